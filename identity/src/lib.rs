@@ -1,0 +1,1 @@
+//! The identity server, as a library so that its tests can start it; `main.rs` is only the command line.

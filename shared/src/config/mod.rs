@@ -1,0 +1,190 @@
+//! Loading a service's settings: a TOML file, then environment variables, into one typed structure.
+//!
+//! Invariant: an unknown key is an error that names the nearest known one; a setting is never silently ignored.
+//!
+//! Environment keys are `<PREFIX>__SECTION__KEY`, lower-cased; lists are written with commas.
+
+mod values;
+
+use std::path::{Path, PathBuf};
+
+use config::{Environment, File, FileFormat};
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+pub use values::{ByteSize, Globs, HumanDuration, OneOrMany};
+
+use crate::secret::Secret;
+
+/// Why the settings could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Unreadable {
+        /// The file that was named.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A key is unknown, a value is of the wrong form or missing.
+    #[error("{0}")]
+    Invalid(String),
+    /// A secret is given both in place and as a file.
+    #[error("{0} and {0}_file are both set: keep one of them")]
+    GivenTwice(String),
+}
+
+/// Loads `T` from `file` (TOML), if there is one, then from environment variables that start with `prefix`.
+///
+/// # Errors
+/// [`ConfigError`] with the path of the key, what was expected and, for an unknown key, the nearest known one.
+pub fn load<T: DeserializeOwned>(file: Option<&Path>, prefix: &str) -> Result<T, ConfigError> {
+    load_with(file, Environment::with_prefix(prefix))
+}
+
+fn load_with<T: DeserializeOwned>(file: Option<&Path>, environment: Environment) -> Result<T, ConfigError> {
+    let mut builder = config::Config::builder();
+    if let Some(path) = file {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_path_buf(), source })?;
+        builder = builder.add_source(File::from_str(&text, FileFormat::Toml));
+    }
+    let settings = builder
+        .add_source(environment.prefix_separator("__").separator("__").ignore_empty(true))
+        .build()
+        .map_err(|error| ConfigError::Invalid(in_file(file, &error.to_string())))?;
+    serde_path_to_error::deserialize(settings).map_err(|error| {
+        let path = error.path().to_string();
+        ConfigError::Invalid(explain(&path, &error.into_inner().to_string()))
+    })
+}
+
+fn in_file(file: Option<&Path>, message: &str) -> String {
+    match file {
+        Some(path) => format!("{}: {message}", path.display()),
+        None => message.to_owned(),
+    }
+}
+
+/// Puts the key's path in front of serde's message and, for an unknown key, adds the nearest known one.
+fn explain(path: &str, message: &str) -> String {
+    let path = if path == "." || path == "?" { "" } else { path };
+    // config appends " for key `a.b`"; the path already says it.
+    let message = message.split(" for key `").next().unwrap_or(message);
+    let Some(unknown) = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()) else {
+        return if path.is_empty() { message.to_owned() } else { format!("{path}: {message}") };
+    };
+    let full = match path.rsplit_once('.') {
+        // serde_path_to_error's path already ends with the unknown key when it got that far.
+        _ if path.is_empty() => unknown.to_owned(),
+        _ if path == unknown || path.ends_with(&format!(".{unknown}")) => path.to_owned(),
+        _ => format!("{path}.{unknown}"),
+    };
+    let known = message.split('`').skip(3).step_by(2);
+    match known.min_by_key(|known| strsim::damerau_levenshtein(known, unknown)) {
+        Some(nearest) => format!("unknown key {full}: did you mean {nearest}?"),
+        None => format!("unknown key {full}: no key is known there"),
+    }
+}
+
+/// A secret that stands either in the settings or in a file of its own (`<key>_file`), never in both.
+///
+/// A final line break in the file is not part of the secret.
+///
+/// # Errors
+/// [`ConfigError::GivenTwice`], or [`ConfigError::Unreadable`] for the file.
+pub fn secret(
+    key: &str,
+    in_place: Option<&Secret<String>>,
+    file: Option<&Path>,
+) -> Result<Option<Secret<String>>, ConfigError> {
+    match (in_place, file) {
+        (Some(_), Some(_)) => Err(ConfigError::GivenTwice(key.to_owned())),
+        (Some(secret), None) => Ok(Some(secret.clone())),
+        (None, Some(path)) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|source| ConfigError::Unreadable { path: path.to_path_buf(), source })?;
+            let text = Zeroizing::new(text);
+            Ok(Some(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned())))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::io::Write;
+    use std::time::Duration;
+
+    use config::Environment;
+    use serde::Deserialize;
+
+    use super::{ConfigError, HumanDuration, OneOrMany, Secret, load_with, secret};
+
+    #[derive(Debug, Deserialize, Default)]
+    #[serde(deny_unknown_fields, default)]
+    struct Settings {
+        http: Http,
+        password: Option<Secret<String>>,
+    }
+
+    #[derive(Debug, Deserialize, Default)]
+    #[serde(deny_unknown_fields, default)]
+    struct Http {
+        bind: OneOrMany<String>,
+        timeout: Option<HumanDuration>,
+        port: Option<u16>,
+    }
+
+    fn load(toml: &str, environment: &[(&str, &str)]) -> Result<Settings, ConfigError> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(toml.as_bytes()).unwrap();
+        let pairs: HashMap<String, String> = environment.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+        load_with(Some(file.path()), Environment::with_prefix("TEST").source(Some(pairs)))
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file_and_lists_are_written_with_commas() {
+        let settings = load(
+            "password = 'x'\n[http]\nbind = ['a', 'b']\ntimeout = '3s'",
+            &[("TEST__HTTP__BIND", "c, d"), ("TEST__PASSWORD", "007"), ("TEST__HTTP__PORT", "8090")],
+        )
+        .unwrap();
+        assert_eq!(settings.http.bind.as_slice(), ["c", "d"]);
+        assert_eq!(settings.http.timeout.unwrap().get(), Duration::from_secs(3));
+        assert_eq!(settings.http.port, Some(8090));
+        assert_eq!(settings.password.unwrap().expose(), "007");
+    }
+
+    #[test]
+    fn an_unknown_key_names_the_nearest_known_one() {
+        let error = load("[http]\nbnid = 'x'", &[]).unwrap_err().to_string();
+        assert_eq!(error, "unknown key http.bnid: did you mean bind?");
+        let error = load("htpt = 1", &[]).unwrap_err().to_string();
+        assert_eq!(error, "unknown key htpt: did you mean http?");
+        let error = load("", &[("TEST__HTTP__PROT", "1")]).unwrap_err().to_string();
+        assert_eq!(error, "unknown key http.prot: did you mean port?");
+    }
+
+    #[test]
+    fn a_bad_value_names_its_key() {
+        let error = load("[http]\ntimeout = 'soon'", &[]).unwrap_err().to_string();
+        assert!(error.starts_with("http.timeout: "), "{error}");
+        let error = load("[http]\nport = 'x'", &[]).unwrap_err().to_string();
+        assert!(error.starts_with("http.port: "), "{error}");
+        assert!(load("[http", &[]).is_err());
+    }
+
+    #[test]
+    fn a_secret_comes_from_one_place() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        writeln!(file, "hunter2").unwrap();
+        let here = Secret::new(String::from("here"));
+        assert_eq!(secret("password", None, Some(file.path())).unwrap().unwrap().expose(), "hunter2");
+        assert_eq!(secret("password", Some(&here), None).unwrap().unwrap().expose(), "here");
+        assert!(secret("password", None, None).unwrap().is_none());
+        assert!(matches!(secret("password", Some(&here), Some(file.path())), Err(ConfigError::GivenTwice(_))));
+    }
+}

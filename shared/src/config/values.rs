@@ -1,0 +1,252 @@
+//! The forms in which an operator writes a duration, a size, a list and a set of patterns.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+/// A duration as people write it: `500ms`, `10s`, `5m`, `24h`, `7d`; `0` is none at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HumanDuration(Duration);
+
+impl HumanDuration {
+    /// From a number of milliseconds, for defaults.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(Duration::from_millis(millis))
+    }
+
+    /// From a number of seconds, for defaults.
+    pub const fn from_secs(secs: u64) -> Self {
+        Self(Duration::from_secs(secs))
+    }
+
+    /// The duration itself.
+    pub const fn get(self) -> Duration {
+        self.0
+    }
+}
+
+impl FromStr for HumanDuration {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("expected a duration such as \"500ms\", \"10s\", \"5m\", \"24h\" or \"7d\", found \"{text}\"");
+        let (number, unit) = split_unit(text).ok_or_else(wrong)?;
+        let millis: u64 = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            "" if number == 0 => 0,
+            _ => return Err(wrong()),
+        };
+        number.checked_mul(millis).map(Self::from_millis).ok_or_else(wrong)
+    }
+}
+
+/// A size in bytes: `4096`, `512KiB`, `1MiB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByteSize(usize);
+
+impl ByteSize {
+    /// From a number of bytes, for defaults.
+    pub const fn from_bytes(bytes: usize) -> Self {
+        Self(bytes)
+    }
+
+    /// The number of bytes.
+    pub const fn get(self) -> usize {
+        self.0
+    }
+}
+
+impl FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("expected a size such as \"4096\", \"512KiB\" or \"1MiB\", found \"{text}\"");
+        let (number, unit) = split_unit(text).ok_or_else(wrong)?;
+        let factor: u64 = match unit {
+            "" | "B" => 1,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            _ => return Err(wrong()),
+        };
+        number.checked_mul(factor).and_then(|bytes| usize::try_from(bytes).ok()).map(Self).ok_or_else(wrong)
+    }
+}
+
+fn split_unit(text: &str) -> Option<(u64, &str)> {
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    Some((text[..end].parse().ok()?, text[end..].trim_start()))
+}
+
+macro_rules! deserialize_from_str {
+    ($($name:ty),*) => {$(
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+            }
+        }
+    )*};
+}
+deserialize_from_str!(HumanDuration, ByteSize);
+
+/// One value or a list; from the environment a list is written with commas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OneOrMany<T>(Vec<T>);
+
+impl<T> OneOrMany<T> {
+    /// The values in their order.
+    pub fn as_slice(&self) -> &[T] {
+        &self.0
+    }
+
+    /// Whether nothing was given.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<T> Default for OneOrMany<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> From<Vec<T>> for OneOrMany<T> {
+    fn from(values: Vec<T>) -> Self {
+        Self(values)
+    }
+}
+
+impl<'de, T> Deserialize<'de> for OneOrMany<T>
+where
+    T: Deserialize<'de> + FromStr,
+    T::Err: fmt::Display,
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Values<T>(std::marker::PhantomData<T>);
+
+        impl<'de, T> Visitor<'de> for Values<T>
+        where
+            T: Deserialize<'de> + FromStr,
+            T::Err: fmt::Display,
+        {
+            type Value = OneOrMany<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a list of texts")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+                parts.map(|part| part.parse().map_err(E::custom)).collect::<Result<_, _>>().map(OneOrMany)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(seq)).map(OneOrMany)
+            }
+        }
+
+        deserializer.deserialize_any(Values(std::marker::PhantomData))
+    }
+}
+
+/// Patterns in which `*` stands for any run of characters and `?` for one; compared without regard to ASCII case.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Globs(OneOrMany<String>);
+
+impl Globs {
+    /// Whether some pattern matches the whole of `text`.
+    pub fn matches(&self, text: &str) -> bool {
+        let text: Vec<char> = text.to_ascii_lowercase().chars().collect();
+        self.0.as_slice().iter().any(|pattern| {
+            let pattern: Vec<char> = pattern.to_ascii_lowercase().chars().collect();
+            glob(&pattern, &text)
+        })
+    }
+
+    /// Whether there is no pattern at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The patterns as they were written.
+    pub fn patterns(&self) -> &[String] {
+        self.0.as_slice()
+    }
+}
+
+impl<const N: usize> From<[&str; N]> for Globs {
+    fn from(patterns: [&str; N]) -> Self {
+        Self(patterns.map(str::to_owned).to_vec().into())
+    }
+}
+
+impl<'de> Deserialize<'de> for Globs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        OneOrMany::deserialize(deserializer).map(Self)
+    }
+}
+
+/// Matches with one point of return per `*`, so that no pattern costs more than its length times the text's.
+fn glob(pattern: &[char], text: &[char]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    let mut retry: Option<(usize, usize)> = None;
+    while t < text.len() {
+        if p < pattern.len() && pattern[p] == '*' {
+            retry = Some((p, t));
+            p += 1;
+        } else if p < pattern.len() && (pattern[p] == '?' || pattern[p] == text[t]) {
+            p += 1;
+            t += 1;
+        } else if let Some((star, from)) = retry {
+            retry = Some((star, from + 1));
+            p = star + 1;
+            t = from + 1;
+        } else {
+            return false;
+        }
+    }
+    pattern[p..].iter().all(|&c| c == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{ByteSize, Globs, HumanDuration};
+
+    #[test]
+    fn durations_and_sizes_are_read_as_people_write_them() {
+        for (text, millis) in [("500ms", 500), ("10s", 10_000), ("5m", 300_000), ("24h", 86_400_000), ("0", 0), ("36500d", 3_153_600_000_000)] {
+            assert_eq!(text.parse::<HumanDuration>().unwrap().get(), Duration::from_millis(millis), "{text}");
+        }
+        for text in ["", "10", "s", "-1s", "1.5s", "1w", "99999999999999999999s", "18446744073709551615d"] {
+            assert!(text.parse::<HumanDuration>().is_err(), "{text}");
+        }
+        assert_eq!("512KiB".parse::<ByteSize>().unwrap().get(), 524_288);
+        assert_eq!("4096".parse::<ByteSize>().unwrap().get(), 4096);
+        assert!("1MB".parse::<ByteSize>().is_err());
+    }
+
+    #[test]
+    fn globs_match_the_whole_text() {
+        let matches = |pattern, text| Globs::from([pattern]).matches(text);
+        assert!(matches("*.example.org", "HS.example.org"));
+        assert!(!matches("*.example.org", "example.org"));
+        assert!(matches("*", "anything"));
+        assert!(matches("a?c*", "abc"));
+        assert!(!matches("a?c", "abcd"));
+        assert!(!matches("", "x"));
+        assert!(matches("*a*b*", "xxaxxbxx"));
+        assert!(!matches(&"*a".repeat(40), &"a".repeat(39)));
+    }
+}

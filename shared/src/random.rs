@@ -1,0 +1,95 @@
+//! The one source of randomness of a process: the operating system's generator.
+//!
+//! Invariant: nothing derived from time, a counter or a seed ever leaves here.
+
+use std::fmt;
+
+const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// The dice. Flows roll them and hand the result to the pure rules.
+#[derive(Clone, Copy, Default)]
+pub struct Random;
+
+impl Random {
+    /// `N` random bytes.
+    ///
+    /// # Panics
+    /// If the operating system has no randomness to give: nothing safe can be done without it.
+    #[expect(clippy::expect_used, reason = "going on with bytes that are not random would be worse than stopping")]
+    pub fn bytes<const N: usize>(self) -> [u8; N] {
+        let mut bytes = [0; N];
+        getrandom::fill(&mut bytes).expect("the operating system gives randomness");
+        bytes
+    }
+
+    /// `length` characters of `[0-9A-Za-z]`, each with the full 5.95 bits.
+    pub fn base62(self, length: usize) -> String {
+        self.pick(length, BASE62)
+    }
+
+    /// `length` decimal digits, leading zeros included.
+    pub fn digits(self, length: usize) -> String {
+        self.pick(length, b"0123456789")
+    }
+
+    /// A number in `0..bound`, without bias.
+    ///
+    /// # Panics
+    /// If `bound` is zero.
+    pub fn below(self, bound: u32) -> u32 {
+        assert!(bound > 0, "there is no number below zero");
+        let rest = u32::MAX - u32::MAX % bound;
+        loop {
+            let candidate = u32::from_le_bytes(self.bytes());
+            if candidate < rest {
+                return candidate % bound;
+            }
+        }
+    }
+
+    /// Draws letters by rejection, so that each letter is equally likely.
+    fn pick(self, length: usize, alphabet: &[u8]) -> String {
+        let usable = 256 - 256 % alphabet.len();
+        let mut text = String::with_capacity(length);
+        while text.len() < length {
+            for byte in self.bytes::<64>() {
+                if usize::from(byte) < usable && text.len() < length {
+                    text.push(char::from(alphabet[usize::from(byte) % alphabet.len()]));
+                }
+            }
+        }
+        text
+    }
+}
+
+impl fmt::Debug for Random {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Random")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Random;
+    use std::collections::HashSet;
+
+    #[test]
+    fn a_hundred_thousand_ids_have_no_duplicate_and_use_every_letter() {
+        let ids: HashSet<String> = (0..100_000).map(|_| Random.base62(24)).collect();
+        assert_eq!(ids.len(), 100_000);
+        let letters: HashSet<char> = ids.iter().flat_map(|id| id.chars()).collect();
+        assert_eq!(letters.len(), 62);
+        assert!(ids.iter().all(|id| id.len() == 24));
+    }
+
+    #[test]
+    fn numbers_stay_below_their_bound_and_reach_it() {
+        let seen: HashSet<u32> = (0..1_000).map(|_| Random.below(3)).collect();
+        assert_eq!(seen, HashSet::from([0, 1, 2]));
+    }
+
+    #[test]
+    fn digits_are_digits() {
+        assert!(Random.digits(200).bytes().all(|b| b.is_ascii_digit()));
+    }
+}
