@@ -3,5 +3,8 @@
 
 pub mod clock;
 pub mod config;
+pub mod http;
+pub mod json;
 pub mod random;
 pub mod secret;
+pub mod telemetry;

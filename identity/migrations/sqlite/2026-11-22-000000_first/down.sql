@@ -1,0 +1,9 @@
+drop table outgoing_mails;
+drop table rate_limits;
+drop table peppers;
+drop table association_changes;
+drop table associations;
+drop table sessions;
+drop table accepted_terms;
+drop table tokens;
+drop table accounts;

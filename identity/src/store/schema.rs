@@ -1,0 +1,103 @@
+//! The tables as diesel knows them; the same for both databases (`migrations/` makes them).
+//!
+//! Invariant: every type here exists in SQLite and PostgreSQL alike.
+
+use diesel::{allow_tables_to_appear_in_same_query, table};
+
+table! {
+    accounts (mxid) {
+        mxid -> Text,
+        created_at -> BigInt,
+    }
+}
+
+table! {
+    tokens (digest) {
+        digest -> Binary,
+        mxid -> Text,
+        created_at -> BigInt,
+        used_at -> BigInt,
+    }
+}
+
+table! {
+    accepted_terms (mxid, url) {
+        mxid -> Text,
+        url -> Text,
+        accepted_at -> BigInt,
+    }
+}
+
+table! {
+    sessions (sid) {
+        sid -> Text,
+        medium -> Text,
+        address -> Text,
+        typed_address -> Text,
+        client_secret_digest -> Binary,
+        account -> Nullable<Text>,
+        sealed_token -> Binary,
+        created_at -> BigInt,
+        validated_at -> Nullable<BigInt>,
+        send_attempt -> Nullable<BigInt>,
+        sending_attempt -> Nullable<BigInt>,
+        sending_until -> Nullable<BigInt>,
+        wrong_tokens -> Integer,
+        next_link -> Nullable<Text>,
+    }
+}
+
+table! {
+    associations (medium, address) {
+        medium -> Text,
+        address -> Text,
+        typed_address -> Text,
+        mxid -> Text,
+        ts -> BigInt,
+        not_before -> BigInt,
+        not_after -> BigInt,
+        digest -> Binary,
+        digest_lower -> Nullable<Binary>,
+    }
+}
+
+table! {
+    association_changes (id) {
+        id -> BigInt,
+        medium -> Text,
+        address -> Text,
+        mxid -> Nullable<Text>,
+        ts -> BigInt,
+        not_before -> Nullable<BigInt>,
+        not_after -> Nullable<BigInt>,
+    }
+}
+
+table! {
+    peppers (id) {
+        id -> Integer,
+        pepper -> Text,
+        created_at -> BigInt,
+    }
+}
+
+table! {
+    rate_limits (subject) {
+        subject -> Binary,
+        full_at -> BigInt,
+    }
+}
+
+table! {
+    outgoing_mails (id) {
+        id -> Text,
+        sid -> Nullable<Text>,
+        sealed_mail -> Binary,
+        attempts -> Integer,
+        next_attempt_at -> BigInt,
+        leased_until -> Nullable<BigInt>,
+        expires_at -> BigInt,
+    }
+}
+
+allow_tables_to_appear_in_same_query!(accounts, tokens, accepted_terms);

@@ -1,0 +1,82 @@
+//! Who is asking: the peer of the connection, or what a trusted proxy says of it.
+//!
+//! Invariant: a header is believed only from a peer inside `[http] trusted_proxies`.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use actix_web::HttpRequest;
+use actix_web::web::Data;
+use ipnet::IpNet;
+
+/// The networks of the operator's reverse proxies.
+#[derive(Clone, Debug, Default)]
+pub struct TrustedProxies(pub Vec<IpNet>);
+
+impl TrustedProxies {
+    fn contain(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| network.contains(&address))
+    }
+
+    /// The client's address: the peer, or, if the peer is trusted, the first untrusted valid address of
+    /// `X-Forwarded-For` from the right.
+    fn client(&self, peer: IpAddr, forwarded_for: &[&str]) -> IpAddr {
+        let mut client = peer.to_canonical();
+        let hops = forwarded_for.iter().flat_map(|line| line.split(',')).map(str::trim).rev();
+        for hop in hops {
+            if !self.contain(client) {
+                break;
+            }
+            match parse(hop) {
+                Some(address) => client = address.to_canonical(),
+                None => break,
+            }
+        }
+        client
+    }
+}
+
+/// The address of the client of `request`, for limits and logs.
+pub fn client_address(request: &HttpRequest) -> IpAddr {
+    // A Unix socket has no peer address; whoever may open it is the operator.
+    let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip());
+    let Some(proxies) = request.app_data::<Data<TrustedProxies>>() else { return peer.to_canonical() };
+    let lines: Vec<&str> =
+        request.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok()).collect();
+    proxies.client(peer, &lines)
+}
+
+/// An address as proxies write it: bare, in brackets, or with a port.
+fn parse(hop: &str) -> Option<IpAddr> {
+    let bare = hop.strip_prefix('[').and_then(|rest| rest.split(']').next()).unwrap_or(hop);
+    bare.parse().ok().or_else(|| hop.parse::<std::net::SocketAddr>().ok().map(|address| address.ip()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::TrustedProxies;
+
+    fn client(peer: &str, lines: &[&str]) -> String {
+        let proxies = TrustedProxies(vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
+        proxies.client(peer.parse().unwrap(), lines).to_string()
+    }
+
+    #[test]
+    fn an_untrusted_peer_is_the_client_whatever_it_says() {
+        assert_eq!(client("9.9.9.9", &["1.2.3.4, 10.0.0.1"]), "9.9.9.9");
+    }
+
+    #[test]
+    fn the_first_untrusted_address_from_the_right_counts() {
+        assert_eq!(client("10.0.0.1", &["6.6.6.6, 1.2.3.4, 10.0.0.2"]), "1.2.3.4");
+        assert_eq!(client("10.0.0.1", &["6.6.6.6", "1.2.3.4"]), "1.2.3.4");
+        assert_eq!(client("::1", &["[2a00::1]:443"]), "2a00::1");
+        assert_eq!(client("::ffff:10.0.0.1", &["1.2.3.4:5"]), "1.2.3.4");
+    }
+
+    #[test]
+    fn nonsense_ends_the_chain() {
+        assert_eq!(client("10.0.0.1", &["1.2.3.4, unknown"]), "10.0.0.1");
+        assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
+        assert_eq!(client("10.0.0.1", &["1.2.3.4, unknown, 10.0.0.3"]), "10.0.0.3");
+    }
+}

@@ -1,0 +1,105 @@
+//! The error body of the Matrix APIs: `{"errcode": …, "error": …}` (client-server API, "Standard error response").
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, RETRY_AFTER};
+use actix_web::{HttpResponse, ResponseError};
+use serde_json::{Map, Value, json};
+
+/// A refusal as it goes over the wire.
+#[derive(Clone, Debug)]
+pub struct MatrixError {
+    status: StatusCode,
+    members: Map<String, Value>,
+    retry_after: Option<Duration>,
+    allow: Option<Cow<'static, str>>,
+}
+
+impl MatrixError {
+    /// A refusal with a status, a code and a text for people.
+    pub fn new(status: StatusCode, errcode: &str, error: impl Into<String>) -> Self {
+        let mut members = Map::new();
+        members.insert("errcode".to_owned(), errcode.into());
+        members.insert("error".to_owned(), error.into().into());
+        Self { status, members, retry_after: None, allow: None }
+    }
+
+    /// 404 for a path that nobody serves.
+    pub fn unrecognized() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "M_UNRECOGNIZED", "Unrecognized request")
+    }
+
+    /// 405 for a method that the path does not know; `allow` lists those it does.
+    pub fn method_not_allowed(allow: impl Into<Cow<'static, str>>) -> Self {
+        let mut error = Self::new(StatusCode::METHOD_NOT_ALLOWED, "M_UNRECOGNIZED", "Unrecognized request");
+        error.allow = Some(allow.into());
+        error
+    }
+
+    /// 429 with the time to wait, in the body (`retry_after_ms`) and as `Retry-After` in seconds, rounded up.
+    pub fn limit_exceeded(retry_after: Duration) -> Self {
+        let mut error = Self::new(StatusCode::TOO_MANY_REQUESTS, "M_LIMIT_EXCEEDED", "Too many requests");
+        error.retry_after = Some(retry_after);
+        error.with("retry_after_ms", json!(u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// 413 for a body over the limit.
+    pub fn too_large() -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "M_TOO_LARGE", "The request body is too large")
+    }
+
+    /// 500: says nothing to the client; the reason belongs in the log.
+    pub fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "M_UNKNOWN", "Internal server error")
+    }
+
+    /// The same with one more member in the body.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: Value) -> Self {
+        self.members.insert(name.to_owned(), value);
+        self
+    }
+}
+
+impl fmt::Display for MatrixError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let errcode = self.members.get("errcode").and_then(Value::as_str).unwrap_or_default();
+        write!(f, "{} {errcode}", self.status.as_u16())
+    }
+}
+
+impl ResponseError for MatrixError {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        if let Some(wait) = self.retry_after {
+            response.insert_header((RETRY_AFTER, wait.as_millis().div_ceil(1000).to_string()));
+        }
+        if let Some(allow) = &self.allow {
+            response.insert_header((ALLOW, allow.as_ref()));
+        }
+        response.json(&self.members)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use actix_web::ResponseError;
+
+    use super::MatrixError;
+
+    #[test]
+    fn the_wait_is_told_in_milliseconds_and_in_whole_seconds_rounded_up() {
+        let response = MatrixError::limit_exceeded(Duration::from_millis(1_001)).error_response();
+        assert_eq!(response.status(), 429);
+        assert_eq!(response.headers().get("retry-after").unwrap(), "2");
+    }
+}

@@ -1,0 +1,126 @@
+//! Opening the sockets before the server runs, so that a port in use is an error at start and port 0 can be told.
+//!
+//! Invariant: a socket that is open is announced with the address that it really has.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::settings::{AdminAddress, Http};
+
+/// Why a listener cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address is in use, not ours, or needs more rights.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// The address as configured.
+        address: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The certificate or its key is unusable.
+    #[error("{0}")]
+    Tls(String),
+}
+
+/// A listener of the main server.
+#[derive(Debug)]
+pub struct Listener {
+    pub(super) socket: TcpListener,
+    pub(super) tls: Option<ServerConfig>,
+}
+
+impl Listener {
+    /// Where it listens, as a URL.
+    pub fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        match self.socket.local_addr() {
+            Ok(address) => format!("{scheme}://{address}"),
+            Err(_) => format!("{scheme}://unknown"),
+        }
+    }
+}
+
+/// Opens every address of `[http] bind`.
+///
+/// # Errors
+/// [`ListenError`] for the first that cannot be opened.
+pub fn listen(settings: &Http) -> Result<Vec<Listener>, ListenError> {
+    let tls = tls(settings)?;
+    let open = |address: &SocketAddr| Ok(Listener { socket: bind(*address)?, tls: tls.clone() });
+    settings.bind.as_slice().iter().map(open).collect()
+}
+
+/// The socket of the admin listener.
+#[derive(Debug)]
+pub enum AdminListener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// Unix.
+    Unix(UnixListener, String),
+}
+
+impl AdminListener {
+    /// Opens the address; a Unix socket that a dead process left behind is replaced.
+    ///
+    /// # Errors
+    /// [`ListenError::Bind`].
+    pub fn open(address: &AdminAddress) -> Result<Self, ListenError> {
+        match address {
+            AdminAddress::Tcp(address) => bind(*address).map(Self::Tcp),
+            AdminAddress::Unix(path) => unix(path)
+                .map(|socket| Self::Unix(socket, format!("unix:{}", path.display())))
+                .map_err(|source| ListenError::Bind { address: path.display().to_string(), source }),
+        }
+    }
+
+    /// Where it listens.
+    pub fn url(&self) -> String {
+        match self {
+            Self::Tcp(socket) => socket.local_addr().map_or_else(|_| "unknown".to_owned(), |a| format!("http://{a}")),
+            Self::Unix(_, path) => path.clone(),
+        }
+    }
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    TcpListener::bind(address).map_err(|source| ListenError::Bind { address: address.to_string(), source })
+}
+
+fn unix(path: &Path) -> io::Result<UnixListener> {
+    use std::os::unix::net::UnixStream;
+    if path.exists() && UnixStream::connect(path).is_err() {
+        std::fs::remove_file(path)?;
+    }
+    let socket = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    Ok(socket)
+}
+
+fn tls(settings: &Http) -> Result<Option<ServerConfig>, ListenError> {
+    let (Some(chain), Some(key)) = (&settings.tls_cert_file, &settings.tls_key_file) else {
+        return match (&settings.tls_cert_file, &settings.tls_key_file) {
+            (None, None) => Ok(None),
+            _ => Err(ListenError::Tls("tls_cert_file and tls_key_file go together".to_owned())),
+        };
+    };
+    let bad = |path: &Path, error: &dyn std::fmt::Display| ListenError::Tls(format!("{}: {error}", path.display()));
+    let certificates = CertificateDer::pem_file_iter(chain)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| bad(chain, &error))?;
+    let private_key = PrivateKeyDer::from_pem_file(key).map_err(|error| bad(key, &error))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(certificates, private_key))
+        .map(Some)
+        .map_err(|error| bad(chain, &error))
+}

@@ -1,0 +1,149 @@
+//! What happens around every request: an id, the cross-origin headers, one log line, two metrics.
+//!
+//! Invariant: neither path nor query is told anywhere, only the route's pattern: both may hold tokens and addresses.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{ConnectionType, Method};
+use actix_web::middleware::Next;
+use actix_web::web::Data;
+use actix_web::{Error, HttpResponse};
+use tracing::{Instrument, info_span};
+
+use super::client_address::client_address;
+use crate::random::Random;
+
+/// What a service wants told of its requests.
+#[derive(Debug)]
+pub struct Observer {
+    /// The counter's name, with labels `route`, `method`, `code`.
+    pub requests_total: &'static str,
+    /// The histogram's name in seconds, with label `route`.
+    pub duration_seconds: &'static str,
+    /// Headers for every answer, those of refusals included (cross-origin rules).
+    pub headers: &'static [(&'static str, &'static str)],
+    /// How much work is going on and whether more is welcome.
+    pub activity: Arc<Activity>,
+}
+
+/// The requests in flight, for a stop that loses none of them.
+#[derive(Debug, Default)]
+pub struct Activity {
+    in_flight: AtomicUsize,
+    draining: OnceLock<()>,
+}
+
+impl Activity {
+    /// How many requests are being answered.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::SeqCst)
+    }
+
+    /// From now on every answer closes its connection.
+    pub fn drain(&self) {
+        // Setting it twice changes nothing.
+        let _ = self.draining.set(());
+    }
+
+    /// Whether the process is on its way out.
+    pub fn is_draining(&self) -> bool {
+        self.draining.get().is_some()
+    }
+}
+
+struct InFlight(Arc<Activity>);
+
+impl InFlight {
+    fn enter(activity: &Arc<Activity>) -> Self {
+        activity.in_flight.fetch_add(1, Ordering::SeqCst);
+        Self(activity.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The middleware; install it with `actix_web::middleware::from_fn`. Needs `Data<Observer>`.
+///
+/// # Errors
+/// Those of an inner middleware; a handler's error is an answer by the time it comes here.
+pub async fn observe(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let Some(observer) = request.app_data::<Data<Observer>>().cloned() else {
+        return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
+    };
+    let _in_flight = InFlight::enter(&observer.activity);
+    let started = Instant::now();
+    let request_id = request_id(request.headers());
+    let client = client_address(request.request());
+    let method = known_method(request.method());
+    let span = info_span!("request", id = %request_id);
+
+    let response = if request.method() == Method::OPTIONS {
+        // Cross-origin preflight: every path says yes, whether it exists or not.
+        request.into_response(HttpResponse::Ok().finish())
+    } else {
+        next.call(request).instrument(span.clone()).await?.map_into_boxed_body()
+    };
+
+    let response = finish(response, &observer, &request_id);
+    let route = response.request().match_pattern().unwrap_or_else(|| "unmatched".to_owned());
+    let code = response.status().as_u16();
+    let elapsed = started.elapsed();
+    metrics::counter!(observer.requests_total, "route" => route.clone(), "method" => method, "code" => code.to_string())
+        .increment(1);
+    metrics::histogram!(observer.duration_seconds, "route" => route.clone()).record(elapsed.as_secs_f64());
+    span.in_scope(|| {
+        tracing::info!(method, route, code, ms = elapsed.as_secs_f64() * 1000.0, %client, "answered");
+    });
+    Ok(response)
+}
+
+fn finish(mut response: ServiceResponse<BoxBody>, observer: &Observer, request_id: &str) -> ServiceResponse<BoxBody> {
+    let draining = observer.activity.is_draining();
+    let headers = response.headers_mut();
+    for (name, value) in observer.headers {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    if let Ok(value) = HeaderValue::from_str(request_id) {
+        headers.insert(HeaderName::from_static("x-request-id"), value);
+    }
+    if draining {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
+    response
+}
+
+/// The proxy's id if it is harmless, so that its log and ours can be read together; else a new one.
+fn request_id(headers: &HeaderMap) -> String {
+    let harmless = |id: &&str| {
+        (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+    };
+    match headers.get("x-request-id").and_then(|value| value.to_str().ok()).filter(harmless) {
+        Some(id) => id.to_owned(),
+        None => Random.base62(12),
+    }
+}
+
+/// Methods come from outside: a label must not grow with them.
+fn known_method(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
+}

@@ -1,0 +1,329 @@
+//! Strict JSON: a request's body as a value in which every key stands once, nothing is nested without end, and texts
+//! are borrowed from the body wherever they can be.
+//!
+//! Invariant: what parses here has exactly one meaning. serde_json alone keeps the last of two equal keys silently.
+
+mod fields;
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::{Deserializer, Serialize, Serializer};
+
+pub use fields::FieldError;
+
+/// How deep arrays and objects may be nested; the outermost one counts.
+pub const MAX_DEPTH: usize = 64;
+
+/// The bytes are not JSON as we take it: syntax, UTF-8, a lone surrogate, a number out of range, a key given twice, or
+/// nesting over [`MAX_DEPTH`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotJson(String);
+
+/// A JSON value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Json<'a> {
+    /// `null`
+    Null,
+    /// `true` or `false`
+    Bool(bool),
+    /// A number without fraction and exponent that fits 64 bits.
+    Integer(i128),
+    /// Any other number.
+    Float(f64),
+    /// A text, free of lone surrogates.
+    Text(Cow<'a, str>),
+    /// A list.
+    Array(Vec<Json<'a>>),
+    /// An object.
+    Object(Object<'a>),
+}
+
+/// A JSON object: members in the order they came, each key once.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Object<'a>(Vec<(Cow<'a, str>, Json<'a>)>);
+
+impl<'a> Json<'a> {
+    /// Parses a whole body.
+    ///
+    /// # Errors
+    /// [`NotJson`] with the place of the fault, never with the text around it.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, NotJson> {
+        // One check for the whole body is much cheaper than one for each text.
+        let text = std::str::from_utf8(bytes).map_err(|_| NotJson("the body is not UTF-8".to_owned()))?;
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let value = Depth(MAX_DEPTH).deserialize(&mut deserializer).map_err(|error| describe(&error))?;
+        deserializer.end().map_err(|error| describe(&error))?;
+        Ok(value)
+    }
+}
+
+fn describe(error: &serde_json::Error) -> NotJson {
+    // serde_json's own texts may quote the input; ours are the two custom ones.
+    let reason = match error.classify() {
+        serde_json::error::Category::Data => error.to_string().split(" at line ").next().unwrap_or_default().to_owned(),
+        serde_json::error::Category::Eof => "the JSON ends too early".to_owned(),
+        serde_json::error::Category::Syntax | serde_json::error::Category::Io => "syntax error".to_owned(),
+    };
+    NotJson(format!("{reason} (line {}, column {})", error.line(), error.column()))
+}
+
+impl<'a> Object<'a> {
+    /// Parses a body that must be an object.
+    ///
+    /// # Errors
+    /// [`NotJson`], also for any other kind of value.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, NotJson> {
+        match Json::parse(bytes)? {
+            Json::Object(object) => Ok(object),
+            _ => Err(NotJson("expected a JSON object".to_owned())),
+        }
+    }
+
+    /// An object of texts from a query string or a form (`application/x-www-form-urlencoded`, WHATWG URL).
+    ///
+    /// # Errors
+    /// [`FieldError::Invalid`] for a name given twice or a part that is not UTF-8.
+    pub fn from_form(form: &[u8]) -> Result<Object<'static>, FieldError> {
+        let mut members = Vec::new();
+        for (name, value) in url::form_urlencoded::parse(form) {
+            // The parser replaces what is not UTF-8; nobody sends U+FFFD on purpose.
+            if name.contains('\u{FFFD}') || value.contains('\u{FFFD}') {
+                return Err(FieldError::invalid(&name, "valid UTF-8"));
+            }
+            if members.iter().any(|(known, _)| *known == name) {
+                return Err(FieldError::invalid(&name, "to be given once"));
+            }
+            members.push((Cow::Owned(name.into_owned()), Json::Text(Cow::Owned(value.into_owned()))));
+        }
+        Ok(Object(members))
+    }
+
+    /// The member of that name, `null` included.
+    pub fn find(&self, name: &str) -> Option<&Json<'a>> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    /// The members in the order they came.
+    pub fn members(&self) -> impl Iterator<Item = (&str, &Json<'a>)> {
+        self.0.iter().map(|(key, value)| (key.as_ref(), value))
+    }
+}
+
+/// Reads a value that may be nested so many levels more.
+#[derive(Clone, Copy)]
+struct Depth(usize);
+
+impl<'de> DeserializeSeed<'de> for Depth {
+    type Value = Json<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Depth {
+    type Value = Json<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+        Ok(Json::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
+        Ok(Json::Integer(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
+        Ok(Json::Integer(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
+        Ok(Json::Float(value))
+    }
+
+    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Self::Value, E> {
+        Ok(Json::Text(Cow::Borrowed(value)))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
+        Ok(Json::Text(Cow::Owned(value.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let inner = self.deeper()?;
+        let mut values = Vec::new();
+        while let Some(value) = seq.next_element_seed(inner)? {
+            values.push(value);
+        }
+        Ok(Json::Array(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let inner = self.deeper()?;
+        let mut members: Vec<(Cow<'de, str>, Json<'de>)> = Vec::new();
+        while let Some(Key(key)) = map.next_key()? {
+            members.push((key, map.next_value_seed(inner)?));
+        }
+        if has_duplicates(&members) {
+            return Err(A::Error::custom("a key is given twice"));
+        }
+        Ok(Json::Object(Object(members)))
+    }
+}
+
+impl Depth {
+    fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
+        match self.0 {
+            0 => Err(E::custom("nested too deeply")),
+            levels => Ok(Self(levels - 1)),
+        }
+    }
+}
+
+fn has_duplicates(members: &[(Cow<'_, str>, Json<'_>)]) -> bool {
+    // Requests have a handful of members: comparing is cheaper than hashing. Anything larger is hostile or odd.
+    if members.len() <= 16 {
+        members.iter().enumerate().any(|(index, (key, _))| members[..index].iter().any(|(earlier, _)| earlier == key))
+    } else {
+        let mut seen = HashSet::with_capacity(members.len());
+        !members.iter().all(|(key, _)| seen.insert(key.as_ref()))
+    }
+}
+
+/// A key, borrowed where it needs no unescaping.
+struct Key<'a>(Cow<'a, str>);
+
+impl<'de> serde::Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct KeyVisitor;
+
+        impl<'de> Visitor<'de> for KeyVisitor {
+            type Value = Key<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+
+            fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Self::Value, E> {
+                Ok(Key(Cow::Borrowed(value)))
+            }
+
+            fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
+                Ok(Key(Cow::Owned(value.to_owned())))
+            }
+        }
+
+        deserializer.deserialize_str(KeyVisitor)
+    }
+}
+
+impl Serialize for Json<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Null => serializer.serialize_unit(),
+            Self::Bool(value) => serializer.serialize_bool(*value),
+            Self::Integer(value) => match i64::try_from(*value) {
+                Ok(value) => serializer.serialize_i64(value),
+                Err(_) => serializer.serialize_u64(u64::try_from(*value).map_err(serde::ser::Error::custom)?),
+            },
+            Self::Float(value) => serializer.serialize_f64(*value),
+            Self::Text(value) => serializer.serialize_str(value),
+            Self::Array(values) => serializer.collect_seq(values),
+            Self::Object(object) => object.serialize(serializer),
+        }
+    }
+}
+
+impl Serialize for Object<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Json, Object};
+    use std::borrow::Cow;
+
+    fn nested(levels: usize) -> String {
+        format!("{}{}", "[".repeat(levels), "]".repeat(levels))
+    }
+
+    #[test]
+    fn texts_are_borrowed_unless_they_hold_an_escape() {
+        let object = Object::parse(br#"{"a":"plain","b":"caf\u00e9"}"#).unwrap();
+        assert!(matches!(object.find("a"), Some(Json::Text(Cow::Borrowed("plain")))));
+        assert!(matches!(object.find("b"), Some(Json::Text(Cow::Owned(text))) if text == "café"));
+    }
+
+    #[test]
+    fn what_has_no_single_meaning_is_refused() {
+        for bad in [
+            &br#"{"a":1,"a":2}"#[..],
+            br#"{"a":{"b":1,"b":1}}"#,
+            br#"{"a":"\ud800"}"#,
+            br#"{"a":NaN}"#,
+            br#"{"a":Infinity}"#,
+            br#"{"a":1e400}"#,
+            b"{\"a\":\"\xff\"}",
+            b"{\"a\":1} x",
+            b"",
+            b"{",
+            br#"{"a":'b'}"#,
+            b"{\"a\":\"\n\"}",
+            b"\xef\xbb\xbf{}",
+        ] {
+            assert!(Object::parse(bad).is_err(), "{}", String::from_utf8_lossy(bad));
+        }
+        for not_an_object in ["[]", "null", "\"x\"", "5"] {
+            assert!(Object::parse(not_an_object.as_bytes()).is_err(), "{not_an_object}");
+        }
+    }
+
+    #[test]
+    fn a_key_given_twice_is_found_among_many() {
+        let members: Vec<String> = (0..1000).map(|n| format!("\"k{n}\":0")).collect();
+        assert!(Object::parse(format!("{{{}}}", members.join(",")).as_bytes()).is_ok());
+        assert!(Object::parse(format!("{{{},\"k7\":1}}", members.join(",")).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn nesting_ends_at_the_limit_and_never_overflows_the_stack() {
+        assert!(Json::parse(nested(64).as_bytes()).is_ok());
+        assert!(Json::parse(nested(65).as_bytes()).is_err());
+        assert!(Json::parse("[".repeat(100_000).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn errors_tell_the_place_and_not_the_text() {
+        let error = Object::parse(br#"{"password":hunter2}"#).unwrap_err().to_string();
+        assert_eq!(error, "syntax error (line 1, column 13)");
+        let error = Object::parse(br#"{"a":1,"a":2}"#).unwrap_err().to_string();
+        assert!(error.starts_with("a key is given twice"), "{error}");
+    }
+
+    #[test]
+    fn forms_give_texts_and_refuse_doubles() {
+        let form = Object::from_form(b"a=1&b=x%20y+z").unwrap();
+        assert_eq!(form.string("b"), Ok("x y z"));
+        assert!(Object::from_form(b"a=1&a=2").is_err());
+        assert!(Object::from_form(b"a=%ff").is_err());
+    }
+
+    #[test]
+    fn it_writes_what_it_read() {
+        let text = r#"{"b":[1,-5,18446744073709551615,null,true],"a":{"x":"y"}}"#;
+        assert_eq!(serde_json::to_string(&Json::parse(text.as_bytes()).unwrap()).unwrap(), text);
+    }
+}

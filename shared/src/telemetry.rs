@@ -1,0 +1,103 @@
+//! Logs and metrics of a process: set up once, at start.
+//!
+//! Invariant: at any level only our own crates say more than warnings. HTTP, mail and database libraries log URLs,
+//! headers and parameters at their lower levels, and those hold tokens and addresses.
+
+use std::fmt;
+use std::io::IsTerminal;
+
+use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use serde::Deserialize;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt as format};
+
+/// The settings under `[log]`.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// How much is told.
+    pub level: Level,
+    /// For people or for machines.
+    pub format: Format,
+}
+
+/// How much is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// What somebody must look at.
+    Error,
+    /// What somebody should know.
+    Warn,
+    /// One line for each request.
+    #[default]
+    Info,
+    /// What each step decided.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// A readable line.
+    #[default]
+    Text,
+    /// A JSON object.
+    Json,
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        })
+    }
+}
+
+impl From<Level> for tracing::Level {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Error => Self::ERROR,
+            Level::Warn => Self::WARN,
+            Level::Info => Self::INFO,
+            Level::Debug => Self::DEBUG,
+            Level::Trace => Self::TRACE,
+        }
+    }
+}
+
+/// Sends the process's log to standard error; `crates` are those that may say more than warnings.
+///
+/// A second call changes nothing.
+pub fn log(settings: Log, crates: &[&'static str]) {
+    let level = tracing::Level::from(settings.level);
+    let others = level.min(tracing::Level::WARN);
+    let filter = Targets::new().with_default(others).with_targets(crates.iter().map(|name| (*name, level)));
+    let lines = format::layer().with_writer(std::io::stderr).with_span_events(FmtSpan::NONE);
+    let lines = match settings.format {
+        Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).with_filter(filter).boxed(),
+        Format::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
+    };
+    // Only a test that starts two servers in one process meets a log that is already set up.
+    let _ = tracing_subscriber::registry().with(lines).try_init();
+}
+
+/// Installs the recorder behind the `metrics` macros and gives the handle that renders it for Prometheus.
+///
+/// # Errors
+/// If a recorder is installed already.
+pub fn metrics() -> Result<PrometheusHandle, BuildError> {
+    PrometheusBuilder::new()
+        .set_buckets(&[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0])?
+        .install_recorder()
+}
