@@ -1,1 +1,3 @@
 //! The identity server, as a library so that its tests can start it; `main.rs` is only the command line.
+
+pub mod domain;
