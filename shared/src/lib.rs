@@ -1,7 +1,9 @@
 //! What both services need and neither owns. A module is admitted only if two of the identity server, the push
 //! gateway and the tests use it.
 
+pub mod canonical_json;
 pub mod clock;
 pub mod config;
 pub mod random;
 pub mod secret;
+pub mod signing;
