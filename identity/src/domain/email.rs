@@ -1,0 +1,234 @@
+//! E-mail addresses: which are taken, which form is compared, and where mail goes.
+//!
+//! Invariant: mail never leaves for a form other than the one that was checked, and two addresses with one canonical
+//! form never lead to two mailboxes of different owners by way of a look-alike letter.
+
+use std::net::Ipv4Addr;
+
+use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
+
+use super::case_folding::fold;
+
+/// The longest address in octets (RFC 5321 4.5.3.1.3 less the angle brackets).
+const MAX_ADDRESS: usize = 254;
+/// The longest local part in octets (RFC 5321 4.5.3.1.1).
+const MAX_LOCAL_PART: usize = 64;
+
+/// The text is no e-mail address that we take. It does not say which text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an e-mail address that can be used here: {0}")]
+pub struct InvalidEmail(&'static str);
+
+/// The form in which an address is stored, compared and hashed: `typed` with its case folded, nothing else changed.
+///
+/// # Errors
+/// [`InvalidEmail`] unless both `typed` and its folded form are one dot-atom, one `@` and one domain of at most 254
+/// octets, 64 of them before the `@`. A domain is made of LDH or valid IDNA labels.
+pub fn canonical(typed: &str) -> Result<String, InvalidEmail> {
+    check_form(typed)?;
+    let folded = fold(typed);
+    let domain = check_form(&folded)?;
+    a_labels(domain)?;
+    Ok(folded)
+}
+
+/// Where mail for an address goes: as its owner typed it if that is pure ASCII, otherwise to the canonical form.
+///
+/// The owner of `x@straße.example` could otherwise claim `x@strasse.example`, to which it folds.
+pub fn recipient<'a>(typed: &'a str, canonical: &'a str) -> &'a str {
+    if typed.is_ascii() { typed } else { canonical }
+}
+
+/// `address` with its domain as A-labels, for a relay that does not offer SMTPUTF8. The local part stays as it is.
+///
+/// # Errors
+/// [`InvalidEmail`] if the domain is no valid IDNA, which [`canonical`] has refused before.
+pub fn with_ascii_domain(address: &str) -> Result<String, InvalidEmail> {
+    let (local, domain) = address.rsplit_once('@').ok_or(InvalidEmail("it has no @"))?;
+    Ok(format!("{local}@{}", a_labels(domain)?))
+}
+
+/// Checks all but the domain's labels and answers the domain.
+fn check_form(address: &str) -> Result<&str, InvalidEmail> {
+    if address.len() > MAX_ADDRESS {
+        return Err(InvalidEmail("it is too long"));
+    }
+    if address.chars().any(is_invisible) {
+        return Err(InvalidEmail("it has white space, control or direction characters"));
+    }
+    let (local, domain) = address.split_once('@').ok_or(InvalidEmail("it has no @"))?;
+    if domain.contains('@') {
+        return Err(InvalidEmail("it has more than one @"));
+    }
+    if local.is_empty() || local.len() > MAX_LOCAL_PART {
+        return Err(InvalidEmail("the part before the @ is empty or too long"));
+    }
+    if !local.split('.').all(|atom| !atom.is_empty() && atom.chars().all(is_atext)) {
+        return Err(InvalidEmail("the part before the @ is no dot-atom"));
+    }
+    Ok(domain)
+}
+
+/// Text of an atom (RFC 5322 3.2.3 with RFC 6531), without `!` and `%`, which old relays take for a route.
+fn is_atext(c: char) -> bool {
+    !c.is_ascii() || c.is_ascii_alphanumeric() || "#$&'*+-/=?^_`{|}~".contains(c)
+}
+
+/// Controls (C0, DEL, C1), white space, also the kind without width, and the controls of writing direction.
+fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || c.is_whitespace()
+        || matches!(c, '\u{200B}' | '\u{2060}' | '\u{FEFF}')
+        || matches!(c, '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The domain as A-labels (UTS #46, non-transitional, STD3 rules, DNS lengths).
+fn a_labels(domain: &str) -> Result<String, InvalidEmail> {
+    const WRONG: InvalidEmail = InvalidEmail("the domain is not valid");
+    // Dots other than the ASCII one are dots to UTS #46: they must not make labels that nobody sees.
+    let ascii = Uts46::new()
+        .to_ascii(domain.as_bytes(), AsciiDenyList::STD3, Hyphens::CheckFirstLast, DnsLength::Verify)
+        .map_err(|_| WRONG)?;
+    if ascii.split('.').count() != domain.split('.').count() || ascii.parse::<Ipv4Addr>().is_ok() {
+        return Err(WRONG);
+    }
+    // A label written with other letters (full width, circled, soft hyphens) that turns out to be plain ASCII names a
+    // domain which is not the one shown.
+    let honest =
+        domain.split('.').zip(ascii.split('.')).all(|(shown, real)| shown.is_ascii() || real.starts_with("xn--"));
+    if honest { Ok(ascii.into_owned()) } else { Err(WRONG) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{canonical, recipient, with_ascii_domain};
+
+    #[test]
+    fn every_hostile_address_is_refused() {
+        let long_label = format!("a@{}.org", "x".repeat(64));
+        let long_local = format!("{}@x.org", "a".repeat(65));
+        let at_255 = format!("{}@{}.org", "a".repeat(64), ["x".repeat(61), "y".repeat(61), "z".repeat(61)].join("."));
+        assert_eq!(at_255.len(), 254);
+        assert!(canonical(&at_255).is_ok());
+        let at_255 = at_255.replace(".org", "q.org");
+        assert_eq!(at_255.len(), 255);
+        let refused = [
+            "a@good.example@bad.example",
+            "a@x,b@y",
+            "a@x;b@y",
+            "<b@y>a@x",
+            "a@x (b@y)",
+            "g:b@y;",
+            "X <a@b>",
+            "\"x@y\"@z",
+            "mailto:a@b",
+            "root",
+            "a@",
+            "@b",
+            "a＠b.c",
+            "a@[127.0.0.1]",
+            "v%x.org@y",
+            "a!b@c",
+            "a@x\r\nBcc: b@y",
+            "a\0@x.org",
+            "a@x.org\0",
+            "a@x.org\n",
+            "\na@x.org",
+            "a@x.org ",
+            " a@x.org",
+            "",
+            "@",
+            "a b@x.org",
+            "a\u{a0}b@x.org",
+            "a\u{85}@x.org",
+            "a\u{202e}@x.org",
+            "a\u{2066}@x.org",
+            "a\u{200b}@x.org",
+            ".a@x.org",
+            "a.@x.org",
+            "a..b@x.org",
+            "a(b)@x.org",
+            "a[b@x.org",
+            "a]b@x.org",
+            "a:b@x.org",
+            "a;b@x.org",
+            "a,b@x.org",
+            "a\\b@x.org",
+            "a<b@x.org",
+            "\"a\"@x.org",
+            "a@x.org.",
+            "a@.x.org",
+            "a@x..org",
+            "a@-x.org",
+            "a@x-.org",
+            "a@x_y.org",
+            "a@x!y",
+            "a@xn--a.org",
+            "a@127.0.0.1",
+            "a@[IPv6:::1]",
+            "a@x。org",
+            "a@x．org",
+            "a@ｘ.org",
+            "a@x\u{ad}y.org",
+            "a@①.org",
+            "a@x\u{301}-",
+            long_label.as_str(),
+            long_local.as_str(),
+            at_255.as_str(),
+        ];
+        for address in refused {
+            assert!(canonical(address).is_err(), "{address:?}");
+        }
+    }
+
+    #[test]
+    fn ordinary_and_unusual_addresses_are_taken() {
+        for (typed, expected) in [
+            ("a@b", "a@b"),
+            ("Alice@Example.COM", "alice@example.com"),
+            ("a.b+c=d_e-f/g{h}~'x`y|z?^&*#$@x-y.1.org", "a.b+c=d_e-f/g{h}~'x`y|z?^&*#$@x-y.1.org"),
+            ("1@1.com", "1@1.com"),
+            ("jürgen@müller.example", "jürgen@müller.example"),
+            ("a@XN--MLLER-KVA.example", "a@xn--mller-kva.example"),
+            ("用户@例子.公司", "用户@例子.公司"),
+            ("a@ΐ.example", "a@\u{3b9}\u{308}\u{301}.example"),
+            ("a@r3---sn.example", "a@r3---sn.example"),
+        ] {
+            assert_eq!(canonical(typed).as_deref(), Ok(expected), "{typed}");
+        }
+    }
+
+    #[test]
+    fn a_form_that_grows_too_long_when_folded_is_refused() {
+        let typed = format!("{}@x.org", "\u{390}".repeat(32));
+        assert!(typed.split('@').next().unwrap().len() <= 64);
+        assert!(canonical(&typed).is_err());
+    }
+
+    #[test]
+    fn a_look_alike_leads_to_the_mailbox_that_it_folds_to() {
+        for (typed, mailbox) in [
+            ("x@straße.example", "x@strasse.example"),
+            ("mi\u{212A}e@x.org", "mike@x.org"),
+            ("mike@\u{212A}.org", "mike@k.org"),
+            ("\u{17F}am@x.org", "sam@x.org"),
+            ("Alice@Example.com", "Alice@Example.com"),
+            ("JÜRGEN@x.org", "jürgen@x.org"),
+        ] {
+            let canonical = canonical(typed).unwrap();
+            assert_eq!(recipient(typed, &canonical), mailbox);
+        }
+    }
+
+    #[test]
+    fn a_domain_goes_to_the_relay_as_a_labels() {
+        assert_eq!(with_ascii_domain("a@müller.example").as_deref(), Ok("a@xn--mller-kva.example"));
+        assert_eq!(with_ascii_domain("jürgen@x.org").as_deref(), Ok("jürgen@x.org"));
+    }
+
+    #[test]
+    fn the_error_does_not_show_the_address() {
+        let error = canonical("alice@@example.com").unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("alice"));
+    }
+}

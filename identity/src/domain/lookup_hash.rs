@@ -1,0 +1,175 @@
+//! The hashes by which an address is looked up, and the pepper in them (specification, "Client behaviour: sha256").
+//!
+//! Invariant: a digest is of a canonical or a lower-case form, never of a text that has not been through
+//! [`ThreePid::canonical`].
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
+use shared::random::Random;
+use shared::secret::Secret;
+use subtle::ConstantTimeEq;
+
+use super::threepid::{Medium, ThreePid};
+
+/// The number of characters of a pepper that we make.
+const PEPPER_LENGTH: usize = 32;
+
+/// The text is empty or has other characters than `[a-zA-Z0-9]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a pepper is one or more of the characters a-z, A-Z, 0-9")]
+pub struct InvalidPepper;
+
+/// What is mixed into every hash: `[a-zA-Z0-9]`, never empty; ours have 32 characters, an imported one keeps its own.
+#[derive(Clone, Debug)]
+pub struct Pepper(Secret<String>);
+
+impl Pepper {
+    /// A new one.
+    pub fn draw(random: Random) -> Self {
+        Self(Secret::new(random.base62(PEPPER_LENGTH)))
+    }
+
+    /// The pepper that `text` is.
+    ///
+    /// # Errors
+    /// [`InvalidPepper`] if it is empty or has any other character: clients refuse an empty pepper.
+    pub fn parse(text: &str) -> Result<Self, InvalidPepper> {
+        let right = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric());
+        if right { Ok(Self(Secret::new(text.to_owned()))) } else { Err(InvalidPepper) }
+    }
+
+    /// The text, for the reply to an account and for the store.
+    pub fn expose(&self) -> &str {
+        self.0.expose()
+    }
+
+    /// Whether a client used this pepper; in constant time.
+    pub fn is(&self, given: &str) -> bool {
+        self.expose().as_bytes().ct_eq(given.as_bytes()).into()
+    }
+}
+
+/// A SHA-256 of `<address> <medium> <pepper>`. Not printed: with the pepper, an address can be found from it by trial.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LookupDigest([u8; 32]);
+
+impl LookupDigest {
+    /// The digest of one form of an address.
+    pub fn of(address: &str, medium: Medium, pepper: &Pepper) -> Self {
+        let mut hash = Sha256::new();
+        for part in [address, " ", medium.as_str(), " ", pepper.expose()] {
+            hash.update(part.as_bytes());
+        }
+        Self(hash.finalize().into())
+    }
+
+    /// The digest that a client's `text` stands for: 43 characters of unpadded URL-safe base64. `None` is no error,
+    /// such an entry matches nothing.
+    pub fn decode(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        let length = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?;
+        (length == bytes.len()).then_some(Self(bytes))
+    }
+
+    /// The form on the wire: unpadded URL-safe base64.
+    pub fn encode(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0)
+    }
+
+    /// The digest that a row remembers.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 octets, for the row.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for LookupDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LookupDigest(***)")
+    }
+}
+
+/// The digests under which one binding is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LookupDigests {
+    /// Of the canonical address.
+    pub h1: LookupDigest,
+    /// Of the lower-case form of the address as its owner typed it, if that is another text.
+    pub h2: Option<LookupDigest>,
+}
+
+impl LookupDigests {
+    /// The digests of `threepid` with `pepper`.
+    pub fn of(threepid: &ThreePid, pepper: &Pepper) -> Self {
+        let of = |address: &str| LookupDigest::of(address, threepid.medium(), pepper);
+        Self { h1: of(threepid.address().as_str()), h2: threepid.lower_case_form().map(|form| of(&form)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LookupDigest, LookupDigests, Pepper};
+    use crate::domain::threepid::{Medium, ThreePid};
+    use shared::random::Random;
+
+    fn digests(medium: Medium, typed: &str) -> (String, Option<String>) {
+        let threepid = ThreePid::canonical(medium, typed).unwrap();
+        let LookupDigests { h1, h2 } = LookupDigests::of(&threepid, &Pepper::parse("matrixrocks").unwrap());
+        (h1.encode(), h2.map(|h2| h2.encode()))
+    }
+
+    #[test]
+    fn the_vectors_come_out() {
+        for (medium, typed, h1, h2) in [
+            (Medium::Email, "alice@example.com", "4kenr7N9drpCJ4AfalmlGQVsOn3o2RHjkADUpXJWZUc", None),
+            (Medium::Email, "Bob@Example.com", "LJwSazmv46n0hlMlsb_iYxI0_HXEqy_yj6Jm636cdT8", None),
+            (Medium::Msisdn, "18005552067", "nlo35_T5fzSGZzJApqu8lgIudJvmOQtDaHtr-I4rU7I", None),
+            (Medium::Msisdn, "+447700900001", "dF473qZAKqcTbTZct7YzrjGHYgV1YM1hdw68D7pSskg", None),
+            (
+                Medium::Email,
+                "Strauß@Example.com",
+                "Wvo9OL_UvrDZsRecvnhshdTeilXXGbhk0J5l5rX55Ok",
+                Some("1FBgMvqsmu6y8fjKGhVb8Ejq0aQknLThQ7hF57hDwQE"),
+            ),
+            (
+                Medium::Email,
+                "ΣΊΣΥΦΟΣ@Example.org",
+                "bZ-m5bGI6kZqYcI-_txXU4D1yOE_RETXneTIC1M3fjM",
+                Some("9bKa150cXY8UscPkyx2TcQKcHQiiejPuYXjQ154y_vs"),
+            ),
+        ] {
+            assert_eq!(digests(medium, typed), (h1.to_owned(), h2.map(str::to_owned)), "{typed}");
+        }
+    }
+
+    #[test]
+    fn a_digest_decodes_to_what_was_encoded_and_nothing_else_decodes() {
+        let text = "4kenr7N9drpCJ4AfalmlGQVsOn3o2RHjkADUpXJWZUc";
+        assert_eq!(LookupDigest::decode(text).unwrap().encode(), text);
+        for wrong in ["", "x", "alice@example.com email", &text[..42], &format!("{text}="), &format!("{text}A"), "é"] {
+            assert!(LookupDigest::decode(wrong).is_none(), "{wrong}");
+        }
+        assert!(LookupDigest::decode("nlo35_T5fzSGZzJApqu8lgIudJvmOQtDaHtr+I4rU7I").is_none(), "the other alphabet");
+        assert!(LookupDigest::decode("4kenr7N9drpCJ4AfalmlGQVsOn3o2RHjkADUpXJWZUd").is_none(), "stray trailing bits");
+    }
+
+    #[test]
+    fn peppers_are_alphanumeric_and_hidden() {
+        let pepper = Pepper::draw(Random);
+        assert_eq!(pepper.expose().len(), 32);
+        assert!(Pepper::parse(pepper.expose()).is_ok());
+        assert!(pepper.is(pepper.expose()));
+        assert!(!pepper.is("matrixrocks") && !pepper.is(""));
+        assert!(!format!("{pepper:?}").contains(pepper.expose()));
+        for text in ["", "a b", "ä", "a-b", "a\n"] {
+            assert!(Pepper::parse(text).is_err(), "{text:?}");
+        }
+    }
+}

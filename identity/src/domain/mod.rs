@@ -1,0 +1,10 @@
+//! The rules of the identity server, as pure functions and the types that only they can make.
+//!
+//! Invariant: nothing here knows HTTP, SQL, the network or the time of day; what a rule needs is passed in. Nouns may
+//! use one another, but never in a circle.
+
+pub mod case_folding;
+pub mod email;
+pub mod lookup_hash;
+pub mod msisdn;
+pub mod threepid;

@@ -1,0 +1,225 @@
+//! Third-party identifiers: a medium and an address, in the one form in which they are compared.
+//!
+//! Invariant: a [`ThreePid`] exists only as [`ThreePid::canonical`] made it, or as a row made by it remembers it; and
+//! no address is ever printed by `Debug`.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::str::FromStr;
+
+use super::case_folding::lower_case_form;
+use super::email::{self, InvalidEmail};
+use super::msisdn::{self, InvalidMsisdn};
+
+/// The kind of an address (specification, "3PID types"); there are no others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Medium {
+    /// An e-mail address.
+    Email,
+    /// A telephone number.
+    Msisdn,
+}
+
+impl Medium {
+    /// The specification's name of it: `email` or `msisdn`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Email => "email",
+            Self::Msisdn => "msisdn",
+        }
+    }
+}
+
+impl fmt::Display for Medium {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A medium that is neither `email` nor `msisdn`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the medium is neither email nor msisdn")]
+pub struct UnknownMedium;
+
+impl FromStr for Medium {
+    type Err = UnknownMedium;
+
+    fn from_str(text: &str) -> Result<Self, UnknownMedium> {
+        match text {
+            "email" => Ok(Self::Email),
+            "msisdn" => Ok(Self::Msisdn),
+            _ => Err(UnknownMedium),
+        }
+    }
+}
+
+/// Why a text is no address of its medium; the texts of both say nothing of the address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidAddress {
+    /// Not an e-mail address: `M_INVALID_EMAIL` on the wire.
+    #[error(transparent)]
+    Email(#[from] InvalidEmail),
+    /// Not a telephone number: `M_INVALID_ADDRESS` on the wire.
+    #[error(transparent)]
+    Msisdn(#[from] InvalidMsisdn),
+}
+
+/// An address in canonical form. Printed only by [`Address::as_str`].
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address(String);
+
+impl Address {
+    /// The canonical form, for the wire, the store and the hash; never for a log.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// A third-party identifier. Two are equal if medium and canonical address are, however they were typed.
+#[derive(Clone)]
+pub struct ThreePid {
+    medium: Medium,
+    address: Address,
+    typed: String,
+}
+
+impl ThreePid {
+    /// The identifier that `typed` means in `medium`. Every address that enters goes through here.
+    ///
+    /// # Errors
+    /// [`InvalidAddress`] if `typed` is not of the medium's syntax.
+    pub fn canonical(medium: Medium, typed: &str) -> Result<Self, InvalidAddress> {
+        let address = match medium {
+            Medium::Email => email::canonical(typed)?,
+            Medium::Msisdn => msisdn::canonical(typed)?,
+        };
+        Ok(Self { medium, address: Address(address), typed: typed.to_owned() })
+    }
+
+    /// The identifier that a row remembers: `address` canonical and as it was `typed`. For the store alone; it does
+    /// not check, because rows may be older and longer than today's rules allow.
+    pub fn from_row(medium: Medium, address: String, typed: String) -> Self {
+        Self { medium, address: Address(address), typed }
+    }
+
+    /// The medium.
+    pub const fn medium(&self) -> Medium {
+        self.medium
+    }
+
+    /// The canonical address.
+    pub const fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The address as its owner typed it, for the row and for display; never for a log.
+    pub fn typed(&self) -> &str {
+        &self.typed
+    }
+
+    /// Where a message goes. An e-mail address as typed if it is pure ASCII, else its canonical form.
+    pub fn recipient(&self) -> &str {
+        match self.medium {
+            Medium::Email => email::recipient(&self.typed, self.address.as_str()),
+            Medium::Msisdn => self.address.as_str(),
+        }
+    }
+
+    /// The form that clients hash which lower-case instead of folding; `None` where it is the canonical form.
+    pub fn lower_case_form(&self) -> Option<String> {
+        match self.medium {
+            Medium::Email => Some(lower_case_form(&self.typed)).filter(|form| form != self.address.as_str()),
+            Medium::Msisdn => None,
+        }
+    }
+}
+
+impl PartialEq for ThreePid {
+    fn eq(&self, other: &Self) -> bool {
+        (self.medium, &self.address) == (other.medium, &other.address)
+    }
+}
+
+impl Eq for ThreePid {}
+
+impl Hash for ThreePid {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.medium, &self.address).hash(state);
+    }
+}
+
+impl fmt::Debug for ThreePid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ThreePid({}, ***)", self.medium)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Medium, ThreePid};
+
+    /// Typed, canonical, lower-case form.
+    const FORMS: [(&str, &str, &str); 14] = [
+        ("Strauß@Example.com", "strauss@example.com", "strauß@example.com"),
+        ("\u{1E9E}@x.org", "ss@x.org", "ß@x.org"),
+        ("ΣΊΣΥΦΟΣ@Example.org", "σίσυφο\u{3C3}@example.org", "σίσυφο\u{3C2}@example.org"),
+        ("\u{17F}@x.org", "s@x.org", "\u{17F}@x.org"),
+        ("\u{FB00}@x.org", "ff@x.org", "\u{FB00}@x.org"),
+        ("mi\u{212A}e@x.org", "mike@x.org", "mike@x.org"),
+        ("\u{212B}@x.org", "\u{E5}@x.org", "\u{E5}@x.org"),
+        ("\u{130}@x.org", "i\u{307}@x.org", "i\u{307}@x.org"),
+        ("\u{131}@x.org", "\u{131}@x.org", "\u{131}@x.org"),
+        ("\u{AB70}@x.org", "\u{13A0}@x.org", "\u{AB70}@x.org"),
+        ("\u{13A0}@x.org", "\u{13A0}@x.org", "\u{AB70}@x.org"),
+        ("\u{390}@x.org", "\u{3B9}\u{308}\u{301}@x.org", "\u{390}@x.org"),
+        ("e\u{301}@x.org", "e\u{301}@x.org", "e\u{301}@x.org"),
+        ("Alice@Example.com", "alice@example.com", "alice@example.com"),
+    ];
+
+    #[test]
+    fn each_address_has_its_canonical_and_its_lower_case_form() {
+        for (typed, canonical, lower) in FORMS {
+            let threepid = ThreePid::canonical(Medium::Email, typed).unwrap();
+            assert_eq!(threepid.address().as_str(), canonical, "{typed}");
+            assert_eq!(threepid.lower_case_form().as_deref(), (lower != canonical).then_some(lower), "{typed}");
+        }
+    }
+
+    #[test]
+    fn equal_means_the_same_mailbox_however_it_was_typed() {
+        let typed = ThreePid::canonical(Medium::Email, "mi\u{212A}e@x.org").unwrap();
+        let ascii = ThreePid::canonical(Medium::Email, "Mike@X.org").unwrap();
+        assert_eq!(typed, ascii);
+        assert_eq!((typed.recipient(), ascii.recipient()), ("mike@x.org", "Mike@X.org"));
+        assert_ne!(typed, ThreePid::canonical(Medium::Email, "mike@y.org").unwrap());
+    }
+
+    #[test]
+    fn a_number_has_one_form_only() {
+        let number = ThreePid::canonical(Medium::Msisdn, "+44 7700 900001").unwrap();
+        assert_eq!((number.address().as_str(), number.recipient()), ("447700900001", "447700900001"));
+        assert_eq!(number.lower_case_form(), None);
+        assert_ne!(number, ThreePid::from_row(Medium::Email, "447700900001".into(), "447700900001".into()));
+    }
+
+    #[test]
+    fn there_are_two_media() {
+        assert_eq!(["email", "msisdn"].map(str::parse), [Ok(Medium::Email), Ok(Medium::Msisdn)]);
+        for text in ["", "Email", "EMAIL", "email ", "phone", "mxid"] {
+            assert!(text.parse::<Medium>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn debug_output_never_shows_an_address() {
+        let threepid = ThreePid::canonical(Medium::Email, "Alice@Example.com").unwrap();
+        let shown = format!("{threepid:?} {:?}", threepid.address());
+        assert_eq!(shown, "ThreePid(email, ***) ***");
+    }
+}
