@@ -33,7 +33,8 @@ impl FromStr for HumanDuration {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("expected a duration such as \"500ms\", \"10s\", \"5m\", \"24h\" or \"7d\", found \"{text}\"");
+        let wrong =
+            || format!("expected a duration such as \"500ms\", \"10s\", \"5m\", \"24h\" or \"7d\", found \"{text}\"");
         let (number, unit) = split_unit(text).ok_or_else(wrong)?;
         let millis: u64 = match unit {
             "ms" => 1,
@@ -226,7 +227,14 @@ mod tests {
 
     #[test]
     fn durations_and_sizes_are_read_as_people_write_them() {
-        for (text, millis) in [("500ms", 500), ("10s", 10_000), ("5m", 300_000), ("24h", 86_400_000), ("0", 0), ("36500d", 3_153_600_000_000)] {
+        for (text, millis) in [
+            ("500ms", 500),
+            ("10s", 10_000),
+            ("5m", 300_000),
+            ("24h", 86_400_000),
+            ("0", 0),
+            ("36500d", 3_153_600_000_000),
+        ] {
             assert_eq!(text.parse::<HumanDuration>().unwrap().get(), Duration::from_millis(millis), "{text}");
         }
         for text in ["", "10", "s", "-1s", "1.5s", "1w", "99999999999999999999s", "18446744073709551615d"] {
