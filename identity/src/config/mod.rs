@@ -1,0 +1,3 @@
+//! The settings of the identity server, one file a section.
+
+pub mod federation;

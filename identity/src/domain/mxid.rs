@@ -1,0 +1,88 @@
+//! A Matrix user ID: `@localpart:server`.
+//!
+//! Invariant: the text is kept as it was given. Only the server's name is compared without regard to case; two user
+//! IDs that differ in their localpart's case are two users.
+
+use std::fmt;
+
+use super::server_name::ServerName;
+
+/// The specification's limit on the whole ID.
+const MAX_LENGTH: usize = 255;
+
+/// A user ID after the specification's historical grammar: any localpart without a colon or a control character.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct UserId {
+    text: String,
+    server: ServerName,
+}
+
+/// The text is not a user ID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a Matrix user ID (@localpart:server)")]
+pub struct InvalidUserId;
+
+impl UserId {
+    /// Reads a user ID. All after the first colon is the server's name, so `@x:y:hs` is none.
+    ///
+    /// # Errors
+    /// [`InvalidUserId`] for more than 255 bytes, no `@`, an empty localpart, a control character, a bad server name.
+    pub fn parse(text: &str) -> Result<Self, InvalidUserId> {
+        let rest = text.strip_prefix('@').filter(|_| text.len() <= MAX_LENGTH).ok_or(InvalidUserId)?;
+        let (localpart, server) = rest.split_once(':').ok_or(InvalidUserId)?;
+        if localpart.is_empty() || localpart.chars().any(char::is_control) {
+            return Err(InvalidUserId);
+        }
+        let server = ServerName::parse(server).map_err(|_| InvalidUserId)?;
+        Ok(Self { text: text.to_owned(), server })
+    }
+
+    /// The whole ID as it was given.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// What stands between the `@` and the first colon.
+    pub fn localpart(&self) -> &str {
+        self.text[1..].split(':').next().unwrap_or_default()
+    }
+
+    /// The user's homeserver, in lower case.
+    pub fn server_name(&self) -> &ServerName {
+        &self.server
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{InvalidUserId, UserId};
+
+    #[test]
+    fn the_parts_are_found_and_the_text_is_kept() {
+        for (text, localpart, server) in [
+            ("@alice:hs.example", "alice", "hs.example"),
+            ("@Alice:HS.example:8448", "Alice", "hs.example:8448"),
+            ("@a:[::1]:8448", "a", "[::1]:8448"),
+            ("@é=/ +.-_!:hs", "é=/ +.-_!", "hs"),
+            ("@a:hs:1", "a", "hs:1"),
+        ] {
+            let user = UserId::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!((user.as_str(), user.localpart(), user.server_name().as_str()), (text, localpart, server));
+        }
+    }
+
+    #[test]
+    fn what_is_no_user_id_is_refused() {
+        let long = format!("@{}:hs", "a".repeat(252));
+        for text in ["", "@", "x:hs", "@:hs", "@a", "@a:", "@x:y:hs", "@a\0:hs", "@a\n:hs", "@a:hs\n", "@a:h s", " @a:hs", &long] {
+            assert_eq!(UserId::parse(text), Err(InvalidUserId), "{text}");
+        }
+        assert!(UserId::parse(&long.replace("aa:", "a:")).is_ok());
+    }
+}

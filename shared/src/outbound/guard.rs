@@ -1,0 +1,291 @@
+//! The address filter: which addresses a request that strangers can steer may go to.
+//!
+//! Invariant: the answer depends on the address alone, never on the name that led to it, so it must be asked about
+//! the very address that is connected to.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Deserializer};
+
+/// Judges addresses: what is not public is refused, except where the operator allowed it.
+#[derive(Clone, Debug)]
+pub struct AddressGuard {
+    allow: Arc<[IpNet]>,
+    deny: Arc<[IpNet]>,
+    open: bool,
+}
+
+/// A network as an operator writes it: `10.0.0.0/8`, or one address alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Cidr(IpNet);
+
+impl AddressGuard {
+    /// A guard that also refuses `deny`, and lets through whatever is in `allow`, on any port.
+    pub fn new(allow: &[Cidr], deny: &[Cidr]) -> Self {
+        let nets = |cidrs: &[Cidr]| cidrs.iter().map(|cidr| cidr.0).collect();
+        Self { allow: nets(allow), deny: nets(deny), open: false }
+    }
+
+    /// A guard that lets everything through, for addresses that the operator wrote.
+    pub fn unrestricted() -> Self {
+        Self { allow: Arc::default(), deny: Arc::default(), open: true }
+    }
+
+    /// Whether a connection to `address` may be made.
+    pub fn permits(&self, address: SocketAddr) -> bool {
+        let ip = address.ip();
+        let plain = ip.to_canonical();
+        if self.open || self.allow.iter().any(|net| net.contains(&plain) || net.contains(&ip)) {
+            return true;
+        }
+        port_is_usual(address.port())
+            && !self.refuses(ip)
+            && !self.refuses(plain)
+            && !embedded_ipv4(ip).is_some_and(|inner| self.refuses(IpAddr::V4(inner)))
+    }
+
+    fn refuses(&self, ip: IpAddr) -> bool {
+        let public = match ip {
+            IpAddr::V4(ip) => !DENIED_V4.iter().any(|net| net.contains(&ip)),
+            IpAddr::V6(ip) => !DENIED_V6.iter().any(|net| net.contains(&ip)),
+        };
+        !public || self.deny.iter().any(|net| net.contains(&ip))
+    }
+}
+
+/// Whether the port rule lets this port through: below 1024 there are services that were never meant for strangers.
+pub fn port_is_usual(port: u16) -> bool {
+    port >= 1024 || port == 80 || port == 443
+}
+
+/// The IPv4 address to which a translating network would deliver what is sent to this IPv6 address.
+fn embedded_ipv4(ip: IpAddr) -> Option<Ipv4Addr> {
+    let IpAddr::V6(ip) = ip else { return None };
+    let o = ip.octets();
+    let last = Ipv4Addr::new(o[12], o[13], o[14], o[15]);
+    match ip.segments() {
+        // ::ffff:0:0/96, ::/96 and 64:ff9b::/96 end with it, 2002::/16 starts with it.
+        [0, 0, 0, 0, 0, 0xffff | 0, _, _] | [0x64, 0xff9b, 0, 0, 0, 0, _, _] => Some(last),
+        [0x2002, ..] => Some(Ipv4Addr::new(o[2], o[3], o[4], o[5])),
+        _ => None,
+    }
+}
+
+const DENIED_V4: [Ipv4Net; 15] = [
+    v4([0, 0, 0, 0], 8),
+    v4([10, 0, 0, 0], 8),
+    v4([100, 64, 0, 0], 10),
+    v4([127, 0, 0, 0], 8),
+    v4([169, 254, 0, 0], 16),
+    v4([172, 16, 0, 0], 12),
+    v4([192, 0, 0, 0], 24),
+    v4([192, 0, 2, 0], 24),
+    v4([192, 88, 99, 0], 24),
+    v4([192, 168, 0, 0], 16),
+    v4([198, 18, 0, 0], 15),
+    v4([198, 51, 100, 0], 24),
+    v4([203, 0, 113, 0], 24),
+    v4([224, 0, 0, 0], 4),
+    v4([240, 0, 0, 0], 4),
+];
+
+const DENIED_V6: [Ipv6Net; 12] = [
+    v6([0, 0, 0, 0, 0, 0, 0, 0], 128),
+    v6([0, 0, 0, 0, 0, 0, 0, 1], 128),
+    v6([0x100, 0, 0, 0, 0, 0, 0, 0], 64),
+    v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48),
+    v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 23),
+    v6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32),
+    v6([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20),
+    v6([0x5f00, 0, 0, 0, 0, 0, 0, 0], 16),
+    v6([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7),
+    v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10),
+    v6([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10),
+    v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8),
+];
+
+const fn v4(octets: [u8; 4], length: u8) -> Ipv4Net {
+    let [a, b, c, d] = octets;
+    Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), length)
+}
+
+const fn v6(segments: [u16; 8], length: u8) -> Ipv6Net {
+    let [a, b, c, d, e, f, g, h] = segments;
+    Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), length)
+}
+
+impl FromStr for Cidr {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let net = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        net.map(Self)
+            .map_err(|_| format!("expected a network such as \"10.0.0.0/8\" or \"fd00::/8\", found \"{text}\""))
+    }
+}
+
+impl<'de> Deserialize<'de> for Cidr {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl fmt::Debug for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, SocketAddr};
+
+    use super::{AddressGuard, Cidr};
+
+    fn guard(allow: &[&str], deny: &[&str]) -> AddressGuard {
+        let cidrs = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<Cidr>>();
+        AddressGuard::new(&cidrs(allow), &cidrs(deny))
+    }
+
+    fn permits(guard: &AddressGuard, ip: &str, port: u16) -> bool {
+        guard.permits(SocketAddr::new(ip.parse::<IpAddr>().unwrap(), port))
+    }
+
+    #[test]
+    fn the_first_and_the_last_address_of_every_denied_network_are_refused_and_their_public_neighbours_are_not() {
+        let open = guard(&[], &[]);
+        for (first, last) in [
+            ("0.0.0.0", "0.255.255.255"),
+            ("10.0.0.0", "10.255.255.255"),
+            ("100.64.0.0", "100.127.255.255"),
+            ("127.0.0.0", "127.255.255.255"),
+            ("169.254.0.0", "169.254.255.255"),
+            ("172.16.0.0", "172.31.255.255"),
+            ("192.0.0.0", "192.0.0.255"),
+            ("192.0.2.0", "192.0.2.255"),
+            ("192.88.99.0", "192.88.99.255"),
+            ("192.168.0.0", "192.168.255.255"),
+            ("198.18.0.0", "198.19.255.255"),
+            ("198.51.100.0", "198.51.100.255"),
+            ("203.0.113.0", "203.0.113.255"),
+            ("224.0.0.0", "239.255.255.255"),
+            ("240.0.0.0", "255.255.255.255"),
+            ("::", "::1"),
+            ("100::", "100::ffff:ffff:ffff:ffff"),
+            ("64:ff9b:1::", "64:ff9b:1:ffff:ffff:ffff:ffff:ffff"),
+            ("2001::", "2001:1ff:ffff:ffff:ffff:ffff:ffff:ffff"),
+            ("2001:db8::", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff"),
+            ("3fff::", "3fff:fff:ffff:ffff:ffff:ffff:ffff:ffff"),
+            ("5f00::", "5f00:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+            ("fc00::", "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+            ("fe80::", "febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+            ("fec0::", "feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+            ("ff00::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+        ] {
+            assert!(!permits(&open, first, 8448), "{first}");
+            assert!(!permits(&open, last, 8448), "{last}");
+        }
+        for public in [
+            "1.0.0.0",
+            "9.255.255.255",
+            "11.0.0.0",
+            "100.63.255.255",
+            "100.128.0.0",
+            "126.255.255.255",
+            "128.0.0.0",
+            "169.253.255.255",
+            "172.15.255.255",
+            "172.32.0.0",
+            "192.0.1.0",
+            "192.0.3.0",
+            "192.167.255.255",
+            "192.169.0.0",
+            "198.17.255.255",
+            "198.20.0.0",
+            "198.51.101.0",
+            "203.0.114.0",
+            "223.255.255.255",
+            "8.8.8.8",
+            "100:0:0:1::",
+            "64:ff9b:2::",
+            "2001:200::",
+            "2001:db9::",
+            "3fff:1000::",
+            "2606:4700::1111",
+            "2a00::1",
+            "5eff::",
+            "fbff::",
+        ] {
+            assert!(permits(&open, public, 8448), "{public}");
+        }
+    }
+
+    #[test]
+    fn an_embedded_ipv4_address_is_judged_as_that_address() {
+        let open = guard(&[], &["9.9.9.0/24"]);
+        for (ip, allowed) in [
+            ("::ffff:127.0.0.1", false),
+            ("::ffff:8.8.8.8", true),
+            ("::ffff:9.9.9.9", false),
+            ("::127.0.0.1", false),
+            ("::8.8.8.8", true),
+            ("2002:7f00:1::", false),
+            ("2002:a00:5::1", false),
+            ("2002:808:808::1", true),
+            ("2002:909:909::1", false),
+            ("64:ff9b::7f00:1", false),
+            ("64:ff9b::10.0.0.5", false),
+            ("64:ff9b::8.8.8.8", true),
+        ] {
+            assert_eq!(permits(&open, ip, 443), allowed, "{ip}");
+        }
+    }
+
+    #[test]
+    fn low_ports_other_than_the_webs_are_refused() {
+        let open = guard(&[], &[]);
+        for (port, allowed) in [
+            (0, false),
+            (22, false),
+            (25, false),
+            (79, false),
+            (80, true),
+            (81, false),
+            (443, true),
+            (1023, false),
+            (1024, true),
+            (8448, true),
+            (65535, true),
+        ] {
+            assert_eq!(permits(&open, "8.8.8.8", port), allowed, "{port}");
+        }
+    }
+
+    #[test]
+    fn what_the_operator_allows_overrides_the_list_the_own_denials_and_the_port_rule() {
+        let own = guard(&["127.0.0.1", "fd00::/8", "10.1.0.0/16"], &["8.8.8.0/24", "10.1.0.0/16"]);
+        assert!(permits(&own, "127.0.0.1", 22));
+        assert!(permits(&own, "::ffff:127.0.0.1", 22));
+        assert!(permits(&own, "fd00::1", 25));
+        assert!(permits(&own, "10.1.2.3", 8448));
+        assert!(!permits(&own, "127.0.0.2", 8448));
+        assert!(!permits(&own, "10.2.0.1", 8448));
+        assert!(!permits(&own, "8.8.8.8", 443));
+        assert!(!permits(&own, "::ffff:8.8.8.8", 443));
+        assert!(permits(&own, "8.8.4.4", 443));
+        // A translator's loopback is not ours.
+        assert!(!permits(&own, "64:ff9b::127.0.0.1", 443));
+        assert!(permits(&AddressGuard::unrestricted(), "127.0.0.1", 1));
+    }
+
+    #[test]
+    fn a_network_is_written_with_or_without_its_length() {
+        assert_eq!("10.0.0.5".parse::<Cidr>(), "10.0.0.5/32".parse());
+        assert!("10.0.0.0/33".parse::<Cidr>().is_err());
+        assert!("hs.example".parse::<Cidr>().is_err());
+    }
+}

@@ -1,0 +1,120 @@
+//! The TLS settings of outbound connections: the system's trusted roots, the operator's own, and the switch that turns
+//! verification off.
+//!
+//! Invariant: with verification on, chain and name of every certificate are verified; there is nothing in between.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls_platform_verifier::Verifier;
+
+/// Why there are no TLS settings to start with.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The file with the operator's own roots cannot be used.
+    #[error("cannot read certificates from {path}: {reason}")]
+    ExtraCa {
+        /// The file that was named.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There are no roots, or the TLS library refused.
+    #[error("cannot set up TLS: {0}")]
+    Setup(#[from] rustls::Error),
+}
+
+/// Settings that trust the system's roots and those in `extra_ca_file` (PEM), or, with `verify` off, any certificate.
+///
+/// # Errors
+/// [`TlsError`] if the file cannot be read or holds no certificate, or if there is no root to trust at all.
+pub fn client_config(extra_ca_file: Option<&Path>, verify: bool) -> Result<ClientConfig, TlsError> {
+    let extra = extra_ca_file.map(read_certificates).transpose()?.unwrap_or_default();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier: Arc<dyn ServerCertVerifier> = if verify {
+        Arc::new(Verifier::new_with_extra_roots(extra, Arc::clone(&provider))?)
+    } else {
+        Arc::new(AnyCertificate(Arc::clone(&provider)))
+    };
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth())
+}
+
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let wrong = |reason: String| TlsError::ExtraCa { path: path.to_path_buf(), reason };
+    let certificates = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| wrong(error.to_string()))?;
+    if certificates.is_empty() { Err(wrong(String::from("it holds no certificate"))) } else { Ok(certificates) }
+}
+
+/// Refuses nothing: not a name, an age, an issuer, or a form (X.509 v1) that the verifying library cannot read.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _certificate: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::path::Path;
+
+    use super::{TlsError, client_config};
+
+    #[test]
+    fn a_file_without_a_certificate_is_an_error_that_names_it() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        writeln!(file, "nothing here").unwrap();
+        for path in [file.path(), Path::new("/nonexistent/ca.pem")] {
+            let error = client_config(Some(path), true).unwrap_err();
+            assert!(matches!(error, TlsError::ExtraCa { .. }));
+            assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+        }
+    }
+
+    #[test]
+    fn without_verification_no_root_is_needed() {
+        assert!(client_config(None, false).is_ok());
+    }
+}
