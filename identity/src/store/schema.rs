@@ -91,7 +91,6 @@ table! {
 table! {
     outgoing_mails (id) {
         id -> Text,
-        sid -> Nullable<Text>,
         sealed_mail -> Binary,
         attempts -> Integer,
         next_attempt_at -> BigInt,

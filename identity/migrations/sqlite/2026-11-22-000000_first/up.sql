@@ -86,7 +86,6 @@ create index rate_limits_by_age on rate_limits (full_at);
 -- Mails that the relay put off (SMTP 4xx); leased_until keeps two workers from sending the same one.
 create table outgoing_mails (
     id text not null primary key,
-    sid text,
     sealed_mail blob not null,
     attempts integer not null,
     next_attempt_at bigint not null,

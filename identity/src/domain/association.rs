@@ -1,0 +1,76 @@
+//! Associations: "this address belongs to this user", signed by this server.
+//!
+//! Invariant: an association carries exactly the seven members of the specification; it never carries anyone's invites.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use shared::clock::Timestamp;
+
+use super::mxid::UserId;
+use super::threepid::ThreePid;
+
+/// An address and its user, from one point in time to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Association {
+    /// The address.
+    pub threepid: ThreePid,
+    /// Its user.
+    pub mxid: UserId,
+    /// When it was made.
+    pub ts: Timestamp,
+    /// From when on it holds.
+    pub not_before: Timestamp,
+    /// Until when it holds.
+    pub not_after: Timestamp,
+}
+
+impl Association {
+    /// A new one that holds from `now` on for `validity`.
+    pub fn new(threepid: ThreePid, mxid: UserId, now: Timestamp, validity: Duration) -> Self {
+        Self { threepid, mxid, ts: now, not_before: now, not_after: now.plus(validity) }
+    }
+
+    /// The members that are signed (specification, `POST /3pid/bind`).
+    pub fn to_json(&self) -> Map<String, Value> {
+        let members = [
+            ("address", json!(self.threepid.address().as_str())),
+            ("medium", json!(self.threepid.medium().as_str())),
+            ("mxid", json!(self.mxid.as_str())),
+            ("ts", json!(self.ts)),
+            ("not_before", json!(self.not_before)),
+            ("not_after", json!(self.not_after)),
+        ];
+        members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::Value;
+    use shared::clock::Timestamp;
+    use shared::signing::{SigningKey, decode_key};
+
+    use super::Association;
+    use crate::domain::mxid::UserId;
+    use crate::domain::threepid::{Medium, ThreePid};
+
+    #[test]
+    fn the_signed_association_is_the_known_one() {
+        let association = Association::new(
+            ThreePid::canonical(Medium::Email, "Bob@Example.com").unwrap(),
+            UserId::parse("@bob:hs.example").unwrap(),
+            Timestamp::from_millis(1_750_000_000_000),
+            Duration::from_secs(36_500 * 86_400),
+        );
+        let seed = decode_key("YJDBA9Xnr2sVqXD9Vj7XVUnmFZcZrlw8Md7kMW+3XA1").unwrap();
+        let mut signed = association.to_json();
+        SigningKey::from_seed("0", &seed).unwrap().sign("id.example.org", &mut signed).unwrap();
+        let expected = r#"{"address":"bob@example.com","medium":"email","mxid":"@bob:hs.example","not_after":4903600000000,
+            "not_before":1750000000000,"ts":1750000000000,"signatures":{"id.example.org":{"ed25519:0":
+            "w1XTh/JIjcRc9bwC9G4qwH2H6vPrzftpUxsrBbBw+yWI606NuYO5cKuXOQdrNWxzWMilza5O9SPiJJ9S4n9dAw"}}}"#;
+        assert_eq!(Value::Object(signed), serde_json::from_str::<Value>(expected).unwrap());
+    }
+}
