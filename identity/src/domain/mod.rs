@@ -3,8 +3,14 @@
 //! Invariant: nothing here knows HTTP, SQL, the network or the time of day; what a rule needs is passed in. Nouns may
 //! use one another, but never in a circle.
 
+pub mod access;
 pub mod case_folding;
+pub mod client_secret;
 pub mod email;
 pub mod lookup_hash;
 pub mod msisdn;
+pub mod next_link;
+pub mod rate_limit;
+pub mod sid;
+pub mod terms;
 pub mod threepid;
