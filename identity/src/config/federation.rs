@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
-use shared::config::OneOrMany;
+use shared::config::{HumanDuration, OneOrMany};
 use shared::outbound::guard::Cidr;
 use shared::secret::Secret;
 
@@ -39,6 +39,10 @@ pub struct Federation {
     /// The port for `https://<host>/.well-known/matrix/server`. The specification knows only 443; another one serves
     /// closed networks in which nobody can listen there.
     pub well_known_port: u16,
+    /// For TCP and TLS together, for each place at which a homeserver is tried.
+    pub connect_timeout: HumanDuration,
+    /// For a whole request, from discovery to the last byte of the reply.
+    pub timeout: HumanDuration,
 }
 
 /// A host (IP address or name) and a port, as an operator writes them: `10.0.0.5:8448`, `synapse:8448`, `[::1]:8448`.
@@ -61,6 +65,8 @@ impl Default for Federation {
             proxy: None,
             dns_servers: OneOrMany::default(),
             well_known_port: 443,
+            connect_timeout: HumanDuration::from_secs(10),
+            timeout: HumanDuration::from_secs(30),
         }
     }
 }
