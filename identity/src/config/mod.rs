@@ -1,3 +1,150 @@
-//! The settings of the identity server, one file a section.
+//! The settings of the identity server, one file a section or group of small ones.
+//!
+//! Invariant: every key has a default with which the server starts; [`Config::load`] checks what keys mean together,
+//! so that nothing is found wrong after the start.
 
+pub mod database;
+pub mod email;
 pub mod federation;
+pub mod limits;
+pub mod rules;
+pub mod server;
+pub mod templates;
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use shared::config::{ConfigError, secret};
+use shared::http::settings::{Admin, Http};
+use shared::secret::Secret;
+use shared::telemetry::Log;
+
+use self::database::Database;
+use self::email::EmailConfig;
+use self::federation::{Federation, Registration};
+use self::limits::Limits;
+use self::rules::{Account, Auth, Bind, Lookup, Sessions, TermsSource, Unbind};
+use self::server::{Keys, Server};
+use self::templates::TemplatesConfig;
+
+/// The prefix of environment variables: `IDENTITY__SECTION__KEY`.
+pub const ENVIRONMENT_PREFIX: &str = "IDENTITY";
+
+/// All settings.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// `[server]`
+    pub server: Server,
+    /// `[http]`
+    pub http: Http,
+    /// `[admin]`
+    pub admin: Admin,
+    /// `[log]`
+    pub log: Log,
+    /// `[database]`
+    pub database: Database,
+    /// `[keys]`
+    pub keys: Keys,
+    /// `[auth]`
+    pub auth: Auth,
+    /// `[account]`
+    pub account: Account,
+    /// `[registration]`
+    pub registration: Registration,
+    /// `[terms]`
+    pub terms: TermsSource,
+    /// `[sessions]`
+    pub sessions: Sessions,
+    /// `[email]`
+    pub email: EmailConfig,
+    /// `[templates]`
+    pub templates: TemplatesConfig,
+    /// `[lookup]`
+    pub lookup: Lookup,
+    /// `[bind]`
+    pub bind: Bind,
+    /// `[unbind]`
+    pub unbind: Unbind,
+    /// `[federation]`
+    pub federation: Federation,
+    /// `[limits]`
+    pub limits: Limits,
+}
+
+impl Config {
+    /// Reads `file`, if there is one, and the environment; makes paths absolute (those in the file are relative to
+    /// its folder), reads secrets from their files, and fills in what follows from other keys.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the key.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let mut config: Self = shared::config::load(file, ENVIRONMENT_PREFIX)?;
+        let folder = file.and_then(Path::parent).map(Path::to_path_buf).unwrap_or_default();
+        config.place(&folder)?;
+        config.server.check()?;
+        if config.http.bind.is_empty() {
+            return Err(ConfigError::Invalid("http.bind: expected at least one address".to_owned()));
+        }
+        if config.lookup.algorithms.is_empty() {
+            return Err(ConfigError::Invalid("lookup.algorithms: \"sha256\" must be offered".to_owned()));
+        }
+        Ok(config)
+    }
+
+    /// What an operator should know of these settings before users depend on them; a line each.
+    pub fn notices(&self) -> Vec<String> {
+        let mut notices = self.server.notices();
+        if self.email.transport() == email::Transport::File {
+            notices.push("development only: mail is written to files; set [email] host to send it".to_owned());
+        }
+        if self.sessions.next_link_hosts.matches("any.example") {
+            notices.push("any https site may be a next_link; set [sessions] next_link_hosts to your clients".to_owned());
+        }
+        if !self.federation.tls_verify {
+            notices.push("INSECURE: [federation] tls_verify is off, anyone on the way can pose as any homeserver".to_owned());
+        }
+        if !self.limits.enabled {
+            notices.push("INSECURE: [limits] enabled is off, anyone can send mail without end".to_owned());
+        }
+        notices
+    }
+
+    fn place(&mut self, folder: &Path) -> Result<(), ConfigError> {
+        let data = match &self.server.data_dir {
+            Some(path) => folder.join(path),
+            None => shared::config::data_dir("matrix-identity").ok_or_else(|| {
+                ConfigError::Invalid("server.data_dir: set it, there is no home folder to put it in".to_owned())
+            })?,
+        };
+        let in_folder = |path: &mut Option<PathBuf>| {
+            if let Some(path) = path {
+                *path = folder.join(&path);
+            }
+        };
+        for path in [
+            &mut self.http.tls_cert_file,
+            &mut self.http.tls_key_file,
+            &mut self.keys.file,
+            &mut self.terms.file,
+            &mut self.email.file_dir,
+            &mut self.email.password_file,
+            &mut self.templates.dir,
+            &mut self.federation.extra_ca_file,
+            &mut self.database.url_file,
+        ] {
+            in_folder(path);
+        }
+        self.keys.file.get_or_insert_with(|| data.join("signing.key"));
+        self.email.file_dir.get_or_insert_with(|| data.join("mail"));
+        self.email.password =
+            secret("email.password", self.email.password.as_ref(), self.email.password_file.take().as_deref())?;
+        let url = secret("database.url", self.database.url.as_ref(), self.database.url_file.take().as_deref())?;
+        self.database.url = Some(match url {
+            Some(url) => url,
+            None => Secret::new(format!("sqlite://{}", data.join("identity.db").display())),
+        });
+        self.server.data_dir = Some(data);
+        Ok(())
+    }
+}

@@ -112,6 +112,16 @@ pub fn secret(
     }
 }
 
+/// Where a service keeps its data when nobody says: systemd's `STATE_DIRECTORY`, else `name` in the user's data folder
+/// (XDG Base Directory: `XDG_DATA_HOME`, `~/.local/share`). `None` without any of them.
+#[expect(clippy::disallowed_methods, reason = "these variables are the system's, not settings of ours")]
+pub fn data_dir(name: &str) -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty()).map(PathBuf::from);
+    variable("STATE_DIRECTORY")
+        .or_else(|| variable("XDG_DATA_HOME").map(|data| data.join(name)))
+        .or_else(|| variable("HOME").map(|home| home.join(".local/share").join(name)))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;

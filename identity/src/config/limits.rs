@@ -1,0 +1,43 @@
+//! `[limits]`: how often who may cause what.
+//!
+//! Invariant: a limit on messages is charged only when one is about to go out.
+
+use serde::Deserialize;
+use shared::config::HumanDuration;
+
+use crate::domain::rate_limit::Limit;
+
+/// The settings under `[limits]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Whether there are limits at all.
+    pub enabled: bool,
+    /// Validation mails that one account causes.
+    pub email_per_account: Limit,
+    /// Validation mails to one address.
+    pub email_per_address: Limit,
+    /// Mails of any kind, by all.
+    pub mail_global: Limit,
+    /// Registrations from one client address.
+    pub register_per_ip: Limit,
+    /// Wrong tokens for one e-mail address.
+    pub email_wrong_tokens: Limit,
+    /// Wrong tokens for one telephone number.
+    pub sms_wrong_tokens: Limit,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let limit = |burst, seconds| Limit::new(burst, HumanDuration::from_secs(seconds));
+        Self {
+            enabled: true,
+            email_per_account: limit(5, 300),
+            email_per_address: limit(5, 600),
+            mail_global: limit(1000, 1),
+            register_per_ip: limit(20, 10),
+            email_wrong_tokens: limit(60, 60),
+            sms_wrong_tokens: limit(10, 360),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! `[server]` and `[keys]`: who this server is.
+//!
+//! Invariant: the public base URL is https unless the operator says that http will do.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use shared::config::{ConfigError, OneOrMany};
+use url::Url;
+
+/// The settings under `[server]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// The name under which associations are signed. Unset: the host (and port) of `public_base_url`.
+    pub name: Option<String>,
+    /// The URL under which clients and browsers reach this server, without a trailing slash. Unset, for development:
+    /// `http://` and the first address of `[http] bind`.
+    pub public_base_url: Option<String>,
+    /// Whether `public_base_url` may be http.
+    pub allow_http_base_url: bool,
+    /// Where the database, the signing key and development mail are, unless their own keys say something else.
+    /// Unset: systemd's `STATE_DIRECTORY`, else `matrix-identity` in the user's data folder (XDG).
+    pub data_dir: Option<PathBuf>,
+}
+
+/// The settings under `[keys]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Keys {
+    /// Lines `ed25519 <id> <unpadded base64 seed>`; the first signs, the others are retired. Made if it is absent.
+    /// Unset: `signing.key` in the data folder.
+    pub file: Option<PathBuf>,
+    /// Key ids (`ed25519:<id>`) that are valid no more.
+    pub revoked: OneOrMany<String>,
+    /// Names to sign under; unset: `[server] name` alone.
+    pub sign_as: OneOrMany<String>,
+}
+
+/// Who this server is, with everything filled in.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The name under which associations are signed.
+    pub name: String,
+    /// The public base URL without a trailing slash.
+    pub base_url: String,
+}
+
+impl Server {
+    /// Name and base URL, with the address really listened on where they are not set.
+    pub fn identity(&self, listening: Option<SocketAddr>) -> Identity {
+        let base_url = match (&self.public_base_url, listening) {
+            (Some(url), _) => url.trim_end_matches('/').to_owned(),
+            (None, Some(address)) => format!("http://{address}"),
+            (None, None) => "http://127.0.0.1:8090".to_owned(),
+        };
+        let authority = authority(&base_url).unwrap_or_else(|| "localhost".to_owned());
+        Identity { name: self.name.clone().unwrap_or(authority), base_url }
+    }
+
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let Some(text) = &self.public_base_url else { return Ok(()) };
+        let wrong = |why: &str| Err(ConfigError::Invalid(format!("server.public_base_url: {why}")));
+        let Ok(url) = Url::parse(text) else { return wrong("expected a URL such as \"https://id.example.org\"") };
+        match url.scheme() {
+            "https" => {}
+            "http" if self.allow_http_base_url => {}
+            "http" => return wrong("expected https (or set server.allow_http_base_url = true)"),
+            _ => return wrong("expected https"),
+        }
+        if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() || url.password().is_some() {
+            return wrong("expected neither user, query nor fragment");
+        }
+        Ok(())
+    }
+
+    pub(super) fn notices(&self) -> Vec<String> {
+        let mut notices = Vec::new();
+        match &self.public_base_url {
+            None => notices.push(
+                "development only: [server] public_base_url is not set, so links lead to this machine".to_owned(),
+            ),
+            Some(url) if url.starts_with("http:") => {
+                notices.push("development only: [server] public_base_url is http".to_owned());
+            }
+            Some(url) => {
+                let authority = authority(url);
+                if let (Some(name), Some(authority)) = (&self.name, authority)
+                    && *name != authority
+                {
+                    notices.push(format!(
+                        "[server] name is {name} but the authority of public_base_url is {authority}: homeservers that verify associations may look for keys at the wrong place"
+                    ));
+                }
+            }
+        }
+        notices
+    }
+}
+
+/// Host and, if it is not the scheme's own, port.
+fn authority(base_url: &str) -> Option<String> {
+    let url = Url::parse(base_url).ok()?;
+    let host = url.host_str()?;
+    Some(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Server;
+
+    fn server(url: &str) -> Server {
+        Server { public_base_url: Some(url.to_owned()), ..Server::default() }
+    }
+
+    #[test]
+    fn the_name_follows_from_the_base_url_and_the_base_url_from_the_listener() {
+        let identity = server("https://id.example.org/").identity(None);
+        assert_eq!((identity.name.as_str(), identity.base_url.as_str()), ("id.example.org", "https://id.example.org"));
+        let identity = Server::default().identity(Some("127.0.0.1:4711".parse().unwrap()));
+        assert_eq!((identity.name.as_str(), identity.base_url.as_str()), ("127.0.0.1:4711", "http://127.0.0.1:4711"));
+    }
+
+    #[test]
+    fn a_base_url_without_https_is_refused_unless_it_is_allowed() {
+        assert!(server("https://id.example.org").check().is_ok());
+        for url in ["http://id.example.org", "ftp://x", "id.example.org", "https://u@h", "https://h/?q", ""] {
+            assert!(server(url).check().is_err(), "{url}");
+        }
+        assert!(Server { allow_http_base_url: true, ..server("http://127.0.0.1:8090") }.check().is_ok());
+    }
+
+    #[test]
+    fn a_name_that_is_not_the_authority_is_noticed() {
+        let named = |name: &str| Server { name: Some(name.to_owned()), ..server("https://id.example.org") };
+        assert!(named("id.example.org").notices().is_empty());
+        assert_eq!(named("example.org").notices().len(), 1);
+    }
+}
