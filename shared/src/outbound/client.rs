@@ -66,13 +66,13 @@ impl Client {
     ///
     /// # Errors
     /// [`SetupError`] if the library refuses them, for example the proxy's URL.
-    pub fn new(settings: Settings) -> Result<Self, SetupError> {
+    pub fn new(settings: &Settings) -> Result<Self, SetupError> {
         let proxied = settings.proxy.is_some();
         // A resolver is not told the port. So that the port rule holds for exactly the addresses that are used, URLs
         // with an unusual port have a client of their own, whose resolver answers as for the first such port.
         let client = |port| {
             let guard = if proxied { AddressGuard::unrestricted() } else { settings.guard.clone() };
-            build(&settings, GuardedResolver { dns: settings.dns.clone(), guard, port })
+            build(settings, GuardedResolver { dns: settings.dns.clone(), guard, port })
         };
         Ok(Self {
             usual_ports: client(443)?,
@@ -195,7 +195,7 @@ mod tests {
     /// A client that may go to `allowed` besides the public network, and knows no name but `localhost`.
     fn client(allowed: &[&str]) -> Client {
         let allowed: Vec<_> = allowed.iter().map(|cidr| cidr.parse().unwrap()).collect();
-        Client::new(Settings {
+        Client::new(&Settings {
             guard: AddressGuard::new(&allowed, &[]),
             dns: Dns::new(&["127.0.0.1:9".parse().unwrap()]).unwrap(),
             tls: tls::client_config(None, false).unwrap(),
