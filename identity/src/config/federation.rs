@@ -95,7 +95,11 @@ impl<'de> Deserialize<'de> for Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') { write!(f, "[{}]:{}", self.host, self.port) } else { write!(f, "{}:{}", self.host, self.port) }
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
     }
 }
 
@@ -139,9 +143,15 @@ mod tests {
         )
         .unwrap();
         let at = |name| section.overrides[&ServerName::parse(name).unwrap()].to_string();
-        assert_eq!([at("hs.example"), at("hs.example:8448"), at("9.9.9.9")], ["10.0.0.5:8448", "synapse:8448", "[::1]:8448"]);
+        assert_eq!(
+            [at("hs.example"), at("hs.example:8448"), at("9.9.9.9")],
+            ["10.0.0.5:8448", "synapse:8448", "[::1]:8448"]
+        );
         assert_eq!((section.allow_cidrs.as_slice().len(), section.deny_cidrs.as_slice().len()), (2, 2));
-        assert_eq!((section.tls_verify, section.well_known_port, section.dns_servers.as_slice()[0].port()), (false, 443, 5353));
+        assert_eq!(
+            (section.tls_verify, section.well_known_port, section.dns_servers.as_slice()[0].port()),
+            (false, 443, 5353)
+        );
         assert!(!format!("{section:?}").contains("hunter2"));
     }
 

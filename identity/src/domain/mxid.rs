@@ -80,7 +80,9 @@ mod tests {
     #[test]
     fn what_is_no_user_id_is_refused() {
         let long = format!("@{}:hs", "a".repeat(252));
-        for text in ["", "@", "x:hs", "@:hs", "@a", "@a:", "@x:y:hs", "@a\0:hs", "@a\n:hs", "@a:hs\n", "@a:h s", " @a:hs", &long] {
+        for text in [
+            "", "@", "x:hs", "@:hs", "@a", "@a:", "@x:y:hs", "@a\0:hs", "@a\n:hs", "@a:hs\n", "@a:h s", " @a:hs", &long,
+        ] {
             assert_eq!(UserId::parse(text), Err(InvalidUserId), "{text}");
         }
         assert!(UserId::parse(&long.replace("aa:", "a:")).is_ok());

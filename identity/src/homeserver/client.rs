@@ -117,9 +117,9 @@ impl HomeserverClient {
         let dns = Dns::new(settings.dns_servers.as_slice())?;
         let mut tls = tls::client_config(settings.extra_ca_file.as_deref(), settings.tls_verify)?;
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let proxy = settings.proxy.as_ref().map(|url| Proxy::parse(url)).transpose()?;
+        let proxy = settings.proxy.as_ref().map(Proxy::parse).transpose()?;
         let connect_timeout = settings.connect_timeout.get();
-        let web = outbound::Client::new(outbound::Settings {
+        let web = outbound::Client::new(&outbound::Settings {
             guard: guard.clone(),
             dns: dns.clone(),
             tls: tls.clone(),

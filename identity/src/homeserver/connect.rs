@@ -97,12 +97,13 @@ impl Service<Uri> for Connector {
 impl Inner {
     /// Tries one target after the other; the last one's failure is the answer if none serves.
     async fn connect(&self, name: &ServerName) -> Result<Wire, Failure> {
+        let targets = self.resolver.targets(name).await?;
         let tls_name = match name.ip() {
             Some(ip) => pki_types::ServerName::from(ip),
             None => pki_types::ServerName::try_from(name.host().to_owned()).map_err(|_| Failure::Dns)?,
         };
         let mut last = Failure::Dns;
-        for target in self.resolver.targets(name).await? {
+        for target in targets {
             let reached = tokio::time::timeout(self.timeout, self.reach(&target, tls_name.clone())).await;
             match reached.unwrap_or(Err(Failure::Timeout)) {
                 Ok(stream) => return Ok(Wire(TokioIo::new(stream))),

@@ -149,7 +149,9 @@ mod tests {
     use super::order;
 
     fn services(of: &[(u16, u16, &str)]) -> Vec<Service> {
-        of.iter().map(|&(priority, weight, target)| Service { priority, weight, port: 1, target: target.to_owned() }).collect()
+        of.iter()
+            .map(|&(priority, weight, target)| Service { priority, weight, port: 1, target: target.to_owned() })
+            .collect()
     }
 
     fn names(of: Vec<Service>) -> String {
@@ -167,7 +169,8 @@ mod tests {
 
     #[test]
     fn weights_are_shares_of_the_traffic() {
-        let firsts = (0..4_000).filter(|_| names(order(services(&[(1, 30, "a"), (1, 10, "b")]), |n| Random.below(n))).starts_with('a'));
+        let firsts = (0..4_000)
+            .filter(|_| names(order(services(&[(1, 30, "a"), (1, 10, "b")]), |n| Random.below(n))).starts_with('a'));
         let count = firsts.count();
         // Expected 3,000 with a standard deviation of 27.
         assert!((2_750..3_250).contains(&count), "{count}");

@@ -182,7 +182,9 @@ mod tests {
         };
         assert_eq!(to("/x").as_deref(), Some("https://hs.example/x"));
         assert_eq!(to("//other.example/x").as_deref(), Some("https://other.example/x"));
-        for refused in ["http://hs.example/", "https://u@hs.example/", "https://:p@hs.example/", "file:///x", "https://["] {
+        for refused in
+            ["http://hs.example/", "https://u@hs.example/", "https://:p@hs.example/", "file:///x", "https://["]
+        {
             assert_eq!(to(refused), None, "{refused}");
         }
         assert_eq!(next(&from, &HeaderMap::new()), None);

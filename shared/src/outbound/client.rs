@@ -66,13 +66,13 @@ impl Client {
     ///
     /// # Errors
     /// [`SetupError`] if the library refuses them, for example the proxy's URL.
-    pub fn new(settings: Settings) -> Result<Self, SetupError> {
+    pub fn new(settings: &Settings) -> Result<Self, SetupError> {
         let proxied = settings.proxy.is_some();
         // A resolver is not told the port. So that the port rule holds for exactly the addresses that are used, URLs
         // with an unusual port have a client of their own, whose resolver answers as for the first such port.
         let client = |port| {
             let guard = if proxied { AddressGuard::unrestricted() } else { settings.guard.clone() };
-            build(&settings, GuardedResolver { dns: settings.dns.clone(), guard, port })
+            build(settings, GuardedResolver { dns: settings.dns.clone(), guard, port })
         };
         Ok(Self {
             usual_ports: client(443)?,
@@ -175,5 +175,70 @@ impl Resolve for GuardedResolver {
             Ok(Box::new(addresses.into_iter().map(|address| SocketAddr::new(address.ip(), 0))) as Addrs)
         };
         Box::pin(found) as Pin<Box<dyn Future<Output = _> + Send>>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use reqwest::{Method, Request};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::{Client, Settings};
+    use crate::outbound::dns::Dns;
+    use crate::outbound::failure::Failure;
+    use crate::outbound::guard::AddressGuard;
+    use crate::outbound::tls;
+
+    /// A client that may go to `allowed` besides the public network, and knows no name but `localhost`.
+    fn client(allowed: &[&str]) -> Client {
+        let allowed: Vec<_> = allowed.iter().map(|cidr| cidr.parse().unwrap()).collect();
+        Client::new(&Settings {
+            guard: AddressGuard::new(&allowed, &[]),
+            dns: Dns::new(&["127.0.0.1:9".parse().unwrap()]).unwrap(),
+            tls: tls::client_config(None, false).unwrap(),
+            proxy: None,
+            connect_timeout: Duration::from_secs(5),
+            total_timeout: Duration::from_secs(5),
+        })
+        .unwrap()
+    }
+
+    async fn get(client: &Client, url: &str, max: usize) -> Result<(u16, usize), Failure> {
+        let reply = client.send(Request::new(Method::GET, url.parse().unwrap()), max).await?;
+        Ok((reply.status.as_u16(), reply.body.len()))
+    }
+
+    #[tokio::test]
+    async fn only_what_is_allowed_is_reached_and_only_what_is_wanted_is_read() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (accepted, mut connections) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                accepted.send(()).unwrap();
+                let mut head = [0; 1024];
+                let _read = stream.read(&mut head).await;
+                let reply = "HTTP/1.1 302 Found\r\nLocation: /again\r\nConnection: close\r\nContent-Length: 10\r\n\r\n0123456789";
+                stream.write_all(reply.as_bytes()).await.unwrap();
+            }
+        });
+        let closed = client(&[]);
+        for host in ["localhost", "127.0.0.1", "127.1", "0x7f000001", "[::ffff:127.0.0.1]", "[::1]", "0"] {
+            assert_eq!(get(&closed, &format!("http://{host}:{port}/"), 10).await, Err(Failure::Blocked), "{host}");
+        }
+        assert_eq!(get(&closed, "http://9.9.9.9:25/", 10).await, Err(Failure::Blocked));
+        assert!(connections.try_recv().is_err(), "a connection was made");
+
+        let open = client(&["127.0.0.1"]);
+        for host in ["localhost", "127.0.0.1", "127.1"] {
+            assert_eq!(get(&open, &format!("http://{host}:{port}/"), 10).await, Ok((302, 10)), "{host}");
+            assert_eq!(get(&open, &format!("http://{host}:{port}/"), 9).await, Err(Failure::TooLarge), "{host}");
+        }
+        // The operator's word also covers ports that nobody else may be sent to.
+        assert_eq!(get(&open, "http://localhost:1/", 10).await, Err(Failure::Connect));
+        assert_eq!(get(&closed, "http://localhost:1/", 10).await, Err(Failure::Blocked));
     }
 }
