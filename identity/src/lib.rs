@@ -1,1 +1,4 @@
 //! The identity server, as a library so that its tests can start it; `main.rs` is only the command line.
+
+pub mod config;
+pub mod notify;

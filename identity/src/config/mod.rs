@@ -1,0 +1,4 @@
+//! The identity server's settings.
+
+pub mod email;
+pub mod templates;
