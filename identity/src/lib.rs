@@ -5,3 +5,4 @@ pub mod domain;
 pub mod homeserver;
 pub mod signing_keys;
 pub mod store;
+pub mod notify;

@@ -148,3 +148,7 @@ impl Config {
         Ok(())
     }
 }
+//! The identity server's settings.
+
+pub mod email;
+pub mod templates;

@@ -1,0 +1,296 @@
+//! Tests of what mails and pages say: for whom, in which text, and what a value can do in it.
+
+use std::fs;
+use std::path::Path;
+
+use proptest::prelude::*;
+use shared::clock::Timestamp;
+use shared::random::Random;
+
+use super::{Audience, MessageError, ROWS, Templates, TemplatesError, VerificationMail};
+use crate::config::templates::TemplatesConfig;
+use crate::notify::message::{MessageKind, Sender};
+use crate::notify::page::Page;
+
+const LINK: &str =
+    "https://id.example.org/_matrix/identity/v2/validate/email/submitToken?token=T0&client_secret=c.=_-&sid=S0";
+
+fn templates(dir: Option<&Path>, raw_messages: bool) -> Result<Templates, TemplatesError> {
+    let config = TemplatesConfig { dir: dir.map(Path::to_path_buf), raw_messages, ..TemplatesConfig::default() };
+    Templates::load(&config, Sender::new(None, "id.example.org").unwrap())
+}
+
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    dir
+}
+
+fn verification(templates: &Templates, token: &str, to: &str, audience: Audience<'_>) -> Result<String, MessageError> {
+    let mail = VerificationMail { to, link: LINK, token, client_address: "192.0.2.7".parse().ok(), audience };
+    let mail = templates.verification(&mail, Timestamp::from_millis(1_750_000_000_000), Random)?;
+    assert_eq!((mail.kind, mail.from.as_str()), (MessageKind::Verification, "noreply@id.example.org"));
+    Ok(mail.message)
+}
+
+/// The text of the mail for these wishes.
+fn text(templates: &Templates, audience: Audience<'_>) -> String {
+    let message = verification(templates, "T0", "bob@example.com", audience).unwrap();
+    message.split_once("\r\n\r\n").unwrap().1.trim().to_owned()
+}
+
+fn brand(brand: &str) -> Audience<'_> {
+    Audience { brand: Some(brand), ..Audience::default() }
+}
+
+#[test]
+fn the_built_in_mail_has_a_text_and_an_html_part_with_the_link_in_both() {
+    let templates = templates(None, true).unwrap();
+    let message = verification(&templates, "T0", "bob@example.com", Audience::default()).unwrap();
+    let boundary = message.split("boundary=\"").nth(1).unwrap().split('"').next().unwrap();
+    assert_eq!(boundary.len(), 32);
+    let delimiter = format!("\r\n--{boundary}");
+    let parts: Vec<&str> = message.split(delimiter.as_str()).collect();
+    assert_eq!(parts.len(), 4, "{message}");
+    assert!(parts[0].starts_with("Date: Sun, 15 Jun 2025 15:06:40 +0000\r\nFrom: Matrix <noreply@id.example.org>\r\nTo: bob@example.com\r\nSubject: Confirm your e-mail address for Matrix\r\n"));
+    assert!(parts[0].contains("\r\nAuto-Submitted: auto-generated\r\n"));
+    assert!(parts[1].contains("text/plain") && parts[1].contains(&format!("\r\n{LINK}\r\n")), "{}", parts[1]);
+    assert!(parts[2].contains("text/html") && parts[2].contains(&format!("href=\"{}\"", LINK.replace('&', "&amp;"))));
+    assert!(parts[1].contains("192.0.2.7") && parts[2].contains("192.0.2.7") && parts[3].starts_with("--"));
+    assert!(message.is_ascii() && message.split("\r\n").all(|line| line.len() <= 998 && !line.contains(['\r', '\n'])));
+}
+
+#[test]
+fn two_mails_share_neither_message_id_nor_boundary() {
+    let templates = templates(None, false).unwrap();
+    let make = || verification(&templates, "T0", "bob@example.com", Audience::default()).unwrap();
+    let (one, two) = (make(), make());
+    for start in ["Message-ID: <", "boundary=\""] {
+        let value = |message: &str| message.split(start).nth(1).unwrap()[..32].to_owned();
+        assert_ne!(value(&one), value(&two));
+        assert!(value(&one).bytes().all(|b| b.is_ascii_alphanumeric()));
+    }
+}
+
+#[test]
+fn an_unknown_client_address_is_a_phrase() {
+    let templates = templates(None, false).unwrap();
+    let mail =
+        VerificationMail { to: "a@b", link: LINK, token: "T", client_address: None, audience: Audience::default() };
+    let mail = templates.verification(&mail, Timestamp::from_millis(0), Random).unwrap();
+    assert!(mail.message.contains("someone at an unknown address asked"));
+}
+
+#[test]
+fn an_address_that_no_envelope_can_hold_is_refused() {
+    let templates = templates(None, false).unwrap();
+    for to in ["a@x\r\nBcc: b@y", "a@x,b@y", "<b@y>a@x", "a", ""] {
+        let refused = verification(&templates, "T", to, Audience::default());
+        assert!(matches!(refused, Err(MessageError::ImpossibleAddress)), "{to:?}");
+    }
+}
+
+#[test]
+fn brand_and_language_choose_the_text() {
+    let dir = folder(&[
+        ("matrix-org/verification_template.eml", "default"),
+        ("acme/verification_template.eml.j2", "acme jinja"),
+        ("acme/verification_template.eml", "acme percent"),
+        ("acme/de/verification_template.eml", "acme deutsch"),
+        ("acme/pt_BR/verification_template.eml", "acme brasil"),
+        ("acme/invalid language/verification_template.eml", "never"),
+        ("bare/verify_response_template.html", "%(message)s"),
+        ("..evil/x", ""),
+        ("no brand/verification_template.eml", "never"),
+        ("verification_template.eml", "never"),
+    ]);
+    let templates = templates(Some(dir.path()), false).unwrap();
+    for (wish, expected) in [
+        (Audience::default(), "default"),
+        (brand("acme"), "acme jinja"),
+        (Audience { lang: Some("de"), ..brand("acme") }, "acme deutsch"),
+        (Audience { lang: Some("de-AT"), ..brand("acme") }, "acme deutsch"),
+        (Audience { accept_language: Some("fr, pt-br;q=0.9, de;q=0.8"), ..brand("acme") }, "acme brasil"),
+        (Audience { lang: Some("de"), accept_language: Some("pt-BR"), ..brand("acme") }, "acme deutsch"),
+        (Audience { lang: Some("fr"), ..brand("acme") }, "acme jinja"),
+        (Audience { lang: Some("de"), ..Audience::default() }, "default"),
+    ] {
+        assert_eq!(text(&templates, wish), expected, "{wish:?}");
+    }
+    assert!(text(&templates, brand("bare")).contains(LINK), "a brand without a mail of its own gets the built-in one");
+}
+
+#[test]
+fn what_is_no_brand_gets_the_default_one() {
+    let outside = folder(&[
+        ("secret/verification_template.eml", "SECRET"),
+        ("t/matrix-org/verification_template.eml", "default"),
+    ]);
+    let templates = templates(Some(&outside.path().join("t")), false).unwrap();
+    let absolute = outside.path().join("secret");
+    for wrong in [
+        "",
+        ".",
+        "..",
+        "../secret",
+        "..\\secret",
+        "/etc",
+        "a/../../secret",
+        "secret\0",
+        "nosuch",
+        absolute.to_str().unwrap(),
+    ] {
+        assert_eq!(text(&templates, brand(wrong)), "default", "{wrong:?}");
+        let wish = Audience { lang: Some(wrong), accept_language: Some(wrong), brand: None };
+        assert_eq!(text(&templates, wish), "default", "{wrong:?}");
+    }
+}
+
+#[test]
+fn the_operators_templates_have_the_documented_variables() {
+    let dir = folder(&[
+        (
+            "matrix-org/verification_template.eml",
+            "To: %(to)s\nFrom: %(from)s\nSubject: 100%% %(nosuch)s\nContent-Type: text/html\n\n%(link_forhtml)s %(token)s %(ipaddress)s %(multipart_boundary)s",
+        ),
+        (
+            "j/verification_template.eml.j2",
+            "{{ link|urlencode }} {{ token }} {{ to }} {{ date|safe }} {{ messageid|safe }}",
+        ),
+    ]);
+    let templates = templates(Some(dir.path()), false).unwrap();
+    let message = verification(&templates, "T0", "bob@example.com", Audience::default()).unwrap();
+    assert!(message.contains("\r\nSubject: 100%") && message.contains("\r\nContent-Type: text/html\r\n"), "{message}");
+    assert!(message.contains(&format!("\r\n\r\n{} T0 192.0.2.7 ", LINK.replace('&', "&amp;"))));
+    let text = text(&templates, brand("j"));
+    assert!(
+        text.starts_with("https%3A//id.example.org/") && text.contains(" T0 bob@example.com Sun, 15 Jun"),
+        "{text}"
+    );
+    assert!(text.ends_with("@id.example.org>"), "{text}");
+}
+
+#[test]
+fn raw_messages_send_the_operators_text_but_never_to_another_address() {
+    let source = "From: me@x\nTo: %(to)s\nCc: c@x\nX: %(messageid)s\n\nhi\n";
+    let dir = folder(&[("matrix-org/verification_template.eml", source)]);
+    let raw =
+        verification(&templates(Some(dir.path()), true).unwrap(), "T", "bob@example.com", Audience::default()).unwrap();
+    assert!(raw.starts_with("From: me@x\r\nTo: bob@example.com\r\nCc: c@x\r\nX: <") && raw.ends_with("\r\n\r\nhi\r\n"));
+    let ours = verification(&templates(Some(dir.path()), false).unwrap(), "T", "bob@example.com", Audience::default())
+        .unwrap();
+    assert!(!ours.contains("me@x") && !ours.contains("c@x"), "{ours}");
+}
+
+#[test]
+fn a_wrong_template_is_found_at_start() {
+    let dir = folder(&[("matrix-org/verification_template.eml.j2", "ok\n{% if %}")]);
+    let error = templates(Some(dir.path()), false).unwrap_err().to_string();
+    assert!(error.contains("verification_template.eml.j2: line 2"), "{error}");
+    let missing = templates(Some(Path::new("/nonexistent/templates")), false);
+    assert!(matches!(missing, Err(TemplatesError::Unreadable { .. })));
+}
+
+#[test]
+fn each_row_has_its_own_text_and_a_built_in_one_that_renders() {
+    let templates = templates(None, false).unwrap();
+    for row in &ROWS {
+        assert_eq!(row.text.row().built_in, row.built_in);
+        let rendered = templates.render(row.text, None, &super::Variables::sample()).unwrap();
+        assert!(rendered.contains("sample"));
+    }
+}
+
+#[test]
+fn pages_are_whole_and_need_nothing_from_elsewhere() {
+    let templates = templates(None, false).unwrap();
+    let confirm = Page::Confirm { sid: "S0", client_secret: "\"><script>", token: "T0" };
+    for page in [Page::Verified, Page::Failed, confirm] {
+        let html = templates.page(&page, &Audience::default());
+        assert!(html.starts_with("<!DOCTYPE html>\n<html lang=\"en\">") && html.ends_with("</html>"), "{html}");
+        for needed in ["<meta name=\"viewport\"", "prefers-color-scheme: dark", "<main>", "<h1>", "<title>"] {
+            assert!(html.contains(needed), "{needed}");
+        }
+        for forbidden in ["<script", "http:", "https:", "url(", "@import", " src=", "<link"] {
+            assert!(!html.contains(forbidden), "{forbidden}");
+        }
+    }
+    assert_ne!(
+        templates.page(&Page::Verified, &Audience::default()),
+        templates.page(&Page::Failed, &Audience::default())
+    );
+}
+
+#[test]
+fn the_form_repeats_the_request_with_its_confirmation() {
+    let templates = templates(None, false).unwrap();
+    let page = Page::Confirm { sid: "S0", client_secret: "c.=_-", token: "T0" };
+    let html = templates.page(&page, &Audience { lang: Some("de"), ..brand("a\"b") });
+    for (name, value) in [
+        ("sid", "S0"),
+        ("client_secret", "c.=_-"),
+        ("token", "T0"),
+        ("confirm", "1"),
+        ("lang", "de"),
+        ("brand", "a&#34;b"),
+    ] {
+        assert!(html.contains(&format!("<input type=\"hidden\" name=\"{name}\" value=\"{value}\">")), "{name}: {html}");
+    }
+    assert!(html.contains("<form method=\"get\">") && html.contains("<button type=\"submit\">"));
+    assert!(!templates.page(&page, &Audience::default()).contains("name=\"brand\""));
+    assert!(!templates.page(&Page::Failed, &brand("x")).contains("<form"));
+}
+
+#[test]
+fn the_operators_page_serves_both_results_and_not_the_form() {
+    let dir = folder(&[
+        ("matrix-org/verify_response_template.html", "<b>%(message)s</b> 100%%"),
+        ("acme/de/verify_response_template.html", "acme: %(message)s"),
+    ]);
+    let templates = templates(Some(dir.path()), false).unwrap();
+    for page in [Page::Verified, Page::Failed] {
+        let html = templates.page(&page, &Audience::default());
+        assert!(html.starts_with("<b>T") && html.ends_with("</b> 100%"), "{html}");
+    }
+    let german = Audience { lang: Some("de"), ..brand("acme") };
+    assert!(templates.page(&Page::Verified, &german).starts_with("acme: Thank you"));
+    assert!(
+        templates
+            .page(&Page::Confirm { sid: "S", client_secret: "c", token: "t" }, &Audience::default())
+            .contains("<form")
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_value_can_add_a_header_a_part_or_a_line(token in "(?s).{0,80}|(\r\n|\n|\r|\\.|Bcc: e@x|--|<a>|%\\(to\\)s|\\{\\{ to \\}\\}|\u{202e}){1,12}", raw: bool, which in 0..3_usize) {
+        let dir = folder(&[
+            ("a/verification_template.eml", "From: x@x\nSubject: s %(token)s\nX-Token: %(token)s\n\n%(token)s\nend"),
+            ("b/verification_template.eml", "text\n%(token)s\nend"),
+        ]);
+        let templates = templates(Some(dir.path()), raw).unwrap();
+        let wish = brand(["a", "b", "built-in"][which]);
+        let count = |message: &str| {
+            let (head, body) = message.split_once("\r\n\r\n").unwrap();
+            let names: Vec<String> = head.split("\r\n").filter(|line| !line.starts_with([' ', '\t']))
+                .map(|line| line.split(':').next().unwrap().to_owned()).collect();
+            let boundary = message.split("boundary=\"").nth(1).and_then(|rest| rest.split('"').next());
+            let parts = boundary.map(|boundary| body.matches(&format!("--{boundary}")).count());
+            (names, parts)
+        };
+        let hostile = verification(&templates, &token, "bob@example.com", wish).unwrap();
+        let harmless = verification(&templates, "T0", "bob@example.com", wish).unwrap();
+        let without = |(names, parts): (Vec<String>, Option<usize>)| {
+            // An encoding that a value makes necessary is no injection.
+            (names.into_iter().filter(|name| name != "Content-Transfer-Encoding").collect::<Vec<_>>(), parts)
+        };
+        prop_assert_eq!(without(count(&hostile)), without(count(&harmless)));
+        let acting = ['\r', '\n', '\0', '\u{202e}'];
+        prop_assert!(!hostile.replace("\r\n", "").contains(acting));
+        prop_assert!(hostile.split("\r\n").all(|line| line.len() <= 998));
+    }
+}
