@@ -216,6 +216,11 @@ docs:
     }
 
     #[test]
+    fn json_may_be_indented_with_tabs() {
+        assert_eq!(Terms::parse(&WIRE.replace("    ", "\t")), Terms::parse(WIRE));
+    }
+
+    #[test]
     fn values_of_the_settings_are_taken_alike() {
         let wire: Value = serde_json::from_str(WIRE).unwrap();
         assert_eq!(Terms::from_policies(wire["policies"].as_object().unwrap()), Terms::parse(WIRE));

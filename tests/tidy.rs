@@ -1,0 +1,135 @@
+//! The layer check: reads the source tree and fails on what the plan of the house forbids.
+//!
+//! Invariant: every rule is a row of a table here or in `tidy/rules.rs`, and each of them has a test that sees it fail.
+
+#[path = "tidy/layers.rs"]
+mod layers;
+#[path = "tidy/rules.rs"]
+mod rules;
+#[path = "tidy/source.rs"]
+mod source;
+
+use std::path::Path;
+
+use layers::{Layers, Neighbours, Row, Unit};
+use source::{SourceFile, rust_files, top_level, tracked_files};
+
+/// The identity server, top to bottom. A module imports only from rows below its own.
+const IDENTITY: Layers = Layers {
+    package: "identity",
+    rows: &[
+        Row::of(&[Unit::Module("main")], "the command line; starts things, decides nothing"),
+        Row::of(&[Unit::Module("lib")], "says which modules there are"),
+        Row::of(&[Unit::Module("server")], "puts the parts together and runs them"),
+        Row {
+            units: &[Unit::EachIn("routes")],
+            neighbours: Neighbours::Only(&["auth"]),
+            reason: "knows HTTP and wire types; no SQL, time or randomness. Any route may ask who is calling",
+        },
+        Row::of(&[Unit::EachIn("flows")], "tells the order of one story; a story does not call another one"),
+        Row::of(&[Unit::Module("state"), Unit::Module("error")], "below the handlers, so that there is no circle"),
+        Row {
+            units: &[
+                Unit::EachIn("store"),
+                Unit::Module("notify"),
+                Unit::Module("homeserver"),
+                Unit::Module("limits"),
+                Unit::Module("signing_keys"),
+            ],
+            neighbours: Neighbours::Only(&["schema", "connect", "connection"]),
+            reason: "each knows one outside party or one table, and not who calls it",
+        },
+        Row::of(&[Unit::Module("config")], "the settings, as the operator writes them"),
+        Row {
+            units: &[Unit::EachIn("domain")],
+            neighbours: Neighbours::WithoutCircle,
+            reason: "the rules, pure. A noun is made of other nouns, but never in a circle",
+        },
+    ],
+};
+
+/// The push gateway, top to bottom.
+const PUSH_GATEWAY: Layers = Layers {
+    package: "push-gateway",
+    rows: &[
+        Row::of(&[Unit::Module("main")], "the command line; starts things, decides nothing"),
+        Row::of(&[Unit::Module("lib")], "says which modules there are"),
+        Row::of(&[Unit::Module("server")], "puts the parts together and runs them"),
+        Row::of(&[Unit::Module("routes")], "knows HTTP and wire types"),
+        Row::of(&[Unit::Module("dispatch")], "brings each device to its provider"),
+        Row::of(&[Unit::Module("state"), Unit::Module("error")], "below the handlers, so that there is no circle"),
+        Row::of(&[Unit::Module("apps")], "which app id is served how"),
+        Row::of(&[Unit::Module("config")], "the settings, as the operator writes them"),
+        Row::of(&[Unit::Module("apns"), Unit::Module("fcm"), Unit::Module("webpush")], "each knows one push service"),
+        Row::of(
+            &[Unit::Module("provider"), Unit::Module("retry"), Unit::Module("memory")],
+            "what every provider needs",
+        ),
+        Row::of(&[Unit::Module("notification")], "what is to be delivered, pure"),
+    ],
+};
+
+/// The packages with Rust files.
+const PACKAGES: [&str; 4] = ["identity", "push-gateway", "shared", "tests"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the workspace")
+}
+
+fn sources() -> Vec<SourceFile> {
+    PACKAGES.iter().flat_map(|package| rust_files(root(), package)).collect()
+}
+
+#[track_caller]
+fn assert_none(rule: &str, violations: &[String]) {
+    assert!(violations.is_empty(), "{rule}:\n  {}\n", violations.join("\n  "));
+}
+
+#[test]
+fn modules_import_only_from_rows_below() {
+    let files = sources();
+    for layers in [IDENTITY, PUSH_GATEWAY] {
+        if root().join(layers.package).is_dir() {
+            assert_none("imports against the rows (see the table in tests/tidy.rs)", &layers.violations(&files));
+        }
+    }
+}
+
+#[test]
+fn external_crates_are_named_only_where_they_belong() {
+    assert_none("crates out of their place", &rules::crates_out_of_place(&sources()));
+}
+
+#[test]
+fn every_file_says_what_it_is() {
+    assert_none("no //! on the first line", &rules::without_header(&sources()));
+}
+
+#[test]
+fn no_file_is_longer_than_a_reader_can_hold() {
+    assert_none("longer than 300 lines without tests", &rules::too_long(&sources()));
+}
+
+#[test]
+fn no_file_has_a_name_that_says_nothing() {
+    assert_none("names that say nothing", &rules::empty_names(&sources()));
+}
+
+#[test]
+fn the_top_level_is_the_one_that_was_agreed() {
+    assert_none("not in the agreed top level", &rules::strangers_at_the_top(&top_level(root())));
+}
+
+#[test]
+fn nothing_names_the_machine_it_was_written_on() {
+    assert_none("paths of one machine", &rules::machine_paths(&tracked_files(root())));
+}
+
+#[test]
+fn the_check_sees_the_tree() {
+    let files = sources();
+    for path in ["identity/src/lib.rs", "shared/src/lib.rs", "tests/tidy.rs"] {
+        assert!(files.iter().any(|file| file.path == path), "{path} is not seen");
+    }
+    assert!(tracked_files(root()).iter().any(|file| file.path == "Cargo.toml"));
+}

@@ -1,0 +1,294 @@
+//! The rule of the house: a module imports only from rows below its own, and not from its neighbours in the row.
+//!
+//! Invariant: a module that stands in no row is a violation, so the table can never fall behind the tree.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::source::{NamedPath, SourceFile};
+
+/// A package and its rows, the top one first.
+pub(crate) struct Layers {
+    /// The folder of the package.
+    pub(crate) package: &'static str,
+    /// From the top to the bottom.
+    pub(crate) rows: &'static [Row],
+}
+
+/// Modules on one level.
+pub(crate) struct Row {
+    /// What stands in it.
+    pub(crate) units: &'static [Unit],
+    /// What a unit may import from its own row.
+    pub(crate) neighbours: Neighbours,
+    /// Why it stands where it stands.
+    pub(crate) reason: &'static str,
+}
+
+impl Row {
+    /// A row in which no unit imports another one.
+    pub(crate) const fn of(units: &'static [Unit], reason: &'static str) -> Self {
+        Self { units, neighbours: Neighbours::Only(&[]), reason }
+    }
+}
+
+/// What counts as one module for the rule.
+pub(crate) enum Unit {
+    /// A file, or a folder as a whole.
+    Module(&'static str),
+    /// Each file or folder within a folder.
+    EachIn(&'static str),
+}
+
+/// What a unit may import from its own row.
+pub(crate) enum Neighbours {
+    /// These units of the same folder alone.
+    Only(&'static [&'static str]),
+    /// All, as long as there is no circle.
+    WithoutCircle,
+}
+
+/// Where a module stands: its row, and the path of its unit.
+struct Place {
+    row: usize,
+    unit: Vec<String>,
+}
+
+impl Layers {
+    /// All imports in `files` that go up, sideways or in a circle, and all modules that stand nowhere.
+    pub(crate) fn violations(&self, files: &[SourceFile]) -> Vec<String> {
+        let modules: BTreeMap<Vec<String>, &SourceFile> =
+            files.iter().filter_map(|file| Some((file.module(self.package)?, file))).collect();
+        let mut violations = Vec::new();
+        let mut sideways = BTreeMap::<String, BTreeSet<String>>::new();
+        for (module, file) in &modules {
+            let Some(from) = self.place(module) else {
+                violations.push(format!("{} stands in no row", file.path));
+                continue;
+            };
+            for named in file.named_paths() {
+                let Some(target) = self.resolve(module, &named, &modules) else { continue };
+                let Some(to) = self.place(&target) else { continue };
+                // A folder and what is in it belong together.
+                let family = target.starts_with(module) || module.starts_with(&target) || from.unit == to.unit;
+                let row = &self.rows[from.row];
+                let problem = match (&row.neighbours, to.row) {
+                    (_, below) if below > from.row => None,
+                    _ if family => None,
+                    (Neighbours::WithoutCircle, same) if same == from.row => {
+                        sideways.entry(from.unit.join("::")).or_default().insert(to.unit.join("::"));
+                        None
+                    }
+                    (Neighbours::Only(names), same) if same == from.row => {
+                        let shared_ground = from.unit.first() == to.unit.first()
+                            && (to.unit.len() == 1 || names.iter().any(|&name| name == to.unit[1]));
+                        (!shared_ground).then_some("its neighbour")
+                    }
+                    _ => Some("from above"),
+                };
+                if let Some(which) = problem {
+                    let line = format!("{}:{}", file.path, named.line);
+                    violations.push(format!("{line} imports {} {which}; its row: {}", target.join("::"), row.reason));
+                }
+            }
+        }
+        violations.extend(circles(&sideways));
+        violations
+    }
+
+    fn place(&self, module: &[String]) -> Option<Place> {
+        let first = module.first()?;
+        for (row, Row { units, .. }) in self.rows.iter().enumerate() {
+            for unit in *units {
+                match unit {
+                    Unit::Module(name) if name == first => return Some(Place { row, unit: module[..1].to_vec() }),
+                    Unit::EachIn(name) if name == first => {
+                        return Some(Place { row, unit: module[..module.len().min(2)].to_vec() });
+                    }
+                    Unit::Module(_) | Unit::EachIn(_) => {}
+                }
+            }
+        }
+        None
+    }
+
+    /// The module of this package that `named` leads to, `None` if it leads elsewhere.
+    fn resolve(
+        &self,
+        module: &[String],
+        named: &NamedPath,
+        modules: &BTreeMap<Vec<String>, &SourceFile>,
+    ) -> Option<Vec<String>> {
+        let root = |name: &String| name == "lib" || name == "main";
+        let mut here: Vec<String> = module.iter().filter(|name| !root(name)).chain(&named.inside).cloned().collect();
+        let mut parts = named.parts.as_slice();
+        match parts.first()?.as_str() {
+            "crate" => {
+                here.clear();
+                parts = &parts[1..];
+            }
+            name if name == self.package.replace('-', "_") => {
+                here.clear();
+                parts = &parts[1..];
+            }
+            "self" => parts = &parts[1..],
+            "super" => {
+                while parts.first().is_some_and(|part| part == "super") {
+                    here.pop();
+                    parts = &parts[1..];
+                }
+            }
+            _ => return None,
+        }
+        here.extend_from_slice(parts);
+        // What is left at the end are items of the module, not modules.
+        while !here.is_empty() && !modules.contains_key(&here) {
+            here.pop();
+        }
+        if here.is_empty() { Some(vec!["lib".to_owned()]) } else { Some(here) }
+    }
+}
+
+/// The units that reach themselves.
+fn circles(imports: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
+    let reaches_itself = |start: &String| {
+        let mut seen = BTreeSet::new();
+        let mut open = vec![start];
+        while let Some(unit) = open.pop() {
+            for next in imports.get(unit).into_iter().flatten() {
+                if next == start {
+                    return true;
+                }
+                if seen.insert(next) {
+                    open.push(next);
+                }
+            }
+        }
+        false
+    };
+    imports
+        .keys()
+        .filter(|unit| reaches_itself(unit))
+        .map(|unit| format!("{unit} imports itself in a circle"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{IDENTITY, PUSH_GATEWAY};
+    use super::Layers;
+    use crate::source::SourceFile;
+
+    /// A tree with every kind of row, in which `path` holds `text`.
+    fn violations(layers: &Layers, path: &str, text: &str) -> Vec<String> {
+        let mut files: Vec<SourceFile> = [
+            "main",
+            "lib",
+            "server",
+            "routes/mod",
+            "routes/auth",
+            "routes/lookup",
+            "routes/validate",
+            "flows/bind",
+            "flows/unbind",
+            "state",
+            "error",
+            "store/mod",
+            "store/schema",
+            "store/tokens",
+            "store/sessions",
+            "notify/mod",
+            "notify/mime",
+            "homeserver/mod",
+            "limits",
+            "signing_keys/mod",
+            "signing_keys/sealing",
+            "config/mod",
+            "domain/mod",
+            "domain/sid",
+            "domain/threepid",
+            "apns/mod",
+            "fcm/mod",
+            "provider",
+            "notification",
+        ]
+        .iter()
+        .map(|path| SourceFile { path: format!("{}/src/{path}.rs", layers.package), text: String::new() })
+        .filter(|file| layers.place(&file.module(layers.package).unwrap()).is_some())
+        .collect();
+        files.retain(|file| file.path != path);
+        files.push(SourceFile { path: path.to_owned(), text: text.to_owned() });
+        layers.violations(&files)
+    }
+
+    #[test]
+    fn imports_from_below_and_within_the_family_are_right() {
+        for (path, text) in [
+            ("identity/src/main.rs", "use identity::server;"),
+            ("identity/src/lib.rs", "pub mod domain;"),
+            ("identity/src/routes/lookup.rs", "use super::auth::Caller; use crate::{flows::bind, state::State};"),
+            ("identity/src/flows/bind.rs", "use crate::store::sessions; use crate::error::Error;"),
+            ("identity/src/state.rs", "use crate::store::Store; use crate::config::Config;"),
+            (
+                "identity/src/store/sessions.rs",
+                "use super::{StoreError, schema::sessions}; fn f() { crate::domain::sid::new() }",
+            ),
+            ("identity/src/store/mod.rs", "mod sessions; use sessions::x; use self::tokens::y;"),
+            ("identity/src/notify/mod.rs", "use crate::notify::mime::X;"),
+            ("identity/src/notify/mime.rs", "use super::Mail;"),
+            ("identity/src/signing_keys/mod.rs", "use sealing::A; fn f() { self::sealing::a() }"),
+            ("identity/src/domain/sid.rs", "use super::threepid::X;\n#[cfg(test)]\nmod tests { use crate::store::X; }"),
+        ] {
+            assert_eq!(violations(&IDENTITY, path, text), Vec::<String>::new(), "{path}: {text}");
+        }
+    }
+
+    #[test]
+    fn imports_from_above_or_beside_are_found_however_they_are_written() {
+        for (path, text) in [
+            ("identity/src/server.rs", "use crate::Thing;"),
+            ("identity/src/routes/lookup.rs", "use super::validate::X;"),
+            ("identity/src/routes/auth.rs", "use crate::routes::lookup;"),
+            ("identity/src/flows/bind.rs", "use super::unbind;"),
+            ("identity/src/flows/bind.rs", "use super::super::routes::lookup::X;"),
+            ("identity/src/flows/bind.rs", "fn f() -> crate::server::X {}"),
+            ("identity/src/state.rs", "use crate::error::Error;"),
+            ("identity/src/error.rs", "use crate::{domain::sid, flows::{bind}};"),
+            ("identity/src/store/sessions.rs", "use super::tokens;"),
+            ("identity/src/store/schema.rs", "use super::tokens;"),
+            ("identity/src/store/sessions.rs", "use crate::state::State;"),
+            ("identity/src/notify/mime.rs", "use crate::store::Store;"),
+            ("identity/src/notify/mime.rs", "use crate::store::schema::x;"),
+            ("identity/src/homeserver/mod.rs", "mod inner { use super::super::notify::Mail; }"),
+            ("identity/src/config/mod.rs", "use crate::limits::Limit;"),
+            ("identity/src/domain/sid.rs", "fn f() { crate::config::x() }"),
+            ("identity/src/helpers.rs", ""),
+        ] {
+            let found = violations(&IDENTITY, path, text);
+            assert!(found.iter().any(|line| line.starts_with(path)), "{path}: {text}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_circle_in_the_domain_is_found() {
+        let chain = [("sid", "use super::threepid;"), ("threepid", "use super::token;"), ("token", "")];
+        let circle = [chain[0], chain[1], ("token", "fn f() { crate::domain::sid::draw() }")];
+        let found = |files: [(&str, &str); 3]| {
+            let file = |(name, text): (&str, &str)| SourceFile {
+                path: format!("identity/src/domain/{name}.rs"),
+                text: text.to_owned(),
+            };
+            IDENTITY.violations(&files.map(file))
+        };
+        assert_eq!(found(chain), Vec::<String>::new());
+        assert_eq!(found(circle).len(), 3);
+    }
+
+    #[test]
+    fn the_push_gateway_has_its_own_rows() {
+        let path = "push-gateway/src/apns/mod.rs";
+        for wrong in ["use crate::fcm::X;", "use crate::config::X;", "use push_gateway::state::X;"] {
+            assert_eq!(violations(&PUSH_GATEWAY, path, wrong).len(), 1, "{wrong}");
+        }
+        assert_eq!(violations(&PUSH_GATEWAY, path, "use crate::{provider::P, notification::N};"), Vec::<String>::new());
+    }
+}

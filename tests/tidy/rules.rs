@@ -1,0 +1,233 @@
+//! The rules that need no rows: where external crates belong, headers, lengths, names, the top level, machine paths.
+//!
+//! Invariant: a rule is a function of what it is given, so that its test can show it something wrong.
+
+use super::source::SourceFile;
+
+/// The longest file, in lines before its unit tests.
+const MAX_LINES: usize = 300;
+
+/// File and folder names that say nothing about what is inside.
+const EMPTY_NAMES: [&str; 7] = ["util", "utils", "helper", "helpers", "common", "manager", "managers"];
+
+/// What lies at the top, besides files that start with a dot.
+const TOP_LEVEL: [&str; 10] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    "LICENSE",
+    "README.md",
+    "identity",
+    "push-gateway",
+    "shared",
+    "deploy",
+    "tests",
+    "target",
+];
+
+/// Where an external crate may, or may not, be named.
+enum Place {
+    /// Below these paths alone.
+    Only(&'static [&'static str]),
+    /// Everywhere but below these paths.
+    Not(&'static [&'static str]),
+}
+
+/// External crates, where they belong, and why.
+const CRATES: [(&[&str], Place, &str); 5] = [
+    (
+        &["diesel", "diesel_async", "diesel_migrations", "libsqlite3_sys", "tokio_postgres", "tokio_postgres_rustls"],
+        Place::Only(&["identity/src/store/"]),
+        "the databases differ in store/ and nowhere else",
+    ),
+    (
+        &["actix_web", "actix_http"],
+        Place::Only(&[
+            "identity/src/routes/",
+            "identity/src/server",
+            "identity/src/error",
+            "shared/src/http",
+            "push-gateway/src/routes",
+            "push-gateway/src/server",
+            "push-gateway/src/error",
+        ]),
+        "only the top rows know HTTP",
+    ),
+    (&["lettre"], Place::Only(&["identity/src/notify/"]), "only notify/ knows mail"),
+    (
+        &["reqwest"],
+        Place::Only(&["shared/src/outbound", "identity/src/homeserver/", "push-gateway/src/"]),
+        "every request out goes through the address guard",
+    ),
+    (
+        &["tracing", "metrics", "tokio", "futures_util"],
+        Place::Not(&["identity/src/domain/", "push-gateway/src/notification"]),
+        "rules are pure: they tell nobody and wait for nothing",
+    ),
+];
+
+/// External crates that production code names where they do not belong.
+pub(crate) fn crates_out_of_place(files: &[SourceFile]) -> Vec<String> {
+    let mut violations = Vec::new();
+    for file in files.iter().filter(|file| !file.path.starts_with("tests/")) {
+        let below = |paths: &[&str]| paths.iter().any(|path| file.path.starts_with(path));
+        for named in file.named_paths() {
+            for (crates, place, reason) in &CRATES {
+                let right = match place {
+                    Place::Only(paths) => below(paths),
+                    Place::Not(paths) => !below(paths),
+                };
+                if crates.contains(&named.parts[0].as_str()) && !right {
+                    violations.push(format!("{}:{} names {}: {reason}", file.path, named.line, named.parts[0]));
+                }
+            }
+        }
+    }
+    violations
+}
+
+/// Files that do not begin with `//!` and a word.
+pub(crate) fn without_header(files: &[SourceFile]) -> Vec<String> {
+    let says = |file: &&SourceFile| {
+        file.text.lines().next().and_then(|line| line.strip_prefix("//! ")).is_some_and(|text| text.len() > 9)
+    };
+    files.iter().filter(|file| !says(file)).map(|file| file.path.clone()).collect()
+}
+
+/// Files that are too long without their tests.
+pub(crate) fn too_long(files: &[SourceFile]) -> Vec<String> {
+    let lines = files.iter().map(|file| (file, file.production().lines().count()));
+    lines.filter(|(_, lines)| *lines > MAX_LINES).map(|(file, lines)| format!("{}: {lines} lines", file.path)).collect()
+}
+
+/// Files and folders whose names say nothing.
+pub(crate) fn empty_names(files: &[SourceFile]) -> Vec<String> {
+    let empty =
+        |file: &&SourceFile| file.path.split('/').any(|part| EMPTY_NAMES.contains(&part.trim_end_matches(".rs")));
+    files.iter().filter(empty).map(|file| file.path.clone()).collect()
+}
+
+/// Names at the top that are not agreed.
+pub(crate) fn strangers_at_the_top(names: &[String]) -> Vec<String> {
+    names.iter().filter(|name| !name.starts_with('.') && !TOP_LEVEL.contains(&name.as_str())).cloned().collect()
+}
+
+/// Lines that name a path of the machine or the workplace on which they were written.
+pub(crate) fn machine_paths(files: &[SourceFile]) -> Vec<String> {
+    // In two parts, so that this file does not name them.
+    let roots = [("/ho", "me/"), ("/ro", "ot/"), ("/Us", "ers/"), ("/wo", "rk/"), (":\\Us", "ers\\")]
+        .map(|(a, b)| format!("{a}{b}"));
+    let mut violations = Vec::new();
+    for file in files {
+        for (index, line) in file.text.lines().enumerate() {
+            // In the middle of a longer path or a URL it is another folder of the same name.
+            let absolute = |root: &String| {
+                line.match_indices(root.as_str()).any(|(at, _)| {
+                    root.starts_with(':')
+                        || !line[..at].ends_with(|c: char| c.is_alphanumeric() || "_-.}$~*".contains(c))
+                })
+            };
+            if roots.iter().any(absolute) {
+                violations.push(format!("{}:{}", file.path, index + 1));
+            }
+        }
+    }
+    violations
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{crates_out_of_place, empty_names, machine_paths, strangers_at_the_top, too_long, without_header};
+    use crate::source::SourceFile;
+
+    fn files(path: &str, text: &str) -> Vec<SourceFile> {
+        vec![SourceFile { path: path.to_owned(), text: text.to_owned() }]
+    }
+
+    #[test]
+    fn a_crate_out_of_its_place_is_found() {
+        for (path, text) in [
+            ("identity/src/flows/bind.rs", "use diesel::prelude;"),
+            ("identity/src/flows/bind.rs", "fn f() { diesel_async::x() }"),
+            ("identity/src/flows/bind.rs", "use actix_web::{web, HttpResponse};"),
+            ("identity/src/state.rs", "use lettre::Message;"),
+            ("identity/src/notify/sms.rs", "use {reqwest::Client, std::fmt};"),
+            ("identity/src/domain/sid.rs", "fn f() { tracing::info!(\"x\") }"),
+            ("shared/src/signing.rs", "#[actix_web::main] async fn f() {}"),
+        ] {
+            assert_eq!(
+                crates_out_of_place(&files(path, text)).len(),
+                1 + usize::from(text.contains("web,")),
+                "{path}: {text}"
+            );
+        }
+        for (path, text) in [
+            ("identity/src/store/mod.rs", "use diesel::prelude;"),
+            ("identity/src/routes/lookup.rs", "use actix_web::web;"),
+            ("shared/src/http/error.rs", "use actix_web::web;"),
+            ("identity/src/notify/smtp.rs", "use lettre::Message;"),
+            ("shared/src/outbound/client.rs", "use reqwest::Client;"),
+            ("identity/src/flows/bind.rs", "// diesel::x\nfn f() { tracing::info!(\"diesel::x\") }"),
+            ("identity/src/flows/bind.rs", "#[cfg(test)]\nmod tests { use diesel::x; }"),
+        ] {
+            assert_eq!(crates_out_of_place(&files(path, text)), Vec::<String>::new(), "{path}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_a_header_is_found() {
+        for text in [
+            "",
+            "use a::b;",
+            "\n//! Late, but not at the top.",
+            "//!",
+            "//! x",
+            "/// Of an item, not of the file.",
+            "// A plain comment.",
+        ] {
+            assert_eq!(without_header(&files("a.rs", text)).len(), 1, "{text:?}");
+        }
+        assert_eq!(without_header(&files("a.rs", "//! What it is.\n")), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_file_that_is_too_long_is_found() {
+        let (full, tests) = ("x\n".repeat(300), format!("#[cfg(test)]\nmod tests {{\n{}", "y\n".repeat(400)));
+        assert_eq!(too_long(&files("shared/src/a.rs", &format!("{full}{tests}"))), Vec::<String>::new());
+        assert_eq!(too_long(&files("shared/src/a.rs", &format!("x\n{full}{tests}"))), ["shared/src/a.rs: 301 lines"]);
+        assert_eq!(too_long(&files("shared/src/a/tests.rs", &format!("x\n{full}"))), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_name_that_says_nothing_is_found() {
+        for path in ["identity/src/util.rs", "shared/src/common/mod.rs", "tests/harness/helpers.rs", "a/manager.rs"] {
+            assert_eq!(empty_names(&files(path, "")).len(), 1, "{path}");
+        }
+        assert_eq!(empty_names(&files("identity/src/communication.rs", "")), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_stranger_at_the_top_is_found() {
+        let names = ["Cargo.toml", ".ci", "identity", "target", "notes.md", "src"].map(str::to_owned);
+        assert_eq!(strangers_at_the_top(&names), ["notes.md", "src"]);
+    }
+
+    #[test]
+    fn a_path_of_one_machine_is_found() {
+        let (home, work) = (concat!("/ho", "me/alice/x"), concat!("/wo", "rk/x"));
+        for line in [
+            home,
+            work,
+            &format!("see {home}"),
+            &format!("a=\"{work}\""),
+            &format!("file://{home}"),
+            concat!("C:\\Us", "ers\\a"),
+        ] {
+            assert_eq!(machine_paths(&files("README.md", &format!("fine\n{line}\n"))), ["README.md:2"], "{line}");
+        }
+        for line in
+            [&format!("https://example.org{home}"), &format!("../net{work}"), "homework/x", &format!("$HOME{work}")]
+        {
+            assert_eq!(machine_paths(&files("README.md", line)), Vec::<String>::new(), "{line}");
+        }
+    }
+}
