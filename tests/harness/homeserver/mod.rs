@@ -1,0 +1,280 @@
+//! A fake homeserver over TLS: it answers the federation requests of an identity server as a real one does, until a
+//! test tells it to misbehave.
+//!
+//! Invariant: it listens on 127.0.0.1 alone, and every connection and request that reaches it is counted and kept.
+//!
+//! To be found it needs `[federation.overrides] "hs.example" = "127.0.0.1:PORT"` (see [`Homeserver::config`]) or the
+//! fake DNS together with `allow_cidrs`, and its authority as `[federation] extra_ca_file`.
+
+mod answers;
+mod connection;
+mod fault;
+mod signing;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hyper::HeaderMap;
+use hyper::body::Bytes;
+use rustls::ServerConfig;
+use serde_json::{Value, json};
+use shared::random::Random;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+pub use fault::Fault;
+pub use signing::{Key, canonical};
+
+use crate::certificates::{Authority, Certificate};
+
+/// A homeserver that runs until it is dropped.
+#[derive(Debug)]
+pub struct Homeserver {
+    world: Arc<World>,
+    authority: Authority,
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+/// A request that reached the homeserver.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The method.
+    pub method: String,
+    /// The request target: path and query, as sent.
+    pub target: String,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+    /// The name in the TLS handshake (SNI); none for an IP literal.
+    pub sni: Option<String>,
+}
+
+/// What the connections share with the test.
+#[derive(Debug)]
+struct World {
+    name: String,
+    state: Mutex<State>,
+    connections: AtomicUsize,
+    bytes_sent: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+struct State {
+    tls: Arc<ServerConfig>,
+    silent: bool,
+    keys: Vec<Key>,
+    key_lifetime: Duration,
+    open_id_tokens: HashMap<String, String>,
+    requests: Vec<Request>,
+    faults: Vec<(String, Fault, Option<usize>)>,
+}
+
+impl Homeserver {
+    /// Starts a homeserver of that name, with a certificate for it from an authority of its own.
+    pub async fn start(name: &str) -> Self {
+        Self::start_with(name, &Authority::new("the homeserver's authority"), "127.0.0.1:0").await
+    }
+
+    /// As [`Homeserver::start`], with a certificate from `authority` and at `bind`, an address with port 0 or, for
+    /// what must be found at a certain port, that port.
+    ///
+    /// # Panics
+    /// If the address cannot be taken.
+    pub async fn start_with(name: &str, authority: &Authority, bind: &str) -> Self {
+        let listener = TcpListener::bind(bind).await.unwrap_or_else(|error| panic!("{bind}: {error}"));
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let state = State {
+            tls: authority.issue(&[host(name)]).server_config(&["http/1.1"]),
+            silent: false,
+            keys: vec![Key::new("ed25519:a_1")],
+            key_lifetime: Duration::from_secs(24 * 60 * 60),
+            open_id_tokens: HashMap::new(),
+            requests: Vec::new(),
+            faults: Vec::new(),
+        };
+        let world = Arc::new(World {
+            name: name.to_owned(),
+            state: Mutex::new(state),
+            connections: AtomicUsize::new(0),
+            bytes_sent: Arc::default(),
+        });
+        let task = tokio::spawn(connection::accept(listener, Arc::clone(&world)));
+        Self { world, authority: authority.clone(), address, task }
+    }
+
+    /// The server name.
+    pub fn name(&self) -> &str {
+        &self.world.name
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Who signed its certificate.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// The `[federation]` section that leads the server under test here; writes the authority's file into `folder`.
+    pub fn config(&self, folder: &Path) -> String {
+        let file = self.authority.write_pem(folder);
+        format!(
+            "[federation]\nextra_ca_file = {:?}\n[federation.overrides]\n{:?} = \"{}\"\n",
+            file,
+            self.name(),
+            self.address
+        )
+    }
+
+    /// A new OpenID token for `user_id`, as a client gets it from its homeserver and hands it to `account/register`.
+    pub fn open_id_token(&self, user_id: &str) -> Value {
+        let token = Random.base62(32);
+        self.world.state().open_id_tokens.insert(token.clone(), user_id.to_owned());
+        json!({
+            "access_token": token,
+            "token_type": "Bearer",
+            "matrix_server_name": self.name(),
+            "expires_in": 3600,
+        })
+    }
+
+    /// Forgets every OpenID token it gave out.
+    pub fn expire_open_id_tokens(&self) {
+        self.world.state().open_id_tokens.clear();
+    }
+
+    /// The key it signs with.
+    pub fn key(&self) -> Key {
+        self.world.state().keys[0].clone()
+    }
+
+    /// Signs with `key` from now on; the ones before move to `old_verify_keys`.
+    pub fn change_key(&self, key: Key) {
+        self.world.state().keys.insert(0, key);
+    }
+
+    /// How long after a key request its answer says that the keys are valid (`valid_until_ts`).
+    pub fn set_key_lifetime(&self, lifetime: Duration) {
+        self.world.state().key_lifetime = lifetime;
+    }
+
+    /// The `Authorization: X-Matrix …` header of a request from this homeserver: `content` signed under
+    /// `destination_is`, as homeservers do towards identity servers.
+    pub fn x_matrix(&self, method: &str, uri: &str, destination: &str, content: &Value) -> String {
+        let object = json!({
+            "method": method,
+            "uri": uri,
+            "origin": self.name(),
+            "destination_is": destination,
+            "content": content,
+        });
+        let key = self.key();
+        let (origin, id, signature) = (self.name(), key.id(), key.signature(&object));
+        format!(r#"X-Matrix origin="{origin}",key="{id}",sig="{signature}",destination="{destination}""#)
+    }
+
+    /// Presents `certificate` from the next connection on.
+    pub fn set_certificate(&self, certificate: &Certificate) {
+        self.world.state().tls = certificate.server_config(&["http/1.1"]);
+    }
+
+    /// Takes connections but says nothing on them, not even in the TLS handshake.
+    pub fn set_silent(&self, silent: bool) {
+        self.world.state().silent = silent;
+    }
+
+    /// Answers every request whose path starts with `path` by `fault`, until [`Homeserver::mend`]. The newest
+    /// matching fault counts.
+    pub fn fault(&self, path: &str, fault: Fault) {
+        self.world.state().faults.push((path.to_owned(), fault, None));
+    }
+
+    /// As [`Homeserver::fault`], for the next `times` requests only.
+    pub fn fault_times(&self, path: &str, times: usize, fault: Fault) {
+        self.world.state().faults.push((path.to_owned(), fault, Some(times)));
+    }
+
+    /// Takes back every fault.
+    pub fn mend(&self) {
+        let mut state = self.world.state();
+        state.faults.clear();
+        state.silent = false;
+    }
+
+    /// The requests so far, oldest first.
+    pub fn requests(&self) -> Vec<Request> {
+        self.world.state().requests.clone()
+    }
+
+    /// The requests so far whose path starts with `path`.
+    pub fn requests_to(&self, path: &str) -> Vec<Request> {
+        self.world.state().requests.iter().filter(|request| request.target.starts_with(path)).cloned().collect()
+    }
+
+    /// How many TCP connections were opened, TLS or not.
+    pub fn connections(&self) -> usize {
+        self.world.connections.load(Ordering::SeqCst)
+    }
+
+    /// How many bytes of bodies were handed to connections: shows when a reader stopped early, give or take what
+    /// the sockets buffer.
+    pub fn bytes_sent(&self) -> u64 {
+        self.world.bytes_sent.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Homeserver {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Request {
+    /// The first header of that name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The body as JSON.
+    ///
+    /// # Panics
+    /// If it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("a JSON body")
+    }
+}
+
+impl World {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The fault that meets a request for `target` now.
+    fn next_fault(&mut self, target: &str) -> Option<Fault> {
+        let at = self.faults.iter().rposition(|(path, _, left)| target.starts_with(path) && *left != Some(0))?;
+        let (_, fault, left) = &mut self.faults[at];
+        *left = left.map(|left| left - 1);
+        Some(fault.clone())
+    }
+}
+
+/// A server name without its port.
+fn host(name: &str) -> &str {
+    match name.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|c| c.is_ascii_digit()) && !port.is_empty() => host,
+        _ => name,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,360 @@
+//! A service as a running process: started from a configuration text, searched by its log, stopped in every way a
+//! process can be stopped.
+//!
+//! Invariant: the child sees no environment but `PATH` and what the test gives, and never outlives its [`Server`].
+
+mod child;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use child::Running;
+
+use crate::wait::{wait_for, wait_until};
+
+/// How long a start may take on a busy machine.
+const START: Duration = Duration::from_secs(30);
+
+/// A service that runs, with its folder.
+///
+/// The folder holds `config.toml` and is the process's current directory: relative paths in the configuration lie
+/// in it.
+#[derive(Debug)]
+pub struct Server {
+    // Declared first: the process ends before its folder goes.
+    child: Running,
+    binary: PathBuf,
+    environment: Vec<(String, String)>,
+    address: SocketAddr,
+    admin: Option<SocketAddr>,
+    folder: TempDir,
+}
+
+/// A process that ended, or did not get ready, instead of listening.
+#[derive(Debug)]
+pub struct NotStarted {
+    /// How it ended; `None` if it was still running, silent, at the deadline.
+    pub status: Option<ExitStatus>,
+    /// All it wrote.
+    pub output: String,
+}
+
+impl Server {
+    /// Starts `binary serve --config …` in a folder of its own and waits until it listens.
+    ///
+    /// # Panics
+    /// If it does not; the message has all of its output.
+    pub async fn start(binary: &Path, config: &str, environment: &[(&str, &str)]) -> Self {
+        Self::start_in(new_folder(), binary, config, environment).await
+    }
+
+    /// As [`Server::start`], in a folder that the test has already put files into.
+    ///
+    /// # Panics
+    /// As [`Server::start`].
+    pub async fn start_in(folder: TempDir, binary: &Path, config: &str, environment: &[(&str, &str)]) -> Self {
+        match Self::try_start_in(folder, binary, config, environment).await {
+            Ok(server) => server,
+            Err(failure) => panic!("{} did not start ({:?}):\n{}", binary.display(), failure.status, failure.output),
+        }
+    }
+
+    /// As [`Server::start_in`], for a configuration that the service should refuse.
+    ///
+    /// # Errors
+    /// [`NotStarted`] if the process ends or is not ready in time.
+    pub async fn try_start_in(
+        folder: TempDir,
+        binary: &Path,
+        config: &str,
+        environment: &[(&str, &str)],
+    ) -> Result<Self, NotStarted> {
+        let environment: Vec<_> = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let (child, address, admin) = launch(binary, folder.path(), config, &environment).await?;
+        Ok(Self { child, binary: binary.to_path_buf(), environment, address, admin, folder })
+    }
+
+    /// Where it listens for clients.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// `http://127.0.0.1:PORT` of the admin listener.
+    ///
+    /// # Panics
+    /// If the configuration has none on TCP.
+    pub fn admin_url(&self) -> String {
+        format!("http://{}", self.admin.expect("the configuration has [admin] bind on TCP"))
+    }
+
+    /// The folder it runs in.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.process.id()
+    }
+
+    /// All it wrote to standard output and standard error since the first start, restarts included.
+    pub fn logs(&self) -> String {
+        self.child.output.text()
+    }
+
+    /// Waits until its output contains `text`.
+    ///
+    /// # Panics
+    /// If it does not within `deadline`.
+    pub async fn wait_for_log(&self, text: &str, deadline: Duration) {
+        wait_until(&format!("{text:?} in the log"), deadline, || self.logs().contains(text)).await;
+    }
+
+    /// Sends a signal by its short name: `TERM`, `HUP`, `STOP`, `CONT`.
+    ///
+    /// # Panics
+    /// If there is no such signal or no such process any more.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
+        assert!(status.as_ref().is_ok_and(ExitStatus::success), "kill -{name} {}: {status:?}", self.pid());
+    }
+
+    /// Ends it as a power cut would (SIGKILL), and waits for the end.
+    pub fn kill(&mut self) {
+        self.child.kill();
+    }
+
+    /// Asks it to end (SIGTERM) and waits for how it does.
+    ///
+    /// # Panics
+    /// If it still runs at the deadline.
+    pub async fn terminate(&mut self, deadline: Duration) -> ExitStatus {
+        self.signal("TERM");
+        self.wait_for_exit(deadline).await
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Panics
+    /// If it still runs at the deadline.
+    pub async fn wait_for_exit(&mut self, deadline: Duration) -> ExitStatus {
+        let child = &mut self.child;
+        let status = wait_for("the end of the process", deadline, async || child.ended()).await;
+        self.child.join_readers();
+        status
+    }
+
+    /// Kills it if it still runs, and starts it again in the same folder with the same configuration. The port is
+    /// another one, unless the configuration names one.
+    ///
+    /// # Panics
+    /// If it does not start again.
+    pub async fn restart(&mut self) {
+        let config = std::fs::read_to_string(self.config_file()).expect("the configuration is still there");
+        self.restart_with(&config).await;
+    }
+
+    /// As [`Server::restart`], with another configuration.
+    ///
+    /// # Panics
+    /// If it does not start again.
+    pub async fn restart_with(&mut self, config: &str) {
+        self.child.kill();
+        let before = self.child.output.text();
+        match launch(&self.binary, self.folder.path(), config, &self.environment).await {
+            Ok((child, address, admin)) => {
+                child.output.prepend(&before);
+                (self.child, self.address, self.admin) = (child, address, admin);
+            }
+            Err(failure) => panic!("no restart ({:?}):\n{before}{}", failure.status, failure.output),
+        }
+    }
+
+    /// Runs `binary <arguments> --config …` beside it, in the same folder and environment, to its end.
+    ///
+    /// # Panics
+    /// If the program cannot be started.
+    pub async fn run(&self, arguments: &[&str]) -> Output {
+        run(&self.binary, self.folder.path(), arguments, &self.environment).await
+    }
+
+    fn config_file(&self) -> PathBuf {
+        self.folder.path().join("config.toml")
+    }
+}
+
+/// Runs `binary <arguments> --config folder/config.toml` to its end.
+///
+/// # Panics
+/// If the program cannot be started.
+pub async fn run(binary: &Path, folder: &Path, arguments: &[&str], environment: &[(String, String)]) -> Output {
+    let mut command = tokio::process::Command::from(prepare(binary, folder, arguments, environment));
+    command.kill_on_drop(true).output().await.expect("the binary can be started")
+}
+
+/// An empty folder for a process.
+///
+/// # Panics
+/// If the system's folder for temporary files takes none.
+pub fn new_folder() -> TempDir {
+    TempDir::with_prefix("harness-").expect("there is room for temporary files")
+}
+
+async fn launch(
+    binary: &Path,
+    folder: &Path,
+    config: &str,
+    environment: &[(String, String)],
+) -> Result<(Running, SocketAddr, Option<SocketAddr>), NotStarted> {
+    std::fs::write(folder.join("config.toml"), config).expect("the configuration can be written");
+    let mut child = Running::spawn(prepare(binary, folder, &["serve"], environment));
+    let wants_admin = has_admin_on_tcp(config, environment);
+    let ready = async {
+        loop {
+            let output = child.output.text();
+            let address = address_after("listening on http://", &output);
+            let admin = address_after("admin listener on http://", &output);
+            match address {
+                Some(address) if admin.is_some() || !wants_admin => return Ok((address, admin)),
+                _ => {}
+            }
+            if let Some(status) = child.ended() {
+                return Err(status);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    match tokio::time::timeout(START, ready).await {
+        Ok(Ok((address, admin))) => Ok((child, address, admin)),
+        Ok(Err(status)) => {
+            child.join_readers();
+            Err(NotStarted { status: Some(status), output: child.output.text() })
+        }
+        Err(_) => Err(NotStarted { status: None, output: child.output.text() }),
+    }
+}
+
+fn prepare(binary: &Path, folder: &Path, arguments: &[&str], environment: &[(String, String)]) -> Command {
+    let mut command = Command::new(binary);
+    command.args(arguments).arg("--config").arg(folder.join("config.toml")).current_dir(folder).env_clear();
+    #[expect(clippy::disallowed_methods, reason = "the search path is the system's, not a setting")]
+    if let Ok(path) = std::env::var("PATH") {
+        command.env("PATH", path);
+    }
+    command.envs(environment.iter().map(|(k, v)| (k, v))).stdin(Stdio::null());
+    command
+}
+
+/// The address that follows `marker`, at the end of a complete line or before a blank.
+fn address_after(marker: &str, output: &str) -> Option<SocketAddr> {
+    let complete = &output[..=output.rfind('\n')?];
+    let rest = &complete[complete.find(marker)? + marker.len()..];
+    rest.split(|c: char| !c.is_ascii_hexdigit() && !".:[]".contains(c)).next()?.parse().ok()
+}
+
+/// Whether `[admin] bind` names a TCP address; a unix socket has no port to wait for.
+fn has_admin_on_tcp(config: &str, environment: &[(String, String)]) -> bool {
+    let mut section = "";
+    let in_file = config.lines().map(str::trim).any(|line| {
+        if line.starts_with('[') {
+            section = line;
+        }
+        let value = line.strip_prefix("bind").map(|rest| rest.trim_start_matches([' ', '=']));
+        section == "[admin]" && value.is_some_and(|value| !value.starts_with("\"unix:"))
+    });
+    in_file || environment.iter().any(|(name, value)| name.ends_with("__ADMIN__BIND") && !value.starts_with("unix:"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NotStarted, Server, has_admin_on_tcp, new_folder};
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+    use std::time::Duration;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    /// A stand-in for a service: a shell script with the same command line and the same lines of log.
+    fn script(folder: &Path, body: &str) -> std::path::PathBuf {
+        let path = folder.join("service");
+        std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    #[tokio::test]
+    async fn a_service_is_ready_when_it_says_so_and_ends_when_told() {
+        let tools = new_folder();
+        let binary = script(
+            tools.path(),
+            "trap 'echo bye; exit 3' TERM\n\
+             echo \"$1 $2\" && cat \"$3\" && env >&2\n\
+             echo 'INFO admin listener on http://127.0.0.1:4001'; echo 'INFO listening on http://127.0.0.1:4000 now'\n\
+             while :; do sleep 0.05; done",
+        );
+        let config = "[admin]\nbind = \"127.0.0.1:0\"\n";
+        let mut server = Server::start(&binary, config, &[("IDENTITY__X", "y")]).await;
+        assert_eq!(server.url(), "http://127.0.0.1:4000");
+        assert_eq!(server.admin_url(), "http://127.0.0.1:4001");
+        server.wait_for_log("IDENTITY__X=y", SOON).await;
+        assert!(server.logs().contains("serve --config") && server.logs().contains(config), "{}", server.logs());
+        assert!(!server.logs().contains("CARGO"), "the test's own environment leaked");
+
+        let first = server.pid();
+        server.restart().await;
+        assert_ne!(server.pid(), first);
+        assert_eq!(server.logs().matches("serve --config").count(), 2, "logs of both runs");
+        assert_eq!(server.terminate(SOON).await.code(), Some(3));
+        assert!(server.logs().contains("bye"));
+        server.kill();
+    }
+
+    #[tokio::test]
+    async fn a_service_that_ends_instead_is_reported_with_its_output() {
+        let tools = new_folder();
+        let binary = script(tools.path(), "echo 'http.bind: not an address' >&2; exit 2");
+        let NotStarted { status, output } = Server::try_start_in(new_folder(), &binary, "", &[]).await.unwrap_err();
+        assert_eq!(status.and_then(|status| status.code()), Some(2));
+        assert_eq!(output, "http.bind: not an address\n");
+    }
+
+    #[tokio::test]
+    async fn a_dropped_server_leaves_neither_process_nor_folder() {
+        let tools = new_folder();
+        let binary = script(tools.path(), "echo listening on http://127.0.0.1:1\nexec sleep 600");
+        let server = Server::start(&binary, "", &[]).await;
+        let (folder, process) = (server.folder().to_path_buf(), format!("/proc/{}", server.pid()));
+        drop(server);
+        assert!(!folder.exists());
+        assert!(!Path::new(&process).exists());
+    }
+
+    #[tokio::test]
+    async fn a_subcommand_runs_beside_the_service() {
+        let tools = new_folder();
+        let binary = script(
+            tools.path(),
+            "echo \"$1\"; [ \"$1\" = serve ] || exit 5\necho listening on http://127.0.0.1:1\nexec sleep 600",
+        );
+        let server = Server::start(&binary, "", &[]).await;
+        let output = server.run(&["check-config"]).await;
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(5), b"check-config\n".as_slice()));
+    }
+
+    #[test]
+    fn only_an_admin_listener_on_tcp_is_waited_for() {
+        assert!(has_admin_on_tcp("[http]\nbind = \"a\"\n[admin]\nbind = \"127.0.0.1:0\"", &[]));
+        assert!(!has_admin_on_tcp("[http]\nbind = \"127.0.0.1:0\"\n[admin]\ntoken = \"t\"", &[]));
+        assert!(!has_admin_on_tcp("[admin]\nbind = \"unix:/tmp/a\"", &[]));
+        assert!(has_admin_on_tcp("", &[("IDENTITY__ADMIN__BIND".to_owned(), "127.0.0.1:0".to_owned())]));
+    }
+}

@@ -1,0 +1,48 @@
+//! What a process has cost so far.
+//!
+//! Invariant: all threads count, also those that have ended; children do not.
+
+use std::time::Duration;
+
+/// Linux counts in ticks of 1/100 s towards user space on every architecture (`USER_HZ`).
+const TICK: Duration = Duration::from_millis(10);
+
+/// User and system time of process `pid`; `None` if there is none such.
+pub(crate) fn time_of(pid: u32) -> Option<Duration> {
+    parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Fields 14 and 15 of `/proc/PID/stat` (proc(5)): utime and stime of the whole process.
+fn parse(stat: &str) -> Option<Duration> {
+    // The name, field 2, stands in parentheses and may hold anything, also blanks and parentheses.
+    let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace().skip(11);
+    let (user, system): (u32, u32) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some(TICK * (user + system))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{parse, time_of};
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn the_name_of_a_process_does_not_confuse_it() {
+        let stat = "42 (a ) b (c) S 1 42 42 0 -1 4194304 100 0 0 0 250 30 7 9 20 0 4 0 1000 1 1 1";
+        assert_eq!(parse(stat), Some(Duration::from_millis(2800)));
+        assert_eq!(parse("42 (x"), None);
+    }
+
+    #[test]
+    fn work_on_any_thread_shows() {
+        let before = time_of(std::process::id()).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        std::thread::spawn(move || {
+            while time_of(std::process::id()).unwrap() < before + Duration::from_millis(30) {
+                assert!(Instant::now() < deadline, "no CPU time was counted");
+            }
+        })
+        .join()
+        .unwrap();
+        assert_eq!(time_of(u32::MAX), None);
+    }
+}

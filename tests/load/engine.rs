@@ -1,0 +1,173 @@
+//! The load itself: so many connections, each doing one unit of work after the other, for so long; then the figures.
+//!
+//! Invariant: the warm-up is in no figure, and what failed is counted beside what succeeded, never among it.
+//!
+//! Each connection is a thread that blocks: with a request and an answer of one segment each, that is two system
+//! calls for one request, and the times need no correction for a scheduler of our own.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::connection::Connection;
+use crate::cpu;
+
+/// How to load a server.
+#[derive(Clone, Debug)]
+pub(crate) struct Load {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    /// Its process, to ask for its CPU time.
+    pub(crate) pid: u32,
+    /// How many connections work at the same time.
+    pub(crate) connections: usize,
+    /// How long they work before the figures start.
+    pub(crate) warm_up: Duration,
+    /// How long they work for the figures. A CPU tick is 10 ms: 5 s and more give useful ones.
+    pub(crate) duration: Duration,
+}
+
+/// What a load showed.
+#[derive(Clone, Debug)]
+pub(crate) struct Figures {
+    /// Units of work that succeeded.
+    pub(crate) done: usize,
+    /// Units of work that failed.
+    pub(crate) failed: usize,
+    /// How long it took.
+    pub(crate) elapsed: Duration,
+    /// Half of the units took no longer.
+    pub(crate) p50: Duration,
+    /// 99 of 100 units took no longer.
+    pub(crate) p99: Duration,
+    /// CPU time of the server's process meanwhile.
+    pub(crate) cpu: Duration,
+}
+
+const WARM_UP: u8 = 0;
+const MEASURE: u8 = 1;
+const STOP: u8 = 2;
+
+/// Loads a server with units of work: `worker(i)` makes the one that connection `i` does again and again. A unit may be
+/// several requests, and gives whether it succeeded.
+///
+/// # Panics
+/// If the server's process is gone before the end.
+pub(crate) fn run<W>(load: &Load, worker: impl Fn(usize) -> W) -> Figures
+where
+    W: FnMut(&mut Connection) -> io::Result<bool> + Send + 'static,
+{
+    let phase = Arc::new(AtomicU8::new(WARM_UP));
+    let threads: Vec<_> = (0..load.connections)
+        .map(|i| {
+            let (phase, connection, work) = (Arc::clone(&phase), Connection::new(load.address), worker(i));
+            let builder = thread::Builder::new().stack_size(256 * 1024);
+            builder.spawn(move || one_connection(&phase, connection, work)).expect("a thread for each connection")
+        })
+        .collect();
+    wait(load.warm_up);
+    let (start, cpu_start) = (Instant::now(), cpu::time_of(load.pid).expect("the server runs"));
+    phase.store(MEASURE, Ordering::Relaxed);
+    wait(load.duration);
+    phase.store(STOP, Ordering::Relaxed);
+    let (elapsed, cpu_end) = (start.elapsed(), cpu::time_of(load.pid).expect("the server still runs"));
+
+    let (mut times, mut failed) = (Vec::new(), 0);
+    for thread in threads {
+        let (of_one, failed_of_one) = thread.join().expect("a worker ends by itself");
+        times.extend(of_one);
+        failed += failed_of_one;
+    }
+    times.sort_unstable();
+    Figures {
+        done: times.len(),
+        failed,
+        elapsed,
+        p50: percentile(&times, 50),
+        p99: percentile(&times, 99),
+        cpu: cpu_end.saturating_sub(cpu_start),
+    }
+}
+
+/// Loads a server with prepared requests, each a unit of work; the connections start at different ones. An answer
+/// other than 200 is a failure.
+///
+/// # Panics
+/// As [`run`], and without any request.
+pub(crate) fn run_requests(load: &Load, requests: &Arc<Vec<Vec<u8>>>) -> Figures {
+    assert!(!requests.is_empty(), "no requests to send");
+    run(load, |i| {
+        let requests = Arc::clone(requests);
+        let mut next = i * requests.len() / load.connections;
+        move |connection: &mut Connection| {
+            let request = &requests[next % requests.len()];
+            next += 1;
+            Ok(connection.exchange(request)?.status == 200)
+        }
+    })
+}
+
+/// The times of the units of work that began and succeeded within the measured time, and how many failed.
+fn one_connection(
+    phase: &AtomicU8,
+    mut connection: Connection,
+    mut work: impl FnMut(&mut Connection) -> io::Result<bool>,
+) -> (Vec<Duration>, usize) {
+    let (mut times, mut failed) = (Vec::new(), 0);
+    loop {
+        let began = phase.load(Ordering::Relaxed);
+        let start = Instant::now();
+        let done = work(&mut connection).unwrap_or(false);
+        let time = start.elapsed();
+        match (began, phase.load(Ordering::Relaxed)) {
+            (MEASURE, MEASURE) if done => times.push(time),
+            (MEASURE, MEASURE) => failed += 1,
+            (_, STOP) => return (times, failed),
+            _ => {}
+        }
+        if !done {
+            // A server that is gone fails fast: leave it the processor to come back.
+            wait(Duration::from_millis(1));
+        }
+    }
+}
+
+/// The time that `percent` of the sorted `times` do not exceed (nearest rank); zero if there are none.
+fn percentile(times: &[Duration], percent: usize) -> Duration {
+    let rank = (times.len() * percent).div_ceil(100);
+    times.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+}
+
+fn wait(duration: Duration) {
+    #[expect(clippy::disallowed_methods, reason = "a load runs for a time; there is nothing to wait for")]
+    thread::sleep(duration);
+}
+
+impl Figures {
+    /// The head of the table that [`Figures::row`] gives the rows of.
+    pub(crate) const HEAD: &str =
+        "| unit | requests/s | p50 ms | p99 ms | CPU µs/request | failed |\n|---|---|---|---|---|---|";
+
+    /// Units of work in a second.
+    pub(crate) fn per_second(&self) -> f64 {
+        self.done as f64 / self.elapsed.as_secs_f64()
+    }
+
+    /// CPU microseconds of the server for one unit of work.
+    pub(crate) fn cpu_micros(&self) -> f64 {
+        self.cpu.as_secs_f64() * 1e6 / (self.done + self.failed).max(1) as f64
+    }
+
+    /// A row of the table.
+    pub(crate) fn row(&self, unit: &str) -> String {
+        let (p50, p99) = (self.p50.as_secs_f64() * 1e3, self.p99.as_secs_f64() * 1e3);
+        let (rate, cpu, failed) = (self.per_second(), self.cpu_micros(), self.failed);
+        format!("| {unit} | {rate:.0} | {p50:.3} | {p99:.3} | {cpu:.1} | {failed} |")
+    }
+}
+
+#[cfg(test)]
+mod tests;
