@@ -2,7 +2,13 @@
 
 pub mod config;
 pub mod domain;
+pub mod error;
+pub mod flows;
 pub mod homeserver;
-pub mod signing_keys;
-pub mod store;
+pub mod limits;
 pub mod notify;
+pub mod routes;
+pub mod server;
+pub mod signing_keys;
+pub mod state;
+pub mod store;

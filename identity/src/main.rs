@@ -1,2 +1,92 @@
-//! x
-fn main() {}
+//! The command line of the identity server.
+//!
+//! Invariant: it decides nothing; it reads settings and calls the library.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use identity::config::Config;
+use identity::{server, signing_keys};
+use shared::random::Random;
+
+/// A Matrix identity server (Identity Service API v2).
+///
+/// People prove that they own an e-mail address; others find them by hashed lookup. Run it beside a homeserver, behind
+/// a reverse proxy that speaks TLS.
+///
+/// Without any configuration it starts for development: on 127.0.0.1:8090, with an SQLite file and a fresh signing key
+/// in your data folder, and mail written to files there.
+#[derive(Parser)]
+#[command(name = "identity", version, after_help = EXAMPLES)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Settings come from the file, then from the environment: [http] bind is IDENTITY__HTTP__BIND. Secrets may also be
+read from a file of their own: [email] password_file. deploy/identity.toml lists every key with its default.
+
+Examples:
+  identity serve                                    development, no settings needed
+  identity check-config --config /etc/identity.toml  is everything right? ends 0 if so
+  identity serve --config /etc/identity.toml";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server until SIGTERM or Ctrl-C; requests in flight are finished. SIGHUP reads the terms again.
+    Serve {
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Read the settings and everything they name, tell what is wrong or only fit for development, and end.
+    CheckConfig {
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Print a new line for the key file: `ed25519 <id> <seed>`. The first line of the file signs.
+    GenerateKey {
+        /// The id of the key: letters, digits and underscores, never used before.
+        #[arg(long, default_value = "0")]
+        id: String,
+    },
+}
+
+#[derive(clap::Args)]
+struct Settings {
+    /// The TOML file. Without it, the defaults and the environment.
+    #[arg(long, short, env = "IDENTITY_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // The only way this fails is that somebody else has installed a provider before the first line of main.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match run(CommandLine::parse().command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing can be done if even this cannot be said.
+            let _ = writeln!(io::stderr(), "identity: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
+    match command {
+        Command::Serve { settings } => Ok(server::serve(Config::load(settings.config.as_deref())?).await?),
+        Command::CheckConfig { settings } => {
+            let config = Config::load(settings.config.as_deref())?;
+            server::check(&config)?;
+            let mut out = io::stdout().lock();
+            for notice in config.notices() {
+                writeln!(out, "note: {notice}")?;
+            }
+            Ok(writeln!(out, "the configuration is good")?)
+        }
+        Command::GenerateKey { id } => Ok(writeln!(io::stdout(), "{}", *signing_keys::new_line(&id, Random)?)?),
+    }
+}

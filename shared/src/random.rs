@@ -15,6 +15,7 @@ impl Random {
     ///
     /// # Panics
     /// If the operating system has no randomness to give: nothing safe can be done without it.
+    #[expect(clippy::disallowed_methods, reason = "the one place where randomness comes from")]
     #[expect(clippy::expect_used, reason = "going on with bytes that are not random would be worse than stopping")]
     pub fn bytes<const N: usize>(self) -> [u8; N] {
         let mut bytes = [0; N];

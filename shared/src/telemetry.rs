@@ -92,12 +92,24 @@ pub fn log(settings: Log, crates: &[&'static str]) {
     let _ = tracing_subscriber::registry().with(lines).try_init();
 }
 
-/// Installs the recorder behind the `metrics` macros and gives the handle that renders it for Prometheus.
+/// What the `metrics` macros have counted so far.
+#[derive(Clone)]
+pub struct Recorder(PrometheusHandle);
+
+impl Recorder {
+    /// All of it in the text format of Prometheus.
+    pub fn render(&self) -> String {
+        self.0.render()
+    }
+}
+
+/// Installs the recorder behind the `metrics` macros.
 ///
 /// # Errors
 /// If a recorder is installed already.
-pub fn metrics() -> Result<PrometheusHandle, BuildError> {
+pub fn metrics() -> Result<Recorder, BuildError> {
     PrometheusBuilder::new()
         .set_buckets(&[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0])?
         .install_recorder()
+        .map(Recorder)
 }

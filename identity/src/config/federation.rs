@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
-use shared::config::{HumanDuration, OneOrMany};
+use shared::config::{Globs, HumanDuration, OneOrMany};
 use shared::outbound::guard::Cidr;
 use shared::secret::Secret;
 
@@ -43,6 +43,16 @@ pub struct Federation {
     pub connect_timeout: HumanDuration,
     /// For a whole request, from discovery to the last byte of the reply.
     pub timeout: HumanDuration,
+}
+
+/// The section `[registration]`: whose users may have accounts here.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Registration {
+    /// Patterns of homeservers that may; empty: all.
+    pub allow_servers: Globs,
+    /// Patterns of homeservers that may not; these win.
+    pub deny_servers: Globs,
 }
 
 /// A host (IP address or name) and a port, as an operator writes them: `10.0.0.5:8448`, `synapse:8448`, `[::1]:8448`.

@@ -148,7 +148,3 @@ impl Config {
         Ok(())
     }
 }
-//! The identity server's settings.
-
-pub mod email;
-pub mod templates;

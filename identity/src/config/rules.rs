@@ -10,6 +10,7 @@ use serde::Deserialize;
 use shared::config::{Globs, HumanDuration, OneOrMany};
 
 use crate::domain::session::SessionRules;
+use crate::domain::terms::Terms;
 
 /// The settings under `[auth]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -45,6 +46,27 @@ pub struct TermsSource {
     pub file: Option<PathBuf>,
     /// `[terms.policies.<id>]` with `version`, `required` and, for each language, `{ name, url }`.
     pub policies: BTreeMap<String, serde_json::Value>,
+}
+
+impl TermsSource {
+    /// The terms that the settings describe, read anew.
+    ///
+    /// # Errors
+    /// A sentence that names the file or the policy.
+    pub fn read(&self) -> Result<Terms, String> {
+        match &self.file {
+            Some(_) if !self.policies.is_empty() => Err("terms.file and terms.policies: keep one of them".to_owned()),
+            Some(path) => {
+                let named = |error: &dyn std::fmt::Display| format!("terms.file {}: {error}", path.display());
+                let text = std::fs::read_to_string(path).map_err(|error| named(&error))?;
+                Terms::parse(&text).map_err(|error| named(&error))
+            }
+            None => {
+                let policies = self.policies.iter().map(|(id, policy)| (id.clone(), policy.clone())).collect();
+                Terms::from_policies(&policies).map_err(|error| format!("terms.policies: {error}"))
+            }
+        }
+    }
 }
 
 /// The settings under `[sessions]`.

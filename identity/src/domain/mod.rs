@@ -3,18 +3,19 @@
 //! Invariant: nothing here knows HTTP, SQL, the network or the time of day; what a rule needs is passed in. Nouns may
 //! use one another, but never in a circle.
 
-pub mod access_token;
 pub mod access;
+pub mod access_token;
+pub mod association;
 pub mod case_folding;
 pub mod client_secret;
 pub mod email;
 pub mod lookup_hash;
 pub mod msisdn;
 pub mod mxid;
-pub mod server_name;
-pub mod session;
 pub mod next_link;
 pub mod rate_limit;
+pub mod server_name;
+pub mod session;
 pub mod sid;
 pub mod terms;
 pub mod threepid;

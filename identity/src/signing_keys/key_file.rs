@@ -80,11 +80,17 @@ fn make(path: &Path, random: Random) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-fn write_draft(draft: &Path, random: Random) -> io::Result<()> {
+/// A line with a new key.
+pub(super) fn new_line(id: &str, random: Random) -> Zeroizing<String> {
     let seed = Zeroizing::new(random.bytes::<32>());
-    let line = Zeroizing::new(format!("ed25519 {FIRST_ID} {}\n", *encode_seed(&seed)));
+    Zeroizing::new(format!("ed25519 {id} {}", *encode_seed(&seed)))
+}
+
+fn write_draft(draft: &Path, random: Random) -> io::Result<()> {
+    let line = new_line(FIRST_ID, random);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?;
     file.write_all(line.as_bytes())?;
+    file.write_all(b"\n")?;
     file.sync_all()
 }
 

@@ -9,7 +9,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 use shared::random::Random;
-use shared::signing::{SigningError, SigningKey, decode_key};
+use shared::signing::{InvalidKey, SigningError, SigningKey, decode_key};
+use zeroize::Zeroizing;
 
 pub use key_file::KeyFileError;
 pub use sealing::{SealError, SealingKey};
@@ -95,6 +96,14 @@ impl SigningKeys {
     pub fn sealing(&self) -> &SealingKey {
         &self.sealing
     }
+}
+
+/// A new line for the key file, without its line break.
+///
+/// # Errors
+/// [`InvalidKey`] if `id` has other characters than `a-z`, `A-Z`, `0-9`, `_`.
+pub fn new_line(id: &str, random: Random) -> Result<Zeroizing<String>, InvalidKey> {
+    SigningKey::from_seed(id, &random.bytes()).map(|_| key_file::new_line(id, random))
 }
 
 /// The octets of a public key in a query: either base64 alphabet, padded or not, and a space for a `+` that was not

@@ -38,9 +38,10 @@ queries! {
     /// Leases the mail whose turn it is, if there is one. Needs a transaction.
     pub async fn take_due(conn, now: Timestamp, leased_until: Timestamp) -> Result<Option<QueuedMail>, StoreError> {
         let now = now.as_millis();
-        let free = outgoing_mails::leased_until.is_null().or(outgoing_mails::leased_until.lt(now).assume_not_null());
+        let free = outgoing_mails::leased_until.is_null().or(outgoing_mails::leased_until.lt(now));
         let due: Option<QueuedMail> = outgoing_mails::table
-            .filter(outgoing_mails::next_attempt_at.le(now).and(free))
+            .filter(outgoing_mails::next_attempt_at.le(now))
+            .filter(free)
             .order(outgoing_mails::next_attempt_at)
             .select(QueuedMail::as_select())
             .first(conn as &mut Conn)

@@ -17,7 +17,7 @@ queries! {
         diesel::insert_into(peppers::table)
             .values((
                 peppers::id.eq(1),
-                peppers::pepper.eq(fresh.as_str()),
+                peppers::pepper.eq(fresh.expose()),
                 peppers::created_at.eq(now.as_millis()),
             ))
             .on_conflict_do_nothing()

@@ -39,6 +39,11 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// Where it listens.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.socket.local_addr().ok()
+    }
+
     /// Where it listens, as a URL.
     pub fn url(&self) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };

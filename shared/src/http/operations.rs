@@ -9,11 +9,11 @@ use std::sync::Arc;
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, ServiceConfig};
 use actix_web::{HttpResponse, Responder, web};
-use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
 
 use super::endpoint::endpoint;
 use super::observe::Activity;
+use crate::telemetry::Recorder;
 
 type Check = dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync;
 
@@ -21,7 +21,7 @@ type Check = dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>
 #[derive(Clone)]
 pub struct Operations {
     ready: Arc<Check>,
-    metrics: PrometheusHandle,
+    metrics: Recorder,
     activity: Arc<Activity>,
 }
 
@@ -30,7 +30,7 @@ impl Operations {
     /// and before each `/metrics`, so that it may also bring gauges up to date.
     pub fn new<F>(
         ready: impl Fn() -> F + Send + Sync + 'static,
-        metrics: PrometheusHandle,
+        metrics: Recorder,
         activity: Arc<Activity>,
     ) -> Self
     where

@@ -1,0 +1,159 @@
+//! Everything that a request can come to, and how it goes over the wire (specification, "Standard error response";
+//! per endpoint "Rate-limited", "Responses").
+//!
+//! Invariant: every kind has its line in one match without a fallback. A fault of ours says nothing to the client and
+//! everything, once, to the log.
+
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, ResponseError};
+use serde_json::json;
+use shared::http::body::BodyError;
+use shared::http::error::MatrixError;
+use shared::json::{FieldError, NotJson};
+use shared::outbound::failure::Failure;
+use shared::secret::Secret;
+
+use crate::homeserver::openid::OpenidError;
+use crate::signing_keys::SealError;
+use crate::store::StoreError;
+
+/// Why a request is not answered with what was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No access token, or one that nobody has.
+    #[error("Unauthorized")]
+    Unauthorized,
+    /// A token to log out that nobody has.
+    #[error("Unrecognised access token")]
+    UnknownToken,
+    /// The account has to accept the terms of service first.
+    #[error("Please review and accept the terms of service")]
+    TermsNotSigned,
+    /// The body is not a JSON object.
+    #[error("{0}")]
+    BadJson(#[from] NotJson),
+    /// A field is missing or of the wrong form.
+    #[error("{0}")]
+    Field(#[from] FieldError),
+    /// Something is of the wrong grammar.
+    #[error("{0}")]
+    InvalidParam(String),
+    /// The body did not come.
+    #[error("{0}")]
+    Body(#[from] BodyError),
+    /// A limit is used up.
+    #[error("Too many requests")]
+    LimitExceeded(Duration),
+    /// Users of this homeserver may not register.
+    #[error("Users of this homeserver cannot register here")]
+    ServerNotAllowed,
+    /// The homeserver did not vouch for the user.
+    #[error("{0}")]
+    Openid(#[from] OpenidError),
+    /// The pepper is not the one in force.
+    #[error("The pepper is not the current one")]
+    InvalidPepper {
+        /// The one in force, for the client to try again with.
+        current: Secret<String>,
+        /// The algorithm that was asked for.
+        algorithm: &'static str,
+    },
+    /// A lookup of too many addresses.
+    #[error("More addresses than this server looks up at once")]
+    TooManyAddresses,
+    /// Not an e-mail address, or one that mail may not go to.
+    #[error("This is not an e-mail address that mail can be sent to")]
+    InvalidEmail,
+    /// The relay refused the mail or cannot be reached.
+    #[error("The e-mail could not be sent")]
+    EmailSend,
+    /// Wrong validation token.
+    #[error("This is not the token that was sent")]
+    TokenIncorrect,
+    /// The session's time or its tries are used up.
+    #[error("This validation session is over: ask for a new message")]
+    SessionExpired,
+    /// No session for this sid and secret, where a token is submitted.
+    #[error("No validation session for this sid and client_secret")]
+    UnknownSession,
+    /// No session for this sid, secret and account, where its result is used.
+    #[error("No valid session was found for this sid and client_secret")]
+    NoValidSession,
+    /// Nobody has submitted the session's token.
+    #[error("This validation session has not been completed")]
+    SessionNotValidated,
+    /// An address for somebody else.
+    #[error("An address can be bound to your own user ID only")]
+    ForeignUser,
+    /// Not for this caller.
+    #[error("{0}")]
+    Forbidden(&'static str),
+    /// No such key.
+    #[error("No key with this ID")]
+    KeyNotFound,
+    /// Our own fault: the database.
+    #[error("the store failed: {0}")]
+    Store(#[from] StoreError),
+    /// Our own fault: a sealed value.
+    #[error("{0}")]
+    Seal(#[from] SealError),
+    /// Our own fault: anything else, in words for the log.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl Error {
+    /// The answer's body and status.
+    pub fn to_wire(&self) -> MatrixError {
+        let refuse = |status, errcode| MatrixError::new(status, errcode, self.to_string());
+        match self {
+            Self::Unauthorized => refuse(StatusCode::UNAUTHORIZED, "M_UNAUTHORIZED"),
+            Self::UnknownToken => refuse(StatusCode::UNAUTHORIZED, "M_UNKNOWN_TOKEN"),
+            Self::TermsNotSigned => refuse(StatusCode::FORBIDDEN, "M_TERMS_NOT_SIGNED"),
+            Self::BadJson(_) | Self::Body(BodyError::Broken) => refuse(StatusCode::BAD_REQUEST, "M_BAD_JSON"),
+            Self::Body(BodyError::TooLarge) => MatrixError::too_large(),
+            Self::Body(BodyError::TimedOut) => refuse(StatusCode::REQUEST_TIMEOUT, "M_UNKNOWN"),
+            Self::Field(FieldError::Missing(_)) => refuse(StatusCode::BAD_REQUEST, "M_MISSING_PARAMS"),
+            Self::Field(FieldError::Invalid { .. }) | Self::InvalidParam(_) | Self::UnknownSession => {
+                refuse(StatusCode::BAD_REQUEST, "M_INVALID_PARAM")
+            }
+            Self::LimitExceeded(retry_after) => MatrixError::limit_exceeded(*retry_after),
+            Self::ServerNotAllowed | Self::ForeignUser => refuse(StatusCode::FORBIDDEN, "M_UNAUTHORIZED"),
+            Self::Openid(OpenidError::Refused) => refuse(StatusCode::UNAUTHORIZED, "M_UNAUTHORIZED"),
+            Self::Openid(OpenidError::Foreign) | Self::Forbidden(_) => refuse(StatusCode::FORBIDDEN, "M_FORBIDDEN"),
+            Self::Openid(OpenidError::Contact(contact)) if contact.failure == Failure::Timeout => {
+                refuse(StatusCode::GATEWAY_TIMEOUT, "M_UNKNOWN")
+            }
+            Self::Openid(
+                OpenidError::Contact(_) | OpenidError::NotJson | OpenidError::BadSub | OpenidError::Status(_),
+            ) => refuse(StatusCode::BAD_GATEWAY, "M_UNKNOWN"),
+            Self::InvalidPepper { current, algorithm } => refuse(StatusCode::BAD_REQUEST, "M_INVALID_PEPPER")
+                .with("algorithm", json!(algorithm))
+                .with("lookup_pepper", json!(current.expose())),
+            Self::TooManyAddresses => refuse(StatusCode::BAD_REQUEST, "M_TOO_LARGE"),
+            Self::InvalidEmail => refuse(StatusCode::BAD_REQUEST, "M_INVALID_EMAIL"),
+            Self::EmailSend => refuse(StatusCode::BAD_REQUEST, "M_EMAIL_SEND_ERROR"),
+            Self::TokenIncorrect => refuse(StatusCode::BAD_REQUEST, "M_TOKEN_INCORRECT"),
+            Self::SessionExpired => refuse(StatusCode::BAD_REQUEST, "M_SESSION_EXPIRED"),
+            Self::SessionNotValidated => refuse(StatusCode::BAD_REQUEST, "M_SESSION_NOT_VALIDATED"),
+            Self::NoValidSession => refuse(StatusCode::NOT_FOUND, "M_NO_VALID_SESSION"),
+            Self::KeyNotFound => refuse(StatusCode::NOT_FOUND, "M_NOT_FOUND"),
+            Self::Store(_) | Self::Seal(_) | Self::Internal(_) => {
+                tracing::error!(error = %self, "a request failed through our own fault");
+                MatrixError::internal()
+            }
+        }
+    }
+}
+
+impl ResponseError for Error {
+    fn status_code(&self) -> StatusCode {
+        self.to_wire().status_code()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        self.to_wire().error_response()
+    }
+}

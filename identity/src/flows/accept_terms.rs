@@ -1,0 +1,38 @@
+//! The terms of service: whether an account has accepted them, and its doing so.
+//!
+//! Invariant: only URLs that the terms hold today are remembered.
+
+use std::collections::HashSet;
+
+use crate::domain::mxid::UserId;
+use crate::error::Error;
+use crate::state::State;
+use crate::store::accepted_terms;
+
+/// Lets an account pass that has accepted every required policy, each in some language.
+///
+/// # Errors
+/// [`Error::TermsNotSigned`] if it has not.
+pub async fn require_acceptance(state: &State, mxid: &UserId) -> Result<(), Error> {
+    let terms = state.terms.read();
+    if terms.satisfied(&HashSet::new()) {
+        return Ok(());
+    }
+    let mxid = mxid.clone();
+    let accepted = state.store.read(async move |conn| accepted_terms::list(conn, &mxid).await).await?;
+    if terms.satisfied(&accepted.into_iter().collect()) { Ok(()) } else { Err(Error::TermsNotSigned) }
+}
+
+/// Adds to what the account has accepted; URLs that are not of these terms are ignored.
+///
+/// # Errors
+/// Those of the store.
+pub async fn accept_terms(state: &State, mxid: &UserId, urls: &[&str]) -> Result<(), Error> {
+    let terms = state.terms.read();
+    let known: Vec<String> = urls.iter().filter(|url| terms.known(url)).map(|url| (*url).to_owned()).collect();
+    let (mxid, now) = (mxid.clone(), state.clock.now());
+    if !known.is_empty() {
+        state.store.write(async move |conn| accepted_terms::insert(conn, &mxid, &known, now).await).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! The result of a validation session: read it, or publish it as a signed association.
+//!
+//! Invariant: an association is signed before it is remembered and remembered before it is told; whatever stops the
+//! process, none is half published.
+
+use serde_json::{Map, Value};
+use shared::clock::Timestamp;
+
+use crate::domain::association::Association;
+use crate::domain::client_secret::ClientSecret;
+use crate::domain::lookup_hash::LookupDigests;
+use crate::domain::mxid::UserId;
+use crate::domain::session::Unusable;
+use crate::domain::sid::Sid;
+use crate::domain::threepid::ThreePid;
+use crate::error::Error;
+use crate::state::State;
+use crate::store::{associations, sessions};
+
+/// The validated address of a session, and when it was validated.
+///
+/// # Errors
+/// [`Error::NoValidSession`], [`Error::SessionExpired`], [`Error::SessionNotValidated`].
+pub async fn validated(
+    state: &State,
+    sid: Sid,
+    client_secret: &ClientSecret,
+    account: &UserId,
+) -> Result<(ThreePid, Timestamp), Error> {
+    let found = state.store.read(async move |conn| sessions::find(conn, &sid).await).await?;
+    let session = found.ok_or(Error::NoValidSession)?;
+    let lifetime = state.config.sessions.lifetime.get();
+    match session.usable(client_secret, Some(account), state.clock.now(), lifetime) {
+        Ok(validated_at) => Ok((session.threepid, validated_at)),
+        Err(Unusable::NotFound) => Err(Error::NoValidSession),
+        Err(Unusable::Expired) => Err(Error::SessionExpired),
+        Err(Unusable::NotValidated) => Err(Error::SessionNotValidated),
+    }
+}
+
+/// Binds the session's address to `mxid`, in place of whoever had it, and gives the signed association.
+///
+/// # Errors
+/// [`Error::ForeignUser`] if `mxid` is not the account, [`Error::Forbidden`] if its homeserver may not, and those of
+/// [`validated`].
+pub async fn bind(
+    state: &State,
+    sid: Sid,
+    client_secret: &ClientSecret,
+    mxid: UserId,
+    account: &UserId,
+) -> Result<Map<String, Value>, Error> {
+    if mxid != *account {
+        return Err(Error::ForeignUser);
+    }
+    let allowed = &state.config.bind.allow_servers;
+    if !allowed.is_empty() && !allowed.matches(mxid.server_name().as_str()) {
+        return Err(Error::Forbidden("Users of this homeserver cannot bind addresses here"));
+    }
+    let (threepid, _) = validated(state, sid, client_secret, account).await?;
+    let association = Association::new(threepid, mxid, state.clock.now(), state.config.bind.validity.get());
+    let digests = LookupDigests::of(&association.threepid, &state.pepper);
+    let mut signed = association.to_json();
+    state.keys.sign(&mut signed).map_err(|error| Error::Internal(error.to_string()))?;
+    state.store.write(async move |conn| associations::save(conn, &association, &digests).await).await?;
+    Ok(signed)
+}
+
+/// The associations of the account that hold now.
+///
+/// # Errors
+/// Those of the store.
+pub async fn list_own(state: &State, account: &UserId) -> Result<Vec<Association>, Error> {
+    let (account, now) = (account.clone(), state.clock.now());
+    let mut own = state.store.read(async move |conn| associations::list(conn, &account).await).await?;
+    own.retain(|association| association.not_before <= now && now <= association.not_after);
+    Ok(own)
+}

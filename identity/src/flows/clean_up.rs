@@ -1,0 +1,42 @@
+//! Once an hour, what is of no use to anybody is forgotten.
+//!
+//! Invariant: nothing is removed that an answer could still depend on: a session stays a day after it expired, so that
+//! its client hears "expired" and not "unknown".
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::state::State;
+use crate::store::{rate_limits, sessions, tokens};
+
+const ROUND: Duration = Duration::from_secs(3600);
+const KEEP_EXPIRED: Duration = Duration::from_secs(24 * 3600);
+
+/// Cleans up for as long as the process lives.
+pub async fn run(state: Arc<State>) {
+    let mut round = tokio::time::interval(ROUND);
+    loop {
+        round.tick().await;
+        if let Err(error) = clean_up(&state).await {
+            tracing::error!(%error, "cleaning up failed; the next round tries again");
+        }
+    }
+}
+
+async fn clean_up(state: &State) -> Result<(), Error> {
+    let now = state.clock.now();
+    let old_session = now.minus(state.config.sessions.lifetime.get() + KEEP_EXPIRED);
+    let idle_token = now.minus(state.config.auth.token_idle.get());
+    let (sessions, tokens) = state
+        .store
+        .write(async move |conn| {
+            let sessions = sessions::delete_older(conn, old_session).await?;
+            let tokens = tokens::delete_idle(conn, idle_token).await?;
+            rate_limits::delete_full(conn, now).await?;
+            Ok((sessions, tokens))
+        })
+        .await?;
+    tracing::debug!(sessions, tokens, "cleaned up");
+    Ok(())
+}

@@ -1,0 +1,35 @@
+//! The stories that this server tells, one file each: what happens in which order when somebody asks for something.
+//!
+//! Invariant: a story knows neither HTTP nor SQL, and none of them calls another.
+
+pub mod accept_terms;
+pub mod authenticate;
+pub mod bind;
+pub mod clean_up;
+pub mod look_up;
+pub mod register;
+pub mod request_token;
+pub mod send_queued_mail;
+pub mod submit_token;
+pub mod unbind;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tracing::Instrument;
+
+use crate::error::Error;
+use crate::state::State;
+
+/// Runs `story` to its end on the main runtime, whatever becomes of the request that began it: a client that hangs up
+/// must not leave a mail sent and not remembered.
+///
+/// # Errors
+/// Those of the story.
+pub async fn to_the_end<R: Send + 'static>(
+    state: &Arc<State>,
+    story: impl Future<Output = Result<R, Error>> + Send + 'static,
+) -> Result<R, Error> {
+    let task = state.runtime.spawn(story.in_current_span());
+    task.await.map_err(|error| Error::Internal(format!("a story ended before its time: {error}")))?
+}

@@ -1,0 +1,65 @@
+//! Registration: a homeserver vouches for its user, and the user gets an account and an access token here.
+//!
+//! Invariant: the OpenID token is shown to the homeserver and forgotten.
+
+use std::net::IpAddr;
+
+use shared::secret::Secret;
+
+use crate::domain::access::HomeserverAccess;
+use crate::domain::access_token::AccessToken;
+use crate::domain::server_name::ServerName;
+use crate::error::Error;
+use crate::homeserver::openid;
+use crate::limits::{self, Bucket, Counted, Verdict};
+use crate::state::State;
+use crate::store::{accounts, tokens};
+
+/// What a client brings.
+pub struct Registration {
+    /// From the homeserver, for the user who asks.
+    pub openid_token: Secret<String>,
+    /// That homeserver.
+    pub server: ServerName,
+    /// Who asks.
+    pub client: IpAddr,
+}
+
+/// Makes an account, unless there is one, and a new access token for it.
+///
+/// # Errors
+/// [`Error::ServerNotAllowed`], [`Error::LimitExceeded`], or [`Error::Openid`] with what the homeserver said.
+pub async fn register(state: &State, registration: Registration) -> Result<AccessToken, Error> {
+    let rules = &state.config.registration;
+    let access = HomeserverAccess::new(rules.allow_servers.clone(), rules.deny_servers.clone());
+    if !access.permits(registration.server.as_str()) {
+        return Err(Error::ServerNotAllowed);
+    }
+    charge(state, registration.client).await?;
+    let mxid = openid::userinfo(&state.homeservers, &registration.openid_token, &registration.server).await?;
+
+    let token = AccessToken::draw(state.random);
+    let (digest, now, keep) = (token.digest(), state.clock.now(), state.config.auth.max_tokens_per_user);
+    state
+        .store
+        .write(async move |conn| {
+            accounts::insert(conn, &mxid, now).await?;
+            tokens::insert(conn, &digest, &mxid, now).await?;
+            tokens::delete_oldest(conn, &mxid, keep).await
+        })
+        .await?;
+    Ok(token)
+}
+
+async fn charge(state: &State, client: IpAddr) -> Result<(), Error> {
+    let settings = &state.config.limits;
+    if !settings.enabled {
+        return Ok(());
+    }
+    let bucket = Bucket::new("register_per_ip", settings.register_per_ip, Counted::Client(client));
+    let now = state.clock.now();
+    match state.store.write(async move |conn| limits::charge(conn, &[bucket], now).await).await? {
+        Verdict::Allowed => Ok(()),
+        Verdict::Refused { retry_after } => Err(Error::LimitExceeded(retry_after)),
+    }
+}

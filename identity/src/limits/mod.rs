@@ -1,0 +1,149 @@
+//! Rate limits: what is counted, in buckets that all processes on one database share.
+//!
+//! Invariant: the buckets of one event are charged together or not at all.
+
+mod lookup_quota;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use shared::clock::Timestamp;
+
+use crate::domain::mxid::UserId;
+use crate::domain::rate_limit::{Charge, Limit};
+use crate::domain::threepid::ThreePid;
+use crate::store::{Connection, StoreError, rate_limits};
+
+pub use lookup_quota::LookupQuota;
+
+/// Whose events a bucket counts.
+#[derive(Clone, Copy, Debug)]
+pub enum Counted<'a> {
+    /// Those that an account causes.
+    Account(&'a UserId),
+    /// Those that concern an address.
+    ThreePid(&'a ThreePid),
+    /// Those from a client address; an IPv6 client owns its whole /64.
+    Client(IpAddr),
+    /// All.
+    Everyone,
+}
+
+/// One bucket and its limit.
+#[derive(Clone, Copy, Debug)]
+pub struct Bucket {
+    name: &'static str,
+    subject: [u8; 32],
+    limit: Limit,
+}
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every bucket was charged.
+    Allowed,
+    /// One is empty; none was charged.
+    Refused {
+        /// Until that one would allow it.
+        retry_after: Duration,
+    },
+}
+
+impl Bucket {
+    /// The bucket of the limit `name` (its key under `[limits]`) for `counted`.
+    pub fn new(name: &'static str, limit: Limit, counted: Counted<'_>) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(name);
+        hash.update("\0");
+        match counted {
+            Counted::Account(mxid) => hash.update(mxid.as_str()),
+            Counted::ThreePid(threepid) => {
+                hash.update(threepid.medium().as_str());
+                hash.update("\0");
+                hash.update(threepid.address().as_str());
+            }
+            Counted::Client(IpAddr::V4(address)) => hash.update(address.octets()),
+            Counted::Client(IpAddr::V6(address)) => hash.update(&address.octets()[..8]),
+            Counted::Everyone => {}
+        }
+        Self { name, subject: hash.finalize().into(), limit }
+    }
+}
+
+/// Charges one event to all `buckets`, or to none if one of them is empty. Needs a transaction.
+///
+/// # Errors
+/// [`StoreError`] if the database does.
+pub async fn charge(conn: &mut Connection, buckets: &[Bucket], now: Timestamp) -> Result<Verdict, StoreError> {
+    let mut states = Vec::with_capacity(buckets.len());
+    for bucket in buckets {
+        match bucket.limit.charge(rate_limits::find(conn, &bucket.subject).await?, now) {
+            Charge::Allowed { state } => states.push((bucket, state)),
+            Charge::Refused { retry_after } => {
+                metrics::counter!("identity_rate_limited_total", "limit" => bucket.name).increment(1);
+                return Ok(Verdict::Refused { retry_after });
+            }
+        }
+    }
+    for (bucket, state) in states {
+        rate_limits::save(conn, &bucket.subject, state).await?;
+    }
+    Ok(Verdict::Allowed)
+}
+
+/// Whether `bucket` would allow one more event, without charging it.
+///
+/// # Errors
+/// [`StoreError`] if the database does.
+pub async fn peek(conn: &mut Connection, bucket: &Bucket, now: Timestamp) -> Result<Verdict, StoreError> {
+    match bucket.limit.charge(rate_limits::find(conn, &bucket.subject).await?, now) {
+        Charge::Allowed { .. } => Ok(Verdict::Allowed),
+        Charge::Refused { retry_after } => {
+            metrics::counter!("identity_rate_limited_total", "limit" => bucket.name).increment(1);
+            Ok(Verdict::Refused { retry_after })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use shared::config::HumanDuration;
+
+    use super::{Bucket, Counted, Limit, Verdict, charge};
+    use crate::domain::mxid::UserId;
+    use crate::store::testing::{self, START};
+
+    const LIMIT: Limit = Limit::new(2, HumanDuration::from_secs(60));
+
+    #[test]
+    fn what_is_counted_apart_has_buckets_apart() {
+        let alice = UserId::parse("@alice:hs").unwrap();
+        let client = |text: &str| Bucket::new("x", LIMIT, Counted::Client(text.parse().unwrap())).subject;
+        let account = |name| Bucket::new(name, LIMIT, Counted::Account(&alice)).subject;
+        assert_ne!(account("x"), account("y"));
+        assert_ne!(client("1.2.3.4"), client("1.2.3.5"));
+        assert_eq!(client("2a00::1"), client("2a00::2"));
+        assert_ne!(client("2a00::1"), client("2a00:0:0:1::1"));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_event_is_charged_to_all_buckets_or_to_none() {
+        for store in testing::stores().await {
+            let tight = Bucket::new("tight", Limit::new(1, HumanDuration::from_secs(60)), Counted::Everyone);
+            let wide = Bucket::new("wide", LIMIT, Counted::Everyone);
+            let both = async |after: u64| {
+                let now = START.plus(Duration::from_secs(after));
+                store.write(async move |conn| charge(conn, &[wide, tight], now).await).await.unwrap()
+            };
+            assert_eq!(both(0).await, Verdict::Allowed);
+            assert_eq!(both(0).await, Verdict::Refused { retry_after: Duration::from_secs(60) });
+            // The refused event took nothing from the wide bucket.
+            let wide_alone = store.write(async move |conn| charge(conn, &[wide], START).await).await.unwrap();
+            assert_eq!(wide_alone, Verdict::Allowed);
+            assert_eq!(both(60).await, Verdict::Allowed);
+        }
+    }
+}

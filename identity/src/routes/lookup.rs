@@ -1,0 +1,42 @@
+//! `GET /_matrix/identity/v2/hash_details`, `POST /_matrix/identity/v2/lookup`.
+//! <https://spec.matrix.org/v1.19/identity-service-api/#association-lookup>
+//!
+//! Invariant: the keys of `mappings` are the caller's own texts, byte for byte.
+
+use actix_web::HttpResponse;
+use actix_web::web::Data;
+use serde_json::json;
+use shared::http::body::Body;
+
+use super::auth::Credentials;
+use super::input;
+use crate::error::Error;
+use crate::flows::look_up::{Lookup, look_up};
+use crate::state::State;
+
+/// `GET /hash_details`
+///
+/// # Errors
+/// [`Error::Unauthorized`], [`Error::TermsNotSigned`].
+pub async fn hash_details(state: Data<State>, credentials: Credentials) -> Result<HttpResponse, Error> {
+    credentials.agreed_account(&state).await?;
+    let algorithms: Vec<&str> = state.config.lookup.algorithms.as_slice().iter().map(|a| a.as_str()).collect();
+    Ok(HttpResponse::Ok().json(json!({ "lookup_pepper": state.pepper.expose(), "algorithms": algorithms })))
+}
+
+/// `POST /lookup`
+///
+/// # Errors
+/// See [`look_up`].
+pub async fn lookup(state: Data<State>, credentials: Credentials, body: Body) -> Result<HttpResponse, Error> {
+    let account = credentials.agreed_account(&state).await?;
+    let fields = input::object(&body)?;
+    fields.require(&["addresses", "algorithm", "pepper"])?;
+    let lookup = Lookup {
+        addresses: fields.strings("addresses")?,
+        algorithm: fields.string("algorithm")?,
+        pepper: fields.string("pepper")?,
+    };
+    let mappings = look_up(&state, &account, &lookup).await?;
+    Ok(HttpResponse::Ok().json(json!({ "mappings": mappings })))
+}

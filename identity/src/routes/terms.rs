@@ -1,0 +1,32 @@
+//! `GET /_matrix/identity/v2/terms`, `POST /_matrix/identity/v2/terms`.
+//! <https://spec.matrix.org/v1.19/identity-service-api/#terms-of-service>
+//!
+//! Invariant: reading the terms needs no account, accepting them does.
+
+use actix_web::HttpResponse;
+use actix_web::web::Data;
+use serde_json::json;
+use shared::http::body::Body;
+
+use super::auth::Credentials;
+use super::input;
+use crate::error::Error;
+use crate::flows::accept_terms;
+use crate::state::State;
+
+/// `GET /terms`
+pub async fn terms(state: Data<State>) -> HttpResponse {
+    HttpResponse::Ok().json(state.terms.read().to_wire())
+}
+
+/// `POST /terms`
+///
+/// # Errors
+/// [`Error::Unauthorized`], or those of a body without a list of URLs.
+pub async fn accept(state: Data<State>, credentials: Credentials, body: Body) -> Result<HttpResponse, Error> {
+    let account = credentials.account(&state).await?;
+    let fields = input::object(&body)?;
+    let urls = fields.strings("user_accepts")?;
+    accept_terms::accept_terms(&state, &account, &urls).await?;
+    Ok(HttpResponse::Ok().json(json!({})))
+}

@@ -1,0 +1,139 @@
+//! `POST /_matrix/identity/v2/validate/email/requestToken`, `POST` and `GET …/validate/email/submitToken`.
+//! <https://spec.matrix.org/v1.19/identity-service-api/#email-associations>
+//!
+//! Invariant: the page shows one text for every failure, and HEAD (a scanner's look at a link) validates nothing.
+
+use actix_web::http::{Method, StatusCode, header};
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
+use serde_json::json;
+use shared::http::body::Body;
+use shared::http::client_address::client_address;
+use shared::json::Object;
+
+use super::auth::Credentials;
+use super::input;
+use crate::domain::next_link::NextLink;
+use crate::domain::next_link::NextLinkRule;
+use crate::domain::threepid::{Medium, ThreePid};
+use crate::error::Error;
+use crate::flows::request_token::{TokenRequest, request_token};
+use crate::flows::submit_token::{SubmittedToken, submit_token};
+use crate::flows::to_the_end;
+use crate::notify::page::Page;
+use crate::notify::templates::Audience;
+use crate::state::State;
+
+/// `POST /validate/email/requestToken`
+///
+/// # Errors
+/// See [`request_token`].
+pub async fn request_email_token(
+    request: HttpRequest,
+    state: Data<State>,
+    credentials: Credentials,
+    body: Body,
+) -> Result<HttpResponse, Error> {
+    let account = credentials.agreed_account(&state).await?;
+    let query = input::query(&request)?;
+    let fields = input::object_or_form(&body)?;
+    fields.require(&["client_secret", "email", "send_attempt"])?;
+    let client_secret = input::client_secret(&fields)?;
+    let send_attempt = input::send_attempt(&fields)?;
+    let email = fields.string("email")?;
+    let next_link = fields.optional_string("next_link")?;
+    let rule = NextLinkRule {
+        hosts: state.config.sessions.next_link_hosts.clone(),
+        allow_http_to_loopback: state.config.server.allow_http_base_url,
+    };
+    let next_link = next_link.map(|link| rule.check(link)).transpose();
+    let wanted = TokenRequest {
+        account: Some(account),
+        next_link: next_link.map_err(|error| Error::InvalidParam(error.to_string()))?.flatten(),
+        threepid: ThreePid::canonical(Medium::Email, email).map_err(|_| Error::InvalidEmail)?,
+        client_secret,
+        send_attempt,
+        client: client_address(&request),
+        brand: query.optional_string("brand")?.map(str::to_owned),
+        lang: query.optional_string("lang")?.map(str::to_owned),
+        accept_language: input::header(&request, "accept-language").map(str::to_owned),
+    };
+    let state = state.into_inner();
+    let sid = to_the_end(&state.clone(), request_token(state, wanted)).await?;
+    Ok(HttpResponse::Ok().json(json!({ "sid": sid.as_str() })))
+}
+
+/// `POST /validate/email/submitToken`: every refusal has `"success": false` too.
+pub async fn submit_email_token(state: Data<State>, credentials: Credentials, body: Body) -> HttpResponse {
+    let submitted = async {
+        credentials.agreed_account(&state).await?;
+        let fields = input::object_or_form(&body)?;
+        fields.require(&["client_secret", "sid", "token"])?;
+        submit_token(&state, submission(&fields)?).await
+    };
+    match submitted.await {
+        Ok(_) => HttpResponse::Ok().json(json!({ "success": true })),
+        Err(error) => error.to_wire().with("success", json!(false)).error_response(),
+    }
+}
+
+/// `GET /validate/email/submitToken`: the link in the mail, opened by a browser without any account.
+pub async fn follow_email_link(request: HttpRequest, state: Data<State>) -> HttpResponse {
+    let query = input::query(&request).unwrap_or_default();
+    let text = |name: &'static str| query.string(name).ok();
+    let audience =
+        Audience { brand: text("brand"), lang: text("lang"), accept_language: input::header(&request, "accept-language") };
+    let page = |status: StatusCode, page: &Page<'_>| html(status, state.templates.page(page, &audience));
+    if request.method() == Method::HEAD {
+        return page(StatusCode::OK, &Page::Verified);
+    }
+    if state.config.email.confirm_click && text("confirm") != Some("1") {
+        let (Some(sid), Some(client_secret), Some(token)) = (text("sid"), text("client_secret"), text("token")) else {
+            return page(StatusCode::BAD_REQUEST, &Page::Failed);
+        };
+        return page(StatusCode::OK, &Page::Confirm { sid, client_secret, token });
+    }
+    match validate_by_link(&state, &query).await {
+        Ok(Some(target)) => redirect(&target),
+        Ok(None) => page(StatusCode::OK, &Page::Verified),
+        Err(error) => {
+            // The page hides what is wrong; our own faults still reach the log.
+            let status = error.to_wire().status_code();
+            let status = if status.is_server_error() { status } else { StatusCode::BAD_REQUEST };
+            page(status, &Page::Failed)
+        }
+    }
+}
+
+async fn validate_by_link(state: &State, query: &Object<'_>) -> Result<Option<String>, Error> {
+    let submitted = submission(query)?;
+    let sid = submitted.sid.clone();
+    let next_link: Option<NextLink> = submit_token(state, submitted).await?;
+    Ok(next_link.map(|link| link.with_sid(&sid)))
+}
+
+fn submission(fields: &Object<'_>) -> Result<SubmittedToken, Error> {
+    let (sid, client_secret) = input::session(fields)?;
+    Ok(SubmittedToken { medium: Medium::Email, sid, client_secret, token: fields.string("token")?.to_owned() })
+}
+
+fn html(status: StatusCode, body: String) -> HttpResponse {
+    HttpResponse::build(status)
+        .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .insert_header((header::REFERRER_POLICY, "no-referrer"))
+        .insert_header((header::X_FRAME_OPTIONS, "DENY"))
+        .insert_header((
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'unsafe-inline'; img-src https:",
+        ))
+        .body(body)
+}
+
+fn redirect(target: &str) -> HttpResponse {
+    HttpResponse::Found()
+        .insert_header((header::LOCATION, target))
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .insert_header((header::REFERRER_POLICY, "no-referrer"))
+        .finish()
+}

@@ -1,0 +1,224 @@
+//! Puts the parts of the server together, says what came of it, and runs them until the process is told to stop.
+//!
+//! Invariant: nothing listens before everything that a request needs is there.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use actix_web::web::Data;
+use shared::clock::Clock;
+use shared::http::listen::{AdminListener, ListenError, Listener, listen};
+use shared::http::observe::{Activity, Observer};
+use shared::http::operations::Operations;
+use shared::http::server::run;
+use shared::random::Random;
+use shared::telemetry::{self, Format, Recorder};
+use tokio::runtime::Handle;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+
+use crate::config::Config;
+use crate::config::database::Location;
+use crate::domain::lookup_hash::Pepper;
+use crate::flows::{clean_up, send_queued_mail};
+use crate::homeserver::client::HomeserverClient;
+use crate::limits::LookupQuota;
+use crate::notify::Mailer;
+use crate::notify::message::Sender;
+use crate::notify::templates::Templates;
+use crate::routes;
+use crate::signing_keys::SigningKeys;
+use crate::state::{CurrentTerms, State};
+use crate::store::{Store, associations, outgoing_mails, peppers};
+
+/// Every answer lets browsers of any origin read it (specification, "Web browser clients"). `*` would not cover
+/// `Authorization` in the allowed headers.
+const CROSS_ORIGIN: &[(&str, &str)] = &[
+    ("access-control-allow-origin", "*"),
+    ("access-control-allow-methods", "GET, POST, PUT, DELETE, OPTIONS"),
+    ("access-control-allow-headers", "Origin, X-Requested-With, Content-Type, Accept, Authorization"),
+    ("access-control-max-age", "86400"),
+];
+
+/// Why the server does not start; each says what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A part of the server cannot be set up with these settings.
+    #[error("{0}")]
+    Setup(String),
+    /// The addresses cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The operating system refused something.
+    #[error("{0}")]
+    System(#[from] io::Error),
+}
+
+impl StartError {
+    fn setup(error: impl std::fmt::Display) -> Self {
+        Self::Setup(error.to_string())
+    }
+}
+
+/// Serves until SIGTERM or SIGINT. Must run on a multi-threaded Tokio runtime.
+///
+/// # Errors
+/// [`StartError`] if something that the settings name cannot be had.
+pub async fn serve(config: Config) -> Result<(), StartError> {
+    telemetry::log(config.log, &["identity", "shared"]);
+    let metrics = telemetry::metrics().map_err(StartError::setup)?;
+    let listeners = listen(&config.http)?;
+    let admin = config.admin.bind.as_ref().map(AdminListener::open).transpose()?;
+    let state = Arc::new(assemble(config, &listeners).await?);
+
+    announce(&state, &listeners, admin.as_ref())?;
+    tokio::spawn(clean_up::run(state.clone()));
+    tokio::spawn(send_queued_mail::run(state.clone()));
+    tokio::spawn(reread_terms(state.clone()));
+
+    let activity = Arc::new(Activity::default());
+    let observer = Observer {
+        requests_total: "identity_http_requests_total",
+        duration_seconds: "identity_http_duration_seconds",
+        headers: CROSS_ORIGIN,
+        activity: activity.clone(),
+    };
+    let operations = operations(&state, metrics, activity);
+    let shared_state = state.clone();
+    let configure = move |config: &mut actix_web::web::ServiceConfig| {
+        config.app_data(Data::from(shared_state.clone()));
+        routes::configure(config);
+    };
+    run(&state.config.http, observer, listeners, configure, admin.map(|listener| (listener, operations))).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Checks everything that can be checked without listening or sending: settings, keys, terms, templates.
+///
+/// # Errors
+/// [`StartError::Setup`] for the first thing that is wrong.
+pub fn check(config: &Config) -> Result<(), StartError> {
+    let identity = config.server.identity(None);
+    config.terms.read().map_err(StartError::setup)?;
+    config.database.location().map_err(StartError::setup)?;
+    let sender = Sender::new(config.email.from.as_deref(), &identity.name).map_err(StartError::setup)?;
+    Templates::load(&config.templates, sender).map_err(StartError::setup)?;
+    let key_file = config.keys.file.as_deref().filter(|path| path.exists());
+    if let Some(path) = key_file {
+        let revoked = config.keys.revoked.as_slice();
+        SigningKeys::load(path, revoked, vec![identity.name.clone()], Random).map_err(StartError::setup)?;
+    }
+    HomeserverClient::new(&config.federation, Clock::system(), Random).map_err(StartError::setup)?;
+    Ok(())
+}
+
+async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, StartError> {
+    let (clock, random) = (Clock::system(), Random);
+    let listening = listeners.first().and_then(Listener::local_addr);
+    let identity = config.server.identity(listening);
+    let data = config.server.data_dir.clone().unwrap_or_default();
+    std::fs::create_dir_all(&data).map_err(|error| StartError::setup(format!("{}: {error}", data.display())))?;
+
+    let store = Store::open(&config.database).await.map_err(StartError::setup)?;
+    let fresh = Pepper::draw(random);
+    let now = clock.now();
+    let pepper = store.write(async move |conn| peppers::find_or_insert(conn, &fresh, now).await).await;
+    let pepper = pepper.map_err(StartError::setup)?;
+
+    let sign_as = config.keys.sign_as.as_slice();
+    let sign_as = if sign_as.is_empty() { vec![identity.name.clone()] } else { sign_as.to_vec() };
+    let key_file = config.keys.file.clone().unwrap_or_else(|| data.join("signing.key"));
+    let keys =
+        SigningKeys::load(&key_file, config.keys.revoked.as_slice(), sign_as, random).map_err(StartError::setup)?;
+    let extra_ca = config.federation.extra_ca_file.clone();
+    let mailer = Mailer::new(&config.email, extra_ca.as_deref(), &data, clock.clone(), random)
+        .map_err(StartError::setup)?;
+    let sender = Sender::new(config.email.from.as_deref(), &identity.name).map_err(StartError::setup)?;
+    Ok(State {
+        terms: CurrentTerms::new(config.terms.read().map_err(StartError::setup)?),
+        templates: Templates::load(&config.templates, sender).map_err(StartError::setup)?,
+        homeservers: HomeserverClient::new(&config.federation, clock.clone(), random).map_err(StartError::setup)?,
+        lookup_quota: LookupQuota::new(config.lookup.daily_quota),
+        mail_queued: Notify::new(),
+        runtime: Handle::current(),
+        identity,
+        clock,
+        random,
+        store,
+        keys,
+        pepper,
+        mailer,
+        config,
+    })
+}
+
+/// The first lines: where it listens, where its data is, how mail is sent, what is for development only.
+fn announce(state: &State, listeners: &[Listener], admin: Option<&AdminListener>) -> io::Result<()> {
+    let config = &state.config;
+    let mut lines = vec![format!("identity {}", env!("CARGO_PKG_VERSION"))];
+    lines.extend(listeners.iter().map(|listener| format!("listening on {}", listener.url())));
+    lines.push(match admin {
+        Some(listener) => format!("admin listener on {}", listener.url()),
+        None => "no admin listener: set [admin] bind for /health, /ready and /metrics".to_owned(),
+    });
+    lines.push(format!("signing as {} with {}", state.identity.name, state.keys.current().id()));
+    lines.push(format!("clients come to {}", state.identity.base_url));
+    lines.push(format!("data in {}", config.server.data_dir.clone().unwrap_or_default().display()));
+    lines.push(match config.database.location() {
+        Ok(Location::SqliteFile(path)) => format!("database: SQLite, {}", path.display()),
+        Ok(Location::SqliteMemory) => "database: SQLite in memory, gone at the end".to_owned(),
+        _ => "database: PostgreSQL".to_owned(),
+    });
+    lines.push(format!("mail: {}", state.mailer.describe()));
+    lines.extend(config.notices().into_iter().map(|notice| format!("note: {notice}")));
+    match config.log.format {
+        Format::Json => lines.iter().for_each(|line| tracing::info!("{line}")),
+        Format::Text => {
+            let mut out = io::stdout().lock();
+            for line in lines {
+                writeln!(out, "{line}")?;
+            }
+            out.flush()?;
+        }
+    }
+    Ok(())
+}
+
+fn operations(state: &Arc<State>, metrics: Recorder, activity: Arc<Activity>) -> Operations {
+    let state = state.clone();
+    let ready = move || {
+        let state = state.clone();
+        async move {
+            let counts = state.store.read(async move |conn| {
+                Ok((associations::count(conn).await?, outgoing_mails::count(conn).await?))
+            });
+            let (bindings, mails) = counts.await.map_err(|error| {
+                tracing::error!(%error, "not ready");
+                "the database does not answer".to_owned()
+            })?;
+            #[expect(clippy::cast_precision_loss, reason = "a gauge of 2^53 bindings is not in sight")]
+            {
+                metrics::gauge!("identity_bindings").set(bindings as f64);
+                metrics::gauge!("identity_queued_mails").set(mails as f64);
+                metrics::gauge!("identity_db_pool_in_use").set(state.store.connections_in_use() as f64);
+            }
+            Ok(())
+        }
+    };
+    Operations::new(ready, metrics, activity)
+}
+
+/// SIGHUP reads the terms again; a file that cannot be used changes nothing.
+async fn reread_terms(state: Arc<State>) {
+    let Ok(mut hang_up) = signal(SignalKind::hangup()) else { return };
+    while hang_up.recv().await.is_some() {
+        match state.config.terms.read() {
+            Ok(terms) => {
+                state.terms.replace(terms);
+                tracing::info!("SIGHUP: the terms of service were read again");
+            }
+            Err(error) => tracing::error!(error, "SIGHUP: the terms of service stay as they were"),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What every request may need, put together once at start.
+//!
+//! Invariant: nothing in here changes but what has its own lock, and no lock is held across a wait.
+
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use shared::clock::Clock;
+use shared::random::Random;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+use crate::config::Config;
+use crate::config::server::Identity;
+use crate::domain::lookup_hash::Pepper;
+use crate::domain::terms::Terms;
+use crate::homeserver::client::HomeserverClient;
+use crate::limits::LookupQuota;
+use crate::notify::Mailer;
+use crate::notify::templates::Templates;
+use crate::signing_keys::SigningKeys;
+use crate::store::Store;
+
+/// The parts of a running server.
+pub struct State {
+    /// Who this server is.
+    pub identity: Identity,
+    /// The settings.
+    pub config: Config,
+    /// The time.
+    pub clock: Clock,
+    /// The dice.
+    pub random: Random,
+    /// What is remembered.
+    pub store: Store,
+    /// What is signed with.
+    pub keys: SigningKeys,
+    /// The pepper in force.
+    pub pepper: Pepper,
+    /// The terms of service.
+    pub terms: CurrentTerms,
+    /// The way out for mail.
+    pub mailer: Mailer,
+    /// The texts of mails and pages.
+    pub templates: Templates,
+    /// The way to homeservers.
+    pub homeservers: HomeserverClient,
+    /// What accounts have looked up today.
+    pub lookup_quota: LookupQuota,
+    /// Rung when a mail is queued.
+    pub mail_queued: Notify,
+    /// The runtime for work that must not end when a client hangs up.
+    pub runtime: Handle,
+}
+
+/// The terms of service in force; replaced as a whole when they are read again.
+#[derive(Debug)]
+pub struct CurrentTerms(RwLock<Arc<Terms>>);
+
+impl CurrentTerms {
+    /// Begins with `terms`.
+    pub fn new(terms: Terms) -> Self {
+        Self(RwLock::new(Arc::new(terms)))
+    }
+
+    /// The terms in force.
+    pub fn read(&self) -> Arc<Terms> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts other terms in force.
+    pub fn replace(&self, terms: Terms) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(terms);
+    }
+
+    /// Whether nobody has to accept anything.
+    pub fn are_empty(&self) -> bool {
+        self.read().satisfied(&HashSet::new())
+    }
+}
