@@ -132,8 +132,8 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
     let keys =
         SigningKeys::load(&key_file, config.keys.revoked.as_slice(), sign_as, random).map_err(StartError::setup)?;
     let extra_ca = config.federation.extra_ca_file.clone();
-    let mailer = Mailer::new(&config.email, extra_ca.as_deref(), &data, clock.clone(), random)
-        .map_err(StartError::setup)?;
+    let mailer =
+        Mailer::new(&config.email, extra_ca.as_deref(), &data, clock.clone(), random).map_err(StartError::setup)?;
     let sender = Sender::new(config.email.from.as_deref(), &identity.name).map_err(StartError::setup)?;
     Ok(State {
         terms: CurrentTerms::new(config.terms.read().map_err(StartError::setup)?),
@@ -190,9 +190,9 @@ fn operations(state: &Arc<State>, metrics: Recorder, activity: Arc<Activity>) ->
     let ready = move || {
         let state = state.clone();
         async move {
-            let counts = state.store.read(async move |conn| {
-                Ok((associations::count(conn).await?, outgoing_mails::count(conn).await?))
-            });
+            let counts = state
+                .store
+                .read(async move |conn| Ok((associations::count(conn).await?, outgoing_mails::count(conn).await?)));
             let (bindings, mails) = counts.await.map_err(|error| {
                 tracing::error!(%error, "not ready");
                 "the database does not answer".to_owned()

@@ -32,17 +32,18 @@ fn find(name: &str, variable: &str) -> PathBuf {
     }
     let cargo = environment("CARGO").unwrap_or_else(|| env!("CARGO").to_owned());
     let mut build = Command::new(cargo);
-    build.args(["build", "--package", name, "--bin", name, "--message-format=json-render-diagnostics"]);
+    // From the workspace root without --package: the same features as `cargo test` there, so nothing is built twice.
+    build.args(["build", "--bin", name, "--message-format=json-render-diagnostics"]);
     if !cfg!(debug_assertions) {
         build.arg("--release");
     }
     let output = build
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
         .expect("cargo can be started");
-    assert!(output.status.success(), "cargo build --package {name}: {}", output.status);
+    assert!(output.status.success(), "cargo build --bin {name}: {}", output.status);
     executable(&String::from_utf8_lossy(&output.stdout), name)
         .unwrap_or_else(|| panic!("cargo built {name} but named no executable"))
 }

@@ -99,10 +99,13 @@ impl Config {
             notices.push("development only: mail is written to files; set [email] host to send it".to_owned());
         }
         if self.sessions.next_link_hosts.matches("any.example") {
-            notices.push("any https site may be a next_link; set [sessions] next_link_hosts to your clients".to_owned());
+            notices
+                .push("any https site may be a next_link; set [sessions] next_link_hosts to your clients".to_owned());
         }
         if !self.federation.tls_verify {
-            notices.push("INSECURE: [federation] tls_verify is off, anyone on the way can pose as any homeserver".to_owned());
+            notices.push(
+                "INSECURE: [federation] tls_verify is off, anyone on the way can pose as any homeserver".to_owned(),
+            );
         }
         if !self.limits.enabled {
             notices.push("INSECURE: [limits] enabled is off, anyone can send mail without end".to_owned());

@@ -14,6 +14,7 @@ pub mod msisdn;
 pub mod mxid;
 pub mod next_link;
 pub mod rate_limit;
+pub mod retry;
 pub mod server_name;
 pub mod session;
 pub mod sid;

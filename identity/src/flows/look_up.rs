@@ -55,9 +55,8 @@ pub async fn look_up<'a>(
         .filter_map(|entry| {
             let digest = match algorithm {
                 Algorithm::Sha256 => LookupDigest::decode(entry),
-                Algorithm::None => in_clear(entry).map(|threepid| {
-                    LookupDigest::of(threepid.address().as_str(), threepid.medium(), &state.pepper)
-                }),
+                Algorithm::None => in_clear(entry)
+                    .map(|threepid| LookupDigest::of(threepid.address().as_str(), threepid.medium(), &state.pepper)),
             };
             digest.map(|digest| (*entry, digest))
         })

@@ -13,6 +13,7 @@ use url::form_urlencoded;
 use crate::domain::client_secret::ClientSecret;
 use crate::domain::mxid::UserId;
 use crate::domain::next_link::NextLink;
+use crate::domain::retry::mail_pause;
 use crate::domain::session::{ClientSecretDigest, Due, SendAttempt, Sending, Session};
 use crate::domain::sid::Sid;
 use crate::domain::threepid::ThreePid;
@@ -20,7 +21,7 @@ use crate::error::Error;
 use crate::limits::{self, Bucket, Counted, Verdict};
 use crate::notify::message::OutgoingMail;
 use crate::notify::templates::{Audience, MessageError, VerificationMail};
-use crate::notify::{SendError, Refusal};
+use crate::notify::{Refusal, SendError};
 use crate::state::State;
 use crate::store::outgoing_mails::{self, QueuedMail};
 use crate::store::sessions;
@@ -30,9 +31,6 @@ const TOKEN_LENGTH: usize = 32;
 
 /// How much longer than the mailer's own time-outs a sender is given before it is taken for dead.
 const LEASE_MARGIN: Duration = Duration::from_secs(30);
-
-/// How long after SMTP 4xx the first further try comes.
-pub(super) const FIRST_RETRY: Duration = Duration::from_secs(60);
 
 /// What a client asks for.
 pub struct TokenRequest {
@@ -214,7 +212,7 @@ fn queue(state: &State, session: &Session, mail: &OutgoingMail) -> Result<Queued
         sealed_mail: state.keys.sealing().seal(&mail.to_bytes(), id.as_bytes(), state.random)?,
         id,
         attempts: 1,
-        next_attempt_at: now.plus(FIRST_RETRY).as_millis(),
+        next_attempt_at: now.plus(mail_pause(1)).as_millis(),
         expires_at: session.created_at.plus(state.config.sessions.lifetime.get()).as_millis(),
     })
 }

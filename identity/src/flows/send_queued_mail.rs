@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use shared::clock::Timestamp;
 
+use crate::domain::retry::mail_pause;
 use crate::error::Error;
 use crate::notify::SendError;
 use crate::notify::message::OutgoingMail;
 use crate::state::State;
 use crate::store::outgoing_mails::{self, QueuedMail};
 
-/// The longest pause between two tries of one mail.
-const LONGEST_RETRY: Duration = Duration::from_secs(3600);
 /// How often the queue is looked at when nobody rings.
 const ROUND: Duration = Duration::from_secs(15);
 
@@ -65,28 +64,8 @@ async fn forget(state: &State, id: String) -> Result<bool, Error> {
 
 async fn try_again(state: &State, queued: QueuedMail, now: Timestamp) -> Result<bool, Error> {
     let attempts = queued.attempts.saturating_add(1);
-    let next = now.plus(pause(attempts));
+    let next = now.plus(mail_pause(attempts));
     let id = queued.id;
     state.store.write(async move |conn| outgoing_mails::save_attempt(conn, &id, attempts, next).await).await?;
     Ok(true)
-}
-
-/// A minute, doubled with each try, an hour at most.
-fn pause(attempts: i32) -> Duration {
-    let doublings = u32::try_from(attempts.clamp(1, 20)).unwrap_or(1) - 1;
-    super::request_token::FIRST_RETRY.saturating_mul(1 << doublings).min(LONGEST_RETRY)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::pause;
-
-    #[test]
-    fn pauses_double_up_to_an_hour() {
-        let minutes = |attempts| pause(attempts).as_secs() / 60;
-        assert_eq!([1, 2, 3, 6, 7, 500].map(minutes), [1, 2, 4, 32, 60, 60]);
-        assert_eq!(pause(-1), Duration::from_secs(60));
-    }
 }

@@ -36,11 +36,8 @@ pub async fn register(request: HttpRequest, state: Data<State>, body: Body) -> R
     }
     let server = ServerName::parse(fields.string("matrix_server_name")?)
         .map_err(|_| FieldError::invalid("matrix_server_name", "a server name"))?;
-    let wanted = Registration {
-        openid_token: Secret::new(openid_token.to_owned()),
-        server,
-        client: client_address(&request),
-    };
+    let wanted =
+        Registration { openid_token: Secret::new(openid_token.to_owned()), server, client: client_address(&request) };
     let state = state.into_inner();
     let token = to_the_end(&state.clone(), async move { registration::register(&state, wanted).await }).await?;
     // The specification's text says `token`, its example and some clients `access_token`.

@@ -72,7 +72,9 @@ pub async fn unbind(state: Data<State>, credentials: Credentials, body: Body) ->
         let (sid, client_secret) = input::session(&fields)?;
         Proof::Session(sid, client_secret)
     } else if credentials.is_signed_by_homeserver() {
-        return Err(Error::Forbidden("Requests signed by a homeserver are not accepted yet: give sid and client_secret"));
+        return Err(Error::Forbidden(
+            "Requests signed by a homeserver are not accepted yet: give sid and client_secret",
+        ));
     } else {
         Proof::Owner(credentials.account(&state).await?)
     };

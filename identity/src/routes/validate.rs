@@ -81,8 +81,11 @@ pub async fn submit_email_token(state: Data<State>, credentials: Credentials, bo
 pub async fn follow_email_link(request: HttpRequest, state: Data<State>) -> HttpResponse {
     let query = input::query(&request).unwrap_or_default();
     let text = |name: &'static str| query.string(name).ok();
-    let audience =
-        Audience { brand: text("brand"), lang: text("lang"), accept_language: input::header(&request, "accept-language") };
+    let audience = Audience {
+        brand: text("brand"),
+        lang: text("lang"),
+        accept_language: input::header(&request, "accept-language"),
+    };
     let page = |status: StatusCode, page: &Page<'_>| html(status, state.templates.page(page, &audience));
     if request.method() == Method::HEAD {
         return page(StatusCode::OK, &Page::Verified);

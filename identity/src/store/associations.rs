@@ -4,10 +4,11 @@
 
 use std::collections::HashMap;
 
-use diesel::prelude::{
-    AsChangeset, BoolExpressionMethods, ExpressionMethods, Insertable, OptionalExtension, QueryDsl, Queryable, Selectable,
-};
 use diesel::SelectableHelper;
+use diesel::prelude::{
+    AsChangeset, BoolExpressionMethods, ExpressionMethods, Insertable, OptionalExtension, QueryDsl, Queryable,
+    Selectable,
+};
 use diesel_async::RunQueryDsl;
 use shared::clock::Timestamp;
 

@@ -15,6 +15,7 @@ pub(super) type SqliteConn = SyncConnectionWrapper<SqliteConnection>;
 pub(super) type PostgresConn = AsyncPgConnection;
 
 /// A connection taken from the pool of whichever database is configured.
+#[expect(clippy::large_enum_variant, reason = "one lives for the length of one call; a box would cost each of them")]
 pub enum Connection {
     /// SQLite.
     Sqlite(Object<SqliteConn>),

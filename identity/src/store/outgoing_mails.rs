@@ -3,8 +3,10 @@
 //! Invariant: a mail lies here sealed, because its link holds a token and a client's secret; and whoever works on one
 //! holds a lease, so that no two processes send it at the same time.
 
-use diesel::prelude::{BoolExpressionMethods, ExpressionMethods, Insertable, OptionalExtension, QueryDsl, Queryable, Selectable};
 use diesel::SelectableHelper;
+use diesel::prelude::{
+    BoolExpressionMethods, ExpressionMethods, Insertable, OptionalExtension, QueryDsl, Queryable, Selectable,
+};
 use diesel_async::RunQueryDsl;
 use shared::clock::Timestamp;
 

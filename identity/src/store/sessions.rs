@@ -2,8 +2,11 @@
 //!
 //! Invariant: the client's secret stands here as a digest and the validation token sealed.
 
-use diesel::prelude::{AsChangeset, BoolExpressionMethods, ExpressionMethods, Insertable, OptionalExtension, QueryDsl, Queryable, Selectable};
 use diesel::SelectableHelper;
+use diesel::prelude::{
+    AsChangeset, BoolExpressionMethods, ExpressionMethods, Insertable, OptionalExtension, QueryDsl, Queryable,
+    Selectable,
+};
 use diesel_async::RunQueryDsl;
 use shared::clock::Timestamp;
 

@@ -28,11 +28,7 @@ pub struct Operations {
 impl Operations {
     /// `ready` says whether requests can be served, or in one sentence why not; it is asked at each call of `/ready`,
     /// and before each `/metrics`, so that it may also bring gauges up to date.
-    pub fn new<F>(
-        ready: impl Fn() -> F + Send + Sync + 'static,
-        metrics: Recorder,
-        activity: Arc<Activity>,
-    ) -> Self
+    pub fn new<F>(ready: impl Fn() -> F + Send + Sync + 'static, metrics: Recorder, activity: Arc<Activity>) -> Self
     where
         F: Future<Output = Result<(), String>> + Send + 'static,
     {

@@ -123,15 +123,11 @@ impl Homeserver {
         &self.authority
     }
 
-    /// The `[federation]` section that leads the server under test here; writes the authority's file into `folder`.
+    /// The `[federation]` section that leads the server under test here, to which further keys may be appended; writes
+    /// the authority's file into `folder`.
     pub fn config(&self, folder: &Path) -> String {
         let file = self.authority.write_pem(folder);
-        format!(
-            "[federation]\nextra_ca_file = {:?}\n[federation.overrides]\n{:?} = \"{}\"\n",
-            file,
-            self.name(),
-            self.address
-        )
+        format!("[federation]\nextra_ca_file = {:?}\noverrides.{:?} = \"{}\"\n", file, self.name(), self.address)
     }
 
     /// A new OpenID token for `user_id`, as a client gets it from its homeserver and hands it to `account/register`.

@@ -1,3 +1,5 @@
+//! Shows that the homeserver part of the tests' own tools takes what is right and refuses what is wrong.
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 

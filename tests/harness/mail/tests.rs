@@ -1,3 +1,5 @@
+//! Shows that the mail part of the tests' own tools takes what is right and refuses what is wrong.
+
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;

@@ -1,3 +1,5 @@
+//! Shows that the engine part of the tests' own tools takes what is right and refuses what is wrong.
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,0 +1,4 @@
+//! Tests of the identity server.
+
+mod setup;
+mod story;
