@@ -120,7 +120,7 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
     let data = config.server.data_dir.clone().unwrap_or_default();
     std::fs::create_dir_all(&data).map_err(|error| StartError::setup(format!("{}: {error}", data.display())))?;
 
-    let store = Store::open(&config.database).await.map_err(StartError::setup)?;
+    let store = Store::open(&config.database, config.federation.extra_ca_file.as_deref()).await.map_err(StartError::setup)?;
     let fresh = Pepper::draw(random);
     let now = clock.now();
     let pepper = store.write(async move |conn| peppers::find_or_insert(conn, &fresh, now).await).await;
