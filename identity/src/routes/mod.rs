@@ -21,7 +21,6 @@ pub fn configure(config: &mut ServiceConfig) {
     let v2 = |path: &str| endpoint(&format!("{V2}{path}"));
     config
         .service(endpoint("/_matrix/identity/versions").get(status::versions))
-        .service(endpoint("/health").get(status::health))
         .service(v2("").get(status::ping))
         .service(v2("/").get(status::ping))
         .service(v2("/account").get(account::account))

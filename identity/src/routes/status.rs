@@ -1,7 +1,7 @@
-//! `GET /_matrix/identity/versions`, `GET /_matrix/identity/v2` (ping), `GET /health`.
+//! `GET /_matrix/identity/versions`, `GET /_matrix/identity/v2` (ping).
 //! <https://spec.matrix.org/v1.19/identity-service-api/#get_matrixidentityversions>
 //!
-//! Invariant: none of them needs an account or the database.
+//! Invariant: neither needs an account or the database.
 
 use actix_web::HttpResponse;
 use serde_json::{Value, json};
@@ -18,9 +18,4 @@ pub async fn versions() -> HttpResponse {
 /// `GET /_matrix/identity/v2`
 pub async fn ping() -> HttpResponse {
     HttpResponse::Ok().json(json!({}))
-}
-
-/// `GET /health`, for load balancers that see only this listener.
-pub async fn health() -> HttpResponse {
-    HttpResponse::Ok().json(json!({ "status": "ok" }))
 }
