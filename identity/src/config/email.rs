@@ -20,7 +20,7 @@ pub struct EmailConfig {
     pub deny_domains: Globs,
     /// The way out; [`EmailConfig::transport`] says what applies when absent.
     pub transport: Option<Transport>,
-    /// Where `transport = "file"` writes; relative to the data folder, `mail` in it by default.
+    /// Where `transport = "file"` writes; `mail` in the data folder by default.
     pub file_dir: Option<PathBuf>,
     /// The sender, `address` or `Name <address>`; `Matrix <noreply@<server name>>` by default.
     pub from: Option<String>,

@@ -43,6 +43,14 @@ pub(super) enum Pool {
     Postgres(Deadpool<PostgresConn>),
 }
 
+/// Whether the settings can be understood; nothing is connected.
+pub(super) fn check(settings: &Database) -> Result<(), StoreError> {
+    match settings.location().map_err(StoreError::Url)? {
+        Location::SqliteMemory | Location::SqliteFile(_) => Ok(()),
+        Location::Postgres(url) => postgres_target(&url).map(drop),
+    }
+}
+
 impl Pool {
     pub(super) async fn open(settings: &Database, extra_ca_file: Option<&Path>) -> Result<Self, StoreError> {
         let pool = match settings.location().map_err(StoreError::Url)? {
@@ -158,11 +166,7 @@ fn sqlite_pool(path: &str, size: usize, synchronous: &'static str) -> Result<Dea
     Deadpool::builder(manager).max_size(size).build().map_err(|error| StoreError::Connect(error.to_string()))
 }
 
-fn postgres_pool(
-    url: &str,
-    size: usize,
-    extra_ca_file: Option<&Path>,
-) -> Result<Deadpool<PostgresConn>, StoreError> {
+fn postgres_target(url: &str) -> Result<tokio_postgres::Config, StoreError> {
     // The parser's own message may quote a piece of the password.
     let mut target: tokio_postgres::Config = url.parse().map_err(|_| {
         StoreError::Url(
@@ -180,6 +184,11 @@ fn postgres_pool(
     if target.get_application_name().is_none() {
         target.application_name("matrix-identity");
     }
+    Ok(target)
+}
+
+fn postgres_pool(url: &str, size: usize, extra_ca_file: Option<&Path>) -> Result<Deadpool<PostgresConn>, StoreError> {
+    let target = postgres_target(url)?;
     let tls = tls::client_config(extra_ca_file, true).map_err(|error| StoreError::Connect(error.to_string()))?;
     let tls = MakeRustlsConnect::new(tls);
 

@@ -114,6 +114,14 @@ impl Store {
         Ok(Self { pool, runtime: Handle::current() })
     }
 
+    /// Whether the settings can be understood; nothing is connected.
+    ///
+    /// # Errors
+    /// [`StoreError::Url`].
+    pub fn check(settings: &Database) -> Result<(), StoreError> {
+        connect::check(settings)
+    }
+
     /// Runs `work` on a connection without a transaction: for single statements that only read, or that guard
     /// themselves.
     ///

@@ -202,9 +202,8 @@ mod tests {
         account: Option<&str>,
     ) -> Option<String> {
         let account = account.map(user);
-        let found = store.read(async move |conn| {
-            sessions::find_newest(conn, &threepid, secret, account.as_ref()).await
-        });
+        let found =
+            store.read(async move |conn| sessions::find_newest(conn, &threepid, secret, account.as_ref()).await);
         found.await.unwrap().map(|session| session.sid.as_str().to_owned())
     }
 
@@ -248,7 +247,8 @@ mod tests {
         for store in stores().await {
             save(&store, &session("sid")).await;
             save(&store, &session("")).await;
-            for text in ["\0", "sid\0", "\0sid", "SID", "sid ", "'; drop table sessions; --", "\u{10ffff}", "%", "_id"] {
+            for text in ["\0", "sid\0", "\0sid", "SID", "sid ", "'; drop table sessions; --", "\u{10ffff}", "%", "_id"]
+            {
                 assert!(find(&store, text).await.is_none(), "{text:?}");
             }
             assert!(find(&store, &"x".repeat(1 << 20)).await.is_none());
@@ -292,9 +292,8 @@ mod tests {
             save(&store, &session("old")).await;
             save(&store, &Session { validated_at: Some(after(10)), ..session("validated") }).await;
             save(&store, &Session { created_at: after(10), ..session("new") }).await;
-            let delete_older = async |before| {
-                store.write(async move |conn| sessions::delete_older(conn, before).await).await.unwrap()
-            };
+            let delete_older =
+                async |before| store.write(async move |conn| sessions::delete_older(conn, before).await).await.unwrap();
             assert_eq!(delete_older(START).await, 0);
             assert_eq!(delete_older(after(10)).await, 1);
             assert!(find(&store, "old").await.is_none());

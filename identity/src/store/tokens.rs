@@ -210,9 +210,8 @@ mod tests {
             insert(&store, "used", &alice, START).await.unwrap();
             let used = digest("used");
             store.write(async move |conn| tokens::save_used_at(conn, &used, after(10)).await).await.unwrap();
-            let delete_idle = async |before| {
-                store.write(async move |conn| tokens::delete_idle(conn, before).await).await.unwrap()
-            };
+            let delete_idle =
+                async |before| store.write(async move |conn| tokens::delete_idle(conn, before).await).await.unwrap();
             assert_eq!(delete_idle(START).await, 0);
             assert_eq!(delete_idle(after(10)).await, 1);
             assert!(find(&store, "idle").await.is_none() && find(&store, "used").await.is_some());
