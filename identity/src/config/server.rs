@@ -106,6 +106,9 @@ impl Server {
 
 impl Keys {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
+        if let Some(wrong) = self.revoked.as_slice().iter().find(|id| !id.starts_with("ed25519:")) {
+            return Err(ConfigError::Invalid(format!("keys.revoked: expected \"ed25519:<id>\", found \"{wrong}\"")));
+        }
         self.sign_as.as_slice().iter().try_for_each(|name| check_name("keys.sign_as", name))
     }
 }
