@@ -45,14 +45,14 @@ fn a_value_that_cannot_be_understood_is_told_with_its_key() {
         ("IDENTITY__SESSIONS__EMAIL_MAX_WRONG", "-1", "sessions.email_max_wrong: "),
         ("IDENTITY__EMAIL__TLS", "opportunistic", "email.tls: "),
         ("IDENTITY__EMAIL__FROM", "nobody", "nobody"),
-        ("IDENTITY__EMAIL__TRANSPORT", "smtp", "[email] host"),
+        ("IDENTITY__EMAIL__TRANSPORT", "smtp", "email.host is not set"),
         ("IDENTITY__LOOKUP__ALGORITHMS", "none", "lookup.algorithms: \"sha256\" must be among them"),
         ("IDENTITY__LOOKUP__ALGORITHMS", "sha256,md5", "lookup.algorithms: expected \"sha256\" or \"none\""),
         ("IDENTITY__BIND__VALIDITY", "1y", "bind.validity: "),
         ("IDENTITY__UNBIND__ALLOW_OWNER_TOKEN", "maybe", "unbind.allow_owner_token: "),
         ("IDENTITY__FEDERATION__DNS_SERVERS", "9.9.9.9", "federation.dns_servers: "),
         ("IDENTITY__FEDERATION__EXTRA_CA_FILE", "nowhere.pem", "nowhere.pem"),
-        ("IDENTITY__LIMITS__EMAIL_PER_ACCOUNT__BURST", "3", "limits.email_per_account: missing field `every`"),
+        ("IDENTITY__LIMITS__EMAIL_PER_ACCOUNT__BURST", "3", "limits.email_per_account: missing configuration field"),
         ("IDENTITY__TERMS__FILE", "nowhere.yaml", "terms.file nowhere.yaml: "),
     ] {
         let (success, said) = check(folder.path(), &[(variable, value)]);
