@@ -66,7 +66,7 @@ async fn a_listener_with_a_certificate_speaks_tls_and_nothing_else() {
     let (certificate, key) = authority.issue(&["127.0.0.1", "id.example"]).write_pem(folder.path());
     let config = format!(
         "[server]\ndata_dir = \"data\"\n[http]\nbind = \"127.0.0.1:0\"\ntls_cert_file = {certificate:?}\n\
-         tls_key_file = {key:?}\nheader_timeout = \"400ms\"\n"
+         tls_key_file = {key:?}\nheader_timeout = \"1s\"\n"
     );
     let server = Server::start_in(folder, binary::identity(), &config, &[]).await;
     assert!(server.url().starts_with("https://"), "{}", server.url());
