@@ -1,4 +1,11 @@
 //! Tests of the identity server.
 
+mod authentication;
+mod bodies;
+mod client_address;
+mod error_matrix;
+mod http_layer;
+mod session_errors;
 mod setup;
 mod story;
+mod terms;

@@ -83,9 +83,20 @@ impl Server {
         self.address
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// `http://127.0.0.1:PORT`, or `https://127.0.0.1:PORT` if the configuration has a certificate.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let output = self.logs();
+        let scheme =
+            if address_after("listening on https://", &output) == Some(self.address) { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// The address of the admin listener.
+    ///
+    /// # Panics
+    /// If the configuration has none on TCP.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.expect("the configuration has [admin] bind on TCP")
     }
 
     /// `http://127.0.0.1:PORT` of the admin listener.
@@ -93,7 +104,7 @@ impl Server {
     /// # Panics
     /// If the configuration has none on TCP.
     pub fn admin_url(&self) -> String {
-        format!("http://{}", self.admin.expect("the configuration has [admin] bind on TCP"))
+        format!("http://{}", self.admin_address())
     }
 
     /// The folder it runs in.
@@ -221,7 +232,8 @@ async fn launch(
     let ready = async {
         loop {
             let output = child.output.text();
-            let address = address_after("listening on http://", &output);
+            let address = address_after("listening on http://", &output)
+                .or_else(|| address_after("listening on https://", &output));
             let admin = address_after("admin listener on http://", &output);
             match address {
                 Some(address) if admin.is_some() || !wants_admin => return Ok((address, admin)),
