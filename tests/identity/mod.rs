@@ -1,9 +1,12 @@
 //! Tests of the identity server.
 
+mod bound_addresses;
 mod certificates;
 mod discovery;
+mod lookup;
 mod outbound_guard;
 mod outside;
+mod pubkey;
 mod server_names;
 mod setup;
 mod story;
