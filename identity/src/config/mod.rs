@@ -83,6 +83,7 @@ impl Config {
         let folder = file.and_then(Path::parent).map(Path::to_path_buf).unwrap_or_default();
         config.place(&folder)?;
         config.server.check()?;
+        config.email.check()?;
         if config.http.bind.is_empty() {
             return Err(ConfigError::Invalid("http.bind: expected at least one address".to_owned()));
         }
