@@ -1,5 +1,7 @@
 //! Tests of the identity server.
 
 mod email_validation;
+mod secrets;
 mod setup;
+mod smtp;
 mod story;

@@ -81,6 +81,12 @@ impl World {
         Self { server, homeserver, mail, api }
     }
 
+    /// Ends the server as a power cut would and starts it again on the same data.
+    pub(crate) async fn restart(&mut self) {
+        self.server.restart().await;
+        self.api = Api::new(&self.server.url());
+    }
+
     /// Registers `user` and gives the access token.
     pub(crate) async fn register(&self, user: &str) -> String {
         let body = self.homeserver.open_id_token(user);
