@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use harness::api::Api;
+use harness::api::{Answer, Api};
 use harness::binary;
 use harness::homeserver::Homeserver;
 use harness::mail::{Offer, Sink};
@@ -88,6 +88,12 @@ impl World {
         Self { server, homeserver, mail, api }
     }
 
+    /// Ends the server as a power cut would and starts it again on the same data.
+    pub(crate) async fn restart(&mut self) {
+        self.server.restart().await;
+        self.api = Api::new(&self.server.url());
+    }
+
     /// Registers `user` and gives the access token.
     pub(crate) async fn register(&self, user: &str) -> String {
         let body = self.homeserver.open_id_token(user);
@@ -110,6 +116,22 @@ impl World {
         let mail = self.mail.wait_for(recipient, before + 1, DEADLINE).await;
         let token = mail.message().validation_parameter("token");
         Session { sid, client_secret, token }
+    }
+
+    /// `POST /validate/email/requestToken` with `body`, whatever comes of it.
+    pub(crate) async fn ask(&self, access_token: &str, body: Value) -> Answer {
+        self.api.post(&v2("/validate/email/requestToken"), body).bearer(access_token).send().await
+    }
+
+    /// `POST /validate/email/submitToken` with `body`, whatever comes of it.
+    pub(crate) async fn submit(&self, access_token: &str, body: Value) -> Answer {
+        self.api.post(&v2("/validate/email/submitToken"), body).bearer(access_token).send().await
+    }
+
+    /// `GET /3pid/getValidated3pid` for the session, whatever comes of it.
+    pub(crate) async fn validated(&self, access_token: &str, session: &Session) -> Answer {
+        let call = self.api.get(&v2("/3pid/getValidated3pid")).bearer(access_token);
+        call.query("sid", &session.sid).query("client_secret", &session.client_secret).send().await
     }
 
     /// A session for `email` that is validated.
@@ -155,6 +177,12 @@ impl World {
 }
 
 impl Session {
+    /// The path of the link in the mail.
+    pub(crate) fn link(&self) -> String {
+        let Self { sid, client_secret, token } = self;
+        v2(&format!("/validate/email/submitToken?token={token}&client_secret={client_secret}&sid={sid}"))
+    }
+
     /// The body of submitToken with the right token.
     pub(crate) fn submission(&self) -> Value {
         json!({ "sid": self.sid, "client_secret": self.client_secret, "token": self.token })

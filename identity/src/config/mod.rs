@@ -84,6 +84,7 @@ impl Config {
         config.place(&folder)?;
         config.check()?;
         config.server.check()?;
+        config.email.check()?;
         if config.http.bind.is_empty() {
             return Err(ConfigError::Invalid("http.bind: expected at least one address".to_owned()));
         }
