@@ -3,6 +3,7 @@
 //! Invariant: it is killed and waited for when it is dropped. Threads, not tasks, collect its output, so that no test's
 //! way of using its runtime can fill the pipe.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,10 +16,11 @@ pub(super) struct Running {
 }
 
 impl Running {
-    pub(super) fn spawn(mut command: Command) -> Self {
+    /// Starts `command`; what it writes to standard error is collected too, or goes to `log`.
+    pub(super) fn spawn(mut command: Command, log: Option<File>) -> Self {
         let mut process = command
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(log.map_or_else(Stdio::piped, Stdio::from))
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let output = Collected::default();

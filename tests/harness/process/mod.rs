@@ -5,6 +5,7 @@
 
 mod child;
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
@@ -31,6 +32,7 @@ pub struct Server {
     environment: Vec<(String, String)>,
     address: SocketAddr,
     admin: Option<SocketAddr>,
+    log: Option<PathBuf>,
     folder: TempDir,
 }
 
@@ -74,8 +76,32 @@ impl Server {
         environment: &[(&str, &str)],
     ) -> Result<Self, NotStarted> {
         let environment: Vec<_> = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let (child, address, admin) = launch(binary, folder.path(), config, &environment).await?;
-        Ok(Self { child, binary: binary.to_path_buf(), environment, address, admin, folder })
+        Self::launch_in(folder, binary, config, environment, None).await
+    }
+
+    /// As [`Server::try_start_in`], but standard error goes to the end of the file `log` and not to [`Server::logs`]:
+    /// for a load, whose log nobody reads.
+    ///
+    /// # Errors
+    /// As [`Server::try_start_in`].
+    pub async fn try_start_logging_to(
+        log: &Path,
+        folder: TempDir,
+        binary: &Path,
+        config: &str,
+    ) -> Result<Self, NotStarted> {
+        Self::launch_in(folder, binary, config, Vec::new(), Some(log.to_path_buf())).await
+    }
+
+    async fn launch_in(
+        folder: TempDir,
+        binary: &Path,
+        config: &str,
+        environment: Vec<(String, String)>,
+        log: Option<PathBuf>,
+    ) -> Result<Self, NotStarted> {
+        let (child, address, admin) = launch(binary, folder.path(), config, &environment, log.as_deref()).await?;
+        Ok(Self { child, binary: binary.to_path_buf(), environment, address, admin, log, folder })
     }
 
     /// Where it listens for clients.
@@ -170,7 +196,7 @@ impl Server {
     pub async fn restart_with(&mut self, config: &str) {
         self.child.kill();
         let before = self.child.output.text();
-        match launch(&self.binary, self.folder.path(), config, &self.environment).await {
+        match launch(&self.binary, self.folder.path(), config, &self.environment, self.log.as_deref()).await {
             Ok((child, address, admin)) => {
                 child.output.prepend(&before);
                 (self.child, self.address, self.admin) = (child, address, admin);
@@ -214,9 +240,12 @@ async fn launch(
     folder: &Path,
     config: &str,
     environment: &[(String, String)],
+    log: Option<&Path>,
 ) -> Result<(Running, SocketAddr, Option<SocketAddr>), NotStarted> {
     std::fs::write(folder.join("config.toml"), config).expect("the configuration can be written");
-    let mut child = Running::spawn(prepare(binary, folder, &["serve"], environment));
+    // For appending, so that a reader may empty it meanwhile.
+    let log = log.map(|path| File::options().create(true).append(true).open(path).expect("the log can be written"));
+    let mut child = Running::spawn(prepare(binary, folder, &["serve"], environment), log);
     let wants_admin = has_admin_on_tcp(config, environment);
     let ready = async {
         loop {
@@ -336,6 +365,18 @@ mod tests {
         drop(server);
         assert!(!folder.exists());
         assert!(!Path::new(&process).exists());
+    }
+
+    #[tokio::test]
+    async fn a_log_goes_to_a_file_if_it_shall() {
+        let tools = new_folder();
+        let binary = script(tools.path(), "echo listening on http://127.0.0.1:1\necho line >&2\nexec sleep 600");
+        let log = tools.path().join("log");
+        let mut server = Server::try_start_logging_to(&log, new_folder(), &binary, "").await.unwrap();
+        server.restart().await;
+        let text = || std::fs::read_to_string(&log).unwrap();
+        crate::wait::wait_until("both lines", SOON, || text() == "line\nline\n").await;
+        assert!(!server.logs().contains("line\n"), "{}", server.logs());
     }
 
     #[tokio::test]
