@@ -5,7 +5,6 @@
 
 mod child;
 
-use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
@@ -243,15 +242,12 @@ async fn launch(
     log: Option<&Path>,
 ) -> Result<(Running, SocketAddr, Option<SocketAddr>), NotStarted> {
     std::fs::write(folder.join("config.toml"), config).expect("the configuration can be written");
-    // For appending, so that a reader may empty it meanwhile.
-    let log = log.map(|path| File::options().create(true).append(true).open(path).expect("the log can be written"));
     let mut child = Running::spawn(prepare(binary, folder, &["serve"], environment), log);
     let wants_admin = has_admin_on_tcp(config, environment);
     let ready = async {
         loop {
-            let output = child.output.text();
-            let address = address_after("listening on http://", &output);
-            let admin = address_after("admin listener on http://", &output);
+            let address = child.output.address_after("listening on http://");
+            let admin = child.output.address_after("admin listener on http://");
             match address {
                 Some(address) if admin.is_some() || !wants_admin => return Ok((address, admin)),
                 _ => {}
@@ -281,13 +277,6 @@ fn prepare(binary: &Path, folder: &Path, arguments: &[&str], environment: &[(Str
     }
     command.envs(environment.iter().map(|(k, v)| (k, v))).stdin(Stdio::null());
     command
-}
-
-/// The address that follows `marker`, at the end of a complete line or before a blank.
-fn address_after(marker: &str, output: &str) -> Option<SocketAddr> {
-    let complete = &output[..=output.rfind('\n')?];
-    let rest = &complete[complete.find(marker)? + marker.len()..];
-    rest.split(|c: char| !c.is_ascii_hexdigit() && !".:[]".contains(c)).next()?.parse().ok()
 }
 
 /// Whether `[admin] bind` names a TCP address; a unix socket has no port to wait for.
