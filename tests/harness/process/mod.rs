@@ -31,6 +31,7 @@ pub struct Server {
     environment: Vec<(String, String)>,
     address: SocketAddr,
     admin: Option<SocketAddr>,
+    log: Option<PathBuf>,
     folder: TempDir,
 }
 
@@ -74,8 +75,32 @@ impl Server {
         environment: &[(&str, &str)],
     ) -> Result<Self, NotStarted> {
         let environment: Vec<_> = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let (child, address, admin) = launch(binary, folder.path(), config, &environment).await?;
-        Ok(Self { child, binary: binary.to_path_buf(), environment, address, admin, folder })
+        Self::launch_in(folder, binary, config, environment, None).await
+    }
+
+    /// As [`Server::try_start_in`], but standard error goes to the end of the file `log` and not to [`Server::logs`]:
+    /// for a load, whose log nobody reads.
+    ///
+    /// # Errors
+    /// As [`Server::try_start_in`].
+    pub async fn try_start_logging_to(
+        log: &Path,
+        folder: TempDir,
+        binary: &Path,
+        config: &str,
+    ) -> Result<Self, NotStarted> {
+        Self::launch_in(folder, binary, config, Vec::new(), Some(log.to_path_buf())).await
+    }
+
+    async fn launch_in(
+        folder: TempDir,
+        binary: &Path,
+        config: &str,
+        environment: Vec<(String, String)>,
+        log: Option<PathBuf>,
+    ) -> Result<Self, NotStarted> {
+        let (child, address, admin) = launch(binary, folder.path(), config, &environment, log.as_deref()).await?;
+        Ok(Self { child, binary: binary.to_path_buf(), environment, address, admin, log, folder })
     }
 
     /// Where it listens for clients.
@@ -181,7 +206,7 @@ impl Server {
     pub async fn restart_with(&mut self, config: &str) {
         self.child.kill();
         let before = self.child.output.text();
-        match launch(&self.binary, self.folder.path(), config, &self.environment).await {
+        match launch(&self.binary, self.folder.path(), config, &self.environment, self.log.as_deref()).await {
             Ok((child, address, admin)) => {
                 child.output.prepend(&before);
                 (self.child, self.address, self.admin) = (child, address, admin);
@@ -225,9 +250,10 @@ async fn launch(
     folder: &Path,
     config: &str,
     environment: &[(String, String)],
+    log: Option<&Path>,
 ) -> Result<(Running, SocketAddr, Option<SocketAddr>), NotStarted> {
     std::fs::write(folder.join("config.toml"), config).expect("the configuration can be written");
-    let mut child = Running::spawn(prepare(binary, folder, &["serve"], environment));
+    let mut child = Running::spawn(prepare(binary, folder, &["serve"], environment), log);
     let wants_admin = has_admin_on_tcp(config, environment);
     let ready = async {
         loop {
@@ -235,6 +261,8 @@ async fn launch(
             let address = address_after("listening on http://", &output)
                 .or_else(|| address_after("listening on https://", &output));
             let admin = address_after("admin listener on http://", &output);
+            let address = child.output.address_after("listening on http://");
+            let admin = child.output.address_after("admin listener on http://");
             match address {
                 Some(address) if admin.is_some() || !wants_admin => return Ok((address, admin)),
                 _ => {}
@@ -264,13 +292,6 @@ fn prepare(binary: &Path, folder: &Path, arguments: &[&str], environment: &[(Str
     }
     command.envs(environment.iter().map(|(k, v)| (k, v))).stdin(Stdio::null());
     command
-}
-
-/// The address that follows `marker`, at the end of a complete line or before a blank.
-fn address_after(marker: &str, output: &str) -> Option<SocketAddr> {
-    let complete = &output[..=output.rfind('\n')?];
-    let rest = &complete[complete.find(marker)? + marker.len()..];
-    rest.split(|c: char| !c.is_ascii_hexdigit() && !".:[]".contains(c)).next()?.parse().ok()
 }
 
 /// Whether `[admin] bind` names a TCP address; a unix socket has no port to wait for.
@@ -348,6 +369,18 @@ mod tests {
         drop(server);
         assert!(!folder.exists());
         assert!(!Path::new(&process).exists());
+    }
+
+    #[tokio::test]
+    async fn a_log_goes_to_a_file_if_it_shall() {
+        let tools = new_folder();
+        let binary = script(tools.path(), "echo listening on http://127.0.0.1:1\necho line >&2\nexec sleep 600");
+        let log = tools.path().join("log");
+        let mut server = Server::try_start_logging_to(&log, new_folder(), &binary, "").await.unwrap();
+        server.restart().await;
+        let text = || std::fs::read_to_string(&log).unwrap();
+        crate::wait::wait_until("both lines", SOON, || text() == "line\nline\n").await;
+        assert!(!server.logs().contains("line\n"), "{}", server.logs());
     }
 
     #[tokio::test]
