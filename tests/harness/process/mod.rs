@@ -110,9 +110,8 @@ impl Server {
 
     /// `http://127.0.0.1:PORT`, or `https://127.0.0.1:PORT` if the configuration has a certificate.
     pub fn url(&self) -> String {
-        let output = self.logs();
-        let scheme =
-            if address_after("listening on https://", &output) == Some(self.address) { "https" } else { "http" };
+        let is_tls = self.child.output.address_after("listening on https://") == Some(self.address);
+        let scheme = if is_tls { "https" } else { "http" };
         format!("{scheme}://{}", self.address)
     }
 
@@ -257,11 +256,10 @@ async fn launch(
     let wants_admin = has_admin_on_tcp(config, environment);
     let ready = async {
         loop {
-            let output = child.output.text();
-            let address = address_after("listening on http://", &output)
-                .or_else(|| address_after("listening on https://", &output));
-            let admin = address_after("admin listener on http://", &output);
-            let address = child.output.address_after("listening on http://");
+            let address = child
+                .output
+                .address_after("listening on http://")
+                .or_else(|| child.output.address_after("listening on https://"));
             let admin = child.output.address_after("admin listener on http://");
             match address {
                 Some(address) if admin.is_some() || !wants_admin => return Ok((address, admin)),
