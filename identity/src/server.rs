@@ -185,7 +185,7 @@ fn announce(state: &State, listeners: &[Listener], admin: Option<&AdminListener>
         Ok(Location::SqliteMemory) => "database: SQLite in memory, gone at the end".to_owned(),
         _ => "database: PostgreSQL".to_owned(),
     });
-    lines.push(format!("mail: {}", state.mailer.describe()));
+    lines.push(state.mailer.describe());
     lines.extend(config.notices().into_iter().map(|notice| format!("note: {notice}")));
     match config.log.format {
         Format::Json => lines.iter().for_each(|line| tracing::info!("{line}")),

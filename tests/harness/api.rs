@@ -113,6 +113,11 @@ impl Call {
         self
     }
 
+    /// The first header of that name that will be sent.
+    pub fn header_value(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
     /// Adds a query parameter, percent-encoded.
     pub fn query(mut self, name: &str, value: &str) -> Self {
         let pair: String = form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish();

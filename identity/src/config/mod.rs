@@ -83,6 +83,14 @@ impl Config {
         let folder = file.and_then(Path::parent).map(Path::to_path_buf).unwrap_or_default();
         config.place(&folder)?;
         config.check()?;
+        config.server.check()?;
+        config.email.check()?;
+        if config.http.bind.is_empty() {
+            return Err(ConfigError::Invalid("http.bind: expected at least one address".to_owned()));
+        }
+        if !config.lookup.algorithms.as_slice().contains(&Algorithm::Sha256) {
+            return Err(ConfigError::Invalid("lookup.algorithms: \"sha256\" must be offered".to_owned()));
+        }
         Ok(config)
     }
 
@@ -165,5 +173,29 @@ impl Config {
         self.database.place(folder);
         self.server.data_dir = Some(data);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::Config;
+
+    fn load(toml: &str) -> Result<Config, String> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(toml.as_bytes()).unwrap();
+        Config::load(Some(file.path())).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn sha256_is_always_offered() {
+        for (algorithms, is_right) in
+            [("[\"sha256\"]", true), ("[\"none\", \"sha256\"]", true), ("[\"none\"]", false), ("[]", false)]
+        {
+            let config = load(&format!("[server]\ndata_dir = \"data\"\n[lookup]\nalgorithms = {algorithms}\n"));
+            assert_eq!(config.is_ok(), is_right, "{algorithms}");
+            assert!(config.err().is_none_or(|error| error.contains("lookup.algorithms")), "{algorithms}");
+        }
     }
 }

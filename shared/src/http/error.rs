@@ -9,6 +9,8 @@ use actix_web::http::header::{ALLOW, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::{Map, Value, json};
 
+use super::body::BodyError;
+
 /// A refusal as it goes over the wire.
 #[derive(Clone, Debug)]
 pub struct MatrixError {
@@ -61,6 +63,16 @@ impl MatrixError {
     pub fn with(mut self, name: &str, value: Value) -> Self {
         self.members.insert(name.to_owned(), value);
         self
+    }
+}
+
+impl From<BodyError> for MatrixError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge => Self::too_large(),
+            BodyError::TimedOut => Self::new(StatusCode::REQUEST_TIMEOUT, "M_UNKNOWN", error.to_string()),
+            BodyError::Broken => Self::new(StatusCode::BAD_REQUEST, "M_BAD_JSON", error.to_string()),
+        }
     }
 }
 

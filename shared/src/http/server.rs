@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix_web::dev::ServerHandle;
+use actix_web::dev::{ServerHandle, ServiceRequest};
 use actix_web::middleware::from_fn;
 use actix_web::web::{Data, ServiceConfig};
 use actix_web::{App, HttpServer};
@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::body::BodyLimits;
 use super::client_address::TrustedProxies;
+use super::envelope::{Headers, envelop, request_id};
 use super::listen::{AdminListener, Listener};
 use super::observe::{Activity, Observer, observe};
 use super::operations::Operations;
@@ -40,6 +41,7 @@ pub async fn run(
     let limits = BodyLimits { max: settings.max_body.get(), timeout: settings.body_timeout.get() };
     let proxies = TrustedProxies(settings.trusted_proxies.as_slice().to_vec());
 
+    let headers = observer.headers;
     let observer = Data::new(observer);
     let mut server = HttpServer::new(move || {
         App::new()
@@ -68,7 +70,7 @@ pub async fn run(
     let mut running = tokio::spawn(server);
 
     let admin_handle = match admin {
-        Some((listener, operations)) => Some(run_admin(listener, operations, limits)?),
+        Some((listener, operations)) => Some(run_admin(settings, listener, operations, limits, headers)?),
         None => None,
     };
 
@@ -85,11 +87,23 @@ pub async fn run(
     running.await.map_err(io::Error::other)?
 }
 
-fn run_admin(listener: AdminListener, operations: Operations, limits: BodyLimits) -> io::Result<ServerHandle> {
+fn run_admin(
+    settings: &Http,
+    listener: AdminListener,
+    operations: Operations,
+    limits: BodyLimits,
+    headers: Headers,
+) -> io::Result<ServerHandle> {
     let server = HttpServer::new(move || {
         let operations = operations.clone();
-        App::new().app_data(Data::new(limits)).configure(move |config| operations.configure(config))
+        let middleware = from_fn(move |request: ServiceRequest, next| async move {
+            let request_id = request_id(request.headers());
+            envelop(request, next, headers, &request_id).await
+        });
+        App::new().wrap(middleware).app_data(Data::new(limits)).configure(move |config| operations.configure(config))
     })
+    .keep_alive(settings.keep_alive.get())
+    .client_request_timeout(settings.header_timeout.get())
     .workers(1)
     .disable_signals();
     let server = match listener {
