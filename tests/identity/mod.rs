@@ -9,6 +9,7 @@ mod discovery;
 mod email_validation;
 mod error_matrix;
 mod http_layer;
+mod limits;
 mod lookup;
 mod outbound_guard;
 mod outside;
