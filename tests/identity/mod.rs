@@ -4,6 +4,7 @@ mod authentication;
 mod bodies;
 mod client_address;
 mod error_matrix;
+mod hostile_fields;
 mod http_layer;
 mod session_errors;
 mod setup;
