@@ -8,6 +8,7 @@ mod client_address;
 mod discovery;
 mod email_validation;
 mod error_matrix;
+mod hostile_fields;
 mod http_layer;
 mod lookup;
 mod outbound_guard;
