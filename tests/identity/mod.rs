@@ -2,6 +2,7 @@
 
 mod bound_addresses;
 mod certificates;
+mod crash;
 mod discovery;
 mod lookup;
 mod outbound_guard;

@@ -88,6 +88,12 @@ impl World {
         Self { server, homeserver, mail, api }
     }
 
+    /// Kills the server if it still runs, and starts it again.
+    pub(crate) async fn restart(&mut self) {
+        self.server.restart().await;
+        self.api = Api::new(&self.server.url());
+    }
+
     /// Registers `user` and gives the access token.
     pub(crate) async fn register(&self, user: &str) -> String {
         let body = self.homeserver.open_id_token(user);
