@@ -10,6 +10,7 @@ mod outside;
 mod pubkey;
 mod server_names;
 mod setup;
+mod shutdown;
 mod story;
 mod userinfo;
 mod well_known;
