@@ -139,12 +139,15 @@ async fn connections_that_were_opened_just_before_the_signal_are_served() {
         let token = world.register("@alice:hs.example").await;
         let ask = request("GET", &v2("/account"), &token, &Value::Null);
         let mut connections = Vec::new();
+        // A process that gets no processor for a moment finds all of it at once: connections, requests and the signal.
+        world.server.signal("STOP");
         for _ in 0..CONNECTIONS {
             let mut connection = Raw::connect(world.server.address()).await;
             assert!(connection.send(&ask).await);
             connections.push(connection);
         }
         world.server.signal("TERM");
+        world.server.signal("CONT");
         for (number, mut connection) in connections.into_iter().enumerate() {
             let response = connection.response(DEADLINE).await;
             assert!(matches!(&response, Ok(Response { status: 200, .. })), "round {round}: {number}: {response:?}");
