@@ -12,5 +12,6 @@ mod server_names;
 mod setup;
 mod shutdown;
 mod story;
+mod two_processes;
 mod userinfo;
 mod well_known;
