@@ -232,7 +232,7 @@ async fn malformed_requests(world: &World, session: &Session, access_token: &str
         assert!(world.api.get(&path).send().await.status.is_client_error(), "{path}");
     }
     let referer = format!("{}{}", world.server.url(), session.link());
-    world.api.get("/health").header("referer", &referer).header("cookie", access_token).send().await.expect(200);
+    world.api.get(&v2("")).header("referer", &referer).header("cookie", access_token).send().await.expect(200);
 }
 
 /// All that a database has written into `folder`; what is not text does not matter.
