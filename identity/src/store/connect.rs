@@ -7,7 +7,7 @@ use std::time::Duration;
 use diesel::ConnectionError;
 use diesel::sqlite::SqliteConnection;
 use diesel_async::pooled_connection::deadpool::{Pool as Deadpool, PoolError};
-use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig};
+use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use diesel_async::{AsyncConnection, AsyncMigrationHarness, AsyncPgConnection, SimpleAsyncConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
@@ -101,6 +101,7 @@ fn connect_error(error: &PoolError) -> StoreError {
 
 fn sqlite_pool(path: &str, size: usize, synchronous: &'static str) -> Result<Deadpool<SqliteConn>, StoreError> {
     let mut config = ManagerConfig::<SqliteConn>::default();
+    config.recycling_method = RecyclingMethod::Fast;
     config.custom_setup = Box::new(move |path| {
         async move {
             let mut conn = SyncConnectionWrapper::<SqliteConnection>::establish(path).await?;
@@ -120,6 +121,8 @@ fn sqlite_pool(path: &str, size: usize, synchronous: &'static str) -> Result<Dea
 
 fn postgres_pool(url: &str, size: usize) -> Result<Deadpool<PostgresConn>, StoreError> {
     let mut config = ManagerConfig::<PostgresConn>::default();
+    // One that the server has closed is told from a good one without asking the server before every call.
+    config.recycling_method = RecyclingMethod::Fast;
     config.custom_setup = Box::new(|url| {
         async move {
             let tls = ClientConfig::with_platform_verifier()
