@@ -54,9 +54,17 @@ impl Raw {
     /// # Panics
     /// If nothing listens at `address`.
     pub async fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap_or_else(|error| panic!("{address}: {error}"));
-        stream.set_nodelay(true).expect("an option of every TCP socket");
-        Self { stream, received: Vec::new() }
+        Self::try_connect(address).await.unwrap_or_else(|error| panic!("{address}: {error}"))
+    }
+
+    /// As [`Raw::connect`], to a server that may be gone.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub async fn try_connect(address: SocketAddr) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, received: Vec::new() })
     }
 
     /// Sends `bytes`; gives false if the other side has closed.

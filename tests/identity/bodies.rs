@@ -190,6 +190,24 @@ async fn a_client_that_asks_whether_to_go_on_is_told_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_wish_for_another_protocol_is_ignored() {
+    let world = World::start().await;
+    let websocket = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n";
+    for (line, headers, status) in [
+        ("GET /_matrix/identity/v2", websocket, 200),
+        ("GET /_matrix/identity/v2/lookup", websocket, 405),
+        ("GET /_matrix/identity/v2", "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n", 200),
+        ("CONNECT example.org:443", "", 404),
+    ] {
+        for address in [world.server.address(), world.server.admin_address()] {
+            let response = exchange(address, &head(line, "x", headers), DEADLINE).await.unwrap();
+            let on_main = address == world.server.address();
+            assert_eq!(response.status, if on_main { status } else { 404 }, "{line}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_body_is_json_whatever_its_content_type_says() {
     let world = World::start().await;
     let token = world.register("@alice:hs.example").await;

@@ -86,7 +86,7 @@ async fn live(world: &World, used: &mut Used) {
 
     // The query token of older clients, and lookups by hash and in clear.
     let details = world.api.get(&v2("/hash_details")).query("access_token", &alice).send().await.expect(200);
-    let pepper = details["lookup_pepper"].as_str().unwrap().to_owned();
+    let pepper = details["lookup_pepper"].as_str().expect("a pepper").to_owned();
     used.private("the pepper", &pepper);
     let digest = hash("bob@private.example", "email", &pepper);
     for (algorithm, entry) in [("sha256", digest.as_str()), ("none", "bob@private.example email")] {
@@ -111,9 +111,9 @@ async fn live(world: &World, used: &mut Used) {
 
 async fn register(world: &World, used: &mut Used, user: &str) -> String {
     let body = world.homeserver.open_id_token(user);
-    used.secret("an OpenID token", body["access_token"].as_str().unwrap());
+    used.secret("an OpenID token", body["access_token"].as_str().expect("a token"));
     let answer = world.api.post(&v2("/account/register"), body).send().await.expect(200);
-    let token = answer["token"].as_str().unwrap().to_owned();
+    let token = answer["token"].as_str().expect("a token").to_owned();
     used.secret("an access token", &token);
     token
 }
@@ -141,7 +141,7 @@ async fn validate(world: &World, used: &mut Used, access_token: &str) -> Session
     let body = json!({
         "client_secret": client_secret, "email": "Bob@Private.Example", "send_attempt": 1, "next_link": NEXT_LINK,
     });
-    let sid = world.ask(access_token, body).await.expect(200)["sid"].as_str().unwrap().to_owned();
+    let sid = world.ask(access_token, body).await.expect(200)["sid"].as_str().expect("a sid").to_owned();
     let mail = world.mail.wait_for("Bob@Private.Example", 1, DEADLINE).await;
     assert_eq!(mail.user.as_deref(), Some("mailer"), "the password was used");
     let session = Session { sid, client_secret, token: mail.message().validation_parameter("token") };
@@ -232,18 +232,18 @@ async fn malformed_requests(world: &World, session: &Session, access_token: &str
         assert!(world.api.get(&path).send().await.status.is_client_error(), "{path}");
     }
     let referer = format!("{}{}", world.server.url(), session.link());
-    world.api.get("/health").header("referer", &referer).header("cookie", access_token).send().await.expect(200);
+    world.api.get(&v2("")).header("referer", &referer).header("cookie", access_token).send().await.expect(200);
 }
 
 /// All that a database has written into `folder`; what is not text does not matter.
 fn database_text(folder: &Path) -> String {
     let mut bytes = Vec::new();
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+    for entry in std::fs::read_dir(folder).expect("the data folder") {
+        let path = entry.expect("an entry of it").path();
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
         if name.starts_with("identity.db") {
-            bytes.extend(std::fs::read(&path).unwrap());
+            bytes.extend(std::fs::read(&path).expect("a readable file"));
             files.push(name);
         }
     }

@@ -94,6 +94,20 @@ impl World {
         self.api = Api::new(&self.server.url());
     }
 
+    /// Another process with the same settings and signing key, in a folder of its own. What the two share besides is
+    /// what the settings say: a PostgreSQL database.
+    pub(crate) async fn twin(&self) -> (Server, Api) {
+        let folder = new_folder();
+        let (own, data) = (self.server.folder(), folder.path().join("data"));
+        std::fs::create_dir(&data).expect("an empty folder");
+        std::fs::copy(own.join("data/signing.key"), data.join("signing.key"))
+            .expect("the key file of a running server");
+        let config = std::fs::read_to_string(own.join("config.toml")).expect("the settings of a running server");
+        let server = Server::start_in(folder, binary::identity(), &config, &[]).await;
+        let api = Api::new(&server.url());
+        (server, api)
+    }
+
     /// Registers `user` and gives the access token.
     pub(crate) async fn register(&self, user: &str) -> String {
         let body = self.homeserver.open_id_token(user);

@@ -2,6 +2,8 @@
 //!
 //! Invariant: the binary sees no environment but what a test gives it.
 
+#![expect(clippy::unwrap_used, reason = "a test that meets what it did not expect has nothing better to do than panic")]
+
 mod commands;
 mod environment;
 mod example_config;

@@ -7,7 +7,7 @@ use std::future::{Ready, ready};
 use std::time::Duration;
 
 use actix_web::dev::{Payload, ServiceRequest};
-use actix_web::http::header::{CONTENT_TYPE, HeaderMap};
+use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, TRANSFER_ENCODING};
 use actix_web::web::{Bytes, BytesMut, Data};
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use futures_util::StreamExt;
@@ -85,6 +85,8 @@ pub(super) async fn receive(request: &mut ServiceRequest) -> Option<Payload> {
     let mut payload = request.take_payload();
     let (bytes, is_unfinished) = match (&payload, request.app_data::<Data<BodyLimits>>()) {
         (Payload::None, _) => (Ok(Bytes::new()), false),
+        // CONNECT, or the wish for another protocol: what follows is no body (RFC 9112, section 6.3).
+        (_, _) if !is_announced(request.headers()) => (Ok(Bytes::new()), true),
         (_, None) => (Err(BodyError::TooLarge), true),
         (_, Some(limits)) => {
             let BodyLimits { max, timeout } = ***limits;
@@ -93,6 +95,10 @@ pub(super) async fn receive(request: &mut ServiceRequest) -> Option<Payload> {
     };
     request.extensions_mut().insert(Body { bytes, is_form });
     is_unfinished.then_some(payload)
+}
+
+fn is_announced(headers: &HeaderMap) -> bool {
+    headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING)
 }
 
 fn is_form(headers: &HeaderMap) -> bool {

@@ -14,7 +14,7 @@ fn with_next_link(secret: &str, next_link: impl Into<Value>) -> Value {
 /// Asks with this link, follows the mail's; gives status and `Location`.
 async fn follow(world: &World, access_token: &str, body: Value) -> (u16, Option<String>, String) {
     let before = world.mail.mails().len();
-    let sid = world.ask(access_token, body).await.expect(200)["sid"].as_str().unwrap().to_owned();
+    let sid = world.ask(access_token, body).await.expect(200)["sid"].as_str().expect("a sid").to_owned();
     let mail = world.mail.wait_for("bob@example.com", before + 1, DEADLINE).await;
     let link = mail.message().validation_link();
     let answer = world.api.get(&link[url::Position::BeforePath..]).send().await;

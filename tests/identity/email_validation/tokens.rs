@@ -164,3 +164,21 @@ async fn a_client_secret_of_another_form_is_refused_everywhere() {
     assert_eq!(mail.validation_parameter("client_secret"), longest);
     assert_eq!(world.api.get(&path(&mail.validation_link())).send().await.code(), 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guesses_at_the_same_time_are_counted_one_by_one() {
+    let tables = "[sessions]\nemail_max_wrong = 3";
+    let world = World::with(Settings { tables, ..Settings::default() }).await;
+    let bob = world.register("@bob:hs.example").await;
+    let session = world.request_token(&bob, BOB).await;
+    let guess = with(session.submission(), "token", "guess");
+    let call = world.api.post(&v2("/validate/email/submitToken"), guess).bearer(&bob);
+    let calls: Vec<_> = (0..12).map(|_| tokio::spawn(call.clone().send())).collect();
+    let mut errcodes = Vec::new();
+    for call in calls {
+        errcodes.push(call.await.unwrap().expect(400)["errcode"].as_str().unwrap().to_owned());
+    }
+    errcodes.sort();
+    let expected = [vec!["M_SESSION_EXPIRED"; 9], vec!["M_TOKEN_INCORRECT"; 3]].concat();
+    assert_eq!(errcodes, expected);
+}

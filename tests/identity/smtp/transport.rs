@@ -70,9 +70,13 @@ async fn a_relay_from_which_starttls_was_removed_is_refused() {
     world.mail.set_offer(Offer { tls: Tls::None, ..offer.clone() });
     world.ask(&bob, request("s", BOB)).await.refused(400, "M_EMAIL_SEND_ERROR");
     assert!(heard(&world, "EHLO"), "it was tried");
+    // Nor does it help to offer STARTTLS and to refuse it then.
+    world.mail.set_offer(offer.clone());
+    world.mail.script(Stage::StartTls, [Script::say("502 5.5.1 not today"), Script::Close]);
+    world.ask(&bob, request("s", BOB)).await.refused(400, "M_EMAIL_SEND_ERROR");
+    world.ask(&bob, request("s", BOB)).await.refused(400, "M_EMAIL_SEND_ERROR");
     assert!(!heard(&world, "MAIL") && !heard(&world, "AUTH"), "{:?}", world.mail.commands());
 
-    world.mail.set_offer(offer);
     world.ask(&bob, request("s", BOB)).await.expect(200);
     assert!(world.mail.mails_to(BOB)[0].tls);
 }

@@ -327,7 +327,7 @@ async fn a_relay_without_starttls_gets_no_login_and_no_mail() {
     // Nor if it says that it knows STARTTLS and then refuses it.
     let (sent, seen) =
         send_one(Behaviour { extensions: &["STARTTLS"], ..Behaviour::default() }, TlsMode::Starttls, None).await;
-    assert_eq!(sent, Err(SendError::Refused(Refusal::Reply(500))));
+    assert_eq!(sent, Err(SendError::Refused(Refusal::Connect(String::from("reply 500")))));
     assert!(!seen.saw("MAIL"));
 }
 
