@@ -200,7 +200,7 @@ impl Load {
             match connection.response(DEADLINE).await {
                 Ok(Response { status: 200, head, .. }) => {
                     self.answered.fetch_add(1, Ordering::SeqCst);
-                    if number % 2 == 0 && !head.contains("connection: close") {
+                    if number.is_multiple_of(2) && !head.contains("connection: close") {
                         kept = Some(connection);
                     }
                 }
