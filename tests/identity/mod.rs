@@ -11,6 +11,7 @@ mod email_validation;
 mod error_matrix;
 mod hostile_fields;
 mod http_layer;
+mod limits;
 mod lookup;
 mod outbound_guard;
 mod outside;
