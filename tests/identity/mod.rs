@@ -3,6 +3,7 @@
 mod authentication;
 mod bodies;
 mod client_address;
+mod encodings;
 mod error_matrix;
 mod hostile_fields;
 mod http_layer;
