@@ -160,17 +160,8 @@ impl Client {
     async fn advance(&mut self, world: &World) -> Result<(), Gone> {
         let mut flow = self.flow.take().unwrap_or_else(|| self.begin());
         let outcome = self.next_request(world, &mut flow).await;
-        match outcome {
-            Ok(true) => Ok(()),
-            Ok(false) => {
-                self.flow = Some(flow);
-                Ok(())
-            }
-            Err(gone) => {
-                self.flow = Some(flow);
-                Err(gone)
-            }
-        }
+        self.flow = (!matches!(outcome, Ok(true))).then_some(flow);
+        outcome.map(drop)
     }
 
     fn begin(&mut self) -> Flow {

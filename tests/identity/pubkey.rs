@@ -24,7 +24,7 @@ async fn start() -> (World, [Key; 3]) {
     let line = |(id, seed): &(&str, [u8; 32])| format!("{} {}\n", id.replace(':', " "), STANDARD_NO_PAD.encode(seed));
     let folder = new_folder();
     let file = folder.path().join("keys");
-    std::fs::write(&file, seeds.iter().map(line).collect::<String>()).unwrap();
+    std::fs::write(&file, seeds.iter().map(line).collect::<String>()).expect("a file in an own folder");
     let tables = format!("[keys]\nfile = {file:?}\nrevoked = [\"ed25519:Bad\"]");
     let world = World::with(Settings { tables: &tables, ..Settings::default() }).await;
     (world, seeds.map(|(id, seed)| Key::from_seed(id, seed)))
