@@ -6,6 +6,7 @@ use std::fs::DirBuilder;
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::web::Data;
 use shared::clock::Clock;
@@ -78,6 +79,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     tokio::spawn(clean_up::run(state.clone()));
     tokio::spawn(send_queued_mail::run(state.clone()));
     tokio::spawn(reread_terms(state.clone()));
+    tokio::spawn(keep_gauges(state.clone()));
 
     let observer = Observer {
         requests_total: "identity_http_requests_total",
@@ -206,23 +208,34 @@ fn operations(state: &Arc<State>, metrics: Recorder) -> Operations {
     let ready = move || {
         let state = state.clone();
         async move {
-            let counts = state
-                .store
-                .read(async move |conn| Ok((associations::count(conn).await?, outgoing_mails::count(conn).await?)));
-            let (bindings, mails) = counts.await.map_err(|error| {
+            #[expect(clippy::cast_precision_loss, reason = "a handful of connections")]
+            metrics::gauge!("identity_db_pool_in_use").set(state.store.connections_in_use() as f64);
+            state.store.ping().await.map_err(|error| {
                 tracing::error!(%error, "not ready");
                 "the database does not answer".to_owned()
-            })?;
-            #[expect(clippy::cast_precision_loss, reason = "a gauge of 2^53 bindings is not in sight")]
-            {
-                metrics::gauge!("identity_bindings").set(bindings as f64);
-                metrics::gauge!("identity_queued_mails").set(mails as f64);
-                metrics::gauge!("identity_db_pool_in_use").set(state.store.connections_in_use() as f64);
-            }
-            Ok(())
+            })
         }
     };
     Operations::new(ready, metrics, activity)
+}
+
+/// Once a minute counts what would cost too much to count for every probe.
+async fn keep_gauges(state: Arc<State>) {
+    let mut round = tokio::time::interval(Duration::from_secs(60));
+    loop {
+        round.tick().await;
+        let counts = state
+            .store
+            .read(async move |conn| Ok((associations::count(conn).await?, outgoing_mails::count(conn).await?)));
+        #[expect(clippy::cast_precision_loss, reason = "a gauge of 2^53 bindings is not in sight")]
+        match counts.await {
+            Ok((bindings, mails)) => {
+                metrics::gauge!("identity_bindings").set(bindings as f64);
+                metrics::gauge!("identity_queued_mails").set(mails as f64);
+            }
+            Err(error) => tracing::warn!(%error, "the gauges could not be brought up to date"),
+        }
+    }
 }
 
 /// SIGHUP reads the terms again; a file that cannot be used changes nothing.
