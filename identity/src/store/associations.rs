@@ -6,9 +6,10 @@ use std::collections::HashMap;
 
 use diesel::SelectableHelper;
 use diesel::prelude::{
-    AsChangeset, BoolExpressionMethods, ExpressionMethods, Insertable, OptionalExtension, QueryDsl, Queryable,
-    Selectable,
+    AsChangeset, BoolExpressionMethods, CombineDsl, ExpressionMethods, Insertable, IntoSql, NullableExpressionMethods,
+    OptionalExtension, QueryDsl, Queryable, Selectable,
 };
+use diesel::sql_types::Bool;
 use diesel_async::RunQueryDsl;
 use shared::clock::Timestamp;
 
@@ -20,7 +21,7 @@ use crate::domain::lookup_hash::{LookupDigest, LookupDigests};
 use crate::domain::mxid::UserId;
 use crate::domain::threepid::ThreePid;
 
-/// How many digests one statement asks for: SQLite binds at most 32,766 values.
+/// How many digests one statement asks for, twice each: SQLite binds at most 32,766 values.
 const DIGESTS_A_STATEMENT: usize = 16_000;
 
 queries! {
@@ -58,24 +59,26 @@ queries! {
             let holds = associations::not_before
                 .le(now.as_millis())
                 .and(associations::not_after.ge(now.as_millis()));
-            let canonical: Vec<(Vec<u8>, String)> = associations::table
+            let canonical = associations::table
                 .filter(associations::digest.eq_any(&part).and(holds))
-                .select((associations::digest, associations::mxid))
-                .load(conn as &mut Conn)
-                .await?;
-            let lower: Vec<(Option<Vec<u8>>, String)> = associations::table
+                .select((associations::digest.nullable(), associations::mxid, true.into_sql::<Bool>()));
+            let lower = associations::table
                 .filter(associations::digest_lower.eq_any(&part).and(holds))
                 .filter(associations::digest_lower.is_not_null())
-                .select((associations::digest_lower, associations::mxid))
-                .load(conn as &mut Conn)
-                .await?;
-            // The canonical form comes last and so wins: it is what the address is.
-            let rows = lower.into_iter().chain(canonical.into_iter().map(|(digest, mxid)| (Some(digest), mxid)));
-            for (digest, mxid) in rows {
+                .select((associations::digest_lower, associations::mxid, false.into_sql::<Bool>()));
+            let rows: Vec<(Option<Vec<u8>>, String, bool)> =
+                canonical.union_all(lower).load(conn as &mut Conn).await?;
+            for (digest, mxid, is_canonical) in rows {
                 let digest: [u8; 32] = digest
                     .and_then(|digest| digest.try_into().ok())
                     .ok_or(StoreError::Corrupt("associations.digest"))?;
-                found.insert(LookupDigest::from_bytes(digest), mxid);
+                let entry = found.entry(LookupDigest::from_bytes(digest));
+                // The canonical form wins: it is what the address is.
+                if is_canonical {
+                    entry.insert_entry(mxid);
+                } else {
+                    entry.or_insert(mxid);
+                }
             }
         }
         Ok(found)
