@@ -97,9 +97,9 @@ mod tests {
         (made.get(), result.is_ok())
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn it_stops_at_the_first_success_and_after_the_last_wait() {
-        let waits = [SECOND, SECOND];
+        let waits = [Duration::from_millis(1); 2];
         let time = Duration::from_secs(25);
         assert_eq!(count(&waits, time, |_| Ok(Outcome::Delivered)).await, (1, true));
         let second = |n| if n == 2 { Ok(Outcome::Delivered) } else { Err(temporary(true, None)) };
@@ -107,9 +107,9 @@ mod tests {
         assert_eq!(count(&waits, time, |_| Err(temporary(true, None))).await, (3, false));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn no_attempt_begins_that_has_no_time_to_end_or_no_hope() {
-        let waits = [SECOND, SECOND];
+        let waits = [Duration::from_millis(1); 2];
         assert_eq!(count(&waits, SECOND * 3, |_| Err(temporary(true, None))).await, (1, false));
         let later = Some(Duration::from_secs(60));
         assert_eq!(count(&waits, SECOND * 25, |_| Err(temporary(true, later))).await, (1, false));
