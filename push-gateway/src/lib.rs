@@ -5,4 +5,5 @@ pub mod memory;
 pub mod notification;
 pub mod outbound;
 pub mod provider;
+pub mod pushkey_limit;
 pub mod retry;

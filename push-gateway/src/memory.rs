@@ -56,22 +56,22 @@ impl Fingerprints {
 
 /// Entries in two generations: when the younger one is half of the capacity it becomes the older one, which is
 /// forgotten. Half as exact as a list in order of use, at a fraction of its memory.
-struct Generations<V> {
+pub(crate) struct Generations<V> {
     young: HashMap<Fingerprint, V>,
     old: HashMap<Fingerprint, V>,
     half: usize,
 }
 
 impl<V: Copy> Generations<V> {
-    fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize) -> Self {
         Self { young: HashMap::new(), old: HashMap::new(), half: (capacity / 2).max(1) }
     }
 
-    fn find(&self, key: Fingerprint) -> Option<V> {
+    pub(crate) fn find(&self, key: Fingerprint) -> Option<V> {
         self.young.get(&key).or_else(|| self.old.get(&key)).copied()
     }
 
-    fn insert(&mut self, key: Fingerprint, value: V) {
+    pub(crate) fn insert(&mut self, key: Fingerprint, value: V) {
         if self.young.len() >= self.half {
             self.old = std::mem::take(&mut self.young);
         }
