@@ -203,10 +203,10 @@ fn operations(state: &Arc<State>, metrics: Recorder, activity: Arc<Activity>) ->
                 metrics::gauge!("identity_queued_mails").set(mails as f64);
                 metrics::gauge!("identity_db_pool_in_use").set(state.store.connections_in_use() as f64);
             }
-            Ok(())
+            Ok(Vec::new())
         }
     };
-    Operations::new(ready, metrics, activity)
+    Operations::new(("identity", env!("CARGO_PKG_VERSION")), ready, metrics, activity)
 }
 
 /// SIGHUP reads the terms again; a file that cannot be used changes nothing.

@@ -1,10 +1,12 @@
-//! One path with its methods: GET answers HEAD too, and any other method is 405 with `Allow`.
+//! One path with its methods: GET answers HEAD too, OPTIONS says which there are, and any other method is 405 with
+//! `Allow`.
 //!
 //! Invariant: the body of a refused request is read before the answer, like any other.
 
 use actix_web::dev::{AppService, HttpServiceFactory};
 use actix_web::http::Method;
-use actix_web::{FromRequest, Handler, Resource, Responder, ResponseError, guard, web};
+use actix_web::http::header::ALLOW;
+use actix_web::{FromRequest, Handler, HttpResponse, Resource, Responder, ResponseError, guard, web};
 
 use super::body::Body;
 use super::error::MatrixError;
@@ -52,15 +54,25 @@ impl Endpoint {
 impl HttpServiceFactory for Endpoint {
     fn register(self, config: &mut AppService) {
         let allow = self.allow;
-        let refuse = move |_: Body| {
-            let answer = MatrixError::method_not_allowed(allow.clone()).error_response();
+        let other_method = move |method: Method, _: Body| {
+            let answer = match method {
+                Method::OPTIONS => options(&allow),
+                _ => MatrixError::method_not_allowed(allow.clone()).error_response(),
+            };
             async move { answer }
         };
-        self.resource.default_service(web::to(refuse)).register(config);
+        self.resource.default_service(web::to(other_method)).register(config);
     }
 }
 
-/// The answer to a path that nobody serves.
-pub async fn not_found(_: Body) -> Result<&'static str, MatrixError> {
-    Err(MatrixError::unrecognized())
+/// The answer to a path that nobody serves. Cross-origin preflight gets a yes there too.
+pub async fn not_found(method: Method, _: Body) -> HttpResponse {
+    match method {
+        Method::OPTIONS => options("OPTIONS"),
+        _ => MatrixError::unrecognized().error_response(),
+    }
+}
+
+fn options(allow: &str) -> HttpResponse {
+    HttpResponse::Ok().insert_header((ALLOW, allow)).finish()
 }

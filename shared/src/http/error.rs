@@ -16,6 +16,7 @@ pub struct MatrixError {
     members: Map<String, Value>,
     retry_after: Option<Duration>,
     allow: Option<Cow<'static, str>>,
+    close: bool,
 }
 
 impl MatrixError {
@@ -24,7 +25,7 @@ impl MatrixError {
         let mut members = Map::new();
         members.insert("errcode".to_owned(), errcode.into());
         members.insert("error".to_owned(), error.into().into());
-        Self { status, members, retry_after: None, allow: None }
+        Self { status, members, retry_after: None, allow: None, close: false }
     }
 
     /// 404 for a path that nobody serves.
@@ -41,19 +42,28 @@ impl MatrixError {
 
     /// 429 with the time to wait, in the body (`retry_after_ms`) and as `Retry-After` in seconds, rounded up.
     pub fn limit_exceeded(retry_after: Duration) -> Self {
-        let mut error = Self::new(StatusCode::TOO_MANY_REQUESTS, "M_LIMIT_EXCEEDED", "Too many requests");
-        error.retry_after = Some(retry_after);
-        error.with("retry_after_ms", json!(u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX)))
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "M_LIMIT_EXCEEDED", "Too many requests")
+            .retry_after(retry_after)
+            .with("retry_after_ms", json!(u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX)))
     }
 
-    /// 413 for a body over the limit.
+    /// 413 for a body over the limit, after which the connection is closed: nobody knows where that body ends.
     pub fn too_large() -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "M_TOO_LARGE", "The request body is too large")
+        let mut error = Self::new(StatusCode::PAYLOAD_TOO_LARGE, "M_TOO_LARGE", "The request body is too large");
+        error.close = true;
+        error
     }
 
     /// 500: says nothing to the client; the reason belongs in the log.
     pub fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "M_UNKNOWN", "Internal server error")
+    }
+
+    /// The same with `Retry-After` in seconds, rounded up.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
     }
 
     /// The same with one more member in the body.
@@ -83,6 +93,9 @@ impl ResponseError for MatrixError {
         }
         if let Some(allow) = &self.allow {
             response.insert_header((ALLOW, allow.as_ref()));
+        }
+        if self.close {
+            response.force_close();
         }
         response.json(&self.members)
     }

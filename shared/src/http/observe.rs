@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use actix_web::Error;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, Method};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
-use actix_web::{Error, HttpResponse};
 use tracing::{Instrument, info_span};
 
 use super::client_address::client_address;
@@ -89,12 +89,7 @@ pub async fn observe(
     let method = known_method(request.method());
     let span = info_span!("request", id = %request_id);
 
-    let response = if request.method() == Method::OPTIONS {
-        // Cross-origin preflight: every path says yes, whether it exists or not.
-        request.into_response(HttpResponse::Ok().finish())
-    } else {
-        next.call(request).instrument(span.clone()).await?.map_into_boxed_body()
-    };
+    let response = next.call(request).instrument(span.clone()).await?.map_into_boxed_body();
 
     let response = finish(response, &observer, &request_id);
     let route = response.request().match_pattern().unwrap_or_else(|| "unmatched".to_owned());
