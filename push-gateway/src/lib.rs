@@ -1,5 +1,15 @@
 //! The push gateway, as a library so that its tests can start it; `main.rs` is only the command line.
 
+pub mod apns;
+pub mod apps;
+pub mod config;
+pub mod dispatch;
+pub mod error;
+pub mod fcm;
 pub mod notification;
 pub mod outbound;
 pub mod provider;
+pub mod routes;
+pub mod server;
+pub mod state;
+pub mod test_push;

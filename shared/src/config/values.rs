@@ -170,7 +170,7 @@ impl Globs {
         let text: Vec<char> = text.to_ascii_lowercase().chars().collect();
         self.0.as_slice().iter().any(|pattern| {
             let pattern: Vec<char> = pattern.to_ascii_lowercase().chars().collect();
-            glob(&pattern, &text)
+            glob_matches(&pattern, &text)
         })
     }
 
@@ -197,8 +197,10 @@ impl<'de> Deserialize<'de> for Globs {
     }
 }
 
-/// Matches with one point of return per `*`, so that no pattern costs more than its length times the text's.
-fn glob(pattern: &[char], text: &[char]) -> bool {
+/// Whether `pattern`, in which `*` stands for any run of characters and `?` for one, matches the whole of `text`.
+///
+/// There is one point of return per `*`, so no pattern costs more than its length times the text's.
+pub fn glob_matches(pattern: &[char], text: &[char]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
     while t < text.len() {
