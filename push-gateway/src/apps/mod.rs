@@ -5,6 +5,7 @@
 mod pattern;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use shared::clock::{Clock, Timestamp};
 use shared::random::Random;
@@ -14,6 +15,7 @@ use crate::apns::{Apns, TokenBoard};
 use crate::config::Config;
 use crate::config::app::{AppSettings, Delivering};
 use crate::fcm::{AccountBoard, Fcm};
+use crate::notification::Device;
 use crate::provider::{Delivery, Outcome, Provider, ProviderError};
 
 /// An app that is served.
@@ -52,6 +54,23 @@ pub enum AppsError {
     },
 }
 
+/// Why a device has no app to be served by; its pushkey is of no use whatever its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unserved {
+    /// The pushkey is empty or longer than [`MAX_PUSHKEY`].
+    #[error("invalid_pushkey")]
+    InvalidPushkey,
+    /// No app has the `app_id`.
+    #[error("unknown_app")]
+    UnknownApp,
+}
+
+/// The longest pushkey in bytes.
+pub const MAX_PUSHKEY: usize = 2048;
+
+/// How long to wait for the push service's next answer if it says nothing of that itself.
+const TOKEN_RETRY: Duration = Duration::from_secs(60);
+
 /// All apps.
 pub struct Apps(Patterns<Arc<App>>);
 
@@ -66,11 +85,9 @@ impl Apps {
         for (pattern, settings) in &config.apps {
             let failed = |reason: String| AppsError::Provider { pattern: pattern.clone(), reason };
             let provider = match settings {
-                AppSettings::Apns(settings) => {
-                    Apns::new(pattern, settings, &config.outbound, &tokens, clock.clone(), random)
-                        .map(AppProvider::Apns)
-                        .map_err(|error| failed(error.to_string()))
-                }
+                AppSettings::Apns(settings) => Apns::new(pattern, settings, &config.outbound, &tokens, clock.clone())
+                    .map(AppProvider::Apns)
+                    .map_err(|error| failed(error.to_string())),
                 AppSettings::Fcm(settings) => {
                     Fcm::new(pattern, settings, &config.outbound, &accounts, clock.clone(), random)
                         .map(AppProvider::Fcm)
@@ -93,6 +110,17 @@ impl Apps {
         self.0.find(app_id)
     }
 
+    /// The app that is to serve `device`.
+    ///
+    /// # Errors
+    /// [`Unserved`]
+    pub fn serving(&self, device: &Device) -> Result<&Arc<App>, Unserved> {
+        if device.pushkey.is_empty() || device.pushkey.len() > MAX_PUSHKEY {
+            return Err(Unserved::InvalidPushkey);
+        }
+        self.find(&device.app_id).ok_or(Unserved::UnknownApp)
+    }
+
     /// All of them, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<App>> {
         self.0.iter()
@@ -100,10 +128,31 @@ impl Apps {
 }
 
 impl App {
+    /// Makes connections and gets tokens, so that the first push need not wait for them. Ends when it has what it needs.
+    pub async fn prepare(&self) {
+        match &self.provider {
+            AppProvider::Apns(apns) => apns.warm_up(),
+            AppProvider::Fcm(fcm) => {
+                while let Err(error) = fcm.obtain_token().await {
+                    let ProviderError::Temporary { retry_after, .. } = error else { return };
+                    tokio::time::sleep(retry_after.unwrap_or(TOKEN_RETRY)).await;
+                }
+            }
+        }
+    }
+
+    /// What keeps it from delivering, if that can be known.
+    pub fn lacks(&self) -> Option<&'static str> {
+        match &self.provider {
+            AppProvider::Fcm(fcm) if !fcm.has_had_token() => Some("has had no access token yet"),
+            AppProvider::Fcm(_) | AppProvider::Apns(_) => None,
+        }
+    }
+
     /// When its credential runs out, if it ever does.
     pub fn credential_expiry(&self) -> Option<Timestamp> {
         match &self.provider {
-            AppProvider::Apns(apns) => apns.certificate_expiry(),
+            AppProvider::Apns(apns) => apns.credential_expiry(),
             AppProvider::Fcm(_) => None,
         }
     }

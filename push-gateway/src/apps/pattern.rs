@@ -10,7 +10,7 @@ use shared::config::glob_matches;
 
 /// Apps by pattern: `*` stands for any run of characters, dots too, and `?` for one.
 #[derive(Debug)]
-pub struct Patterns<T> {
+pub(super) struct Patterns<T> {
     exact: HashMap<String, T>,
     /// The most specific first.
     globs: Vec<(Glob, T)>,
@@ -32,7 +32,7 @@ impl<T: Clone> Patterns<T> {
     ///
     /// # Errors
     /// [`Ambiguous`]
-    pub fn new(apps: impl IntoIterator<Item = (String, T)>) -> Result<Self, Ambiguous> {
+    pub(super) fn new(apps: impl IntoIterator<Item = (String, T)>) -> Result<Self, Ambiguous> {
         let (mut exact, mut globs) = (HashMap::new(), Vec::<(Glob, T)>::new());
         for (text, app) in apps {
             exact.insert(text.clone(), app.clone());
@@ -50,7 +50,7 @@ impl<T: Clone> Patterns<T> {
     }
 
     /// The app that serves `app_id`.
-    pub fn find(&self, app_id: &str) -> Option<&T> {
+    pub(super) fn find(&self, app_id: &str) -> Option<&T> {
         if let Some(app) = self.exact.get(app_id) {
             return Some(app);
         }
@@ -59,7 +59,7 @@ impl<T: Clone> Patterns<T> {
     }
 
     /// All apps, each once.
-    pub fn iter(&self) -> impl Iterator<Item = &T> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.exact.values()
     }
 }

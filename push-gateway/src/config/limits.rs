@@ -97,7 +97,8 @@ mod tests {
 
     #[test]
     fn a_rate_is_a_count_and_a_unit() {
-        for (text, count, seconds) in [("240/min", 240, 60), ("10/s", 10, 1), ("5000 / h", 5000, 3600), ("1/d", 1, 86_400)]
+        for (text, count, seconds) in
+            [("240/min", 240, 60), ("10/s", 10, 1), ("5000 / h", 5000, 3600), ("1/d", 1, 86_400)]
         {
             assert_eq!(text.parse(), Ok(Rate { count, per: Duration::from_secs(seconds) }), "{text}");
         }

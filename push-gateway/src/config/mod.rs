@@ -112,7 +112,8 @@ impl Config {
         let mut notices = Vec::new();
         if !self.rejection_breaker.enabled {
             notices.push(
-                "[rejection_breaker] enabled is off: a wrong key file can cost every user their notifications".to_owned(),
+                "[rejection_breaker] enabled is off: a wrong key file can cost every user their notifications"
+                    .to_owned(),
             );
         }
         notices

@@ -53,7 +53,8 @@ fn without_an_app_it_shows_the_lines_to_add() {
 #[test]
 fn an_app_id_keeps_its_case_and_its_dots_and_paths_are_relative_to_the_file() {
     let folder = tempfile::tempdir().unwrap();
-    let toml = format!("{APP}[apps.'*.ios']\ntype = 'apns'\ntopic = 'a.b'\nkey_file = 'k/a.p8'\nkey_id = 'K'\nteam_id = 'T'");
+    let toml =
+        format!("{APP}[apps.'*.ios']\ntype = 'apns'\ntopic = 'a.b'\nkey_file = 'k/a.p8'\nkey_id = 'K'\nteam_id = 'T'");
     let config = load_in(folder.path(), &toml).unwrap();
     let patterns: Vec<&String> = config.apps.keys().collect();
     assert_eq!(patterns, ["*.ios", "com.Example.App"]);
