@@ -122,3 +122,45 @@ fn the_proxy_may_stand_in_a_file_but_not_in_two_places() {
     let twice = format!("[outbound]\nproxy_file = 'proxy'\nproxy = 'http://x'\n{APP}");
     assert!(matches!(load_in(folder.path(), &twice), Err(ConfigError::GivenTwice(key)) if key == "outbound.proxy"));
 }
+
+/// The example file with its comments taken off, so that every key in it is set to what it says is the default.
+fn example(uncommented: bool) -> String {
+    let text = include_str!("../../../deploy/push-gateway.toml");
+    // A line of a key is `# key = value`; prose has no `=` after its first word.
+    let is_key = |line: &str| line.split_once(" = ").is_some_and(|(key, _)| !key.is_empty() && !key.contains(' '));
+    let line = |line: &str| match line.strip_prefix("# ") {
+        Some(rest) if uncommented && is_key(rest) => format!("{rest}\n"),
+        _ => format!("{line}\n"),
+    };
+    text.lines().map(line).collect()
+}
+
+#[test]
+fn the_example_file_is_right_and_says_the_defaults() {
+    let config = load(&example(false)).unwrap();
+    assert_eq!(config.apps.len(), 2);
+
+    // Either of two ways to say the same thing, and what has no default, is left out.
+    let left_out = [
+        "tls_cert_file", "tls_key_file", "workers", "proxy", "proxy_file", "extra_ca_file", "cert_file", "cert_password",
+        "cert_password_file", "endpoint", "fallback_endpoint", "push_type", "highlight_level", "project_id", "ttl = \"28d\"",
+        "bind = \"127.0.0.1:9000\"",
+    ];
+    let kept: String = example(true)
+        .lines()
+        .filter(|line| !left_out.iter().any(|key| *line == *key || line.starts_with(&format!("{key} "))))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let written = load(&kept).unwrap();
+    // The folders differ; everything else must not.
+    let shown = |config: &Config| {
+        let text = format!("{config:#?}");
+        text.lines().filter(|line| !line.contains("/tmp")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&written), shown(&config));
+
+    // And those that were left out are known all the same.
+    for key in left_out {
+        assert!(example(true).lines().any(|line| line.starts_with(key)), "{key}");
+    }
+}
