@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use h2::Reason;
 use http_body_util::BodyExt;
@@ -18,6 +19,7 @@ use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::{Sleep, sleep};
 use tokio_rustls::TlsAcceptor;
 
 use super::fault::{Fault, Reply};
@@ -106,7 +108,7 @@ async fn answer(
             orders.cut.notify_one();
             return unreachable(std::future::pending().await);
         }
-        Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
+        Some(Fault::Delay(time)) => sleep(time).await,
         None => {}
     }
     Ok(response(answers::answer(&world, &request)))
@@ -117,31 +119,35 @@ fn response(reply: Reply) -> Response<Body> {
     for (name, value) in reply.headers {
         response = response.header(name, value);
     }
-    let body = Body { bytes: reply.body, is_cut_off: reply.is_cut_off };
+    // A reset overtakes what was not sent yet, and the status has to arrive.
+    let break_off = reply.is_cut_off.then(|| Box::pin(sleep(Duration::from_millis(100))));
+    let body = Body { bytes: reply.body, break_off };
     response.body(body).expect("a status and headers that a test wrote")
 }
 
 /// A body that may break off.
 struct Body {
     bytes: Bytes,
-    is_cut_off: bool,
+    break_off: Option<Pin<Box<Sleep>>>,
 }
 
 impl hyper::body::Body for Body {
     type Data = Bytes;
     type Error = h2::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         let bytes = std::mem::take(&mut self.bytes);
-        Poll::Ready(match bytes.is_empty() {
-            false => Some(Ok(Frame::data(bytes))),
-            true if self.is_cut_off => Some(Err(Reason::INTERNAL_ERROR.into())),
-            true => None,
-        })
+        if !bytes.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        }
+        match &mut self.break_off {
+            None => Poll::Ready(None),
+            Some(time) => time.as_mut().poll(cx).map(|()| Some(Err(Reason::INTERNAL_ERROR.into()))),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.bytes.is_empty() && !self.is_cut_off
+        self.bytes.is_empty() && self.break_off.is_none()
     }
 }
 

@@ -86,7 +86,7 @@ async fn a_message_needs_a_token_a_project_and_a_device() {
     assert_eq!((status, &answer["error"]["details"][0]["errorCode"]), (404, &json!("UNREGISTERED")));
     google.expire_tokens();
     assert_eq!(send(&google, "demo-project", &token, &body).await.0, 401);
-    assert_eq!(google.messages_for("tok").len(), 4);
+    assert_eq!(google.messages_for("tok").len(), 5);
 }
 
 #[test]
