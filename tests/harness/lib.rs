@@ -8,6 +8,7 @@ pub mod api;
 pub mod binary;
 pub mod certificates;
 pub mod dns;
+pub mod fcm;
 pub mod homeserver;
 pub mod mail;
 pub mod postgres;
