@@ -62,7 +62,10 @@ const PUSH_GATEWAY: Layers = Layers {
         Row::of(&[Unit::Module("dispatch")], "brings each device to its provider"),
         Row::of(&[Unit::Module("state"), Unit::Module("error")], "below the handlers, so that there is no circle"),
         Row::of(&[Unit::Module("apps")], "which app id is served how, and by which provider"),
-        Row::of(&[Unit::Module("config")], "the settings, as the operator writes them; those of an app by its provider"),
+        Row::of(
+            &[Unit::Module("config")],
+            "the settings, as the operator writes them; those of an app by its provider",
+        ),
         Row::of(
             &[Unit::Module("apns"), Unit::Module("fcm")],
             "each knows one push service, and not that there are others",

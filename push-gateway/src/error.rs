@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use actix_web::http::StatusCode;
+use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::{HttpResponse, ResponseError};
 use shared::http::body::BodyError;
 use shared::http::error::MatrixError;
@@ -102,7 +102,12 @@ impl ResponseError for Error {
     }
 
     fn error_response(&self) -> HttpResponse {
-        self.to_wire().error_response()
+        let mut response = self.to_wire().error_response();
+        if let Self::Body(BodyError::TooLarge) = self {
+            // Whoever sends that much once will do so again.
+            response.head_mut().set_connection_type(ConnectionType::Close);
+        }
+        response
     }
 }
 

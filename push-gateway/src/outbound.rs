@@ -4,9 +4,8 @@
 
 use std::path::PathBuf;
 
-use ipnet::IpNet;
 use serde::Deserialize;
-use shared::config::{Globs, OneOrMany};
+use shared::config::{Cidr, Globs, OneOrMany};
 use shared::secret::Secret;
 
 /// The settings under `[outbound]`.
@@ -24,7 +23,7 @@ pub struct Outbound {
     pub extra_ca_file: Option<PathBuf>,
     /// Networks in which endpoints that users choose may lie, besides the public ones. The addresses of APNs and FCM
     /// are the operator's choice and need no such leave.
-    pub allow_cidrs: OneOrMany<IpNet>,
+    pub allow_cidrs: OneOrMany<Cidr>,
     /// Networks in which they may not lie, besides the private ones.
-    pub deny_cidrs: OneOrMany<IpNet>,
+    pub deny_cidrs: OneOrMany<Cidr>,
 }

@@ -129,10 +129,32 @@ impl Certificate {
         Arc::new(config)
     }
 
+    /// Writes the certificate to `folder/certificate.pem` and its private key to `folder/key.pem`, for
+    /// `[http] tls_cert_file` and `tls_key_file`; gives the paths.
+    ///
+    /// # Panics
+    /// If a file cannot be written.
+    pub fn write_pem(&self, folder: &Path) -> (PathBuf, PathBuf) {
+        let certificates = self.chain.iter().map(|certificate| pem("CERTIFICATE", certificate));
+        let write = |name: &str, text: String| {
+            let path = folder.join(name);
+            std::fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            path
+        };
+        (write("certificate.pem", certificates.collect()), write("key.pem", pem("PRIVATE KEY", self.key.secret_der())))
+    }
+
     fn new(der: &CertificateDer<'static>, key: &KeyPair) -> Self {
         let key = PrivateKeyDer::try_from(key.serialize_der()).expect("PKCS#8, as rcgen writes it");
         Self { chain: vec![der.clone()], key }
     }
+}
+
+/// RFC 7468, in one line: every reader takes lines of any length.
+fn pem(label: &str, der: &[u8]) -> String {
+    use base64::Engine;
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
 }
 
 fn leaf(names: &[&str]) -> CertificateParams {

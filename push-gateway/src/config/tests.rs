@@ -142,8 +142,21 @@ fn the_example_file_is_right_and_says_the_defaults() {
 
     // Either of two ways to say the same thing, and what has no default, is left out.
     let left_out = [
-        "tls_cert_file", "tls_key_file", "workers", "proxy", "proxy_file", "extra_ca_file", "cert_file", "cert_password",
-        "cert_password_file", "endpoint", "fallback_endpoint", "push_type", "highlight_level", "project_id", "ttl = \"28d\"",
+        "tls_cert_file",
+        "tls_key_file",
+        "workers",
+        "proxy",
+        "proxy_file",
+        "extra_ca_file",
+        "cert_file",
+        "cert_password",
+        "cert_password_file",
+        "endpoint",
+        "fallback_endpoint",
+        "push_type",
+        "highlight_level",
+        "project_id",
+        "ttl = \"28d\"",
         "bind = \"127.0.0.1:9000\"",
     ];
     let kept: String = example(true)

@@ -12,7 +12,7 @@ use config::{Environment, File, FileFormat};
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-pub use values::{ByteSize, Globs, HumanDuration, OneOrMany, glob_matches};
+pub use values::{ByteSize, Cidr, Globs, HumanDuration, OneOrMany, glob_matches};
 
 use crate::secret::Secret;
 

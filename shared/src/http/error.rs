@@ -9,6 +9,8 @@ use actix_web::http::header::{ALLOW, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::{Map, Value, json};
 
+use super::body::BodyError;
+
 /// A refusal as it goes over the wire.
 #[derive(Clone, Debug)]
 pub struct MatrixError {
@@ -16,7 +18,6 @@ pub struct MatrixError {
     members: Map<String, Value>,
     retry_after: Option<Duration>,
     allow: Option<Cow<'static, str>>,
-    close: bool,
 }
 
 impl MatrixError {
@@ -25,7 +26,7 @@ impl MatrixError {
         let mut members = Map::new();
         members.insert("errcode".to_owned(), errcode.into());
         members.insert("error".to_owned(), error.into().into());
-        Self { status, members, retry_after: None, allow: None, close: false }
+        Self { status, members, retry_after: None, allow: None }
     }
 
     /// 404 for a path that nobody serves.
@@ -47,11 +48,9 @@ impl MatrixError {
             .with("retry_after_ms", json!(u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX)))
     }
 
-    /// 413 for a body over the limit, after which the connection is closed: nobody knows where that body ends.
+    /// 413 for a body over the limit.
     pub fn too_large() -> Self {
-        let mut error = Self::new(StatusCode::PAYLOAD_TOO_LARGE, "M_TOO_LARGE", "The request body is too large");
-        error.close = true;
-        error
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "M_TOO_LARGE", "The request body is too large")
     }
 
     /// 500: says nothing to the client; the reason belongs in the log.
@@ -74,6 +73,16 @@ impl MatrixError {
     }
 }
 
+impl From<BodyError> for MatrixError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge => Self::too_large(),
+            BodyError::TimedOut => Self::new(StatusCode::REQUEST_TIMEOUT, "M_UNKNOWN", error.to_string()),
+            BodyError::Broken => Self::new(StatusCode::BAD_REQUEST, "M_BAD_JSON", error.to_string()),
+        }
+    }
+}
+
 impl fmt::Display for MatrixError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let errcode = self.members.get("errcode").and_then(Value::as_str).unwrap_or_default();
@@ -93,9 +102,6 @@ impl ResponseError for MatrixError {
         }
         if let Some(allow) = &self.allow {
             response.insert_header((ALLOW, allow.as_ref()));
-        }
-        if self.close {
-            response.force_close();
         }
         response.json(&self.members)
     }

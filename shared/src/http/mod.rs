@@ -6,6 +6,7 @@
 pub mod body;
 pub mod client_address;
 pub mod endpoint;
+pub mod envelope;
 pub mod error;
 pub mod listen;
 pub mod observe;

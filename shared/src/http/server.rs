@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix_web::dev::ServerHandle;
+use actix_web::dev::{ServerHandle, ServiceRequest};
 use actix_web::middleware::from_fn;
 use actix_web::web::{Data, ServiceConfig};
 use actix_web::{App, HttpServer, web};
@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::body::BodyLimits;
 use super::client_address::TrustedProxies;
 use super::endpoint::not_found;
+use super::envelope::{Headers, envelop, request_id};
 use super::listen::{AdminListener, Listener};
 use super::observe::{Activity, Observer, observe};
 use super::operations::Operations;
@@ -42,6 +43,7 @@ pub async fn run(
     let proxies = TrustedProxies(settings.trusted_proxies.as_slice().to_vec());
 
     let base_path = settings.base_path.clone();
+    let headers = observer.headers;
     let observer = Data::new(observer);
     let mut server = HttpServer::new(move || {
         App::new()
@@ -70,7 +72,7 @@ pub async fn run(
     let mut running = tokio::spawn(server);
 
     let admin_handle = match admin {
-        Some((listener, operations)) => Some(run_admin(listener, operations, limits)?),
+        Some((listener, operations)) => Some(run_admin(settings, listener, operations, limits, headers)?),
         None => None,
     };
 
@@ -97,11 +99,23 @@ fn below(base_path: &str, config: &mut ServiceConfig, configure: &impl Fn(&mut S
     }
 }
 
-fn run_admin(listener: AdminListener, operations: Operations, limits: BodyLimits) -> io::Result<ServerHandle> {
+fn run_admin(
+    settings: &Http,
+    listener: AdminListener,
+    operations: Operations,
+    limits: BodyLimits,
+    headers: Headers,
+) -> io::Result<ServerHandle> {
     let server = HttpServer::new(move || {
         let operations = operations.clone();
-        App::new().app_data(Data::new(limits)).configure(move |config| operations.configure(config))
+        let middleware = from_fn(move |request: ServiceRequest, next| async move {
+            let request_id = request_id(request.headers());
+            envelop(request, next, headers, &request_id).await
+        });
+        App::new().wrap(middleware).app_data(Data::new(limits)).configure(move |config| operations.configure(config))
     })
+    .keep_alive(settings.keep_alive.get())
+    .client_request_timeout(settings.header_timeout.get())
     .workers(1)
     .disable_signals();
     let server = match listener {
@@ -134,12 +148,12 @@ mod tests {
     use actix_web::{App, HttpResponse};
 
     use super::super::endpoint::{endpoint, not_found};
-    use super::{BodyLimits, Data, Duration, below, web};
+    use super::{BodyLimits, Data, Duration, ServiceConfig, below, web};
 
     #[actix_web::test]
     async fn behind_a_base_path_there_are_the_routes_and_beside_it_nothing() {
         for base in ["", "/push"] {
-            let configure = |config: &mut actix_web::web::ServiceConfig| {
+            let configure = |config: &mut ServiceConfig| {
                 let get = || async { HttpResponse::Ok().finish() };
                 config.service(endpoint("/x").get(get)).default_service(web::to(not_found));
             };

@@ -4,10 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use ipnet::IpNet;
 use serde::Deserialize;
 
-use crate::config::{ByteSize, HumanDuration, OneOrMany};
+use crate::config::{ByteSize, Cidr, HumanDuration, OneOrMany};
 
 /// The settings under `[http]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -29,12 +28,12 @@ pub struct Http {
     pub body_timeout: HumanDuration,
     /// How long an idle connection is kept.
     pub keep_alive: HumanDuration,
-    /// Connections that are open at the same time at most.
+    /// Connections that are open at the same time at most, for each thread.
     pub max_connections: usize,
     /// Threads that serve HTTP; unset: one for each core.
     pub workers: Option<usize>,
     /// Networks of reverse proxies whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: OneOrMany<IpNet>,
+    pub trusted_proxies: OneOrMany<Cidr>,
     /// How long requests in flight may take to end after SIGTERM.
     pub shutdown_timeout: HumanDuration,
 }
