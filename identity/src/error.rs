@@ -112,9 +112,8 @@ impl Error {
             Self::Unauthorized => refuse(StatusCode::UNAUTHORIZED, "M_UNAUTHORIZED"),
             Self::UnknownToken => refuse(StatusCode::UNAUTHORIZED, "M_UNKNOWN_TOKEN"),
             Self::TermsNotSigned => refuse(StatusCode::FORBIDDEN, "M_TERMS_NOT_SIGNED"),
-            Self::BadJson(_) | Self::Body(BodyError::Broken) => refuse(StatusCode::BAD_REQUEST, "M_BAD_JSON"),
-            Self::Body(BodyError::TooLarge) => MatrixError::too_large(),
-            Self::Body(BodyError::TimedOut) => refuse(StatusCode::REQUEST_TIMEOUT, "M_UNKNOWN"),
+            Self::BadJson(_) => refuse(StatusCode::BAD_REQUEST, "M_BAD_JSON"),
+            Self::Body(error) => MatrixError::from(*error),
             Self::Field(FieldError::Missing(_)) => refuse(StatusCode::BAD_REQUEST, "M_MISSING_PARAMS"),
             Self::Field(FieldError::Invalid { .. }) | Self::InvalidParam(_) | Self::UnknownSession => {
                 refuse(StatusCode::BAD_REQUEST, "M_INVALID_PARAM")

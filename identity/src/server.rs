@@ -2,12 +2,14 @@
 //!
 //! Invariant: nothing listens before everything that a request needs is there.
 
+use std::fs::DirBuilder;
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
 use actix_web::web::Data;
 use shared::clock::Clock;
-use shared::http::listen::{AdminListener, ListenError, Listener, listen};
+use shared::http::listen::{self, AdminListener, ListenError, Listener};
 use shared::http::observe::{Activity, Observer};
 use shared::http::operations::Operations;
 use shared::http::server::run;
@@ -19,6 +21,7 @@ use tokio::sync::Notify;
 
 use crate::config::Config;
 use crate::config::database::Location;
+use crate::config::email::Transport;
 use crate::domain::lookup_hash::Pepper;
 use crate::flows::{clean_up, send_queued_mail};
 use crate::homeserver::client::HomeserverClient;
@@ -67,7 +70,7 @@ impl StartError {
 pub async fn serve(config: Config) -> Result<(), StartError> {
     telemetry::log(config.log, &["identity", "shared"]);
     let metrics = telemetry::metrics().map_err(StartError::setup)?;
-    let listeners = listen(&config.http)?;
+    let listeners = listen::listen(&config.http)?;
     let admin = config.admin.bind.as_ref().map(AdminListener::open).transpose()?;
     let state = Arc::new(assemble(config, &listeners).await?);
 
@@ -94,14 +97,22 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Checks everything that can be checked without listening or sending: settings, keys, terms, templates.
+/// Checks everything that can be checked without listening, connecting or making anything: settings, certificates,
+/// keys, terms, templates.
 ///
 /// # Errors
-/// [`StartError::Setup`] for the first thing that is wrong.
+/// [`StartError`] for the first thing that is wrong.
 pub fn check(config: &Config) -> Result<(), StartError> {
     let identity = config.server.identity(None);
     config.terms.read().map_err(StartError::setup)?;
-    config.database.location().map_err(StartError::setup)?;
+    listen::check(&config.http)?;
+    Store::check(&config.database).map_err(StartError::setup)?;
+    let extra_ca = config.federation.extra_ca_file.as_deref();
+    // The way into a folder would make the folder.
+    if config.email.transport() == Transport::Smtp {
+        let data = config.server.data_dir.clone().unwrap_or_default();
+        Mailer::new(&config.email, extra_ca, &data, Clock::system(), Random).map_err(StartError::setup)?;
+    }
     let sender = Sender::new(config.email.from.as_deref(), &identity.name).map_err(StartError::setup)?;
     Templates::load(&config.templates, sender).map_err(StartError::setup)?;
     let key_file = config.keys.file.as_deref().filter(|path| path.exists());
@@ -118,9 +129,14 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
     let listening = listeners.first().and_then(Listener::local_addr);
     let identity = config.server.identity(listening);
     let data = config.server.data_dir.clone().unwrap_or_default();
-    std::fs::create_dir_all(&data).map_err(|error| StartError::setup(format!("{}: {error}", data.display())))?;
+    // For its owner alone: addresses, mails and the signing key lie in it.
+    DirBuilder::new().recursive(true).mode(0o700).create(&data).map_err(|error| {
+        let folder = data.display();
+        StartError::setup(format!("cannot make the data folder {folder}: {error}; [server] data_dir chooses another"))
+    })?;
 
-    let store = Store::open(&config.database).await.map_err(StartError::setup)?;
+    let extra_ca = config.federation.extra_ca_file.clone();
+    let store = Store::open(&config.database, extra_ca.as_deref()).await.map_err(StartError::setup)?;
     let fresh = Pepper::draw(random);
     let now = clock.now();
     let pepper = store.write(async move |conn| peppers::find_or_insert(conn, &fresh, now).await).await;
@@ -131,7 +147,6 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
     let key_file = config.keys.file.clone().unwrap_or_else(|| data.join("signing.key"));
     let keys =
         SigningKeys::load(&key_file, config.keys.revoked.as_slice(), sign_as, random).map_err(StartError::setup)?;
-    let extra_ca = config.federation.extra_ca_file.clone();
     let mailer =
         Mailer::new(&config.email, extra_ca.as_deref(), &data, clock.clone(), random).map_err(StartError::setup)?;
     let sender = Sender::new(config.email.from.as_deref(), &identity.name).map_err(StartError::setup)?;
@@ -170,7 +185,7 @@ fn announce(state: &State, listeners: &[Listener], admin: Option<&AdminListener>
         Ok(Location::SqliteMemory) => "database: SQLite in memory, gone at the end".to_owned(),
         _ => "database: PostgreSQL".to_owned(),
     });
-    lines.push(format!("mail: {}", state.mailer.describe()));
+    lines.push(state.mailer.describe());
     lines.extend(config.notices().into_iter().map(|notice| format!("note: {notice}")));
     match config.log.format {
         Format::Json => lines.iter().for_each(|line| tracing::info!("{line}")),
@@ -203,10 +218,10 @@ fn operations(state: &Arc<State>, metrics: Recorder, activity: Arc<Activity>) ->
                 metrics::gauge!("identity_queued_mails").set(mails as f64);
                 metrics::gauge!("identity_db_pool_in_use").set(state.store.connections_in_use() as f64);
             }
-            Ok(())
+            Ok(Vec::new())
         }
     };
-    Operations::new(ready, metrics, activity)
+    Operations::new(("identity", env!("CARGO_PKG_VERSION")), ready, metrics, activity)
 }
 
 /// SIGHUP reads the terms again; a file that cannot be used changes nothing.

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use shared::config::Globs;
+use shared::config::{Cidr, Globs, OneOrMany};
 use shared::secret::Secret;
 
 /// The settings under `[outbound]`.
@@ -21,4 +21,9 @@ pub struct Outbound {
     pub no_proxy: Globs,
     /// Certificates (PEM) that are trusted besides the system's roots.
     pub extra_ca_file: Option<PathBuf>,
+    /// Networks in which endpoints that users choose may lie, besides the public ones. The addresses of APNs and FCM
+    /// are the operator's choice and need no such leave.
+    pub allow_cidrs: OneOrMany<Cidr>,
+    /// Networks in which they may not lie, besides the private ones.
+    pub deny_cidrs: OneOrMany<Cidr>,
 }

@@ -113,6 +113,11 @@ impl Call {
         self
     }
 
+    /// The first header of that name that will be sent.
+    pub fn header_value(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
     /// Adds a query parameter, percent-encoded.
     pub fn query(mut self, name: &str, value: &str) -> Self {
         let pair: String = form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish();
@@ -145,13 +150,22 @@ impl Call {
     /// # Panics
     /// If no answer comes.
     pub async fn send(self) -> Answer {
+        let (method, path) = (self.method.clone(), self.path.clone());
+        self.try_send().await.unwrap_or_else(|error| panic!("{method} {path}: {error:?}"))
+    }
+
+    /// As [`Call::send`], to a server that may be gone.
+    ///
+    /// # Errors
+    /// What kept the whole answer from coming.
+    pub async fn try_send(self) -> Result<Answer, reqwest::Error> {
         let Self { api, method, path, headers, body } = self;
         let url = format!("{}{path}", api.base);
         let request = api.client.request(method.clone(), &url).headers(headers).body(body.clone());
-        let response = request.send().await.unwrap_or_else(|error| panic!("{method} {path}: {error:?}"));
+        let response = request.send().await?;
         let (status, headers) = (response.status(), response.headers().clone());
-        let received = response.bytes().await.unwrap_or_else(|error| panic!("{method} {path}: {error:?}"));
-        Answer { method, path, sent: body, status, headers, body: received }
+        let received = response.bytes().await?;
+        Ok(Answer { method, path, sent: body, status, headers, body: received })
     }
 }
 

@@ -11,6 +11,7 @@ use rcgen::{
     KeyUsagePurpose, date_time_ymd,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 /// A certificate authority.
@@ -67,6 +68,15 @@ impl Authority {
         self.sign(&params)
     }
 
+    /// A certificate for a client, with its key, in PEM.
+    pub fn issue_client_pem(&self, name: &str) -> String {
+        let mut params = params(&[], name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let key = key();
+        let certificate = params.signed_by(&key, &self.0).expect("fixed parameters");
+        certificate.pem() + &key.serialize_pem()
+    }
+
     /// What a client that trusts this authority alone takes.
     pub fn client_config(&self) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
@@ -104,10 +114,47 @@ impl Certificate {
         Arc::new(config)
     }
 
+    /// As [`Certificate::server_config`], for clients that present a certificate from `authority`, and no others.
+    pub fn server_config_for_clients(&self, alpn: &[&str], authority: &Authority) -> Arc<ServerConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.0.der().clone()).expect("an authority's certificate");
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
+        let config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .expect("the provider knows TLS 1.2 and 1.3")
+            .with_client_cert_verifier(verifier.build().expect("there is a root"));
+        let config = config.with_single_cert(self.chain.clone(), self.key.clone_key());
+        let mut config = config.expect("the key belongs to the certificate");
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Arc::new(config)
+    }
+
+    /// Writes the certificate to `folder/certificate.pem` and its private key to `folder/key.pem`, for
+    /// `[http] tls_cert_file` and `tls_key_file`; gives the paths.
+    ///
+    /// # Panics
+    /// If a file cannot be written.
+    pub fn write_pem(&self, folder: &Path) -> (PathBuf, PathBuf) {
+        let certificates = self.chain.iter().map(|certificate| pem("CERTIFICATE", certificate));
+        let write = |name: &str, text: String| {
+            let path = folder.join(name);
+            std::fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            path
+        };
+        (write("certificate.pem", certificates.collect()), write("key.pem", pem("PRIVATE KEY", self.key.secret_der())))
+    }
+
     fn new(der: &CertificateDer<'static>, key: &KeyPair) -> Self {
         let key = PrivateKeyDer::try_from(key.serialize_der()).expect("PKCS#8, as rcgen writes it");
         Self { chain: vec![der.clone()], key }
     }
+}
+
+/// RFC 7468, in one line: every reader takes lines of any length.
+fn pem(label: &str, der: &[u8]) -> String {
+    use base64::Engine;
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
 }
 
 fn leaf(names: &[&str]) -> CertificateParams {

@@ -54,9 +54,17 @@ impl Raw {
     /// # Panics
     /// If nothing listens at `address`.
     pub async fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap_or_else(|error| panic!("{address}: {error}"));
-        stream.set_nodelay(true).expect("an option of every TCP socket");
-        Self { stream, received: Vec::new() }
+        Self::try_connect(address).await.unwrap_or_else(|error| panic!("{address}: {error}"))
+    }
+
+    /// As [`Raw::connect`], to a server that may be gone.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub async fn try_connect(address: SocketAddr) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, received: Vec::new() })
     }
 
     /// Sends `bytes`; gives false if the other side has closed.
@@ -76,6 +84,27 @@ impl Raw {
     /// # Errors
     /// [`NoResponse`] if the connection ends before or within one, or nothing complete comes in time.
     pub async fn response(&mut self, deadline: Duration) -> Result<Response, NoResponse> {
+        self.read(deadline, parse).await
+    }
+
+    /// As [`Raw::response`], for the answer to a HEAD request: it has no body, whatever its headers say.
+    ///
+    /// # Errors
+    /// As for [`Raw::response`].
+    pub async fn response_to_head(&mut self, deadline: Duration) -> Result<Response, NoResponse> {
+        self.read(deadline, |bytes, _| {
+            let (head, status) = head(bytes)?;
+            let length = head.len();
+            Some((Response { status, head, body: Vec::new() }, length))
+        })
+        .await
+    }
+
+    async fn read(
+        &mut self,
+        deadline: Duration,
+        parse: impl Fn(&[u8], bool) -> Option<(Response, usize)>,
+    ) -> Result<Response, NoResponse> {
         let end = tokio::time::Instant::now() + deadline;
         loop {
             if let Some((response, length)) = parse(&self.received, false) {
@@ -103,11 +132,26 @@ impl Raw {
     }
 }
 
+impl Response {
+    /// The first header of that name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        header(&self.head, name)
+    }
+
+    /// The body as JSON.
+    ///
+    /// # Panics
+    /// If it is none.
+    pub fn json(&self) -> serde_json::Value {
+        let text = String::from_utf8_lossy(&self.body);
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("not JSON ({error}):\n{}{text}", self.head))
+    }
+}
+
 /// The first complete response in `bytes` and its length there.
 fn parse(bytes: &[u8], closed: bool) -> Option<(Response, usize)> {
-    let head_end = find(bytes, b"\r\n\r\n")? + 4;
-    let head = String::from_utf8_lossy(&bytes[..head_end]).into_owned();
-    let status = head.split(' ').nth(1)?.parse().ok()?;
+    let (head, status) = head(bytes)?;
+    let head_end = head.len();
     let (body, length) = match (header(&head, "transfer-encoding"), header(&head, "content-length")) {
         (Some(coding), _) if coding.eq_ignore_ascii_case("chunked") => chunks(&bytes[head_end..])?,
         (_, Some(length)) => {
@@ -119,6 +163,14 @@ fn parse(bytes: &[u8], closed: bool) -> Option<(Response, usize)> {
         _ => return None,
     };
     Some((Response { status, head, body }, head_end + length))
+}
+
+/// Status line and headers, and the number in the status line. A head that is not ASCII is no head.
+fn head(bytes: &[u8]) -> Option<(String, u16)> {
+    let end = find(bytes, b"\r\n\r\n")? + 4;
+    let head = String::from_utf8(bytes[..end].to_vec()).ok()?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some((head, status))
 }
 
 fn chunks(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
@@ -194,6 +246,15 @@ mod tests {
         let mut raw = Raw::connect(server(0, b"", false).await).await;
         assert_eq!(raw.response(Duration::from_millis(30)).await, Err(NoResponse::Late(Vec::new())));
         assert!(!raw.closes_within(Duration::from_millis(30)).await);
+    }
+
+    #[tokio::test]
+    async fn the_answer_to_head_ends_with_its_head() {
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nHTTP/1.1 404 No\r\nContent-Length: 2\r\n\r\n{}";
+        let mut raw = Raw::connect(server(0, answer, true).await).await;
+        let first = raw.response_to_head(Duration::from_secs(5)).await.unwrap();
+        assert_eq!((first.status, first.header("content-length")), (200, Some("9")));
+        assert_eq!(raw.response(Duration::from_secs(5)).await.unwrap().json(), serde_json::json!({}));
     }
 
     #[test]

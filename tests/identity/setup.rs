@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use harness::api::Api;
+use harness::api::{Answer, Api};
 use harness::binary;
 use harness::homeserver::Homeserver;
 use harness::mail::{Offer, Sink};
@@ -18,6 +18,13 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 /// A path of the API.
 pub(crate) fn v2(path: &str) -> String {
     format!("/_matrix/identity/v2{path}")
+}
+
+/// The `[database]` tables to run a test with: of SQLite, and of a new PostgreSQL database if this machine has one.
+pub(crate) async fn databases() -> Vec<String> {
+    let postgres = harness::postgres::database().await;
+    let postgres = postgres.map(|url| format!("[database]\nurl = \"{url}\"\n"));
+    std::iter::once(String::new()).chain(postgres).collect()
 }
 
 /// A server and its world.
@@ -81,6 +88,26 @@ impl World {
         Self { server, homeserver, mail, api }
     }
 
+    /// Ends the server as a power cut would and starts it again on the same data.
+    pub(crate) async fn restart(&mut self) {
+        self.server.restart().await;
+        self.api = Api::new(&self.server.url());
+    }
+
+    /// Another process with the same settings and signing key, in a folder of its own. What the two share besides is
+    /// what the settings say: a PostgreSQL database.
+    pub(crate) async fn twin(&self) -> (Server, Api) {
+        let folder = new_folder();
+        let (own, data) = (self.server.folder(), folder.path().join("data"));
+        std::fs::create_dir(&data).expect("an empty folder");
+        std::fs::copy(own.join("data/signing.key"), data.join("signing.key"))
+            .expect("the key file of a running server");
+        let config = std::fs::read_to_string(own.join("config.toml")).expect("the settings of a running server");
+        let server = Server::start_in(folder, binary::identity(), &config, &[]).await;
+        let api = Api::new(&server.url());
+        (server, api)
+    }
+
     /// Registers `user` and gives the access token.
     pub(crate) async fn register(&self, user: &str) -> String {
         let body = self.homeserver.open_id_token(user);
@@ -90,19 +117,45 @@ impl World {
 
     /// Asks for a token for `email`; gives the session with the token of the mail that came.
     pub(crate) async fn request_token(&self, access_token: &str, email: &str) -> Session {
+        self.request_token_to(access_token, email, email).await
+    }
+
+    /// As [`World::request_token`], for an address whose mail goes to another form of it.
+    pub(crate) async fn request_token_to(&self, access_token: &str, email: &str, recipient: &str) -> Session {
         let client_secret = Random.base62(16);
-        let before = self.mail.mails_to(email).len();
+        let before = self.mail.mails_to(recipient).len();
         let body = json!({ "client_secret": client_secret, "email": email, "send_attempt": 1 });
         let answer = self.api.post(&v2("/validate/email/requestToken"), body).bearer(access_token).send().await;
         let sid = answer.expect(200)["sid"].as_str().expect("a sid").to_owned();
-        let mail = self.mail.wait_for(email, before + 1, DEADLINE).await;
+        let mail = self.mail.wait_for(recipient, before + 1, DEADLINE).await;
         let token = mail.message().validation_parameter("token");
         Session { sid, client_secret, token }
     }
 
+    /// `POST /validate/email/requestToken` with `body`, whatever comes of it.
+    pub(crate) async fn ask(&self, access_token: &str, body: Value) -> Answer {
+        self.api.post(&v2("/validate/email/requestToken"), body).bearer(access_token).send().await
+    }
+
+    /// `POST /validate/email/submitToken` with `body`, whatever comes of it.
+    pub(crate) async fn submit(&self, access_token: &str, body: Value) -> Answer {
+        self.api.post(&v2("/validate/email/submitToken"), body).bearer(access_token).send().await
+    }
+
+    /// `GET /3pid/getValidated3pid` for the session, whatever comes of it.
+    pub(crate) async fn validated(&self, access_token: &str, session: &Session) -> Answer {
+        let call = self.api.get(&v2("/3pid/getValidated3pid")).bearer(access_token);
+        call.query("sid", &session.sid).query("client_secret", &session.client_secret).send().await
+    }
+
     /// A session for `email` that is validated.
     pub(crate) async fn validate(&self, access_token: &str, email: &str) -> Session {
-        let session = self.request_token(access_token, email).await;
+        self.validate_by(access_token, email, email).await
+    }
+
+    /// As [`World::validate`], for an address whose mail goes to another form of it.
+    pub(crate) async fn validate_by(&self, access_token: &str, email: &str, recipient: &str) -> Session {
+        let session = self.request_token_to(access_token, email, recipient).await;
         let answer =
             self.api.post(&v2("/validate/email/submitToken"), session.submission()).bearer(access_token).send().await;
         assert_eq!(answer.expect(200), json!({ "success": true }));
@@ -111,15 +164,25 @@ impl World {
 
     /// Validates `email` and binds it to `user`; gives the signed association.
     pub(crate) async fn bind(&self, access_token: &str, user: &str, email: &str) -> Value {
-        let session = self.validate(access_token, email).await;
+        self.bind_by(access_token, user, email, email).await
+    }
+
+    /// As [`World::bind`], for an address whose mail goes to another form of it.
+    pub(crate) async fn bind_by(&self, access_token: &str, user: &str, email: &str, recipient: &str) -> Value {
+        let session = self.validate_by(access_token, email, recipient).await;
         let body = json!({ "sid": session.sid, "client_secret": session.client_secret, "mxid": user });
         self.api.post(&v2("/3pid/bind"), body).bearer(access_token).send().await.expect(200)
     }
 
+    /// The pepper in force.
+    pub(crate) async fn pepper(&self, access_token: &str) -> String {
+        let details = self.api.get(&v2("/hash_details")).bearer(access_token).send().await.expect(200);
+        details["lookup_pepper"].as_str().expect("a pepper").to_owned()
+    }
+
     /// Looks up one address by its SHA-256 hash; gives the user, if it is found.
     pub(crate) async fn look_up(&self, access_token: &str, address: &str, medium: &str) -> Option<String> {
-        let details = self.api.get(&v2("/hash_details")).bearer(access_token).send().await.expect(200);
-        let pepper = details["lookup_pepper"].as_str().expect("a pepper").to_owned();
+        let pepper = self.pepper(access_token).await;
         let hash = hash(address, medium, &pepper);
         let body = json!({ "addresses": [hash], "algorithm": "sha256", "pepper": pepper });
         let answer = self.api.post(&v2("/lookup"), body).bearer(access_token).send().await.expect(200);
@@ -128,6 +191,12 @@ impl World {
 }
 
 impl Session {
+    /// The path of the link in the mail.
+    pub(crate) fn link(&self) -> String {
+        let Self { sid, client_secret, token } = self;
+        v2(&format!("/validate/email/submitToken?token={token}&client_secret={client_secret}&sid={sid}"))
+    }
+
     /// The body of submitToken with the right token.
     pub(crate) fn submission(&self) -> Value {
         json!({ "sid": self.sid, "client_secret": self.client_secret, "token": self.token })

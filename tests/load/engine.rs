@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::connection::Connection;
-use crate::cpu;
+use crate::process;
 
 /// How to load a server.
 #[derive(Clone, Debug)]
@@ -45,6 +45,8 @@ pub(crate) struct Figures {
     pub(crate) p99: Duration,
     /// CPU time of the server's process meanwhile.
     pub(crate) cpu: Duration,
+    /// Resident memory of the server's process at the end, in bytes.
+    pub(crate) memory: u64,
 }
 
 const WARM_UP: u8 = 0;
@@ -69,11 +71,13 @@ where
         })
         .collect();
     wait(load.warm_up);
-    let (start, cpu_start) = (Instant::now(), cpu::time_of(load.pid).expect("the server runs"));
+    let (start, cpu_start) = (Instant::now(), process::cpu_time(load.pid).expect("the server runs"));
     phase.store(MEASURE, Ordering::Relaxed);
     wait(load.duration);
     phase.store(STOP, Ordering::Relaxed);
-    let (elapsed, cpu_end) = (start.elapsed(), cpu::time_of(load.pid).expect("the server still runs"));
+    let (elapsed, cpu_end) = (start.elapsed(), process::cpu_time(load.pid).expect("the server still runs"));
+
+    let memory = process::memory(load.pid).map_or(0, |(now, _)| now);
 
     let (mut times, mut failed) = (Vec::new(), 0);
     for thread in threads {
@@ -89,6 +93,7 @@ where
         p50: percentile(&times, 50),
         p99: percentile(&times, 99),
         cpu: cpu_end.saturating_sub(cpu_start),
+        memory,
     }
 }
 
@@ -147,10 +152,6 @@ fn wait(duration: Duration) {
 }
 
 impl Figures {
-    /// The head of the table that [`Figures::row`] gives the rows of.
-    pub(crate) const HEAD: &str =
-        "| unit | requests/s | p50 ms | p99 ms | CPU µs/request | failed |\n|---|---|---|---|---|---|";
-
     /// Units of work in a second.
     pub(crate) fn per_second(&self) -> f64 {
         self.done as f64 / self.elapsed.as_secs_f64()
@@ -159,13 +160,6 @@ impl Figures {
     /// CPU microseconds of the server for one unit of work.
     pub(crate) fn cpu_micros(&self) -> f64 {
         self.cpu.as_secs_f64() * 1e6 / (self.done + self.failed).max(1) as f64
-    }
-
-    /// A row of the table.
-    pub(crate) fn row(&self, unit: &str) -> String {
-        let (p50, p99) = (self.p50.as_secs_f64() * 1e3, self.p99.as_secs_f64() * 1e3);
-        let (rate, cpu, failed) = (self.per_second(), self.cpu_micros(), self.failed);
-        format!("| {unit} | {rate:.0} | {p50:.3} | {p99:.3} | {cpu:.1} | {failed} |")
     }
 }
 

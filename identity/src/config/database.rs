@@ -1,6 +1,6 @@
 //! `[database]`: which database, and how much of it one process uses.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use shared::secret::Secret;
@@ -9,7 +9,8 @@ use shared::secret::Secret;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Database {
-    /// `sqlite:///absolute/path`, `sqlite://relative/path`, `sqlite::memory:` or `postgres://user:password@host/name`.
+    /// `sqlite:///absolute/path`, `sqlite://relative/path` (from the config file's folder), `sqlite::memory:` or
+    /// `postgres://user:password@host/name`.
     /// Unset: `identity.db` in the data folder.
     pub url: Option<Secret<String>>,
     /// A file that holds the URL, so that its password stands in no config file.
@@ -59,6 +60,13 @@ pub enum Location {
 }
 
 impl Database {
+    /// Makes a relative SQLite path start at `folder`.
+    pub(super) fn place(&mut self, folder: &Path) {
+        if let Ok(Location::SqliteFile(path)) = self.location() {
+            self.url = Some(Secret::new(format!("sqlite://{}", folder.join(path).display())));
+        }
+    }
+
     /// Reads the URL.
     ///
     /// # Errors
@@ -92,6 +100,18 @@ mod tests {
         assert_eq!(location("sqlite:///var/lib/x.db"), Ok(Location::SqliteFile("/var/lib/x.db".into())));
         assert_eq!(location("sqlite://x.db"), Ok(Location::SqliteFile("x.db".into())));
         assert_eq!(location("postgres://u@h/d"), Ok(Location::Postgres("postgres://u@h/d".into())));
+    }
+
+    #[test]
+    fn a_relative_path_starts_at_the_folder_of_the_settings() {
+        let placed = |url: &str| {
+            let mut database = Database { url: Some(Secret::new(url.to_owned())), ..Database::default() };
+            database.place("/etc/x".as_ref());
+            database.location().unwrap()
+        };
+        assert_eq!(placed("sqlite://data/x.db"), Location::SqliteFile("/etc/x/data/x.db".into()));
+        assert_eq!(placed("sqlite:///var/x.db"), Location::SqliteFile("/var/x.db".into()));
+        assert_eq!(placed("sqlite::memory:"), Location::SqliteMemory);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use shared::config::{Globs, HumanDuration};
+use shared::config::{ConfigError, Globs, HumanDuration};
 use shared::secret::Secret;
 
 /// The section `[email]`.
@@ -20,7 +20,7 @@ pub struct EmailConfig {
     pub deny_domains: Globs,
     /// The way out; [`EmailConfig::transport`] says what applies when absent.
     pub transport: Option<Transport>,
-    /// Where `transport = "file"` writes; relative to the data folder, `mail` in it by default.
+    /// Where `transport = "file"` writes; `mail` in the data folder by default.
     pub file_dir: Option<PathBuf>,
     /// The sender, `address` or `Name <address>`; `Matrix <noreply@<server name>>` by default.
     pub from: Option<String>,
@@ -40,6 +40,9 @@ pub struct EmailConfig {
     pub helo_name: Option<String>,
     /// How long connecting with login, and then handing over one mail, may each take.
     pub timeout: HumanDuration,
+    /// The pause before a mail that the relay has put off (SMTP 4xx) is tried again; it doubles with each further try, up
+    /// to an hour. At least a second.
+    pub retry_after: HumanDuration,
     /// Whether the link in a mail shows a form that has to be sent before it validates.
     pub confirm_click: bool,
 }
@@ -83,6 +86,7 @@ impl Default for EmailConfig {
             password_file: None,
             helo_name: None,
             timeout: HumanDuration::from_secs(10),
+            retry_after: HumanDuration::from_secs(60),
             confirm_click: false,
         }
     }
@@ -92,6 +96,13 @@ impl EmailConfig {
     /// The transport that applies: the one given, else SMTP once there is a host, else files.
     pub fn transport(&self) -> Transport {
         self.transport.unwrap_or(if self.host.is_some() { Transport::Smtp } else { Transport::File })
+    }
+
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        if self.retry_after < HumanDuration::from_secs(1) {
+            return Err(ConfigError::Invalid("email.retry_after: expected at least \"1s\"".to_owned()));
+        }
+        Ok(())
     }
 
     /// Whether the domain of `address` may get mail. A domain is compared as written, in A-labels and in U-labels.
@@ -129,6 +140,14 @@ mod tests {
     fn an_unknown_key_or_a_mode_that_falls_back_is_refused() {
         assert!(load("tls = 'opportunistic'").is_err());
         assert!(load("hots = 'x'").unwrap_err().to_string().contains("did you mean host?"));
+    }
+
+    #[test]
+    fn a_relay_that_asks_for_patience_is_not_pestered() {
+        assert_eq!(load("").unwrap().retry_after.get().as_secs(), 60);
+        for (pause, good) in [("1s", true), ("5m", true), ("999ms", false), ("0", false)] {
+            assert_eq!(load(&format!("retry_after = '{pause}'")).unwrap().check().is_ok(), good, "{pause}");
+        }
     }
 
     #[test]

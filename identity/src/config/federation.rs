@@ -9,8 +9,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
-use shared::config::{Globs, HumanDuration, OneOrMany};
-use shared::outbound::guard::Cidr;
+use shared::config::{Cidr, Globs, HumanDuration, OneOrMany};
 use shared::secret::Secret;
 
 use crate::domain::server_name::ServerName;

@@ -23,7 +23,7 @@ use self::database::Database;
 use self::email::EmailConfig;
 use self::federation::{Federation, Registration};
 use self::limits::Limits;
-use self::rules::{Account, Auth, Bind, Lookup, Sessions, TermsSource, Unbind};
+use self::rules::{Account, Algorithm, Auth, Bind, Lookup, Sessions, TermsSource, Unbind};
 use self::server::{Keys, Server};
 use self::templates::TemplatesConfig;
 
@@ -82,11 +82,13 @@ impl Config {
         let mut config: Self = shared::config::load(file, ENVIRONMENT_PREFIX)?;
         let folder = file.and_then(Path::parent).map(Path::to_path_buf).unwrap_or_default();
         config.place(&folder)?;
+        config.check()?;
         config.server.check()?;
+        config.email.check()?;
         if config.http.bind.is_empty() {
             return Err(ConfigError::Invalid("http.bind: expected at least one address".to_owned()));
         }
-        if config.lookup.algorithms.is_empty() {
+        if !config.lookup.algorithms.as_slice().contains(&Algorithm::Sha256) {
             return Err(ConfigError::Invalid("lookup.algorithms: \"sha256\" must be offered".to_owned()));
         }
         Ok(config)
@@ -111,6 +113,27 @@ impl Config {
             notices.push("INSECURE: [limits] enabled is off, anyone can send mail without end".to_owned());
         }
         notices
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        self.server.check()?;
+        self.keys.check()?;
+        for (right, wrong) in [
+            (!self.http.bind.is_empty(), "http.bind: expected at least one address"),
+            (self.http.max_connections > 0, "http.max_connections: expected at least 1"),
+            (self.http.workers != Some(0), "http.workers: expected at least 1, or leave it out"),
+            (self.database.max_connections > 0, "database.max_connections: expected at least 1"),
+            (self.auth.max_tokens_per_user > 0, "auth.max_tokens_per_user: expected at least 1"),
+            (
+                self.lookup.algorithms.as_slice().contains(&Algorithm::Sha256),
+                "lookup.algorithms: \"sha256\" must be among them, every client knows it",
+            ),
+        ] {
+            if !right {
+                return Err(ConfigError::Invalid(wrong.to_owned()));
+            }
+        }
+        Ok(())
     }
 
     fn place(&mut self, folder: &Path) -> Result<(), ConfigError> {
@@ -147,7 +170,32 @@ impl Config {
             Some(url) => url,
             None => Secret::new(format!("sqlite://{}", data.join("identity.db").display())),
         });
+        self.database.place(folder);
         self.server.data_dir = Some(data);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::Config;
+
+    fn load(toml: &str) -> Result<Config, String> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(toml.as_bytes()).unwrap();
+        Config::load(Some(file.path())).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn sha256_is_always_offered() {
+        for (algorithms, is_right) in
+            [("[\"sha256\"]", true), ("[\"none\", \"sha256\"]", true), ("[\"none\"]", false), ("[]", false)]
+        {
+            let config = load(&format!("[server]\ndata_dir = \"data\"\n[lookup]\nalgorithms = {algorithms}\n"));
+            assert_eq!(config.is_ok(), is_right, "{algorithms}");
+            assert!(config.err().is_none_or(|error| error.contains("lookup.algorithms")), "{algorithms}");
+        }
     }
 }

@@ -9,6 +9,8 @@ use serde::Deserialize;
 use shared::config::{ConfigError, OneOrMany};
 use url::Url;
 
+use crate::domain::server_name::ServerName;
+
 /// The settings under `[server]`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -60,6 +62,9 @@ impl Server {
     }
 
     pub(super) fn check(&self) -> Result<(), ConfigError> {
+        if let Some(name) = &self.name {
+            check_name("server.name", name)?;
+        }
         let Some(text) = &self.public_base_url else { return Ok(()) };
         let wrong = |why: &str| Err(ConfigError::Invalid(format!("server.public_base_url: {why}")));
         let Ok(url) = Url::parse(text) else { return wrong("expected a URL such as \"https://id.example.org\"") };
@@ -99,6 +104,21 @@ impl Server {
     }
 }
 
+impl Keys {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        if let Some(wrong) = self.revoked.as_slice().iter().find(|id| !id.starts_with("ed25519:")) {
+            return Err(ConfigError::Invalid(format!("keys.revoked: expected \"ed25519:<id>\", found \"{wrong}\"")));
+        }
+        self.sign_as.as_slice().iter().try_for_each(|name| check_name("keys.sign_as", name))
+    }
+}
+
+fn check_name(key: &str, name: &str) -> Result<(), ConfigError> {
+    let wrong =
+        |_| ConfigError::Invalid(format!("{key}: expected a name such as \"id.example.org\", found \"{name}\""));
+    ServerName::parse(name).map(drop).map_err(wrong)
+}
+
 /// Host and, if it is not the scheme's own, port.
 fn authority(base_url: &str) -> Option<String> {
     let url = Url::parse(base_url).ok()?;
@@ -108,7 +128,7 @@ fn authority(base_url: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::Server;
+    use super::{Keys, Server};
 
     fn server(url: &str) -> Server {
         Server { public_base_url: Some(url.to_owned()), ..Server::default() }
@@ -129,6 +149,17 @@ mod tests {
             assert!(server(url).check().is_err(), "{url}");
         }
         assert!(Server { allow_http_base_url: true, ..server("http://127.0.0.1:8090") }.check().is_ok());
+    }
+
+    #[test]
+    fn a_name_is_a_server_name() {
+        let named = |name: &str| Server { name: Some(name.to_owned()), ..Server::default() }.check();
+        assert!(named("id.example.org").is_ok() && named("127.0.0.1:8090").is_ok());
+        for name in ["", "https://id.example.org", "id.example.org/", "id example"] {
+            assert!(named(name).is_err(), "{name}");
+        }
+        let keys = Keys { sign_as: vec!["id.example.org".to_owned(), "a b".to_owned()].into(), ..Keys::default() };
+        assert!(keys.check().unwrap_err().to_string().starts_with("keys.sign_as: "));
     }
 
     #[test]

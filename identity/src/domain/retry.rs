@@ -1,18 +1,17 @@
 //! When something that failed for now is tried again.
 //!
-//! Invariant: pauses grow, but never beyond a bound that an operator would call soon.
+//! Invariant: pauses grow, but never beyond an hour, unless the operator begins with a longer one.
 
 use std::time::Duration;
 
-/// The pause after the first try of a mail.
-const FIRST_MAIL_PAUSE: Duration = Duration::from_secs(60);
 /// The longest pause between two tries of a mail.
 const LONGEST_MAIL_PAUSE: Duration = Duration::from_secs(3600);
 
-/// How long a mail waits that the relay has put off `attempts` times: a minute, doubled each time, an hour at most.
-pub fn mail_pause(attempts: i32) -> Duration {
+/// How long a mail waits that the relay has put off `attempts` times: `first` (`[email] retry_after`), doubled each time,
+/// an hour at most, or `first` if that is longer.
+pub fn mail_pause(first: Duration, attempts: i32) -> Duration {
     let doublings = u32::try_from(attempts.clamp(1, 20)).unwrap_or(1) - 1;
-    FIRST_MAIL_PAUSE.saturating_mul(1 << doublings).min(LONGEST_MAIL_PAUSE)
+    first.saturating_mul(1 << doublings).min(LONGEST_MAIL_PAUSE.max(first))
 }
 
 #[cfg(test)]
@@ -23,8 +22,11 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_an_hour() {
-        let minutes = |attempts| mail_pause(attempts).as_secs() / 60;
+        let first = Duration::from_secs(60);
+        let minutes = |attempts| mail_pause(first, attempts).as_secs() / 60;
         assert_eq!([1, 2, 3, 6, 7, 500].map(minutes), [1, 2, 4, 32, 60, 60]);
-        assert_eq!(mail_pause(-1), Duration::from_secs(60));
+        assert_eq!(mail_pause(first, -1), first);
+        let long = Duration::from_secs(7200);
+        assert_eq!([1, 2, 500].map(|attempts| mail_pause(long, attempts)), [long; 3]);
     }
 }

@@ -39,13 +39,14 @@ pub async fn register(state: &State, registration: Registration) -> Result<Acces
     let mxid = openid::userinfo(&state.homeservers, &registration.openid_token, &registration.server).await?;
 
     let token = AccessToken::draw(state.random);
-    let (digest, now, keep) = (token.digest(), state.clock.now(), state.config.auth.max_tokens_per_user);
+    let (digest, now, most) = (token.digest(), state.clock.now(), state.config.auth.max_tokens_per_user);
     state
         .store
         .write(async move |conn| {
             accounts::insert(conn, &mxid, now).await?;
-            tokens::insert(conn, &digest, &mxid, now).await?;
-            tokens::delete_oldest(conn, &mxid, keep).await
+            // Before the new one is there: it must stay even if a clock set back makes it the oldest.
+            tokens::delete_oldest(conn, &mxid, most.saturating_sub(1)).await?;
+            tokens::insert(conn, &digest, &mxid, now).await
         })
         .await?;
     Ok(token)

@@ -212,7 +212,7 @@ fn queue(state: &State, session: &Session, mail: &OutgoingMail) -> Result<Queued
         sealed_mail: state.keys.sealing().seal(&mail.to_bytes(), id.as_bytes(), state.random)?,
         id,
         attempts: 1,
-        next_attempt_at: now.plus(mail_pause(1)).as_millis(),
+        next_attempt_at: now.plus(mail_pause(state.config.email.retry_after.get(), 1)).as_millis(),
         expires_at: session.created_at.plus(state.config.sessions.lifetime.get()).as_millis(),
     })
 }

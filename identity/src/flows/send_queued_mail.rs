@@ -9,16 +9,17 @@ use shared::clock::Timestamp;
 
 use crate::domain::retry::mail_pause;
 use crate::error::Error;
-use crate::notify::SendError;
 use crate::notify::message::OutgoingMail;
+use crate::notify::{Refusal, SendError};
 use crate::state::State;
 use crate::store::outgoing_mails::{self, QueuedMail};
 
-/// How often the queue is looked at when nobody rings.
+/// How often the queue is looked at when nobody rings; more often if pauses are shorter.
 const ROUND: Duration = Duration::from_secs(15);
 
 /// Works on the queue for as long as the process lives.
 pub async fn run(state: Arc<State>) {
+    let round = state.config.email.retry_after.get().min(ROUND);
     loop {
         loop {
             match send_one(&state).await {
@@ -31,7 +32,7 @@ pub async fn run(state: Arc<State>) {
             }
         }
         // A ring or the end of the round, whichever comes first: which one it was does not matter.
-        let _ = tokio::time::timeout(ROUND, state.mail_queued.notified()).await;
+        let _ = tokio::time::timeout(round, state.mail_queued.notified()).await;
     }
 }
 
@@ -50,10 +51,24 @@ async fn send_one(state: &State) -> Result<bool, Error> {
     match state.mailer.send(&mail).await {
         Ok(()) => forget(state, queued.id).await,
         Err(SendError::TryLater { .. }) => try_again(state, queued, now).await,
-        Err(error @ (SendError::Disabled | SendError::Refused(_) | SendError::ImpossibleAddress)) => {
+        Err(error) if is_final(&error) => {
             tracing::warn!(%error, attempts = queued.attempts, "a queued mail was refused for good");
             forget(state, queued.id).await
         }
+        Err(error) => {
+            tracing::error!(%error, attempts = queued.attempts, "mail cannot be sent; a queued one stays in the queue");
+            try_again(state, queued, now).await
+        }
+    }
+}
+
+/// Whether the refusal is about this mail. The client was told that it is on its way, so a relay that is down or refuses
+/// everybody is no reason to drop it.
+fn is_final(error: &SendError) -> bool {
+    match error {
+        SendError::Disabled | SendError::ImpossibleAddress | SendError::Refused(Refusal::Reply(_)) => true,
+        SendError::TryLater { .. }
+        | SendError::Refused(Refusal::Connect(_) | Refusal::Login(_) | Refusal::Broken | Refusal::File(_)) => false,
     }
 }
 
@@ -64,8 +79,28 @@ async fn forget(state: &State, id: String) -> Result<bool, Error> {
 
 async fn try_again(state: &State, queued: QueuedMail, now: Timestamp) -> Result<bool, Error> {
     let attempts = queued.attempts.saturating_add(1);
-    let next = now.plus(mail_pause(attempts));
+    let next = now.plus(mail_pause(state.config.email.retry_after.get(), attempts));
     let id = queued.id;
     state.store.write(async move |conn| outgoing_mails::save_attempt(conn, &id, attempts, next).await).await?;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Refusal, SendError, is_final};
+
+    #[test]
+    fn a_queued_mail_is_dropped_only_for_a_refusal_of_itself() {
+        for (error, dropped) in [
+            (SendError::Refused(Refusal::Reply(550)), true),
+            (SendError::ImpossibleAddress, true),
+            (SendError::Disabled, true),
+            (SendError::TryLater { code: Some(450) }, false),
+            (SendError::Refused(Refusal::Connect("timed out".into())), false),
+            (SendError::Refused(Refusal::Login(Some(535))), false),
+            (SendError::Refused(Refusal::Broken), false),
+        ] {
+            assert_eq!(is_final(&error), dropped, "{error}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 use reqwest::header::{CACHE_CONTROL, HeaderMap, LOCATION};
 use reqwest::{Method, Request, StatusCode, Url};
-use serde::Deserialize;
+use serde_json::Value;
 use shared::clock::{Clock, Timestamp};
 use shared::outbound::client::{Client, Reply};
 
@@ -39,12 +39,6 @@ struct Entry {
     delegated: Option<ServerName>,
     until: Timestamp,
     failures: u32,
-}
-
-#[derive(Deserialize)]
-struct File {
-    #[serde(rename = "m.server")]
-    server: String,
 }
 
 impl WellKnown {
@@ -101,8 +95,10 @@ impl WellKnown {
 }
 
 fn read(reply: &Reply) -> Option<(ServerName, Duration)> {
-    let file: File = serde_json::from_slice(&reply.body).ok()?;
-    Some((ServerName::parse(&file.server).ok()?, life(&reply.headers)))
+    // Not into a struct: serde would take one from an array as well.
+    let file: Value = serde_json::from_slice(&reply.body).ok()?;
+    let server = file.get("m.server")?.as_str()?;
+    Some((ServerName::parse(server).ok()?, life(&reply.headers)))
 }
 
 fn is_redirect(status: StatusCode) -> bool {
@@ -140,10 +136,24 @@ fn failure_life(failures: u32) -> Duration {
 mod tests {
     use std::time::Duration;
 
-    use reqwest::Url;
     use reqwest::header::{CACHE_CONTROL, HeaderMap, HeaderValue, LOCATION};
+    use reqwest::{StatusCode, Url};
+    use shared::outbound::client::Reply;
 
-    use super::{HOUR, failure_life, life, next};
+    use super::{HOUR, failure_life, life, next, read};
+
+    #[test]
+    fn only_an_object_with_a_server_name_delegates() {
+        let delegated = |body: &str| {
+            let reply = Reply { status: StatusCode::OK, headers: HeaderMap::new(), body: body.into() };
+            read(&reply).map(|(server, _)| server.as_str().to_owned())
+        };
+        assert_eq!(delegated(r#"{"m.server":"HS.test:1","x":[]}"#).as_deref(), Some("hs.test:1"));
+        for body in [r#"["hs.test"]"#, r#""hs.test""#, "{}", r#"{"m.server":["hs.test"]}"#, r#"{"m.server":"a/b"}"#, ""]
+        {
+            assert_eq!(delegated(body), None, "{body}");
+        }
+    }
 
     #[test]
     fn cache_control_is_obeyed_up_to_two_days() {

@@ -82,15 +82,15 @@ pub enum SendError {
 /// What made a refusal final.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// A reply 5xx.
+    /// A reply 5xx to the mail itself.
     #[error("reply {0}")]
     Reply(u16),
-    /// No conversation came about: name, connection, TLS, certificate. Nothing was said about the mail.
+    /// No conversation came about: name, connection, greeting, TLS, certificate. Nothing was said about the mail.
     #[error("no connection: {0}")]
     Connect(String),
-    /// The relay offers no way to log in that we know, or broke off there.
-    #[error("login failed")]
-    Login,
+    /// The relay refused name and password (with this reply), offers no way to log in that we know, or broke off there.
+    #[error("login failed{}", .0.map(|code| format!(" with reply {code}")).unwrap_or_default())]
+    Login(Option<u16>),
     /// The conversation broke off or took too long; the mail may or may not have arrived.
     #[error("the conversation broke off")]
     Broken,

@@ -32,6 +32,7 @@ impl Templates {
         match page {
             Page::Verified => {
                 variables.set("heading", "Verified");
+                variables.set("sign", "tick");
                 variables.set(
                     "message",
                     "Thank you, this is verified. You can close this page and return to your Matrix app.",
@@ -39,14 +40,18 @@ impl Templates {
             }
             Page::Failed => {
                 variables.set("heading", "Not verified");
+                variables.set("sign", "warning");
                 variables.set(
                     "message",
                     "This link is not valid or no longer valid. Return to your Matrix app and ask for a new message.",
                 );
             }
             Page::Confirm { sid, client_secret, token } => {
-                variables.set("heading", "Confirm");
-                variables.set("message", "Confirm that you asked for this in your Matrix app.");
+                variables.set("heading", "Is this you?");
+                variables.set(
+                    "message",
+                    "Confirm if you asked for this in your Matrix app. If you did not, close this page.",
+                );
                 variables.set("form", "yes");
                 variables.set("sid", sid);
                 variables.set("client_secret", client_secret);

@@ -56,9 +56,15 @@ pub async fn account(state: Data<State>, credentials: Credentials) -> Result<Htt
 /// `POST /account/logout`
 ///
 /// # Errors
-/// [`Error::Unauthorized`] without a token, [`Error::UnknownToken`] for one that nobody has.
-pub async fn logout(state: Data<State>, credentials: Credentials, _body: Body) -> Result<HttpResponse, Error> {
+/// [`Error::Unauthorized`] without a token, [`Error::UnknownToken`] for one that nobody has, or those of a body that is
+/// there although none is needed.
+pub async fn logout(state: Data<State>, credentials: Credentials, body: Body) -> Result<HttpResponse, Error> {
     let token = credentials.token(&state).ok_or(Error::Unauthorized)?;
+    authenticate::authenticate(&state, token).await.map_err(|error| match error {
+        Error::Unauthorized => Error::UnknownToken,
+        other => other,
+    })?;
+    input::object(&body)?;
     authenticate::log_out(&state, token).await?;
     Ok(HttpResponse::Ok().json(json!({})))
 }

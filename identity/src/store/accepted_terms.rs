@@ -37,3 +37,43 @@ queries! {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::store::accepted_terms;
+    use crate::store::testing::{START, account, stores, user};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_an_account_accepts_adds_up_and_is_its_own() {
+        for store in stores().await {
+            let list = async |mxid: &str| {
+                let mxid = user(mxid);
+                let mut urls = store.read(async move |conn| accepted_terms::list(conn, &mxid).await).await.unwrap();
+                urls.sort();
+                urls
+            };
+            let accept = async |urls: &[&str]| {
+                let (alice, urls) = (user("@alice:hs"), urls.iter().map(|url| (*url).to_owned()).collect::<Vec<_>>());
+                store.write(async move |conn| accepted_terms::insert(conn, &alice, &urls, START).await).await
+            };
+            account(&store, "@alice:hs").await;
+            account(&store, "@bob:hs").await;
+            assert!(list("@alice:hs").await.is_empty());
+            accept(&["https://x/en"]).await.unwrap();
+            accept(&[]).await.unwrap();
+            accept(&["https://x/de", "https://x/en", "https://x/de"]).await.unwrap();
+            assert_eq!(list("@alice:hs").await, ["https://x/de", "https://x/en"]);
+            assert!(list("@bob:hs").await.is_empty());
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn nobody_accepts_without_an_account() {
+        for store in stores().await {
+            let urls = vec!["https://x/en".to_owned()];
+            let refused =
+                store.write(async move |conn| accepted_terms::insert(conn, &user("@x:hs"), &urls, START).await).await;
+            assert!(refused.is_err());
+        }
+    }
+}

@@ -29,3 +29,30 @@ queries! {
         Ok(found > 0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::store::accounts;
+    use crate::store::testing::{START, stores, user};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_account_exists_once_it_is_inserted_however_often_and_under_its_exact_name() {
+        for store in stores().await {
+            let exists = async |mxid: &str| {
+                let mxid = user(mxid);
+                store.read(async move |conn| accounts::exists(conn, &mxid).await).await.unwrap()
+            };
+            assert!(!exists("@alice:hs.example").await);
+            for _ in 0..2 {
+                let later = START.plus(Duration::from_secs(1));
+                let alice = user("@alice:hs.example");
+                store.write(async move |conn| accounts::insert(conn, &alice, later).await).await.unwrap();
+            }
+            assert!(exists("@alice:hs.example").await);
+            assert!(!exists("@Alice:hs.example").await);
+            assert!(!exists("@alice:hs.example:1").await);
+        }
+    }
+}

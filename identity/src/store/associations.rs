@@ -69,7 +69,8 @@ queries! {
                 .select((associations::digest_lower, associations::mxid))
                 .load(conn as &mut Conn)
                 .await?;
-            let rows = canonical.into_iter().map(|(digest, mxid)| (Some(digest), mxid)).chain(lower);
+            // The canonical form comes last and so wins: it is what the address is.
+            let rows = lower.into_iter().chain(canonical.into_iter().map(|(digest, mxid)| (Some(digest), mxid)));
             for (digest, mxid) in rows {
                 let digest: [u8; 32] = digest
                     .and_then(|digest| digest.try_into().ok())
@@ -172,5 +173,215 @@ impl TryFrom<Row> for Association {
             not_before: Timestamp::from_millis(row.not_before),
             not_after: Timestamp::from_millis(row.not_after),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::time::Duration;
+
+    use diesel::QueryDsl;
+    use diesel_async::RunQueryDsl;
+    use shared::clock::Timestamp;
+
+    use crate::domain::association::Association;
+    use crate::domain::lookup_hash::{LookupDigest, LookupDigests};
+    use crate::domain::threepid::{Medium, ThreePid};
+    use crate::store::connection::queries;
+    use crate::store::schema::association_changes;
+    use crate::store::testing::{START, email, stores, user};
+    use crate::store::{Store, StoreError, associations};
+
+    /// Medium, address, mxid, ts, not_before, not_after.
+    type Change = (String, String, Option<String>, i64, Option<i64>, Option<i64>);
+
+    queries! {
+        /// Every change in its order.
+        #[expect(unreachable_pub, reason = "the macro writes functions for the whole crate")]
+        pub async fn changes(conn) -> Result<Vec<Change>, StoreError> {
+            Ok(association_changes::table
+                .order(association_changes::id)
+                .select((
+                    association_changes::medium,
+                    association_changes::address,
+                    association_changes::mxid,
+                    association_changes::ts,
+                    association_changes::not_before,
+                    association_changes::not_after,
+                ))
+                .load(conn as &mut Conn)
+                .await?)
+        }
+    }
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn after(seconds: u64) -> Timestamp {
+        START.plus(Duration::from_secs(seconds))
+    }
+
+    fn association(typed: &str, mxid: &str, ts: Timestamp) -> Association {
+        Association::new(email(typed), user(mxid), ts, HOUR)
+    }
+
+    fn digests(h1: u8) -> LookupDigests {
+        LookupDigests { h1: digest(h1.into()), h2: None }
+    }
+
+    fn digest(number: u64) -> LookupDigest {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&number.to_be_bytes());
+        LookupDigest::from_bytes(bytes)
+    }
+
+    async fn save(store: &Store, association: &Association, digests: LookupDigests) {
+        let association = association.clone();
+        store.write(async move |conn| associations::save(conn, &association, &digests).await).await.unwrap();
+    }
+
+    async fn find(store: &Store, threepid: ThreePid) -> Option<Association> {
+        store.read(async move |conn| associations::find(conn, &threepid).await).await.unwrap()
+    }
+
+    async fn delete(store: &Store, typed: &str, mxid: &str, now: Timestamp) -> bool {
+        let (threepid, mxid) = (email(typed), user(mxid));
+        store.write(async move |conn| associations::delete(conn, &threepid, &mxid, now).await).await.unwrap()
+    }
+
+    async fn by_digest(store: &Store, asked: Vec<LookupDigest>, now: Timestamp) -> HashMap<LookupDigest, String> {
+        store.read(async move |conn| associations::list_by_digest(conn, &asked, now).await).await.unwrap()
+    }
+
+    async fn count(store: &Store) -> i64 {
+        store.read(async |conn| associations::count(conn).await).await.unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_address_belongs_to_the_last_one_who_bound_it() {
+        for store in stores().await {
+            assert_eq!(find(&store, email("a@x.org")).await, None);
+            let first = association("A@x.org", "@alice:hs", START);
+            save(&store, &first, LookupDigests { h1: digest(1), h2: Some(digest(2)) }).await;
+            let found = find(&store, email("a@X.ORG")).await.unwrap();
+            assert_eq!(found, first);
+            assert_eq!(found.threepid.typed(), "A@x.org");
+
+            let second = association("a@x.org", "@bob:hs", after(1));
+            save(&store, &second, digests(1)).await;
+            assert_eq!(find(&store, email("a@x.org")).await, Some(second));
+            assert_eq!(count(&store).await, 1);
+            // What only the first one's spelling gave is gone with it.
+            assert_eq!(by_digest(&store, vec![digest(1), digest(2)], after(1)).await.len(), 1);
+
+            let same_text = ThreePid::from_row(Medium::Msisdn, "a@x.org".to_owned(), String::new());
+            assert_eq!(find(&store, same_text).await, None);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn only_the_named_users_association_is_deleted_and_every_change_is_noted_in_order() {
+        for store in stores().await {
+            save(&store, &association("a@x.org", "@alice:hs", START), digests(1)).await;
+            assert!(!delete(&store, "a@x.org", "@bob:hs", after(1)).await);
+            assert!(!delete(&store, "b@x.org", "@alice:hs", after(1)).await);
+            assert!(find(&store, email("a@x.org")).await.is_some());
+            assert!(delete(&store, "A@X.org", "@alice:hs", after(2)).await);
+            assert!(!delete(&store, "a@x.org", "@alice:hs", after(3)).await);
+            assert_eq!(find(&store, email("a@x.org")).await, None);
+            save(&store, &association("a@x.org", "@bob:hs", after(4)), digests(1)).await;
+
+            let change = |mxid: Option<&str>, ts: Timestamp| {
+                let end = mxid.map(|_| ts.plus(HOUR).as_millis());
+                let (medium, address) = ("email".to_owned(), "a@x.org".to_owned());
+                (medium, address, mxid.map(str::to_owned), ts.as_millis(), mxid.map(|_| ts.as_millis()), end)
+            };
+            assert_eq!(
+                store.read(async |conn| changes(conn).await).await.unwrap(),
+                [change(Some("@alice:hs"), START), change(None, after(2)), change(Some("@bob:hs"), after(4))]
+            );
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_users_associations_are_listed_oldest_first() {
+        for store in stores().await {
+            for (typed, mxid, seconds) in [
+                ("c@x.org", "@alice:hs", 2),
+                ("b@x.org", "@alice:hs", 1),
+                ("a@x.org", "@alice:hs", 2),
+                ("d@x.org", "@bob:hs", 0),
+            ] {
+                save(&store, &association(typed, mxid, after(seconds)), digests(typed.as_bytes()[0])).await;
+            }
+            let list = async |mxid: &str| {
+                let mxid = user(mxid);
+                let list = store.read(async move |conn| associations::list(conn, &mxid).await).await.unwrap();
+                list.iter().map(|found| found.threepid.address().as_str().to_owned()).collect::<Vec<_>>()
+            };
+            assert_eq!(list("@alice:hs").await, ["b@x.org", "a@x.org", "c@x.org"]);
+            assert!(list("@Alice:hs").await.is_empty());
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn both_digests_find_the_user_and_the_canonical_one_wins() {
+        for store in stores().await {
+            let both = LookupDigests { h1: digest(1), h2: Some(digest(2)) };
+            save(&store, &association("Strauß@x.org", "@alice:hs", START), both).await;
+            let clash = LookupDigests { h1: digest(3), h2: Some(digest(1)) };
+            save(&store, &association("b@x.org", "@bob:hs", START), clash).await;
+
+            let asked = vec![digest(1), digest(2), digest(3), digest(4), digest(1)];
+            let found = by_digest(&store, asked, START).await;
+            let of = |number| found.get(&digest(number)).map(String::as_str);
+            assert_eq!((of(1), of(2), of(3), of(4)), (Some("@alice:hs"), Some("@alice:hs"), Some("@bob:hs"), None));
+            assert!(by_digest(&store, Vec::new(), START).await.is_empty());
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_association_is_found_from_its_first_to_its_last_millisecond() {
+        for store in stores().await {
+            let association = association("a@x.org", "@alice:hs", START);
+            save(&store, &association, LookupDigests { h1: digest(1), h2: Some(digest(2)) }).await;
+            let moment = Duration::from_millis(1);
+            for (now, holds) in [
+                (START.minus(moment), false),
+                (START, true),
+                (START.plus(HOUR), true),
+                (START.plus(HOUR + moment), false),
+            ] {
+                let found = by_digest(&store, vec![digest(1), digest(2)], now).await;
+                assert_eq!(found.len(), if holds { 2 } else { 0 }, "{now}");
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn more_digests_than_one_statement_takes_are_looked_up() {
+        for store in stores().await {
+            for (typed, number) in [("a@x.org", 0), ("b@x.org", 15_999), ("c@x.org", 16_000), ("d@x.org", 39_999)] {
+                let digests = LookupDigests { h1: digest(number), h2: Some(digest(number + 1_000_000)) };
+                save(&store, &association(typed, "@alice:hs", START), digests).await;
+            }
+            let found = by_digest(&store, (0..40_000).map(digest).collect(), START).await;
+            assert_eq!(found.len(), 4);
+            let found = by_digest(&store, (1_000_000..1_040_000).map(digest).collect(), START).await;
+            assert_eq!(found.len(), 4);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn no_two_addresses_have_the_same_digest() {
+        for store in stores().await {
+            save(&store, &association("a@x.org", "@alice:hs", START), digests(1)).await;
+            let other = association("b@x.org", "@bob:hs", START);
+            let digests = digests(1);
+            let refused = store.write(async move |conn| associations::save(conn, &other, &digests).await).await;
+            assert!(refused.is_err());
+            assert_eq!(find(&store, email("b@x.org")).await, None);
+            assert_eq!(store.read(async |conn| changes(conn).await).await.unwrap().len(), 1);
+        }
     }
 }

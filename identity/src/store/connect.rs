@@ -1,19 +1,25 @@
 //! Opening the pool: which database, how its connections are set up, and the migrations that are compiled in.
 //!
-//! Invariant: every SQLite connection waits for a lock instead of failing, and checks foreign keys.
+//! Invariant: every SQLite connection waits for a lock instead of failing, and checks foreign keys; no error text
+//! quotes a URL, which may hold a password.
 
+use std::fs::{DirBuilder, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
 use std::time::Duration;
 
 use diesel::ConnectionError;
 use diesel::sqlite::SqliteConnection;
 use diesel_async::pooled_connection::deadpool::{Pool as Deadpool, PoolError};
-use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig};
+use diesel_async::pooled_connection::{
+    AsyncDieselConnectionManager, ManagerConfig, PoolError as BackendError, RecyclingMethod,
+};
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use diesel_async::{AsyncConnection, AsyncMigrationHarness, AsyncPgConnection, SimpleAsyncConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use futures_util::FutureExt;
-use rustls::ClientConfig;
-use rustls_platform_verifier::ConfigVerifierExt;
+use shared::outbound::tls;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::StoreError;
@@ -23,8 +29,13 @@ use crate::config::database::{Database, Location};
 const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
-/// How long a request waits for a free connection before it is answered with a failure.
+/// How long a request waits for a connection before it is answered with a failure.
 const WAIT_FOR_CONNECTION: Duration = Duration::from_secs(30);
+/// How long PostgreSQL may take to answer a new connection, unless the URL says something else.
+const WAIT_FOR_POSTGRES: Duration = Duration::from_secs(10);
+/// After how long without an acknowledgement a connection to PostgreSQL counts as lost, unless the URL says something
+/// else. The system's own bound is a quarter of an hour.
+const LOST_AFTER: Duration = Duration::from_secs(30);
 
 #[derive(Clone)]
 pub(super) enum Pool {
@@ -32,19 +43,25 @@ pub(super) enum Pool {
     Postgres(Deadpool<PostgresConn>),
 }
 
+/// Whether the settings can be understood; nothing is connected.
+pub(super) fn check(settings: &Database) -> Result<(), StoreError> {
+    match settings.location().map_err(StoreError::Url)? {
+        Location::SqliteMemory | Location::SqliteFile(_) => Ok(()),
+        Location::Postgres(url) => postgres_target(&url).map(drop),
+    }
+}
+
 impl Pool {
-    pub(super) async fn open(settings: &Database) -> Result<Self, StoreError> {
+    pub(super) async fn open(settings: &Database, extra_ca_file: Option<&Path>) -> Result<Self, StoreError> {
         let pool = match settings.location().map_err(StoreError::Url)? {
             Location::SqliteMemory => Self::Sqlite(sqlite_pool(":memory:", 1, settings.synchronous.pragma())?),
             Location::SqliteFile(path) => {
-                if let Some(folder) = path.parent() {
-                    std::fs::create_dir_all(folder)
-                        .map_err(|error| StoreError::Connect(format!("{}: {error}", folder.display())))?;
-                }
+                make_private(&path)
+                    .map_err(|error| StoreError::Connect(format!("cannot make {}: {error}", path.display())))?;
                 let path = path.to_str().ok_or_else(|| StoreError::Url("the path is not UTF-8".to_owned()))?;
                 Self::Sqlite(sqlite_pool(path, settings.max_connections, settings.synchronous.pragma())?)
             }
-            Location::Postgres(url) => Self::Postgres(postgres_pool(&url, settings.max_connections)?),
+            Location::Postgres(url) => Self::Postgres(postgres_pool(&url, settings.max_connections, extra_ca_file)?),
         };
         pool.migrate().await?;
         Ok(pool)
@@ -59,7 +76,10 @@ impl Pool {
         };
         match tokio::time::timeout(WAIT_FOR_CONNECTION, connection).await {
             Ok(connection) => connection.map_err(|error| connect_error(&error)),
-            Err(_) => Err(StoreError::Connect("all connections are busy".to_owned())),
+            Err(_) => Err(StoreError::Connect(format!(
+                "it does not answer, or all connections ([database] max_connections) were busy for {} seconds",
+                WAIT_FOR_CONNECTION.as_secs()
+            ))),
         }
     }
 
@@ -71,45 +91,73 @@ impl Pool {
         status.size.saturating_sub(status.available)
     }
 
+    /// Processes that start together migrate one after the other; all but the first find nothing to do.
     async fn migrate(&self) -> Result<(), StoreError> {
-        let failed = |error: Box<dyn std::error::Error + Send + Sync>| StoreError::Migrate(error.to_string());
-        match self.connect().await? {
-            Connection::Sqlite(conn) => {
-                AsyncMigrationHarness::new(conn).run_pending_migrations(SQLITE_MIGRATIONS).map_err(failed)?;
+        let migrated = match self.connect().await? {
+            Connection::Sqlite(mut conn) => {
+                let migration = conn.spawn_blocking(|conn| {
+                    let whole = |conn: &mut SqliteConnection| conn.run_pending_migrations(SQLITE_MIGRATIONS).map(drop);
+                    Ok(conn.immediate_transaction(whole).map_err(|error| error.to_string()))
+                });
+                migration.await?
             }
             Connection::Postgres(mut conn) => {
-                // Processes that start together migrate one after the other; the lock ends with the connection.
                 conn.batch_execute("select pg_advisory_lock(7220250)").await?;
                 let mut harness = AsyncMigrationHarness::new(conn);
-                harness.run_pending_migrations(POSTGRES_MIGRATIONS).map_err(failed)?;
+                let migrated = harness.run_pending_migrations(POSTGRES_MIGRATIONS).map(drop);
+                let migrated = migrated.map_err(|error| error.to_string());
+                // The lock is the connection's: one that cannot give it back must not go back to the pool.
                 harness.into_inner().batch_execute("select pg_advisory_unlock(7220250)").await?;
+                migrated
             }
-        }
-        Ok(())
+        };
+        migrated.map_err(StoreError::Migrate)
     }
 }
 
 fn connect_error(error: &PoolError) -> StoreError {
-    // A backend's text may quote the URL with its password; PostgreSQL's own messages do not.
     StoreError::Connect(match error {
-        PoolError::Backend(diesel_async::pooled_connection::PoolError::ConnectionError(
-            ConnectionError::BadConnection(message),
-        )) => message.clone(),
+        PoolError::Backend(BackendError::ConnectionError(ConnectionError::BadConnection(text))) => text.clone(),
+        PoolError::Backend(BackendError::ConnectionError(ConnectionError::CouldntSetupConfiguration(error))) => {
+            error.to_string()
+        }
+        PoolError::Backend(BackendError::QueryError(error)) => error.to_string(),
+        // What is left has no text of its own, or quotes the URL.
         _ => "the connection could not be set up".to_owned(),
     })
 }
 
+/// Makes the file and its folder if they are not there, for their owner alone: addresses stand in it in clear. SQLite
+/// gives the files beside it the same rights.
+fn make_private(path: &Path) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    // A file that is there is not opened: closing it would take away the locks of a connection of this process.
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
 fn sqlite_pool(path: &str, size: usize, synchronous: &'static str) -> Result<Deadpool<SqliteConn>, StoreError> {
     let mut config = ManagerConfig::<SqliteConn>::default();
+    // A file does not go away as a server does: asking it before each use would cost more than the use.
+    config.recycling_method = RecyclingMethod::Fast;
     config.custom_setup = Box::new(move |path| {
         async move {
-            let mut conn = SyncConnectionWrapper::<SqliteConnection>::establish(path).await?;
+            let named = |text: String| ConnectionError::BadConnection(format!("SQLite, {path}: {text}"));
+            let mut conn = match SyncConnectionWrapper::<SqliteConnection>::establish(path).await {
+                Ok(conn) => conn,
+                Err(ConnectionError::BadConnection(text)) => return Err(named(text)),
+                Err(error) => return Err(error),
+            };
             // The time-out comes first: switching to WAL takes a lock.
             conn.batch_execute(&format!(
                 "PRAGMA busy_timeout = 30000; PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = ON;"
             ))
             .await
-            .map_err(ConnectionError::CouldntSetupConfiguration)?;
+            .map_err(|error| named(error.to_string()))?;
             Ok(conn)
         }
         .boxed()
@@ -118,30 +166,62 @@ fn sqlite_pool(path: &str, size: usize, synchronous: &'static str) -> Result<Dea
     Deadpool::builder(manager).max_size(size).build().map_err(|error| StoreError::Connect(error.to_string()))
 }
 
-fn postgres_pool(url: &str, size: usize) -> Result<Deadpool<PostgresConn>, StoreError> {
+fn postgres_target(url: &str) -> Result<tokio_postgres::Config, StoreError> {
+    // The parser's own message may quote a piece of the password.
+    let mut target: tokio_postgres::Config = url.parse().map_err(|_| {
+        StoreError::Url(
+            "expected postgres://user:password@host:port/name?option=value; a password has anything but letters and \
+             digits percent-encoded (@ is %40), and there is no option sslrootcert: set [federation] extra_ca_file"
+                .to_owned(),
+        )
+    })?;
+    if target.get_connect_timeout().is_none() {
+        target.connect_timeout(WAIT_FOR_POSTGRES);
+    }
+    if target.get_tcp_user_timeout().is_none() {
+        target.tcp_user_timeout(LOST_AFTER);
+    }
+    if target.get_application_name().is_none() {
+        target.application_name("matrix-identity");
+    }
+    Ok(target)
+}
+
+fn postgres_pool(url: &str, size: usize, extra_ca_file: Option<&Path>) -> Result<Deadpool<PostgresConn>, StoreError> {
+    let target = postgres_target(url)?;
+    let tls = tls::client_config(extra_ca_file, true).map_err(|error| StoreError::Connect(error.to_string()))?;
+    let tls = MakeRustlsConnect::new(tls);
+
     let mut config = ManagerConfig::<PostgresConn>::default();
-    config.custom_setup = Box::new(|url| {
+    // The driver notices a connection that the server has closed; asking it each time would double the round trips.
+    config.recycling_method = RecyclingMethod::Fast;
+    config.custom_setup = Box::new(move |_| {
+        let (target, tls) = (target.clone(), tls.clone());
         async move {
-            let tls = ClientConfig::with_platform_verifier()
-                .map_err(|error| ConnectionError::BadConnection(error.to_string()))?;
-            let (client, connection) = tokio_postgres::connect(url, MakeRustlsConnect::new(tls))
-                .await
-                .map_err(|error| ConnectionError::BadConnection(describe(&error)))?;
+            let (client, connection) =
+                target.connect(tls).await.map_err(|error| ConnectionError::BadConnection(describe(&error)))?;
             AsyncPgConnection::try_from_client_and_connection(client, connection).await
         }
         .boxed()
     });
-    let manager = AsyncDieselConnectionManager::<PostgresConn>::new_with_config(url, config);
+    // The pool needs no URL: the setup above knows where to go.
+    let manager = AsyncDieselConnectionManager::<PostgresConn>::new_with_config("", config);
     Deadpool::builder(manager).max_size(size).build().map_err(|error| StoreError::Connect(error.to_string()))
 }
 
 /// The error with its causes: tokio-postgres keeps the telling part ("connection refused") in the source.
 fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+    let mut text = format!("PostgreSQL, {error}");
     let mut source = error.source();
     while let Some(cause) = source {
         text = format!("{text}: {cause}");
         source = cause.source();
+    }
+    if text.contains("TLS handshake") {
+        text.push_str(
+            " (for a certificate of your own authority set [federation] extra_ca_file; without TLS, on a network that \
+             you trust, add ?sslmode=disable to the URL)",
+        );
     }
     text
 }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a transaction that did not end never goes back to the pool with its connection.
 
+use diesel::result::Error as DieselError;
 use diesel::sqlite::SqliteConnection;
 use diesel_async::pooled_connection::deadpool::Object;
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
@@ -42,6 +43,18 @@ impl Connection {
         Ok(())
     }
 
+    async fn roll_back(&mut self) -> Result<(), StoreError> {
+        match self.execute("ROLLBACK").await {
+            // SQLite rolls back by itself when the disk is full or cannot be read; the connection is as good as new.
+            Err(StoreError::Statement(DieselError::DatabaseError(_, information)))
+                if matches!(self, Self::Sqlite(_)) && information.message().contains("no transaction is active") =>
+            {
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
     /// Takes the connection out of the pool and closes it.
     fn discard(self) {
         match self {
@@ -51,8 +64,8 @@ impl Connection {
     }
 }
 
-/// A connection inside a transaction. If it is dropped before the transaction ended, by a panic or a failed rollback,
-/// the connection is closed and the database undoes the work.
+/// A connection inside a transaction. If it is dropped before the transaction ended, as when the runtime shuts down
+/// or a rollback fails, the connection is closed and the database undoes the work.
 pub(super) struct Transaction {
     connection: Option<Connection>,
 }
@@ -74,10 +87,10 @@ impl Transaction {
         Ok(())
     }
 
-    /// Undoes the work and gives the connection back for the next try.
-    pub(super) async fn roll_back(mut self) -> Result<Connection, StoreError> {
-        self.connection()?.execute("ROLLBACK").await?;
-        self.connection.take().ok_or(StoreError::Interrupted)
+    /// Undoes the work; gives the connection back for the next try, or closes it if it cannot even do that.
+    pub(super) async fn roll_back(mut self) -> Option<Connection> {
+        self.connection.as_mut()?.roll_back().await.ok()?;
+        self.connection.take()
     }
 }
 

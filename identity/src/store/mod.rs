@@ -20,9 +20,12 @@ pub(crate) mod testing;
 pub mod tokens;
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
 use std::time::Duration;
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use futures_util::FutureExt;
 use tokio::runtime::Handle;
 
 use self::connect::Pool;
@@ -30,8 +33,10 @@ pub use self::connection::Connection;
 use self::connection::Transaction;
 use crate::config::database::Database;
 
-/// How often a transaction is tried again when the database says that it collided with another one.
+/// How often a transaction is run again when the database says that it collided with another one.
 const MAX_COLLISIONS: u64 = 50;
+/// How often it is run again for an error that may, but need not, come from a collision.
+const MAX_DOUBTS: u64 = 3;
 
 /// Why the database did not do what was asked. Never means "not found".
 #[derive(Debug, thiserror::Error)]
@@ -59,17 +64,17 @@ pub enum StoreError {
 impl StoreError {
     /// How many times the same transaction may be run again because it only collided with another one.
     fn worth_running_again(&self) -> u64 {
-        match self {
-            Self::Statement(DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _)) => MAX_COLLISIONS,
-            Self::Statement(DieselError::DatabaseError(DatabaseErrorKind::Unknown, information))
-                if information.message().contains("deadlock detected")
-                    || information.message().contains("database is locked") =>
-            {
-                MAX_COLLISIONS
-            }
+        let Self::Statement(DieselError::DatabaseError(kind, information)) = self else { return 0 };
+        match kind {
+            DatabaseErrorKind::SerializationFailure => MAX_COLLISIONS,
+            // SQLite has waited for the lock as long as it is worth waiting.
+            DatabaseErrorKind::Unknown if information.message().contains("database is locked") => 0,
+            DatabaseErrorKind::Unknown if information.message().contains("deadlock detected") => MAX_COLLISIONS,
+            // diesel knows no kind for a deadlock, and a server tells of it in its own language.
+            DatabaseErrorKind::Unknown => MAX_DOUBTS,
             // Two serialisable transactions that insert the same key collide on the key before they collide as
             // transactions; the second run sees the row. One that collides with itself never gets better.
-            Self::Statement(DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => 3,
+            DatabaseErrorKind::UniqueViolation => MAX_DOUBTS,
             _ => 0,
         }
     }
@@ -99,13 +104,22 @@ pub struct Store {
 }
 
 impl Store {
-    /// Connects, brings the schema up to date and keeps the calling runtime for all later calls.
+    /// Connects, brings the schema up to date and keeps the calling runtime for all later calls. TLS to the database
+    /// trusts the system's roots and those in `extra_ca_file`.
     ///
     /// # Errors
     /// [`StoreError`] if the address is wrong, nothing answers or a migration fails.
-    pub async fn open(settings: &Database) -> Result<Self, StoreError> {
-        let pool = Pool::open(settings).await?;
+    pub async fn open(settings: &Database, extra_ca_file: Option<&Path>) -> Result<Self, StoreError> {
+        let pool = Pool::open(settings, extra_ca_file).await?;
         Ok(Self { pool, runtime: Handle::current() })
+    }
+
+    /// Whether the settings can be understood; nothing is connected.
+    ///
+    /// # Errors
+    /// [`StoreError::Url`].
+    pub fn check(settings: &Database) -> Result<(), StoreError> {
+        connect::check(settings)
     }
 
     /// Runs `work` on a connection without a transaction: for single statements that only read, or that guard
@@ -131,10 +145,12 @@ impl Store {
 
     /// Runs `work` in a transaction that no other one can interleave with, and commits if it returns `Ok`.
     ///
-    /// `work` may run several times: there must be no sending, no clock and no dice in it.
+    /// `work` may run several times: there must be no sending, no clock and no dice in it. It must pass on every
+    /// error of a statement: PostgreSQL commits nothing after one, and does not say so.
     ///
     /// # Errors
-    /// Whatever `work` returns (nothing is then written), or [`StoreError::Connect`].
+    /// Whatever `work` returns, [`StoreError::Interrupted`] if it panics (nothing is written in either case), or
+    /// [`StoreError::Connect`].
     pub async fn write<R, F>(&self, work: F) -> Result<R, StoreError>
     where
         R: Send + 'static,
@@ -150,32 +166,29 @@ impl Store {
             let mut runs = 0;
             loop {
                 let mut transaction = Transaction::begin(connection).await?;
-                let result = match work.clone()(transaction.connection()?).await {
-                    Ok(value) => transaction.commit().await.map(|()| value),
-                    Err(error) => Err(error),
+                // The panic is caught so that the rollback can be waited for. An SQLite database in memory is gone
+                // with its one connection.
+                let result = AssertUnwindSafe(work.clone()(transaction.connection()?)).catch_unwind().await;
+                let result = match result {
+                    Ok(Ok(value)) => transaction.commit().await.map(|()| value),
+                    Ok(Err(error)) => Err(error),
+                    Err(_) => Err(StoreError::Interrupted),
                 };
                 let error = match result {
                     Ok(value) => return Ok(value),
                     Err(error) => error,
                 };
+                let Some(usable) = transaction.roll_back().await else { return Err(error) };
                 runs += 1;
                 if runs > error.worth_running_again() {
                     return Err(error);
                 }
-                connection = transaction.roll_back().await?;
+                connection = usable;
                 // Lets the other transaction finish; without it the two may go on colliding.
                 tokio::time::sleep(Duration::from_millis(runs.min(20))).await;
             }
         })
         .await
-    }
-
-    /// Whether the database answers.
-    ///
-    /// # Errors
-    /// [`StoreError`] if it does not.
-    pub async fn ping(&self) -> Result<(), StoreError> {
-        self.read(async |connection| connection.execute("select 1").await).await
     }
 
     /// How many connections are in use now.
@@ -190,3 +203,6 @@ impl Store {
         self.runtime.spawn(work).await.map_err(|_| StoreError::Interrupted)?
     }
 }
+
+#[cfg(test)]
+mod tests;

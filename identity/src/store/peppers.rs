@@ -27,3 +27,42 @@ queries! {
         Pepper::parse(&pepper).map_err(|_| StoreError::Corrupt("peppers.pepper"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use shared::random::Random;
+
+    use crate::domain::lookup_hash::Pepper;
+    use crate::store::testing::{START, stores};
+    use crate::store::{Store, peppers};
+
+    async fn find_or_insert(store: &Store, fresh: Pepper) -> String {
+        let pepper = store.write(async move |conn| peppers::find_or_insert(conn, &fresh, START).await).await;
+        pepper.unwrap().expose().to_owned()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_first_pepper_stays() {
+        for store in stores().await {
+            let first = Pepper::parse("matrixrocks").unwrap();
+            assert_eq!(find_or_insert(&store, first).await, "matrixrocks");
+            assert_eq!(find_or_insert(&store, Pepper::draw(Random)).await, "matrixrocks");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn processes_that_start_together_agree() {
+        for store in stores().await {
+            let starts = (0..4).map(|_| {
+                let store = store.clone();
+                tokio::spawn(async move { find_or_insert(&store, Pepper::draw(Random)).await })
+            });
+            let mut peppers = Vec::new();
+            for start in starts.collect::<Vec<_>>() {
+                peppers.push(start.await.unwrap());
+            }
+            peppers.dedup();
+            assert_eq!(peppers.len(), 1);
+        }
+    }
+}

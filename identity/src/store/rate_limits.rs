@@ -40,3 +40,32 @@ queries! {
         Ok(diesel::delete(full).execute(conn as &mut Conn).await?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::store::rate_limits;
+    use crate::store::testing::{START, stores};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_bucket_is_what_was_last_saved_and_goes_when_it_is_full() {
+        for store in stores().await {
+            let later = START.plus(Duration::from_millis(1));
+            let find = async |subject: u8| {
+                store.read(async move |conn| rate_limits::find(conn, &[subject; 32]).await).await.unwrap()
+            };
+            assert_eq!(find(1).await, None);
+            let saved = store.write(async move |conn| {
+                rate_limits::save(conn, &[1; 32], later).await?;
+                rate_limits::save(conn, &[1; 32], START).await?;
+                rate_limits::save(conn, &[2; 32], later).await
+            });
+            saved.await.unwrap();
+            assert_eq!((find(1).await, find(2).await), (Some(START), Some(later)));
+
+            let deleted = store.write(async |conn| rate_limits::delete_full(conn, START).await).await.unwrap();
+            assert_eq!((deleted, find(1).await, find(2).await), (1, None, Some(later)));
+        }
+    }
+}

@@ -141,3 +141,163 @@ impl TryFrom<Row> for Session {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use shared::clock::Timestamp;
+
+    use crate::domain::client_secret::ClientSecret;
+    use crate::domain::next_link::NextLink;
+    use crate::domain::session::{ClientSecretDigest, SendAttempt, Sending, Session};
+    use crate::domain::sid::Sid;
+    use crate::domain::threepid::{Medium, ThreePid};
+    use crate::store::testing::{START, email, stores, user};
+    use crate::store::{Store, sessions};
+
+    fn after(seconds: u64) -> Timestamp {
+        START.plus(Duration::from_secs(seconds))
+    }
+
+    fn secret(text: &str) -> ClientSecretDigest {
+        ClientSecretDigest::of(&ClientSecret::parse(text).unwrap(), &email("Alice@Example.org"))
+    }
+
+    fn session(sid: &str) -> Session {
+        Session {
+            sid: Sid::from(sid.to_owned()),
+            threepid: email("Alice@Example.org"),
+            client_secret: secret("secret"),
+            account: Some(user("@alice:hs")),
+            sealed_token: vec![0, 1, 255],
+            created_at: START,
+            validated_at: None,
+            send_attempt: None,
+            sending: None,
+            wrong_tokens: 0,
+            next_link: None,
+        }
+    }
+
+    async fn save(store: &Store, session: &Session) {
+        let session = session.clone();
+        store.write(async move |conn| sessions::save(conn, &session).await).await.unwrap();
+    }
+
+    async fn find(store: &Store, sid: &str) -> Option<Session> {
+        let sid = Sid::from(sid.to_owned());
+        store.read(async move |conn| sessions::find(conn, &sid).await).await.unwrap()
+    }
+
+    /// The name of the newest session for the usual address.
+    async fn newest(store: &Store, secret: ClientSecretDigest, account: Option<&str>) -> Option<String> {
+        newest_for(store, email("alice@example.org"), secret, account).await
+    }
+
+    async fn newest_for(
+        store: &Store,
+        threepid: ThreePid,
+        secret: ClientSecretDigest,
+        account: Option<&str>,
+    ) -> Option<String> {
+        let account = account.map(user);
+        let found =
+            store.read(async move |conn| sessions::find_newest(conn, &threepid, secret, account.as_ref()).await);
+        found.await.unwrap().map(|session| session.sid.as_str().to_owned())
+    }
+
+    /// All that a row remembers, as something to compare.
+    fn parts(session: &Session) -> impl PartialEq + std::fmt::Debug + use<> {
+        (
+            (session.sid.as_str().to_owned(), session.threepid.medium(), session.threepid.typed().to_owned()),
+            (session.threepid.address().as_str().to_owned(), *session.client_secret.as_bytes()),
+            (session.account.clone(), session.sealed_token.clone(), session.created_at, session.validated_at),
+            (session.send_attempt, session.sending, session.wrong_tokens),
+            session.next_link.as_ref().map(|link| link.as_str().to_owned()),
+        )
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_session_comes_back_as_it_was_saved_and_unset_again() {
+        for store in stores().await {
+            assert!(find(&store, "sid").await.is_none());
+            let empty = Session { account: None, ..session("sid") };
+            save(&store, &empty).await;
+            assert_eq!(parts(&find(&store, "sid").await.unwrap()), parts(&empty));
+
+            let attempt = SendAttempt::from_row(999_999_999_999_999_999);
+            let full = Session {
+                validated_at: Some(after(1)),
+                send_attempt: Some(SendAttempt::from_row(0)),
+                sending: Some(Sending { attempt, until: after(2) }),
+                wrong_tokens: 20,
+                next_link: Some(NextLink::from_row("https://x.example/ä?a=b#c".to_owned())),
+                ..session("sid")
+            };
+            save(&store, &full).await;
+            assert_eq!(parts(&find(&store, "sid").await.unwrap()), parts(&full));
+            save(&store, &empty).await;
+            assert_eq!(parts(&find(&store, "sid").await.unwrap()), parts(&empty));
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn any_text_may_be_asked_for_as_a_sid() {
+        for store in stores().await {
+            save(&store, &session("sid")).await;
+            save(&store, &session("")).await;
+            for text in ["\0", "sid\0", "\0sid", "SID", "sid ", "'; drop table sessions; --", "\u{10ffff}", "%", "_id"]
+            {
+                assert!(find(&store, text).await.is_none(), "{text:?}");
+            }
+            assert!(find(&store, &"x".repeat(1 << 20)).await.is_none());
+            assert!(find(&store, "sid").await.is_some());
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_key_of_a_session_is_address_medium_secret_and_account() {
+        for store in stores().await {
+            save(&store, &session("alice's")).await;
+            save(&store, &Session { account: None, ..session("nobody's") }).await;
+            let found = async |text: &str, account| newest(&store, secret(text), account).await;
+            assert_eq!(found("secret", Some("@alice:hs")).await.as_deref(), Some("alice's"));
+            assert_eq!(found("secret", None).await.as_deref(), Some("nobody's"));
+            assert_eq!(found("secret", Some("@bob:hs")).await, None);
+            assert_eq!(found("Secret", Some("@alice:hs")).await, None);
+
+            let elsewhere = async |threepid| newest_for(&store, threepid, secret("secret"), Some("@alice:hs")).await;
+            assert_eq!(elsewhere(email("ALICE@example.ORG")).await.as_deref(), Some("alice's"));
+            assert_eq!(elsewhere(email("bob@example.org")).await, None);
+            let same_text = ThreePid::from_row(Medium::Msisdn, "alice@example.org".to_owned(), String::new());
+            assert_eq!(elsewhere(same_text).await, None);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_newest_of_a_key_is_found_and_always_the_same_one_of_equals() {
+        for store in stores().await {
+            save(&store, &session("c-old")).await;
+            for sid in ["b-new", "a-new", "d-new"] {
+                save(&store, &Session { created_at: after(5), ..session(sid) }).await;
+            }
+            assert_eq!(newest(&store, secret("secret"), Some("@alice:hs")).await.as_deref(), Some("a-new"));
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_session_is_old_when_its_start_and_its_validation_are() {
+        for store in stores().await {
+            save(&store, &session("old")).await;
+            save(&store, &Session { validated_at: Some(after(10)), ..session("validated") }).await;
+            save(&store, &Session { created_at: after(10), ..session("new") }).await;
+            let delete_older =
+                async |before| store.write(async move |conn| sessions::delete_older(conn, before).await).await.unwrap();
+            assert_eq!(delete_older(START).await, 0);
+            assert_eq!(delete_older(after(10)).await, 1);
+            assert!(find(&store, "old").await.is_none());
+            assert_eq!(delete_older(after(11)).await, 2);
+        }
+    }
+}

@@ -5,8 +5,10 @@
 use shared::clock::Timestamp;
 use shared::secret::Secret;
 
-use super::Store;
+use super::{Store, accounts};
 use crate::config::database::Database;
+use crate::domain::mxid::UserId;
+use crate::domain::threepid::{Medium, ThreePid};
 
 /// A point in time for tests to begin at.
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_750_000_000_000);
@@ -20,7 +22,25 @@ pub(crate) async fn stores() -> Vec<Store> {
     let mut stores = Vec::new();
     for url in urls {
         let settings = Database { url: Some(Secret::new(url)), max_connections: 4, ..Database::default() };
-        stores.push(Store::open(&settings).await.unwrap());
+        stores.push(Store::open(&settings, None).await.unwrap());
     }
     stores
+}
+
+/// The user of that name.
+pub(crate) fn user(mxid: &str) -> UserId {
+    UserId::parse(mxid).unwrap()
+}
+
+/// The e-mail address as it was typed.
+pub(crate) fn email(typed: &str) -> ThreePid {
+    ThreePid::canonical(Medium::Email, typed).unwrap()
+}
+
+/// The user of that name, with an account in `store`.
+pub(crate) async fn account(store: &Store, mxid: &str) -> UserId {
+    let account = user(mxid);
+    let inserted = account.clone();
+    store.write(async move |conn| accounts::insert(conn, &inserted, START).await).await.unwrap();
+    account
 }

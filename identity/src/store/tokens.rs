@@ -89,3 +89,132 @@ queries! {
         Ok(diesel::delete(idle).execute(conn as &mut Conn).await?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use shared::clock::Timestamp;
+
+    use super::StoredToken;
+    use crate::domain::access_token::{AccessToken, TokenDigest};
+    use crate::domain::mxid::UserId;
+    use crate::store::testing::{START, account, stores, user};
+    use crate::store::{Store, StoreError, tokens};
+
+    fn after(seconds: u64) -> Timestamp {
+        START.plus(Duration::from_secs(seconds))
+    }
+
+    fn digest(token: &str) -> TokenDigest {
+        AccessToken::shown(token).digest()
+    }
+
+    async fn insert(store: &Store, token: &str, mxid: &UserId, now: Timestamp) -> Result<(), StoreError> {
+        let (digest, mxid) = (digest(token), mxid.clone());
+        store.write(async move |conn| tokens::insert(conn, &digest, &mxid, now).await).await
+    }
+
+    async fn find(store: &Store, token: &str) -> Option<StoredToken> {
+        let digest = digest(token);
+        store.read(async move |conn| tokens::find(conn, &digest).await).await.unwrap()
+    }
+
+    async fn delete_oldest(store: &Store, mxid: &UserId, keep: usize) {
+        let mxid = mxid.clone();
+        store.write(async move |conn| tokens::delete_oldest(conn, &mxid, keep).await).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_token_is_its_accounts_until_it_is_deleted() {
+        for store in stores().await {
+            let alice = account(&store, "@alice:hs").await;
+            assert_eq!(find(&store, "t").await, None);
+            insert(&store, "t", &alice, START).await.unwrap();
+            assert_eq!(find(&store, "t").await, Some(StoredToken { mxid: alice, used_at: START }));
+            assert_eq!(find(&store, "T").await, None);
+
+            let used = digest("t");
+            store.write(async move |conn| tokens::save_used_at(conn, &used, after(5)).await).await.unwrap();
+            assert_eq!(find(&store, "t").await.unwrap().used_at, after(5));
+
+            let delete = async || {
+                let gone = digest("t");
+                store.write(async move |conn| tokens::delete(conn, &gone).await).await.unwrap()
+            };
+            assert!(delete().await);
+            assert!(!delete().await);
+            assert_eq!(find(&store, "t").await, None);
+            // Somebody may log out between the two steps of another request.
+            store.write(async move |conn| tokens::save_used_at(conn, &used, after(9)).await).await.unwrap();
+            assert_eq!(find(&store, "t").await, None);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_token_needs_an_account_and_is_never_given_twice() {
+        for store in stores().await {
+            assert!(insert(&store, "t", &user("@nobody:hs"), START).await.is_err());
+            let alice = account(&store, "@alice:hs").await;
+            let bob = account(&store, "@bob:hs").await;
+            insert(&store, "t", &alice, START).await.unwrap();
+            assert!(insert(&store, "t", &bob, START).await.is_err());
+            assert_eq!(find(&store, "t").await.unwrap().mxid, alice);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_oldest_tokens_of_one_account_make_room() {
+        for store in stores().await {
+            let alice = account(&store, "@alice:hs").await;
+            let bob = account(&store, "@bob:hs").await;
+            for (token, seconds) in [("third", 3), ("first", 1), ("second", 2)] {
+                insert(&store, token, &alice, after(seconds)).await.unwrap();
+            }
+            insert(&store, "bob's", &bob, START).await.unwrap();
+
+            delete_oldest(&store, &alice, 3).await;
+            delete_oldest(&store, &alice, usize::MAX).await;
+            assert!(find(&store, "first").await.is_some());
+            delete_oldest(&store, &alice, 2).await;
+            assert!(find(&store, "first").await.is_none());
+            assert!(find(&store, "second").await.is_some() && find(&store, "third").await.is_some());
+            delete_oldest(&store, &alice, 0).await;
+            assert!(find(&store, "third").await.is_none());
+            assert!(find(&store, "bob's").await.is_some());
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn of_tokens_of_the_same_millisecond_exactly_as_many_stay_as_may() {
+        for store in stores().await {
+            let alice = account(&store, "@alice:hs").await;
+            let names = ["a", "b", "c", "d", "e"];
+            for token in names {
+                insert(&store, token, &alice, START).await.unwrap();
+            }
+            delete_oldest(&store, &alice, 2).await;
+            let mut left = 0;
+            for token in names {
+                left += usize::from(find(&store, token).await.is_some());
+            }
+            assert_eq!(left, 2);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn idle_tokens_go_by_their_last_use() {
+        for store in stores().await {
+            let alice = account(&store, "@alice:hs").await;
+            insert(&store, "idle", &alice, START).await.unwrap();
+            insert(&store, "used", &alice, START).await.unwrap();
+            let used = digest("used");
+            store.write(async move |conn| tokens::save_used_at(conn, &used, after(10)).await).await.unwrap();
+            let delete_idle =
+                async |before| store.write(async move |conn| tokens::delete_idle(conn, before).await).await.unwrap();
+            assert_eq!(delete_idle(START).await, 0);
+            assert_eq!(delete_idle(after(10)).await, 1);
+            assert!(find(&store, "idle").await.is_none() && find(&store, "used").await.is_some());
+        }
+    }
+}

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use shared::clock::{Clock, Timestamp};
 
+use crate::config::rules::RejectionBreaker;
 use crate::memory::Fingerprint;
 use crate::provider::Certainty;
 
@@ -16,29 +17,9 @@ use crate::provider::Certainty;
 /// bound on memory.
 const MAX_DEVICES: usize = 20_000;
 
-/// When the fuse blows.
-#[derive(Clone, Copy, Debug)]
-pub struct Rules {
-    /// Whether it does at all.
-    pub enabled: bool,
-    /// Rejections for a suspect reason (one that our own mistake explains as well).
-    pub min: usize,
-    /// Their share of the app's devices.
-    pub share: f64,
-    /// Over this time.
-    pub window: Duration,
-    /// It stays blown for this long.
-    pub open: Duration,
-}
-
-/// For a reason that is certain, it takes more: so many rejections ...
-const CERTAIN_MIN: usize = 50;
-/// ... and this share.
-const CERTAIN_SHARE: f64 = 0.9;
-
 /// The fuses of all apps.
 pub struct MassRejection {
-    rules: Rules,
+    rules: RejectionBreaker,
     clock: Clock,
     apps: Mutex<HashMap<String, App>>,
 }
@@ -88,7 +69,7 @@ impl App {
 
 impl MassRejection {
     /// Fuses after `rules`.
-    pub fn new(rules: Rules, clock: Clock) -> Self {
+    pub fn new(rules: RejectionBreaker, clock: Clock) -> Self {
         Self { rules, clock, apps: Mutex::default() }
     }
 
@@ -115,7 +96,7 @@ impl MassRejection {
         }
         let (min, share) = match certainty {
             Certainty::Suspect => (self.rules.min, self.rules.share),
-            Certainty::Certain => (self.rules.min.max(CERTAIN_MIN), self.rules.share.max(CERTAIN_SHARE)),
+            Certainty::Certain => (self.rules.certain_min, self.rules.certain_share),
         };
         self.with(app, |app, now, begin| {
             app.count(device, Some(reason), now, begin);
@@ -129,8 +110,8 @@ impl MassRejection {
             if !is_too_many {
                 return Ok(());
             }
-            app.blown.insert(reason, now.plus(self.rules.open));
-            Err(Doubted { retry_after: self.rules.open, is_new: true })
+            app.blown.insert(reason, now.plus(self.rules.open.get()));
+            Err(Doubted { retry_after: self.rules.open.get(), is_new: true })
         })
     }
 
@@ -148,7 +129,7 @@ impl MassRejection {
 
     fn with<R>(&self, name: &str, act: impl FnOnce(&mut App, Timestamp, Timestamp) -> R) -> R {
         let now = self.clock.now();
-        let begin = now.minus(self.rules.window);
+        let begin = now.minus(self.rules.window.get());
         let mut apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
         // The name is copied once for each app of the configuration.
         if !apps.contains_key(name) {
@@ -175,11 +156,12 @@ mod tests {
     use shared::clock::{Clock, Timestamp};
     use shared::random::Random;
 
-    use super::{Certainty, Doubted, MassRejection, Rules};
+    use super::{Certainty, Doubted, MassRejection};
+    use crate::config::rules::RejectionBreaker;
     use crate::memory::{Fingerprint, Fingerprints};
 
     const MINUTE: Duration = Duration::from_secs(60);
-    const RULES: Rules = Rules { enabled: true, min: 20, share: 0.5, window: MINUTE, open: Duration::from_secs(900) };
+    const OPEN: Duration = Duration::from_secs(900);
 
     struct Bench {
         clock: Clock,
@@ -187,7 +169,7 @@ mod tests {
         prints: Fingerprints,
     }
 
-    fn bench(rules: Rules) -> Bench {
+    fn bench(rules: RejectionBreaker) -> Bench {
         let clock = Clock::manual(Timestamp::from_millis(1_750_000_000_000));
         Bench { fuses: MassRejection::new(rules, clock.clone()), clock, prints: Fingerprints::new(Random) }
     }
@@ -204,15 +186,15 @@ mod tests {
 
     #[test]
     fn the_twentieth_suspect_rejection_blows_the_fuse_for_a_quarter_of_an_hour() {
-        let bench = bench(RULES);
+        let bench = bench(RejectionBreaker::default());
         assert!(bench.reject(0..19, Certainty::Suspect).iter().all(Result::is_ok));
-        assert_eq!(bench.reject(19..20, Certainty::Suspect), [Err(Doubted { retry_after: RULES.open, is_new: true })]);
+        assert_eq!(bench.reject(19..20, Certainty::Suspect), [Err(Doubted { retry_after: OPEN, is_new: true })]);
         assert_eq!(bench.fuses.open(), [("app".to_owned(), "why")]);
         // Another reason and another app are believed.
         assert!(bench.fuses.note_rejection("app", bench.device(1), "other", Certainty::Suspect).is_ok());
         assert!(bench.fuses.note_rejection("else", bench.device(1), "why", Certainty::Suspect).is_ok());
         bench.clock.advance(MINUTE);
-        let left = RULES.open - MINUTE;
+        let left = OPEN - MINUTE;
         assert_eq!(bench.reject(30..31, Certainty::Suspect), [Err(Doubted { retry_after: left, is_new: false })]);
         bench.clock.advance(left);
         assert_eq!(bench.reject(31..32, Certainty::Suspect), [Ok(())]);
@@ -221,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_device_that_comes_again_and_again_counts_once() {
-        let bench = bench(RULES);
+        let bench = bench(RejectionBreaker::default());
         for _ in 0..100 {
             assert!(bench.reject(0..1, Certainty::Suspect)[0].is_ok());
         }
@@ -229,7 +211,7 @@ mod tests {
 
     #[test]
     fn among_enough_devices_that_work_rejections_are_believed() {
-        let bench = bench(RULES);
+        let bench = bench(RejectionBreaker::default());
         (1000..1100).for_each(|n| bench.fuses.note_other("app", bench.device(n)));
         assert!(bench.reject(0..99, Certainty::Suspect).iter().all(Result::is_ok));
         assert!(bench.reject(99..101, Certainty::Suspect).iter().any(Result::is_err));
@@ -237,10 +219,10 @@ mod tests {
 
     #[test]
     fn what_is_certain_takes_fifty_and_nine_tenths() {
-        let lonely = bench(RULES);
+        let lonely = bench(RejectionBreaker::default());
         assert!(lonely.reject(0..49, Certainty::Certain).iter().all(Result::is_ok));
         assert!(lonely.reject(49..50, Certainty::Certain)[0].is_err());
-        let mixed = bench(RULES);
+        let mixed = bench(RejectionBreaker::default());
         (1000..1010).for_each(|n| mixed.fuses.note_other("app", mixed.device(n)));
         assert!(mixed.reject(0..80, Certainty::Certain).iter().all(Result::is_ok));
         assert!(mixed.reject(80..91, Certainty::Certain).iter().any(Result::is_err));
@@ -248,7 +230,7 @@ mod tests {
 
     #[test]
     fn what_is_older_than_the_window_is_forgotten() {
-        let bench = bench(RULES);
+        let bench = bench(RejectionBreaker::default());
         assert!(bench.reject(0..19, Certainty::Suspect).iter().all(Result::is_ok));
         bench.clock.advance(MINUTE + Duration::from_millis(1));
         assert!(bench.reject(19..38, Certainty::Suspect).iter().all(Result::is_ok));
@@ -256,7 +238,7 @@ mod tests {
 
     #[test]
     fn switched_off_it_believes_everything() {
-        let bench = bench(Rules { enabled: false, ..RULES });
+        let bench = bench(RejectionBreaker { enabled: false, ..RejectionBreaker::default() });
         assert!(bench.reject(0..1000, Certainty::Suspect).iter().all(Result::is_ok));
     }
 }

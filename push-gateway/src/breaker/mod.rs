@@ -6,4 +6,4 @@ mod circuit;
 mod mass_rejection;
 
 pub use circuit::{Circuits, Open, Pass};
-pub use mass_rejection::{Doubted, MassRejection, Rules};
+pub use mass_rejection::{Doubted, MassRejection};

@@ -6,19 +6,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::verdict::{OwedStatus, Trouble, Verdict};
-use crate::apps::App;
+use crate::apps::{App, Unserved};
 use crate::breaker::Doubted;
+use crate::config::rules::UnknownApp;
+use crate::error::{Owed, OwedStatus};
 use crate::memory::{Claim, Fingerprint};
 use crate::notification::{Device, Kind, Notification};
-use crate::provider::{Certainty, Delivery, Outcome, ProviderError, Rejection};
+use crate::provider::{Certainty, Delivery, Outcome, Provider, ProviderError, Rejection};
 use crate::retry::{AttemptError, attempts};
 use crate::state::State;
+use crate::verdict::{Trouble, Verdict};
 
-/// The longest pushkey that is looked at, in bytes; the client-server API allows 512.
-const MAX_PUSHKEY: usize = 2048;
-/// What is told to whoever comes while an app is full.
-const OVERLOADED_WAIT: Duration = Duration::from_secs(1);
 /// The label for app IDs that no pattern matches; they come from outside and are never labels themselves.
 const UNKNOWN: &str = "unknown";
 
@@ -30,23 +28,25 @@ pub(super) async fn deliver(
     deadline: Instant,
 ) -> Verdict {
     let fingerprint = state.fingerprints.of(&["device", &device.app_id, &device.pushkey]);
-    let (label, kind, verdict) = match state.apps.find(&device.app_id) {
-        Some(app) => {
-            let verdict = through_memory(&state, app, &notification, &device, fingerprint, deadline).await;
-            (app.pattern.as_str(), app.provider.kind(), verdict)
-        }
-        None => (UNKNOWN, UNKNOWN, unknown_app(&state, fingerprint)),
+    let app = state.apps.serving(&device);
+    let (label, kind) = app.map_or((UNKNOWN, UNKNOWN), |app| (app.pattern.as_str(), app.type_name));
+    let verdict = match app {
+        Ok(app) => through_memory(&state, app, &notification, &device, fingerprint, deadline).await,
+        Err(unserved) => without_app(&state, unserved, fingerprint),
     };
     tell(&state, label, kind, &device, &verdict);
     verdict
 }
 
-fn unknown_app(state: &State, fingerprint: Fingerprint) -> Verdict {
-    if state.config.routing.unknown_app_is_error() {
-        return Err(Trouble::upstream(None));
-    }
-    let rejection = Rejection { reason: "unknown_app", certainty: Certainty::Suspect };
-    believe(state, UNKNOWN, fingerprint, rejection)
+fn without_app(state: &State, unserved: Unserved, fingerprint: Fingerprint) -> Verdict {
+    let reason = match unserved {
+        Unserved::UnknownApp if state.config.routing.unknown_app == UnknownApp::Error => {
+            return Err(Trouble::upstream(None));
+        }
+        Unserved::UnknownApp => "unknown_app",
+        Unserved::InvalidPushkey => "invalid_pushkey",
+    };
+    believe(state, UNKNOWN, fingerprint, Rejection { reason, certainty: Certainty::Suspect })
 }
 
 async fn through_memory(
@@ -57,10 +57,6 @@ async fn through_memory(
     fingerprint: Fingerprint,
     deadline: Instant,
 ) -> Verdict {
-    if device.pushkey.is_empty() || device.pushkey.len() > MAX_PUSHKEY {
-        let rejection = Rejection { reason: "invalid_pushkey", certainty: Certainty::Suspect };
-        return believe(state, &app.pattern, fingerprint, rejection);
-    }
     if let Some(reason) = state.rejections.find(fingerprint, device.pushkey_ts) {
         metrics::counter!("push_rejected_memory_hits_total").increment(1);
         return Ok(Outcome::Rejected(Rejection { reason, certainty: Certainty::Certain }));
@@ -68,7 +64,7 @@ async fn through_memory(
     if notification.kind == Kind::Badge && device.counts_disabled {
         return Ok(Outcome::Dropped("badge_disabled"));
     }
-    let event_id = notification.event_id.as_deref().filter(|event_id| !state.config.dedup.is_exempt(event_id));
+    let event_id = notification.event_id.as_deref().filter(|event_id| !is_exempt(state, event_id));
     let Some(event_id) = event_id else {
         return through_queue(state, app, notification, device, fingerprint, deadline).await;
     };
@@ -105,7 +101,7 @@ async fn through_queue(
     deadline: Instant,
 ) -> Verdict {
     let is_badge = notification.kind == Kind::Badge;
-    if let Err(retry_after) = state.pushkey_limit.charge(fingerprint, state.clock.now()) {
+    if let Err(retry_after) = state.per_pushkey.charge(fingerprint, state.clock.now()) {
         if is_badge {
             return Ok(Outcome::Dropped("rate_limited"));
         }
@@ -121,7 +117,8 @@ async fn through_queue(
         Err(_) => match tokio::time::timeout_at(until.into(), app.places.acquire()).await {
             Ok(Ok(place)) => place,
             Ok(Err(_)) | Err(_) => {
-                return Err(Trouble { kind: OwedStatus::Overloaded, retry_after: Some(OVERLOADED_WAIT) });
+                let Owed { status: kind, retry_after } = Owed::OVERLOADED;
+                return Err(Trouble { kind, retry_after });
             }
         },
     };
@@ -130,7 +127,8 @@ async fn through_queue(
     in_flight.increment(1.0);
     let delivery = Delivery { notification, device, id: state.random.bytes(), deadline };
     let result =
-        attempts(&app.retry_waits, deadline, state.random, async || attempt(state, app, &delivery).await).await;
+        attempts(&app.delivering.retry_waits, deadline, state.random, async || attempt(state, app, &delivery).await)
+            .await;
     in_flight.decrement(1.0);
     drop(place);
     settle(state, app, fingerprint, result)
@@ -154,12 +152,7 @@ async fn attempt(state: &State, app: &App, delivery: &Delivery<'_>) -> Result<Ou
     result.map_err(AttemptError::Provider)
 }
 
-fn settle(
-    state: &State,
-    app: &App,
-    fingerprint: Fingerprint,
-    result: Result<Outcome, AttemptError>,
-) -> Verdict {
+fn settle(state: &State, app: &App, fingerprint: Fingerprint, result: Result<Outcome, AttemptError>) -> Verdict {
     match result {
         Ok(Outcome::Rejected(rejection)) => believe(state, &app.pattern, fingerprint, rejection),
         Ok(outcome) => {
@@ -174,8 +167,13 @@ fn settle(
         Err(AttemptError::Provider(ProviderError::Permanent { reason, detail })) => {
             state.mass_rejection.note_other(&app.pattern, fingerprint);
             metrics::counter!("push_config_error_total", "app" => app.pattern.clone(), "reason" => reason).increment(1);
-            if app.may_complain(state.clock.now()) {
-                tracing::error!(app = app.pattern, reason, detail, "our credentials or settings for this app are wrong");
+            if app.complaints.may(state.clock.now()) {
+                tracing::error!(
+                    app = app.pattern,
+                    reason,
+                    detail,
+                    "our credentials or settings for this app are wrong"
+                );
             }
             Err(Trouble::upstream(None))
         }
@@ -200,6 +198,10 @@ fn believe(state: &State, app: &str, fingerprint: Fingerprint, rejection: Reject
             Err(Trouble::upstream(Some(retry_after)))
         }
     }
+}
+
+fn is_exempt(state: &State, event_id: &str) -> bool {
+    state.config.dedup.exempt_event_ids.as_slice().iter().any(|exempt| exempt == event_id)
 }
 
 fn tell(state: &State, app: &str, kind: &'static str, device: &Device, verdict: &Verdict) {

@@ -3,6 +3,11 @@
 //! Invariant: pure; nothing in here waits, tells or forgets anything. What members of a room can write is never an
 //! error: it is absent if it is of the wrong form.
 
+pub mod cut;
+pub mod fit;
+pub mod parse;
+mod raw;
+
 use serde_json::{Map, Value};
 
 /// The largest count: more is shown as this many.

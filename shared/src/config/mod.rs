@@ -12,7 +12,7 @@ use config::{Environment, File, FileFormat};
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-pub use values::{ByteSize, Globs, HumanDuration, OneOrMany};
+pub use values::{ByteSize, Cidr, Globs, HumanDuration, OneOrMany, glob_matches};
 
 use crate::secret::Secret;
 
@@ -57,6 +57,24 @@ fn load_with<T: DeserializeOwned>(file: Option<&Path>, environment: Environment)
     serde_path_to_error::deserialize(settings).map_err(|error| {
         let path = error.path().to_string();
         ConfigError::Invalid(explain(&path, &error.into_inner().to_string()))
+    })
+}
+
+/// Reads `T` from a table within the settings that was kept as it is, because what it may hold depends on one of its
+/// keys. `path` is where it stands.
+///
+/// # Errors
+/// [`ConfigError::Invalid`], as [`load`] would say it.
+pub fn section<T: DeserializeOwned>(path: &str, table: serde_json::Value) -> Result<T, ConfigError> {
+    serde_path_to_error::deserialize(table).map_err(|error| {
+        let key = error.path().to_string();
+        let message = explain(&key, &error.into_inner().to_string());
+        let message = match message.strip_prefix("unknown key ") {
+            Some(rest) => format!("unknown key {path}.{rest}"),
+            None if key == "." => format!("{path}: {message}"),
+            None => format!("{path}.{message}"),
+        };
+        ConfigError::Invalid(message)
     })
 }
 
@@ -130,8 +148,9 @@ mod tests {
 
     use config::Environment;
     use serde::Deserialize;
+    use serde_json::json;
 
-    use super::{ConfigError, HumanDuration, OneOrMany, Secret, load_with, secret};
+    use super::{ConfigError, HumanDuration, OneOrMany, Secret, load_with, secret, section};
 
     #[derive(Debug, Deserialize, Default)]
     #[serde(deny_unknown_fields, default)]
@@ -185,6 +204,36 @@ mod tests {
         let error = load("[http]\nport = 'x'", &[]).unwrap_err().to_string();
         assert!(error.starts_with("http.port: "), "{error}");
         assert!(load("[http", &[]).is_err());
+    }
+
+    #[test]
+    fn names_of_tables_keep_their_case_and_their_dots() {
+        #[derive(Deserialize, Default)]
+        #[serde(default)]
+        struct Apps {
+            apps: HashMap<String, serde_json::Value>,
+        }
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        write!(file, "[apps.'com.Example.App']\ntype = 'x'\n[apps.'com.*'.Payload]\nn = 1\n[apps.\"a[0]\"]").unwrap();
+        let pairs = HashMap::from([("TEST__APPS__PLAIN__TYPE".to_owned(), "y".to_owned())]);
+        let apps = load_with::<Apps>(Some(file.path()), Environment::with_prefix("TEST").source(Some(pairs)));
+        let apps = apps.unwrap().apps;
+        assert_eq!(apps["com.Example.App"]["type"], "x");
+        assert_eq!(apps["com.*"]["Payload"]["n"], 1);
+        assert_eq!(apps["plain"]["type"], "y");
+        assert_eq!(apps.len(), 4);
+    }
+
+    #[test]
+    fn a_table_that_was_kept_is_read_with_the_same_errors() {
+        let read = |value| section::<Http>("apps.\"x.y\"", value).map(drop).map_err(|error| error.to_string());
+        assert_eq!(read(json!({ "port": 5 })), Ok(()));
+        let unknown = read(json!({ "prot": 5 })).unwrap_err();
+        assert_eq!(unknown, "unknown key apps.\"x.y\".prot: did you mean port?");
+        let wrong = read(json!({ "port": "x" })).unwrap_err();
+        assert!(wrong.starts_with("apps.\"x.y\".port: "), "{wrong}");
+        let no_table = read(json!(5)).unwrap_err();
+        assert!(no_table.starts_with("apps.\"x.y\": "), "{no_table}");
     }
 
     #[test]

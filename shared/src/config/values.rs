@@ -1,9 +1,11 @@
-//! The forms in which an operator writes a duration, a size, a list and a set of patterns.
+//! The forms in which an operator writes a duration, a size, a network, a list and a set of patterns.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -88,6 +90,33 @@ fn split_unit(text: &str) -> Option<(u64, &str)> {
     Some((text[..end].parse().ok()?, text[end..].trim_start()))
 }
 
+/// A network: `10.0.0.0/8`, `fd00::/8`, or one address alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Cidr(IpNet);
+
+impl Cidr {
+    /// Whether the address is in it.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.0.contains(&address)
+    }
+}
+
+impl FromStr for Cidr {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let net = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        net.map(Self)
+            .map_err(|_| format!("expected a network such as \"10.0.0.0/8\" or \"fd00::/8\", found \"{text}\""))
+    }
+}
+
+impl fmt::Debug for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
 macro_rules! deserialize_from_str {
     ($($name:ty),*) => {$(
         impl<'de> Deserialize<'de> for $name {
@@ -97,7 +126,7 @@ macro_rules! deserialize_from_str {
         }
     )*};
 }
-deserialize_from_str!(HumanDuration, ByteSize);
+deserialize_from_str!(HumanDuration, ByteSize, Cidr);
 
 /// One value or a list; from the environment a list is written with commas.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,7 +199,7 @@ impl Globs {
         let text: Vec<char> = text.to_ascii_lowercase().chars().collect();
         self.0.as_slice().iter().any(|pattern| {
             let pattern: Vec<char> = pattern.to_ascii_lowercase().chars().collect();
-            glob(&pattern, &text)
+            glob_matches(&pattern, &text)
         })
     }
 
@@ -197,8 +226,10 @@ impl<'de> Deserialize<'de> for Globs {
     }
 }
 
-/// Matches with one point of return per `*`, so that no pattern costs more than its length times the text's.
-fn glob(pattern: &[char], text: &[char]) -> bool {
+/// Whether `pattern`, in which `*` stands for any run of characters and `?` for one, matches the whole of `text`.
+///
+/// There is one point of return per `*`, so no pattern costs more than its length times the text's.
+pub fn glob_matches(pattern: &[char], text: &[char]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
     while t < text.len() {
@@ -223,7 +254,7 @@ fn glob(pattern: &[char], text: &[char]) -> bool {
 mod tests {
     use std::time::Duration;
 
-    use super::{ByteSize, Globs, HumanDuration};
+    use super::{ByteSize, Cidr, Globs, HumanDuration};
 
     #[test]
     fn durations_and_sizes_are_read_as_people_write_them() {
@@ -243,6 +274,15 @@ mod tests {
         assert_eq!("512KiB".parse::<ByteSize>().unwrap().get(), 524_288);
         assert_eq!("4096".parse::<ByteSize>().unwrap().get(), 4096);
         assert!("1MB".parse::<ByteSize>().is_err());
+    }
+
+    #[test]
+    fn a_network_is_written_with_or_without_its_length() {
+        assert_eq!("10.0.0.5".parse::<Cidr>(), "10.0.0.5/32".parse());
+        assert!("::1".parse::<Cidr>().unwrap().contains("::1".parse().unwrap()));
+        assert!(!"10.0.0.0/8".parse::<Cidr>().unwrap().contains("11.0.0.1".parse().unwrap()));
+        assert!("10.0.0.0/33".parse::<Cidr>().is_err());
+        assert!("hs.example".parse::<Cidr>().is_err());
     }
 
     #[test]

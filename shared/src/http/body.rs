@@ -3,15 +3,15 @@
 //! Invariant: an oversized body is read to its end (within bounds) before the refusal, because a connection that is
 //! closed on unread bytes is reset, and the client would never see why.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Ready, ready};
 use std::time::Duration;
 
-use actix_web::dev::Payload;
-use actix_web::http::header::CONTENT_TYPE;
+use actix_web::dev::{Payload, ServiceRequest};
+use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, TRANSFER_ENCODING};
 use actix_web::web::{Bytes, BytesMut, Data};
-use actix_web::{FromRequest, HttpRequest};
+use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use futures_util::StreamExt;
+use tokio::time::{Instant, timeout_at};
 
 /// How many times the limit is still read and thrown away so that the client can read the refusal.
 const DRAIN: usize = 16;
@@ -39,8 +39,9 @@ pub enum BodyError {
     Broken,
 }
 
-/// The body as it came, or why it did not; as an extractor it never fails, so that a handler decides what comes first.
-#[derive(Debug)]
+/// The body as it came, or why it did not; as an extractor it does not fail for that, so that a handler decides what
+/// comes first. It is there behind the middleware of [`super::server::run`] alone.
+#[derive(Clone, Debug)]
 pub struct Body {
     bytes: Result<Bytes, BodyError>,
     is_form: bool,
@@ -59,39 +60,71 @@ impl Body {
     pub fn is_form(&self) -> bool {
         self.is_form
     }
+
+    /// The body of a request, once [`receive`] has run.
+    pub(super) fn of(request: &HttpRequest) -> Option<Self> {
+        request.extensions().get::<Self>().cloned()
+    }
 }
 
 impl FromRequest for Body {
     type Error = actix_web::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self, Self::Error>>>>;
+    type Future = Ready<Result<Self, Self::Error>>;
 
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let limits = request.app_data::<Data<BodyLimits>>().map(|limits| ***limits);
-        let is_form = request
-            .headers()
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split(';').next())
-            .is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded"));
-        let payload = payload.take();
-        Box::pin(async move {
-            let limits = limits.ok_or_else(|| actix_web::error::ErrorInternalServerError("no body limits are set"))?;
-            let bytes = match tokio::time::timeout(limits.timeout, read(payload, limits.max)).await {
-                Ok(bytes) => bytes,
-                Err(_) => Err(BodyError::TimedOut),
-            };
-            Ok(Self { bytes, is_form })
-        })
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Self::of(request).ok_or_else(|| actix_web::error::ErrorInternalServerError("no body was received")))
     }
 }
 
-async fn read(mut payload: Payload, max: usize) -> Result<Bytes, BodyError> {
+/// Reads the body of `request`, within the listener's limits, and leaves it with the request as [`Body`].
+///
+/// Gives what has not come to its end. It must be kept until the answer is written: the server closes the connection
+/// behind an answer whose request is unfinished, but goes on reading for ever if nobody has that end any more.
+pub(super) async fn receive(request: &mut ServiceRequest) -> Option<Payload> {
+    let is_form = is_form(request.headers());
+    let mut payload = request.take_payload();
+    let (bytes, is_unfinished) = match (&payload, request.app_data::<Data<BodyLimits>>()) {
+        (Payload::None, _) => (Ok(Bytes::new()), false),
+        // CONNECT, or the wish for another protocol: what follows is no body (RFC 9112, section 6.3).
+        (_, _) if !is_announced(request.headers()) => (Ok(Bytes::new()), true),
+        (_, None) => (Err(BodyError::TooLarge), true),
+        (_, Some(limits)) => {
+            let BodyLimits { max, timeout } = ***limits;
+            read_or_drain(&mut payload, max, Instant::now() + timeout).await
+        }
+    };
+    request.extensions_mut().insert(Body { bytes, is_form });
+    is_unfinished.then_some(payload)
+}
+
+fn is_announced(headers: &HeaderMap) -> bool {
+    headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING)
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).and_then(|v| v.split(';').next());
+    media_type.is_some_and(|name| name.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded"))
+}
+
+/// The body, and whether more of it may follow.
+async fn read_or_drain(payload: &mut Payload, max: usize, deadline: Instant) -> (Result<Bytes, BodyError>, bool) {
+    match timeout_at(deadline, read(payload, max)).await {
+        Ok(Err(BodyError::TooLarge)) => {
+            // Too large it stays, whatever becomes of the rest.
+            let came_to_its_end = timeout_at(deadline, drain(payload, max.saturating_mul(DRAIN))).await;
+            (Err(BodyError::TooLarge), !came_to_its_end.unwrap_or(false))
+        }
+        Ok(result) => (result.clone(), result.is_err()),
+        Err(_) => (Err(BodyError::TimedOut), true),
+    }
+}
+
+async fn read(payload: &mut Payload, max: usize) -> Result<Bytes, BodyError> {
     let mut body = BytesMut::new();
     let mut first: Option<Bytes> = None;
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|_| BodyError::Broken)?;
         if first.as_ref().map_or(body.len(), Bytes::len) + chunk.len() > max {
-            drain(payload, max.saturating_mul(DRAIN)).await;
             return Err(BodyError::TooLarge);
         }
         // Most bodies come in one piece, which is then not copied.
@@ -107,12 +140,14 @@ async fn read(mut payload: Payload, max: usize) -> Result<Bytes, BodyError> {
     Ok(first.unwrap_or_else(|| body.freeze()))
 }
 
-async fn drain(mut payload: Payload, max: usize) {
+/// Throws away up to `max` bytes; whether that was all.
+async fn drain(payload: &mut Payload, max: usize) -> bool {
     let mut seen = 0;
-    while let Some(Ok(chunk)) = payload.next().await {
-        seen += chunk.len();
-        if seen > max {
-            return;
+    while let Some(chunk) = payload.next().await {
+        seen += chunk.map_or(max, |chunk| chunk.len());
+        if seen >= max {
+            return false;
         }
     }
+    true
 }

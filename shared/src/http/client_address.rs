@@ -6,15 +6,16 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use actix_web::HttpRequest;
 use actix_web::web::Data;
-use ipnet::IpNet;
+
+use crate::config::Cidr;
 
 /// The networks of the operator's reverse proxies.
 #[derive(Clone, Debug, Default)]
-pub struct TrustedProxies(pub Vec<IpNet>);
+pub struct TrustedProxies(pub Vec<Cidr>);
 
 impl TrustedProxies {
     fn contain(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(&address))
+        self.0.iter().any(|network| network.contains(address))
     }
 
     /// The client's address: the peer, or, if the peer is trusted, the first untrusted valid address of

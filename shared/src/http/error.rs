@@ -9,6 +9,8 @@ use actix_web::http::header::{ALLOW, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::{Map, Value, json};
 
+use super::body::BodyError;
+
 /// A refusal as it goes over the wire.
 #[derive(Clone, Debug)]
 pub struct MatrixError {
@@ -41,9 +43,9 @@ impl MatrixError {
 
     /// 429 with the time to wait, in the body (`retry_after_ms`) and as `Retry-After` in seconds, rounded up.
     pub fn limit_exceeded(retry_after: Duration) -> Self {
-        let mut error = Self::new(StatusCode::TOO_MANY_REQUESTS, "M_LIMIT_EXCEEDED", "Too many requests");
-        error.retry_after = Some(retry_after);
-        error.with("retry_after_ms", json!(u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX)))
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "M_LIMIT_EXCEEDED", "Too many requests")
+            .retry_after(retry_after)
+            .with("retry_after_ms", json!(u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX)))
     }
 
     /// 413 for a body over the limit.
@@ -56,11 +58,28 @@ impl MatrixError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "M_UNKNOWN", "Internal server error")
     }
 
+    /// The same with `Retry-After` in seconds, rounded up.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
     /// The same with one more member in the body.
     #[must_use]
     pub fn with(mut self, name: &str, value: Value) -> Self {
         self.members.insert(name.to_owned(), value);
         self
+    }
+}
+
+impl From<BodyError> for MatrixError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge => Self::too_large(),
+            BodyError::TimedOut => Self::new(StatusCode::REQUEST_TIMEOUT, "M_UNKNOWN", error.to_string()),
+            BodyError::Broken => Self::new(StatusCode::BAD_REQUEST, "M_BAD_JSON", error.to_string()),
+        }
     }
 }
 

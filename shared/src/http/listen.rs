@@ -19,7 +19,7 @@ use super::settings::{AdminAddress, Http};
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// The address is in use, not ours, or needs more rights.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {source}{}", advice(.source.kind()))]
     Bind {
         /// The address as configured.
         address: String,
@@ -29,6 +29,24 @@ pub enum ListenError {
     /// The certificate or its key is unusable.
     #[error("{0}")]
     Tls(String),
+}
+
+/// What an operator can do about it.
+fn advice(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::AddrInUse => "; another process listens there: stop it, or set another [http] or [admin] bind",
+        io::ErrorKind::AddrNotAvailable => "; this machine has no such address: see [http] and [admin] bind",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 are the system's: listen above and put a proxy in front",
+        _ => "",
+    }
+}
+
+/// Whether the certificate and its key can be used, if `[http]` names them.
+///
+/// # Errors
+/// [`ListenError::Tls`].
+pub fn check(settings: &Http) -> Result<(), ListenError> {
+    tls(settings).map(drop)
 }
 
 /// A listener of the main server.
@@ -114,7 +132,9 @@ fn tls(settings: &Http) -> Result<Option<ServerConfig>, ListenError> {
     let (Some(chain), Some(key)) = (&settings.tls_cert_file, &settings.tls_key_file) else {
         return match (&settings.tls_cert_file, &settings.tls_key_file) {
             (None, None) => Ok(None),
-            _ => Err(ListenError::Tls("tls_cert_file and tls_key_file go together".to_owned())),
+            _ => {
+                Err(ListenError::Tls("[http] tls_cert_file and tls_key_file go together: set both, or none".to_owned()))
+            }
         };
     };
     let bad = |path: &Path, error: &dyn std::fmt::Display| ListenError::Tls(format!("{}: {error}", path.display()));

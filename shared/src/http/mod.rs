@@ -6,9 +6,11 @@
 pub mod body;
 pub mod client_address;
 pub mod endpoint;
+pub mod envelope;
 pub mod error;
 pub mod listen;
 pub mod observe;
 pub mod operations;
+pub mod retry_after;
 pub mod server;
 pub mod settings;

@@ -1,4 +1,4 @@
-//! What happens around every request: an id, the cross-origin headers, one log line, two metrics.
+//! What is told of every request: one log line, two metrics, and that it is being answered.
 //!
 //! Invariant: neither path nor query is told anywhere, only the route's pattern: both may hold tokens and addresses.
 
@@ -6,17 +6,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use actix_web::Error;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, Method};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
-use actix_web::{Error, HttpResponse};
 use tracing::{Instrument, info_span};
 
 use super::client_address::client_address;
-use crate::random::Random;
+use super::envelope::{Headers, envelop, request_id};
 
 /// What a service wants told of its requests.
 #[derive(Debug)]
@@ -26,7 +25,7 @@ pub struct Observer {
     /// The histogram's name in seconds, with label `route`.
     pub duration_seconds: &'static str,
     /// Headers for every answer, those of refusals included (cross-origin rules).
-    pub headers: &'static [(&'static str, &'static str)],
+    pub headers: Headers,
     /// How much work is going on and whether more is welcome.
     pub activity: Arc<Activity>,
 }
@@ -89,14 +88,10 @@ pub async fn observe(
     let method = known_method(request.method());
     let span = info_span!("request", id = %request_id);
 
-    let response = if request.method() == Method::OPTIONS {
-        // Cross-origin preflight: every path says yes, whether it exists or not.
-        request.into_response(HttpResponse::Ok().finish())
-    } else {
-        next.call(request).instrument(span.clone()).await?.map_into_boxed_body()
-    };
-
-    let response = finish(response, &observer, &request_id);
+    let mut response = envelop(request, next, observer.headers, &request_id).instrument(span.clone()).await?;
+    if observer.activity.is_draining() {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
     let route = response.request().match_pattern().unwrap_or_else(|| "unmatched".to_owned());
     let code = response.status().as_u16();
     let elapsed = started.elapsed();
@@ -107,32 +102,6 @@ pub async fn observe(
         tracing::info!(method, route, code, ms = elapsed.as_secs_f64() * 1000.0, %client, "answered");
     });
     Ok(response)
-}
-
-fn finish(mut response: ServiceResponse<BoxBody>, observer: &Observer, request_id: &str) -> ServiceResponse<BoxBody> {
-    let draining = observer.activity.is_draining();
-    let headers = response.headers_mut();
-    for (name, value) in observer.headers {
-        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
-    }
-    if let Ok(value) = HeaderValue::from_str(request_id) {
-        headers.insert(HeaderName::from_static("x-request-id"), value);
-    }
-    if draining {
-        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
-    }
-    response
-}
-
-/// The proxy's id if it is harmless, so that its log and ours can be read together; else a new one.
-fn request_id(headers: &HeaderMap) -> String {
-    let harmless = |id: &&str| {
-        (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
-    };
-    match headers.get("x-request-id").and_then(|value| value.to_str().ok()).filter(harmless) {
-        Some(id) => id.to_owned(),
-        None => Random.base62(12),
-    }
 }
 
 /// Methods come from outside: a label must not grow with them.

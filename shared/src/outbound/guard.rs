@@ -3,31 +3,25 @@
 //! Invariant: the answer depends on the address alone, never on the name that led to it, so it must be asked about
 //! the very address that is connected to.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::str::FromStr;
 use std::sync::Arc;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use serde::{Deserialize, Deserializer};
+use ipnet::{Ipv4Net, Ipv6Net};
+
+use crate::config::Cidr;
 
 /// Judges addresses: what is not public is refused, except where the operator allowed it.
 #[derive(Clone, Debug)]
 pub struct AddressGuard {
-    allow: Arc<[IpNet]>,
-    deny: Arc<[IpNet]>,
+    allow: Arc<[Cidr]>,
+    deny: Arc<[Cidr]>,
     open: bool,
 }
-
-/// A network as an operator writes it: `10.0.0.0/8`, or one address alone.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Cidr(IpNet);
 
 impl AddressGuard {
     /// A guard that also refuses `deny`, and lets through whatever is in `allow`, on any port.
     pub fn new(allow: &[Cidr], deny: &[Cidr]) -> Self {
-        let nets = |cidrs: &[Cidr]| cidrs.iter().map(|cidr| cidr.0).collect();
-        Self { allow: nets(allow), deny: nets(deny), open: false }
+        Self { allow: allow.into(), deny: deny.into(), open: false }
     }
 
     /// A guard that lets everything through, for addresses that the operator wrote.
@@ -39,7 +33,7 @@ impl AddressGuard {
     pub fn permits(&self, address: SocketAddr) -> bool {
         let ip = address.ip();
         let plain = ip.to_canonical();
-        if self.open || self.allow.iter().any(|net| net.contains(&plain) || net.contains(&ip)) {
+        if self.open || self.allow.iter().any(|net| net.contains(plain) || net.contains(ip)) {
             return true;
         }
         port_is_usual(address.port())
@@ -53,7 +47,7 @@ impl AddressGuard {
             IpAddr::V4(ip) => !DENIED_V4.iter().any(|net| net.contains(&ip)),
             IpAddr::V6(ip) => !DENIED_V6.iter().any(|net| net.contains(&ip)),
         };
-        !public || self.deny.iter().any(|net| net.contains(&ip))
+        !public || self.deny.iter().any(|net| net.contains(ip))
     }
 }
 
@@ -118,33 +112,12 @@ const fn v6(segments: [u16; 8], length: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), length)
 }
 
-impl FromStr for Cidr {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let net = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        net.map(Self)
-            .map_err(|_| format!("expected a network such as \"10.0.0.0/8\" or \"fd00::/8\", found \"{text}\""))
-    }
-}
-
-impl<'de> Deserialize<'de> for Cidr {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-impl fmt::Debug for Cidr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::{IpAddr, SocketAddr};
 
-    use super::{AddressGuard, Cidr};
+    use super::AddressGuard;
+    use crate::config::Cidr;
 
     fn guard(allow: &[&str], deny: &[&str]) -> AddressGuard {
         let cidrs = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<Cidr>>();
@@ -280,12 +253,5 @@ mod tests {
         // A translator's loopback is not ours.
         assert!(!permits(&own, "64:ff9b::127.0.0.1", 443));
         assert!(permits(&AddressGuard::unrestricted(), "127.0.0.1", 1));
-    }
-
-    #[test]
-    fn a_network_is_written_with_or_without_its_length() {
-        assert_eq!("10.0.0.5".parse::<Cidr>(), "10.0.0.5/32".parse());
-        assert!("10.0.0.0/33".parse::<Cidr>().is_err());
-        assert!("hs.example".parse::<Cidr>().is_err());
     }
 }

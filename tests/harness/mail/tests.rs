@@ -86,6 +86,8 @@ async fn a_mail_is_taken_as_it_was_sent() {
     assert_eq!(first.raw, "Subject: ä\r\n\r\n.dot\r\n".as_bytes());
     assert_eq!(sink.wait_for("bob@example.com", 2, SOON).await.message().header("subject"), Some("second"));
     assert_eq!((sink.mails_to("cäcilie@example.com").len(), sink.mails().len(), sink.connections()), (1, 2, 1));
+    let taken = || sink.take_to("bob@example.com").map(|mail| mail.to.len());
+    assert_eq!((taken(), taken(), taken(), sink.mails().len()), (Some(1), Some(2), None, 0));
 }
 
 #[tokio::test]

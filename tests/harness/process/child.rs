@@ -3,7 +3,10 @@
 //! Invariant: it is killed and waited for when it is dropped. Threads, not tasks, collect its output, so that no test's
 //! way of using its runtime can fill the pipe.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,10 +18,13 @@ pub(super) struct Running {
 }
 
 impl Running {
-    pub(super) fn spawn(mut command: Command) -> Self {
+    /// Starts `command`; what it writes to standard error is collected too, or goes to `log`.
+    pub(super) fn spawn(mut command: Command, log: Option<&Path>) -> Self {
+        // For appending, so that a reader may empty it meanwhile.
+        let log = log.map(|path| File::options().create(true).append(true).open(path).expect("the log can be written"));
         let mut process = command
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(log.map_or_else(Stdio::piped, Stdio::from))
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let output = Collected::default();
@@ -61,6 +67,14 @@ pub(super) struct Collected(Arc<Mutex<String>>);
 impl Collected {
     pub(super) fn text(&self) -> String {
         self.lock().clone()
+    }
+
+    /// The address that follows `marker`, at the end of a complete line or before a blank.
+    pub(super) fn address_after(&self, marker: &str) -> Option<SocketAddr> {
+        let output = self.lock();
+        let complete = &output[..=output.rfind('\n')?];
+        let rest = &complete[complete.find(marker)? + marker.len()..];
+        rest.split(|c: char| !c.is_ascii_hexdigit() && !".:[]".contains(c)).next()?.parse().ok()
     }
 
     pub(super) fn prepend(&self, before: &str) {

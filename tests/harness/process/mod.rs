@@ -31,6 +31,7 @@ pub struct Server {
     environment: Vec<(String, String)>,
     address: SocketAddr,
     admin: Option<SocketAddr>,
+    log: Option<PathBuf>,
     folder: TempDir,
 }
 
@@ -74,8 +75,32 @@ impl Server {
         environment: &[(&str, &str)],
     ) -> Result<Self, NotStarted> {
         let environment: Vec<_> = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let (child, address, admin) = launch(binary, folder.path(), config, &environment).await?;
-        Ok(Self { child, binary: binary.to_path_buf(), environment, address, admin, folder })
+        Self::launch_in(folder, binary, config, environment, None).await
+    }
+
+    /// As [`Server::try_start_in`], but standard error goes to the end of the file `log` and not to [`Server::logs`]:
+    /// for a load, whose log nobody reads.
+    ///
+    /// # Errors
+    /// As [`Server::try_start_in`].
+    pub async fn try_start_logging_to(
+        log: &Path,
+        folder: TempDir,
+        binary: &Path,
+        config: &str,
+    ) -> Result<Self, NotStarted> {
+        Self::launch_in(folder, binary, config, Vec::new(), Some(log.to_path_buf())).await
+    }
+
+    async fn launch_in(
+        folder: TempDir,
+        binary: &Path,
+        config: &str,
+        environment: Vec<(String, String)>,
+        log: Option<PathBuf>,
+    ) -> Result<Self, NotStarted> {
+        let (child, address, admin) = launch(binary, folder.path(), config, &environment, log.as_deref()).await?;
+        Ok(Self { child, binary: binary.to_path_buf(), environment, address, admin, log, folder })
     }
 
     /// Where it listens for clients.
@@ -83,9 +108,19 @@ impl Server {
         self.address
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// `http://127.0.0.1:PORT`, or `https://127.0.0.1:PORT` if the configuration has a certificate.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let is_tls = self.child.output.address_after("listening on https://") == Some(self.address);
+        let scheme = if is_tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// The address of the admin listener.
+    ///
+    /// # Panics
+    /// If the configuration has none on TCP.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.expect("the configuration has [admin] bind on TCP")
     }
 
     /// `http://127.0.0.1:PORT` of the admin listener.
@@ -93,7 +128,7 @@ impl Server {
     /// # Panics
     /// If the configuration has none on TCP.
     pub fn admin_url(&self) -> String {
-        format!("http://{}", self.admin.expect("the configuration has [admin] bind on TCP"))
+        format!("http://{}", self.admin_address())
     }
 
     /// The folder it runs in.
@@ -170,7 +205,7 @@ impl Server {
     pub async fn restart_with(&mut self, config: &str) {
         self.child.kill();
         let before = self.child.output.text();
-        match launch(&self.binary, self.folder.path(), config, &self.environment).await {
+        match launch(&self.binary, self.folder.path(), config, &self.environment, self.log.as_deref()).await {
             Ok((child, address, admin)) => {
                 child.output.prepend(&before);
                 (self.child, self.address, self.admin) = (child, address, admin);
@@ -214,15 +249,18 @@ async fn launch(
     folder: &Path,
     config: &str,
     environment: &[(String, String)],
+    log: Option<&Path>,
 ) -> Result<(Running, SocketAddr, Option<SocketAddr>), NotStarted> {
     std::fs::write(folder.join("config.toml"), config).expect("the configuration can be written");
-    let mut child = Running::spawn(prepare(binary, folder, &["serve"], environment));
+    let mut child = Running::spawn(prepare(binary, folder, &["serve"], environment), log);
     let wants_admin = has_admin_on_tcp(config, environment);
     let ready = async {
         loop {
-            let output = child.output.text();
-            let address = address_after("listening on http://", &output);
-            let admin = address_after("admin listener on http://", &output);
+            let address = child
+                .output
+                .address_after("listening on http://")
+                .or_else(|| child.output.address_after("listening on https://"));
+            let admin = child.output.address_after("admin listener on http://");
             match address {
                 Some(address) if admin.is_some() || !wants_admin => return Ok((address, admin)),
                 _ => {}
@@ -252,13 +290,6 @@ fn prepare(binary: &Path, folder: &Path, arguments: &[&str], environment: &[(Str
     }
     command.envs(environment.iter().map(|(k, v)| (k, v))).stdin(Stdio::null());
     command
-}
-
-/// The address that follows `marker`, at the end of a complete line or before a blank.
-fn address_after(marker: &str, output: &str) -> Option<SocketAddr> {
-    let complete = &output[..=output.rfind('\n')?];
-    let rest = &complete[complete.find(marker)? + marker.len()..];
-    rest.split(|c: char| !c.is_ascii_hexdigit() && !".:[]".contains(c)).next()?.parse().ok()
 }
 
 /// Whether `[admin] bind` names a TCP address; a unix socket has no port to wait for.
@@ -336,6 +367,18 @@ mod tests {
         drop(server);
         assert!(!folder.exists());
         assert!(!Path::new(&process).exists());
+    }
+
+    #[tokio::test]
+    async fn a_log_goes_to_a_file_if_it_shall() {
+        let tools = new_folder();
+        let binary = script(tools.path(), "echo listening on http://127.0.0.1:1\necho line >&2\nexec sleep 600");
+        let log = tools.path().join("log");
+        let mut server = Server::try_start_logging_to(&log, new_folder(), &binary, "").await.unwrap();
+        server.restart().await;
+        let text = || std::fs::read_to_string(&log).unwrap();
+        crate::wait::wait_until("both lines", SOON, || text() == "line\nline\n").await;
+        assert!(!server.logs().contains("line\n"), "{}", server.logs());
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-use super::{Figures, Load, percentile, run, run_requests};
+use super::{Load, percentile, run, run_requests};
 use crate::connection::{Connection, Reply, request};
 
 /// Echoes bodies; `/busy` is 503, `/last` ends the connection. Counts the requests.
@@ -98,18 +98,4 @@ fn percentiles_are_of_the_nearest_rank() {
     assert_eq!(percentile(&times, 99), Duration::from_millis(198));
     assert_eq!(percentile(&times[..1], 99), Duration::from_millis(1));
     assert_eq!(percentile(&[], 50), Duration::ZERO);
-}
-
-#[test]
-fn a_row_has_the_columns_of_the_head() {
-    let figures = Figures {
-        done: 1000,
-        failed: 1,
-        elapsed: Duration::from_secs(2),
-        p50: Duration::from_micros(1500),
-        p99: Duration::from_millis(20),
-        cpu: Duration::from_micros(10_010),
-    };
-    assert_eq!(figures.row("ping"), "| ping | 500 | 1.500 | 20.000 | 10.0 | 1 |");
-    assert_eq!(Figures::HEAD.lines().next().unwrap().matches('|').count(), figures.row("").matches('|').count());
 }

@@ -146,12 +146,12 @@ impl Smtp {
             }
             greeted => greeted,
         }
-        .map_err(|error| failure(&error, |error| Refusal::Connect(connect_detail(error))))?;
+        .map_err(|error| failure(&error, |error, code| Refusal::Connect(connect_detail(error, code))))?;
         if let Some(credentials) = &self.credentials {
             connection
                 .auth(&[Mechanism::Plain, Mechanism::Login], credentials)
                 .await
-                .map_err(|error| failure(&error.into(), |_| Refusal::Login))?;
+                .map_err(|error| failure(&error.into(), |_, code| Refusal::Login(code)))?;
         }
         Ok(connection)
     }
@@ -201,7 +201,9 @@ async fn converse(connection: &mut AsyncSmtpConnection, mail: &OutgoingMail) -> 
     if !message.is_ascii() {
         parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
     }
-    let broken = |error: lettre::transport::smtp::Error| failure(&Greeting::Smtp(error), |_| Refusal::Broken);
+    let broken = |error: lettre::transport::smtp::Error| {
+        failure(&Greeting::Smtp(error), |_, code| code.map_or(Refusal::Broken, Refusal::Reply))
+    };
     connection.command(Mail::new(Some(envelope_address(&mail.from)?), parameters)).await.map_err(broken)?;
     connection.command(Rcpt::new(envelope_address(&mail.to)?, Vec::new())).await.map_err(broken)?;
     let go_ahead = connection.command(Data).await.map_err(broken)?;
@@ -226,21 +228,21 @@ fn envelope_address(address: &str) -> Result<Address, SendError> {
 }
 
 /// What a failure means: 4xx is for later, all else for good. The server's own words may name the address and are
-/// dropped; `otherwise` sees only failures without a reply code.
-fn failure(error: &Greeting, otherwise: impl FnOnce(&Greeting) -> Refusal) -> SendError {
-    let Greeting::Smtp(smtp) = error else { return SendError::Refused(otherwise(error)) };
+/// dropped; `refusal` says what was refused, from the failure and its reply code, if it has one.
+fn failure(error: &Greeting, refusal: impl FnOnce(&Greeting, Option<u16>) -> Refusal) -> SendError {
+    let Greeting::Smtp(smtp) = error else { return SendError::Refused(refusal(error, None)) };
     match smtp.status().map(u16::from) {
         Some(code) if smtp.is_transient() => SendError::TryLater { code: Some(code) },
-        Some(code) => SendError::Refused(Refusal::Reply(code)),
-        None => SendError::Refused(otherwise(error)),
+        code => SendError::Refused(refusal(error, code)),
     }
 }
 
 /// Before a mail is begun no reply can name anybody, and certificates and names are what an operator needs to see.
-fn connect_detail(error: &Greeting) -> String {
-    match error {
-        Greeting::Smtp(smtp) if smtp.is_response() => String::from("the server does not speak SMTP"),
-        error => error.to_string(),
+fn connect_detail(error: &Greeting, code: Option<u16>) -> String {
+    match (error, code) {
+        (_, Some(code)) => format!("reply {code}"),
+        (Greeting::Smtp(smtp), None) if smtp.is_response() => String::from("the server does not speak SMTP"),
+        (error, None) => error.to_string(),
     }
 }
 

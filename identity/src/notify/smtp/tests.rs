@@ -327,7 +327,7 @@ async fn a_relay_without_starttls_gets_no_login_and_no_mail() {
     // Nor if it says that it knows STARTTLS and then refuses it.
     let (sent, seen) =
         send_one(Behaviour { extensions: &["STARTTLS"], ..Behaviour::default() }, TlsMode::Starttls, None).await;
-    assert_eq!(sent, Err(SendError::Refused(Refusal::Reply(500))));
+    assert_eq!(sent, Err(SendError::Refused(Refusal::Connect(String::from("reply 500")))));
     assert!(!seen.saw("MAIL"));
 }
 
@@ -352,7 +352,10 @@ async fn four_hundreds_are_for_later_and_five_hundreds_for_good() {
         assert_eq!(sent, Err(SendError::TryLater { code: Some(451) }), "{verb}");
         assert!(!sent.unwrap_err().to_string().contains("bob") && seen.mails().is_empty());
         let (sent, _) = send_one(with(verb, "554 bob@example.com is unwanted"), TlsMode::None, None).await;
-        assert_eq!(sent, Err(SendError::Refused(Refusal::Reply(554))), "{verb}");
+        // A refusal before the first word about the mail concerns every mail, and is told apart.
+        let before = verb == "GREETING";
+        let refusal = if before { Refusal::Connect(String::from("reply 554")) } else { Refusal::Reply(554) };
+        assert_eq!(sent, Err(SendError::Refused(refusal)), "{verb}");
         let shown = format!("{} {:?}", sent.clone().unwrap_err(), sent);
         assert!(!shown.contains("bob") && shown.contains("554"), "{shown}");
     }
@@ -437,7 +440,7 @@ async fn login_uses_the_password_and_a_wrong_one_is_refused() {
     // base64 of "\0user\0hunter2"
     assert!(seen.saw("AUTH PLAIN AHVzZXIAaHVudGVyMg=="));
     for (reply, expected) in [
-        ("535 wrong password for user", SendError::Refused(Refusal::Reply(535))),
+        ("535 wrong password for user", SendError::Refused(Refusal::Login(Some(535)))),
         ("454 later", SendError::TryLater { code: Some(454) }),
     ] {
         let (sent, seen) = attempt(Behaviour { replies: HashMap::from([("AUTH", reply)]), ..behaviour.clone() }).await;
@@ -445,7 +448,7 @@ async fn login_uses_the_password_and_a_wrong_one_is_refused() {
         assert!(!seen.saw("MAIL"));
     }
     let (sent, seen) = attempt(Behaviour { extensions: &["STARTTLS"], ..behaviour }).await;
-    assert_eq!(sent, Err(SendError::Refused(Refusal::Login)));
+    assert_eq!(sent, Err(SendError::Refused(Refusal::Login(None))));
     assert!(!seen.saw("MAIL"));
 }
 

@@ -117,7 +117,7 @@ pub enum MessageError {
 /// What a verification mail says.
 #[derive(Clone, Copy)]
 pub struct VerificationMail<'a> {
-    /// The address, in the form where mail goes (identity-behaviour section 5).
+    /// The address, in the form where mail goes (`ThreePid::recipient`).
     pub to: &'a str,
     /// The link that validates.
     pub link: &'a str,

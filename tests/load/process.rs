@@ -1,4 +1,4 @@
-//! What a process has cost so far.
+//! What a process has cost so far: processor time and memory, as Linux counts them.
 //!
 //! Invariant: all threads count, also those that have ended; children do not.
 
@@ -8,8 +8,21 @@ use std::time::Duration;
 const TICK: Duration = Duration::from_millis(10);
 
 /// User and system time of process `pid`; `None` if there is none such.
-pub(crate) fn time_of(pid: u32) -> Option<Duration> {
+pub(crate) fn cpu_time(pid: u32) -> Option<Duration> {
     parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Resident memory of process `pid` in bytes: now, and the most it ever was; `None` if there is none such.
+pub(crate) fn memory(pid: u32) -> Option<(u64, u64)> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    Some((size(&status, "VmRSS:")?, size(&status, "VmHWM:")?))
+}
+
+/// The field `name` of `/proc/PID/status` (proc(5)), which is in KiB, in bytes.
+fn size(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
+    Some(kib * 1024)
 }
 
 /// Fields 14 and 15 of `/proc/PID/stat` (proc(5)): utime and stime of the whole process.
@@ -22,7 +35,7 @@ fn parse(stat: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use super::{parse, time_of};
+    use super::{cpu_time, memory, parse, size};
     use std::time::{Duration, Instant};
 
     #[test]
@@ -33,16 +46,26 @@ mod tests {
     }
 
     #[test]
+    fn memory_is_told_in_bytes() {
+        let status = "Name:\tVmRSS:\nVmHWM:\t   20480 kB\nVmRSS:\t   10240 kB\n";
+        assert_eq!((size(status, "VmRSS:"), size(status, "VmHWM:")), (Some(10 << 20), Some(20 << 20)));
+        assert_eq!(size(status, "VmSwap:"), None);
+        let (now, peak) = memory(std::process::id()).unwrap();
+        assert!(now > 1 << 20 && peak >= now, "{now}, {peak}");
+        assert_eq!(memory(u32::MAX), None);
+    }
+
+    #[test]
     fn work_on_any_thread_shows() {
-        let before = time_of(std::process::id()).unwrap();
+        let before = cpu_time(std::process::id()).unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
         std::thread::spawn(move || {
-            while time_of(std::process::id()).unwrap() < before + Duration::from_millis(30) {
+            while cpu_time(std::process::id()).unwrap() < before + Duration::from_millis(30) {
                 assert!(Instant::now() < deadline, "no CPU time was counted");
             }
         })
         .join()
         .unwrap();
-        assert_eq!(time_of(u32::MAX), None);
+        assert_eq!(cpu_time(u32::MAX), None);
     }
 }

@@ -6,10 +6,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use crate::error::{Owed, OwedStatus};
 use crate::provider::Outcome;
-
-/// The longest wait that is told to a homeserver.
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// A device's end: settled, or in trouble.
 pub type Verdict = Result<Outcome, Trouble>;
@@ -23,26 +21,6 @@ pub struct Trouble {
     pub retry_after: Option<Duration>,
 }
 
-/// Whose fault it is that something is owed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OwedStatus {
-    /// The provider's or the network's, or our credentials': 502.
-    Upstream,
-    /// Our own load: 503.
-    Overloaded,
-    /// The caller's haste: 429.
-    RateLimited,
-}
-
-/// The answer to a request of which something is owed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Owed {
-    /// The kind of all the trouble, or the worst of it.
-    pub status: OwedStatus,
-    /// The largest known wait.
-    pub retry_after: Option<Duration>,
-}
-
 impl Trouble {
     /// Trouble on the way to the provider.
     pub fn upstream(retry_after: Option<Duration>) -> Self {
@@ -51,13 +29,13 @@ impl Trouble {
 }
 
 /// One answer from the verdicts on `pushkeys`, in the same order.
-pub(super) fn merge(pushkeys: &[String], verdicts: &[Verdict]) -> Result<Vec<String>, Owed> {
+pub fn merge(pushkeys: &[String], verdicts: &[Verdict]) -> Result<Vec<String>, Owed> {
     let troubles: Vec<&Trouble> = verdicts.iter().filter_map(|verdict| verdict.as_ref().err()).collect();
     if let Some(first) = troubles.first() {
         let is_uniform = troubles.iter().all(|trouble| trouble.kind == first.kind);
         return Err(Owed {
             status: if is_uniform { first.kind } else { OwedStatus::Upstream },
-            retry_after: troubles.iter().filter_map(|trouble| trouble.retry_after).max().map(|wait| wait.min(LONGEST_WAIT)),
+            retry_after: troubles.iter().filter_map(|trouble| trouble.retry_after).max(),
         });
     }
     let mut told = HashSet::new();
@@ -88,8 +66,13 @@ mod tests {
 
     #[test]
     fn rejected_pushkeys_keep_their_order_and_come_once() {
-        let verdicts =
-            [("b", rejected()), ("x", Ok(Outcome::Delivered)), ("a", rejected()), ("b", rejected()), ("y", Ok(Outcome::Dropped("z")))];
+        let verdicts = [
+            ("b", rejected()),
+            ("x", Ok(Outcome::Delivered)),
+            ("a", rejected()),
+            ("b", rejected()),
+            ("y", Ok(Outcome::Dropped("z"))),
+        ];
         assert_eq!(merged(&verdicts), Ok(vec!["b".to_owned(), "a".to_owned()]));
         assert_eq!(merged(&[]), Ok(vec![]));
     }
@@ -102,6 +85,9 @@ mod tests {
         assert_eq!(merged(&[("a", rejected()), ("b", trouble(up, None))]), owed(up, None));
         assert_eq!(merged(&[("a", trouble(over, Some(1))), ("b", trouble(over, Some(5)))]), owed(over, Some(5)));
         assert_eq!(merged(&[("a", trouble(over, Some(1))), ("b", trouble(up, None))]), owed(up, Some(1)));
-        assert_eq!(merged(&[("a", trouble(OwedStatus::RateLimited, Some(9999)))]), owed(OwedStatus::RateLimited, Some(3600)));
+        assert_eq!(
+            merged(&[("a", trouble(OwedStatus::RateLimited, Some(9999)))]),
+            owed(OwedStatus::RateLimited, Some(9999))
+        );
     }
 }

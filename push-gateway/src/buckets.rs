@@ -1,4 +1,4 @@
-//! How often one pushkey may be pushed to: guessing keys and flooding a phone both end here.
+//! How often one device may be pushed to and one client may ask: guessing keys and flooding a phone both end here.
 //!
 //! Invariant: bounded in memory; a device that has been quiet for long has its whole burst again.
 
@@ -14,12 +14,12 @@ use crate::memory::{Fingerprint, Generations};
 const DEVICES: usize = 200_000;
 
 /// The buckets of one process.
-pub struct PushkeyLimit {
+pub struct Buckets {
     limit: Option<Limit>,
     buckets: Mutex<Generations<Timestamp>>,
 }
 
-impl PushkeyLimit {
+impl Buckets {
     /// Buckets of `limit`; `None` for no limit.
     pub fn new(limit: Option<Limit>) -> Self {
         Self { limit, buckets: Mutex::new(Generations::new(DEVICES)) }
@@ -49,12 +49,12 @@ mod tests {
     use shared::clock::Timestamp;
     use shared::random::Random;
 
-    use super::PushkeyLimit;
+    use super::Buckets;
     use crate::memory::Fingerprints;
 
     #[test]
     fn each_device_has_its_own_burst() {
-        let limit = PushkeyLimit::new(Some("2/min".parse().unwrap()));
+        let limit = Buckets::new(Some("2/min".parse().unwrap()));
         let prints = Fingerprints::new(Random);
         let (one, other) = (prints.of(&["1"]), prints.of(&["2"]));
         let now = Timestamp::from_millis(1_750_000_000_000);
@@ -62,7 +62,7 @@ mod tests {
         assert_eq!(limit.charge(one, now), Err(Duration::from_secs(30)));
         assert_eq!(limit.charge(other, now), Ok(()));
         assert_eq!(limit.charge(one, now.plus(Duration::from_secs(30))), Ok(()));
-        let unlimited = PushkeyLimit::new(None);
+        let unlimited = Buckets::new(None);
         assert!((0..1000).all(|_| unlimited.charge(one, now).is_ok()));
     }
 }

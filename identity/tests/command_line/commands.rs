@@ -1,0 +1,122 @@
+//! The commands that end by themselves: help, `check-config`, `generate-key`.
+
+use super::{check_config, identity, in_workspace, text};
+
+#[test]
+fn help_says_what_there_is_and_how_it_is_configured() {
+    let said = |arguments: &[&str]| {
+        let output = identity(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        text(&output)
+    };
+    let help = said(&["--help"]);
+    for word in
+        ["serve", "check-config", "generate-key", "IDENTITY__HTTP__BIND", "password_file", "deploy/identity.toml"]
+    {
+        assert!(help.contains(word), "{word}:\n{help}");
+    }
+    for command in ["serve", "check-config"] {
+        let help = said(&[command, "--help"]);
+        assert!(help.contains("--config <FILE>") && help.contains("IDENTITY_CONFIG"), "{help}");
+    }
+    assert!(said(&["serve", "--help"]).contains("SIGTERM"));
+    assert!(said(&["generate-key", "--help"]).contains("--id <ID>"));
+    assert_eq!(said(&["--version"]), format!("identity {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn an_unknown_command_fails() {
+    for arguments in [&[][..], &["server"], &["serve", "--confg", "x"], &["generate-key", "--id"]] {
+        assert!(!identity(arguments).output().unwrap().status.success(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_generated_key_is_new_and_goes_into_the_key_file_as_it_is() {
+    let generate = |arguments: &[&str]| {
+        let output = identity(&["generate-key"]).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert!(output.stderr.is_empty());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (first, second) = (generate(&[]), generate(&["--id", "a_1"]));
+    let (first_words, second_words) = (first.split_whitespace(), second.split_whitespace());
+    let (first_words, second_words): (Vec<_>, Vec<_>) = (first_words.collect(), second_words.collect());
+    assert_eq!((first_words[..2].join(" "), second_words[..2].join(" ")), ("ed25519 0".into(), "ed25519 a_1".into()));
+    assert_eq!((first_words.len(), first_words[2].len()), (3, 43));
+    assert_ne!(first_words[2], second_words[2]);
+
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("keys"), format!("{first}{second}")).unwrap();
+    let output = check_config(folder.path(), "keys.file = 'keys'");
+    assert!(output.status.success(), "{output:?}");
+
+    let output = identity(&["generate-key", "--id", "a b"]).output().unwrap();
+    assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
+    assert!(text(&output).contains("id"), "{output:?}");
+}
+
+#[test]
+fn the_example_file_is_good_and_is_told_to_be_for_development() {
+    let folder = tempfile::tempdir().unwrap();
+    let example = std::fs::read_to_string(in_workspace("deploy/identity.toml")).unwrap();
+    let output = check_config(folder.path(), &example);
+    let said = text(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(said.ends_with("the configuration is good\n"), "{said}");
+    assert_eq!(said.matches("note: development only").count(), 2, "{said}");
+    assert!(said.contains("next_link_hosts"), "{said}");
+    let made: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(made, ["identity.toml"], "checking makes nothing");
+}
+
+#[test]
+fn what_is_dangerous_is_noted() {
+    let folder = tempfile::tempdir().unwrap();
+    let toml = "[server]\npublic_base_url = 'https://id.example.org'\nname = 'example.org'\n\
+                [federation]\ntls_verify = false\n[limits]\nenabled = false";
+    let said = text(&check_config(folder.path(), toml));
+    assert_eq!(said.matches("note: INSECURE").count(), 2, "{said}");
+    assert!(said.contains("[server] name is example.org"), "{said}");
+}
+
+#[test]
+fn what_is_wrong_is_told_in_one_line_that_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("bad.key", "ed25519 0 hunter2");
+    write("bad.yaml", "policies: {privacy: {version: '1'");
+    write("empty.pem", "");
+    for (toml, expected) in [
+        ("[http]\nbnid = 'x'", "unknown key http.bnid: did you mean bind?"),
+        ("[http\nbind = 'x'", "identity.toml: "),
+        ("[http]\nbind = []", "http.bind: expected at least one address"),
+        ("[http]\nworkers = 0", "http.workers: expected at least 1"),
+        ("[http]\ntls_cert_file = 'x'", "[http] tls_cert_file and tls_key_file go together"),
+        ("[http]\ntls_cert_file = 'empty.pem'\ntls_key_file = 'empty.pem'", "empty.pem: "),
+        ("[server]\npublic_base_url = 'http://x'", "expected https (or set server.allow_http_base_url = true)"),
+        ("[server]\npublic_base_url = 'id.example.org'", "expected a URL such as \"https://id.example.org\""),
+        ("[server]\nname = 'https://x'", "server.name: expected a name such as"),
+        ("[keys]\nsign_as = ['a b']", "keys.sign_as: expected a name such as"),
+        ("[keys]\nfile = 'bad.key'", "line 1 of the key file"),
+        ("[terms]\nfile = 'bad.yaml'", "bad.yaml: "),
+        ("[terms.policies.privacy]\nversion = '1'", "terms.policies: policy \"privacy\""),
+        ("[terms]\nfile = 'x'\n[terms.policies.p]\nversion = '1'", "keep one of them"),
+        ("[templates]\ndir = 'nowhere'", "nowhere"),
+        ("[federation]\nextra_ca_file = 'empty.pem'", "empty.pem: it holds no certificate"),
+        ("[federation]\nproxy = 'socks://u:hunter2@h'", "proxy"),
+        ("[federation]\noverrides.'a b' = 'x:1'", "federation.overrides"),
+        ("[email]\nhost = 'x'\nusername = 'u'", "password"),
+        ("[limits]\nmail_global = { burst = 0, every = '1s' }", "limits.mail_global: burst must be at least 1"),
+        ("[auth]\nmax_tokens_per_user = 0", "auth.max_tokens_per_user: expected at least 1"),
+    ] {
+        let output = check_config(folder.path(), toml);
+        let said = text(&output);
+        assert!(!output.status.success() && said.contains(expected), "{toml}: {said}");
+        assert!(said.starts_with("identity: ") && !said.contains("hunter2"), "{toml}: {said}");
+    }
+    let output = identity(&["check-config", "--config", "/nowhere.toml"]).output().unwrap();
+    assert!(text(&output).contains("cannot read /nowhere.toml"), "{output:?}");
+    let output = identity(&["check-config"]).output().unwrap();
+    assert!(text(&output).contains("server.data_dir: set it"), "{output:?}");
+}

@@ -1,0 +1,75 @@
+//! What is around every request and its answer on every listener: the body is read first, the answer has an id and the
+//! listener's headers.
+//!
+//! Invariant: an answer to a request whose body did not come to its end closes the connection, and nothing else of that
+//! body is looked at.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use actix_web::Error;
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::web::Bytes;
+
+use super::body::receive;
+use crate::random::Random;
+
+/// Header fields for every answer, those of refusals included.
+pub type Headers = &'static [(&'static str, &'static str)];
+
+/// Has the request answered by `next`, and gives the answer these headers and this id.
+///
+/// # Errors
+/// Those of an inner middleware; a handler's error is an answer by the time it comes here.
+pub(super) async fn envelop(
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+    headers: Headers,
+    request_id: &str,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let unfinished = receive(&mut request).await;
+    let mut response = next.call(request).await?.map_into_boxed_body();
+    let fields = response.headers_mut();
+    for (name, value) in headers {
+        fields.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    if let Ok(value) = HeaderValue::from_str(request_id) {
+        fields.insert(HeaderName::from_static("x-request-id"), value);
+    }
+    Ok(match unfinished {
+        Some(unfinished) => response.map_body(|_, body| BoxBody::new(Last { body, _unfinished: unfinished })),
+        None => response,
+    })
+}
+
+/// The proxy's id if it is harmless, so that its log and ours can be read together; else a new one.
+pub(super) fn request_id(headers: &HeaderMap) -> String {
+    let harmless = |id: &&str| {
+        (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+    };
+    match headers.get("x-request-id").and_then(|value| value.to_str().ok()).filter(harmless) {
+        Some(id) => id.to_owned(),
+        None => Random.base62(12),
+    }
+}
+
+/// The body of the last answer on a connection: holds the rest of the request until it is written, see [`receive`].
+struct Last {
+    body: BoxBody,
+    _unfinished: Payload,
+}
+
+impl MessageBody for Last {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.body).poll_next(context)
+    }
+}

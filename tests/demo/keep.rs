@@ -1,0 +1,68 @@
+//! After the stories: everything stays, for the reader to try.
+//!
+//! Invariant: it ends by Ctrl-C alone, and then nothing is left of it.
+
+use std::time::Duration;
+
+use crate::narrator::Narrator;
+use crate::stage::Stage;
+use crate::stories::email::Left;
+
+/// How often new mail and new lines of the log are looked for.
+const INTERVAL: Duration = Duration::from_millis(200);
+
+/// Tells how to talk to the server, then shows its mails and its log as they come, until Ctrl-C.
+pub(crate) async fn until_interrupted(stage: &Stage, left: &Left, narrator: &mut Narrator) {
+    narrator.say(&guide(stage, left));
+    let (mut mails, mut log) = (stage.mail.mails().len(), stage.server.logs().len());
+    let mut ticks = tokio::time::interval(INTERVAL);
+    let interrupted = tokio::signal::ctrl_c();
+    tokio::pin!(interrupted);
+    loop {
+        tokio::select! {
+            _ = &mut interrupted => break,
+            _ = ticks.tick() => {}
+        }
+        for mail in stage.mail.mails().into_iter().skip(mails) {
+            mails += 1;
+            narrator.say(&format!("\nmail to {}:", mail.to.join(", ")));
+            narrator.show(mail.message().text());
+        }
+        let lines = stage.server.logs();
+        narrator.show(&lines[log..]);
+        log = lines.len();
+    }
+    narrator.say("\nGone.");
+}
+
+fn guide(stage: &Stage, Left { user, access_token }: &Left) -> String {
+    let (url, admin) = (stage.server.url(), stage.server.admin_url());
+    let (folder, homeserver) = (stage.server.folder().display(), stage.homeserver.name());
+    let new_user = stage.homeserver.open_id_token(&format!("@carol:{homeserver}"));
+    format!(
+        r#"
+Everything stays as it is until Ctrl-C:
+
+identity server   {url}
+metrics, health   {admin}/metrics, {admin}/health
+its folder        {folder} (settings, database, signing key)
+homeserver        {homeserver}, a fake; it has given @carol:{homeserver} the OpenID token below
+mail              ask for one (below); every mail, and every line of the log, appears here
+
+Try, in another terminal:
+
+ID={url}/_matrix/identity/v2
+TOKEN={access_token}   # of {user}
+curl -s $ID/account -H "Authorization: Bearer $TOKEN"
+curl -s $ID/hash_details -H "Authorization: Bearer $TOKEN"
+curl -s $ID/validate/email/requestToken -H "Authorization: Bearer $TOKEN" \
+  -d client_secret=monkeys -d email=you@example.org -d send_attempt=1
+  # open the link of the mail in a browser, then, with the sid of the answer:
+curl -s $ID/3pid/bind -H "Authorization: Bearer $TOKEN" \
+  -d client_secret=monkeys -d sid=SID -d mxid={user}
+  # another user comes:
+curl -s $ID/account/register \
+  -d '{new_user}'
+"#
+    )
+}

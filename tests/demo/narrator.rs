@@ -1,0 +1,235 @@
+//! The voice of the demo: prose, requests with their answers, and what is checked of them.
+//!
+//! Invariant: colours only on a terminal; what is written elsewhere can be compared from run to run by eye.
+
+use std::io::{self, IsTerminal, Write};
+
+use harness::api::{Answer, Call};
+use harness::transcript;
+use serde_json::Value;
+
+/// Why a story cannot go on.
+#[derive(Debug)]
+pub(crate) struct Failure(pub(crate) String);
+
+/// Tells the stories, and counts what was told.
+pub(crate) struct Narrator {
+    out: Box<dyn Write + Send>,
+    colours: bool,
+    step: &'static str,
+    steps: usize,
+    requests: usize,
+    checks: usize,
+}
+
+/// What a terminal is told to change the look of a text.
+#[derive(Clone, Copy)]
+enum Look {
+    Heading,
+    Faint,
+    Request,
+    Good,
+    Refusal,
+    Bad,
+}
+
+impl Narrator {
+    /// Tells to standard output.
+    pub(crate) fn to_stdout() -> Self {
+        // <https://no-color.org>
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self::to(Box::new(io::stdout()), wanted && io::stdout().is_terminal())
+    }
+
+    fn to(out: Box<dyn Write + Send>, colours: bool) -> Self {
+        Self { out, colours, step: "", steps: 0, requests: 0, checks: 0 }
+    }
+
+    /// Begins a step: its name, by which a failure is told, and a line or two of prose.
+    pub(crate) fn step(&mut self, name: &'static str, prose: &str) {
+        self.step = name;
+        self.steps += 1;
+        let heading = self.looks(Look::Heading, &format!("{}. {name}", self.steps));
+        self.write(&format!("\n{heading}\n"));
+        self.say(prose);
+    }
+
+    /// A line of prose, or several.
+    pub(crate) fn say(&mut self, prose: &str) {
+        for line in prose.lines() {
+            self.write(format!("   {line}").trim_end());
+            self.write("\n");
+        }
+    }
+
+    /// A text as it is: a file, a mail.
+    pub(crate) fn show(&mut self, text: &str) {
+        for line in text.lines() {
+            let line = if line.is_empty() { String::new() } else { self.looks(Look::Faint, &format!("     {line}")) };
+            self.write(&format!("{line}\n"));
+        }
+    }
+
+    /// Sends a request, shows it with its answer, and gives the JSON of the answer.
+    ///
+    /// # Errors
+    /// [`Failure`] if the answer has another status than `status`.
+    pub(crate) async fn ask(&mut self, call: Call, status: u16) -> Result<Value, Failure> {
+        let answer = self.exchange(call).await;
+        self.write(&transcript::body("     ", &answer.body));
+        self.is(answer.code() == status, || format!("{} was answered {}, not {status}", answer.path, answer.code()))?;
+        serde_json::from_slice(&answer.body).map_err(|_| Failure(format!("the answer to {} is no JSON", answer.path)))
+    }
+
+    /// As [`Narrator::ask`], for a request that must be refused with this `errcode`.
+    ///
+    /// # Errors
+    /// [`Failure`] if it is not.
+    pub(crate) async fn refused(&mut self, call: Call, status: u16, errcode: &str) -> Result<(), Failure> {
+        let body = self.ask(call, status).await?;
+        self.is(body["errcode"] == errcode, || format!("the errcode is {}, not {errcode}", body["errcode"]))
+    }
+
+    /// As [`Narrator::ask`], for a page; of that only the title is shown, and given.
+    ///
+    /// # Errors
+    /// [`Failure`] for another status, or a page without a title.
+    pub(crate) async fn open(&mut self, call: Call, status: u16) -> Result<String, Failure> {
+        let answer = self.exchange(call).await;
+        let text = answer.text();
+        let title = text.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>"));
+        let title = title.map(|(title, _)| title.to_owned()).ok_or_else(|| Failure("the page has no title".to_owned()));
+        let page = format!("a page with the title \"{}\"", title.as_deref().unwrap_or_default());
+        self.show(&page);
+        self.is(answer.code() == status, || format!("the page came with {}, not {status}", answer.code()))?;
+        title
+    }
+
+    /// Says what must be so, and that it is.
+    ///
+    /// # Errors
+    /// [`Failure`] if it is not.
+    pub(crate) fn check(&mut self, what: &str, holds: bool) -> Result<(), Failure> {
+        self.is(holds, || format!("not so: {what}"))?;
+        let mark = self.looks(Look::Good, "✓");
+        self.write(&format!("   {mark} {what}\n"));
+        Ok(())
+    }
+
+    /// The last line of a good end.
+    pub(crate) fn all_is_well(&mut self) {
+        let Self { steps, requests, checks, .. } = *self;
+        let text = format!("All is well: {steps} steps, {requests} requests, {checks} things checked.");
+        let text = self.looks(Look::Good, &text);
+        self.write(&format!("\n{text}\n"));
+    }
+
+    /// The last lines of a bad end.
+    pub(crate) fn went_wrong(&mut self, Failure(why): &Failure) {
+        let text = self.looks(Look::Bad, &format!("Step {} went wrong: {}", self.steps, self.step));
+        self.write(&format!("\n{text}\n"));
+        self.say(why);
+    }
+
+    async fn exchange(&mut self, call: Call) -> Answer {
+        let authorization = call.header_value("authorization").map(str::to_owned);
+        let answer = call.send().await;
+        self.requests += 1;
+        let arrow = self.looks(Look::Request, &format!("→ {} {}", answer.method, answer.path));
+        self.write(&format!("   {arrow}\n"));
+        self.show(&authorization.map(|value| format!("Authorization: {value}")).unwrap_or_default());
+        self.write(&transcript::body("     ", &answer.sent));
+        let look = if answer.status.is_success() { Look::Good } else { Look::Refusal };
+        let arrow = self.looks(look, &format!("← {}", answer.status));
+        self.write(&format!("   {arrow}\n"));
+        answer
+    }
+
+    fn is(&mut self, holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), Failure> {
+        self.checks += 1;
+        if holds { Ok(()) } else { Err(Failure(otherwise())) }
+    }
+
+    fn looks(&self, look: Look, text: &str) -> String {
+        let code = match look {
+            Look::Heading => "1",
+            Look::Faint => "2",
+            Look::Request => "36",
+            Look::Good => "32",
+            Look::Refusal => "33",
+            Look::Bad => "1;31",
+        };
+        if self.colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    fn write(&mut self, text: &str) {
+        // A story that nobody listens to any more is still told to its end.
+        drop(self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
+    use harness::api::Api;
+    use harness::homeserver::Homeserver;
+    use serde_json::json;
+
+    use super::{Failure, Narrator};
+
+    #[derive(Clone, Default)]
+    struct Paper(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn narrator(colours: bool) -> (Narrator, impl Fn() -> String) {
+        let paper = Paper::default();
+        let narrator = Narrator::to(Box::new(paper.clone()), colours);
+        (narrator, move || String::from_utf8(paper.0.lock().unwrap().clone()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn an_exchange_is_shown_whether_or_not_it_went_as_it_should() {
+        let server = Homeserver::start("127.0.0.1").await;
+        let api = Api::trusting(&format!("https://{}", server.address()), &server.authority().pem());
+        let (mut narrator, told) = narrator(false);
+        narrator.step("Nobody is there", "A line.\nAnother one.");
+        narrator.refused(api.post("/nowhere", json!({"a": 1})), 404, "M_UNRECOGNIZED").await.unwrap();
+        assert_eq!(
+            told(),
+            "\n1. Nobody is there\n   A line.\n   Another one.\n   → POST /nowhere\n     {\n       \"a\": 1\n     }\n   \
+             ← 404 Not Found\n     {\n       \"errcode\": \"M_UNRECOGNIZED\",\n       \
+             \"error\": \"Unrecognized request\"\n     }\n"
+        );
+        let Failure(why) = narrator.ask(api.get("/nowhere"), 200).await.unwrap_err();
+        assert_eq!(why, "/nowhere was answered 404, not 200");
+        let Failure(why) = narrator.refused(api.get("/nowhere"), 404, "M_NOT_FOUND").await.unwrap_err();
+        assert_eq!(why, "the errcode is \"M_UNRECOGNIZED\", not M_NOT_FOUND");
+        let Failure(why) = narrator.open(api.get("/nowhere"), 404).await.unwrap_err();
+        assert_eq!(why, "the page has no title");
+        narrator.went_wrong(&Failure(why));
+        assert!(told().ends_with("\nStep 1 went wrong: Nobody is there\n   the page has no title\n"), "{}", told());
+    }
+
+    #[test]
+    fn colours_are_for_terminals() {
+        let (mut plain, told) = narrator(false);
+        plain.check("one is one", true).unwrap();
+        assert_eq!(told(), "   ✓ one is one\n");
+        let (mut coloured, told) = narrator(true);
+        coloured.check("one is one", true).unwrap();
+        assert_eq!(told(), "   \x1b[32m✓\x1b[0m one is one\n");
+        let Failure(why) = coloured.check("one is two", false).unwrap_err();
+        assert_eq!(why, "not so: one is two");
+    }
+}

@@ -1,0 +1,218 @@
+//! Bob proves that an e-mail address is his and publishes it; Alice finds him by it; he takes it back.
+//!
+//! Invariant: what can be checked independently of the server is: its signatures by ruma, its hashes here.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ruma_signatures::PublicKeyMap;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use shared::random::Random;
+
+use crate::narrator::{Failure, Narrator};
+use crate::stage::Stage;
+
+const BOB: &str = "@bob:hs.example";
+const ALICE: &str = "@alice:hs.example";
+
+/// Bob types his address with a capital, as people do; what is signed and hashed is the canonical form.
+const TYPED: &str = "Bob@Example.org";
+const ADDRESS: &str = "bob@example.org";
+
+/// What the story leaves behind.
+pub(crate) struct Left {
+    /// Who still has an account.
+    pub(crate) user: &'static str,
+    /// Her access token.
+    pub(crate) access_token: String,
+}
+
+/// Tells it.
+///
+/// # Errors
+/// [`Failure`] for the first answer that is not as it should be.
+pub(crate) async fn tell(stage: &Stage, narrator: &mut Narrator) -> Result<Left, Failure> {
+    narrator.step("What does this server speak?", "Clients ask for the versions first. That needs no account.");
+    let answer = narrator.ask(stage.api.get("/_matrix/identity/versions"), 200).await?;
+    narrator.check("it speaks v1.1 of the specification and later", holds(&answer["versions"], "v1.1"))?;
+
+    narrator.step(
+        "Bob registers",
+        "His homeserver gave his client an OpenID token. The identity server asks that homeserver whose it is.",
+    );
+    let bob = register(stage, narrator, BOB).await?;
+    narrator.step("Alice registers", "In the same way.");
+    let alice = register(stage, narrator, ALICE).await?;
+
+    narrator
+        .step("First, the terms of service", "There is a privacy policy. Until Bob accepts it he can do nothing here.");
+    narrator.refused(stage.api.get(V2_ACCOUNT).bearer(&bob), 403, "M_TERMS_NOT_SIGNED").await?;
+    let terms = narrator.ask(stage.api.get(&v2("/terms")), 200).await?;
+    let url = text(&terms["policies"]["privacy"]["en"], "url")?;
+    narrator.say("He reads it, and accepts it by its URL. So does Alice.");
+    for (user, token) in [(BOB, &bob), (ALICE, &alice)] {
+        narrator.ask(stage.api.post(&v2("/terms"), json!({ "user_accepts": [url] })).bearer(token), 200).await?;
+        let account = narrator.ask(stage.api.get(V2_ACCOUNT).bearer(token), 200).await?;
+        narrator.check(&format!("the account is that of {user}"), account["user_id"] == user)?;
+    }
+
+    let session = prove_address(stage, narrator, &bob).await?;
+    publish(stage, narrator, &bob, &session).await?;
+    find(stage, narrator, &alice).await?;
+    take_back(stage, narrator, &bob, &alice).await?;
+
+    narrator.step("Bob logs out", "His access token is worth nothing any more.");
+    narrator.ask(stage.api.post(&v2("/account/logout"), json!({})).bearer(&bob), 200).await?;
+    narrator.refused(stage.api.get(V2_ACCOUNT).bearer(&bob), 401, "M_UNAUTHORIZED").await?;
+    Ok(Left { user: ALICE, access_token: alice })
+}
+
+async fn register(stage: &Stage, narrator: &mut Narrator, user: &str) -> Result<String, Failure> {
+    let asked_before = stage.homeserver.requests().len();
+    let body = stage.homeserver.open_id_token(user);
+    let answer = narrator.ask(stage.api.post(&v2("/account/register"), body), 200).await?;
+    let asked = stage.homeserver.requests().len() > asked_before;
+    narrator.check("the homeserver was asked, over TLS", asked)?;
+    text(&answer, "token")
+}
+
+/// A validation session: its id, and the secret that only Bob's client knows.
+struct Session {
+    sid: String,
+    client_secret: String,
+}
+
+async fn prove_address(stage: &Stage, narrator: &mut Narrator, bob: &str) -> Result<Session, Failure> {
+    narrator.step("Bob says that an address is his", "The server sends a mail there, to see whether it is.");
+    let session = request_token(stage, narrator, bob).await?;
+    narrator.step("Before he reads it", "Asking for a mail proves nothing.");
+    let query =
+        |call: harness::api::Call| call.query("sid", &session.sid).query("client_secret", &session.client_secret);
+    let validated = || query(stage.api.get(&v2("/3pid/getValidated3pid"))).bearer(bob);
+    narrator.refused(validated(), 400, "M_SESSION_NOT_VALIDATED").await?;
+
+    follow_link(stage, narrator, 1).await?;
+
+    narrator.step("The address is his", "Now the session is worth something.");
+    let answer = narrator.ask(validated(), 200).await?;
+    narrator.check(&format!("what was proven is {ADDRESS}"), answer["address"] == ADDRESS)?;
+    Ok(session)
+}
+
+async fn request_token(stage: &Stage, narrator: &mut Narrator, bob: &str) -> Result<Session, Failure> {
+    let client_secret = Random.base62(16);
+    let body = json!({ "client_secret": client_secret, "email": TYPED, "send_attempt": 1 });
+    let call = stage.api.post(&v2("/validate/email/requestToken"), body).bearer(bob);
+    let answer = narrator.ask(call, 200).await?;
+    Ok(Session { sid: text(&answer, "sid")?, client_secret })
+}
+
+/// Shows the `n`th mail to Bob and opens the link in it, as a browser does.
+async fn follow_link(stage: &Stage, narrator: &mut Narrator, n: usize) -> Result<(), Failure> {
+    narrator.step("The mail arrives", "As the mail server got it, headers and plain text (there is HTML too):");
+    let mail = stage.mail.wait_for(TYPED, n, Duration::from_secs(10)).await;
+    let message = mail.message();
+    for (name, value) in &message.headers {
+        narrator.show(&format!("{name}: {value}"));
+    }
+    narrator.show("");
+    narrator.show(message.text());
+    let link = message.validation_link();
+    narrator.check("its link leads to this server", link.as_str().starts_with(&stage.server.url()))?;
+
+    narrator.step("Bob opens the link", "In a browser, which has no account here.");
+    let target = format!("{}?{}", link.path(), link.query().unwrap_or_default());
+    let title = narrator.open(stage.api.get(&target), 200).await?;
+    narrator.check("the page says that it worked", title == "Verified")
+}
+
+async fn publish(stage: &Stage, narrator: &mut Narrator, bob: &str, session: &Session) -> Result<(), Failure> {
+    narrator.step("Bob publishes the address", "The server signs that it belongs to him.");
+    let body = json!({ "sid": session.sid, "client_secret": session.client_secret, "mxid": BOB });
+    let association = narrator.ask(stage.api.post(&v2("/3pid/bind"), body).bearer(bob), 200).await?;
+    let named = association["mxid"] == BOB && association["address"] == ADDRESS;
+    narrator.check(&format!("the association says that {ADDRESS} is {BOB}"), named)?;
+
+    narrator.step(
+        "Anybody can verify that",
+        "The server tells its public key. The signature is checked with it by ruma-signatures, which is not ours.",
+    );
+    let keys = association["signatures"]["id.example"].as_object();
+    let key_id = keys.and_then(|keys| keys.keys().next()).ok_or_else(|| Failure("nobody signed it".to_owned()))?;
+    let answer = narrator.ask(stage.api.get(&v2(&format!("/pubkey/{key_id}"))), 200).await?;
+    let key = text(&answer, "public_key")?;
+    narrator.check("the signature is good", is_signed(&association, key_id, &key)?)?;
+    let mut forged = association.clone();
+    forged["mxid"] = json!("@mallory:hs.example");
+    narrator.check("with another name in it, it is not", !is_signed(&forged, key_id, &key)?)
+}
+
+/// Whether `key` of `id.example` has signed `object`, as ruma sees it.
+fn is_signed(object: &Value, key_id: &str, key: &str) -> Result<bool, Failure> {
+    let wrong = |error: &dyn std::fmt::Display| Failure(error.to_string());
+    let key = ruma_common::serde::Base64::parse(key).map_err(|error| wrong(&error))?;
+    let mut keys = PublicKeyMap::new();
+    keys.entry("id.example".to_owned()).or_default().insert(key_id.to_owned(), key);
+    let object = serde_json::from_value(object.clone()).map_err(|error| wrong(&error))?;
+    Ok(ruma_signatures::verify_json(&keys, &object).is_ok())
+}
+
+async fn find(stage: &Stage, narrator: &mut Narrator, alice: &str) -> Result<(), Failure> {
+    narrator.step(
+        "Alice has Bob's address in her address book",
+        "She does not want to tell it to a server that does not know it, so her client sends a hash.",
+    );
+    let found = look_up(stage, narrator, alice).await?;
+    narrator.check(&format!("she finds {BOB}"), found.as_deref() == Some(BOB))
+}
+
+async fn look_up(stage: &Stage, narrator: &mut Narrator, alice: &str) -> Result<Option<String>, Failure> {
+    let details = narrator.ask(stage.api.get(&v2("/hash_details")).bearer(alice), 200).await?;
+    let pepper = text(&details, "lookup_pepper")?;
+    let plain = format!("{ADDRESS} email {pepper}");
+    let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(&plain));
+    narrator.say(&format!("Her client computes base64(sha256(\"{plain}\"))"));
+    narrator.say(&format!("= {hash}"));
+    let body = json!({ "addresses": [hash], "algorithm": "sha256", "pepper": pepper });
+    let answer = narrator.ask(stage.api.post(&v2("/lookup"), body).bearer(alice), 200).await?;
+    Ok(answer["mappings"][&hash].as_str().map(str::to_owned))
+}
+
+async fn take_back(stage: &Stage, narrator: &mut Narrator, bob: &str, alice: &str) -> Result<(), Failure> {
+    narrator.step(
+        "Bob wants to be found no more",
+        "He proves once more that the address is his, in a new session, so another mail is sent.",
+    );
+    let session = request_token(stage, narrator, bob).await?;
+    follow_link(stage, narrator, 2).await?;
+
+    narrator.step("Bob takes the address back", "The session says enough: whoever has it needs no account for this.");
+    let body = json!({
+        "mxid": BOB,
+        "threepid": { "medium": "email", "address": ADDRESS },
+        "sid": session.sid,
+        "client_secret": session.client_secret,
+    });
+    narrator.ask(stage.api.post(&v2("/3pid/unbind"), body), 200).await?;
+
+    narrator.step("Alice looks again", "The same question as before.");
+    let found = look_up(stage, narrator, alice).await?;
+    narrator.check("she finds nobody", found.is_none())
+}
+
+const V2_ACCOUNT: &str = "/_matrix/identity/v2/account";
+
+fn v2(path: &str) -> String {
+    format!("/_matrix/identity/v2{path}")
+}
+
+fn text(object: &Value, key: &str) -> Result<String, Failure> {
+    let text = object[key].as_str();
+    text.map(str::to_owned).ok_or_else(|| Failure(format!("there is no text \"{key}\" in the answer")))
+}
+
+fn holds(list: &Value, text: &str) -> bool {
+    list.as_array().is_some_and(|list| list.iter().any(|entry| entry == text))
+}

@@ -1,0 +1,5 @@
+//! The stories, one file each: a function `tell` that plays on the stage and returns what it leaves behind.
+//!
+//! Invariant: a story shows every request it makes, and checks every answer.
+
+pub(crate) mod email;

@@ -1,0 +1,1 @@
+//! Shows that it works as said.

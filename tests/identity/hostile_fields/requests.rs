@@ -1,0 +1,316 @@
+//! The hostile requests: every field of every endpoint, every query parameter, whole bodies, and mixtures of all.
+//!
+//! Invariant: each of them is well-formed HTTP, so that it is the server's rules that must deal with it.
+
+use super::values::{AUTHORIZATION, BROKEN, Dice, HEADERS, IN_QUERY, PLAIN};
+use crate::identity::setup::Session;
+
+/// One request, and what is known of its answer beforehand.
+pub(super) struct Hostile {
+    pub(super) method: String,
+    pub(super) bytes: Vec<u8>,
+    /// The errcode that alone is right, if one is.
+    pub(super) errcode: Option<&'static str>,
+    /// Whether a page may be the answer.
+    pub(super) may_be_html: bool,
+}
+
+/// What a client knows that is allowed in.
+pub(super) struct Insider {
+    pub(super) token: String,
+    /// A token that may be logged out.
+    pub(super) spare_token: String,
+    pub(super) session: Session,
+    pub(super) pepper: String,
+    /// An OpenID token that the homeserver knows.
+    pub(super) open_id_token: String,
+}
+
+/// A `POST` endpoint and the right texts of its fields.
+struct Endpoint {
+    path: &'static str,
+    fields: Vec<(&'static str, String)>,
+}
+
+const GET: [(&str, &[&str]); 9] = [
+    ("/_matrix/identity/versions", &[]),
+    ("/_matrix/identity/v2", &[]),
+    ("/_matrix/identity/v2/terms", &[]),
+    ("/_matrix/identity/v2/account", &["access_token"]),
+    ("/_matrix/identity/v2/hash_details", &["access_token"]),
+    ("/_matrix/identity/v2/pubkey/isvalid", &["public_key"]),
+    ("/_matrix/identity/v2/3pid/getValidated3pid", &["sid", "client_secret"]),
+    (
+        "/_matrix/identity/v2/validate/email/submitToken",
+        &["sid", "client_secret", "token", "confirm", "nextLink", "brand", "lang"],
+    ),
+    ("/_identity/v1/bindings", &["access_token"]),
+];
+
+fn endpoints(insider: &Insider) -> Vec<Endpoint> {
+    let text = |value: &str| format!("\"{value}\"");
+    let (sid, secret) = (text(&insider.session.sid), text(&insider.session.client_secret));
+    let list = [
+        (
+            "/account/register",
+            vec![
+                ("access_token", text(&insider.open_id_token)),
+                ("matrix_server_name", text("hs.example")),
+                ("token_type", text("Bearer")),
+                ("expires_in", "3600".to_owned()),
+            ],
+        ),
+        ("/account/logout", vec![("x", "1".to_owned())]),
+        ("/terms", vec![("user_accepts", "[\"https://example.org/t\"]".to_owned())]),
+        (
+            "/lookup",
+            vec![("addresses", "[\"x\"]".to_owned()), ("algorithm", text("none")), ("pepper", text(&insider.pepper))],
+        ),
+        (
+            "/validate/email/requestToken",
+            vec![
+                ("client_secret", text("s")),
+                ("email", text("hostile@example.com")),
+                ("send_attempt", "1".to_owned()),
+                ("next_link", text("https://app.example/")),
+            ],
+        ),
+        (
+            "/validate/email/submitToken",
+            vec![("sid", sid.clone()), ("client_secret", secret.clone()), ("token", text("wrong"))],
+        ),
+        (
+            "/3pid/bind",
+            vec![("sid", sid.clone()), ("client_secret", secret.clone()), ("mxid", text("@insider:hs.example"))],
+        ),
+        (
+            "/3pid/unbind",
+            vec![
+                ("mxid", text("@insider:hs.example")),
+                ("threepid", r#"{"medium":"email","address":"insider@example.com"}"#.to_owned()),
+                ("sid", sid),
+                ("client_secret", secret),
+            ],
+        ),
+    ];
+    list.into_iter().map(|(path, fields)| Endpoint { path, fields }).collect()
+}
+
+/// All requests: the systematic ones, and `mixed` that the dice make up.
+pub(super) fn all(insider: &Insider, dice: &mut Dice, mixed: usize) -> Vec<Hostile> {
+    let endpoints = endpoints(insider);
+    let mut requests = Vec::new();
+    for endpoint in &endpoints {
+        fields(endpoint, insider, &mut requests);
+        bodies(endpoint, insider, dice, &mut requests);
+    }
+    queries(insider, &mut requests);
+    authorizations(&endpoints, &mut requests);
+    requests.extend((0..mixed).map(|_| mixture(&endpoints, insider, dice)));
+    requests
+}
+
+/// Every field as everything, all others being right; by an insider and by a stranger.
+fn fields(endpoint: &Endpoint, insider: &Insider, requests: &mut Vec<Hostile>) {
+    let huge = [format!("\"{}\"", "x".repeat(100_000)), format!("[{}1]", "1,".repeat(20_000))];
+    let deep = [nested("[", "]", 60), nested("{\"a\":", "}", 60)];
+    let too_deep = ["[".repeat(100_000), "{\"a\":".repeat(20_000), nested("[", "]", 70)];
+    let fine = PLAIN.into_iter().chain(huge.iter().chain(&deep).map(String::as_str)).map(|value| (value, false));
+    let broken = BROKEN.into_iter().chain(too_deep.iter().map(String::as_str)).map(|value| (value, true));
+    for (value, is_broken) in fine.chain(broken) {
+        for (index, (name, _)) in endpoint.fields.iter().enumerate() {
+            let body = object(&endpoint.fields, index, value);
+            requests.push(post(endpoint, insider, body.clone(), is_broken.then_some("M_BAD_JSON")));
+            if *name == "threepid" {
+                for threepid in [
+                    format!("{{\"medium\":{value},\"address\":\"a@b\"}}"),
+                    format!("{{\"medium\":\"email\",\"address\":{value}}}"),
+                ] {
+                    let body = object(&endpoint.fields, index, &threepid);
+                    requests.push(post(endpoint, insider, body, is_broken.then_some("M_BAD_JSON")));
+                }
+            }
+            // A stranger hears nothing about it, except where no token is needed.
+            let needs_token = !matches!(endpoint.path, "/account/register" | "/3pid/unbind");
+            if index == 0 {
+                let errcode = needs_token.then_some("M_UNAUTHORIZED");
+                requests.push(request("POST", endpoint.path, &[], body, errcode));
+            }
+        }
+    }
+}
+
+/// Bodies that are hostile as a whole, as JSON and as forms.
+fn bodies(endpoint: &Endpoint, insider: &Insider, dice: &mut Dice, requests: &mut Vec<Hostile>) {
+    let members: Vec<String> = (0..2_000).map(|n| format!("\"k{n}\":{n}")).collect();
+    let mut wholes: Vec<Vec<u8>> = [
+        "",
+        " ",
+        "[]",
+        "null",
+        "\"x\"",
+        "5",
+        "{",
+        "}",
+        "{}{}",
+        "{\"a\"",
+        "\u{feff}{}",
+        "\0",
+        "a=b",
+        "=&=&&",
+        "%",
+        "sid=%00",
+        "sid=%ff&client_secret=x&token=x",
+        "sid=a&sid=a",
+        "email=a%00@b&client_secret=s&send_attempt=1",
+    ]
+    .iter()
+    .map(|body| body.as_bytes().to_vec())
+    .collect();
+    wholes.push(format!("{{{}}}", members.join(",")).into_bytes());
+    wholes.push(format!("{{{},\"k7\":1}}", members.join(",")).into_bytes());
+    wholes.push("{}".encode_utf16().flat_map(u16::to_le_bytes).collect());
+    wholes.push(b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff".to_vec());
+    for length in [1, 10, 100, 1000, 10_000] {
+        wholes.push(dice.bytes(length));
+    }
+    for body in wholes {
+        for content_type in ["application/json", "application/x-www-form-urlencoded"] {
+            let token = format!("Authorization: Bearer {}", token_for(endpoint.path, insider));
+            let content_type = format!("Content-Type: {content_type}");
+            let headers = [token.as_bytes(), content_type.as_bytes()];
+            requests.push(request_to("POST", &v2(endpoint.path), &headers, &body, None));
+        }
+    }
+}
+
+fn queries(insider: &Insider, requests: &mut Vec<Hostile>) {
+    let long = "x".repeat(20_000);
+    let bearer = format!("Authorization: Bearer {}", insider.token);
+    for value in IN_QUERY.into_iter().chain([long.as_str()]) {
+        for (path, names) in GET {
+            for name in names.iter().chain(&["x"]) {
+                let others: String =
+                    names.iter().filter(|other| *other != name).map(|other| format!("&{other}=x")).collect();
+                let target = format!("{path}?{name}={value}{others}");
+                requests.push(Hostile {
+                    bytes: bytes("GET", &target, &[bearer.as_bytes()], b""),
+                    method: "GET".to_owned(),
+                    errcode: None,
+                    may_be_html: path.ends_with("submitToken"),
+                });
+            }
+        }
+        let key = format!("/_matrix/identity/v2/pubkey/{value}");
+        requests.push(request_to("GET", &key, &[], b"", None));
+        let target = format!("/_matrix/identity/v2/validate/email/requestToken?brand={value}&lang={value}");
+        requests.push(request_to("POST", &target, &[bearer.as_bytes()], b"{}", None));
+    }
+}
+
+fn authorizations(endpoints: &[Endpoint], requests: &mut Vec<Hostile>) {
+    let long = [b"Bearer ".as_slice(), &[b'x'; 20_000]].concat();
+    for value in AUTHORIZATION.into_iter().chain([long.as_slice()]) {
+        let header = [b"Authorization: ", value].concat();
+        for (path, _) in GET {
+            requests.push(request_to("GET", path, &[&header], b"", None));
+            if let Some(last) = requests.last_mut() {
+                last.may_be_html = path.ends_with("submitToken");
+            }
+        }
+        for endpoint in endpoints {
+            let named: Vec<_> =
+                endpoint.fields.iter().filter(|(name, _)| !matches!(*name, "sid" | "client_secret")).collect();
+            let members: Vec<String> = named.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+            let body = format!("{{{}}}", members.join(","));
+            requests.push(request_to("POST", &v2(endpoint.path), &[&header], body.as_bytes(), None));
+        }
+    }
+}
+
+/// A request of which everything may be hostile at once.
+fn mixture(endpoints: &[Endpoint], insider: &Insider, dice: &mut Dice) -> Hostile {
+    const METHODS: [&str; 10] = ["POST", "POST", "POST", "POST", "GET", "HEAD", "OPTIONS", "PUT", "DELETE", "X-FILES"];
+    let endpoint = &endpoints[dice.roll(endpoints.len())];
+    let method = dice.pick(&METHODS).to_owned();
+    let mut target = if dice.roll(4) == 0 { dice.path() } else { v2(endpoint.path) };
+    if dice.roll(3) == 0 {
+        let (name, value) = (dice.pick(&["sid", "access_token", "brand", "a", ""]), dice.pick(&IN_QUERY));
+        target = format!("{target}?{name}={value}");
+    }
+    let members: Vec<String> = endpoint
+        .fields
+        .iter()
+        .filter_map(|(name, right)| match dice.roll(8) {
+            0 => None,
+            1 | 2 => Some(format!("\"{name}\":{}", dice.pick(&PLAIN))),
+            3 => Some(format!("\"{name}\":{}", dice.pick(&BROKEN))),
+            _ => Some(format!("\"{name}\":{right}")),
+        })
+        .collect();
+    let mut body = format!("{{{}}}", members.join(",")).into_bytes();
+    if dice.roll(5) == 0 && !body.is_empty() {
+        let at = dice.roll(body.len());
+        body[at] = dice.bytes(1)[0];
+    }
+    let authorization = match dice.roll(4) {
+        0 => [b"Authorization: ".as_slice(), dice.pick(&AUTHORIZATION)].concat(),
+        _ => format!("Authorization: Bearer {}", token_for(endpoint.path, insider)).into_bytes(),
+    };
+    let headers = [authorization.as_slice(), dice.pick(&HEADERS)];
+    Hostile {
+        bytes: bytes(&method, &target, &headers, &body),
+        may_be_html: target.contains("submitToken") && method != "POST",
+        method,
+        errcode: None,
+    }
+}
+
+fn token_for<'a>(path: &str, insider: &'a Insider) -> &'a str {
+    if path == "/account/logout" { &insider.spare_token } else { &insider.token }
+}
+
+fn post(endpoint: &Endpoint, insider: &Insider, body: Vec<u8>, errcode: Option<&'static str>) -> Hostile {
+    let bearer = format!("Authorization: Bearer {}", token_for(endpoint.path, insider));
+    // The spare token is gone sooner or later, and then nothing is said about the body.
+    let errcode = errcode.filter(|_| endpoint.path != "/account/logout");
+    request("POST", endpoint.path, &[bearer.as_bytes()], body, errcode)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the body is made for this request alone")]
+fn request(method: &str, path: &str, headers: &[&[u8]], body: Vec<u8>, errcode: Option<&'static str>) -> Hostile {
+    request_to(method, &v2(path), headers, &body, errcode)
+}
+
+fn request_to(method: &str, target: &str, headers: &[&[u8]], body: &[u8], errcode: Option<&'static str>) -> Hostile {
+    Hostile { method: method.to_owned(), bytes: bytes(method, target, headers, body), errcode, may_be_html: false }
+}
+
+fn v2(path: &str) -> String {
+    crate::identity::setup::v2(path)
+}
+
+/// The object of all fields, the one at `index` being `value`.
+fn object(fields: &[(&str, String)], index: usize, value: &str) -> Vec<u8> {
+    let members: Vec<String> = fields
+        .iter()
+        .enumerate()
+        .map(|(at, (name, right))| format!("\"{name}\":{}", if at == index { value } else { right }))
+        .collect();
+    format!("{{{}}}", members.join(",")).into_bytes()
+}
+
+fn nested(open: &str, close: &str, levels: usize) -> String {
+    format!("{}1{}", open.repeat(levels), close.repeat(levels))
+}
+
+fn bytes(method: &str, target: &str, headers: &[&[u8]], body: &[u8]) -> Vec<u8> {
+    let mut bytes = format!("{method} {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n", body.len()).into_bytes();
+    for header in headers {
+        bytes.extend_from_slice(header);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes.extend_from_slice(body);
+    bytes
+}

@@ -1,0 +1,178 @@
+//! What a client may put where something sensible belongs, and the dice that mix it.
+//!
+//! Invariant: the same seed gives the same requests.
+
+/// Values that are JSON and hold no surprise for the parser.
+pub(super) const PLAIN: [&str; 43] = [
+    "null",
+    "true",
+    "false",
+    "0",
+    "-0",
+    "-1",
+    "1.5",
+    "1e3",
+    "1e-400",
+    "9223372036854775807",
+    "9223372036854775808",
+    "-9223372036854775809",
+    "18446744073709551616",
+    r#""""#,
+    r#"" ""#,
+    r#""\u0000""#,
+    r#""a\u0000b""#,
+    r#""a@b\u0000""#,
+    r#""@a\u0000:hs.example""#,
+    r#""https://app.example/\u0000""#,
+    r#""\r\nBcc: b@c""#,
+    r#""\uffff\ufffe""#,
+    r#""\u202e\u2066""#,
+    r#""\ud83d\udca9""#,
+    r#""1""#,
+    r#""-1""#,
+    r#""999999999999999999""#,
+    r#""9999999999999999999999""#,
+    r#""'; drop table sessions; --""#,
+    r#""%00%s%n{{7*7}}%(x)s${x}""#,
+    r#""../../../etc/passwd""#,
+    r#""a@b""#,
+    r#""@a:hs.example""#,
+    r#""email""#,
+    r#""msisdn""#,
+    "[]",
+    "[null]",
+    r#"["\u0000"]"#,
+    r#"["a","b",1]"#,
+    "[[[[[[[[]]]]]]]]",
+    "{}",
+    r#"{"medium":"email","address":"a\u0000@b"}"#,
+    r#"{"\u0000":{"":[]}}"#,
+];
+
+/// Values that make the whole body something else than JSON as it is taken.
+pub(super) const BROKEN: [&str; 17] = [
+    "1e400",
+    "-1e999999999",
+    "NaN",
+    "Infinity",
+    "0x10",
+    "01",
+    "+1",
+    ".5",
+    "",
+    "'x'",
+    r#""\ud800""#,
+    r#""\udc00\ud800""#,
+    r#""\x00""#,
+    "\"\n\"",
+    "\"\0\"",
+    r#"{"a":1,"a":2}"#,
+    "[1,]",
+];
+
+/// Values of a query parameter, as they stand in the request line.
+pub(super) const IN_QUERY: [&str; 18] = [
+    "",
+    "%00",
+    "a%00b",
+    "%ff",
+    "%ed%a0%80",
+    "%c0%80",
+    "%",
+    "%zz",
+    "+",
+    "%F0%9F%92%A9",
+    "a&a",
+    "=",
+    "&&;&",
+    "%2F..%2F",
+    "%0d%0aX:%20y",
+    "[]",
+    "%7B%22a%22:1%7D",
+    "%EF%BF%BD",
+];
+
+/// Contents of an Authorization header.
+pub(super) const AUTHORIZATION: [&[u8]; 16] = [
+    b"",
+    b"Bearer",
+    b"Bearer \xff\xfe",
+    b"Bearer a b",
+    b"Bearer \t x",
+    b"Basic eDp5",
+    b"X-Matrix",
+    b"X-Matrix =",
+    b"X-Matrix origin=,key=,sig=",
+    b"X-Matrix origin=\"\\",
+    b"X-Matrix origin=\"hs.example\",key=\"ed25519:a_1\",sig=\"AAAA\"",
+    b"X-Matrix origin=\"hs.example\",key=\"ed25519:a_1\",sig=\"\xff\"",
+    b"X-Matrix origin=\"hs.example\",origin=\"hs.example\",key=\"x\",sig=\"x\",destination=\"x\"",
+    b"X-Matrix origin=\"127.0.0.1\",key=\"ed25519:a\",sig=\"AAAA\"",
+    b"X-Matrix ,,,,====\"\"\"\"",
+    b"\"Bearer\" x",
+];
+
+/// Other headers, whole lines.
+pub(super) const HEADERS: [&[u8]; 14] = [
+    b"X-Forwarded-For: \xff, ::, 999.1.1.1, [, ]",
+    b"X-Request-Id: \xff{}",
+    b"Accept-Language: \xff;q=x, *;q=1e400, de;;;",
+    b"Accept-Encoding: gzip, br, \xff",
+    b"Content-Encoding: gzip",
+    b"Content-Type: \xff/\xff; charset=\xff",
+    b"Content-Type: application/x-www-form-urlencoded",
+    b"Content-Type: application/json; charset=utf-16",
+    b"Expect: nothing",
+    b"Upgrade: h2c",
+    b"Range: bytes=0-18446744073709551616",
+    b"If-None-Match: *",
+    b"Origin: null",
+    b"Cookie: \"\"=;;;",
+];
+
+/// SplitMix64: small, and the same everywhere.
+#[derive(Debug)]
+pub(super) struct Dice(pub(super) u64);
+
+impl Dice {
+    pub(super) fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((z ^ (z >> 31)) % (sides as u64)).expect("smaller than sides")
+    }
+
+    pub(super) fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
+        from[self.roll(from.len())]
+    }
+
+    pub(super) fn bytes(&mut self, length: usize) -> Vec<u8> {
+        (0..length).map(|_| u8::try_from(self.roll(256)).expect("a byte")).collect()
+    }
+
+    /// Letters that may stand in a request line.
+    pub(super) fn path(&mut self) -> String {
+        const PARTS: [&str; 16] = [
+            "/",
+            "/_matrix",
+            "/identity",
+            "/v2",
+            "/v1",
+            "/account",
+            "/pubkey",
+            "/3pid",
+            "/%00",
+            "/%ff",
+            "/%2e%2e",
+            "/..",
+            "/%7Bx%7D",
+            "/:",
+            "/*",
+            "/validate/email/",
+        ];
+        let start = if self.roll(2) == 0 { "/_matrix/identity/v2" } else { "" };
+        let parts: String = (0..=self.roll(4)).map(|_| self.pick(&PARTS)).collect();
+        format!("{start}{parts}")
+    }
+}

@@ -1,0 +1,99 @@
+//! The command line of the load run.
+//!
+//! Invariant: without any option it is the whole run, as its figures are compared.
+
+use std::time::Duration;
+
+/// What is shown for `--help`, and for what is none of these.
+pub(crate) const USAGE: &str = "\
+usage: cargo load [OPTION…]
+       cargo load request ADDRESS PID CONNECTIONS SECONDS [bearer:TOKEN] METHOD PATH [BODY]
+
+Builds the identity server for release, starts it with a fake homeserver and a fake mail server, fills it with
+associations, and prints what units of work cost it.
+
+  --postgres            on a throw-away PostgreSQL instead of SQLite
+  --associations N      how many it holds [100000]
+  --connections A,B,…   how many work at the same time [1,16,64]
+  --seconds N           how long each row takes [5]
+  --runs N              how often each row is measured; the median is shown, with the ends [1]
+  --only TEXT           only units with this in their name
+  --help                this text
+
+The second form loads a server that runs already with one request, again and again; PID is its process.
+";
+
+/// What the run is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Options {
+    pub(crate) postgres: bool,
+    pub(crate) associations: usize,
+    pub(crate) connections: Vec<usize>,
+    pub(crate) duration: Duration,
+    pub(crate) runs: usize,
+    pub(crate) only: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            postgres: false,
+            associations: 100_000,
+            connections: vec![1, 16, 64],
+            duration: Duration::from_secs(5),
+            runs: 1,
+            only: String::new(),
+        }
+    }
+}
+
+impl Options {
+    /// Reads the arguments after the program's name; `None` if they are not as [`USAGE`] says.
+    pub(crate) fn read(arguments: &[&str]) -> Option<Self> {
+        let mut options = Self::default();
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            match *argument {
+                "--postgres" => options.postgres = true,
+                "--associations" => options.associations = arguments.next()?.parse().ok()?,
+                "--connections" => {
+                    let numbers = arguments.next()?.split(',').map(|number| number.parse().ok().filter(|n| *n > 0));
+                    options.connections = numbers.collect::<Option<_>>()?;
+                }
+                "--seconds" => options.duration = Duration::from_secs(positive(arguments.next()?)?),
+                "--runs" => options.runs = usize::try_from(positive(arguments.next()?)?).ok()?,
+                "--only" => options.only = (*arguments.next()?).to_owned(),
+                _ => return None,
+            }
+        }
+        Some(options)
+    }
+}
+
+fn positive(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|number| *number > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Options;
+    use std::time::Duration;
+
+    #[test]
+    fn options_come_in_any_order_and_nothing_else_is_taken() {
+        assert_eq!(Options::read(&[]), Some(Options::default()));
+        let line = "--runs 3 --postgres --connections 2,8 --associations 10 --seconds 1 --only lookup";
+        let wanted = Options {
+            postgres: true,
+            associations: 10,
+            connections: vec![2, 8],
+            duration: Duration::from_secs(1),
+            runs: 3,
+            only: "lookup".to_owned(),
+        };
+        assert_eq!(Options::read(&line.split(' ').collect::<Vec<_>>()), Some(wanted));
+        for wrong in ["--run", "--runs", "--runs 0", "--connections 1,0", "--connections ,", "--seconds x", "x"] {
+            assert_eq!(Options::read(&wrong.split(' ').collect::<Vec<_>>()), None, "{wrong}");
+        }
+    }
+}
