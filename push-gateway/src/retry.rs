@@ -30,12 +30,15 @@ pub enum AttemptError {
 ///
 /// # Errors
 /// The last attempt's.
-pub async fn attempts(
+pub async fn attempts<F>(
     waits: &[Duration],
     deadline: Instant,
     random: Random,
-    attempt: impl AsyncFn() -> Result<Outcome, AttemptError>,
-) -> Result<Outcome, AttemptError> {
+    attempt: impl Fn() -> F,
+) -> Result<Outcome, AttemptError>
+where
+    F: Future<Output = Result<Outcome, AttemptError>>,
+{
     let mut waits = waits.iter();
     loop {
         let error = match attempt().await {
@@ -89,9 +92,9 @@ mod tests {
         answer: impl Fn(u32) -> Result<Outcome, AttemptError>,
     ) -> (u32, bool) {
         let made = Cell::new(0);
-        let result = attempts(waits, Instant::now() + time, Random, async || {
+        let result = attempts(waits, Instant::now() + time, Random, || {
             made.set(made.get() + 1);
-            answer(made.get())
+            std::future::ready(answer(made.get()))
         })
         .await;
         (made.get(), result.is_ok())

@@ -126,9 +126,7 @@ async fn through_queue(
     let in_flight = metrics::gauge!("push_in_flight", "app" => app.pattern.clone());
     in_flight.increment(1.0);
     let delivery = Delivery { notification, device, id: state.random.bytes(), deadline };
-    let result =
-        attempts(&app.delivering.retry_waits, deadline, state.random, async || attempt(state, app, &delivery).await)
-            .await;
+    let result = attempts(&app.delivering.retry_waits, deadline, state.random, || attempt(state, app, &delivery)).await;
     in_flight.decrement(1.0);
     drop(place);
     settle(state, app, fingerprint, result)

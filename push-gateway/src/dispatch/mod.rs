@@ -4,7 +4,6 @@
 //! key is dead. An attempt on the wire is never cancelled, neither by the deadline nor by the homeserver hanging up.
 
 mod device;
-mod verdict;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,12 +12,11 @@ use std::time::Instant;
 
 use tracing::Instrument;
 
-
-pub use self::verdict::{Owed, OwedStatus, Trouble, Verdict};
+use crate::error::{Owed, OwedStatus};
 use crate::notification::{Device, Notification};
 use crate::provider::Outcome;
 use crate::state::State;
-
+use crate::verdict::{self, Trouble, Verdict};
 
 /// Delivers `notification` to all `devices`; gives the rejected pushkeys in the order of the devices, each once.
 ///
@@ -30,6 +28,10 @@ pub async fn dispatch(
     devices: Vec<Device>,
     client: IpAddr,
 ) -> Result<Vec<String>, Owed> {
+    let from = state.fingerprints.of(&["client", &client.to_string()]);
+    if let Err(wait) = state.per_ip.charge(from, state.clock.now()) {
+        return Err(Owed { status: OwedStatus::RateLimited, retry_after: Some(wait) });
+    }
     let began = Instant::now();
     let deadline = began + state.config.limits.request_deadline.get();
     let pushkeys: Vec<String> = devices.iter().map(|device| device.pushkey.clone()).collect();
