@@ -40,11 +40,32 @@ pub enum ConfigError {
 /// # Errors
 /// [`ConfigError`] with the path of the key, what was expected and, for an unknown key, the nearest known one.
 pub fn load<T: DeserializeOwned>(file: Option<&Path>, prefix: &str) -> Result<T, ConfigError> {
-    load_with(file, Environment::with_prefix(prefix))
+    load_over(&[], file, prefix)
 }
 
-fn load_with<T: DeserializeOwned>(file: Option<&Path>, environment: Environment) -> Result<T, ConfigError> {
+/// As [`load`], over values that hold where neither file nor environment says something: `("http.bind", "…")`. For
+/// sections whose defaults are not the same for every service.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_over<T: DeserializeOwned>(
+    defaults: &[(&str, &str)],
+    file: Option<&Path>,
+    prefix: &str,
+) -> Result<T, ConfigError> {
+    load_with(defaults, file, Environment::with_prefix(prefix))
+}
+
+fn load_with<T: DeserializeOwned>(
+    defaults: &[(&str, &str)],
+    file: Option<&Path>,
+    environment: Environment,
+) -> Result<T, ConfigError> {
     let mut builder = config::Config::builder();
+    for (key, value) in defaults {
+        let invalid = |error: config::ConfigError| ConfigError::Invalid(error.to_string());
+        builder = builder.set_default(*key, *value).map_err(invalid)?;
+    }
     if let Some(path) = file {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_path_buf(), source })?;
@@ -171,7 +192,23 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(toml.as_bytes()).unwrap();
         let pairs: HashMap<String, String> = environment.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
-        load_with(Some(file.path()), Environment::with_prefix("TEST").source(Some(pairs)))
+        load_with(&[], Some(file.path()), Environment::with_prefix("TEST").source(Some(pairs)))
+    }
+
+    #[test]
+    fn a_default_of_the_service_holds_until_the_file_or_the_environment_says_something_else() {
+        let bind = |toml: &str, environment: &[(&str, &str)]| {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(toml.as_bytes()).unwrap();
+            let pairs: HashMap<String, String> = environment.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+            let environment = Environment::with_prefix("TEST").source(Some(pairs));
+            let settings: Settings = load_with(&[("http.bind", "x")], Some(file.path()), environment).unwrap();
+            settings.http.bind.as_slice().to_vec()
+        };
+        assert_eq!(bind("", &[]), ["x"]);
+        assert_eq!(bind("[http]\nport = 5", &[]), ["x"]);
+        assert_eq!(bind("[http]\nbind = ['a', 'b']", &[]), ["a", "b"]);
+        assert_eq!(bind("[http]\nbind = 'a'", &[("TEST__HTTP__BIND", "c,d")]), ["c", "d"]);
     }
 
     #[test]
@@ -216,7 +253,7 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         write!(file, "[apps.'com.Example.App']\ntype = 'x'\n[apps.'com.*'.Payload]\nn = 1\n[apps.\"a[0]\"]").unwrap();
         let pairs = HashMap::from([("TEST__APPS__PLAIN__TYPE".to_owned(), "y".to_owned())]);
-        let apps = load_with::<Apps>(Some(file.path()), Environment::with_prefix("TEST").source(Some(pairs)));
+        let apps = load_with::<Apps>(&[], Some(file.path()), Environment::with_prefix("TEST").source(Some(pairs)));
         let apps = apps.unwrap().apps;
         assert_eq!(apps["com.Example.App"]["type"], "x");
         assert_eq!(apps["com.*"]["Payload"]["n"], 1);
