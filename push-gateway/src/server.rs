@@ -58,7 +58,8 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     let admin = open_admin(state.config.admin.bind.as_ref())?;
 
     announce(&state, &listeners, admin.as_ref())?;
-    for app in state.apps.iter().cloned() {
+    for app in state.apps.iter() {
+        let app = Arc::clone(app);
         tokio::spawn(async move { app.prepare().await });
     }
 
