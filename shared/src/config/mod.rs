@@ -74,7 +74,7 @@ fn load_with<T: DeserializeOwned>(
     let settings = builder
         .add_source(environment.prefix_separator("__").separator("__").ignore_empty(true))
         .build()
-        .map_err(|error| ConfigError::Invalid(in_file(file, &error.to_string())))?;
+        .map_err(|error| ConfigError::Invalid(in_file(file, &without_excerpt(&error.to_string()))))?;
     serde_path_to_error::deserialize(settings).map_err(|error| {
         let path = error.path().to_string();
         ConfigError::Invalid(explain(&path, &error.into_inner().to_string()))
@@ -97,6 +97,12 @@ pub fn section<T: DeserializeOwned>(path: &str, table: serde_json::Value) -> Res
         };
         ConfigError::Invalid(message)
     })
+}
+
+/// A syntax error of TOML comes with the line that it is in, and a password may stand in that line.
+fn without_excerpt(message: &str) -> String {
+    let excerpt = |line: &&str| line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit()).starts_with('|');
+    message.lines().filter(|line| !excerpt(line)).collect::<Vec<_>>().join(": ")
 }
 
 fn in_file(file: Option<&Path>, message: &str) -> String {
@@ -232,6 +238,14 @@ mod tests {
         assert_eq!(error, "unknown key htpt: did you mean http?");
         let error = load("", &[("TEST__HTTP__PROT", "1")]).unwrap_err().to_string();
         assert_eq!(error, "unknown key http.prot: did you mean port?");
+    }
+
+    #[test]
+    fn a_syntax_error_tells_the_place_and_not_the_line() {
+        for line in ["password = 'hunter2", "password = hunter2", "password = 'hunter2' 'x'", "password 'hunter2'"] {
+            let error = load(&format!("[http]\nport = 1\n{line}\n"), &[]).unwrap_err().to_string();
+            assert!(error.contains("line 3") && !error.contains("hunter2"), "{error}");
+        }
     }
 
     #[test]

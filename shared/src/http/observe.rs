@@ -30,7 +30,7 @@ pub struct Observer {
     pub activity: Arc<Activity>,
 }
 
-/// The requests in flight, for a stop that loses none of them.
+/// The work in flight, for a stop that loses none of it.
 #[derive(Debug, Default)]
 pub struct Activity {
     in_flight: AtomicUsize,
@@ -38,7 +38,7 @@ pub struct Activity {
 }
 
 impl Activity {
-    /// How many requests are being answered.
+    /// How many requests are being answered, and other pieces of work done.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::SeqCst)
     }
@@ -55,10 +55,14 @@ impl Activity {
     }
 }
 
-struct InFlight(Arc<Activity>);
+/// One piece of work that a stop waits for, as long as this lives: a request, or what goes on behind one whose client
+/// has hung up.
+#[derive(Debug)]
+pub struct InFlight(Arc<Activity>);
 
 impl InFlight {
-    fn enter(activity: &Arc<Activity>) -> Self {
+    /// Begins it.
+    pub fn enter(activity: &Arc<Activity>) -> Self {
         activity.in_flight.fetch_add(1, Ordering::SeqCst);
         Self(activity.clone())
     }
