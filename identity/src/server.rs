@@ -82,6 +82,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     let observer = Observer {
         requests_total: "identity_http_requests_total",
         duration_seconds: "identity_http_duration_seconds",
+        duration_by_code: false,
         headers: CROSS_ORIGIN,
         activity: state.activity.clone(),
     };

@@ -67,6 +67,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     let observer = Observer {
         requests_total: "push_requests_total",
         duration_seconds: "push_request_seconds",
+        duration_by_code: true,
         headers: &[],
         activity: activity.clone(),
     };

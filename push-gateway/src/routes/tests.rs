@@ -55,6 +55,7 @@ async fn call(state: &Arc<State>, request: TestRequest) -> Answer {
     let observer = Observer {
         requests_total: "requests_total",
         duration_seconds: "duration_seconds",
+        duration_by_code: true,
         headers: &[],
         activity: Arc::new(Activity::default()),
     };
