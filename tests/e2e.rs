@@ -2,6 +2,4 @@
 //!
 //! Invariant: nothing here knows how a service is built inside; what a test cannot see from outside it does not assert.
 
-#![expect(clippy::unwrap_used, reason = "a test that meets what it did not expect has nothing better to do than panic")]
-
 mod identity;

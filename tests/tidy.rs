@@ -36,7 +36,7 @@ const IDENTITY: Layers = Layers {
                 Unit::Module("homeserver"),
                 Unit::Module("signing_keys"),
             ],
-            neighbours: Neighbours::Only(&["schema", "connect", "connection", "testing"]),
+            neighbours: Neighbours::Only(&["schema", "connect", "connection", "testing", "turns"]),
             reason: "each knows one outside party or one table, and not who calls it",
         },
         Row::of(&[Unit::Module("config")], "the settings, as the operator writes them"),

@@ -57,8 +57,6 @@ pub enum Error {
     InvalidPepper {
         /// The one in force, for the client to try again with.
         current: Secret<String>,
-        /// The algorithm that was asked for.
-        algorithm: &'static str,
     },
     /// A lookup of too many addresses.
     #[error("More addresses than this server looks up at once")]
@@ -128,8 +126,9 @@ impl Error {
             Self::Openid(
                 OpenidError::Contact(_) | OpenidError::NotJson | OpenidError::BadSub | OpenidError::Status(_),
             ) => refuse(StatusCode::BAD_GATEWAY, "M_UNKNOWN"),
-            Self::InvalidPepper { current, algorithm } => refuse(StatusCode::BAD_REQUEST, "M_INVALID_PEPPER")
-                .with("algorithm", json!(algorithm))
+            // The pepper is one for hashes, whatever was asked for.
+            Self::InvalidPepper { current } => refuse(StatusCode::BAD_REQUEST, "M_INVALID_PEPPER")
+                .with("algorithm", json!("sha256"))
                 .with("lookup_pepper", json!(current.expose())),
             Self::TooManyAddresses => refuse(StatusCode::BAD_REQUEST, "M_TOO_LARGE"),
             Self::InvalidEmail => refuse(StatusCode::BAD_REQUEST, "M_INVALID_EMAIL"),

@@ -79,14 +79,14 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     tokio::spawn(send_queued_mail::run(state.clone()));
     tokio::spawn(reread_terms(state.clone()));
 
-    let activity = Arc::new(Activity::default());
     let observer = Observer {
         requests_total: "identity_http_requests_total",
         duration_seconds: "identity_http_duration_seconds",
+        duration_by_code: false,
         headers: CROSS_ORIGIN,
-        activity: activity.clone(),
+        activity: state.activity.clone(),
     };
-    let operations = operations(&state, metrics, activity);
+    let operations = operations(&state, metrics);
     let shared_state = state.clone();
     let configure = move |config: &mut actix_web::web::ServiceConfig| {
         config.app_data(Data::from(shared_state.clone()));
@@ -156,6 +156,7 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
         homeservers: HomeserverClient::new(&config.federation, clock.clone(), random).map_err(StartError::setup)?,
         lookup_quota: LookupQuota::new(config.lookup.daily_quota),
         mail_queued: Notify::new(),
+        activity: Arc::new(Activity::default()),
         runtime: Handle::current(),
         identity,
         clock,
@@ -200,7 +201,8 @@ fn announce(state: &State, listeners: &[Listener], admin: Option<&AdminListener>
     Ok(())
 }
 
-fn operations(state: &Arc<State>, metrics: Recorder, activity: Arc<Activity>) -> Operations {
+fn operations(state: &Arc<State>, metrics: Recorder) -> Operations {
+    let activity = state.activity.clone();
     let state = state.clone();
     let ready = move || {
         let state = state.clone();

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use shared::clock::Clock;
+use shared::http::observe::Activity;
 use shared::random::Random;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -49,6 +50,8 @@ pub struct State {
     pub lookup_quota: LookupQuota,
     /// Rung when a mail is queued.
     pub mail_queued: Notify,
+    /// What a stop waits for.
+    pub activity: Arc<Activity>,
     /// The runtime for work that must not end when a client hangs up.
     pub runtime: Handle,
 }

@@ -58,7 +58,8 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     let admin = open_admin(state.config.admin.bind.as_ref())?;
 
     announce(&state, &listeners, admin.as_ref())?;
-    for app in state.apps.iter().cloned() {
+    for app in state.apps.iter() {
+        let app = Arc::clone(app);
         tokio::spawn(async move { app.prepare().await });
     }
 
@@ -66,6 +67,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     let observer = Observer {
         requests_total: "push_requests_total",
         duration_seconds: "push_request_seconds",
+        duration_by_code: true,
         headers: &[],
         activity: activity.clone(),
     };

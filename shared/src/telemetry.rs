@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io::IsTerminal;
+use std::time::Duration;
 
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use serde::Deserialize;
@@ -103,13 +104,25 @@ impl Recorder {
     }
 }
 
-/// Installs the recorder behind the `metrics` macros.
+/// How often what was measured is counted into the histograms. Until then each single value is kept.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Installs the recorder behind the `metrics` macros and keeps it small, whether or not anybody reads it. Must be called
+/// on a Tokio runtime.
 ///
 /// # Errors
 /// If a recorder is installed already.
 pub fn metrics() -> Result<Recorder, BuildError> {
-    PrometheusBuilder::new()
+    let recorder = PrometheusBuilder::new()
         .set_buckets(&[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0])?
-        .install_recorder()
-        .map(Recorder)
+        .install_recorder()?;
+    let kept = recorder.clone();
+    tokio::spawn(async move {
+        let mut turns = tokio::time::interval(UPKEEP);
+        loop {
+            turns.tick().await;
+            kept.run_upkeep();
+        }
+    });
+    Ok(Recorder(recorder))
 }

@@ -78,6 +78,14 @@ impl Raw {
         drop(self.stream.shutdown().await);
     }
 
+    /// Hangs up so that the other side learns of it at once (RST), as a proxy does whose own client has gone.
+    ///
+    /// # Panics
+    /// If the system refuses the option.
+    pub fn reset(self) {
+        self.stream.set_zero_linger().expect("SO_LINGER");
+    }
+
     /// Reads one response, delimited by Content-Length, chunks, or the end of the connection. What follows it stays
     /// for the next call.
     ///

@@ -8,6 +8,7 @@ mod client_address;
 mod crash;
 mod discovery;
 mod email_validation;
+mod encodings;
 mod error_matrix;
 mod hostile_fields;
 mod http_layer;

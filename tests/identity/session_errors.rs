@@ -11,7 +11,9 @@ use super::setup::{DEADLINE, Session, Settings, World, v2};
 
 async fn request_token(world: &World, token: &str, fields: Value) -> Answer {
     let mut body = json!({"client_secret": "s", "email": "alice@example.com", "send_attempt": 1});
-    body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    for (name, value) in fields.as_object().expect("fields") {
+        body[name.as_str()] = value.clone();
+    }
     world.api.post(&v2("/validate/email/requestToken"), body).bearer(token).send().await
 }
 

@@ -65,6 +65,26 @@ async fn requests_in_flight_are_answered_and_what_they_did_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_began_that_has_hung_up_since_is_finished() {
+    let http = "shutdown_timeout = \"10m\"";
+    let mut world = World::with(Settings { http, ..Settings::default() }).await;
+    let reply = format!("{}{}", " ".repeat(150), json!({ "sub": "@alice:hs.example" }));
+    world.homeserver.fault(USERINFO, Fault::drip(reply, Duration::from_millis(20)));
+    let mut connection = Raw::connect(world.server.address()).await;
+    let body = json!({ "access_token": "t", "matrix_server_name": "hs.example" });
+    assert!(connection.send(&request("POST", &v2("/account/register"), "", &body)).await);
+    wait_until("the request at the homeserver", DEADLINE, || world.homeserver.requests_to(USERINFO).len() == 1).await;
+    connection.reset();
+    assert_eq!(world.server.terminate(DEADLINE).await.code(), Some(0), "{}", world.server.logs());
+    let folder = std::fs::read_dir(world.server.folder().join("data")).unwrap();
+    let files = folder.map(|entry| entry.unwrap().path());
+    let database = files.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("identity.db"));
+    let account = b"@alice:hs.example";
+    let knows = |path| std::fs::read(path).unwrap().windows(account.len()).any(|window| window == account);
+    assert!(database.into_iter().any(knows), "the account is not in the database");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn idle_connections_do_not_hold_the_end_up() {
     let http = "shutdown_timeout = \"10m\"\nkeep_alive = \"10m\"\nheader_timeout = \"10m\"";
     let mut world = World::with(Settings { http, ..Settings::default() }).await;

@@ -28,7 +28,7 @@ fn policies() -> Value {
 /// What of it is told.
 fn told() -> Value {
     let mut told = policies();
-    told["policies"]["news"].as_object_mut().unwrap().remove("required");
+    told["policies"]["news"].as_object_mut().expect("a policy").remove("required");
     told
 }
 
@@ -72,7 +72,7 @@ impl WithFile {
     async fn register(&self, user: &str) -> String {
         let body = self.homeserver.open_id_token(user);
         let answer = self.api.post(&v2("/account/register"), body).send().await;
-        answer.expect(200)["token"].as_str().unwrap().to_owned()
+        answer.expect(200)["token"].as_str().expect("a token").to_owned()
     }
 
     /// Puts other terms into the file and has it read; `sign` stands in the new terms as they are told, or in the log
@@ -89,7 +89,7 @@ impl WithFile {
 }
 
 fn write(folder: &Path, terms: &str) {
-    std::fs::write(folder.join("terms.yaml"), terms).unwrap();
+    std::fs::write(folder.join("terms.yaml"), terms).expect("a file in the server's folder");
 }
 
 async fn accept(api: &Api, token: &str, urls: &[&str]) {

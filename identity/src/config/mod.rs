@@ -83,14 +83,6 @@ impl Config {
         let folder = file.and_then(Path::parent).map(Path::to_path_buf).unwrap_or_default();
         config.place(&folder)?;
         config.check()?;
-        config.server.check()?;
-        config.email.check()?;
-        if config.http.bind.is_empty() {
-            return Err(ConfigError::Invalid("http.bind: expected at least one address".to_owned()));
-        }
-        if !config.lookup.algorithms.as_slice().contains(&Algorithm::Sha256) {
-            return Err(ConfigError::Invalid("lookup.algorithms: \"sha256\" must be offered".to_owned()));
-        }
         Ok(config)
     }
 
@@ -118,6 +110,7 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         self.server.check()?;
         self.keys.check()?;
+        self.email.check()?;
         for (right, wrong) in [
             (!self.http.bind.is_empty(), "http.bind: expected at least one address"),
             (self.http.max_connections > 0, "http.max_connections: expected at least 1"),

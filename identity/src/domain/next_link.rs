@@ -59,7 +59,10 @@ impl NextLinkRule {
         }
         let url = Url::parse(text).map_err(|_| InvalidNextLink::Scheme)?;
         // Browsers read `https:evil` and `https:///evil` as absolute, and drop an empty user name.
-        let (_, rest) = text.split_once("://").ok_or(InvalidNextLink::Scheme)?;
+        let (scheme, rest) = text.split_once("://").ok_or(InvalidNextLink::Scheme)?;
+        if !scheme.eq_ignore_ascii_case(url.scheme()) {
+            return Err(InvalidNextLink::Scheme);
+        }
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         if authority.is_empty() {
             return Err(InvalidNextLink::Scheme);
@@ -160,6 +163,8 @@ mod tests {
             "https://x.org/a b",
             "https:evil",
             "https:/evil",
+            "https:/evil/://x.org",
+            "https:u:p@evil/://x.org",
             "https:///evil",
             "https://",
             "https://?x",

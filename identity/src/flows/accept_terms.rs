@@ -2,9 +2,10 @@
 //!
 //! Invariant: only URLs that the terms hold today are remembered.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use crate::domain::mxid::UserId;
+use crate::domain::terms::Terms;
 use crate::error::Error;
 use crate::state::State;
 use crate::store::accepted_terms;
@@ -29,10 +30,29 @@ pub async fn require_acceptance(state: &State, mxid: &UserId) -> Result<(), Erro
 /// Those of the store.
 pub async fn accept_terms(state: &State, mxid: &UserId, urls: &[&str]) -> Result<(), Error> {
     let terms = state.terms.read();
-    let known: Vec<String> = urls.iter().filter(|url| terms.known(url)).map(|url| (*url).to_owned()).collect();
+    let known = known(&terms, urls);
     let (mxid, now) = (mxid.clone(), state.clock.now());
     if !known.is_empty() {
         state.store.write(async move |conn| accepted_terms::insert(conn, &mxid, &known, now).await).await?;
     }
     Ok(())
+}
+
+/// Each URL that is of these terms, once: a list that says the same a thousand times must not cost a thousand writes.
+fn known(terms: &Terms, urls: &[&str]) -> Vec<String> {
+    let distinct: BTreeSet<&str> = urls.iter().copied().collect();
+    distinct.into_iter().filter(|url| terms.known(url)).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Terms, known};
+
+    #[test]
+    fn a_url_counts_once_however_often_it_is_said_and_unknown_ones_not_at_all() {
+        let text = r#"{"policies":{"p":{"version":"1","en":{"name":"P","url":"https://p.example/en"}}}}"#;
+        let terms = Terms::parse(text).unwrap();
+        let urls = ["https://p.example/en", "https://else.example", "https://p.example/en", ""];
+        assert_eq!(known(&terms, &urls), ["https://p.example/en"]);
+    }
 }

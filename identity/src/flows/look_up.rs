@@ -44,7 +44,7 @@ pub async fn look_up<'a>(
     }
     if !state.pepper.is(lookup.pepper) {
         let current = Secret::new(state.pepper.expose().to_owned());
-        return Err(Error::InvalidPepper { current, algorithm: algorithm.as_str() });
+        return Err(Error::InvalidPepper { current });
     }
     let now = state.clock.now();
     state.lookup_quota.charge(account, &lookup.addresses, now).map_err(Error::LimitExceeded)?;

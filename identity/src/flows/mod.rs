@@ -16,13 +16,14 @@ pub mod unbind;
 use std::future::Future;
 use std::sync::Arc;
 
+use shared::http::observe::InFlight;
 use tracing::Instrument;
 
 use crate::error::Error;
 use crate::state::State;
 
 /// Runs `story` to its end on the main runtime, whatever becomes of the request that began it: a client that hangs up
-/// must not leave a mail sent and not remembered.
+/// must not leave a mail sent and not remembered. A process that is told to stop waits for it.
 ///
 /// # Errors
 /// Those of the story.
@@ -30,6 +31,12 @@ pub async fn to_the_end<R: Send + 'static>(
     state: &Arc<State>,
     story: impl Future<Output = Result<R, Error>> + Send + 'static,
 ) -> Result<R, Error> {
-    let task = state.runtime.spawn(story.in_current_span());
+    let in_flight = InFlight::enter(&state.activity);
+    let whole = async move {
+        let result = story.await;
+        drop(in_flight);
+        result
+    };
+    let task = state.runtime.spawn(whole.in_current_span());
     task.await.map_err(|error| Error::Internal(format!("a story ended before its time: {error}")))?
 }

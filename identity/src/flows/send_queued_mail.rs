@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::clock::Timestamp;
+use shared::http::observe::InFlight;
 
 use crate::domain::retry::mail_pause;
 use crate::error::Error;
@@ -17,11 +18,15 @@ use crate::store::outgoing_mails::{self, QueuedMail};
 /// How often the queue is looked at when nobody rings; more often if pauses are shorter.
 const ROUND: Duration = Duration::from_secs(15);
 
-/// Works on the queue for as long as the process lives.
+/// Works on the queue until the process is told to stop, which waits for the mail that is being sent.
 pub async fn run(state: Arc<State>) {
     let round = state.config.email.retry_after.get().min(ROUND);
     loop {
         loop {
+            let _in_flight = InFlight::enter(&state.activity);
+            if state.activity.is_draining() {
+                return;
+            }
             match send_one(&state).await {
                 Ok(true) => {}
                 Ok(false) => break,

@@ -77,9 +77,10 @@ pub struct FederationReply {
     pub body: Vec<u8>,
 }
 
-/// No usable reply from a homeserver.
+/// No usable reply from a homeserver. Its text goes to strangers: to them a forbidden address is a name that does not
+/// resolve, or they could ask which names exist on our inside. The log has the difference.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("cannot contact homeserver {server}: {failure}")]
+#[error("cannot contact homeserver {server}: {}", told(*.failure))]
 pub struct ContactError {
     /// The server that was to be reached.
     pub server: ServerName,
@@ -176,6 +177,10 @@ impl Purpose {
     }
 }
 
+fn told(failure: Failure) -> Failure {
+    if failure == Failure::Blocked { Failure::Dns } else { failure }
+}
+
 /// Counts an exchange that brought nothing usable; `kind` is a word of ours, never a text from outside.
 pub(super) fn count_error(purpose: Purpose, kind: &'static str) {
     metrics::counter!("identity_federation_errors_total", "purpose" => purpose.label(), "kind" => kind).increment(1);
@@ -212,4 +217,16 @@ async fn read(mut body: Incoming, max: usize) -> Result<Vec<u8>, Failure> {
         bytes.extend_from_slice(&data);
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ContactError, Failure, ServerName};
+
+    #[test]
+    fn strangers_cannot_tell_a_forbidden_address_from_a_name_that_does_not_resolve() {
+        let text = |failure| ContactError { server: ServerName::parse("hs.example").unwrap(), failure }.to_string();
+        assert_eq!(text(Failure::Blocked), text(Failure::Dns));
+        assert_ne!(text(Failure::Blocked), text(Failure::Tls));
+    }
 }

@@ -41,7 +41,8 @@ queries! {
 #[cfg(test)]
 mod tests {
     use crate::store::accepted_terms;
-    use crate::store::testing::{START, account, stores, user};
+    use crate::store::accounts::account;
+    use crate::store::testing::{START, stores, user};
 
     #[tokio::test(flavor = "multi_thread")]
     async fn what_an_account_accepts_adds_up_and_is_its_own() {

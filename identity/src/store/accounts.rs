@@ -30,6 +30,15 @@ queries! {
     }
 }
 
+/// The user of that name, with an account in `store`, for the tests of tables that hang on accounts.
+#[cfg(test)]
+pub(crate) async fn account(store: &super::Store, mxid: &str) -> UserId {
+    let account = super::testing::user(mxid);
+    let inserted = account.clone();
+    store.write(async move |conn| insert(conn, &inserted, super::testing::START).await).await.unwrap();
+    account
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

@@ -15,7 +15,6 @@ use diesel_async::pooled_connection::deadpool::{Pool as Deadpool, PoolError};
 use diesel_async::pooled_connection::{
     AsyncDieselConnectionManager, ManagerConfig, PoolError as BackendError, RecyclingMethod,
 };
-use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use diesel_async::{AsyncConnection, AsyncMigrationHarness, AsyncPgConnection, SimpleAsyncConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use futures_util::FutureExt;
@@ -24,6 +23,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::StoreError;
 use super::connection::{Connection, PostgresConn, SqliteConn};
+use super::turns::{Intent, Turn, Turns};
 use crate::config::database::{Database, Location};
 
 const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
@@ -39,7 +39,7 @@ const LOST_AFTER: Duration = Duration::from_secs(30);
 
 #[derive(Clone)]
 pub(super) enum Pool {
-    Sqlite(Deadpool<SqliteConn>),
+    Sqlite(Deadpool<SqliteConn>, Turns),
     Postgres(Deadpool<PostgresConn>),
 }
 
@@ -54,12 +54,12 @@ pub(super) fn check(settings: &Database) -> Result<(), StoreError> {
 impl Pool {
     pub(super) async fn open(settings: &Database, extra_ca_file: Option<&Path>) -> Result<Self, StoreError> {
         let pool = match settings.location().map_err(StoreError::Url)? {
-            Location::SqliteMemory => Self::Sqlite(sqlite_pool(":memory:", 1, settings.synchronous.pragma())?),
+            Location::SqliteMemory => Self::sqlite(":memory:", 1, settings)?,
             Location::SqliteFile(path) => {
                 make_private(&path)
                     .map_err(|error| StoreError::Connect(format!("cannot make {}: {error}", path.display())))?;
                 let path = path.to_str().ok_or_else(|| StoreError::Url("the path is not UTF-8".to_owned()))?;
-                Self::Sqlite(sqlite_pool(path, settings.max_connections, settings.synchronous.pragma())?)
+                Self::sqlite(path, settings.max_connections, settings)?
             }
             Location::Postgres(url) => Self::Postgres(postgres_pool(&url, settings.max_connections, extra_ca_file)?),
         };
@@ -67,25 +67,32 @@ impl Pool {
         Ok(pool)
     }
 
+    fn sqlite(path: &str, size: usize, settings: &Database) -> Result<Self, StoreError> {
+        Ok(Self::Sqlite(sqlite_pool(path, size, settings.synchronous.pragma())?, Turns::new(size)))
+    }
+
+    /// Waits until a call may come to the database; `None`: PostgreSQL takes them all at once.
+    pub(super) async fn turn(&self, intent: Intent) -> Result<Option<Turn>, StoreError> {
+        let Self::Sqlite(_, turns) = self else { return Ok(None) };
+        turns.wait(intent, WAIT_FOR_CONNECTION).await.map(Some).ok_or_else(all_busy)
+    }
+
     pub(super) async fn connect(&self) -> Result<Connection, StoreError> {
         let connection = async {
             match self {
-                Self::Sqlite(pool) => pool.get().await.map(Connection::Sqlite),
+                Self::Sqlite(pool, _) => pool.get().await.map(Connection::Sqlite),
                 Self::Postgres(pool) => pool.get().await.map(Connection::Postgres),
             }
         };
         match tokio::time::timeout(WAIT_FOR_CONNECTION, connection).await {
             Ok(connection) => connection.map_err(|error| connect_error(&error)),
-            Err(_) => Err(StoreError::Connect(format!(
-                "it does not answer, or all connections ([database] max_connections) were busy for {} seconds",
-                WAIT_FOR_CONNECTION.as_secs()
-            ))),
+            Err(_) => Err(all_busy()),
         }
     }
 
     pub(super) fn in_use(&self) -> usize {
         let status = match self {
-            Self::Sqlite(pool) => pool.status(),
+            Self::Sqlite(pool, _) => pool.status(),
             Self::Postgres(pool) => pool.status(),
         };
         status.size.saturating_sub(status.available)
@@ -113,6 +120,13 @@ impl Pool {
         };
         migrated.map_err(StoreError::Migrate)
     }
+}
+
+fn all_busy() -> StoreError {
+    StoreError::Connect(format!(
+        "it does not answer, or all connections ([database] max_connections) were busy for {} seconds",
+        WAIT_FOR_CONNECTION.as_secs()
+    ))
 }
 
 fn connect_error(error: &PoolError) -> StoreError {
@@ -147,7 +161,7 @@ fn sqlite_pool(path: &str, size: usize, synchronous: &'static str) -> Result<Dea
     config.custom_setup = Box::new(move |path| {
         async move {
             let named = |text: String| ConnectionError::BadConnection(format!("SQLite, {path}: {text}"));
-            let mut conn = match SyncConnectionWrapper::<SqliteConnection>::establish(path).await {
+            let mut conn = match SqliteConn::establish(path).await {
                 Ok(conn) => conn,
                 Err(ConnectionError::BadConnection(text)) => return Err(named(text)),
                 Err(error) => return Err(error),

@@ -5,15 +5,33 @@
 use diesel::result::Error as DieselError;
 use diesel::sqlite::SqliteConnection;
 use diesel_async::pooled_connection::deadpool::Object;
-use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
+use diesel_async::sync_connection_wrapper::{SpawnBlocking, SyncConnectionWrapper};
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
+use futures_util::future::BoxFuture;
 
 use super::StoreError;
 
 /// The SQLite connection that queries are compiled for.
-pub(super) type SqliteConn = SyncConnectionWrapper<SqliteConnection>;
+pub(super) type SqliteConn = SyncConnectionWrapper<SqliteConnection, InPlace>;
 /// The PostgreSQL connection that queries are compiled for.
 pub(super) type PostgresConn = AsyncPgConnection;
+
+/// Runs the statements of SQLite on the thread that asks for them: the store brings each call as a whole to a thread
+/// that may block. To send every statement to another thread would cost more than most of them do.
+pub struct InPlace;
+
+impl SpawnBlocking for InPlace {
+    fn spawn_blocking<'a, R: Send + 'static>(
+        &mut self,
+        task: impl FnOnce() -> R + Send + 'static,
+    ) -> BoxFuture<'a, Result<R, Box<dyn std::error::Error + Send + Sync>>> {
+        Box::pin(async { Ok(task()) })
+    }
+
+    fn get_runtime() -> Self {
+        Self
+    }
+}
 
 /// A connection taken from the pool of whichever database is configured.
 #[expect(clippy::large_enum_variant, reason = "one lives for the length of one call; a box would cost each of them")]

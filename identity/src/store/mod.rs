@@ -3,7 +3,8 @@
 //! Invariant: a read that decides a write happens inside [`Store::write`], which loses no update on either database.
 //!
 //! Calls run on the main runtime, never on an HTTP worker: a query that is dropped half way (a client hangs up) would
-//! otherwise leave its connection, and on a single-threaded worker the whole process, in an undefined state.
+//! otherwise leave its connection in an undefined state. SQLite blocks the thread that asks it, so there a call has a
+//! thread of its own from its beginning to its end.
 
 pub mod accepted_terms;
 pub mod accounts;
@@ -18,6 +19,7 @@ pub mod sessions;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tokens;
+mod turns;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -31,6 +33,7 @@ use tokio::runtime::Handle;
 use self::connect::Pool;
 pub use self::connection::Connection;
 use self::connection::Transaction;
+use self::turns::Intent;
 use crate::config::database::Database;
 
 /// How often a transaction is run again when the database says that it collided with another one.
@@ -136,7 +139,7 @@ impl Store {
             + 'static,
     {
         let pool = self.pool.clone();
-        self.on_runtime(async move {
+        self.on_runtime(Intent::Read, async move {
             let mut connection = pool.connect().await?;
             work(&mut connection).await
         })
@@ -161,7 +164,7 @@ impl Store {
             + 'static,
     {
         let pool = self.pool.clone();
-        self.on_runtime(async move {
+        self.on_runtime(Intent::Write, async move {
             let mut connection = pool.connect().await?;
             let mut runs = 0;
             loop {
@@ -198,9 +201,21 @@ impl Store {
 
     async fn on_runtime<R: Send + 'static>(
         &self,
+        intent: Intent,
         work: impl Future<Output = Result<R, StoreError>> + Send + 'static,
     ) -> Result<R, StoreError> {
-        self.runtime.spawn(work).await.map_err(|_| StoreError::Interrupted)?
+        let task = match self.pool.turn(intent).await? {
+            None => self.runtime.spawn(work),
+            Some(turn) => {
+                let runtime = self.runtime.clone();
+                self.runtime.spawn_blocking(move || {
+                    let result = runtime.block_on(work);
+                    drop(turn);
+                    result
+                })
+            }
+        };
+        task.await.map_err(|_| StoreError::Interrupted)?
     }
 }
 

@@ -5,7 +5,7 @@
 use shared::clock::Timestamp;
 use shared::secret::Secret;
 
-use super::{Store, accounts};
+use super::Store;
 use crate::config::database::Database;
 use crate::domain::mxid::UserId;
 use crate::domain::threepid::{Medium, ThreePid};
@@ -35,12 +35,4 @@ pub(crate) fn user(mxid: &str) -> UserId {
 /// The e-mail address as it was typed.
 pub(crate) fn email(typed: &str) -> ThreePid {
     ThreePid::canonical(Medium::Email, typed).unwrap()
-}
-
-/// The user of that name, with an account in `store`.
-pub(crate) async fn account(store: &Store, mxid: &str) -> UserId {
-    let account = user(mxid);
-    let inserted = account.clone();
-    store.write(async move |conn| accounts::insert(conn, &inserted, START).await).await.unwrap();
-    account
 }

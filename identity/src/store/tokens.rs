@@ -99,7 +99,8 @@ mod tests {
     use super::StoredToken;
     use crate::domain::access_token::{AccessToken, TokenDigest};
     use crate::domain::mxid::UserId;
-    use crate::store::testing::{START, account, stores, user};
+    use crate::store::accounts::account;
+    use crate::store::testing::{START, stores, user};
     use crate::store::{Store, StoreError, tokens};
 
     fn after(seconds: u64) -> Timestamp {

@@ -8,7 +8,7 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use harness::api::Api;
-use harness::wait::wait_until;
+use harness::wait::wait_for;
 use tempfile::TempDir;
 
 use super::{identity, text};
@@ -29,8 +29,13 @@ impl Running {
         let output = folder.path().join("output");
         let file = File::create(&output).unwrap();
         let child = serve(folder.path(), variables).stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
-        let running = Self { child, output, folder };
-        wait_until(until, DEADLINE, || running.said().contains(until)).await;
+        let mut running = Self { child, output, folder };
+        let waited = wait_for(until, DEADLINE, async || {
+            let ended = running.child.try_wait().unwrap();
+            let said = running.said().contains(until);
+            (said || ended.is_some()).then_some(said)
+        });
+        assert!(waited.await, "it ended:\n{}", running.said());
         running
     }
 
@@ -102,7 +107,7 @@ async fn the_environment_says_where_it_listens_and_who_it_is() {
         ("IDENTITY__SESSIONS__NEXT_LINK_HOSTS", "app.example.org"),
         ("STATE_DIRECTORY", "state"),
     ];
-    let running = Running::start(&variables, "mail: ").await;
+    let running = Running::start(&variables, "mail goes").await;
     let said = running.said();
     assert_eq!(said.matches("\nlistening on http://127.0.0.1:").count(), 2, "{said}");
     for line in [
@@ -111,7 +116,7 @@ async fn the_environment_says_where_it_listens_and_who_it_is() {
         "\nclients come to https://id.example.org\n",
         "\ndata in state\n",
         "\ndatabase: SQLite in memory, gone at the end\n",
-        "\nmail: mail goes out by SMTP through smtp.example.org:25 with STARTTLS\n",
+        "\nmail goes out by SMTP through smtp.example.org:25 with STARTTLS\n",
     ] {
         assert!(said.contains(line), "{line}:\n{said}");
     }

@@ -97,7 +97,7 @@ mod tests {
 
     fn pkcs12(certificate: &rcgen::Certificate, key: &KeyPair, algorithm: EncryptionAlgorithm) -> Vec<u8> {
         let chain = PrivateKeyChain::new(
-            vec![1, 2, 3],
+            "push",
             PrivateKey::from_der(&key.serialize_der()).unwrap(),
             [Certificate::from_der(certificate.der()).unwrap()],
         );

@@ -59,9 +59,9 @@ impl Complaints {
 /// The push service of an app.
 pub enum AppProvider {
     /// Apple's.
-    Apns(Apns),
+    Apns(Box<Apns>),
     /// Google's.
-    Fcm(Fcm),
+    Fcm(Box<Fcm>),
 }
 
 /// Why an app cannot be served.
@@ -112,11 +112,11 @@ impl Apps {
             let failed = |reason: String| AppsError::Provider { pattern: pattern.clone(), reason };
             let provider = match settings {
                 AppSettings::Apns(settings) => Apns::new(pattern, settings, &config.outbound, &tokens, clock.clone())
-                    .map(AppProvider::Apns)
+                    .map(|apns| AppProvider::Apns(Box::new(apns)))
                     .map_err(|error| failed(error.to_string())),
                 AppSettings::Fcm(settings) => {
                     Fcm::new(pattern, settings, &config.outbound, &accounts, clock.clone(), random)
-                        .map(AppProvider::Fcm)
+                        .map(|fcm| AppProvider::Fcm(Box::new(fcm)))
                         .map_err(|error| failed(error.to_string()))
                 }
             };

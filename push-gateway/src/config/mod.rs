@@ -8,12 +8,11 @@ pub mod limits;
 pub mod rules;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
-use shared::config::{ByteSize, ConfigError, secret};
+use shared::config::{ConfigError, secret};
 use shared::http::settings::{Admin, Http};
 use shared::telemetry::Log;
 
@@ -24,6 +23,9 @@ use crate::outbound::Outbound;
 
 /// The prefix of environment variables: `PUSH_GATEWAY__SECTION__KEY`.
 pub const ENVIRONMENT_PREFIX: &str = "PUSH_GATEWAY";
+
+/// What this service has otherwise than the other one; here, because a section that is there has the defaults of its type.
+const DEFAULTS: [(&str, &str); 2] = [("http.bind", "127.0.0.1:5000"), ("http.max_body", "512KiB")];
 
 /// What is missing if no app is configured.
 const NO_APPS: &str = "\
@@ -42,7 +44,7 @@ register, for example:
   service_account_file = \"service-account.json\"";
 
 /// All settings.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// `[http]`
@@ -69,23 +71,6 @@ pub struct Config {
     tables: BTreeMap<String, Value>,
 }
 
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            http: Http::with(SocketAddr::from(([127, 0, 0, 1], 5000)), ByteSize::from_bytes(512 << 10)),
-            admin: Admin::default(),
-            log: Log::default(),
-            limits: Limits::default(),
-            dedup: Dedup::default(),
-            routing: Routing::default(),
-            rejection_breaker: RejectionBreaker::default(),
-            outbound: Outbound::default(),
-            apps: BTreeMap::new(),
-            tables: BTreeMap::new(),
-        }
-    }
-}
-
 impl Config {
     /// Reads `file`, if there is one, and the environment; makes paths absolute (those in the file are relative to
     /// its folder), and reads secrets from their files.
@@ -93,7 +78,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] names the key.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
-        let mut config: Self = shared::config::load(file, ENVIRONMENT_PREFIX)?;
+        let mut config: Self = shared::config::load_over(&DEFAULTS, file, ENVIRONMENT_PREFIX)?;
         let folder = file.and_then(Path::parent).map(Path::to_path_buf).unwrap_or_default();
         config.place(&folder)?;
         config.check()?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::App;
-use actix_web::body::MessageBody;
+use actix_web::body::to_bytes;
 use actix_web::http::header::HeaderMap;
 use actix_web::middleware::from_fn;
 use actix_web::test::{TestRequest, call_service, init_service};
@@ -55,6 +55,7 @@ async fn call(state: &Arc<State>, request: TestRequest) -> Answer {
     let observer = Observer {
         requests_total: "requests_total",
         duration_seconds: "duration_seconds",
+        duration_by_code: true,
         headers: &[],
         activity: Arc::new(Activity::default()),
     };
@@ -66,7 +67,7 @@ async fn call(state: &Arc<State>, request: TestRequest) -> Answer {
         .configure(configure);
     let response = call_service(&init_service(app).await, request.to_request()).await;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    Answer { status, headers, body: response.into_body().try_into_bytes().unwrap_or_default().to_vec() }
+    Answer { status, headers, body: to_bytes(response.into_body()).await.unwrap().to_vec() }
 }
 
 async fn post(state: &Arc<State>, body: impl Into<Vec<u8>>) -> Answer {
@@ -95,7 +96,7 @@ async fn other_methods_and_paths_are_refused_in_matrix_json() {
     ] {
         let answer = call(&state, TestRequest::with_uri(path).method(method.parse().unwrap())).await;
         assert_eq!((answer.status, answer.header("allow")), (status, allow), "{method} {path}");
-        if status >= 400 {
+        if status >= 400 && method != "HEAD" {
             assert_eq!(answer.json(), json!({ "errcode": "M_UNRECOGNIZED", "error": "Unrecognized request" }));
             assert_eq!(answer.header("content-type"), Some("application/json"));
         }

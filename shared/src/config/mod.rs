@@ -40,11 +40,32 @@ pub enum ConfigError {
 /// # Errors
 /// [`ConfigError`] with the path of the key, what was expected and, for an unknown key, the nearest known one.
 pub fn load<T: DeserializeOwned>(file: Option<&Path>, prefix: &str) -> Result<T, ConfigError> {
-    load_with(file, Environment::with_prefix(prefix))
+    load_over(&[], file, prefix)
 }
 
-fn load_with<T: DeserializeOwned>(file: Option<&Path>, environment: Environment) -> Result<T, ConfigError> {
+/// As [`load`], over values that hold where neither file nor environment says something: `("http.bind", "…")`. For
+/// sections whose defaults are not the same for every service.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_over<T: DeserializeOwned>(
+    defaults: &[(&str, &str)],
+    file: Option<&Path>,
+    prefix: &str,
+) -> Result<T, ConfigError> {
+    load_with(defaults, file, Environment::with_prefix(prefix))
+}
+
+fn load_with<T: DeserializeOwned>(
+    defaults: &[(&str, &str)],
+    file: Option<&Path>,
+    environment: Environment,
+) -> Result<T, ConfigError> {
     let mut builder = config::Config::builder();
+    for (key, value) in defaults {
+        let invalid = |error: config::ConfigError| ConfigError::Invalid(error.to_string());
+        builder = builder.set_default(*key, *value).map_err(invalid)?;
+    }
     if let Some(path) = file {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_path_buf(), source })?;
@@ -53,7 +74,7 @@ fn load_with<T: DeserializeOwned>(file: Option<&Path>, environment: Environment)
     let settings = builder
         .add_source(environment.prefix_separator("__").separator("__").ignore_empty(true))
         .build()
-        .map_err(|error| ConfigError::Invalid(in_file(file, &error.to_string())))?;
+        .map_err(|error| ConfigError::Invalid(in_file(file, &without_excerpt(&error.to_string()))))?;
     serde_path_to_error::deserialize(settings).map_err(|error| {
         let path = error.path().to_string();
         ConfigError::Invalid(explain(&path, &error.into_inner().to_string()))
@@ -76,6 +97,12 @@ pub fn section<T: DeserializeOwned>(path: &str, table: serde_json::Value) -> Res
         };
         ConfigError::Invalid(message)
     })
+}
+
+/// A syntax error of TOML comes with the line that it is in, and a password may stand in that line.
+fn without_excerpt(message: &str) -> String {
+    let excerpt = |line: &&str| line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit()).starts_with('|');
+    message.lines().filter(|line| !excerpt(line)).collect::<Vec<_>>().join(": ")
 }
 
 fn in_file(file: Option<&Path>, message: &str) -> String {
@@ -171,7 +198,23 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(toml.as_bytes()).unwrap();
         let pairs: HashMap<String, String> = environment.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
-        load_with(Some(file.path()), Environment::with_prefix("TEST").source(Some(pairs)))
+        load_with(&[], Some(file.path()), Environment::with_prefix("TEST").source(Some(pairs)))
+    }
+
+    #[test]
+    fn a_default_of_the_service_holds_until_the_file_or_the_environment_says_something_else() {
+        let bind = |toml: &str, environment: &[(&str, &str)]| {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(toml.as_bytes()).unwrap();
+            let pairs: HashMap<String, String> = environment.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+            let environment = Environment::with_prefix("TEST").source(Some(pairs));
+            let settings: Settings = load_with(&[("http.bind", "x")], Some(file.path()), environment).unwrap();
+            settings.http.bind.as_slice().to_vec()
+        };
+        assert_eq!(bind("", &[]), ["x"]);
+        assert_eq!(bind("[http]\nport = 5", &[]), ["x"]);
+        assert_eq!(bind("[http]\nbind = ['a', 'b']", &[]), ["a", "b"]);
+        assert_eq!(bind("[http]\nbind = 'a'", &[("TEST__HTTP__BIND", "c,d")]), ["c", "d"]);
     }
 
     #[test]
@@ -198,6 +241,14 @@ mod tests {
     }
 
     #[test]
+    fn a_syntax_error_tells_the_place_and_not_the_line() {
+        for line in ["password = 'hunter2", "password = hunter2", "password = 'hunter2' 'x'", "password 'hunter2'"] {
+            let error = load(&format!("[http]\nport = 1\n{line}\n"), &[]).unwrap_err().to_string();
+            assert!(error.contains("line 3") && !error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
     fn a_bad_value_names_its_key() {
         let error = load("[http]\ntimeout = 'soon'", &[]).unwrap_err().to_string();
         assert!(error.starts_with("http.timeout: "), "{error}");
@@ -216,7 +267,7 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         write!(file, "[apps.'com.Example.App']\ntype = 'x'\n[apps.'com.*'.Payload]\nn = 1\n[apps.\"a[0]\"]").unwrap();
         let pairs = HashMap::from([("TEST__APPS__PLAIN__TYPE".to_owned(), "y".to_owned())]);
-        let apps = load_with::<Apps>(Some(file.path()), Environment::with_prefix("TEST").source(Some(pairs)));
+        let apps = load_with::<Apps>(&[], Some(file.path()), Environment::with_prefix("TEST").source(Some(pairs)));
         let apps = apps.unwrap().apps;
         assert_eq!(apps["com.Example.App"]["type"], "x");
         assert_eq!(apps["com.*"]["Payload"]["n"], 1);

@@ -151,3 +151,53 @@ async fn drain(payload: &mut Payload, max: usize) -> bool {
     }
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use actix_web::dev::Payload;
+    use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+    use actix_web::test::TestRequest;
+    use actix_web::web::{Bytes, Data};
+
+    use super::{Body, BodyError, BodyLimits, receive};
+
+    const MAX: usize = 10;
+
+    /// What becomes of `body`, and whether more of it may follow.
+    async fn received(body: &'static [u8], announced: bool) -> (Result<Bytes, BodyError>, bool) {
+        let limits = BodyLimits { max: MAX, timeout: Duration::from_secs(60) };
+        let mut request = TestRequest::post().app_data(Data::new(limits)).set_payload(body).to_srv_request();
+        if !announced {
+            request.headers_mut().remove(CONTENT_LENGTH);
+        }
+        let unfinished: Option<Payload> = receive(&mut request).await;
+        (Body::of(request.request()).unwrap().bytes, unfinished.is_some())
+    }
+
+    #[tokio::test]
+    async fn a_body_up_to_the_limit_is_read_and_a_larger_one_is_thrown_away() {
+        assert_eq!(received(b"0123456789", true).await, (Ok(Bytes::from_static(b"0123456789")), false));
+        assert_eq!(received(b"0123456789a", true).await, (Err(BodyError::TooLarge), false));
+    }
+
+    #[tokio::test]
+    async fn what_follows_a_head_that_announces_no_body_is_not_read() {
+        assert_eq!(received(b"\x81\x05hello", false).await, (Ok(Bytes::new()), true));
+    }
+
+    #[tokio::test]
+    async fn a_form_is_known_by_its_media_type_alone() {
+        for (content_type, is_form) in [
+            ("application/x-www-form-urlencoded", true),
+            ("Application/X-WWW-form-urlencoded ; charset=utf-8", true),
+            ("application/json", false),
+            ("application/x-www-form-urlencoded2", false),
+        ] {
+            let mut request = TestRequest::post().insert_header((CONTENT_TYPE, content_type)).to_srv_request();
+            receive(&mut request).await;
+            assert_eq!(Body::of(request.request()).unwrap().is_form(), is_form, "{content_type}");
+        }
+    }
+}

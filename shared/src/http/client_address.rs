@@ -27,9 +27,9 @@ impl TrustedProxies {
             if !self.contain(client) {
                 break;
             }
-            match parse(hop) {
-                Some(address) => client = address.to_canonical(),
-                None => break,
+            // What is no address says nothing of anybody; the next one may.
+            if let Some(address) = parse(hop) {
+                client = address.to_canonical();
             }
         }
         client
@@ -75,9 +75,9 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_ends_the_chain() {
-        assert_eq!(client("10.0.0.1", &["1.2.3.4, unknown"]), "10.0.0.1");
+    fn nonsense_is_passed_over() {
+        assert_eq!(client("10.0.0.1", &["1.2.3.4, unknown"]), "1.2.3.4");
         assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
-        assert_eq!(client("10.0.0.1", &["1.2.3.4, unknown, 10.0.0.3"]), "10.0.0.3");
+        assert_eq!(client("10.0.0.1", &["unknown, 10.0.0.3"]), "10.0.0.3");
     }
 }

@@ -4,7 +4,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -120,7 +120,11 @@ fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
 
 fn unix(path: &Path) -> io::Result<UnixListener> {
     use std::os::unix::net::UnixStream;
-    if path.exists() && UnixStream::connect(path).is_err() {
+    // Only a socket on which nobody listens is removed: a wrong setting must not cost a file, nor a living process its
+    // listener.
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    if is_socket && UnixStream::connect(path).is_err_and(refused) {
         std::fs::remove_file(path)?;
     }
     let socket = UnixListener::bind(path)?;
@@ -148,4 +152,26 @@ fn tls(settings: &Http) -> Result<Option<ServerConfig>, ListenError> {
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(certificates, private_key))
         .map(Some)
         .map_err(|error| bad(chain, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::unix;
+
+    #[test]
+    fn a_socket_that_a_dead_process_left_is_replaced_and_nothing_else_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = folder.path().join("left.sock");
+        drop(UnixListener::bind(&left).unwrap());
+        let alive = unix(&left).unwrap();
+        assert!(unix(&left).is_err(), "a living one keeps its socket");
+        drop(alive);
+
+        let file = folder.path().join("precious");
+        std::fs::write(&file, "x").unwrap();
+        assert!(unix(&file).is_err());
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "x");
+    }
 }

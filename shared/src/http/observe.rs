@@ -22,15 +22,17 @@ use super::envelope::{Headers, envelop, request_id};
 pub struct Observer {
     /// The counter's name, with labels `route`, `method`, `code`.
     pub requests_total: &'static str,
-    /// The histogram's name in seconds, with label `route`.
+    /// The histogram's name in seconds, with label `route` and, if so wanted, `code`.
     pub duration_seconds: &'static str,
+    /// Whether the histogram has the label `code`.
+    pub duration_by_code: bool,
     /// Headers for every answer, those of refusals included (cross-origin rules).
     pub headers: Headers,
     /// How much work is going on and whether more is welcome.
     pub activity: Arc<Activity>,
 }
 
-/// The requests in flight, for a stop that loses none of them.
+/// The work in flight, for a stop that loses none of it.
 #[derive(Debug, Default)]
 pub struct Activity {
     in_flight: AtomicUsize,
@@ -38,7 +40,7 @@ pub struct Activity {
 }
 
 impl Activity {
-    /// How many requests are being answered.
+    /// How many requests are being answered, and other pieces of work done.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::SeqCst)
     }
@@ -55,10 +57,14 @@ impl Activity {
     }
 }
 
-struct InFlight(Arc<Activity>);
+/// One piece of work that a stop waits for, as long as this lives: a request, or what goes on behind one whose client
+/// has hung up.
+#[derive(Debug)]
+pub struct InFlight(Arc<Activity>);
 
 impl InFlight {
-    fn enter(activity: &Arc<Activity>) -> Self {
+    /// Begins it.
+    pub fn enter(activity: &Arc<Activity>) -> Self {
         activity.in_flight.fetch_add(1, Ordering::SeqCst);
         Self(activity.clone())
     }
@@ -97,7 +103,12 @@ pub async fn observe(
     let elapsed = started.elapsed();
     metrics::counter!(observer.requests_total, "route" => route.clone(), "method" => method, "code" => code.to_string())
         .increment(1);
-    metrics::histogram!(observer.duration_seconds, "route" => route.clone()).record(elapsed.as_secs_f64());
+    let duration = if observer.duration_by_code {
+        metrics::histogram!(observer.duration_seconds, "route" => route.clone(), "code" => code.to_string())
+    } else {
+        metrics::histogram!(observer.duration_seconds, "route" => route.clone())
+    };
+    duration.record(elapsed.as_secs_f64());
     span.in_scope(|| {
         tracing::info!(method, route, code, ms = elapsed.as_secs_f64() * 1000.0, %client, "answered");
     });

@@ -165,8 +165,14 @@ where
         }
     };
     // The reader ends first when the library closes; what it has read is still written.
-    let (_, written) = tokio::join!(reader, writer);
-    written
+    let reader = async {
+        reader.await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        written = writer => written,
+        () = reader => Ok(()),
+    }
 }
 
 /// The frame as the client is to see it, if it is.

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use shared::random::Random;
 
 use super::fault::{self, Fault, Reply};
-use super::{METADATA_PATH, Request, TOKEN_PATH, Target, World, message, token};
+use super::world::{Target, World};
+use super::{METADATA_PATH, Request, TOKEN_PATH, message, token};
 
 /// Keeps the request, and finds the fault that meets it.
 pub(super) fn fault(world: &World, request: &Request) -> Option<Fault> {

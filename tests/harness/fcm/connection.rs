@@ -23,7 +23,8 @@ use tokio::time::{Sleep, sleep};
 use tokio_rustls::TlsAcceptor;
 
 use super::fault::{Fault, Reply};
-use super::{Request, World, answers};
+use super::world::World;
+use super::{Request, answers};
 
 /// Takes connections for ever. The set ends them all when this future is dropped.
 pub(super) async fn accept(listener: TcpListener, world: Arc<World>) {

@@ -9,24 +9,25 @@ mod connection;
 mod fault;
 mod message;
 mod token;
+mod world;
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hyper::HeaderMap;
 use hyper::body::Bytes;
-use rustls::ServerConfig;
 use serde_json::{Value, json};
-use shared::clock::{Clock, Timestamp};
+use shared::clock::Clock;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use fault::Fault;
+use world::{Rule, State, Target, World};
 
 use crate::certificates::{Authority, Certificate};
 
@@ -58,44 +59,6 @@ pub struct Request {
     pub body: Bytes,
     /// Whether it came over HTTP/2.
     pub is_http2: bool,
-}
-
-/// What the connections share with the test.
-#[derive(Debug)]
-struct World {
-    clock: Clock,
-    authority_of_tokens: String,
-    state: Mutex<State>,
-    connections: AtomicUsize,
-    /// Raised to end every connection there is.
-    killed: watch::Sender<u64>,
-}
-
-#[derive(Debug)]
-struct State {
-    tls: Arc<ServerConfig>,
-    silent: bool,
-    projects: HashSet<String>,
-    token_lifetime: Duration,
-    tokens: HashMap<String, Timestamp>,
-    unregistered: HashSet<String>,
-    requests: Vec<Request>,
-    faults: Vec<Rule>,
-}
-
-/// Which requests a fault meets, and how often.
-#[derive(Clone, Debug)]
-struct Rule {
-    to: Target,
-    fault: Fault,
-    left: Option<usize>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Target {
-    Tokens,
-    Messages,
-    Pushkey(String),
 }
 
 impl Google {
@@ -305,22 +268,6 @@ impl Request {
     /// If it is none.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).expect("a JSON body")
-    }
-}
-
-impl World {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    /// The fault that meets a request to `targets` now.
-    fn next_fault(&mut self, targets: &[Target]) -> Option<Fault> {
-        let at = self.faults.iter().rposition(|rule| targets.contains(&rule.to) && rule.left != Some(0))?;
-        let rule = &mut self.faults[at];
-        rule.left = rule.left.map(|left| left - 1);
-        Some(rule.fault.clone())
     }
 }
 

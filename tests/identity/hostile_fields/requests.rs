@@ -3,17 +3,8 @@
 //! Invariant: each of them is well-formed HTTP, so that it is the server's rules that must deal with it.
 
 use super::values::{AUTHORIZATION, BROKEN, Dice, HEADERS, IN_QUERY, PLAIN};
-use crate::identity::setup::Session;
-
-/// One request, and what is known of its answer beforehand.
-pub(super) struct Hostile {
-    pub(super) method: String,
-    pub(super) bytes: Vec<u8>,
-    /// The errcode that alone is right, if one is.
-    pub(super) errcode: Option<&'static str>,
-    /// Whether a page may be the answer.
-    pub(super) may_be_html: bool,
-}
+use super::wire::{Hostile, bytes, request_to};
+use crate::identity::setup::{Session, v2};
 
 /// What a client knows that is allowed in.
 pub(super) struct Insider {
@@ -282,14 +273,6 @@ fn request(method: &str, path: &str, headers: &[&[u8]], body: Vec<u8>, errcode: 
     request_to(method, &v2(path), headers, &body, errcode)
 }
 
-fn request_to(method: &str, target: &str, headers: &[&[u8]], body: &[u8], errcode: Option<&'static str>) -> Hostile {
-    Hostile { method: method.to_owned(), bytes: bytes(method, target, headers, body), errcode, may_be_html: false }
-}
-
-fn v2(path: &str) -> String {
-    crate::identity::setup::v2(path)
-}
-
 /// The object of all fields, the one at `index` being `value`.
 fn object(fields: &[(&str, String)], index: usize, value: &str) -> Vec<u8> {
     let members: Vec<String> = fields
@@ -302,15 +285,4 @@ fn object(fields: &[(&str, String)], index: usize, value: &str) -> Vec<u8> {
 
 fn nested(open: &str, close: &str, levels: usize) -> String {
     format!("{}1{}", open.repeat(levels), close.repeat(levels))
-}
-
-fn bytes(method: &str, target: &str, headers: &[&[u8]], body: &[u8]) -> Vec<u8> {
-    let mut bytes = format!("{method} {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n", body.len()).into_bytes();
-    for header in headers {
-        bytes.extend_from_slice(header);
-        bytes.extend_from_slice(b"\r\n");
-    }
-    bytes.extend_from_slice(b"\r\n");
-    bytes.extend_from_slice(body);
-    bytes
 }

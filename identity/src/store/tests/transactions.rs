@@ -12,7 +12,8 @@ use tokio::sync::{Barrier, Notify};
 use crate::config::database::Database;
 use crate::domain::access_token::AccessToken;
 use crate::domain::mxid::UserId;
-use crate::store::testing::{START, account, stores, user};
+use crate::store::accounts::account;
+use crate::store::testing::{START, stores, user};
 use crate::store::{Connection, Store, StoreError, rate_limits, tokens};
 
 const COUNTER: [u8; 32] = [7; 32];

@@ -50,6 +50,7 @@ fn with(mut value: Value, key: &str, member: Value) -> Value {
     value
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "tests write json!(…) in place")]
 fn defaults(defaults: Value) -> Value {
     json!({"data": {"default_payload": defaults}})
 }

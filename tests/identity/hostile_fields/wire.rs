@@ -1,0 +1,34 @@
+//! A hostile request as it goes over the wire.
+//!
+//! Invariant: Content-Length is right, so that the next request on the connection begins where this one ends.
+
+/// One request, and what is known of its answer beforehand.
+pub(super) struct Hostile {
+    pub(super) method: String,
+    pub(super) bytes: Vec<u8>,
+    /// The errcode that alone is right, if one is.
+    pub(super) errcode: Option<&'static str>,
+    /// Whether a page may be the answer.
+    pub(super) may_be_html: bool,
+}
+
+pub(super) fn request_to(
+    method: &str,
+    target: &str,
+    headers: &[&[u8]],
+    body: &[u8],
+    errcode: Option<&'static str>,
+) -> Hostile {
+    Hostile { method: method.to_owned(), bytes: bytes(method, target, headers, body), errcode, may_be_html: false }
+}
+
+pub(super) fn bytes(method: &str, target: &str, headers: &[&[u8]], body: &[u8]) -> Vec<u8> {
+    let mut bytes = format!("{method} {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n", body.len()).into_bytes();
+    for header in headers {
+        bytes.extend_from_slice(header);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes.extend_from_slice(body);
+    bytes
+}
