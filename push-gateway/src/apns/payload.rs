@@ -200,5 +200,4 @@ fn merged(under: &Map<String, Value>, over: Option<&Map<String, Value>>) -> Map<
 }
 
 #[cfg(test)]
-#[path = "payload_tests.rs"]
 mod tests;

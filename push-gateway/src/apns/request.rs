@@ -203,5 +203,4 @@ fn unique(text: &str) -> HeaderValue {
 }
 
 #[cfg(test)]
-#[path = "request_tests.rs"]
 mod tests;

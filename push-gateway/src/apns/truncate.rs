@@ -162,5 +162,4 @@ fn texts_mut(object: &mut Object) -> impl Iterator<Item = &mut String> {
 }
 
 #[cfg(test)]
-#[path = "truncate_tests.rs"]
 mod tests;

@@ -7,7 +7,7 @@
 use http::HeaderMap;
 use serde_json::Value;
 
-use super::Request;
+use super::world::Request;
 
 /// A status and its reason.
 pub(super) type Refusal = (u16, &'static str);

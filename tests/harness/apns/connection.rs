@@ -2,8 +2,9 @@
 //!
 //! Invariant: a connection is counted before a single byte is read from it, and a request is kept before it is answered.
 
+use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -14,9 +15,10 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use super::checks;
 use super::fault::{Answer, Fault};
 use super::relay::{self, Order, Wire};
-use super::{Request, World, checks};
+use super::world::{Request, World};
 
 /// A connection as the test sees it.
 #[derive(Debug)]
@@ -24,8 +26,6 @@ pub(super) struct Line {
     pub(super) number: usize,
     pub(super) wire: Wire,
     pub(super) orders: UnboundedSender<Order>,
-    /// Streams that have no answer yet.
-    active: AtomicUsize,
 }
 
 /// Takes connections for ever. The set ends them all when this future is dropped.
@@ -57,7 +57,7 @@ async fn serve(stream: TcpStream, number: usize, world: Arc<World>) {
         return;
     }
     let (orders, to_do) = unbounded_channel();
-    let line = Arc::new(Line { number, wire: Wire::new(limit), orders, active: AtomicUsize::new(0) });
+    let line = Arc::new(Line { number, wire: Wire::new(limit), orders });
     world.state().lines.push(Arc::clone(&line));
     let (near, far) = tokio::io::duplex(1 << 20);
     let wire = Arc::clone(&line);
@@ -73,9 +73,8 @@ async fn speak(io: tokio::io::DuplexStream, line: &Arc<Line>, world: &Arc<World>
     let Ok(mut connection) = builder.max_concurrent_streams(100_000).handshake(io).await else { return };
     let mut streams = JoinSet::new();
     while let Some(Ok((request, respond))) = connection.accept().await {
-        let active = line.active.fetch_add(1, Ordering::SeqCst) + 1;
-        world.peak_streams.fetch_max(active, Ordering::SeqCst);
-        streams.spawn(answer(request, respond, Arc::clone(line), Arc::clone(world), active));
+        world.peak_streams.fetch_max(line.wire.peak(), Ordering::SeqCst);
+        streams.spawn(answer(request, respond, Arc::clone(line), Arc::clone(world)));
         while streams.try_join_next().is_some() {}
     }
     // The wire has not passed everything on yet; it ends when the client is gone.
@@ -87,11 +86,9 @@ async fn answer(
     mut respond: SendResponse<Bytes>,
     line: Arc<Line>,
     world: Arc<World>,
-    active: usize,
 ) {
     let stream = respond.stream_id().as_u32();
-    let mut done = Done { line: &line, counted: true };
-    if active > line.wire.limit.load(Ordering::SeqCst) as usize {
+    if line.wire.is_excess(stream) {
         world.refused.fetch_add(1, Ordering::SeqCst);
         respond.send_reset(Reason::REFUSED_STREAM);
         return;
@@ -113,7 +110,7 @@ async fn answer(
     };
     let (number, fault) = world.keep(request.clone());
     match fault {
-        Some(Fault::Silence) => std::future::pending().await,
+        Some(Fault::Silence) => gone(&mut respond).await,
         Some(Fault::Reset(code)) => respond.send_reset(Reason::from(code)),
         Some(Fault::Cut) => line.order(Order::Cut),
         Some(Fault::GoAway { reason, two_phase: true }) => {
@@ -127,25 +124,30 @@ async fn answer(
         Some(Fault::GoAway { reason, two_phase: false }) => line.go_away(stream.saturating_sub(2), reason),
         Some(Fault::Answer(answer)) => {
             world.note(number, answer.status);
-            done.finish();
             send(&mut respond, &answer, &request).await;
         }
         Some(Fault::Delay(delay)) => {
-            tokio::time::sleep(delay).await;
-            respond_rightly(&mut respond, &request, number, &world, &mut done).await;
+            if tokio::time::timeout(delay, gone(&mut respond)).await.is_err() {
+                respond_rightly(&mut respond, &request, number, &line, &world).await;
+            }
         }
-        None => respond_rightly(&mut respond, &request, number, &world, &mut done).await,
+        None => respond_rightly(&mut respond, &request, number, &line, &world).await,
     }
+}
+
+/// Waits until the client has had enough of the stream.
+async fn gone(respond: &mut SendResponse<Bytes>) {
+    // An error is the end of the connection, and so of the stream.
+    drop(poll_fn(|context| respond.poll_reset(context)).await);
 }
 
 async fn respond_rightly(
     respond: &mut SendResponse<Bytes>,
     request: &Request,
     number: usize,
+    line: &Line,
     world: &World,
-    done: &mut Done<'_>,
 ) {
-    let line = done.line;
     if request.stream > line.wire.last_stream.load(Ordering::SeqCst) {
         return;
     }
@@ -155,7 +157,6 @@ async fn respond_rightly(
     };
     let Fault::Answer(answer) = fault else { return };
     world.note(number, answer.status);
-    done.finish();
     send(respond, &answer, request).await;
     let max_streams = world.state().max_streams;
     if answer.status == 200 && line.wire.limit.load(Ordering::SeqCst) == 1 && max_streams != 1 {
@@ -187,7 +188,7 @@ async fn send(respond: &mut SendResponse<Bytes>, answer: &Answer, request: &Requ
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         stream.send_reset(Reason::INTERNAL_ERROR);
     } else if answer.endless {
-        std::future::pending().await
+        drop(poll_fn(|context| stream.poll_reset(context)).await);
     }
 }
 
@@ -233,25 +234,5 @@ impl Line {
 
     pub(super) fn announce(&self, limit: u32) {
         self.order(Order::Say(self.wire.announce(limit)));
-    }
-}
-
-/// Counts a stream as ended before its answer is on the wire, for the client may start the next one when it reads it.
-struct Done<'a> {
-    line: &'a Line,
-    counted: bool,
-}
-
-impl Done<'_> {
-    fn finish(&mut self) {
-        if std::mem::take(&mut self.counted) {
-            self.line.active.fetch_sub(1, Ordering::SeqCst);
-        }
-    }
-}
-
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        self.finish();
     }
 }

@@ -10,25 +10,23 @@ mod connection;
 mod fault;
 mod provider_token;
 mod relay;
+mod world;
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
-use http::HeaderMap;
-use rustls::ServerConfig;
-use serde_json::Value;
 use shared::clock::Clock;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use fault::{Answer, Fault};
+pub use world::Request;
 
-use self::connection::Line;
 use self::provider_token::ProviderKey;
 use self::relay::Order;
+use self::world::{State, World};
 use crate::certificates::{Authority, Certificate};
 
 /// How many streams Apple allows, once it knows the client.
@@ -42,53 +40,6 @@ pub struct Apple {
     certificate: Certificate,
     address: SocketAddr,
     task: JoinHandle<()>,
-}
-
-/// A request that reached it.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// The method.
-    pub method: String,
-    /// `:authority`
-    pub authority: String,
-    /// `:path`
-    pub path: String,
-    /// The header fields.
-    pub headers: HeaderMap,
-    /// The body.
-    pub body: Bytes,
-    /// The connection, counted from 1.
-    pub connection: usize,
-    /// The stream's identifier.
-    pub stream: u32,
-    /// The status it was answered with, if it was.
-    pub status: Option<u16>,
-}
-
-/// What the connections share with the test.
-#[derive(Debug)]
-struct World {
-    authority: String,
-    state: Mutex<State>,
-    connections: AtomicUsize,
-    peak_streams: AtomicUsize,
-    refused: AtomicUsize,
-}
-
-#[derive(Debug)]
-struct State {
-    tls: Arc<ServerConfig>,
-    silent: bool,
-    clock: Clock,
-    key: ProviderKey,
-    by_certificate: bool,
-    topics: Vec<String>,
-    unknown: Vec<String>,
-    max_streams: u32,
-    one_stream_at_first: bool,
-    requests: Vec<Request>,
-    faults: Vec<(String, Fault, Option<usize>)>,
-    lines: Vec<Arc<Line>>,
 }
 
 impl Apple {
@@ -120,13 +71,7 @@ impl Apple {
             faults: Vec::new(),
             lines: Vec::new(),
         };
-        let world = Arc::new(World {
-            authority: address.to_string(),
-            state: Mutex::new(state),
-            connections: AtomicUsize::new(0),
-            peak_streams: AtomicUsize::new(0),
-            refused: AtomicUsize::new(0),
-        });
+        let world = Arc::new(World::new(address.to_string(), state));
         let task = tokio::spawn(connection::accept(listener, Arc::clone(&world)));
         Self { world, authority: authority.clone(), certificate, address, task }
     }
@@ -325,54 +270,6 @@ impl Apple {
 impl Drop for Apple {
     fn drop(&mut self) {
         self.task.abort();
-    }
-}
-
-impl Request {
-    /// The first header of that name.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).and_then(|value| value.to_str().ok())
-    }
-
-    /// The device's token in the path; empty if there is none.
-    pub fn device(&self) -> &str {
-        self.path.strip_prefix("/3/device/").unwrap_or_default()
-    }
-
-    /// The payload.
-    ///
-    /// # Panics
-    /// If it is not JSON.
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).expect("a JSON body")
-    }
-}
-
-impl World {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Keeps a request; gives its number, and the fault that meets it.
-    fn keep(&self, request: Request) -> (usize, Option<Fault>) {
-        let mut state = self.state();
-        let device = request.device().to_owned();
-        state.requests.push(request);
-        (state.requests.len() - 1, state.next_fault(&device))
-    }
-
-    /// Notes how a request was answered.
-    fn note(&self, number: usize, status: u16) {
-        self.state().requests[number].status = Some(status);
-    }
-}
-
-impl State {
-    fn next_fault(&mut self, device: &str) -> Option<Fault> {
-        let at = self.faults.iter().rposition(|(start, _, left)| device.starts_with(start) && *left != Some(0))?;
-        let (_, fault, left) = &mut self.faults[at];
-        *left = left.map(|left| left - 1);
-        Some(fault.clone())
     }
 }
 

@@ -3,8 +3,10 @@
 //!
 //! Invariant: frames are passed on whole and in order, so that what a test puts between them is read as a frame.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -13,9 +15,12 @@ const PREFACE: usize = 24;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const PRIORITY: u8 = 2;
+const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const ACK: u8 = 1;
+const END_STREAM: u8 = 1;
 const HAS_PRIORITY: u8 = 0x20;
 const MAX_CONCURRENT_STREAMS: u16 = 3;
 
@@ -37,6 +42,7 @@ pub(super) struct Wire {
     announced: AtomicU32,
     /// Streams above this one were not processed.
     pub(super) last_stream: AtomicU32,
+    streams: Mutex<Streams>,
     /// PRIORITY frames, and HEADERS with one in them.
     pub(super) priorities: AtomicUsize,
     /// PINGs from the client.
@@ -45,16 +51,53 @@ pub(super) struct Wire {
     pub(super) mute: AtomicBool,
 }
 
+/// The streams of a connection.
+#[derive(Debug, Default)]
+struct Streams {
+    open: HashSet<u32>,
+    /// Opened beyond what was allowed.
+    excess: HashSet<u32>,
+    peak: usize,
+}
+
 impl Wire {
     pub(super) fn new(limit: u32) -> Self {
         Self {
             limit: limit.into(),
             announced: limit.into(),
             last_stream: u32::MAX.into(),
+            streams: Mutex::default(),
             priorities: AtomicUsize::new(0),
             pings: AtomicUsize::new(0),
             mute: AtomicBool::new(false),
         }
+    }
+
+    /// Whether the client was not allowed to open this stream.
+    pub(super) fn is_excess(&self, stream: u32) -> bool {
+        self.streams().excess.contains(&stream)
+    }
+
+    /// The most streams that were open at once.
+    pub(super) fn peak(&self) -> usize {
+        self.streams().peak
+    }
+
+    fn open(&self, stream: u32) {
+        let mut streams = self.streams();
+        streams.open.insert(stream);
+        streams.peak = streams.peak.max(streams.open.len());
+        if streams.open.len() > self.limit.load(Ordering::SeqCst) as usize {
+            streams.excess.insert(stream);
+        }
+    }
+
+    fn close(&self, stream: u32) {
+        self.streams().open.remove(&stream);
+    }
+
+    fn streams(&self) -> MutexGuard<'_, Streams> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The frame that announces another limit. A higher one is in force at once, a lower one when the client knows.
@@ -109,10 +152,15 @@ where
     loop {
         let frame = read(&mut from).await?;
         let (kind, flags) = (frame[3], frame[4]);
+        match kind {
+            HEADERS => wire.open(stream_of(&frame)),
+            RST_STREAM => wire.close(stream_of(&frame)),
+            _ => {}
+        }
         if kind == PRIORITY || kind == HEADERS && flags & HAS_PRIORITY != 0 {
             wire.priorities.fetch_add(1, Ordering::SeqCst);
         }
-        if kind == 6 && flags & ACK == 0 {
+        if kind == PING && flags & ACK == 0 {
             wire.pings.fetch_add(1, Ordering::SeqCst);
         }
         if kind == SETTINGS && flags & ACK != 0 {
@@ -177,9 +225,11 @@ where
 
 /// The frame as the client is to see it, if it is.
 fn changed(mut frame: Vec<u8>, wire: &Wire) -> Option<Vec<u8>> {
-    let stream = u32::from_be_bytes([frame[5] & 0x7f, frame[6], frame[7], frame[8]]);
+    let stream = stream_of(&frame);
     match frame[3] {
         DATA | HEADERS if stream > wire.last_stream.load(Ordering::SeqCst) => return None,
+        DATA | HEADERS if frame[4] & END_STREAM != 0 => wire.close(stream),
+        RST_STREAM => wire.close(stream),
         SETTINGS if frame[4] & ACK == 0 => {
             for setting in frame[9..].chunks_exact_mut(6) {
                 if setting[..2] == MAX_CONCURRENT_STREAMS.to_be_bytes() {
@@ -190,6 +240,10 @@ fn changed(mut frame: Vec<u8>, wire: &Wire) -> Option<Vec<u8>> {
         _ => {}
     }
     Some(frame)
+}
+
+fn stream_of(frame: &[u8]) -> u32 {
+    u32::from_be_bytes([frame[5] & 0x7f, frame[6], frame[7], frame[8]])
 }
 
 async fn read<R: AsyncRead + Unpin>(from: &mut R) -> io::Result<Vec<u8>> {

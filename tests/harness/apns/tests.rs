@@ -1,1 +1,0 @@
-//! Shows that it works as said.
