@@ -204,26 +204,35 @@ fn announce(state: &State, listeners: &[Listener], admin: Option<&AdminListener>
 fn operations(state: &Arc<State>, metrics: Recorder) -> Operations {
     let activity = state.activity.clone();
     let state = state.clone();
+    let counted = state.clone();
     let ready = move || {
         let state = state.clone();
         async move {
-            let counts = state
-                .store
-                .read(async move |conn| Ok((associations::count(conn).await?, outgoing_mails::count(conn).await?)));
-            let (bindings, mails) = counts.await.map_err(|error| {
+            #[expect(clippy::cast_precision_loss, reason = "a handful of connections")]
+            metrics::gauge!("identity_db_pool_in_use").set(state.store.connections_in_use() as f64);
+            state.store.ping().await.map_err(|error| {
                 tracing::error!(%error, "not ready");
                 "the database does not answer".to_owned()
             })?;
-            #[expect(clippy::cast_precision_loss, reason = "a gauge of 2^53 bindings is not in sight")]
-            {
-                metrics::gauge!("identity_bindings").set(bindings as f64);
-                metrics::gauge!("identity_queued_mails").set(mails as f64);
-                metrics::gauge!("identity_db_pool_in_use").set(state.store.connections_in_use() as f64);
-            }
             Ok(Vec::new())
         }
     };
     Operations::new(("identity", env!("CARGO_PKG_VERSION")), ready, metrics, activity)
+        .with_gauges(move || bring_gauges_up_to_date(counted.clone()))
+}
+
+/// Counts what would cost too much to count for every probe.
+async fn bring_gauges_up_to_date(state: Arc<State>) {
+    let counts =
+        state.store.read(async move |conn| Ok((associations::count(conn).await?, outgoing_mails::count(conn).await?)));
+    #[expect(clippy::cast_precision_loss, reason = "a gauge of 2^53 bindings is not in sight")]
+    match counts.await {
+        Ok((bindings, mails)) => {
+            metrics::gauge!("identity_bindings").set(bindings as f64);
+            metrics::gauge!("identity_queued_mails").set(mails as f64);
+        }
+        Err(error) => tracing::warn!(%error, "the gauges could not be brought up to date"),
+    }
 }
 
 /// SIGHUP reads the terms again; a file that cannot be used changes nothing.

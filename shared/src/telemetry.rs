@@ -83,7 +83,11 @@ impl From<Level> for tracing::Level {
 pub fn log(settings: Log, crates: &[&'static str]) {
     let level = tracing::Level::from(settings.level);
     let others = level.min(tracing::Level::WARN);
-    let filter = Targets::new().with_default(others).with_targets(crates.iter().map(|name| (*name, level)));
+    let filter = Targets::new()
+        .with_default(others)
+        // Says "error" of every malformed request, which strangers may send as often as they like.
+        .with_target("actix_http", tracing::level_filters::LevelFilter::OFF)
+        .with_targets(crates.iter().map(|name| (*name, level)));
     let lines = format::layer().with_writer(std::io::stderr).with_span_events(FmtSpan::NONE);
     let lines = match settings.format {
         Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).with_filter(filter).boxed(),

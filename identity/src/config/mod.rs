@@ -118,6 +118,11 @@ impl Config {
             (self.database.max_connections > 0, "database.max_connections: expected at least 1"),
             (self.auth.max_tokens_per_user > 0, "auth.max_tokens_per_user: expected at least 1"),
             (
+                // Later points in time are no integers of canonical JSON.
+                self.bind.validity.get().as_secs() <= 73_000_000 * 86_400,
+                "bind.validity: expected at most \"73000000d\"",
+            ),
+            (
                 self.lookup.algorithms.as_slice().contains(&Algorithm::Sha256),
                 "lookup.algorithms: \"sha256\" must be among them, every client knows it",
             ),

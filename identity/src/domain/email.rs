@@ -3,8 +3,6 @@
 //! Invariant: mail never leaves for a form other than the one that was checked, and two addresses with one canonical
 //! form never lead to two mailboxes of different owners by way of a look-alike letter.
 
-use std::net::Ipv4Addr;
-
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 
 use super::case_folding::fold;
@@ -78,8 +76,18 @@ fn is_atext(c: char) -> bool {
 fn is_invisible(c: char) -> bool {
     c.is_control()
         || c.is_whitespace()
-        || matches!(c, '\u{200B}' | '\u{2060}' | '\u{FEFF}')
+        // Unicode's Default_Ignorable_Code_Point: shown as nothing, so two addresses would look the same.
+        || matches!(c, '\u{AD}' | '\u{34F}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{180B}'..='\u{180F}')
+        || matches!(c, '\u{200B}'..='\u{200D}' | '\u{2060}'..='\u{206F}' | '\u{3164}' | '\u{FE00}'..='\u{FE0F}')
+        || matches!(c, '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFF8}' | '\u{E0000}'..='\u{E0FFF}')
         || matches!(c, '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Whether some would read the domain as an IPv4 address (WHATWG URL, "ends in a number"): `127.1`, `0x7f.1`.
+fn ends_in_a_number(ascii: &str) -> bool {
+    let last = ascii.rsplit('.').next().unwrap_or_default();
+    let hexadecimal = last.strip_prefix("0x").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_hexdigit()));
+    hexadecimal || (!last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// The domain as A-labels (UTS #46, non-transitional, STD3 rules, DNS lengths).
@@ -89,7 +97,7 @@ fn a_labels(domain: &str) -> Result<String, InvalidEmail> {
     let ascii = Uts46::new()
         .to_ascii(domain.as_bytes(), AsciiDenyList::STD3, Hyphens::CheckFirstLast, DnsLength::Verify)
         .map_err(|_| WRONG)?;
-    if ascii.split('.').count() != domain.split('.').count() || ascii.parse::<Ipv4Addr>().is_ok() {
+    if ascii.split('.').count() != domain.split('.').count() || ends_in_a_number(&ascii) {
         return Err(WRONG);
     }
     // A label written with other letters (full width, circled, soft hyphens) that turns out to be plain ASCII names a

@@ -10,7 +10,7 @@ use crate::domain::association::Association;
 use crate::domain::client_secret::ClientSecret;
 use crate::domain::lookup_hash::LookupDigests;
 use crate::domain::mxid::UserId;
-use crate::domain::session::Unusable;
+use crate::domain::session::{Session, Unusable};
 use crate::domain::sid::Sid;
 use crate::domain::threepid::ThreePid;
 use crate::error::Error;
@@ -28,6 +28,15 @@ pub async fn validated(
     account: &UserId,
 ) -> Result<(ThreePid, Timestamp), Error> {
     let found = state.store.read(async move |conn| sessions::find(conn, &sid).await).await?;
+    usable(state, found, client_secret, account)
+}
+
+fn usable(
+    state: &State,
+    found: Option<Session>,
+    client_secret: &ClientSecret,
+    account: &UserId,
+) -> Result<(ThreePid, Timestamp), Error> {
     let session = found.ok_or(Error::NoValidSession)?;
     let lifetime = state.config.sessions.lifetime.get();
     match session.usable(client_secret, Some(account), state.clock.now(), lifetime) {
@@ -57,13 +66,20 @@ pub async fn bind(
     if !allowed.is_empty() && !allowed.matches(mxid.server_name().as_str()) {
         return Err(Error::Forbidden("Users of this homeserver cannot bind addresses here"));
     }
-    let (threepid, _) = validated(state, sid, client_secret, account).await?;
+    let (threepid, _) = validated(state, sid.clone(), client_secret, account).await?;
     let association = Association::new(threepid, mxid, state.clock.now(), state.config.bind.validity.get());
     let digests = LookupDigests::of(&association.threepid, &state.pepper);
     let mut signed = association.to_json();
     state.keys.sign(&mut signed).map_err(|error| Error::Internal(error.to_string()))?;
-    state.store.write(async move |conn| associations::save(conn, &association, &digests).await).await?;
-    Ok(signed)
+    let saved = state.store.write(async move |conn| {
+        // The session was looked at before the signature was made; if it is gone since, so is its proof.
+        if sessions::find(conn, &sid).await?.is_none() {
+            return Ok(false);
+        }
+        associations::save(conn, &association, &digests).await?;
+        Ok(true)
+    });
+    if saved.await? { Ok(signed) } else { Err(Error::NoValidSession) }
 }
 
 /// The associations of the account that hold now.

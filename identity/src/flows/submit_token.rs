@@ -64,8 +64,9 @@ pub async fn submit_token(state: &State, submitted: SubmittedToken) -> Result<Op
         if submission == Submission::Over {
             return Ok(Outcome::Over);
         }
-        // Guessing in many sessions of one address is guessing at one address.
-        if let Some(bucket) = &bucket
+        // Guessing in many sessions of one address is guessing at one address; who is validated guesses no more.
+        if submission != Submission::AlreadyValidated
+            && let Some(bucket) = &bucket
             && let Verdict::Refused { retry_after } = limits::peek(conn, bucket, now).await?
         {
             return Ok(Outcome::Limited(retry_after));

@@ -14,6 +14,10 @@ use crate::domain::mxid::UserId;
 
 const DAY: i64 = 86_400_000;
 
+/// Entries of all accounts that are told apart, about 160 MB; accounts beyond it are counted without telling known
+/// entries from new ones.
+const BUDGET: usize = 10_000_000;
+
 /// The counters of one process.
 #[derive(Debug)]
 pub struct LookupQuota {
@@ -26,8 +30,17 @@ pub struct LookupQuota {
 #[derive(Debug, Default)]
 struct Today {
     day: i64,
+    accounts: HashMap<UserId, Seen>,
+    /// The entries of all of them that are told apart.
+    entries: usize,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
     /// Keyed 64-bit hashes: enough to tell entries apart, useless to whoever reads the memory.
-    seen: HashMap<UserId, HashSet<u64>>,
+    entries: HashSet<u64>,
+    /// Those that came when the budget was used up.
+    untold: usize,
 }
 
 impl LookupQuota {
@@ -48,19 +61,28 @@ impl LookupQuota {
         let day = now.as_millis().div_euclid(DAY);
         let mut today = self.today.lock().unwrap_or_else(PoisonError::into_inner);
         if today.day != day {
-            *today = Today { day, seen: HashMap::new() };
+            *today = Today { day, ..Today::default() };
         }
-        let seen = today.seen.entry(mxid.clone()).or_default();
+        let is_within_budget = today.entries + hashes.len() <= BUDGET;
+        let seen = today.accounts.entry(mxid.clone()).or_default();
+        let used = seen.entries.len() + seen.untold;
         // A request that surely fits needs no count of what is new in it.
-        if seen.len() + hashes.len() > self.quota {
-            let new: HashSet<u64> = hashes.iter().copied().filter(|hash| !seen.contains(hash)).collect();
-            if seen.len() + new.len() > self.quota {
+        if used + hashes.len() > self.quota {
+            let new: HashSet<u64> = hashes.iter().copied().filter(|hash| !seen.entries.contains(hash)).collect();
+            if used + new.len() > self.quota {
                 metrics::counter!("identity_rate_limited_total", "limit" => "daily_quota").increment(1);
                 let tomorrow = Timestamp::from_millis((day + 1) * DAY);
                 return Err(tomorrow.since(now));
             }
         }
-        seen.extend(hashes);
+        let before = seen.entries.len();
+        if is_within_budget {
+            seen.entries.extend(hashes);
+        } else {
+            seen.untold += hashes.iter().filter(|hash| !seen.entries.contains(hash)).count();
+        }
+        let added = seen.entries.len() - before;
+        today.entries += added;
         Ok(())
     }
 }

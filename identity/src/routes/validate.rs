@@ -120,23 +120,26 @@ fn submission(fields: &Object<'_>) -> Result<SubmittedToken, Error> {
     Ok(SubmittedToken { medium: Medium::Email, sid, client_secret, token: fields.string("token")?.to_owned() })
 }
 
+/// The headers of every answer to a browser: not kept, not framed, nothing loaded, and no link told to the next site.
+const BROWSER_HEADERS: [(header::HeaderName, &str); 4] = [
+    (header::CACHE_CONTROL, "no-store"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; img-src https:"),
+];
+
 fn html(status: StatusCode, body: String) -> HttpResponse {
-    HttpResponse::build(status)
-        .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
-        .insert_header((header::CACHE_CONTROL, "no-store"))
-        .insert_header((header::REFERRER_POLICY, "no-referrer"))
-        .insert_header((header::X_FRAME_OPTIONS, "DENY"))
-        .insert_header((
-            header::CONTENT_SECURITY_POLICY,
-            "default-src 'none'; style-src 'unsafe-inline'; img-src https:",
-        ))
-        .body(body)
+    let mut response = HttpResponse::build(status);
+    BROWSER_HEADERS.into_iter().for_each(|header| {
+        response.insert_header(header);
+    });
+    response.insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8")).body(body)
 }
 
 fn redirect(target: &str) -> HttpResponse {
-    HttpResponse::Found()
-        .insert_header((header::LOCATION, target))
-        .insert_header((header::CACHE_CONTROL, "no-store"))
-        .insert_header((header::REFERRER_POLICY, "no-referrer"))
-        .finish()
+    let mut response = HttpResponse::Found();
+    BROWSER_HEADERS.into_iter().for_each(|header| {
+        response.insert_header(header);
+    });
+    response.insert_header((header::LOCATION, target)).finish()
 }

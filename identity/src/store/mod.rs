@@ -194,6 +194,14 @@ impl Store {
         .await
     }
 
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.read(async |connection| connection.execute("select 1").await).await
+    }
+
     /// How many connections are in use now.
     pub fn connections_in_use(&self) -> usize {
         self.pool.in_use()

@@ -21,12 +21,15 @@ type Check = dyn Fn() -> Pin<Box<dyn Future<Output = Result<Notes, String>> + Se
 /// What should be known of a service that is ready, a sentence each: a key that is about to expire, an open breaker.
 pub type Notes = Vec<String>;
 
+type Gauges = dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync;
+
 /// What the admin routes need to know of a service.
 #[derive(Clone)]
 pub struct Operations {
     name: &'static str,
     version: &'static str,
     ready: Arc<Check>,
+    gauges: Option<Arc<Gauges>>,
     metrics: Recorder,
     activity: Arc<Activity>,
 }
@@ -45,7 +48,17 @@ impl Operations {
     where
         F: Future<Output = Result<Notes, String>> + Send + 'static,
     {
-        Self { name, version, ready: Arc::new(move || Box::pin(ready())), metrics, activity }
+        Self { name, version, ready: Arc::new(move || Box::pin(ready())), gauges: None, metrics, activity }
+    }
+
+    /// The same with what brings costly gauges up to date, before each `/metrics` and not for every probe.
+    #[must_use]
+    pub fn with_gauges<F>(mut self, gauges: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.gauges = Some(Arc::new(move || Box::pin(gauges())));
+        self
     }
 
     /// Registers the routes.
@@ -86,5 +99,8 @@ async fn version(operations: Data<Operations>) -> impl Responder {
 async fn render(operations: Data<Operations>) -> impl Responder {
     // A service that is not ready still has metrics to show.
     let _ = (operations.ready)().await;
+    if let Some(gauges) = &operations.gauges {
+        gauges().await;
+    }
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(operations.metrics.render())
 }
