@@ -125,7 +125,8 @@ impl Pool {
     }
 
     pub(super) fn log_end(&self, reason: &dyn Display) {
-        let reason: String = reason.to_string().chars().flat_map(char::escape_default).take(200).collect();
+        // Among other things, what Apple says in a GOAWAY.
+        let reason: String = reason.to_string().chars().filter(|letter| !letter.is_control()).take(200).collect();
         tracing::info!(app = self.app, reason, "an APNs connection ends");
     }
 
