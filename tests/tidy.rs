@@ -60,8 +60,13 @@ const PUSH_GATEWAY: Layers = Layers {
         ),
         Row::of(&[Unit::Module("routes")], "knows HTTP and wire types"),
         Row::of(&[Unit::Module("dispatch")], "brings each device to its provider"),
-        Row::of(&[Unit::Module("state"), Unit::Module("error")], "below the handlers, so that there is no circle"),
-        Row::of(&[Unit::Module("apps")], "which app id is served how, and by which provider"),
+        Row::of(&[Unit::Module("state")], "below the handlers, so that there is no circle"),
+        Row::of(&[Unit::Module("verdict")], "what became of a device; remembered in the state, told as an error"),
+        Row::of(&[Unit::Module("error")], "every refusal and its answer"),
+        Row::of(
+            &[Unit::Module("apps"), Unit::Module("breaker"), Unit::Module("buckets"), Unit::Module("retry")],
+            "which app id is served by which provider, and what is decided about all of them alike",
+        ),
         Row::of(
             &[Unit::Module("config")],
             "the settings, as the operator writes them; those of an app by its provider",
@@ -71,14 +76,8 @@ const PUSH_GATEWAY: Layers = Layers {
             "each knows one push service, and not that there are others",
         ),
         Row::of(
-            &[
-                Unit::Module("provider"),
-                Unit::Module("outbound"),
-                Unit::Module("retry"),
-                Unit::Module("memory"),
-                Unit::Module("breaker"),
-            ],
-            "what every provider needs, or what is decided about all of them alike",
+            &[Unit::Module("provider"), Unit::Module("outbound"), Unit::Module("memory")],
+            "what every provider needs; what is remembered of devices, whoever serves them",
         ),
         Row::of(&[Unit::Module("notification")], "what is to be delivered, pure"),
     ],
