@@ -12,7 +12,7 @@ use config::{Environment, File, FileFormat};
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-pub use values::{ByteSize, Cidr, Globs, HumanDuration, OneOrMany, glob_matches};
+pub use values::{ByteSize, Cidr, Globs, HumanDuration, OneOrMany, glob_matches, optional_word, word};
 
 use crate::secret::Secret;
 
@@ -117,6 +117,11 @@ fn explain(path: &str, message: &str) -> String {
     let path = if path == "." || path == "?" { "" } else { path };
     // config appends " for key `a.b`"; the path already says it.
     let message = message.split(" for key `").next().unwrap_or(message);
+    let message = match message {
+        // The standard library's word for it names no example.
+        "invalid socket address syntax" => "expected an address with its port, such as \"127.0.0.1:8090\"",
+        other => other,
+    };
     let Some(unknown) = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()) else {
         return if path.is_empty() { message.to_owned() } else { format!("{path}: {message}") };
     };
@@ -138,7 +143,7 @@ fn explain(path: &str, message: &str) -> String {
 /// A final line break in the file is not part of the secret.
 ///
 /// # Errors
-/// [`ConfigError::GivenTwice`], or [`ConfigError::Unreadable`] for the file.
+/// [`ConfigError::GivenTwice`], or [`ConfigError::Invalid`] if the file cannot be read.
 pub fn secret(
     key: &str,
     in_place: Option<&Secret<String>>,
@@ -148,8 +153,9 @@ pub fn secret(
         (Some(_), Some(_)) => Err(ConfigError::GivenTwice(key.to_owned())),
         (Some(secret), None) => Ok(Some(secret.clone())),
         (None, Some(path)) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|source| ConfigError::Unreadable { path: path.to_path_buf(), source })?;
+            let text = std::fs::read_to_string(path).map_err(|error| {
+                ConfigError::Invalid(format!("{key}_file: cannot read {}: {error}", path.display()))
+            })?;
             let text = Zeroizing::new(text);
             Ok(Some(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned())))
         }
@@ -171,6 +177,7 @@ pub fn data_dir(name: &str) -> Option<PathBuf> {
 mod tests {
     use std::collections::HashMap;
     use std::io::Write;
+    use std::net::SocketAddr;
     use std::time::Duration;
 
     use config::Environment;
@@ -192,6 +199,16 @@ mod tests {
         bind: OneOrMany<String>,
         timeout: Option<HumanDuration>,
         port: Option<u16>,
+        #[serde(deserialize_with = "super::optional_word")]
+        form: Option<Form>,
+        address: OneOrMany<SocketAddr>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Form {
+        Wide,
+        Narrow,
     }
 
     fn load(toml: &str, environment: &[(&str, &str)]) -> Result<Settings, ConfigError> {
@@ -254,6 +271,10 @@ mod tests {
         assert!(error.starts_with("http.timeout: "), "{error}");
         let error = load("[http]\nport = 'x'", &[]).unwrap_err().to_string();
         assert!(error.starts_with("http.port: "), "{error}");
+        let error = load("[http]\nform = 'tall'", &[]).unwrap_err().to_string();
+        assert_eq!(error, "http.form: unknown variant `tall`, expected `wide` or `narrow`");
+        let error = load("[http]\naddress = 'localhost'", &[]).unwrap_err().to_string();
+        assert!(error.starts_with("http.address: expected an address with its port"), "{error}");
         assert!(load("[http", &[]).is_err());
     }
 
@@ -295,6 +316,8 @@ mod tests {
         assert_eq!(secret("password", None, Some(file.path())).unwrap().unwrap().expose(), "hunter2");
         assert_eq!(secret("password", Some(&here), None).unwrap().unwrap().expose(), "here");
         assert!(secret("password", None, None).unwrap().is_none());
+        let error = secret("password", None, Some("/nowhere".as_ref())).unwrap_err().to_string();
+        assert!(error.starts_with("password_file: cannot read /nowhere: "), "{error}");
         assert!(matches!(secret("password", Some(&here), Some(file.path())), Err(ConfigError::GivenTwice(_))));
     }
 }

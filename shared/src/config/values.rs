@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::de::value::SeqAccessDeserializer;
-use serde::de::{Error, SeqAccess, Visitor};
+use serde::de::{Error, IntoDeserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// A duration as people write it: `500ms`, `10s`, `5m`, `24h`, `7d`; `0` is none at all.
@@ -127,6 +127,22 @@ macro_rules! deserialize_from_str {
     )*};
 }
 deserialize_from_str!(HumanDuration, ByteSize, Cidr);
+
+/// For `deserialize_with`: one of a few words, so that the error for any other lists them.
+///
+/// # Errors
+/// The deserializer's, with the words that are known.
+pub fn word<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    T::deserialize(String::deserialize(deserializer)?.into_deserializer())
+}
+
+/// [`word`] for a key that may be left out.
+///
+/// # Errors
+/// As [`word`].
+pub fn optional_word<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    word(deserializer).map(Some)
+}
 
 /// One value or a list; from the environment a list is written with commas.
 #[derive(Clone, Debug, PartialEq, Eq)]
