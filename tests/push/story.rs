@@ -78,8 +78,8 @@ async fn a_message_reaches_both_push_services_and_a_dead_pushkey_comes_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_push_service_did_not_take_is_all_that_the_retry_sends() {
     let world = World::start("").await;
-    let busy = harness::apns::Answer::error(503, "ServiceUnavailable");
-    world.apple.fault(&token('a'), harness::apns::Fault::Answer(busy));
+    let busy = harness::apns::Fault::error(503, "ServiceUnavailable");
+    world.apple.fault(&token('a'), busy);
     let devices = json!([iphone('a'), android("phone")]);
     world.notify("$two", devices.clone()).await.refused(502, "M_UNKNOWN");
     world.notify("$two", devices.clone()).await.refused(502, "M_UNKNOWN");
