@@ -3,3 +3,4 @@
 //! Invariant: nothing here knows how a service is built inside; what a test cannot see from outside it does not assert.
 
 mod identity;
+mod push;

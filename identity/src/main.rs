@@ -30,7 +30,7 @@ Settings come from the file, then from the environment: [http] bind is IDENTITY_
 read from a file of their own: [email] password_file. deploy/identity.toml lists every key with its default.
 
 Examples:
-  identity serve                                    development, no settings needed
+  identity serve                                     development, no settings needed
   identity check-config --config /etc/identity.toml  is everything right? ends 0 if so
   identity serve --config /etc/identity.toml";
 
@@ -41,14 +41,22 @@ enum Command {
         #[command(flatten)]
         settings: Settings,
     },
-    /// Read the settings and everything they name, tell what is wrong or only fit for development, and end.
+    /// Read the settings and the files they name, tell what is wrong or only fit for development, and end. Nothing is
+    /// listened on, connected to or made.
+    ///
+    /// Ends 0 if nothing is wrong. Whether a port is free, a folder can be written and the database and the mail relay
+    /// answer, only `serve` finds out.
     CheckConfig {
         #[command(flatten)]
         settings: Settings,
     },
-    /// Print a new line for the key file: `ed25519 <id> <seed>`. The first line of the file signs.
+    /// Print a new line for the key file: `ed25519 <id> <seed>`.
+    ///
+    /// The first line of the file signs. Put a new key there and leave the old ones below it: what they signed and
+    /// sealed stays good.
     GenerateKey {
-        /// The id of the key: letters, digits and underscores, never used before.
+        /// The id of the key: letters, digits and underscores, never used before. The key that `serve` makes by itself
+        /// is 0.
         #[arg(long, default_value = "0")]
         id: String,
     },

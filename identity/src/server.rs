@@ -6,7 +6,6 @@ use std::fs::DirBuilder;
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::web::Data;
 use shared::clock::Clock;
@@ -79,11 +78,11 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     tokio::spawn(clean_up::run(state.clone()));
     tokio::spawn(send_queued_mail::run(state.clone()));
     tokio::spawn(reread_terms(state.clone()));
-    tokio::spawn(keep_gauges(state.clone()));
 
     let observer = Observer {
         requests_total: "identity_http_requests_total",
         duration_seconds: "identity_http_duration_seconds",
+        duration_by_code: false,
         headers: CROSS_ORIGIN,
         activity: state.activity.clone(),
     };
@@ -205,6 +204,7 @@ fn announce(state: &State, listeners: &[Listener], admin: Option<&AdminListener>
 fn operations(state: &Arc<State>, metrics: Recorder) -> Operations {
     let activity = state.activity.clone();
     let state = state.clone();
+    let counted = state.clone();
     let ready = move || {
         let state = state.clone();
         async move {
@@ -213,28 +213,25 @@ fn operations(state: &Arc<State>, metrics: Recorder) -> Operations {
             state.store.ping().await.map_err(|error| {
                 tracing::error!(%error, "not ready");
                 "the database does not answer".to_owned()
-            })
+            })?;
+            Ok(Vec::new())
         }
     };
-    Operations::new(ready, metrics, activity)
+    Operations::new(("identity", env!("CARGO_PKG_VERSION")), ready, metrics, activity)
+        .with_gauges(move || bring_gauges_up_to_date(counted.clone()))
 }
 
-/// Once a minute counts what would cost too much to count for every probe.
-async fn keep_gauges(state: Arc<State>) {
-    let mut round = tokio::time::interval(Duration::from_secs(60));
-    loop {
-        round.tick().await;
-        let counts = state
-            .store
-            .read(async move |conn| Ok((associations::count(conn).await?, outgoing_mails::count(conn).await?)));
-        #[expect(clippy::cast_precision_loss, reason = "a gauge of 2^53 bindings is not in sight")]
-        match counts.await {
-            Ok((bindings, mails)) => {
-                metrics::gauge!("identity_bindings").set(bindings as f64);
-                metrics::gauge!("identity_queued_mails").set(mails as f64);
-            }
-            Err(error) => tracing::warn!(%error, "the gauges could not be brought up to date"),
+/// Counts what would cost too much to count for every probe.
+async fn bring_gauges_up_to_date(state: Arc<State>) {
+    let counts =
+        state.store.read(async move |conn| Ok((associations::count(conn).await?, outgoing_mails::count(conn).await?)));
+    #[expect(clippy::cast_precision_loss, reason = "a gauge of 2^53 bindings is not in sight")]
+    match counts.await {
+        Ok((bindings, mails)) => {
+            metrics::gauge!("identity_bindings").set(bindings as f64);
+            metrics::gauge!("identity_queued_mails").set(mails as f64);
         }
+        Err(error) => tracing::warn!(%error, "the gauges could not be brought up to date"),
     }
 }
 

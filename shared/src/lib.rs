@@ -8,6 +8,7 @@ pub mod http;
 pub mod json;
 pub mod outbound;
 pub mod random;
+pub mod rate_limit;
 pub mod secret;
 pub mod signing;
 pub mod telemetry;

@@ -20,8 +20,10 @@ use tracing_subscriber::{Layer, fmt as format};
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
     /// How much is told.
+    #[serde(deserialize_with = "crate::config::word")]
     pub level: Level,
     /// For people or for machines.
+    #[serde(deserialize_with = "crate::config::word")]
     pub format: Format,
 }
 

@@ -11,6 +11,7 @@ use rcgen::{
     KeyUsagePurpose, date_time_ymd,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 /// A certificate authority.
@@ -67,6 +68,15 @@ impl Authority {
         self.sign(&params)
     }
 
+    /// A certificate for a client, with its key, in PEM.
+    pub fn issue_client_pem(&self, name: &str) -> String {
+        let mut params = params(&[], name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let key = key();
+        let certificate = params.signed_by(&key, &self.0).expect("fixed parameters");
+        certificate.pem() + &key.serialize_pem()
+    }
+
     /// What a client that trusts this authority alone takes.
     pub fn client_config(&self) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
@@ -100,6 +110,21 @@ impl Certificate {
             .with_no_client_auth()
             .with_single_cert(self.chain.clone(), self.key.clone_key())
             .expect("the key belongs to the certificate");
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Arc::new(config)
+    }
+
+    /// As [`Certificate::server_config`], for clients that present a certificate from `authority`, and no others.
+    pub fn server_config_for_clients(&self, alpn: &[&str], authority: &Authority) -> Arc<ServerConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.0.der().clone()).expect("an authority's certificate");
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
+        let config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .expect("the provider knows TLS 1.2 and 1.3")
+            .with_client_cert_verifier(verifier.build().expect("there is a root"));
+        let config = config.with_single_cert(self.chain.clone(), self.key.clone_key());
+        let mut config = config.expect("the key belongs to the certificate");
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Arc::new(config)
     }

@@ -5,9 +5,11 @@
 //! listens on a port of its own on 127.0.0.1 and ends when it is dropped.
 
 pub mod api;
+pub mod apns;
 pub mod binary;
 pub mod certificates;
 pub mod dns;
+pub mod fcm;
 pub mod homeserver;
 pub mod mail;
 pub mod postgres;

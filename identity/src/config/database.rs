@@ -19,6 +19,7 @@ pub struct Database {
     pub max_connections: usize,
     /// What SQLite waits for at a commit. `normal` never corrupts, but a power cut may take back the last commits;
     /// `full` keeps them at the price of one disk flush each. PostgreSQL has its own setting.
+    #[serde(deserialize_with = "shared::config::word")]
     pub synchronous: Synchronous,
 }
 

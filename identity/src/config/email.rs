@@ -19,6 +19,7 @@ pub struct EmailConfig {
     /// Domains that get none; wins over `allow_domains`.
     pub deny_domains: Globs,
     /// The way out; [`EmailConfig::transport`] says what applies when absent.
+    #[serde(deserialize_with = "shared::config::optional_word")]
     pub transport: Option<Transport>,
     /// Where `transport = "file"` writes; `mail` in the data folder by default.
     pub file_dir: Option<PathBuf>,
@@ -29,6 +30,7 @@ pub struct EmailConfig {
     /// The relay's port.
     pub port: u16,
     /// How the connection to the relay is protected.
+    #[serde(deserialize_with = "shared::config::word")]
     pub tls: TlsMode,
     /// The name to log in with; absent for no login.
     pub username: Option<String>,

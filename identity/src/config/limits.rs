@@ -5,7 +5,7 @@
 use serde::Deserialize;
 use shared::config::HumanDuration;
 
-use crate::domain::rate_limit::Limit;
+use shared::rate_limit::Limit;
 
 /// The settings under `[limits]`.
 #[derive(Clone, Debug, Deserialize)]

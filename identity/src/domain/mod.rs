@@ -13,7 +13,6 @@ pub mod lookup_hash;
 pub mod msisdn;
 pub mod mxid;
 pub mod next_link;
-pub mod rate_limit;
 pub mod retry;
 pub mod server_name;
 pub mod session;

@@ -11,9 +11,9 @@ use sha2::{Digest, Sha256};
 use shared::clock::Timestamp;
 
 use crate::domain::mxid::UserId;
-use crate::domain::rate_limit::{Charge, Limit};
 use crate::domain::threepid::ThreePid;
 use crate::store::{Connection, StoreError, rate_limits};
+use shared::rate_limit::{Charge, Limit};
 
 pub use lookup_quota::LookupQuota;
 

@@ -12,7 +12,7 @@ use config::{Environment, File, FileFormat};
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-pub use values::{ByteSize, Cidr, Globs, HumanDuration, OneOrMany};
+pub use values::{ByteSize, Cidr, Globs, HumanDuration, OneOrMany, glob_matches, optional_word, word};
 
 use crate::secret::Secret;
 
@@ -40,11 +40,32 @@ pub enum ConfigError {
 /// # Errors
 /// [`ConfigError`] with the path of the key, what was expected and, for an unknown key, the nearest known one.
 pub fn load<T: DeserializeOwned>(file: Option<&Path>, prefix: &str) -> Result<T, ConfigError> {
-    load_with(file, Environment::with_prefix(prefix))
+    load_over(&[], file, prefix)
 }
 
-fn load_with<T: DeserializeOwned>(file: Option<&Path>, environment: Environment) -> Result<T, ConfigError> {
+/// As [`load`], over values that hold where neither file nor environment says something: `("http.bind", "…")`. For
+/// sections whose defaults are not the same for every service.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_over<T: DeserializeOwned>(
+    defaults: &[(&str, &str)],
+    file: Option<&Path>,
+    prefix: &str,
+) -> Result<T, ConfigError> {
+    load_with(defaults, file, Environment::with_prefix(prefix))
+}
+
+fn load_with<T: DeserializeOwned>(
+    defaults: &[(&str, &str)],
+    file: Option<&Path>,
+    environment: Environment,
+) -> Result<T, ConfigError> {
     let mut builder = config::Config::builder();
+    for (key, value) in defaults {
+        let invalid = |error: config::ConfigError| ConfigError::Invalid(error.to_string());
+        builder = builder.set_default(*key, *value).map_err(invalid)?;
+    }
     if let Some(path) = file {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_path_buf(), source })?;
@@ -57,6 +78,24 @@ fn load_with<T: DeserializeOwned>(file: Option<&Path>, environment: Environment)
     serde_path_to_error::deserialize(settings).map_err(|error| {
         let path = error.path().to_string();
         ConfigError::Invalid(explain(&path, &error.into_inner().to_string()))
+    })
+}
+
+/// Reads `T` from a table within the settings that was kept as it is, because what it may hold depends on one of its
+/// keys. `path` is where it stands.
+///
+/// # Errors
+/// [`ConfigError::Invalid`], as [`load`] would say it.
+pub fn section<T: DeserializeOwned>(path: &str, table: serde_json::Value) -> Result<T, ConfigError> {
+    serde_path_to_error::deserialize(table).map_err(|error| {
+        let key = error.path().to_string();
+        let message = explain(&key, &error.into_inner().to_string());
+        let message = match message.strip_prefix("unknown key ") {
+            Some(rest) => format!("unknown key {path}.{rest}"),
+            None if key == "." => format!("{path}: {message}"),
+            None => format!("{path}.{message}"),
+        };
+        ConfigError::Invalid(message)
     })
 }
 
@@ -78,6 +117,11 @@ fn explain(path: &str, message: &str) -> String {
     let path = if path == "." || path == "?" { "" } else { path };
     // config appends " for key `a.b`"; the path already says it.
     let message = message.split(" for key `").next().unwrap_or(message);
+    let message = match message {
+        // The standard library's word for it names no example.
+        "invalid socket address syntax" => "expected an address with its port, such as \"127.0.0.1:8090\"",
+        other => other,
+    };
     let Some(unknown) = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()) else {
         return if path.is_empty() { message.to_owned() } else { format!("{path}: {message}") };
     };
@@ -99,7 +143,7 @@ fn explain(path: &str, message: &str) -> String {
 /// A final line break in the file is not part of the secret.
 ///
 /// # Errors
-/// [`ConfigError::GivenTwice`], or [`ConfigError::Unreadable`] for the file.
+/// [`ConfigError::GivenTwice`], or [`ConfigError::Invalid`] if the file cannot be read.
 pub fn secret(
     key: &str,
     in_place: Option<&Secret<String>>,
@@ -109,8 +153,9 @@ pub fn secret(
         (Some(_), Some(_)) => Err(ConfigError::GivenTwice(key.to_owned())),
         (Some(secret), None) => Ok(Some(secret.clone())),
         (None, Some(path)) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|source| ConfigError::Unreadable { path: path.to_path_buf(), source })?;
+            let text = std::fs::read_to_string(path).map_err(|error| {
+                ConfigError::Invalid(format!("{key}_file: cannot read {}: {error}", path.display()))
+            })?;
             let text = Zeroizing::new(text);
             Ok(Some(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned())))
         }
@@ -132,12 +177,14 @@ pub fn data_dir(name: &str) -> Option<PathBuf> {
 mod tests {
     use std::collections::HashMap;
     use std::io::Write;
+    use std::net::SocketAddr;
     use std::time::Duration;
 
     use config::Environment;
     use serde::Deserialize;
+    use serde_json::json;
 
-    use super::{ConfigError, HumanDuration, OneOrMany, Secret, load_with, secret};
+    use super::{ConfigError, HumanDuration, OneOrMany, Secret, load_with, secret, section};
 
     #[derive(Debug, Deserialize, Default)]
     #[serde(deny_unknown_fields, default)]
@@ -152,13 +199,39 @@ mod tests {
         bind: OneOrMany<String>,
         timeout: Option<HumanDuration>,
         port: Option<u16>,
+        #[serde(deserialize_with = "super::optional_word")]
+        form: Option<Form>,
+        address: OneOrMany<SocketAddr>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Form {
+        Wide,
+        Narrow,
     }
 
     fn load(toml: &str, environment: &[(&str, &str)]) -> Result<Settings, ConfigError> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(toml.as_bytes()).unwrap();
         let pairs: HashMap<String, String> = environment.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
-        load_with(Some(file.path()), Environment::with_prefix("TEST").source(Some(pairs)))
+        load_with(&[], Some(file.path()), Environment::with_prefix("TEST").source(Some(pairs)))
+    }
+
+    #[test]
+    fn a_default_of_the_service_holds_until_the_file_or_the_environment_says_something_else() {
+        let bind = |toml: &str, environment: &[(&str, &str)]| {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(toml.as_bytes()).unwrap();
+            let pairs: HashMap<String, String> = environment.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+            let environment = Environment::with_prefix("TEST").source(Some(pairs));
+            let settings: Settings = load_with(&[("http.bind", "x")], Some(file.path()), environment).unwrap();
+            settings.http.bind.as_slice().to_vec()
+        };
+        assert_eq!(bind("", &[]), ["x"]);
+        assert_eq!(bind("[http]\nport = 5", &[]), ["x"]);
+        assert_eq!(bind("[http]\nbind = ['a', 'b']", &[]), ["a", "b"]);
+        assert_eq!(bind("[http]\nbind = 'a'", &[("TEST__HTTP__BIND", "c,d")]), ["c", "d"]);
     }
 
     #[test]
@@ -198,7 +271,41 @@ mod tests {
         assert!(error.starts_with("http.timeout: "), "{error}");
         let error = load("[http]\nport = 'x'", &[]).unwrap_err().to_string();
         assert!(error.starts_with("http.port: "), "{error}");
+        let error = load("[http]\nform = 'tall'", &[]).unwrap_err().to_string();
+        assert_eq!(error, "http.form: unknown variant `tall`, expected `wide` or `narrow`");
+        let error = load("[http]\naddress = 'localhost'", &[]).unwrap_err().to_string();
+        assert!(error.starts_with("http.address: expected an address with its port"), "{error}");
         assert!(load("[http", &[]).is_err());
+    }
+
+    #[test]
+    fn names_of_tables_keep_their_case_and_their_dots() {
+        #[derive(Deserialize, Default)]
+        #[serde(default)]
+        struct Apps {
+            apps: HashMap<String, serde_json::Value>,
+        }
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        write!(file, "[apps.'com.Example.App']\ntype = 'x'\n[apps.'com.*'.Payload]\nn = 1\n[apps.\"a[0]\"]").unwrap();
+        let pairs = HashMap::from([("TEST__APPS__PLAIN__TYPE".to_owned(), "y".to_owned())]);
+        let apps = load_with::<Apps>(&[], Some(file.path()), Environment::with_prefix("TEST").source(Some(pairs)));
+        let apps = apps.unwrap().apps;
+        assert_eq!(apps["com.Example.App"]["type"], "x");
+        assert_eq!(apps["com.*"]["Payload"]["n"], 1);
+        assert_eq!(apps["plain"]["type"], "y");
+        assert_eq!(apps.len(), 4);
+    }
+
+    #[test]
+    fn a_table_that_was_kept_is_read_with_the_same_errors() {
+        let read = |value| section::<Http>("apps.\"x.y\"", value).map(drop).map_err(|error| error.to_string());
+        assert_eq!(read(json!({ "port": 5 })), Ok(()));
+        let unknown = read(json!({ "prot": 5 })).unwrap_err();
+        assert_eq!(unknown, "unknown key apps.\"x.y\".prot: did you mean port?");
+        let wrong = read(json!({ "port": "x" })).unwrap_err();
+        assert!(wrong.starts_with("apps.\"x.y\".port: "), "{wrong}");
+        let no_table = read(json!(5)).unwrap_err();
+        assert!(no_table.starts_with("apps.\"x.y\": "), "{no_table}");
     }
 
     #[test]
@@ -209,6 +316,8 @@ mod tests {
         assert_eq!(secret("password", None, Some(file.path())).unwrap().unwrap().expose(), "hunter2");
         assert_eq!(secret("password", Some(&here), None).unwrap().unwrap().expose(), "here");
         assert!(secret("password", None, None).unwrap().is_none());
+        let error = secret("password", None, Some("/nowhere".as_ref())).unwrap_err().to_string();
+        assert!(error.starts_with("password_file: cannot read /nowhere: "), "{error}");
         assert!(matches!(secret("password", Some(&here), Some(file.path())), Err(ConfigError::GivenTwice(_))));
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::de::value::SeqAccessDeserializer;
-use serde::de::{Error, SeqAccess, Visitor};
+use serde::de::{Error, IntoDeserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// A duration as people write it: `500ms`, `10s`, `5m`, `24h`, `7d`; `0` is none at all.
@@ -128,6 +128,22 @@ macro_rules! deserialize_from_str {
 }
 deserialize_from_str!(HumanDuration, ByteSize, Cidr);
 
+/// For `deserialize_with`: one of a few words, so that the error for any other lists them.
+///
+/// # Errors
+/// The deserializer's, with the words that are known.
+pub fn word<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    T::deserialize(String::deserialize(deserializer)?.into_deserializer())
+}
+
+/// [`word`] for a key that may be left out.
+///
+/// # Errors
+/// As [`word`].
+pub fn optional_word<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    word(deserializer).map(Some)
+}
+
 /// One value or a list; from the environment a list is written with commas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OneOrMany<T>(Vec<T>);
@@ -199,7 +215,7 @@ impl Globs {
         let text: Vec<char> = text.to_ascii_lowercase().chars().collect();
         self.0.as_slice().iter().any(|pattern| {
             let pattern: Vec<char> = pattern.to_ascii_lowercase().chars().collect();
-            glob(&pattern, &text)
+            glob_matches(&pattern, &text)
         })
     }
 
@@ -226,8 +242,10 @@ impl<'de> Deserialize<'de> for Globs {
     }
 }
 
-/// Matches with one point of return per `*`, so that no pattern costs more than its length times the text's.
-fn glob(pattern: &[char], text: &[char]) -> bool {
+/// Whether `pattern`, in which `*` stands for any run of characters and `?` for one, matches the whole of `text`.
+///
+/// There is one point of return per `*`, so no pattern costs more than its length times the text's.
+pub fn glob_matches(pattern: &[char], text: &[char]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
     while t < text.len() {

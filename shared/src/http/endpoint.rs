@@ -1,12 +1,14 @@
-//! One path with its methods: GET answers HEAD too, and any other method is 405 with `Allow`.
+//! One path with its methods: GET answers HEAD too, OPTIONS says which there are, and any other method is 405 with
+//! `Allow`.
 //!
 //! Invariant: GET needs no body, but one that is too large or too slow is refused there as it is elsewhere.
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{AppService, HttpServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
+use actix_web::http::header::ALLOW;
 use actix_web::middleware::{Next, from_fn};
-use actix_web::{Error, FromRequest, Handler, Resource, Responder, ResponseError, guard, web};
+use actix_web::{Error, FromRequest, Handler, HttpResponse, Resource, Responder, ResponseError, guard, web};
 
 use super::body::Body;
 use super::error::MatrixError;
@@ -55,11 +57,14 @@ impl Endpoint {
 impl HttpServiceFactory for Endpoint {
     fn register(self, config: &mut AppService) {
         let allow = self.allow;
-        let refuse = move || {
-            let answer = MatrixError::method_not_allowed(allow.clone()).error_response();
+        let other_method = move |method: Method| {
+            let answer = match method {
+                Method::OPTIONS => options(&allow),
+                _ => MatrixError::method_not_allowed(allow.clone()).error_response(),
+            };
             async move { answer }
         };
-        self.resource.default_service(web::to(refuse)).register(config);
+        self.resource.default_service(web::to(other_method)).register(config);
     }
 }
 
@@ -74,7 +79,14 @@ async fn refuse_bad_body(
     }
 }
 
-/// The answer to a path that nobody serves.
-pub async fn not_found() -> Result<&'static str, MatrixError> {
-    Err(MatrixError::unrecognized())
+/// The answer to a path that nobody serves. Cross-origin preflight gets a yes there too.
+pub async fn not_found(method: Method) -> HttpResponse {
+    match method {
+        Method::OPTIONS => options("OPTIONS"),
+        _ => MatrixError::unrecognized().error_response(),
+    }
+}
+
+fn options(allow: &str) -> HttpResponse {
+    HttpResponse::Ok().insert_header((ALLOW, allow)).finish()
 }

@@ -1,5 +1,5 @@
 //! What is around every request and its answer on every listener: the body is read first, the answer has an id and the
-//! listener's headers, and OPTIONS is answered for every path.
+//! listener's headers.
 //!
 //! Invariant: an answer to a request whose body did not come to its end closes the connection, and nothing else of that
 //! body is looked at.
@@ -7,13 +7,12 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use actix_web::Error;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
-use actix_web::http::Method;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::web::Bytes;
-use actix_web::{Error, HttpResponse};
 
 use super::body::receive;
 use crate::random::Random;
@@ -32,12 +31,7 @@ pub(super) async fn envelop(
     request_id: &str,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let unfinished = receive(&mut request).await;
-    let mut response = if request.method() == Method::OPTIONS {
-        // Cross-origin preflight: every path says yes, whether it exists or not.
-        request.into_response(HttpResponse::Ok().finish())
-    } else {
-        next.call(request).await?.map_into_boxed_body()
-    };
+    let mut response = next.call(request).await?.map_into_boxed_body();
     let fields = response.headers_mut();
     for (name, value) in headers {
         fields.insert(HeaderName::from_static(name), HeaderValue::from_static(value));

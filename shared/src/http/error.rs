@@ -43,9 +43,9 @@ impl MatrixError {
 
     /// 429 with the time to wait, in the body (`retry_after_ms`) and as `Retry-After` in seconds, rounded up.
     pub fn limit_exceeded(retry_after: Duration) -> Self {
-        let mut error = Self::new(StatusCode::TOO_MANY_REQUESTS, "M_LIMIT_EXCEEDED", "Too many requests");
-        error.retry_after = Some(retry_after);
-        error.with("retry_after_ms", json!(u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX)))
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "M_LIMIT_EXCEEDED", "Too many requests")
+            .retry_after(retry_after)
+            .with("retry_after_ms", json!(u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX)))
     }
 
     /// 413 for a body over the limit.
@@ -56,6 +56,13 @@ impl MatrixError {
     /// 500: says nothing to the client; the reason belongs in the log.
     pub fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "M_UNKNOWN", "Internal server error")
+    }
+
+    /// The same with `Retry-After` in seconds, rounded up.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
     }
 
     /// The same with one more member in the body.

@@ -11,5 +11,6 @@ pub mod error;
 pub mod listen;
 pub mod observe;
 pub mod operations;
+pub mod retry_after;
 pub mod server;
 pub mod settings;

@@ -22,8 +22,10 @@ use super::envelope::{Headers, envelop, request_id};
 pub struct Observer {
     /// The counter's name, with labels `route`, `method`, `code`.
     pub requests_total: &'static str,
-    /// The histogram's name in seconds, with label `route`.
+    /// The histogram's name in seconds, with label `route` and, if so wanted, `code`.
     pub duration_seconds: &'static str,
+    /// Whether the histogram has the label `code`.
+    pub duration_by_code: bool,
     /// Headers for every answer, those of refusals included (cross-origin rules).
     pub headers: Headers,
     /// How much work is going on and whether more is welcome.
@@ -101,7 +103,12 @@ pub async fn observe(
     let elapsed = started.elapsed();
     metrics::counter!(observer.requests_total, "route" => route.clone(), "method" => method, "code" => code.to_string())
         .increment(1);
-    metrics::histogram!(observer.duration_seconds, "route" => route.clone()).record(elapsed.as_secs_f64());
+    let duration = if observer.duration_by_code {
+        metrics::histogram!(observer.duration_seconds, "route" => route.clone(), "code" => code.to_string())
+    } else {
+        metrics::histogram!(observer.duration_seconds, "route" => route.clone())
+    };
+    duration.record(elapsed.as_secs_f64());
     span.in_scope(|| {
         tracing::info!(method, route, code, ms = elapsed.as_secs_f64() * 1000.0, %client, "answered");
     });

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use actix_web::dev::{ServerHandle, ServiceRequest};
 use actix_web::middleware::from_fn;
 use actix_web::web::{Data, ServiceConfig};
-use actix_web::{App, HttpServer};
+use actix_web::{App, HttpServer, web};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::body::BodyLimits;
 use super::client_address::TrustedProxies;
+use super::endpoint::not_found;
 use super::envelope::{Headers, envelop, request_id};
 use super::listen::{AdminListener, Listener};
 use super::observe::{Activity, Observer, observe};
@@ -41,6 +42,7 @@ pub async fn run(
     let limits = BodyLimits { max: settings.max_body.get(), timeout: settings.body_timeout.get() };
     let proxies = TrustedProxies(settings.trusted_proxies.as_slice().to_vec());
 
+    let base_path = settings.base_path.clone();
     let headers = observer.headers;
     let observer = Data::new(observer);
     let mut server = HttpServer::new(move || {
@@ -49,7 +51,7 @@ pub async fn run(
             .app_data(observer.clone())
             .app_data(Data::new(limits))
             .app_data(Data::new(proxies.clone()))
-            .configure(configure.clone())
+            .configure(|config| below(base_path.as_str(), config, &configure))
     })
     .keep_alive(settings.keep_alive.get())
     .client_request_timeout(settings.header_timeout.get())
@@ -85,6 +87,16 @@ pub async fn run(
         admin.stop(false).await;
     }
     running.await.map_err(io::Error::other)?
+}
+
+/// Registers the routes behind `base_path`, and nothing beside them.
+fn below(base_path: &str, config: &mut ServiceConfig, configure: &impl Fn(&mut ServiceConfig)) {
+    if base_path.is_empty() {
+        configure(config);
+    } else {
+        let scope = web::scope(base_path).configure(configure);
+        config.service(scope).default_service(web::to(not_found));
+    }
 }
 
 fn run_admin(
@@ -127,5 +139,56 @@ async fn drain(handle: &ServerHandle, activity: &Arc<Activity>, timeout: Duratio
         }
         // Polling for a quarter of a second at the end of a process's life is simpler than a wake-up per request.
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::{TestRequest, call_service, init_service};
+    use actix_web::{App, HttpResponse};
+
+    use super::super::endpoint::{endpoint, not_found};
+    use super::{BodyLimits, Data, Duration, ServiceConfig, below, web};
+
+    #[actix_web::test]
+    async fn behind_a_base_path_there_are_the_routes_and_beside_it_nothing() {
+        for base in ["", "/push"] {
+            let configure = |config: &mut ServiceConfig| {
+                let get = || async { HttpResponse::Ok().finish() };
+                config.service(endpoint("/x").get(get)).default_service(web::to(not_found));
+            };
+            let limits = Data::new(BodyLimits { max: 10, timeout: Duration::from_secs(1) });
+            let app = App::new().app_data(limits).configure(|config| below(base, config, &configure));
+            let app = init_service(app).await;
+            for (path, status) in [("/x", 200), ("/y", 404), ("/x/", 404)] {
+                let request = TestRequest::get().uri(&format!("{base}{path}")).to_request();
+                assert_eq!(call_service(&app, request).await.status(), status, "{base}{path}");
+            }
+            if !base.is_empty() {
+                for path in ["/x", "/pushx", "/"] {
+                    let request = TestRequest::get().uri(path).to_request();
+                    assert_eq!(call_service(&app, request).await.status(), 404, "{path}");
+                }
+            }
+        }
+    }
+
+    #[actix_web::test]
+    async fn options_tells_the_methods_of_any_path() {
+        let get = || async { HttpResponse::Ok().finish() };
+        let limits = Data::new(BodyLimits { max: 10, timeout: Duration::from_secs(1) });
+        let app = App::new().app_data(limits).service(endpoint("/x").get(get)).default_service(web::to(not_found));
+        let app = init_service(app).await;
+        for (method, path, status, allow) in [
+            ("OPTIONS", "/x", 200, Some("OPTIONS, GET, HEAD")),
+            ("OPTIONS", "/y", 200, Some("OPTIONS")),
+            ("PUT", "/x", 405, Some("OPTIONS, GET, HEAD")),
+            ("PUT", "/y", 404, None),
+        ] {
+            let request = TestRequest::with_uri(path).method(method.parse().unwrap()).to_request();
+            let response = call_service(&app, request).await;
+            let found = response.headers().get("allow").map(|value| value.to_str().unwrap());
+            assert_eq!((response.status().as_u16(), found), (status, allow), "{method} {path}");
+        }
     }
 }

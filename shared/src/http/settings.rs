@@ -14,6 +14,8 @@ use crate::config::{ByteSize, Cidr, HumanDuration, OneOrMany};
 pub struct Http {
     /// The address, or a list of them.
     pub bind: OneOrMany<SocketAddr>,
+    /// What a reverse proxy puts in front of every path, such as `/push`; empty for nothing.
+    pub base_path: BasePath,
     /// A PEM file with the certificate chain: then this listener speaks TLS.
     pub tls_cert_file: Option<PathBuf>,
     /// A PEM file with the private key of that certificate.
@@ -41,6 +43,7 @@ impl Http {
     pub fn with(bind: SocketAddr, max_body: ByteSize) -> Self {
         Self {
             bind: vec![bind].into(),
+            base_path: BasePath::default(),
             tls_cert_file: None,
             tls_key_file: None,
             max_body,
@@ -58,6 +61,37 @@ impl Http {
 impl Default for Http {
     fn default() -> Self {
         Self::with(SocketAddr::from(([127, 0, 0, 1], 8090)), ByteSize::from_bytes(1 << 20))
+    }
+}
+
+/// What stands in front of every path; it begins with a slash and does not end with one, or is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BasePath(String);
+
+impl BasePath {
+    /// The path's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for BasePath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let path = text.trim_end_matches('/');
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.~".contains(c);
+        if path.is_empty() || (path.starts_with('/') && path.chars().all(plain)) {
+            Ok(Self(path.to_owned()))
+        } else {
+            Err(format!("expected a path such as \"/push\", found \"{text}\""))
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for BasePath {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -81,7 +81,7 @@ struct Source {
 #[derive(Debug, thiserror::Error)]
 pub enum TemplatesError {
     /// A folder or file cannot be read.
-    #[error("cannot read {path}: {source}")]
+    #[error("templates.dir: cannot read {path}: {source}")]
     Unreadable {
         /// Which one.
         path: PathBuf,

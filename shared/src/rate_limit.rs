@@ -3,12 +3,15 @@
 //! Invariant: integer milliseconds only, so that a limit is exact for ever; and a clock that is set back shuts nobody
 //! out for longer than a full bucket takes to fill.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
+use crate::clock::Timestamp;
+use crate::config::HumanDuration;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error};
-use shared::clock::Timestamp;
-use shared::config::HumanDuration;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 /// How much is allowed: `burst` at once, and one back `every` so long. Written `{ burst = 5, every = "5m" }`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +56,26 @@ impl Limit {
     }
 }
 
+impl FromStr for Limit {
+    type Err = String;
+
+    /// `240/min`: so many at once, and as many back in that time, evenly.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("expected a rate such as \"10/s\", \"240/min\" or \"5000/h\", found \"{text}\"");
+        let (count, unit) = text.split_once('/').ok_or_else(wrong)?;
+        let burst: u32 = count.trim().parse().ok().filter(|count| *count > 0).ok_or_else(wrong)?;
+        let millis = match unit.trim() {
+            "s" => 1_000,
+            "min" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return Err(wrong()),
+        };
+        let every = (millis / u64::from(burst)).max(1);
+        Ok(Self::new(burst, HumanDuration::from_millis(every)))
+    }
+}
+
 impl<'de> Deserialize<'de> for Limit {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
@@ -62,11 +85,29 @@ impl<'de> Deserialize<'de> for Limit {
             every: HumanDuration,
         }
 
-        let Written { burst, every } = Written::deserialize(deserializer)?;
-        if burst == 0 {
-            return Err(D::Error::custom("burst must be at least 1: a burst of 0 allows nothing ever"));
+        struct LimitVisitor;
+
+        impl<'de> Visitor<'de> for LimitVisitor {
+            type Value = Limit;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("{ burst = 5, every = \"5m\" } or \"240/min\"")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Limit, E> {
+                text.parse().map_err(E::custom)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Limit, A::Error> {
+                let Written { burst, every } = Written::deserialize(MapAccessDeserializer::new(map))?;
+                if burst == 0 {
+                    return Err(A::Error::custom("burst must be at least 1: a burst of 0 allows nothing ever"));
+                }
+                Ok(Limit::new(burst, every))
+            }
         }
-        Ok(Self::new(burst, every))
+
+        deserializer.deserialize_any(LimitVisitor)
     }
 }
 
@@ -74,9 +115,9 @@ impl<'de> Deserialize<'de> for Limit {
 mod tests {
     use std::time::Duration;
 
+    use crate::clock::Timestamp;
+    use crate::config::HumanDuration;
     use serde_json::{from_value, json};
-    use shared::clock::Timestamp;
-    use shared::config::HumanDuration;
 
     use super::{Charge, Limit};
 
@@ -173,6 +214,16 @@ mod tests {
             json!({"burst": 5, "every": "2s", "per": 1}),
         ] {
             assert!(from_value::<Limit>(wrong.clone()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_rate_is_read_as_people_write_it() {
+        let read = |text: &str| from_value::<Limit>(json!(text));
+        assert_eq!(read("240/min").unwrap(), Limit::new(240, HumanDuration::from_millis(250)));
+        assert_eq!(read("10/s").unwrap(), Limit::new(10, HumanDuration::from_millis(100)));
+        for wrong in ["", "240", "0/min", "x/min", "5/week", "-1/s"] {
+            assert!(read(wrong).is_err(), "{wrong}");
         }
     }
 }

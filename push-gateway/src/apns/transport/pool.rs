@@ -1,0 +1,288 @@
+//! The connections of a transport, and who gets the next free stream.
+//!
+//! Invariant: as long as a stream is free nobody waits, and who waits is served in the order of coming. No lock is held
+//! while anything is waited for.
+
+use std::collections::VecDeque;
+use std::fmt::Display;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use metrics::Gauge;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::Timing;
+use super::connect::{Connector, NoConnection};
+use super::line::{self, Line};
+
+/// All connections to one endpoint.
+pub(super) struct Pool {
+    app: String,
+    connector: Connector,
+    max_connections: usize,
+    timing: Timing,
+    state: Mutex<State>,
+    connections: Gauge,
+}
+
+#[derive(Default)]
+struct State {
+    lines: Vec<Arc<Line>>,
+    /// Connections that are being made.
+    opening: usize,
+    waiting: VecDeque<oneshot::Sender<Result<Ticket, NoConnection>>>,
+    /// Failures to connect, and connections without any answer, since the last answer.
+    misfortunes: u32,
+    not_before: Option<Instant>,
+}
+
+/// The right to one stream. Whoever drops it makes room for another.
+pub(super) struct Ticket {
+    pool: Arc<Pool>,
+    /// `None` when it was handed back.
+    line: Option<Arc<Line>>,
+    answered: std::sync::atomic::AtomicBool,
+}
+
+impl Pool {
+    pub(super) fn new(app: &str, connector: Connector, max_connections: usize, timing: Timing) -> Arc<Self> {
+        Arc::new(Self {
+            connections: metrics::gauge!("push_apns_connections", "app" => app.to_owned()),
+            app: app.to_owned(),
+            connector,
+            max_connections: max_connections.max(1),
+            timing,
+            state: Mutex::default(),
+        })
+    }
+
+    /// Connects if there is no connection.
+    pub(super) fn warm_up(self: &Arc<Self>) {
+        let mut state = self.state();
+        if state.lines.is_empty() && state.opening == 0 {
+            // In the time of backing off the next push will connect.
+            let _backing_off = self.open(&mut state);
+        }
+    }
+
+    /// A stream, as soon as one is free.
+    pub(super) async fn acquire(self: &Arc<Self>) -> Result<Ticket, NoConnection> {
+        let mut mine = {
+            let mut state = self.state();
+            if state.waiting.is_empty()
+                && let Some(ticket) = self.free(&state)
+            {
+                return Ok(ticket);
+            }
+            if state.lines.is_empty() && state.opening == 0 {
+                self.open(&mut state)?;
+            }
+            state.waiting.retain(|waiting| !waiting.is_closed());
+            let (sender, receiver) = oneshot::channel();
+            state.waiting.push_back(sender);
+            receiver
+        };
+        loop {
+            tokio::select! {
+                given = &mut mine => {
+                    return given.unwrap_or(Err(NoConnection { reason: "connect", retry_after: None }));
+                }
+                () = tokio::time::sleep(self.timing.grow_after) => self.grow(),
+            }
+        }
+    }
+
+    /// Apple allows this many streams now.
+    pub(super) fn set_limit(self: &Arc<Self>, line: &Line, limit: usize) {
+        let mut state = self.state();
+        line.limit.store(limit, Relaxed);
+        self.hand_out(&mut state);
+    }
+
+    /// No new streams on this one.
+    pub(super) fn retire(self: &Arc<Self>, line: &Arc<Line>) {
+        line.close();
+        let mut state = self.state();
+        state.lines.retain(|other| !Arc::ptr_eq(other, line));
+        self.connections.set(gauge_value(state.lines.len()));
+        if state.lines.is_empty() && state.opening == 0 && !state.waiting.is_empty() {
+            self.open_or_fail(&mut state);
+        }
+    }
+
+    /// A connection is no more.
+    pub(super) fn ended(self: &Arc<Self>, line: &Arc<Line>) {
+        if !line.answered.load(Relaxed) {
+            let mut state = self.state();
+            let misfortunes = state.misfortunes.saturating_add(1);
+            self.back_off(&mut state, misfortunes);
+        }
+        self.retire(line);
+    }
+
+    pub(super) fn log_end(&self, reason: &dyn Display) {
+        // Among other things, what Apple says in a GOAWAY.
+        let reason: String = reason.to_string().chars().filter(|letter| !letter.is_control()).take(200).collect();
+        tracing::info!(app = self.app, reason, "an APNs connection ends");
+    }
+
+    /// Opens a further connection if somebody waits although every connection has shown that it works.
+    fn grow(self: &Arc<Self>) {
+        let mut state = self.state();
+        let all_proven = state.lines.iter().all(|line| line.proven.load(Relaxed));
+        let wanted = state.waiting.iter().any(|waiting| !waiting.is_closed());
+        if wanted && all_proven && state.opening == 0 && state.lines.len() < self.max_connections {
+            self.open_or_fail(&mut state);
+        }
+    }
+
+    fn open_or_fail(self: &Arc<Self>, state: &mut State) {
+        if let Err(no_connection) = self.open(state) {
+            self.fail_all(state, no_connection);
+        }
+    }
+
+    /// Starts to make a connection, unless that was in vain too recently.
+    fn open(self: &Arc<Self>, state: &mut State) -> Result<(), NoConnection> {
+        let wait = state.not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
+        if !wait.is_zero() {
+            return Err(NoConnection { reason: "back_off", retry_after: Some(wait) });
+        }
+        state.opening += 1;
+        tokio::spawn(Arc::clone(self).connect());
+        Ok(())
+    }
+
+    async fn connect(self: Arc<Self>) {
+        let made = timeout(self.timing.connect, async {
+            let stream = self.connector.connect().await?;
+            line::begin(stream).await.map_err(|_| NoConnection { reason: "connect", retry_after: None })
+        });
+        let made = made.await.unwrap_or(Err(NoConnection { reason: "connect_timeout", retry_after: None }));
+        if let Some((line, connection)) = self.made(made) {
+            let (timing, pool) = (self.timing, Arc::downgrade(&self));
+            drop(self);
+            line::drive(pool, line, connection, timing).await;
+        }
+    }
+
+    /// Takes note of how an attempt to connect went.
+    fn made<C>(self: &Arc<Self>, made: Result<(Line, C), NoConnection>) -> Option<(Arc<Line>, C)> {
+        let mut state = self.state();
+        state.opening -= 1;
+        match made {
+            Ok((line, connection)) => {
+                let line = Arc::new(line);
+                state.lines.push(Arc::clone(&line));
+                self.connections.set(gauge_value(state.lines.len()));
+                self.hand_out(&mut state);
+                Some((line, connection))
+            }
+            Err(no_connection) => {
+                let misfortunes = state.misfortunes.max(1).saturating_add(1);
+                self.back_off(&mut state, misfortunes);
+                tracing::warn!(app = self.app, reason = no_connection.reason, "cannot connect to APNs");
+                if state.lines.is_empty() {
+                    self.fail_all(&mut state, no_connection);
+                }
+                None
+            }
+        }
+    }
+
+    /// The first connection that ends without an answer may be an accident; from the next one on there is a pause.
+    fn back_off(&self, state: &mut State, misfortunes: u32) {
+        state.misfortunes = misfortunes;
+        let doublings = misfortunes.saturating_sub(2).min(16);
+        let wait = self.timing.first_back_off.saturating_mul(1 << doublings).min(self.timing.max_back_off);
+        state.not_before = (misfortunes >= 2).then(|| Instant::now() + wait);
+    }
+
+    fn fail_all(&self, state: &mut State, no_connection: NoConnection) {
+        for waiting in state.waiting.drain(..) {
+            // Who is no longer there needs no answer, and an error holds nothing.
+            let _gone = waiting.send(Err(no_connection));
+        }
+    }
+
+    /// Gives what is free to those who wait.
+    fn hand_out(self: &Arc<Self>, state: &mut State) {
+        while !state.waiting.is_empty() {
+            let Some(ticket) = self.free(state) else { return };
+            if let Some(waiting) = state.waiting.pop_front()
+                && let Err(Ok(mut unclaimed)) = waiting.send(Ok(ticket))
+                && let Some(line) = unclaimed.line.take()
+            {
+                line.in_flight.fetch_sub(1, Relaxed);
+            }
+        }
+    }
+
+    fn free(self: &Arc<Self>, state: &State) -> Option<Ticket> {
+        let line = state.lines.iter().find(|line| line.in_flight.load(Relaxed) < line.limit.load(Relaxed))?;
+        line.in_flight.fetch_add(1, Relaxed);
+        Some(Ticket { pool: Arc::clone(self), line: Some(Arc::clone(line)), answered: false.into() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        for line in &self.state().lines {
+            line.close();
+        }
+        self.connections.set(0);
+    }
+}
+
+impl Ticket {
+    /// What starts the stream; `None` if the connection takes no more since.
+    pub(super) fn sender(&self) -> Option<SendRequest<Bytes>> {
+        self.line.as_ref()?.sender()
+    }
+
+    /// An answer came.
+    pub(super) fn answered(&self, status: u16) {
+        self.answered.store(true, Relaxed);
+        let Some(line) = &self.line else { return };
+        line.hear();
+        if status == 200 {
+            line.proven.store(true, Relaxed);
+        }
+        if !line.answered.swap(true, Relaxed) {
+            let mut state = self.pool.state();
+            (state.misfortunes, state.not_before) = (0, None);
+        }
+    }
+
+    /// No new streams on its connection.
+    pub(super) fn retire(&self) {
+        if let Some(line) = &self.line {
+            self.pool.retire(line);
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let Some(line) = self.line.take() else { return };
+        if !self.answered.load(Relaxed) {
+            line.doubt();
+        }
+        let mut state = self.pool.state();
+        line.in_flight.fetch_sub(1, Relaxed);
+        self.pool.hand_out(&mut state);
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a handful")]
+fn gauge_value(connections: usize) -> f64 {
+    connections as f64
+}

@@ -1,0 +1,197 @@
+//! The apps that are served, each with its push service.
+//!
+//! Invariant: an app has its credentials before anything listens; a key file that cannot be used is an error at start.
+
+mod pattern;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use shared::clock::{Clock, Timestamp};
+use shared::random::Random;
+use tokio::sync::Semaphore;
+
+use self::pattern::{Ambiguous, Patterns};
+use crate::apns::{Apns, TokenBoard};
+use crate::config::Config;
+use crate::config::app::{AppSettings, Delivering};
+use crate::fcm::{AccountBoard, Fcm};
+use crate::notification::Device;
+use crate::provider::{Delivery, Outcome, Provider, ProviderError};
+
+/// An app that is served.
+pub struct App {
+    /// The pattern under which it is configured; the one name of an app in logs and metrics.
+    pub pattern: String,
+    /// The name of its type.
+    pub type_name: &'static str,
+    /// How deliveries are made, for every type the same.
+    pub delivering: Delivering,
+    /// A place for each delivery that may be under way at the same time.
+    pub places: Semaphore,
+    /// The name of its circuit: apps with the same credential at the same push service share one.
+    pub circuit: String,
+    /// How often its wrong settings are told.
+    pub complaints: Complaints,
+    /// Its push service.
+    pub provider: AppProvider,
+}
+
+/// Lets an error through once a minute, so that a wrong key does not fill the log.
+#[derive(Debug, Default)]
+pub struct Complaints(Mutex<Option<Timestamp>>);
+
+/// The pause between two complaints about one app.
+const COMPLAINTS_APART: Duration = Duration::from_secs(60);
+
+impl Complaints {
+    /// Whether it is time to complain (again).
+    pub fn may(&self, now: Timestamp) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = last.is_none_or(|last| now.since(last) >= COMPLAINTS_APART);
+        if may {
+            *last = Some(now);
+        }
+        may
+    }
+}
+
+/// The push service of an app.
+pub enum AppProvider {
+    /// Apple's.
+    Apns(Box<Apns>),
+    /// Google's.
+    Fcm(Box<Fcm>),
+}
+
+/// Why an app cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum AppsError {
+    /// Two patterns that cannot be told apart.
+    #[error(transparent)]
+    Ambiguous(#[from] Ambiguous),
+    /// The push service cannot be set up.
+    #[error("apps.\"{pattern}\": {reason}")]
+    Provider {
+        /// The app.
+        pattern: String,
+        /// What is wrong, and with which key or file.
+        reason: String,
+    },
+}
+
+/// Why a device has no app to be served by; its pushkey is of no use whatever its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unserved {
+    /// The pushkey is empty or longer than [`MAX_PUSHKEY`].
+    #[error("invalid_pushkey")]
+    InvalidPushkey,
+    /// No app has the `app_id`.
+    #[error("unknown_app")]
+    UnknownApp,
+}
+
+/// The longest pushkey in bytes.
+pub const MAX_PUSHKEY: usize = 2048;
+
+/// How long to wait for the push service's next answer if it says nothing of that itself.
+const TOKEN_RETRY: Duration = Duration::from_secs(60);
+
+/// All apps.
+pub struct Apps(Patterns<Arc<App>>);
+
+impl Apps {
+    /// Sets up every app of the settings: reads its keys, connects to nobody.
+    ///
+    /// # Errors
+    /// [`AppsError`] for the first that cannot be served.
+    pub fn new(config: &Config, clock: &Clock, random: Random) -> Result<Self, AppsError> {
+        let (tokens, accounts) = (TokenBoard::default(), AccountBoard::default());
+        let mut apps = Vec::new();
+        for (pattern, settings) in &config.apps {
+            let failed = |reason: String| AppsError::Provider { pattern: pattern.clone(), reason };
+            let provider = match settings {
+                AppSettings::Apns(settings) => Apns::new(pattern, settings, &config.outbound, &tokens, clock.clone())
+                    .map(|apns| AppProvider::Apns(Box::new(apns)))
+                    .map_err(|error| failed(error.to_string())),
+                AppSettings::Fcm(settings) => {
+                    Fcm::new(pattern, settings, &config.outbound, &accounts, clock.clone(), random)
+                        .map(|fcm| AppProvider::Fcm(Box::new(fcm)))
+                        .map_err(|error| failed(error.to_string()))
+                }
+            };
+            let app = App {
+                pattern: pattern.clone(),
+                type_name: settings.type_name(),
+                places: Semaphore::new(settings.delivering().max_concurrent.clamp(1, Semaphore::MAX_PERMITS)),
+                circuit: settings.circuit(),
+                complaints: Complaints::default(),
+                delivering: settings.delivering(),
+                provider: provider?,
+            };
+            apps.push((pattern.clone(), Arc::new(app)));
+        }
+        Ok(Self(Patterns::new(apps)?))
+    }
+
+    /// The app that serves `app_id`.
+    pub fn find(&self, app_id: &str) -> Option<&Arc<App>> {
+        self.0.find(app_id)
+    }
+
+    /// The app that is to serve `device`.
+    ///
+    /// # Errors
+    /// [`Unserved`]
+    pub fn serving(&self, device: &Device) -> Result<&Arc<App>, Unserved> {
+        if device.pushkey.is_empty() || device.pushkey.len() > MAX_PUSHKEY {
+            return Err(Unserved::InvalidPushkey);
+        }
+        self.find(&device.app_id).ok_or(Unserved::UnknownApp)
+    }
+
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<App>> {
+        self.0.iter()
+    }
+}
+
+impl App {
+    /// Makes connections and gets tokens, so that the first push need not wait for them. Ends when it has what it needs.
+    pub async fn prepare(&self) {
+        match &self.provider {
+            AppProvider::Apns(apns) => apns.warm_up(),
+            AppProvider::Fcm(fcm) => {
+                while let Err(error) = fcm.obtain_token().await {
+                    let ProviderError::Temporary { retry_after, .. } = error else { return };
+                    tokio::time::sleep(retry_after.unwrap_or(TOKEN_RETRY)).await;
+                }
+            }
+        }
+    }
+
+    /// What keeps it from delivering, if that can be known.
+    pub fn lacks(&self) -> Option<&'static str> {
+        match &self.provider {
+            AppProvider::Fcm(fcm) if !fcm.has_had_token() => Some("has had no access token yet"),
+            AppProvider::Fcm(_) | AppProvider::Apns(_) => None,
+        }
+    }
+
+    /// When its credential runs out, if it ever does.
+    pub fn credential_expiry(&self) -> Option<Timestamp> {
+        match &self.provider {
+            AppProvider::Apns(apns) => apns.credential_expiry(),
+            AppProvider::Fcm(_) => None,
+        }
+    }
+}
+
+impl Provider for AppProvider {
+    async fn deliver(&self, delivery: &Delivery<'_>) -> Result<Outcome, ProviderError> {
+        match self {
+            Self::Apns(apns) => apns.deliver(delivery).await,
+            Self::Fcm(fcm) => fcm.deliver(delivery).await,
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! `[limits]`: how much is taken on at once, and from whom.
+//!
+//! Invariant: there is no limit without an answer for those who meet it; nothing waits without end.
+
+use serde::{Deserialize, Deserializer};
+use shared::config::{ConfigError, HumanDuration};
+use shared::rate_limit::Limit;
+
+/// The settings under `[limits]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// From the complete body to the answer, attempts and waits included.
+    pub request_deadline: HumanDuration,
+    /// How long a delivery may wait for its turn when its app is busy.
+    pub queue_wait: HumanDuration,
+    /// Requests that are worked on at the same time.
+    pub max_in_flight: usize,
+    /// Devices of one request.
+    pub max_devices: usize,
+    /// Deliveries to one device; `None` for no bound.
+    #[serde(deserialize_with = "rate")]
+    pub per_pushkey: Option<Limit>,
+    /// Requests from one client address; `None` for no bound.
+    #[serde(deserialize_with = "rate")]
+    pub per_ip: Option<Limit>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request_deadline: HumanDuration::from_secs(25),
+            queue_wait: HumanDuration::from_secs(5),
+            max_in_flight: 4096,
+            max_devices: 500,
+            // 240 a minute.
+            per_pushkey: Some(Limit::new(240, HumanDuration::from_millis(250))),
+            per_ip: None,
+        }
+    }
+}
+
+impl Limits {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let wrong = |text: &str| Err(ConfigError::Invalid(text.to_owned()));
+        if self.request_deadline.get().is_zero() {
+            return wrong("limits.request_deadline: nothing can be delivered in no time");
+        }
+        if self.max_in_flight == 0 || self.max_devices == 0 {
+            return wrong("limits.max_in_flight, limits.max_devices: expected at least 1");
+        }
+        Ok(())
+    }
+}
+
+fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Limit>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(serde::de::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Limits;
+
+    #[test]
+    fn an_empty_text_turns_a_rate_off() {
+        let limits: Limits = serde_json::from_str(r#"{"per_pushkey":"","per_ip":"5/s"}"#).unwrap();
+        assert_eq!((limits.per_pushkey, limits.per_ip), (None, "5/s".parse().ok()));
+        assert_eq!(Limits::default().per_pushkey, "240/min".parse().ok());
+    }
+
+    #[test]
+    fn limits_that_let_nothing_through_are_refused() {
+        for text in [r#"{"max_devices":0}"#, r#"{"max_in_flight":0}"#, r#"{"request_deadline":"0"}"#] {
+            assert!(serde_json::from_str::<Limits>(text).unwrap().check().is_err(), "{text}");
+        }
+        assert!(Limits::default().check().is_ok());
+    }
+}

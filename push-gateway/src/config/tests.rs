@@ -1,0 +1,179 @@
+//! What an operator may write, and what is said of what they may not.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use super::app::AppSettings;
+use super::rules::UnknownApp;
+use super::{Config, ConfigError};
+
+const APP: &str = "[apps.'com.Example.App']\ntype = 'fcm'\nservice_account_file = 'sa.json'\n";
+
+fn load(toml: &str) -> Result<Config, String> {
+    let folder = tempfile::tempdir().unwrap();
+    load_in(folder.path(), toml).map_err(|error| error.to_string())
+}
+
+fn load_in(folder: &Path, toml: &str) -> Result<Config, ConfigError> {
+    let path = folder.join("config.toml");
+    let mut file = std::fs::File::create(&path).unwrap();
+    file.write_all(toml.as_bytes()).unwrap();
+    Config::load(Some(&path))
+}
+
+#[track_caller]
+fn refused(toml: &str) -> String {
+    load(&format!("{toml}\n{APP}")).map(drop).unwrap_err()
+}
+
+#[test]
+fn one_app_is_all_it_needs() {
+    let config = load(APP).unwrap();
+    assert_eq!(config.http.bind.as_slice(), ["127.0.0.1:5000".parse().unwrap()]);
+    assert_eq!(config.http.max_body.get(), 524_288);
+    assert_eq!(config.limits.request_deadline.get(), Duration::from_secs(25));
+    assert_eq!(config.limits.max_devices, 500);
+    assert_eq!(config.dedup.exempt_event_ids.as_slice(), ["$THIS_IS_A_FAKE_EVENT_ID"]);
+    assert_eq!(config.routing.unknown_app, UnknownApp::Reject);
+    assert!(config.rejection_breaker.enabled && config.notices().is_empty());
+}
+
+#[test]
+fn without_an_app_it_shows_the_lines_to_add() {
+    for nothing in ["", "[http]\nbind = '127.0.0.1:0'", "[apps]"] {
+        let error = load(nothing).map(drop).unwrap_err();
+        assert!(error.contains("[apps.\"com.example.app.ios\"]") && error.contains("service_account_file"), "{error}");
+    }
+    // Those lines are right but for the keys that they name.
+    let lines: String = super::NO_APPS.lines().skip(2).map(|line| format!("{}\n", line.trim())).collect();
+    assert_eq!(load(&lines).unwrap().apps.len(), 2);
+}
+
+#[test]
+fn an_app_id_keeps_its_case_and_its_dots_and_paths_are_relative_to_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let toml =
+        format!("{APP}[apps.'*.ios']\ntype = 'apns'\ntopic = 'a.b'\nkey_file = 'k/a.p8'\nkey_id = 'K'\nteam_id = 'T'");
+    let config = load_in(folder.path(), &toml).unwrap();
+    let patterns: Vec<&String> = config.apps.keys().collect();
+    assert_eq!(patterns, ["*.ios", "com.Example.App"]);
+    let AppSettings::Fcm(settings) = &config.apps["com.Example.App"] else { panic!("another type") };
+    assert_eq!(settings.service_account_file, Some(folder.path().join("sa.json")));
+    let AppSettings::Apns(settings) = &config.apps["*.ios"] else { panic!("another type") };
+    assert_eq!(settings.key_file, Some(folder.path().join("k/a.p8")));
+    assert_eq!(config.apps["*.ios"].describe(), "APNs (production), topic a.b, key K of team T");
+}
+
+#[test]
+fn unknown_keys_name_the_nearest_one_that_is_known() {
+    for (toml, error) in [
+        ("[htpt]\nbind = 'x'", "unknown key htpt: did you mean http?"),
+        ("[limits]\nmax_device = 5", "unknown key limits.max_device: did you mean max_devices?"),
+        ("[apps.'a.b']\ntype = 'apns'\ntopik = 'x'", "unknown key apps.\"a.b\".topik: did you mean topic?"),
+        ("[apps.'a.b']\ntype = 'apsn'", "apps.\"a.b\".type: unknown type \"apsn\": did you mean \"apns\"?"),
+    ] {
+        assert_eq!(refused(toml), error);
+    }
+}
+
+#[test]
+fn wrong_values_name_their_key() {
+    for (toml, start) in [
+        ("[limits]\nrequest_deadline = 'soon'", "limits.request_deadline: "),
+        ("[limits]\nper_pushkey = 'often'", "limits.per_pushkey: "),
+        ("[limits]\nmax_devices = 0", "limits."),
+        ("[routing]\nunknown_app = 'ignore'", "routing.unknown_app: "),
+        ("[rejection_breaker]\nshare = 50", "rejection_breaker.share: "),
+        ("[http]\nbind = []", "http.bind: "),
+        ("[http]\nbase_path = 'x y'", "http.base_path: "),
+        ("[outbound]\nproxy = 'user:secret@host'", "outbound.proxy: "),
+        ("[apps.'x']", "apps.\"x\".type: missing"),
+        ("[apps.'']\ntype = 'apns'", "apps.\"\": "),
+        ("[apps.'x']\ntype = 'apns'\nplatform = 'prod'", "apps.\"x\".platform: "),
+        ("[apps.'x']\ntype = 'fcm'\nttl = 'long'", "apps.\"x\".ttl: "),
+    ] {
+        let error = refused(toml);
+        assert!(error.starts_with(start) && !error.contains("secret"), "{toml}: {error}");
+    }
+    assert!(load("apps = 5\n").is_err());
+    assert!(refused("[apps]\nx = 5").starts_with("apps.\"x\": expected a table"));
+}
+
+#[test]
+fn types_of_other_versions_are_refused_by_name() {
+    for later in ["webpush", "unifiedpush", "http"] {
+        let error = refused(&format!("[apps.'x']\ntype = '{later}'"));
+        assert!(error.contains(later) && error.contains("later version"), "{error}");
+    }
+    let legacy = refused("[apps.'x']\ntype = 'fcm'\napi_key = 'AAAA:secret'");
+    assert!(legacy.contains("service_account_file") && legacy.contains("project_id"), "{legacy}");
+    assert!(!legacy.contains("secret"), "{legacy}");
+    assert!(refused("[apps.'x']\ntype = 'gcm'").contains("\"fcm\""));
+}
+
+#[test]
+fn the_proxy_may_stand_in_a_file_but_not_in_two_places() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("proxy"), "http://u:p@proxy:3128\n").unwrap();
+    let config = load_in(folder.path(), &format!("[outbound]\nproxy_file = 'proxy'\n{APP}")).unwrap();
+    assert_eq!(config.outbound.proxy.as_ref().unwrap().expose(), "http://u:p@proxy:3128");
+    assert!(!format!("{config:?}").contains("u:p@"));
+    let twice = format!("[outbound]\nproxy_file = 'proxy'\nproxy = 'http://x'\n{APP}");
+    assert!(matches!(load_in(folder.path(), &twice), Err(ConfigError::GivenTwice(key)) if key == "outbound.proxy"));
+}
+
+/// The example file with its comments taken off, so that every key in it is set to what it says is the default.
+fn example(uncommented: bool) -> String {
+    let text = include_str!("../../../deploy/push-gateway.toml");
+    // A line of a key is `# key = value`; prose has no `=` after its first word.
+    let is_key = |line: &str| line.split_once(" = ").is_some_and(|(key, _)| !key.is_empty() && !key.contains(' '));
+    let line = |line: &str| match line.strip_prefix("# ") {
+        Some(rest) if uncommented && is_key(rest) => format!("{rest}\n"),
+        _ => format!("{line}\n"),
+    };
+    text.lines().map(line).collect()
+}
+
+#[test]
+fn the_example_file_is_right_and_says_the_defaults() {
+    let config = load(&example(false)).unwrap();
+    assert_eq!(config.apps.len(), 2);
+
+    // Either of two ways to say the same thing, and what has no default, is left out.
+    let left_out = [
+        "tls_cert_file",
+        "tls_key_file",
+        "workers",
+        "proxy",
+        "proxy_file",
+        "extra_ca_file",
+        "cert_file",
+        "cert_password",
+        "cert_password_file",
+        "endpoint",
+        "fallback_endpoint",
+        "push_type",
+        "highlight_level",
+        "project_id",
+        "ttl = \"28d\"",
+        "bind = \"127.0.0.1:9000\"",
+    ];
+    let kept: String = example(true)
+        .lines()
+        .filter(|line| !left_out.iter().any(|key| *line == *key || line.starts_with(&format!("{key} "))))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let written = load(&kept).unwrap();
+    // The folders differ; everything else must not.
+    let shown = |config: &Config| {
+        let text = format!("{config:#?}");
+        text.lines().filter(|line| !line.contains("/tmp")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&written), shown(&config));
+
+    // And those that were left out are known all the same.
+    for key in left_out {
+        assert!(example(true).lines().any(|line| line.starts_with(key)), "{key}");
+    }
+}

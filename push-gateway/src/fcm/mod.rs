@@ -1,0 +1,246 @@
+//! Firebase Cloud Messaging, HTTP v1 API: Android, and whatever else an operator routes through Google.
+//!
+//! Invariant: within one attempt a message is sent at most three times, and again only if Google did not take it: once
+//! with a new access token, once with less in it.
+
+mod board;
+mod data;
+mod error_body;
+mod facts;
+mod message;
+mod oauth;
+mod outcome;
+mod pause;
+mod service_account;
+pub mod settings;
+mod transport;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use shared::clock::Clock;
+use shared::outbound::failure::Failure;
+use shared::random::Random;
+
+pub use board::AccountBoard;
+pub use service_account::ServiceAccountError;
+pub use settings::Settings;
+pub use transport::TransportError;
+
+use crate::outbound::Outbound;
+use crate::provider::{Delivery, Outcome, Provider, ProviderError, Rejection};
+use error_body::ErrorBody;
+use message::Form;
+use oauth::{Account, NoToken, Source, Token};
+use outcome::{Verdict, verdict};
+use pause::Pauses;
+use service_account::ServiceAccount;
+use settings::{Credentials, SettingsError};
+use transport::{Answer, Route, Transport};
+
+/// A second request within an attempt needs this much time.
+const ENOUGH_TIME: Duration = Duration::from_secs(3);
+
+/// The longest wait after a 429 within one request of a homeserver.
+const SHORT_PAUSE: Duration = Duration::from_secs(10);
+
+/// The provider for one app.
+#[derive(Debug)]
+pub struct Fcm {
+    app: Arc<str>,
+    form: Form,
+    account: Arc<Account>,
+    transport: Transport,
+    pauses: Arc<Pauses>,
+}
+
+/// Why there is no provider.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// A setting is wrong.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The service account's file is of no use.
+    #[error(transparent)]
+    ServiceAccount(#[from] ServiceAccountError),
+    /// There is no way out.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// Neither the settings nor the service account name the project.
+    #[error("project_id: missing, and the service account's file does not tell it")]
+    NoProject,
+}
+
+impl Fcm {
+    /// The provider for the app with the pattern `app`, which labels what is counted. Nothing is sent to anyone yet.
+    ///
+    /// # Errors
+    /// [`SetupError`]; its text begins with the key that is at fault.
+    pub fn new(
+        app: &str,
+        settings: &Settings,
+        outbound: &Outbound,
+        accounts: &AccountBoard,
+        clock: Clock,
+        random: Random,
+    ) -> Result<Self, SetupError> {
+        settings.check()?;
+        let mut project_id = settings.project_id.clone();
+        let source = match (settings.credentials, &settings.service_account_file) {
+            (Credentials::ServiceAccount, Some(path)) => {
+                let account = ServiceAccount::load(path)?;
+                project_id = project_id.or_else(|| account.project_id().map(str::to_owned));
+                Source::ServiceAccount(account)
+            }
+            (Credentials::ServiceAccount, None) | (Credentials::Metadata, _) => {
+                Source::Metadata(settings.metadata_url()?)
+            }
+        };
+        let project_id = project_id.ok_or(SetupError::NoProject)?;
+        let url = settings.send_url(&project_id)?;
+        let route = Route::new(outbound)?;
+        Ok(Self {
+            app: Arc::from(app),
+            form: Form::new(settings),
+            account: accounts.account(source, &route, &clock)?,
+            pauses: accounts.pauses(url.as_str(), &clock, random),
+            transport: Transport::new(url, settings.max_concurrent, &route, clock)?,
+        })
+    }
+
+    /// Gets an access token unless there is a good one: at start, and to check the credentials.
+    ///
+    /// # Errors
+    /// [`ProviderError::Temporary`]; the reason is in the log.
+    pub async fn obtain_token(&self) -> Result<(), ProviderError> {
+        self.account.token(&self.app).await.map(drop).map_err(no_token)
+    }
+
+    /// Whether there has ever been an access token.
+    pub fn has_had_token(&self) -> bool {
+        self.account.has_had_token()
+    }
+
+    async fn token(&self, deadline: Instant) -> Result<Token, ProviderError> {
+        match tokio::time::timeout_at(deadline.into(), self.account.token(&self.app)).await {
+            Ok(token) => token.map_err(no_token),
+            Err(_) => Err(temporary("no_token", None, false)),
+        }
+    }
+
+    async fn send(&self, token: &Token, body: Vec<u8>) -> Result<Answer, ProviderError> {
+        let started = Instant::now();
+        let answer = self.transport.send(token.authorization(), body).await;
+        metrics::histogram!("push_upstream_seconds", "app" => Arc::clone(&self.app), "type" => "fcm")
+            .record(started.elapsed());
+        let code =
+            answer.as_ref().map_or_else(|failure| failure.label().to_owned(), |answer| answer.status.to_string());
+        metrics::counter!("push_upstream_status_total", "app" => Arc::clone(&self.app), "code" => code).increment(1);
+        answer.map_err(|failure| ProviderError::Temporary {
+            reason: failure_reason(failure),
+            retry_after: None,
+            again: true,
+            is_outage: true,
+        })
+    }
+
+    fn count(&self, name: &'static str) {
+        metrics::counter!(name, "app" => Arc::clone(&self.app)).increment(1);
+    }
+
+    /// A 429: no further attempt within the request, unless Google itself says that it may soon be made.
+    fn pause(&self, pushkey: &str, retry_after: Option<Duration>) -> ProviderError {
+        let pause = self.pauses.begin(pushkey, retry_after);
+        let again = retry_after.is_some_and(|wait| wait <= SHORT_PAUSE);
+        temporary("QUOTA_EXCEEDED", Some(pause), again)
+    }
+}
+
+impl Provider for Fcm {
+    async fn deliver(&self, delivery: &Delivery<'_>) -> Result<Outcome, ProviderError> {
+        let Delivery { notification, device, deadline, .. } = *delivery;
+        let message = match self.form.message(notification, device) {
+            Ok(message) => message,
+            Err(reason) => return Ok(Outcome::Dropped(reason)),
+        };
+        if let Some(wait) = self.pauses.wait(&device.pushkey) {
+            return Err(temporary("paused", Some(wait), wait <= SHORT_PAUSE));
+        }
+        if message.has_ignored_defaults {
+            self.count("push_default_payload_ignored_total");
+        }
+        if message.is_shortened {
+            self.count("push_truncated_total");
+        }
+        let (mut has_renewed, mut is_reduced) = (false, false);
+        let mut body = message.body;
+        loop {
+            let token = self.token(deadline).await?;
+            let answer = self.send(&token, body.clone()).await?;
+            let error = if answer.status < 300 { ErrorBody::default() } else { ErrorBody::parse(&answer.body) };
+            let verdict = verdict(answer.status, &error);
+            tracing::debug!(app = &*self.app, status = answer.status, code = error.label(), "Google has answered");
+            if verdict != Verdict::Renew {
+                self.account.accept(&token);
+            }
+            let permanent = |reason| Err(ProviderError::Permanent { reason, detail: error.detail(&device.pushkey) });
+            match verdict {
+                Verdict::Delivered => {
+                    if is_reduced {
+                        self.count("push_payload_degraded_total");
+                    }
+                    return Ok(Outcome::Delivered);
+                }
+                Verdict::Rejected(reason, certainty) => return Ok(Outcome::Rejected(Rejection { reason, certainty })),
+                Verdict::Permanent(reason) => return permanent(reason),
+                Verdict::Pause => return Err(self.pause(&device.pushkey, answer.retry_after)),
+                Verdict::Outage(reason) => {
+                    let retry_after = answer.retry_after;
+                    return Err(ProviderError::Temporary { reason, retry_after, again: true, is_outage: true });
+                }
+                Verdict::Renew if has_renewed => return permanent("UNAUTHENTICATED"),
+                Verdict::Reduce if is_reduced => {
+                    let detail = error.detail(&device.pushkey);
+                    tracing::error!(app = &*self.app, detail, "Google finds fault with every form of a message");
+                    return Ok(Outcome::Dropped("bad_payload"));
+                }
+                Verdict::Renew | Verdict::Reduce
+                    if deadline.saturating_duration_since(Instant::now()) < ENOUGH_TIME =>
+                {
+                    return Err(temporary("no_time", None, false));
+                }
+                Verdict::Renew => {
+                    self.account.refuse(&token);
+                    has_renewed = true;
+                }
+                Verdict::Reduce => {
+                    let detail = error.detail(&device.pushkey);
+                    tracing::warn!(app = &*self.app, detail, "Google finds fault with a message: sending less of it");
+                    body = self.form.reduced(notification, device);
+                    is_reduced = true;
+                }
+            }
+        }
+    }
+}
+
+/// Trouble that says nothing of the push service as a whole.
+fn temporary(reason: &'static str, retry_after: Option<Duration>, again: bool) -> ProviderError {
+    ProviderError::Temporary { reason, retry_after, again, is_outage: false }
+}
+
+fn no_token(NoToken { retry_after }: NoToken) -> ProviderError {
+    temporary("no_token", Some(retry_after), true)
+}
+
+fn failure_reason(failure: Failure) -> &'static str {
+    match failure {
+        Failure::Timeout => "timeout",
+        Failure::Tls => "tls",
+        Failure::Dns | Failure::Connect | Failure::Blocked => "connect",
+        Failure::TooLarge | Failure::Other => "connection_lost",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,240 @@
+//! Making a payload small enough for a push service that takes only so many bytes.
+//!
+//! Invariant: what an app cannot do without, the identifiers and counts, is never given up; and nothing is given up that
+//! fits. Time is that of sorting the keys.
+
+use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::collections::HashSet;
+
+use super::cut::cut;
+
+/// The shortest that a text is cut to before all texts are left out.
+const MIN_TEXT: usize = 16;
+
+/// A key that may be left out of a payload.
+#[derive(Clone, Copy, Debug)]
+pub struct Droppable<'a> {
+    /// Its name, as it stands in its object.
+    pub key: &'a str,
+    /// By how many bytes the payload shrinks without it.
+    pub bytes: usize,
+}
+
+/// What a payload is made of before it is fitted.
+#[derive(Clone, Debug, Default)]
+pub struct Parts<'a> {
+    /// The size of the payload with everything in it.
+    pub whole: usize,
+    /// The keys of `content` other than `body` and `msgtype`.
+    pub content: Vec<Droppable<'a>>,
+    /// The keys of the default payload.
+    pub default_payload: Vec<Droppable<'a>>,
+    /// `content.body`, `room_name`, `room_alias`, `sender_display_name`, those that are there.
+    pub texts: Vec<&'a str>,
+}
+
+/// What is to be left out of a payload so that it fits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan<'a> {
+    /// The keys of `content` to leave out.
+    pub without_content: HashSet<&'a str>,
+    /// The keys of the default payload to leave out.
+    pub without_default_payload: HashSet<&'a str>,
+    /// To how many bytes the four texts are to be cut; `None` for as they are.
+    pub text_limit: Option<usize>,
+    /// Whether only identifiers and counts are left. Then nothing else in here counts.
+    pub is_bare: bool,
+}
+
+impl Plan<'_> {
+    /// One of the four texts as it goes into the payload.
+    pub fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        self.text_limit.map_or(Cow::Borrowed(text), |limit| cut(text, limit))
+    }
+
+    /// Whether everything goes into the payload as it is.
+    pub fn is_whole(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// How to make a payload of `parts` with at most `limit` bytes. `cost` says how many bytes a text takes in it.
+pub fn fit<'a>(limit: usize, parts: Parts<'a>, cost: impl Fn(&str) -> usize) -> Plan<'a> {
+    let mut plan = Plan::default();
+    if parts.whole <= limit {
+        return plan;
+    }
+    let Parts { whole, content, default_payload, mut texts } = parts;
+    texts.sort_by_key(|text| text.len());
+    let texts_bytes = |max: usize| texts.iter().map(|text| cost(&cut(text, max))).sum::<usize>();
+    let uncut: usize = texts.iter().map(|text| cost(text)).sum();
+
+    let mut size = whole;
+    plan.without_content = drop_largest(content, &mut size, |size| size <= limit);
+    if size <= limit {
+        return plan;
+    }
+    let shortest = texts_bytes(MIN_TEXT);
+    let fits_cut = |size: usize| size.saturating_sub(uncut) + shortest <= limit;
+    plan.without_default_payload = drop_largest(default_payload, &mut size, fits_cut);
+    if !fits_cut(size) {
+        return Plan { is_bare: true, ..Plan::default() };
+    }
+    if size > limit {
+        let room = limit - size.saturating_sub(uncut);
+        let longest = texts.last().map_or(MIN_TEXT, |text| text.len().max(MIN_TEXT));
+        // The texts grow with the limit, so the largest one that fits is found by halving.
+        let (mut fits, mut too_long) = (MIN_TEXT, longest);
+        while too_long - fits > 1 {
+            let middle = fits + (too_long - fits) / 2;
+            if texts_bytes(middle) <= room { fits = middle } else { too_long = middle }
+        }
+        plan.text_limit = Some(fits);
+    }
+    plan
+}
+
+/// Takes out the largest keys, of equal ones the earlier, until `is_enough`; lowers `size` by each.
+fn drop_largest<'a>(
+    mut keys: Vec<Droppable<'a>>,
+    size: &mut usize,
+    is_enough: impl Fn(usize) -> bool,
+) -> HashSet<&'a str> {
+    let mut dropped = HashSet::new();
+    if is_enough(*size) {
+        return dropped;
+    }
+    keys.sort_by_key(|key| Reverse(key.bytes));
+    for Droppable { key, bytes } in keys {
+        if is_enough(*size) {
+            break;
+        }
+        dropped.insert(key);
+        *size = size.saturating_sub(bytes);
+    }
+    dropped
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Droppable, Parts, Plan, fit};
+
+    /// Keys with the sizes of their values, texts with theirs, and so much besides.
+    fn parts<'a>(
+        content: &[(&'a str, usize)],
+        payload: &[(&'a str, usize)],
+        texts: &[&'a str],
+        rest: usize,
+    ) -> Parts<'a> {
+        let keys = |keys: &[(&'a str, usize)]| -> Vec<Droppable<'a>> {
+            keys.iter().map(|&(key, bytes)| Droppable { key, bytes }).collect()
+        };
+        let (content, default_payload) = (keys(content), keys(payload));
+        let whole = content.iter().chain(&default_payload).map(|key| key.bytes).sum::<usize>();
+        let whole = whole + texts.iter().map(|text| text.len()).sum::<usize>() + rest;
+        Parts { whole, content, default_payload, texts: texts.to_vec() }
+    }
+
+    /// The size that `plan` leads to.
+    fn size(parts: &Parts<'_>, plan: &Plan<'_>) -> usize {
+        let dropped = |keys: &[Droppable<'_>], without: &std::collections::HashSet<&str>| -> usize {
+            keys.iter().filter(|key| without.contains(key.key)).map(|key| key.bytes).sum()
+        };
+        let cut: usize = parts.texts.iter().map(|text| text.len() - plan.text(text).len()).sum();
+        parts.whole
+            - dropped(&parts.content, &plan.without_content)
+            - dropped(&parts.default_payload, &plan.without_default_payload)
+            - cut
+    }
+
+    #[test]
+    fn what_fits_is_left_alone() {
+        let parts = parts(&[("a", 50)], &[("b", 50)], &["text"], 10);
+        assert!(fit(114, parts.clone(), str::len).is_whole());
+        assert!(!fit(113, parts, str::len).is_whole());
+    }
+
+    #[test]
+    fn content_goes_first_largest_first_and_only_as_much_as_is_needed() {
+        let parts = parts(&[("small", 10), ("large", 100), ("middle", 50)], &[("cs", 200)], &["text"], 10);
+        let plan = fit(parts.whole - 101, parts, str::len);
+        assert!(plan.without_content.contains("large") && plan.without_content.contains("middle"));
+        assert_eq!((plan.without_content.len(), plan.without_default_payload.len(), plan.text_limit), (2, 0, None));
+    }
+
+    #[test]
+    fn texts_are_cut_before_the_default_payload_is_touched_if_that_is_enough() {
+        let (body, name) = ("x".repeat(300), "y".repeat(40));
+        let parts = parts(&[("a", 20)], &[("cs", 100)], &[&body, &name], 10);
+        let plan = fit(250, parts.clone(), str::len);
+        assert_eq!((plan.without_content.len(), plan.without_default_payload.len()), (1, 0));
+        assert_eq!(plan.text_limit, Some(100));
+        assert_eq!(size(&parts, &plan), 250);
+    }
+
+    #[test]
+    fn the_default_payload_gives_way_only_to_texts_of_sixteen_bytes() {
+        let body = "x".repeat(300);
+        let parts = parts(&[], &[("large", 200), ("small", 100)], &[&body], 10);
+        let plan = fit(126, parts.clone(), str::len);
+        assert!(plan.without_default_payload.contains("large") && plan.without_default_payload.len() == 1);
+        assert_eq!(plan.text_limit, Some(16));
+        let plan = fit(125, parts, str::len);
+        assert_eq!(plan.without_default_payload.len(), 2);
+        assert_eq!(plan.text_limit, Some(115));
+    }
+
+    #[test]
+    fn if_nothing_helps_only_identifiers_and_counts_are_left() {
+        let body = "x".repeat(300);
+        assert!(fit(100, parts(&[("a", 50)], &[("b", 50)], &[&body], 90), str::len).is_bare);
+    }
+
+    #[test]
+    fn the_cost_of_a_text_is_what_it_takes_in_the_payload() {
+        // Each quotation mark takes two bytes once it is written as JSON.
+        let body = "\"".repeat(100);
+        let cost = |text: &str| text.len() + text.matches('"').count();
+        let parts = Parts { whole: 210, texts: vec![&body], ..Parts::default() };
+        let plan = fit(100, parts, cost);
+        assert!(10 + cost(&plan.text(&body)) <= 100);
+        assert_eq!(plan.text_limit, Some(46));
+    }
+
+    proptest! {
+        #[test]
+        fn it_fits_or_is_bare_and_one_byte_more_of_text_would_not(
+            content in prop::collection::vec(0..200_usize, 0..8),
+            payload in prop::collection::vec(0..200_usize, 0..8),
+            texts in prop::collection::vec("[aé😀]{0,80}", 0..4),
+            rest in 0..100_usize,
+            limit in 0..600_usize,
+        ) {
+            let names: Vec<String> = (0..8).map(|n| n.to_string()).collect();
+            let keys = |sizes: &[usize]| -> Vec<(&str, usize)> {
+                names.iter().map(String::as_str).zip(sizes.iter().copied()).collect()
+            };
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            let parts = parts(&keys(&content), &keys(&payload), &texts, rest);
+            let plan = fit(limit, parts.clone(), str::len);
+            if plan.is_bare {
+                let least = Plan {
+                    without_content: parts.content.iter().map(|key| key.key).collect(),
+                    without_default_payload: parts.default_payload.iter().map(|key| key.key).collect(),
+                    text_limit: Some(16),
+                    is_bare: false,
+                };
+                prop_assert!(size(&parts, &least) > limit);
+            } else {
+                prop_assert!(size(&parts, &plan) <= limit);
+                if let Some(max) = plan.text_limit {
+                    let more = Plan { text_limit: Some(max + 1), ..plan };
+                    prop_assert!(size(&parts, &more) > limit);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Reading the body of `POST /_matrix/push/v1/notify`.
+//! <https://spec.matrix.org/v1.19/push-gateway-api/#post_matrixpushv1notify>
+//!
+//! Invariant: what the homeserver itself writes is checked, and named by its JSON path if it is wrong; what room
+//! members, push rules or the user write is absent if it is wrong, because a refusal there would let anyone block a
+//! pusher. No error shows a value.
+
+use std::num::IntErrorKind;
+
+use super::raw::{MAX_DEPTH, Members, Raw, Type};
+use super::{Counts, Device, Encrypted, Kind, MAX_COUNT, Notification, Priority};
+
+/// The members of `data` with which a device asks for no counts (MSC4076).
+const DISABLE_BADGE_COUNT: [&str; 2] = ["org.matrix.msc4076.disable_badge_count", "disable_badge_count"];
+
+/// A request as it is taken.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// What is to be delivered.
+    pub notification: Notification,
+    /// To whom; at least one.
+    pub devices: Vec<Device>,
+}
+
+/// Why a body is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// Syntax, UTF-8, a lone surrogate, a number out of range, or nesting over 64 levels.
+    #[error("{0}")]
+    NotJson(&'static str),
+    /// JSON of another shape: the path of the value, and what was expected there.
+    #[error("{path}: expected {expected}")]
+    Shape {
+        /// Such as `notification.devices[0].pushkey`.
+        path: String,
+        /// Such as `a string`.
+        expected: String,
+    },
+}
+
+impl ParseError {
+    fn shape(path: impl Into<String>, expected: impl Into<String>) -> Self {
+        Self::Shape { path: path.into(), expected: expected.into() }
+    }
+
+    const TOO_DEEP: Self = Self::NotJson("the JSON is nested too deeply");
+    const BAD_TEXT: Self = Self::NotJson("a string is not valid Unicode");
+    const BAD_NUMBER: Self = Self::NotJson("a number is out of range");
+}
+
+/// Reads `body`, which may name `max_devices` devices.
+///
+/// # Errors
+/// [`ParseError`] for what the homeserver must have right.
+pub fn parse(body: &[u8], max_devices: usize) -> Result<Request, ParseError> {
+    let text = std::str::from_utf8(body).map_err(|_| ParseError::NotJson("the body is not valid UTF-8"))?;
+    let body = Raw::parse(text).ok_or(ParseError::NotJson("the body is not valid JSON"))?;
+    let body = members(body, "", "the body", 0)?;
+    check_depth(&body, 1, &["notification"])?;
+    let notification = body.find("notification").ok_or_else(|| ParseError::shape("notification", "an object"))?;
+    let notification = members(notification, "", "notification", 1)?;
+    check_depth(&notification, 2, &["devices", "content"])?;
+    let devices = parse_devices(&notification, max_devices)?;
+    Ok(Request { notification: parse_notification(&notification)?, devices })
+}
+
+fn parse_devices(notification: &Members<'_>, max_devices: usize) -> Result<Vec<Device>, ParseError> {
+    const PATH: &str = "notification.devices";
+    let list = notification.find("devices").and_then(Raw::items).filter(|devices| !devices.is_empty());
+    let Some(list) = list else {
+        let too_deep = notification.find("devices").is_some_and(|devices| devices.is_deeper_than(MAX_DEPTH - 2));
+        return Err(if too_deep { ParseError::TOO_DEEP } else { ParseError::shape(PATH, "a list of devices") });
+    };
+    if list.len() > max_devices {
+        return Err(ParseError::shape(PATH, format!("at most {max_devices} devices")));
+    }
+    list.into_iter().enumerate().map(|(index, device)| parse_device(device, &format!("{PATH}[{index}]"))).collect()
+}
+
+fn parse_device(device: Raw<'_>, path: &str) -> Result<Device, ParseError> {
+    let device = members(device, "", path, 3)?;
+    check_depth(&device, 4, &["data"])?;
+    let required = |name: &str| string(&device, path, name)?.ok_or_else(|| wrong(path, name, "a string"));
+    let data = match device.find("data") {
+        Some(data) => {
+            let members = members(data, path, "data", 4)?;
+            check_depth(&members, 5, &["default_payload"])?;
+            // What an app wants in its payloads may be as deep as a payload of its own.
+            if members.iter().any(|(_, raw)| raw.is_deeper_than(MAX_DEPTH)) {
+                return Err(ParseError::TOO_DEEP);
+            }
+            data.object().unwrap_or_default()
+        }
+        None => serde_json::Map::new(),
+    };
+    Ok(Device {
+        app_id: required("app_id")?,
+        pushkey: required("pushkey")?,
+        pushkey_ts: device.find("pushkey_ts").map(|raw| seconds(raw, path)).transpose()?,
+        default_payload: data.get("default_payload").and_then(|payload| payload.as_object()).cloned(),
+        counts_disabled: DISABLE_BADGE_COUNT.iter().any(|name| data.get(*name) == Some(&true.into())),
+        tweaks: device.find("tweaks").and_then(Raw::object).unwrap_or_default(),
+        data,
+    })
+}
+
+fn parse_notification(notification: &Members<'_>) -> Result<Notification, ParseError> {
+    const PATH: &str = "notification";
+    let id = |name: &str| Ok(string(notification, PATH, name)?.filter(|id| !id.is_empty()));
+    let (event_id, room_id, event_type) = (id("event_id")?, id("room_id")?, id("type")?);
+    let counts = notification.find("counts").map(parse_counts).transpose()?;
+
+    let text = |name: &str| notification.find(name).and_then(Raw::text);
+    let display = |name: &str| text(name).filter(|text| !text.is_empty());
+    let content = notification.find("content").filter(|content| !content.is_deeper_than(MAX_DEPTH));
+    let content = content.and_then(Raw::object);
+    let encrypted =
+        text("ciphertext").map(|ciphertext| Encrypted { ciphertext, ephemeral: text("ephemeral"), mac: text("mac") });
+    let membership = display("membership").or_else(|| {
+        let in_content = content.as_ref().filter(|_| event_type.as_deref() == Some("m.room.member"));
+        let membership = in_content.and_then(|content| content.get("membership")).and_then(|value| value.as_str());
+        membership.filter(|membership| !membership.is_empty()).map(str::to_owned)
+    });
+    Ok(Notification {
+        kind: match (&encrypted, &event_type, &event_id) {
+            (Some(_), _, _) => Kind::Encrypted,
+            (None, Some(_), _) => Kind::Full,
+            (None, None, Some(_)) => Kind::Ids,
+            (None, None, None) => Kind::Badge,
+        },
+        sender: display("sender"),
+        sender_display_name: display("sender_display_name"),
+        room_name: display("room_name"),
+        room_alias: display("room_alias"),
+        membership,
+        user_is_target: notification.find("user_is_target").and_then(Raw::bool),
+        priority: if text("prio").as_deref() == Some("low") { Priority::Low } else { Priority::High },
+        event_id,
+        room_id,
+        event_type,
+        counts,
+        content,
+        encrypted,
+    })
+}
+
+fn parse_counts(counts: Raw<'_>) -> Result<Counts, ParseError> {
+    const PATH: &str = "notification.counts";
+    let counts = counts.members().ok_or_else(|| ParseError::shape(PATH, "an object"))?;
+    let count = |name: &str| counts.find(name).map(|raw| parse_count(raw, &format!("{PATH}.{name}"))).transpose();
+    Ok(Counts { unread: count("unread")?, missed_calls: count("missed_calls")? })
+}
+
+/// An integer of any size, brought into `0..=MAX_COUNT`.
+fn parse_count(raw: Raw<'_>, path: &str) -> Result<u32, ParseError> {
+    let digits = raw.number().ok_or_else(|| ParseError::shape(path, "an integer"))?;
+    match digits.parse::<i64>() {
+        Ok(count) => Ok(u32::try_from(count.max(0)).unwrap_or(MAX_COUNT).min(MAX_COUNT)),
+        Err(error) => match error.kind() {
+            IntErrorKind::PosOverflow => Ok(MAX_COUNT),
+            IntErrorKind::NegOverflow => Ok(0),
+            _ if digits.parse::<f64>().is_ok_and(f64::is_finite) => Err(ParseError::shape(path, "an integer")),
+            _ => Err(ParseError::BAD_NUMBER),
+        },
+    }
+}
+
+/// Whole seconds: a fraction is cut off, and what no 64 bits hold is the nearest that they do.
+fn seconds(raw: Raw<'_>, path: &str) -> Result<i64, ParseError> {
+    let digits = raw.number().ok_or_else(|| wrong(path, "pushkey_ts", "a number"))?;
+    if let Ok(seconds) = digits.parse() {
+        return Ok(seconds);
+    }
+    let seconds = digits.parse::<f64>().ok().filter(|seconds| seconds.is_finite()).ok_or(ParseError::BAD_NUMBER)?;
+    #[expect(clippy::cast_possible_truncation, reason = "cutting off and saturating is what is wanted")]
+    Ok(seconds as i64)
+}
+
+/// The members of the object at `name`, which stands so many levels deep.
+fn members<'a>(raw: Raw<'a>, path: &str, name: &str, depth: usize) -> Result<Members<'a>, ParseError> {
+    raw.members().ok_or_else(|| match raw.kind() {
+        Type::Object => ParseError::BAD_TEXT,
+        Type::Text if raw.value().is_none() => ParseError::BAD_TEXT,
+        Type::Number if raw.value().is_none() => ParseError::BAD_NUMBER,
+        _ if raw.is_deeper_than(MAX_DEPTH - depth) => ParseError::TOO_DEEP,
+        _ if path.is_empty() => ParseError::shape(name, "an object"),
+        _ => wrong(path, name, "an object"),
+    })
+}
+
+/// A text that the homeserver writes; `None` if it is absent.
+fn string(members: &Members<'_>, path: &str, name: &str) -> Result<Option<String>, ParseError> {
+    let Some(raw) = members.find(name) else { return Ok(None) };
+    if raw.kind() != Type::Text {
+        return Err(wrong(path, name, "a string"));
+    }
+    raw.text().map(Some).ok_or(ParseError::BAD_TEXT)
+}
+
+/// Members that stand so many levels deep, but for those that are looked into later, stay within [`MAX_DEPTH`].
+fn check_depth(members: &Members<'_>, depth: usize, later: &[&str]) -> Result<(), ParseError> {
+    let too_deep = |(name, raw): (&str, Raw<'_>)| !later.contains(&name) && raw.is_deeper_than(MAX_DEPTH - depth);
+    if members.iter().any(too_deep) { Err(ParseError::TOO_DEEP) } else { Ok(()) }
+}
+
+fn wrong(path: &str, name: &str, expected: &str) -> ParseError {
+    ParseError::shape(format!("{path}.{name}"), expected)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,249 @@
+//! JSON that is looked into one level at a time: what is inside a member can be wrong, or nested without end, and the
+//! rest is read all the same.
+//!
+//! Invariant: time is linear in the text, and nothing recurses further than [`MAX_DEPTH`] levels.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+/// How deep lists and objects may be nested; the outermost one counts.
+pub(super) const MAX_DEPTH: usize = 64;
+
+/// A value of which only the syntax is known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Raw<'a>(&'a str);
+
+/// The kinds of JSON values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Type {
+    Null,
+    Bool,
+    Number,
+    Text,
+    List,
+    Object,
+}
+
+impl<'a> Raw<'a> {
+    /// The whole of `text` as one value; `None` if its syntax is wrong.
+    pub(super) fn parse(text: &'a str) -> Option<Self> {
+        serde_json::from_str::<&RawValue>(text).ok().map(|raw| Self(raw.get()))
+    }
+
+    pub(super) fn kind(self) -> Type {
+        match self.0.as_bytes().first() {
+            Some(b'"') => Type::Text,
+            Some(b'{') => Type::Object,
+            Some(b'[') => Type::List,
+            Some(b't' | b'f') => Type::Bool,
+            Some(b'n') | None => Type::Null,
+            Some(_) => Type::Number,
+        }
+    }
+
+    /// The members of an object; `None` for any other value, or if a name holds a lone surrogate.
+    pub(super) fn members(self) -> Option<Members<'a>> {
+        if self.kind() == Type::Object { serde_json::from_str(self.0).ok() } else { None }
+    }
+
+    /// The items of a list; `None` for any other value.
+    pub(super) fn items(self) -> Option<Vec<Raw<'a>>> {
+        serde_json::from_str::<Items<'a>>(self.0).ok().map(|Items(items)| items)
+    }
+
+    /// The text; `None` for any other value, or if it holds a lone surrogate.
+    pub(super) fn text(self) -> Option<String> {
+        if self.kind() == Type::Text { serde_json::from_str(self.0).ok() } else { None }
+    }
+
+    pub(super) fn bool(self) -> Option<bool> {
+        self.0.parse().ok()
+    }
+
+    /// The digits of a number, as they came.
+    pub(super) fn number(self) -> Option<&'a str> {
+        if self.kind() == Type::Number { Some(self.0) } else { None }
+    }
+
+    /// The value with everything inside, if it is readable: free of lone surrogates and of numbers without measure. The
+    /// caller has seen that it [`is not too deep`](Self::is_deeper_than).
+    pub(super) fn value(self) -> Option<Value> {
+        serde_json::from_str(self.0).ok()
+    }
+
+    /// An object whose unreadable members are absent; `None` for any other value.
+    pub(super) fn object(self) -> Option<Map<String, Value>> {
+        let mut object = Map::new();
+        for (name, raw) in self.members()?.0 {
+            match raw.value() {
+                Some(value) => object.insert(name.into_owned(), value),
+                None => object.remove(name.as_ref()),
+            };
+        }
+        Some(object)
+    }
+
+    /// Whether lists and objects are nested in more than `limit` levels.
+    pub(super) fn is_deeper_than(self, limit: usize) -> bool {
+        if !matches!(self.kind(), Type::List | Type::Object) {
+            return false;
+        }
+        let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
+        for byte in self.0.bytes() {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = in_text,
+                b'"' => in_text = !in_text,
+                _ if in_text => {}
+                b'[' | b'{' => {
+                    depth += 1;
+                    if depth > limit {
+                        return true;
+                    }
+                }
+                b']' | b'}' => depth -= 1,
+                _ => {}
+            }
+        }
+        false
+    }
+}
+
+/// The members of an object in the order they came.
+#[derive(Debug)]
+pub(super) struct Members<'a>(Vec<(Cow<'a, str>, Raw<'a>)>);
+
+impl<'a> Members<'a> {
+    /// The last member of that name; `null` is absent.
+    pub(super) fn find(&self, name: &str) -> Option<Raw<'a>> {
+        let last = self.0.iter().rev().find(|(key, _)| key == name);
+        last.map(|(_, raw)| *raw).filter(|raw| raw.kind() != Type::Null)
+    }
+
+    /// All of them, those that a later one of the same name replaces included.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, Raw<'a>)> {
+        self.0.iter().map(|(name, raw)| (name.as_ref(), *raw))
+    }
+}
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor;
+
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some((Name(name), raw)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
+                    members.push((name, Raw(raw.get())));
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+/// A member's name, borrowed where it needs no unescaping.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// The items of a list.
+struct Items<'a>(Vec<Raw<'a>>);
+
+impl<'de> Deserialize<'de> for Items<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ItemsVisitor;
+
+        impl<'de> Visitor<'de> for ItemsVisitor {
+            type Value = Items<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut items = Vec::new();
+                while let Some(raw) = seq.next_element::<&'de RawValue>()? {
+                    items.push(Raw(raw.get()));
+                }
+                Ok(Items(items))
+            }
+        }
+
+        deserializer.deserialize_seq(ItemsVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Raw, Type};
+    use serde_json::json;
+
+    fn raw(text: &str) -> Raw<'_> {
+        Raw::parse(text).unwrap()
+    }
+
+    #[test]
+    fn the_last_of_equal_names_counts_and_null_is_absent() {
+        let members = raw(r#" {"a":1,"b":2,"\u0061":3,"b":null} "#).members().unwrap();
+        assert_eq!(members.find("a").unwrap().number(), Some("3"));
+        assert!(members.find("b").is_none() && members.find("c").is_none());
+        assert_eq!(members.iter().count(), 4);
+    }
+
+    #[test]
+    fn an_unreadable_member_is_absent_and_the_rest_is_there() {
+        let object = raw(r#"{"a":"\ud800","b":1e400,"c":["x"],"d":1,"d":{"e":-1e999}}"#).object();
+        assert_eq!(serde_json::Value::from(object.unwrap()), json!({ "c": ["x"] }));
+        assert!(raw(r#"{"\udc00":1}"#).object().is_none());
+        for other in ["[]", "5", "\"x\"", "true", "null"] {
+            assert!(raw(other).object().is_none() && raw(other).members().is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn depth_is_counted_outside_of_texts() {
+        assert!(!raw(r#"{"a":["[[[","\"[[",{}]}"#).is_deeper_than(3));
+        assert!(raw(r#"{"a":["[[[",[{}]]}"#).is_deeper_than(3));
+        assert!(raw(r#"{"\\":[{"\\\"":[[]]}]}"#).is_deeper_than(4));
+        assert!(!raw(r#"{"\\":[{"\\\"":[[]]}]}"#).is_deeper_than(5));
+        assert!(!raw("5").is_deeper_than(0) && raw("[]").is_deeper_than(0));
+        let deep = format!("{}{}", "[".repeat(50_000), "]".repeat(50_000));
+        assert!(raw(&deep).is_deeper_than(64));
+    }
+
+    #[test]
+    fn what_is_no_json_is_found_at_any_depth() {
+        for text in ["", "{", "{\"a\":NaN}", "[01]", "{'a':1}", "[1,]", "\"\n\"", "nul", "{}{}", "[\"\\x\"]"] {
+            assert!(Raw::parse(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn kinds_are_told_by_their_first_letter() {
+        for (text, kind) in [
+            ("null", Type::Null),
+            ("false", Type::Bool),
+            ("-1.5e3", Type::Number),
+            ("\"\"", Type::Text),
+            (" [ ]", Type::List),
+            ("{}", Type::Object),
+        ] {
+            assert_eq!(raw(text).kind(), kind, "{text}");
+        }
+        assert_eq!(raw("true").bool(), Some(true));
+        assert_eq!(raw("\"true\"").bool(), None);
+    }
+}

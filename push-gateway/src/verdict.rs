@@ -1,0 +1,93 @@
+//! What became of a device, and what becomes of a request with many of them.
+//!
+//! Invariant: one device that is still owed something makes the whole answer an error, because a 200 would end the
+//! homeserver's tries; what was delivered meanwhile is in the memory.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use crate::error::{Owed, OwedStatus};
+use crate::provider::Outcome;
+
+/// A device's end: settled, or in trouble.
+pub type Verdict = Result<Outcome, Trouble>;
+
+/// Why a device is still owed the event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Whose fault it is.
+    pub kind: OwedStatus,
+    /// Until it is worth trying again, if known.
+    pub retry_after: Option<Duration>,
+}
+
+impl Trouble {
+    /// Trouble on the way to the provider.
+    pub fn upstream(retry_after: Option<Duration>) -> Self {
+        Self { kind: OwedStatus::Upstream, retry_after }
+    }
+}
+
+/// One answer from the verdicts on `pushkeys`, in the same order.
+pub fn merge(pushkeys: &[String], verdicts: &[Verdict]) -> Result<Vec<String>, Owed> {
+    let troubles: Vec<&Trouble> = verdicts.iter().filter_map(|verdict| verdict.as_ref().err()).collect();
+    if let Some(first) = troubles.first() {
+        let is_uniform = troubles.iter().all(|trouble| trouble.kind == first.kind);
+        return Err(Owed {
+            status: if is_uniform { first.kind } else { OwedStatus::Upstream },
+            retry_after: troubles.iter().filter_map(|trouble| trouble.retry_after).max(),
+        });
+    }
+    let mut told = HashSet::new();
+    let rejected = pushkeys.iter().zip(verdicts).filter(|(_, verdict)| matches!(verdict, Ok(Outcome::Rejected(_))));
+    Ok(rejected.map(|(pushkey, _)| pushkey).filter(|pushkey| told.insert(*pushkey)).cloned().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Owed, OwedStatus, Trouble, Verdict, merge};
+    use crate::provider::{Certainty, Outcome, Rejection};
+
+    fn rejected() -> Verdict {
+        Ok(Outcome::Rejected(Rejection { reason: "Unregistered", certainty: Certainty::Certain }))
+    }
+
+    fn trouble(kind: OwedStatus, seconds: Option<u64>) -> Verdict {
+        Err(Trouble { kind, retry_after: seconds.map(Duration::from_secs) })
+    }
+
+    fn merged(verdicts: &[(&str, Verdict)]) -> Result<Vec<String>, Owed> {
+        let (pushkeys, verdicts): (Vec<_>, Vec<_>) =
+            verdicts.iter().map(|(pushkey, verdict)| ((*pushkey).to_owned(), verdict.clone())).unzip();
+        merge(&pushkeys, &verdicts)
+    }
+
+    #[test]
+    fn rejected_pushkeys_keep_their_order_and_come_once() {
+        let verdicts = [
+            ("b", rejected()),
+            ("x", Ok(Outcome::Delivered)),
+            ("a", rejected()),
+            ("b", rejected()),
+            ("y", Ok(Outcome::Dropped("z"))),
+        ];
+        assert_eq!(merged(&verdicts), Ok(vec!["b".to_owned(), "a".to_owned()]));
+        assert_eq!(merged(&[]), Ok(vec![]));
+    }
+
+    #[test]
+    fn one_trouble_hides_all_rejections_and_the_longest_wait_is_told() {
+        let owed = |status, seconds: Option<u64>| Err(Owed { status, retry_after: seconds.map(Duration::from_secs) });
+        let up = OwedStatus::Upstream;
+        let over = OwedStatus::Overloaded;
+        assert_eq!(merged(&[("a", rejected()), ("b", trouble(up, None))]), owed(up, None));
+        assert_eq!(merged(&[("a", trouble(over, Some(1))), ("b", trouble(over, Some(5)))]), owed(over, Some(5)));
+        assert_eq!(merged(&[("a", trouble(over, Some(1))), ("b", trouble(up, None))]), owed(up, Some(1)));
+        assert_eq!(
+            merged(&[("a", trouble(OwedStatus::RateLimited, Some(9999)))]),
+            owed(OwedStatus::RateLimited, Some(9999))
+        );
+    }
+}
