@@ -62,6 +62,8 @@ struct Streams {
     excess: HashSet<u32>,
     /// Whose answer's head is on its way, on a connection that stays until it has arrived.
     told: HashSet<u32>,
+    /// Whose answer the client did not wait for.
+    given_up: HashSet<u32>,
     peak: usize,
 }
 
@@ -104,6 +106,19 @@ impl Wire {
 
     fn close(&self, stream: u32) {
         self.streams().open.remove(&stream);
+    }
+
+    fn give_up(&self, stream: u32) {
+        let mut streams = self.streams();
+        streams.open.remove(&stream);
+        streams.given_up.insert(stream);
+    }
+
+    fn tell(&self, stream: u32) {
+        let mut streams = self.streams();
+        if !streams.given_up.contains(&stream) {
+            streams.told.insert(stream);
+        }
     }
 
     fn streams(&self) -> MutexGuard<'_, Streams> {
@@ -164,7 +179,7 @@ where
         let (kind, flags) = (frame[3], frame[4]);
         match kind {
             HEADERS => wire.open(stream_of(&frame)),
-            RST_STREAM => wire.close(stream_of(&frame)),
+            RST_STREAM => wire.give_up(stream_of(&frame)),
             _ => {}
         }
         if kind == PRIORITY || kind == HEADERS && flags & HAS_PRIORITY != 0 {
@@ -229,7 +244,7 @@ where
                 to.write_all(&bytes).await?;
                 to.flush().await?;
                 if bytes[3] == HEADERS {
-                    wire.streams().told.insert(stream_of(&bytes));
+                    wire.tell(stream_of(&bytes));
                 }
             }
         }

@@ -1,4 +1,5 @@
 //! Tests of the push gateway.
 
+mod nothing_lost;
 mod setup;
 mod story;

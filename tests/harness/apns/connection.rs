@@ -129,13 +129,11 @@ async fn answer(
         }
         Some(Fault::GoAway { reason, two_phase }) => {
             if two_phase {
-                line.order(Order::Say(relay::go_away(i32::MAX as u32, 0, reason)));
+                line.announce_end(reason);
                 // The client hears the second one after the first, on a connection that is still open.
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }
-            let last = line.leave_out(stream);
-            line.order(Order::Say(relay::go_away(last, 0, reason)));
-            if stream <= last {
+            if stream <= line.leave_out(stream, reason) {
                 // Something that came later was taken before.
                 respond_rightly(&mut respond, &request, number, &line, &world).await;
             }
@@ -249,11 +247,20 @@ impl Line {
         !is_left_out
     }
 
+    /// Says that the end is near, unless that was said before: what a GOAWAY says may never rise again.
+    fn announce_end(&self, reason: &str) {
+        let _order_of_frames = self.processed();
+        if self.wire.last_stream.load(Ordering::SeqCst) == u32::MAX {
+            self.order(Order::Say(relay::go_away(i32::MAX as u32, 0, reason)));
+        }
+    }
+
     /// Leaves out this stream and those above it, if none of them was taken; gives the last one that is not left out.
-    fn leave_out(&self, stream: u32) -> u32 {
+    fn leave_out(&self, stream: u32, reason: &str) -> u32 {
         let processed = self.processed();
         let last = stream.saturating_sub(2).max(*processed).min(self.wire.last_stream.load(Ordering::SeqCst));
         self.wire.last_stream.store(last, Ordering::SeqCst);
+        self.order(Order::Say(relay::go_away(last, 0, reason)));
         last
     }
 
