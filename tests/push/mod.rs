@@ -1,5 +1,7 @@
 //! Tests of the push gateway.
 
+mod credentials;
 mod nothing_lost;
+mod outcomes;
 mod setup;
 mod story;

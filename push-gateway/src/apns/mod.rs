@@ -25,6 +25,7 @@ use metrics::{Counter, Histogram};
 use moka::future::Cache;
 use sha2::{Digest, Sha256};
 use shared::clock::{Clock, Timestamp};
+use shared::http::retry_after;
 
 pub use self::settings::Settings;
 pub use self::setup::SetupError;
@@ -152,10 +153,10 @@ impl Apns {
                     }
                     return Err(later(reason, None, false, false));
                 }
-                Verdict::Trouble => return Err(later(reason, None, true, true)),
+                Verdict::Trouble => return Err(later(reason, self.wait(&answer), true, true)),
                 Verdict::BadConnection { is_outage } => {
                     answer.retire_connection();
-                    return Err(later(reason, None, true, is_outage));
+                    return Err(later(reason, self.wait(&answer), true, is_outage));
                 }
             }
         }
@@ -199,6 +200,11 @@ impl Apns {
             return Err(later(reason, None, true, false));
         }
         Ok(rejected(reason, Certainty::Certain))
+    }
+
+    /// How long Apple asks us to wait, if it does.
+    fn wait(&self, answer: &Answer) -> Option<Duration> {
+        retry_after::parse(answer.retry_after.as_deref()?, self.clock.now())
     }
 
     fn payload(&self, delivery: &Delivery<'_>, limit: Option<usize>) -> Result<Payload, &'static str> {

@@ -32,7 +32,7 @@ use crate::provider::{Delivery, Outcome, Provider, ProviderError, Rejection};
 use error_body::ErrorBody;
 use message::Form;
 use oauth::{Account, NoToken, Source, Token};
-use outcome::{Verdict, verdict};
+use outcome::{Verdict, hint, verdict};
 use pause::Pauses;
 use service_account::ServiceAccount;
 use settings::{Credentials, SettingsError};
@@ -183,7 +183,11 @@ impl Provider for Fcm {
             if verdict != Verdict::Renew {
                 self.account.accept(&token);
             }
-            let permanent = |reason| Err(ProviderError::Permanent { reason, detail: error.detail(&device.pushkey) });
+            let permanent = |reason| {
+                let said = error.detail(&device.pushkey);
+                let detail = format!("Google answered {}; {}; {said}", answer.status, hint(reason));
+                Err(ProviderError::Permanent { reason, detail: detail.chars().take(200).collect() })
+            };
             match verdict {
                 Verdict::Delivered => {
                     if is_reduced {

@@ -201,7 +201,12 @@ impl Account {
         let answer = exchange(&self.client, request, &self.clock).await.map_err(|failure| failure.to_string())?;
         if answer.status != 200 {
             let Refusal { error, error_description } = serde_json::from_slice(&answer.body).unwrap_or_default();
-            return Err(escaped(&format!("status {} {error} {error_description}", answer.status)));
+            let hint = match answer.status {
+                // What was sent is refused (RFC 6749 §5.2), so it is for the operator to change.
+                400..=499 => "; check the service account and its key, and the clock",
+                _ => "",
+            };
+            return Err(escaped(&format!("status {}{hint}; {error} {error_description}", answer.status)));
         }
         let unusable = || String::from("the answer to the request for a token cannot be read");
         let answer: TokenAnswer = serde_json::from_slice(&answer.body).map_err(|_| unusable())?;

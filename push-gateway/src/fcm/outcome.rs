@@ -52,6 +52,17 @@ pub(super) fn verdict(status: u16, error: &ErrorBody) -> Verdict {
     }
 }
 
+/// Where the operator has to look, for the reason of a [`Verdict::Permanent`].
+pub(super) fn hint(reason: &str) -> &'static str {
+    match reason {
+        "NOT_FOUND" => "check project_id and base_url",
+        "PERMISSION_DENIED" => "check the service account: it may not send for this project",
+        "THIRD_PARTY_AUTH_ERROR" => "check the key for Apple or for Web Push in the Firebase console",
+        "UNAUTHENTICATED" => "check service_account_file, and the clock",
+        _ => "check base_url",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};

@@ -11,6 +11,7 @@ use crate::provider::Certainty::{Certain, Suspect};
 use crate::provider::{Outcome, ProviderError};
 
 const PAUSE: Option<Duration> = Some(Duration::from_secs(30));
+const WAIT: Option<Duration> = Some(Duration::from_secs(7));
 
 #[tokio::test]
 async fn every_answer_has_its_outcome_and_is_asked_for_once() {
@@ -34,6 +35,9 @@ async fn every_answer_has_its_outcome_and_is_asked_for_once() {
         (Fault::error(500, "InternalServerError"), temporary("InternalServerError", None, true, true)),
         (Fault::error(503, "ServiceUnavailable"), temporary("ServiceUnavailable", None, true, true)),
         (Fault::error(503, "Shutdown"), temporary("Shutdown", None, true, true)),
+        (Fault::error(503, "Shutdown").with_header("retry-after", "7"), temporary("Shutdown", WAIT, true, true)),
+        (Fault::text(500, "").with_header("retry-after", "7"), temporary("other", WAIT, true, true)),
+        (Fault::text(500, "").with_header("retry-after", "soon"), temporary("other", None, true, true)),
         (Fault::text(503, ""), temporary("other", None, true, true)),
         (Fault::text(502, "<html>"), temporary("other", None, true, true)),
         (Fault::text(500, "x").broken(), temporary("other", None, true, true)),
