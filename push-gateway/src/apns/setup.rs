@@ -132,7 +132,9 @@ pub(super) fn report_expiry(app: &str, not_after: Timestamp, clock: &Clock) {
     #[expect(clippy::cast_precision_loss, reason = "seconds fit for the next 200 million years")]
     metrics::gauge!("push_credential_expiry_seconds", "app" => app.to_owned()).set(seconds as f64);
     let left = not_after.since(clock.now());
-    if left < WARN_BEFORE {
+    if left.is_zero() {
+        tracing::error!(app, "the APNs certificate of this app has ended: nothing is delivered until it is renewed");
+    } else if left < WARN_BEFORE {
         tracing::warn!(app, days = left.as_secs() / 86_400, "the APNs certificate of this app ends soon: renew it");
     }
 }
