@@ -60,16 +60,16 @@ impl XMatrix {
             if rest.is_empty() {
                 break;
             }
-            let (name, value, after) = parameter(rest)?;
+            let (parameter, after) = parameter(rest)?;
             rest = after;
-            let place = match name.to_ascii_lowercase().as_slice() {
+            let place = match parameter.name.to_ascii_lowercase().as_slice() {
                 b"origin" => &mut origin,
                 b"key" => &mut key,
                 b"sig" => &mut sig,
                 b"destination" => &mut destination,
                 _ => continue,
             };
-            let text = String::from_utf8(value.into_owned()).map_err(|_| Malformed)?;
+            let text = String::from_utf8(parameter.value.into_owned()).map_err(|_| Malformed)?;
             if place.replace(text).is_some() {
                 return Err(Malformed);
             }
@@ -174,8 +174,13 @@ impl<'a> SignedRequest<'a> {
     }
 }
 
+struct Parameter<'a> {
+    name: &'a [u8],
+    value: Cow<'a, [u8]>,
+}
+
 /// The first `name=value` of `text`, and what follows it: nothing, or a comma.
-fn parameter(text: &[u8]) -> Result<(&[u8], Cow<'_, [u8]>, &[u8]), Malformed> {
+fn parameter(text: &[u8]) -> Result<(Parameter<'_>, &[u8]), Malformed> {
     let (name, rest) = split_while(text, is_token);
     let rest = skip(rest, b" \t").strip_prefix(b"=").filter(|_| !name.is_empty()).ok_or(Malformed)?;
     let rest = skip(rest, b" \t");
@@ -187,7 +192,7 @@ fn parameter(text: &[u8]) -> Result<(&[u8], Cow<'_, [u8]>, &[u8]), Malformed> {
         },
     };
     let rest = skip(rest, b" \t");
-    if rest.first().is_none_or(|&next| next == b',') { Ok((name, value, rest)) } else { Err(Malformed) }
+    if rest.first().is_none_or(|&next| next == b',') { Ok((Parameter { name, value }, rest)) } else { Err(Malformed) }
 }
 
 /// A quoted value, of which the opening quote has been read.
@@ -198,9 +203,9 @@ fn quoted(text: &[u8]) -> Result<(Cow<'_, [u8]>, &[u8]), Malformed> {
         let (plain, after) = split_while(rest, |b| !is_control(b) && b != b'"' && b != b'\\');
         // Most values have no escape and are not copied.
         if value.is_empty() {
-            value = Cow::Borrowed(plain)
+            value = Cow::Borrowed(plain);
         } else {
-            value.to_mut().extend_from_slice(plain)
+            value.to_mut().extend_from_slice(plain);
         }
         match after {
             [b'"', after @ ..] => return Ok((value, after)),
