@@ -322,6 +322,20 @@ mod tests {
     }
 
     #[test]
+    fn a_header_of_megabytes_costs_no_more_than_its_length() {
+        // Anything that looks back for each parameter, or copies the rest for each escape, would take hours here.
+        for part in [",x=1", ",x=\"\\a\"", ", ", "\t,", ",x = \"\""] {
+            assert_eq!(parsed(&format!("{RIGHT}{}", part.repeat(1 << 20))), parsed(RIGHT), "{part}");
+        }
+        for (start, part, end) in [(",x=\"", "\\a", "\""), (",x=\"", "a", "\""), (",x=", "a", ""), (",", "x", "=1")] {
+            assert_eq!(parsed(&format!("{RIGHT}{start}{}{end}", part.repeat(1 << 22))), parsed(RIGHT), "{part}");
+            let unfinished = format!("{RIGHT}{start}{}\"", part.repeat(1 << 22));
+            let is_whole = XMatrix::parse(unfinished.as_bytes()).is_ok();
+            assert_eq!(is_whole, end == "\"", "{part}");
+        }
+    }
+
+    #[test]
     fn a_homeserver_speaks_for_its_own_users_alone() {
         let header = |origin: &str| parsed(&format!("origin=\"{origin}\",key=k,sig=s"));
         for (origin, mxid) in [
