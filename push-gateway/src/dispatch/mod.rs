@@ -55,7 +55,7 @@ pub async fn dispatch(
         temporary = count("temporary"),
         permanent = count("permanent"),
         code = answer.as_ref().map_or_else(|owed| owed.code(), |_| 200),
-        ms = began.elapsed().as_millis(),
+        ms = began.elapsed().as_secs_f64() * 1000.0,
         %client,
         "notified"
     );
