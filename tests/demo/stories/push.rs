@@ -35,7 +35,7 @@ async fn both_phones(stage: &Gateway, narrator: &mut Narrator) -> Result<(), Fai
         "She has an iPhone and an Android phone. Her homeserver posts the event with both pushkeys.",
     );
     let devices = json!([device(IOS, IPHONE), device(ANDROID, PHONE)]);
-    let answer = narrator.ask(notify(stage, "$first", "Dinner at eight?", devices), 200).await?;
+    let answer = narrator.ask(notify(stage, "$first", "Dinner at eight?", &devices), 200).await?;
     narrator.check("no pushkey is rejected", answer == json!({ "rejected": [] }))?;
 
     narrator.step("Her iPhone rings", "What Apple got, and would show:");
@@ -70,7 +70,7 @@ async fn dead_pushkey(stage: &Gateway, narrator: &mut Narrator) -> Result<(), Fa
     );
     stage.google.unregister(SOLD);
     let devices = json!([device(ANDROID, PHONE), device(ANDROID, SOLD)]);
-    let answer = narrator.ask(notify(stage, "$second", "Or at nine?", devices), 200).await?;
+    let answer = narrator.ask(notify(stage, "$second", "Or at nine?", &devices), 200).await?;
     narrator.check("the dead pushkey is rejected, and only that", answer == json!({ "rejected": [SOLD] }))?;
     narrator.check("the phone that she has was told", stage.google.messages_for(PHONE).len() == 2)
 }
@@ -83,7 +83,7 @@ async fn outage(stage: &Gateway, narrator: &mut Narrator) -> Result<(), Failure>
     let (before, told) = (stage.apple.requests_for(IPHONE).len(), stage.google.messages_for(PHONE).len());
     stage.apple.fault("", harness::apns::Fault::error(503, "ServiceUnavailable"));
     let devices = json!([device(IOS, IPHONE), device(ANDROID, PHONE)]);
-    let third = || notify(stage, "$third", "Half past eight, then.", devices.clone());
+    let third = || notify(stage, "$third", "Half past eight, then.", &devices);
     narrator.refused(third(), 502, "M_UNKNOWN").await?;
     let tries = stage.apple.requests_for(IPHONE).len() - before;
     narrator.check("Apple was asked twice", tries == 2)?;
@@ -110,7 +110,7 @@ async fn outage(stage: &Gateway, narrator: &mut Narrator) -> Result<(), Failure>
 }
 
 /// An event as a homeserver posts it.
-fn notify(stage: &Gateway, event_id: &str, body: &str, devices: Value) -> Call {
+fn notify(stage: &Gateway, event_id: &str, body: &str, devices: &Value) -> Call {
     stage.api.post(
         NOTIFY,
         json!({ "notification": {
