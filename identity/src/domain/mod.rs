@@ -19,3 +19,4 @@ pub mod session;
 pub mod sid;
 pub mod terms;
 pub mod threepid;
+pub mod x_matrix;

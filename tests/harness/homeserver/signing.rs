@@ -47,7 +47,13 @@ impl Key {
             fields.remove("signatures");
             fields.remove("unsigned");
         }
-        STANDARD_NO_PAD.encode(self.key.sign(canonical(&object).as_bytes()).to_bytes())
+        self.text_signature(&canonical(&object))
+    }
+
+    /// The signature over `text` as it is, in unpadded base64: for what has no canonical form and is signed all the
+    /// same.
+    pub fn text_signature(&self, text: &str) -> String {
+        STANDARD_NO_PAD.encode(self.key.sign(text.as_bytes()).to_bytes())
     }
 
     /// Adds this key's signature to `object`, under `name`.
