@@ -1,3 +1,7 @@
 //! Tests of the push gateway.
 
+mod dice;
+mod gateway;
+mod inbound;
+mod payloads;
 mod story;
