@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::config::database::Location;
 use crate::config::email::Transport;
 use crate::domain::lookup_hash::Pepper;
-use crate::flows::{clean_up, send_queued_mail};
+use crate::flows::{clean_up, notify_homeserver, send_queued_mail};
 use crate::homeserver::client::HomeserverClient;
 use crate::limits::LookupQuota;
 use crate::notify::Mailer;
@@ -77,6 +77,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     announce(&state, &listeners, admin.as_ref())?;
     tokio::spawn(clean_up::run(state.clone()));
     tokio::spawn(send_queued_mail::run(state.clone()));
+    tokio::spawn(notify_homeserver::run(state.clone()));
     tokio::spawn(reread_terms(state.clone()));
 
     let observer = Observer {
@@ -156,6 +157,7 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
         homeservers: HomeserverClient::new(&config.federation, clock.clone(), random).map_err(StartError::setup)?,
         lookup_quota: LookupQuota::new(config.lookup.daily_quota),
         mail_queued: Notify::new(),
+        onbind_queued: Notify::new(),
         activity: Arc::new(Activity::default()),
         runtime: Handle::current(),
         identity,

@@ -7,6 +7,7 @@ pub mod database;
 pub mod email;
 pub mod federation;
 pub mod limits;
+pub mod outbox;
 pub mod rules;
 pub mod server;
 pub mod templates;
@@ -23,6 +24,7 @@ use self::database::Database;
 use self::email::EmailConfig;
 use self::federation::{Federation, Registration};
 use self::limits::Limits;
+use self::outbox::Outbox;
 use self::rules::{Account, Algorithm, Auth, Bind, Lookup, Sessions, TermsSource, Unbind};
 use self::server::{Keys, Server};
 use self::templates::TemplatesConfig;
@@ -66,6 +68,8 @@ pub struct Config {
     pub bind: Bind,
     /// `[unbind]`
     pub unbind: Unbind,
+    /// `[outbox]`
+    pub outbox: Outbox,
     /// `[federation]`
     pub federation: Federation,
     /// `[limits]`
@@ -111,6 +115,7 @@ impl Config {
         self.server.check()?;
         self.keys.check()?;
         self.email.check()?;
+        self.outbox.check()?;
         for (right, wrong) in [
             (!self.http.bind.is_empty(), "http.bind: expected at least one address"),
             (self.http.max_connections > 0, "http.max_connections: expected at least 1"),

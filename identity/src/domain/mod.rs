@@ -13,6 +13,7 @@ pub mod lookup_hash;
 pub mod msisdn;
 pub mod mxid;
 pub mod next_link;
+pub mod onbind;
 pub mod retry;
 pub mod server_name;
 pub mod session;

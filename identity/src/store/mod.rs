@@ -11,6 +11,7 @@ pub mod accounts;
 pub mod associations;
 mod connect;
 mod connection;
+pub mod onbinds;
 pub mod outgoing_mails;
 pub mod peppers;
 pub mod rate_limits;
