@@ -31,7 +31,7 @@ use crate::notify::message::Sender;
 use crate::notify::templates::Templates;
 use crate::routes;
 use crate::signing_keys::SigningKeys;
-use crate::state::{CurrentTerms, State};
+use crate::state::{CurrentKeys, CurrentTerms, State};
 use crate::store::{Store, associations, outgoing_mails, peppers};
 
 /// Every answer lets browsers of any origin read it (specification, "Web browser clients"). `*` would not cover
@@ -162,7 +162,7 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
         clock,
         random,
         store,
-        keys,
+        keys: CurrentKeys::new(keys),
         pepper,
         mailer,
         config,
@@ -178,7 +178,7 @@ fn announce(state: &State, listeners: &[Listener], admin: Option<&AdminListener>
         Some(listener) => format!("admin listener on {}", listener.url()),
         None => "no admin listener: set [admin] bind for /health, /ready and /metrics".to_owned(),
     });
-    lines.push(format!("signing as {} with {}", state.identity.name, state.keys.current().id()));
+    lines.push(format!("signing as {} with {}", state.identity.name, state.keys.read().current().id()));
     lines.push(format!("clients come to {}", state.identity.base_url));
     lines.push(format!("data in {}", config.server.data_dir.clone().unwrap_or_default().display()));
     lines.push(match config.database.location() {
