@@ -20,7 +20,10 @@ const IDENTITY: Layers = Layers {
     rows: &[
         Row::of(&[Unit::Module("main")], "the command line; starts things, decides nothing"),
         Row::of(&[Unit::Module("lib")], "says which modules there are"),
-        Row::of(&[Unit::Module("server")], "puts the parts together and runs them"),
+        Row::of(
+            &[Unit::Module("server"), Unit::EachIn("commands")],
+            "each puts the parts together that one command needs; none is a part of another",
+        ),
         Row {
             units: &[Unit::EachIn("routes")],
             neighbours: Neighbours::Only(&["auth", "input"]),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use identity::commands::outbox::{self, Chosen};
 use identity::config::Config;
 use identity::{server, signing_keys};
 use shared::random::Random;
@@ -60,6 +61,38 @@ enum Command {
         #[arg(long, default_value = "0")]
         id: String,
     },
+    /// News of associations, with the invitations that waited for the address, that no homeserver has taken yet.
+    ///
+    /// The server tells a user's homeserver right after an address was bound, and again and again until it agrees. What it
+    /// refuses, or has not taken for [outbox] max_age, is given up and rests here.
+    Outbox {
+        #[command(subcommand)]
+        command: OutboxCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum OutboxCommand {
+    /// Show them, the next tries first, those that were given up last.
+    List {
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Let them begin anew, at once. A server that runs notices within 15 seconds.
+    #[command(group = clap::ArgGroup::new("which").required(true))]
+    Retry {
+        #[command(flatten)]
+        settings: Settings,
+        /// The one with this id.
+        #[arg(group = "which")]
+        id: Option<String>,
+        /// All that were given up.
+        #[arg(long, group = "which")]
+        dead: bool,
+        /// All.
+        #[arg(long, group = "which")]
+        all: bool,
+    },
 }
 
 #[derive(clap::Args)]
@@ -94,6 +127,16 @@ async fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
                 writeln!(out, "note: {notice}")?;
             }
             Ok(writeln!(out, "the configuration is good")?)
+        }
+        Command::Outbox { command: OutboxCommand::List { settings } } => {
+            let lines = outbox::list(&Config::load(settings.config.as_deref())?).await?;
+            let mut out = io::stdout().lock();
+            lines.iter().try_for_each(|line| Ok(writeln!(out, "{line}")?))
+        }
+        Command::Outbox { command: OutboxCommand::Retry { settings, id, dead, .. } } => {
+            let chosen = id.map_or(if dead { Chosen::Dead } else { Chosen::All }, Chosen::One);
+            let number = outbox::retry(&Config::load(settings.config.as_deref())?, chosen).await?;
+            Ok(writeln!(io::stdout(), "{number} begin anew")?)
         }
         Command::GenerateKey { id } => Ok(writeln!(io::stdout(), "{}", *signing_keys::new_line(&id, Random)?)?),
     }

@@ -31,8 +31,8 @@ use crate::notify::message::Sender;
 use crate::notify::templates::Templates;
 use crate::routes;
 use crate::signing_keys::SigningKeys;
-use crate::state::{CurrentTerms, State};
-use crate::store::{Store, associations, outgoing_mails, peppers};
+use crate::state::{CurrentKeys, CurrentTerms, State};
+use crate::store::{Store, associations, onbinds, outgoing_mails, peppers};
 
 /// Every answer lets browsers of any origin read it (specification, "Web browser clients"). `*` would not cover
 /// `Authorization` in the allowed headers.
@@ -164,7 +164,7 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
         clock,
         random,
         store,
-        keys,
+        keys: CurrentKeys::new(keys),
         pepper,
         mailer,
         config,
@@ -180,7 +180,7 @@ fn announce(state: &State, listeners: &[Listener], admin: Option<&AdminListener>
         Some(listener) => format!("admin listener on {}", listener.url()),
         None => "no admin listener: set [admin] bind for /health, /ready and /metrics".to_owned(),
     });
-    lines.push(format!("signing as {} with {}", state.identity.name, state.keys.current().id()));
+    lines.push(format!("signing as {} with {}", state.identity.name, state.keys.read().current().id()));
     lines.push(format!("clients come to {}", state.identity.base_url));
     lines.push(format!("data in {}", config.server.data_dir.clone().unwrap_or_default().display()));
     lines.push(match config.database.location() {
@@ -225,13 +225,18 @@ fn operations(state: &Arc<State>, metrics: Recorder) -> Operations {
 
 /// Counts what would cost too much to count for every probe.
 async fn bring_gauges_up_to_date(state: Arc<State>) {
-    let counts =
-        state.store.read(async move |conn| Ok((associations::count(conn).await?, outgoing_mails::count(conn).await?)));
+    let counts = state.store.read(async move |conn| {
+        let (outbox, oldest) = onbinds::listing::count(conn).await?;
+        Ok((associations::count(conn).await?, outgoing_mails::count(conn).await?, outbox, oldest))
+    });
     #[expect(clippy::cast_precision_loss, reason = "a gauge of 2^53 bindings is not in sight")]
     match counts.await {
-        Ok((bindings, mails)) => {
+        Ok((bindings, mails, outbox, oldest)) => {
             metrics::gauge!("identity_bindings").set(bindings as f64);
             metrics::gauge!("identity_queued_mails").set(mails as f64);
+            metrics::gauge!("identity_outbox_pending").set(outbox as f64);
+            let age = oldest.map(|oldest| state.clock.now().since(oldest)).unwrap_or_default();
+            metrics::gauge!("identity_outbox_oldest_seconds").set(age.as_secs_f64());
         }
         Err(error) => tracing::warn!(%error, "the gauges could not be brought up to date"),
     }

@@ -9,29 +9,25 @@ use std::fmt;
 use serde_json::{Map, Value, json};
 
 use super::association::Association;
+use super::invite::InviteToken;
 use super::mxid::UserId;
+use super::room_id::RoomId;
 
 /// How many invitations go into one request at first. The homeserver handles each of them before it replies, and each
 /// takes up to a kilobyte.
 const MOST_INVITES: usize = 50;
 
 /// An invitation on its way to a homeserver.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invitation {
     /// Its name among us.
     pub id: String,
     /// Where to.
-    pub room_id: String,
+    pub room_id: RoomId,
     /// From whom.
     pub sender: UserId,
     /// What the homeserver knows it by.
-    pub token: String,
-}
-
-impl fmt::Debug for Invitation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Invitation({})", self.id)
-    }
+    pub token: InviteToken,
 }
 
 /// How a homeserver is told. Those that run send and take POST, the specification's API description has PUT.
@@ -79,13 +75,13 @@ pub fn body<E>(
     let mxid = json!(association.mxid.as_str());
     let mut invites = Vec::with_capacity(invitations.len());
     for invitation in invitations {
-        let token = json!(invitation.token);
+        let token = json!(invitation.token.as_str());
         let mut signed = object([("mxid", mxid.clone()), ("token", token.clone())]);
         sign(&mut signed)?;
         invites.push(Value::Object(object([
             ("medium", json!(association.threepid.medium().as_str())),
             ("address", json!(association.threepid.address().as_str())),
-            ("room_id", json!(invitation.room_id)),
+            ("room_id", json!(invitation.room_id.as_str())),
             ("sender", json!(invitation.sender.as_str())),
             ("token", token),
             ("mxid", mxid.clone()),
@@ -157,7 +153,9 @@ mod tests {
 
     use super::{Invitation, Method, Next, Reply, body, requests};
     use crate::domain::association::Association;
+    use crate::domain::invite::InviteToken;
     use crate::domain::mxid::UserId;
+    use crate::domain::room_id::RoomId;
     use crate::domain::threepid::{Medium, ThreePid};
 
     fn association() -> Association {
@@ -180,9 +178,9 @@ mod tests {
     fn the_signed_news_are_the_known_ones() {
         let invitation = Invitation {
             id: "i".to_owned(),
-            room_id: "!r:hs.example".to_owned(),
+            room_id: RoomId::parse("!r:hs.example").unwrap(),
             sender: UserId::parse("@alice:hs.example").unwrap(),
-            token: "abc123".to_owned(),
+            token: InviteToken::from("abc123".to_owned()),
         };
         let expected = r#"{"medium":"email","address":"bob@example.com","mxid":"@bob:hs.example","ts":1750000000000,
             "not_before":1750000000000,"not_after":4903600000000,"invites":[{"medium":"email",

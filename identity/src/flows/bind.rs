@@ -70,7 +70,7 @@ pub async fn bind(
     let association = Association::new(threepid, mxid, state.clock.now(), state.config.bind.validity.get());
     let digests = LookupDigests::of(&association.threepid, &state.pepper);
     let mut signed = association.to_json();
-    state.keys.sign(&mut signed).map_err(|error| Error::Internal(error.to_string()))?;
+    state.keys.read().sign(&mut signed).map_err(|error| Error::Internal(error.to_string()))?;
     let (onbind_id, always_notify) = (state.random.base62(24), state.config.bind.always_notify);
     let saved = state.store.write(async move |conn| {
         // The session was looked at before the signature was made; if it is gone since, so is its proof.

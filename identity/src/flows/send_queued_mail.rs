@@ -51,7 +51,7 @@ async fn send_one(state: &State) -> Result<bool, Error> {
         tracing::warn!(attempts = queued.attempts, "a mail was given up: its session is over");
         return forget(state, queued.id).await;
     }
-    let bytes = state.keys.sealing().open(&queued.sealed_mail, queued.id.as_bytes())?;
+    let bytes = state.keys.read().sealing().open(&queued.sealed_mail, queued.id.as_bytes())?;
     let mail = OutgoingMail::from_bytes(&bytes).map_err(|error| Error::Internal(error.to_string()))?;
     match state.mailer.send(&mail).await {
         Ok(()) => forget(state, queued.id).await,

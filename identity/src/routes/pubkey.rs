@@ -16,7 +16,7 @@ use crate::state::State;
 /// # Errors
 /// [`Error::KeyNotFound`].
 pub async fn pubkey(state: Data<State>, key_id: Path<String>) -> Result<HttpResponse, Error> {
-    let public_key = state.keys.public_key(&key_id).ok_or(Error::KeyNotFound)?;
+    let public_key = state.keys.read().public_key(&key_id).ok_or(Error::KeyNotFound)?;
     Ok(HttpResponse::Ok().json(json!({ "public_key": public_key })))
 }
 
@@ -26,6 +26,6 @@ pub async fn pubkey(state: Data<State>, key_id: Path<String>) -> Result<HttpResp
 /// A missing `public_key`; one that is none is merely not valid.
 pub async fn is_valid(request: HttpRequest, state: Data<State>) -> Result<HttpResponse, Error> {
     let query = input::query(&request)?;
-    let valid = state.keys.is_valid(query.string("public_key")?);
+    let valid = state.keys.read().is_valid(query.string("public_key")?);
     Ok(HttpResponse::Ok().json(json!({ "valid": valid })))
 }

@@ -11,6 +11,8 @@ pub mod accounts;
 pub mod associations;
 mod connect;
 mod connection;
+pub mod ephemeral_keys;
+pub mod invites;
 pub mod onbinds;
 pub mod outgoing_mails;
 pub mod peppers;

@@ -13,6 +13,7 @@ use crate::domain::retry::{ONBIND_DICE, onbind_pause};
 use crate::error::Error;
 use crate::homeserver;
 use crate::state::State;
+use crate::store::ephemeral_keys;
 use crate::store::onbinds::delivery::{self as store, LeasedOnbind};
 
 /// What a lease has beyond the longest request, for the database before and after it.
@@ -108,7 +109,8 @@ async fn ask(state: &State, onbind: &mut LeasedOnbind, method: Method, invites: 
         // Revoked or expired since.
         return Ok(Outcome::Delivered);
     }
-    let body = onbind::body(&onbind.association, &invitations, |object| state.keys.sign(object))
+    let keys = state.keys.read();
+    let body = onbind::body(&onbind.association, &invitations, |object| keys.sign(object))
         .map_err(|error| Error::Internal(error.to_string()))?;
     let server = onbind.association.mxid.server_name();
     let (reply, retry_after) = match homeserver::onbind::notify(&state.homeservers, server, method, body).await {
@@ -122,8 +124,12 @@ async fn ask(state: &State, onbind: &mut LeasedOnbind, method: Method, invites: 
     Ok(match reply.next(method, invites.len()) {
         Next::Delivered => {
             tracing::info!(id = onbind.id, %server, invites = invites.len(), "a homeserver was told of an association");
-            let (id, keep, now) = (onbind.id.clone(), false, state.clock.now());
-            state.store.write(async move |conn| store::deliver(conn, &id, &invites, keep, now).await).await?;
+            let (id, keep, now) = (onbind.id.clone(), state.config.invites.keep_delivered, state.clock.now());
+            let delivered = state.store.write(async move |conn| {
+                let keys = store::deliver(conn, &id, &invites, keep, now).await?;
+                ephemeral_keys::keep(conn, &keys).await
+            });
+            delivered.await?;
             Outcome::Delivered
         }
         Next::AskByPut => Outcome::AskAgain(vec![(Method::Put, invites)]),

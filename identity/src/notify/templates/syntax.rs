@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
 
+use crate::domain::shown_text::plain;
+
 /// The language of a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Syntax {
@@ -36,28 +38,6 @@ impl Variables {
             sender_display_name guest_user_id guest_access_token signurl public_base_url register_url mxid message";
         Self(NAMES.split_whitespace().map(|name| (name, String::from("sample"))).collect())
     }
-}
-
-/// The value without the characters that do something instead of being shown.
-fn plain(value: &str) -> String {
-    let mut text = String::with_capacity(value.len());
-    let mut after_acting = false;
-    for c in value.chars() {
-        let acts = acts(c);
-        if !acts {
-            text.push(c);
-        } else if !after_acting {
-            text.push(' ');
-        }
-        after_acting = acts;
-    }
-    text
-}
-
-/// Control characters, line separators, and the formatting characters of Unicode's bidirectional algorithm (UAX 9).
-fn acts(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Renders templates of every syntax.

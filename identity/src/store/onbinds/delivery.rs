@@ -10,12 +10,14 @@ use shared::clock::Timestamp;
 
 use super::is_live;
 use crate::domain::association::Association;
+use crate::domain::invite::InviteToken;
 use crate::domain::mxid::UserId;
 use crate::domain::onbind::Invitation;
+use crate::domain::room_id::RoomId;
 use crate::domain::threepid::{Medium, ThreePid};
 use crate::store::StoreError;
 use crate::store::connection::queries;
-use crate::store::schema::{ephemeral_keys, invites, onbinds};
+use crate::store::schema::{invites, onbinds};
 
 /// News that somebody works on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,16 +123,17 @@ queries! {
     }
 
     /// Notes that the homeserver has taken these invites: those that still go out with these news are deleted, or kept as
-    /// delivered if so wanted. The keys that they were made with stay valid for ever.
-    pub async fn deliver(conn, id: &str, taken: &[String], keep: bool, now: Timestamp) -> Result<(), StoreError> {
+    /// delivered if so wanted. Gives the keys that they were made with, which have to stay valid from then on.
+    pub async fn deliver(
+        conn,
+        id: &str,
+        taken: &[String],
+        keep: bool,
+        now: Timestamp,
+    ) -> Result<Vec<[u8; 32]>, StoreError> {
         let own = invites::onbind_id.eq(id).and(invites::id.eq_any(taken));
         let keys: Vec<Option<Vec<u8>>> =
             invites::table.filter(own).select(invites::public_key).load(conn as &mut Conn).await?;
-        let keys: Vec<Vec<u8>> = keys.into_iter().flatten().collect();
-        diesel::update(ephemeral_keys::table.filter(ephemeral_keys::public_key.eq_any(keys)))
-            .set(ephemeral_keys::expires_at.eq(None::<i64>))
-            .execute(conn)
-            .await?;
         let delivered = invites::table.filter(invites::onbind_id.eq(id).and(invites::id.eq_any(taken)));
         if keep {
             let delivery = (invites::delivered_at.eq(now.as_millis()), invites::onbind_id.eq(None::<String>));
@@ -138,7 +141,8 @@ queries! {
         } else {
             diesel::delete(delivered).execute(conn).await?;
         }
-        Ok(())
+        let keys = keys.into_iter().flatten().map(<[u8; 32]>::try_from);
+        keys.collect::<Result<_, _>>().map_err(|_| StoreError::Corrupt("invites.public_key"))
     }
 
     /// Moves an invite that the homeserver does not want to dead news of its own, named `dead_id`; false if it goes out
@@ -236,7 +240,8 @@ queries! {
 fn invitation(row: (String, String, String, String)) -> Result<Invitation, StoreError> {
     let (id, room_id, sender, token) = row;
     let sender = UserId::parse(&sender).map_err(|_| StoreError::Corrupt("invites.sender"))?;
-    Ok(Invitation { id, room_id, sender, token })
+    let room_id = RoomId::parse(&room_id).map_err(|_| StoreError::Corrupt("invites.room_id"))?;
+    Ok(Invitation { id, room_id, sender, token: InviteToken::from(token) })
 }
 
 impl Row {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use diesel::prelude::{ExpressionMethods, OptionalExtension, QueryDsl};
+use diesel::prelude::{OptionalExtension, QueryDsl};
 use diesel_async::RunQueryDsl;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use shared::clock::Timestamp;
@@ -12,84 +12,36 @@ use super::delivery::{LeasedOnbind, Turn};
 use super::listing::{self, Chosen};
 use super::{cancel, delivery, queue};
 use crate::domain::association::Association;
+use crate::domain::invite::{Invite, InviteToken};
 use crate::store::connection::queries;
-use crate::store::schema::{ephemeral_keys, invites, onbinds};
+use crate::store::schema;
 use crate::store::testing::{START, email, stores, user};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, ephemeral_keys, invites};
 
 const BOB: &str = "bob@example.com";
 const HOUR: Duration = Duration::from_secs(3600);
 
 queries! {
-    /// An invite of the address, with a key of its own.
-    #[expect(unreachable_pub, reason = "the macro writes functions for the whole crate")]
-    pub async fn insert_invite(conn, id: &str, address: &str, expires_at: Option<i64>) -> Result<(), StoreError> {
-        let key = id.as_bytes();
-        diesel::insert_into(ephemeral_keys::table)
-            .values((
-                ephemeral_keys::public_key.eq(key),
-                ephemeral_keys::created_at.eq(START.as_millis()),
-                ephemeral_keys::expires_at.eq(expires_at),
-            ))
-            .execute(conn as &mut Conn)
-            .await?;
-        diesel::insert_into(invites::table)
-            .values((
-                invites::id.eq(id),
-                invites::medium.eq("email"),
-                invites::address.eq(address),
-                invites::room_id.eq(format!("!{id}:hs")),
-                invites::sender.eq("@alice:hs"),
-                invites::token.eq(format!("token of {id}")),
-                invites::public_key.eq(key),
-                invites::created_at.eq(START.as_millis()),
-                invites::expires_at.eq(expires_at),
-            ))
-            .execute(conn)
-            .await?;
-        Ok(())
-    }
-
-    /// Takes an invite back.
-    #[expect(unreachable_pub, reason = "the macro writes functions for the whole crate")]
-    pub async fn revoke_invite(conn, id: &str) -> Result<(), StoreError> {
-        diesel::update(invites::table.find(id))
-            .set(invites::revoked_at.eq(START.as_millis()))
-            .execute(conn as &mut Conn)
-            .await?;
-        Ok(())
-    }
-
     /// An invite's `onbind_id` and `delivered_at`.
     #[expect(unreachable_pub, reason = "the macro writes functions for the whole crate")]
     pub async fn find_invite(conn, id: &str) -> Result<Option<(Option<String>, Option<i64>)>, StoreError> {
-        Ok(invites::table
+        Ok(schema::invites::table
             .find(id)
-            .select((invites::onbind_id, invites::delivered_at))
+            .select((schema::invites::onbind_id, schema::invites::delivered_at))
             .first(conn as &mut Conn)
             .await
             .optional()?)
     }
 
-    /// Until when an invite's key is valid.
-    #[expect(unreachable_pub, reason = "the macro writes functions for the whole crate")]
-    pub async fn key_expires_at(conn, id: &str) -> Result<Option<i64>, StoreError> {
-        Ok(ephemeral_keys::table
-            .find(id.as_bytes())
-            .select(ephemeral_keys::expires_at)
-            .first(conn as &mut Conn)
-            .await?)
-    }
-
     /// Address and user of every row, and the addresses of the invites that go out with it.
     #[expect(unreachable_pub, reason = "the macro writes functions for the whole crate")]
     pub async fn everything(conn) -> Result<Vec<(String, String, Vec<String>)>, StoreError> {
-        let rows: Vec<(String, String, String)> = onbinds::table
-            .select((onbinds::id, onbinds::address, onbinds::mxid))
+        let rows: Vec<(String, String, String)> = schema::onbinds::table
+            .select((schema::onbinds::id, schema::onbinds::address, schema::onbinds::mxid))
             .load(conn as &mut Conn)
             .await?;
         let invites: Vec<(Option<String>, String)> =
-            invites::table.select((invites::onbind_id, invites::address)).load(conn).await?;
+            schema::invites::table.select((schema::invites::onbind_id, schema::invites::address)).load(conn).await?;
         let of = |id: &str| {
             let own = invites.iter().filter(|(onbind, _)| onbind.as_deref() == Some(id));
             own.map(|(_, address)| address.clone()).collect()
@@ -106,14 +58,21 @@ async fn invite(store: &Store, id: &str, address: &str) {
     invite_until(store, id, address, None).await;
 }
 
+/// An invite of the address, with a key of its own.
 async fn invite_until(store: &Store, id: &str, address: &str, expires_at: Option<Timestamp>) {
-    let (id, address) = (id.to_owned(), address.to_owned());
-    let expires_at = expires_at.map(Timestamp::as_millis);
-    store.write(async move |conn| insert_invite(conn, &id, &address, expires_at).await).await.unwrap();
+    let mut key = [0; 32];
+    key[..id.len()].copy_from_slice(id.as_bytes());
+    let token = InviteToken::from(format!("token of {id}"));
+    let invite = Invite { id: id.to_owned(), token, public_key: Some(key), expires_at, ..invites::invite(0, address) };
+    let inserted = store.write(async move |conn| {
+        ephemeral_keys::insert(conn, &key, START, expires_at).await?;
+        invites::insert(conn, &invite).await
+    });
+    inserted.await.unwrap();
 }
 
 async fn revoke(store: &Store, id: &'static str) {
-    store.write(async move |conn| revoke_invite(conn, id).await).await.unwrap();
+    store.write(async move |conn| invites::revoke(conn, id, START).await).await.unwrap();
 }
 
 async fn found(store: &Store, id: &'static str) -> Option<(Option<String>, Option<i64>)> {
@@ -156,10 +115,12 @@ async fn renew(store: &Store, onbind: &LeasedOnbind, invites: &[&str], now: Time
     renewed.await.unwrap().map(|invitations| invitations.into_iter().map(|invitation| invitation.id).collect())
 }
 
-async fn deliver(store: &Store, onbind: &LeasedOnbind, invites: &[&str], keep: bool) {
+/// The first letters of the keys that are to stay.
+async fn deliver(store: &Store, onbind: &LeasedOnbind, invites: &[&str], keep: bool) -> Vec<u8> {
     let id = onbind.id.clone();
     let taken: Vec<String> = invites.iter().map(|&id| id.to_owned()).collect();
-    store.write(async move |conn| delivery::deliver(conn, &id, &taken, keep, after(5)).await).await.unwrap();
+    let delivered = store.write(async move |conn| delivery::deliver(conn, &id, &taken, keep, after(5)).await);
+    delivered.await.unwrap().iter().map(|key| key[0]).collect()
 }
 
 async fn delete_done(store: &Store, onbind: &LeasedOnbind) -> bool {
@@ -297,7 +258,7 @@ async fn news_given_back_wait_for_their_next_turn_with_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn delivered_invites_go_or_are_kept_and_their_keys_stay_for_ever() {
+async fn delivered_invites_go_or_are_kept_and_their_keys_are_told() {
     for store in stores().await {
         for keep in [false, true] {
             let (first, second) = if keep { ("k1", "k2") } else { ("d1", "d2") };
@@ -305,12 +266,10 @@ async fn delivered_invites_go_or_are_kept_and_their_keys_stay_for_ever() {
             invite_until(&store, second, BOB, Some(after(1000))).await;
             bind(&store, "o", BOB, "@bob:hs", START).await;
             let onbind = take(&store, START).await;
-            deliver(&store, &onbind, &[first], keep).await;
+            assert_eq!(deliver(&store, &onbind, &[first, "nobody"], keep).await, [first.as_bytes()[0]]);
             let kept = keep.then_some((None, Some(after(5).as_millis())));
             assert_eq!(found(&store, first).await, kept);
             assert_eq!(found(&store, second).await, Some((Some("o".to_owned()), None)));
-            let expires = async |id| store.read(async move |conn| key_expires_at(conn, id).await).await.unwrap();
-            assert_eq!((expires(first).await, expires(second).await), (None, Some(after(1000).as_millis())));
             assert!(!delete_done(&store, &onbind).await);
             deliver(&store, &onbind, &[second], keep).await;
             assert!(delete_done(&store, &onbind).await);
@@ -335,7 +294,7 @@ async fn who_binds_an_address_anew_gets_what_its_former_owner_has_not_got() {
         assert!(bind(&store, "p", BOB, "@carol:other", after(1)).await);
         assert_eq!(renew(&store, &bobs, &["waits"], after(2)).await, None);
         // … and what it says then counts no more.
-        deliver(&store, &bobs, &["waits"], false).await;
+        assert!(deliver(&store, &bobs, &["waits"], false).await.is_empty());
         assert!(!bury_invite(&store, &bobs, "waits", "dead2").await);
         assert!(!bury(&store, &bobs).await);
         let carols = take(&store, after(2)).await;
