@@ -7,7 +7,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use identity::commands::{invites, rotate_key};
 use identity::config::Config;
+use identity::domain::mxid::UserId;
+use identity::domain::room_id::RoomId;
+use identity::domain::threepid::{Medium, ThreePid};
+use identity::store::invites::Filter;
 use identity::{server, signing_keys};
 use shared::random::Random;
 
@@ -36,7 +41,8 @@ Examples:
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the server until SIGTERM or Ctrl-C; requests in flight are finished. SIGHUP reads the terms again.
+    /// Run the server until SIGTERM or Ctrl-C; requests in flight are finished. SIGHUP reads the terms
+    /// and the key file again.
     Serve {
         #[command(flatten)]
         settings: Settings,
@@ -60,6 +66,63 @@ enum Command {
         #[arg(long, default_value = "0")]
         id: String,
     },
+    /// Put a new key on the first line of the key file, where it signs; the old ones stay below it, so that what they
+    /// signed and sealed stays good.
+    ///
+    /// A server that runs takes it when it gets SIGHUP. Where several processes share a database, each needs the new
+    /// file before any of them is told.
+    RotateKey {
+        #[command(flatten)]
+        settings: Settings,
+        /// The id of the new key: letters, digits and underscores, never used before. Without it, the next number.
+        #[arg(long)]
+        id: Option<String>,
+    },
+    /// Look at invitations, or take them back.
+    Invites {
+        #[command(subcommand)]
+        command: Invites,
+    },
+}
+
+#[derive(Subcommand)]
+enum Invites {
+    /// Print the invitations in the database, oldest first, a line of JSON each.
+    List {
+        #[command(flatten)]
+        settings: Settings,
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Take invitations back: they let nobody into the room any more, and a mail that still waits is not sent.
+    Revoke {
+        #[command(flatten)]
+        settings: Settings,
+        #[command(flatten)]
+        which: Which,
+    },
+}
+
+/// Invitations that fit in everything that is said.
+#[derive(clap::Args)]
+struct Which {
+    /// Their ids.
+    ids: Vec<String>,
+    /// Of this e-mail address.
+    #[arg(long, value_parser = |text: &str| ThreePid::canonical(Medium::Email, text))]
+    address: Option<ThreePid>,
+    /// Into this room.
+    #[arg(long, value_parser = RoomId::parse)]
+    room: Option<RoomId>,
+    /// From this user.
+    #[arg(long, value_parser = UserId::parse)]
+    sender: Option<UserId>,
+}
+
+impl From<Which> for Filter {
+    fn from(Which { ids, address, room, sender }: Which) -> Self {
+        Self { ids, threepid: address, room_id: room, sender }
+    }
 }
 
 #[derive(clap::Args)]
@@ -94,6 +157,20 @@ async fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
                 writeln!(out, "note: {notice}")?;
             }
             Ok(writeln!(out, "the configuration is good")?)
+        }
+        Command::RotateKey { settings, id } => {
+            let config = Config::load(settings.config.as_deref())?;
+            let id = rotate_key::rotate_key(&config, id.as_deref())?;
+            Ok(writeln!(io::stdout(), "{id} signs; send SIGHUP to a server that runs")?)
+        }
+        Command::Invites { command: Invites::List { settings, which } } => {
+            let list = invites::list(&Config::load(settings.config.as_deref())?, which.into()).await?;
+            let mut out = io::stdout().lock();
+            Ok(list.iter().try_for_each(|invite| writeln!(out, "{invite}"))?)
+        }
+        Command::Invites { command: Invites::Revoke { settings, which } } => {
+            let number = invites::revoke(&Config::load(settings.config.as_deref())?, which.into()).await?;
+            Ok(writeln!(io::stdout(), "revoked: {number}")?)
         }
         Command::GenerateKey { id } => Ok(writeln!(io::stdout(), "{}", *signing_keys::new_line(&id, Random)?)?),
     }
