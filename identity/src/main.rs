@@ -3,11 +3,12 @@
 //! Invariant: it decides nothing; it reads settings and calls the library.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use identity::commands::{invites, rotate_key};
+use identity::commands::invites;
+use identity::commands::outbox::{self, Chosen};
 use identity::config::Config;
 use identity::domain::mxid::UserId;
 use identity::domain::room_id::RoomId;
@@ -78,23 +79,31 @@ enum Command {
         #[arg(long)]
         id: Option<String>,
     },
-    /// Look at invitations, or take them back.
+    /// Invitations that wait for somebody to bind their address, or that have arrived, if those are remembered.
     Invites {
         #[command(subcommand)]
-        command: Invites,
+        command: InvitesCommand,
+    },
+    /// News of associations, with the invitations that waited for the address, that no homeserver has taken yet.
+    ///
+    /// The server tells a user's homeserver right after an address was bound, and again and again until it agrees. What it
+    /// refuses, or has not taken for [outbox] max_age, is given up and rests here.
+    Outbox {
+        #[command(subcommand)]
+        command: OutboxCommand,
     },
 }
 
 #[derive(Subcommand)]
-enum Invites {
-    /// Print the invitations in the database, oldest first, a line of JSON each.
+enum InvitesCommand {
+    /// Show them, oldest first.
     List {
         #[command(flatten)]
         settings: Settings,
         #[command(flatten)]
         which: Which,
     },
-    /// Take invitations back: they let nobody into the room any more, and a mail that still waits is not sent.
+    /// Take them back: they let nobody into the room any more, and a mail that still waits is not sent.
     Revoke {
         #[command(flatten)]
         settings: Settings,
@@ -123,6 +132,30 @@ impl From<Which> for Filter {
     fn from(Which { ids, address, room, sender }: Which) -> Self {
         Self { ids, threepid: address, room_id: room, sender }
     }
+}
+
+#[derive(Subcommand)]
+enum OutboxCommand {
+    /// Show them, the next tries first, those that were given up last.
+    List {
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Let them begin anew, at once. A server that runs notices within 15 seconds.
+    #[command(group = clap::ArgGroup::new("which").required(true))]
+    Retry {
+        #[command(flatten)]
+        settings: Settings,
+        /// The one with this id.
+        #[arg(group = "which")]
+        id: Option<String>,
+        /// All that were given up.
+        #[arg(long, group = "which")]
+        dead: bool,
+        /// All.
+        #[arg(long, group = "which")]
+        all: bool,
+    },
 }
 
 #[derive(clap::Args)]
@@ -160,17 +193,28 @@ async fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
         }
         Command::RotateKey { settings, id } => {
             let config = Config::load(settings.config.as_deref())?;
-            let id = rotate_key::rotate_key(&config, id.as_deref())?;
+            let file = config.keys.file.as_deref().unwrap_or(Path::new("signing.key"));
+            let id = signing_keys::rotate(file, id.as_deref(), config.keys.revoked.as_slice(), Random)?;
             Ok(writeln!(io::stdout(), "{id} signs; send SIGHUP to a server that runs")?)
         }
-        Command::Invites { command: Invites::List { settings, which } } => {
-            let list = invites::list(&Config::load(settings.config.as_deref())?, which.into()).await?;
+        Command::Invites { command: InvitesCommand::List { settings, which } } => {
+            let lines = invites::list(&Config::load(settings.config.as_deref())?, which.into()).await?;
             let mut out = io::stdout().lock();
-            Ok(list.iter().try_for_each(|invite| writeln!(out, "{invite}"))?)
+            lines.iter().try_for_each(|line| Ok(writeln!(out, "{line}")?))
         }
-        Command::Invites { command: Invites::Revoke { settings, which } } => {
+        Command::Invites { command: InvitesCommand::Revoke { settings, which } } => {
             let number = invites::revoke(&Config::load(settings.config.as_deref())?, which.into()).await?;
-            Ok(writeln!(io::stdout(), "revoked: {number}")?)
+            Ok(writeln!(io::stdout(), "{number} revoked")?)
+        }
+        Command::Outbox { command: OutboxCommand::List { settings } } => {
+            let lines = outbox::list(&Config::load(settings.config.as_deref())?).await?;
+            let mut out = io::stdout().lock();
+            lines.iter().try_for_each(|line| Ok(writeln!(out, "{line}")?))
+        }
+        Command::Outbox { command: OutboxCommand::Retry { settings, id, dead, .. } } => {
+            let chosen = id.map_or(if dead { Chosen::Dead } else { Chosen::All }, Chosen::One);
+            let number = outbox::retry(&Config::load(settings.config.as_deref())?, chosen).await?;
+            Ok(writeln!(io::stdout(), "{number} begin anew")?)
         }
         Command::GenerateKey { id } => Ok(writeln!(io::stdout(), "{}", *signing_keys::new_line(&id, Random)?)?),
     }

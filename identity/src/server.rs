@@ -24,7 +24,7 @@ use crate::config::database::Location;
 use crate::config::email::Transport;
 use crate::config::server::Identity;
 use crate::domain::lookup_hash::Pepper;
-use crate::flows::{clean_up, send_queued_mail};
+use crate::flows::{clean_up, notify_homeserver, send_queued_mail};
 use crate::homeserver::client::HomeserverClient;
 use crate::limits::LookupQuota;
 use crate::notify::Mailer;
@@ -33,7 +33,7 @@ use crate::notify::templates::Templates;
 use crate::routes;
 use crate::signing_keys::{SigningKeys, SigningKeysError};
 use crate::state::{CurrentKeys, CurrentTerms, State};
-use crate::store::{Store, associations, outgoing_mails, peppers};
+use crate::store::{Store, associations, onbinds, outgoing_mails, peppers};
 
 /// Every answer lets browsers of any origin read it (specification, "Web browser clients"). `*` would not cover
 /// `Authorization` in the allowed headers.
@@ -78,6 +78,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     announce(&state, &listeners, admin.as_ref())?;
     tokio::spawn(clean_up::run(state.clone()));
     tokio::spawn(send_queued_mail::run(state.clone()));
+    tokio::spawn(notify_homeserver::run(state.clone()));
     tokio::spawn(reread(state.clone()));
 
     let observer = Observer {
@@ -157,6 +158,7 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
         homeservers: HomeserverClient::new(&config.federation, clock.clone(), random).map_err(StartError::setup)?,
         lookup_quota: LookupQuota::new(config.lookup.daily_quota),
         mail_queued: Notify::new(),
+        onbind_queued: Notify::new(),
         activity: Arc::new(Activity::default()),
         runtime: Handle::current(),
         identity,
@@ -224,13 +226,18 @@ fn operations(state: &Arc<State>, metrics: Recorder) -> Operations {
 
 /// Counts what would cost too much to count for every probe.
 async fn bring_gauges_up_to_date(state: Arc<State>) {
-    let counts =
-        state.store.read(async move |conn| Ok((associations::count(conn).await?, outgoing_mails::count(conn).await?)));
+    let counts = state.store.read(async move |conn| {
+        let (outbox, oldest) = onbinds::listing::count(conn).await?;
+        Ok((associations::count(conn).await?, outgoing_mails::count(conn).await?, outbox, oldest))
+    });
     #[expect(clippy::cast_precision_loss, reason = "a gauge of 2^53 bindings is not in sight")]
     match counts.await {
-        Ok((bindings, mails)) => {
+        Ok((bindings, mails, outbox, oldest)) => {
             metrics::gauge!("identity_bindings").set(bindings as f64);
             metrics::gauge!("identity_queued_mails").set(mails as f64);
+            metrics::gauge!("identity_outbox_pending").set(outbox as f64);
+            let age = oldest.map(|oldest| state.clock.now().since(oldest)).unwrap_or_default();
+            metrics::gauge!("identity_outbox_oldest_seconds").set(age.as_secs_f64());
         }
         Err(error) => tracing::warn!(%error, "the gauges could not be brought up to date"),
     }

@@ -50,6 +50,8 @@ pub struct State {
     pub lookup_quota: LookupQuota,
     /// Rung when a mail is queued.
     pub mail_queued: Notify,
+    /// Rung when there is news for a homeserver.
+    pub onbind_queued: Notify,
     /// What a stop waits for.
     pub activity: Arc<Activity>,
     /// The runtime for work that must not end when a client hangs up.

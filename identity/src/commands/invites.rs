@@ -1,49 +1,51 @@
-//! `identity invites list` and `identity invites revoke`.
+//! `identity invites`: the invitations in the database, for the operator.
 //!
 //! Invariant: an invite that is revoked is revoked as a whole: its token, its key, and its mail if that still waits.
 
-use serde_json::{Value, json};
-use shared::clock::Clock;
+use shared::clock::{Clock, Timestamp};
 
-use super::{CommandError, open_store};
+use super::database::open;
+use super::table::{aligned, roughly};
 use crate::config::Config;
 use crate::domain::invite::Invite;
+use crate::domain::redaction::redacted;
 use crate::store::invites::{self, Filter};
-use crate::store::{ephemeral_keys, outgoing_mails};
+use crate::store::{StoreError, ephemeral_keys, outgoing_mails};
 
-/// The invites that fit, oldest first, each as a JSON object for the operator. Neither token nor key is in it.
-///
-/// # Errors
-/// [`CommandError`] if the database cannot be asked.
-pub async fn list(config: &Config, filter: Filter) -> Result<Vec<Value>, CommandError> {
-    let now = Clock::system().now();
-    let store = open_store(config).await?;
-    let found = store.read(async move |conn| invites::list(conn, &filter).await).await?;
-    let shown = |invite: &Invite| {
-        json!({
-            "id": invite.id,
-            "state": invite.state(now).as_str(),
-            "medium": invite.threepid.medium().as_str(),
-            "address": invite.threepid.address().as_str(),
-            "room_id": invite.room_id.as_str(),
-            "sender": invite.sender.as_str(),
-            "created_at": invite.created_at,
-            "expires_at": invite.expires_at,
-        })
-    };
-    Ok(found.iter().map(shown).collect())
+/// Why the operator gets nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum InvitesError {
+    /// The database does not do what it should.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// Nothing is said about which.
+    #[error("say which invitations to revoke: their ids, --address, --room or --sender")]
+    All,
 }
 
-/// Takes back the invites that fit and are not revoked yet; their number.
+/// A table of the invites that fit, oldest first, a line each under a line of headings; one line alone if there is
+/// none. Addresses stand there as rooms' members see them.
 ///
 /// # Errors
-/// [`CommandError::Usage`] if nothing is said about which, or those of the database.
-pub async fn revoke(config: &Config, filter: Filter) -> Result<usize, CommandError> {
-    if filter.is_empty() {
-        return Err(CommandError::Usage("say which invites to revoke: their ids, --address, --room or --sender"));
+/// [`InvitesError::Store`].
+pub async fn list(config: &Config, filter: Filter) -> Result<Vec<String>, InvitesError> {
+    let store = open(config).await?;
+    let found = store.read(async move |conn| invites::list(conn, &filter).await).await?;
+    if found.is_empty() {
+        return Ok(vec!["no invitations".to_owned()]);
     }
-    let now = Clock::system().now();
-    let store = open_store(config).await?;
+    Ok(table(&found, Clock::system().now()))
+}
+
+/// Takes back the invites that fit and are not revoked yet; gives how many those are.
+///
+/// # Errors
+/// [`InvitesError::All`] if every invite fits.
+pub async fn revoke(config: &Config, filter: Filter) -> Result<usize, InvitesError> {
+    if filter.is_empty() {
+        return Err(InvitesError::All);
+    }
+    let (store, now) = (open(config).await?, Clock::system().now());
     let revoked = store.write(async move |conn| {
         let mut found = invites::list(conn, &filter).await?;
         found.retain(|invite| invite.revoked_at.is_none());
@@ -57,4 +59,18 @@ pub async fn revoke(config: &Config, filter: Filter) -> Result<usize, CommandErr
         Ok(found.len())
     });
     Ok(revoked.await?)
+}
+
+fn table(found: &[Invite], now: Timestamp) -> Vec<String> {
+    let rows = found.iter().map(|invite| {
+        [
+            invite.id.clone(),
+            invite.state(now).as_str().to_owned(),
+            format!("{} ago", roughly(now.since(invite.created_at))),
+            redacted(invite.threepid.address().as_str(), 3, 3),
+            invite.room_id.as_str().to_owned(),
+            invite.sender.as_str().to_owned(),
+        ]
+    });
+    aligned(["ID", "STATE", "MADE", "ADDRESS", "ROOM", "SENDER"], rows)
 }

@@ -8,6 +8,7 @@ pub mod email;
 pub mod federation;
 pub mod invites;
 pub mod limits;
+pub mod outbox;
 pub mod rules;
 pub mod server;
 pub mod templates;
@@ -25,6 +26,7 @@ use self::email::EmailConfig;
 use self::federation::{Federation, Registration};
 use self::invites::{Invites, LegacyV1, Profile};
 use self::limits::Limits;
+use self::outbox::Outbox;
 use self::rules::{Account, Algorithm, Auth, Bind, Lookup, Sessions, TermsSource, Unbind};
 use self::server::{Keys, Server};
 use self::templates::TemplatesConfig;
@@ -72,6 +74,8 @@ pub struct Config {
     pub invites: Invites,
     /// `[legacy_v1]`
     pub legacy_v1: LegacyV1,
+    /// `[outbox]`
+    pub outbox: Outbox,
     /// `[federation]`
     pub federation: Federation,
     /// `[limits]`
@@ -124,6 +128,7 @@ impl Config {
         self.invites.check(self.server.allow_http_base_url)?;
         self.keys.check()?;
         self.email.check()?;
+        self.outbox.check()?;
         for (right, wrong) in [
             (!self.http.bind.is_empty(), "http.bind: expected at least one address"),
             (self.http.max_connections > 0, "http.max_connections: expected at least 1"),

@@ -18,6 +18,7 @@ pub mod lookup_hash;
 pub mod msisdn;
 pub mod mxid;
 pub mod next_link;
+pub mod onbind;
 pub mod redaction;
 pub mod retry;
 pub mod room_id;

@@ -7,6 +7,7 @@ pub mod authenticate;
 pub mod bind;
 pub mod clean_up;
 pub mod look_up;
+pub mod notify_homeserver;
 pub mod register;
 pub mod request_token;
 pub mod send_queued_mail;

@@ -5,6 +5,7 @@
 
 pub mod client;
 mod connect;
+pub mod onbind;
 pub mod openid;
 mod resolve;
 mod well_known;

@@ -13,6 +13,7 @@ mod connect;
 mod connection;
 pub mod ephemeral_keys;
 pub mod invites;
+pub mod onbinds;
 pub mod outgoing_mails;
 pub mod peppers;
 pub mod rate_limits;
