@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 use crate::config::Config;
 use crate::config::database::Location;
 use crate::config::email::Transport;
+use crate::config::server::Identity;
 use crate::domain::lookup_hash::Pepper;
 use crate::flows::{clean_up, notify_homeserver, send_queued_mail};
 use crate::homeserver::client::HomeserverClient;
@@ -30,7 +31,7 @@ use crate::notify::Mailer;
 use crate::notify::message::Sender;
 use crate::notify::templates::Templates;
 use crate::routes;
-use crate::signing_keys::SigningKeys;
+use crate::signing_keys::{SigningKeys, SigningKeysError};
 use crate::state::{CurrentKeys, CurrentTerms, State};
 use crate::store::{Store, associations, onbinds, outgoing_mails, peppers};
 
@@ -78,7 +79,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     tokio::spawn(clean_up::run(state.clone()));
     tokio::spawn(send_queued_mail::run(state.clone()));
     tokio::spawn(notify_homeserver::run(state.clone()));
-    tokio::spawn(reread_terms(state.clone()));
+    tokio::spawn(reread(state.clone()));
 
     let observer = Observer {
         requests_total: "identity_http_requests_total",
@@ -89,9 +90,10 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     };
     let operations = operations(&state, metrics);
     let shared_state = state.clone();
+    let legacy = state.config.legacy_v1.profile;
     let configure = move |config: &mut actix_web::web::ServiceConfig| {
         config.app_data(Data::from(shared_state.clone()));
-        routes::configure(config);
+        routes::configure(config, legacy);
     };
     run(&state.config.http, observer, listeners, configure, admin.map(|listener| (listener, operations))).await?;
     tracing::info!("stopped");
@@ -119,7 +121,7 @@ pub fn check(config: &Config) -> Result<(), StartError> {
     let key_file = config.keys.file.as_deref().filter(|path| path.exists());
     if let Some(path) = key_file {
         let revoked = config.keys.revoked.as_slice();
-        SigningKeys::load(path, revoked, vec![identity.name.clone()], Random).map_err(StartError::setup)?;
+        SigningKeys::read(path, revoked, sign_as(config, &identity)).map_err(StartError::setup)?;
     }
     HomeserverClient::new(&config.federation, Clock::system(), Random).map_err(StartError::setup)?;
     Ok(())
@@ -143,8 +145,7 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
     let pepper = store.write(async move |conn| peppers::find_or_insert(conn, &fresh, now).await).await;
     let pepper = pepper.map_err(StartError::setup)?;
 
-    let sign_as = config.keys.sign_as.as_slice();
-    let sign_as = if sign_as.is_empty() { vec![identity.name.clone()] } else { sign_as.to_vec() };
+    let sign_as = sign_as(&config, &identity);
     let key_file = config.keys.file.clone().unwrap_or_else(|| data.join("signing.key"));
     let keys =
         SigningKeys::load(&key_file, config.keys.revoked.as_slice(), sign_as, random).map_err(StartError::setup)?;
@@ -242,8 +243,8 @@ async fn bring_gauges_up_to_date(state: Arc<State>) {
     }
 }
 
-/// SIGHUP reads the terms again; a file that cannot be used changes nothing.
-async fn reread_terms(state: Arc<State>) {
+/// SIGHUP reads the terms and the key file again; what cannot be used changes nothing.
+async fn reread(state: Arc<State>) {
     let Ok(mut hang_up) = signal(SignalKind::hangup()) else { return };
     while hang_up.recv().await.is_some() {
         match state.config.terms.read() {
@@ -253,5 +254,26 @@ async fn reread_terms(state: Arc<State>) {
             }
             Err(error) => tracing::error!(error, "SIGHUP: the terms of service stay as they were"),
         }
+        match reread_keys(&state) {
+            Ok(()) => {
+                let signer = state.keys.read().current().id().to_owned();
+                tracing::info!(signer, "SIGHUP: the signing keys were read again");
+            }
+            Err(error) => tracing::error!(%error, "SIGHUP: the signing keys stay as they were"),
+        }
     }
+}
+
+fn reread_keys(state: &State) -> Result<(), SigningKeysError> {
+    let (settings, sign_as) = (&state.config.keys, sign_as(&state.config, &state.identity));
+    // `Config::load` has filled it in.
+    let path = settings.file.clone().unwrap_or_default();
+    state.keys.replace(SigningKeys::read(&path, settings.revoked.as_slice(), sign_as)?);
+    Ok(())
+}
+
+/// The names to sign under.
+fn sign_as(config: &Config, identity: &Identity) -> Vec<String> {
+    let names = config.keys.sign_as.as_slice();
+    if names.is_empty() { vec![identity.name.clone()] } else { names.to_vec() }
 }

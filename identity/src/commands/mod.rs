@@ -2,4 +2,7 @@
 //!
 //! Invariant: what a command changes a running server sees; nothing is kept in memory that would contradict it.
 
+mod database;
+pub mod invites;
 pub mod outbox;
+mod table;

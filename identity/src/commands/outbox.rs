@@ -2,14 +2,14 @@
 //!
 //! Invariant: it shows whom an association is about and never its address.
 
-use std::time::Duration;
-
 use shared::clock::{Clock, Timestamp};
 
+use super::database::open;
+use super::table::{aligned, roughly};
 use crate::config::Config;
+use crate::store::StoreError;
 pub use crate::store::onbinds::listing::Chosen;
 use crate::store::onbinds::listing::{self, ListedOnbind};
-use crate::store::{Store, StoreError};
 
 /// Why the operator gets nothing.
 #[derive(Debug, thiserror::Error)]
@@ -46,21 +46,9 @@ pub async fn retry(config: &Config, chosen: Chosen) -> Result<usize, OutboxError
     if is_one && number == 0 { Err(OutboxError::Unknown) } else { Ok(number) }
 }
 
-async fn open(config: &Config) -> Result<Store, StoreError> {
-    Store::open(&config.database, config.federation.extra_ca_file.as_deref()).await
-}
-
 fn table(rows: &[(ListedOnbind, i64)], now: Timestamp) -> Vec<String> {
     let headings = ["ID", "MEDIUM", "USER", "HOMESERVER", "INVITES", "TRIES", "NEXT TRY", "LAST FAILURE"];
-    let mut cells = vec![headings.map(str::to_owned)];
-    cells.extend(rows.iter().map(|(row, invites)| line(row, *invites, now)));
-    let width = |column: usize| cells.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..headings.len()).map(width).collect();
-    let padded = cells.iter().map(|line| {
-        let columns = line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
-        columns.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    });
-    padded.collect()
+    aligned(headings, rows.iter().map(|(row, invites)| line(row, *invites, now)))
 }
 
 fn line(row: &ListedOnbind, invites: i64, now: Timestamp) -> [String; 8] {
@@ -82,24 +70,13 @@ fn line(row: &ListedOnbind, invites: i64, now: Timestamp) -> [String; 8] {
     ]
 }
 
-/// In the largest unit of which it is more than one.
-fn roughly(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    match seconds {
-        0..120 => format!("{seconds}s"),
-        120..7_200 => format!("{}m", seconds / 60),
-        7_200..172_800 => format!("{}h", seconds / 3600),
-        _ => format!("{}d", seconds / 86_400),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use shared::clock::Timestamp;
 
-    use super::{ListedOnbind, roughly, table};
+    use super::{ListedOnbind, table};
 
     #[test]
     fn the_operator_reads_a_table() {
@@ -128,15 +105,6 @@ mod tests {
                 "bcd  email   @bob:HS.example  hs.example  12       3      in 10m           it did not answer in time",
                 "e    email   @bob:HS.example  hs.example  1        3      given up 5d ago  it replied 403 M_FORBIDDEN",
             ]
-        );
-    }
-
-    #[test]
-    fn a_duration_is_told_in_its_unit() {
-        let told = |seconds| roughly(Duration::from_secs(seconds));
-        assert_eq!(
-            [0, 119, 120, 7_199, 7_200, 172_799, 172_800].map(told),
-            ["0s", "119s", "2m", "119m", "2h", "47h", "2d"]
         );
     }
 }

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use super::mxid::UserId;
 use super::shown_text::{cut, plain};
 
 /// The longest text in bytes.
@@ -66,6 +67,31 @@ impl InviteTexts {
         cut(plain(self.raw("room_name")).trim(), 30, 25)
     }
 
+    /// The subject of the mail: `pattern` with `{sender_display_name}` (the `sender` itself, if there is no such name) and
+    /// `{room_name}` put in.
+    pub fn subject(&self, pattern: &str, sender: &UserId) -> String {
+        let (name, room_name) = (self.sender_display_name(), self.room_name());
+        let name = if name.is_empty() { plain(sender.as_str()) } else { name };
+        let (mut subject, mut rest) = (String::new(), pattern);
+        // One pass: what stands in a name is not replaced again.
+        while let Some((before, after)) = rest.split_once('{') {
+            subject.push_str(before);
+            let known = [("sender_display_name}", &name), ("room_name}", &room_name)];
+            rest = match known.iter().find_map(|(key, value)| Some((after.strip_prefix(key)?, value))) {
+                Some((after, value)) => {
+                    subject.push_str(value);
+                    after
+                }
+                None => {
+                    subject.push('{');
+                    after
+                }
+            };
+        }
+        subject.push_str(rest);
+        subject
+    }
+
     /// Whether the room is a space.
     pub fn is_space(&self) -> bool {
         self.raw("room_type") == "m.space"
@@ -90,7 +116,7 @@ impl fmt::Debug for InviteTexts {
 
 #[cfg(test)]
 mod tests {
-    use super::{InviteTexts, NAMES, TooLong};
+    use super::{InviteTexts, NAMES, TooLong, UserId};
 
     fn texts(given: &[(&str, &str)]) -> InviteTexts {
         let mut texts = InviteTexts::default();
@@ -119,6 +145,20 @@ mod tests {
         assert_eq!((texts.room_name(), texts.sender_display_name()), ("Bcc: x@y".into(), "ecilA  B".into()));
         let twenty = "12345678901234567890";
         assert_eq!(self::texts(&[("sender_display_name", twenty)]).sender_display_name(), twenty);
+    }
+
+    #[test]
+    fn a_subject_has_the_names_once_and_the_sender_if_there_is_no_name() {
+        let sender = UserId::parse("@alice:hs.\u{65}xample").unwrap();
+        let named = texts(&[("sender_display_name", "{room_name}\r\nBcc: x"), ("room_name", "{sender_display_name}")]);
+        let subject = |texts: &InviteTexts, pattern: &str| texts.subject(pattern, &sender);
+        assert_eq!(
+            subject(&named, "{sender_display_name}: {room_name}!"),
+            "{room_name} Bcc: x: {sender_display_name}!"
+        );
+        assert_eq!(subject(&texts(&[]), "{sender_display_name} {room_name}{x} {"), "@alice:hs.example {x} {");
+        let turned = UserId::parse("@a\u{202e}b:hs").unwrap();
+        assert_eq!(texts(&[]).subject("{sender_display_name}", &turned), "@a b:hs");
     }
 
     #[test]

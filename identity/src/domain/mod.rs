@@ -13,6 +13,7 @@ pub mod invite;
 pub mod invite_link;
 pub mod invite_rules;
 pub mod invite_texts;
+pub mod invitee;
 pub mod lookup_hash;
 pub mod msisdn;
 pub mod mxid;

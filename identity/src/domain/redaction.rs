@@ -49,6 +49,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn no_half_is_ever_shown_whole(local in "\\PC{1,40}", domain in "\\PC{1,40}", m in 0..50_usize, n in 0..50_usize) {
             prop_assume!(!local.contains('@') && !domain.contains('@'));

@@ -28,6 +28,13 @@ pub struct Filter {
     pub sender: Option<UserId>,
 }
 
+impl Filter {
+    /// Whether nothing is said, so that every invite fits.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty() && self.threepid.is_none() && self.room_id.is_none() && self.sender.is_none()
+    }
+}
+
 queries! {
     /// Adds an invite. Its key has to be there.
     pub async fn insert(conn, invite: &Invite) -> Result<(), StoreError> {

@@ -30,6 +30,11 @@ impl Variables {
         self.0.insert(name, plain(value));
     }
 
+    /// The value of that name.
+    pub(super) fn find(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
     /// A value for each name that a template may use, to try a template with.
     pub(super) fn sample() -> Self {
         const NAMES: &str = "date from to messageid multipart_boundary link token ipaddress ephemeral_private_key \
@@ -120,7 +125,7 @@ fn percent(source: &str, variables: &Variables, plain: impl Fn(&str) -> String) 
 }
 
 fn value(variables: &Variables, name: &str, plain: impl Fn(&str) -> String) -> String {
-    let find = |name: &str| variables.0.get(name).map(String::as_str);
+    let find = |name: &str| variables.find(name);
     if let Some(value) = find(name) {
         plain(value)
     } else if let Some(value) = name.strip_suffix("_forhtml").and_then(find) {
