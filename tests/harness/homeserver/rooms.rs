@@ -81,7 +81,8 @@ impl Homeserver {
         self.world.state().rooms.joins.clone()
     }
 
-    /// Where the identity server `name` is, for questions to `http://name` and for its signatures.
+    /// Where the identity server `name` is, for questions to `http://name` and for its signatures. One whose name is an
+    /// address is found without.
     pub fn set_identity_server(&self, name: &str, address: SocketAddr) {
         self.world.state().rooms.identity_servers.insert(name.to_owned(), address);
     }
@@ -278,7 +279,8 @@ async fn check_identity_server(world: &World, body: &Value) -> Result<(), Refusa
 
 async fn ask_identity_server(world: &World, url: &Url) -> Result<Value, Refusal> {
     let authority = url.authority().to_owned();
-    let address = world.state().rooms.identity_servers.get(&authority).copied();
+    let known = world.state().rooms.identity_servers.get(&authority).copied();
+    let address = known.or_else(|| authority.parse().ok());
     let address = address.ok_or_else(|| unreachable_server("nobody knows where the identity server is"))?;
     let place = format!("http://{address}{}", &url[url::Position::BeforePath..]);
     let failed = |_| unreachable_server("the identity server does not answer");
