@@ -30,3 +30,4 @@ mod terms;
 mod two_processes;
 mod userinfo;
 mod well_known;
+mod x_matrix;

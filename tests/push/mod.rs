@@ -1,3 +1,5 @@
 //! Tests of the push gateway.
 
+mod operations;
+mod setup;
 mod story;

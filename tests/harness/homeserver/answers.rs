@@ -44,7 +44,7 @@ fn userinfo(state: &State, query: &str) -> (StatusCode, Value) {
 }
 
 /// Server-server API, `GET /_matrix/key/v2/server`: signed by the current key.
-fn keys(name: &str, state: &State) -> Value {
+pub(super) fn keys(name: &str, state: &State) -> Value {
     let now = Clock::system().now();
     let (current, old) = state.keys.split_first().expect("a homeserver has a key");
     let old: Map<_, _> = old

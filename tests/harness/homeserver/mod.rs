@@ -11,6 +11,7 @@ mod connection;
 mod fault;
 mod rooms;
 mod signing;
+mod x_matrix;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -30,6 +31,7 @@ use tokio::task::JoinHandle;
 pub use fault::Fault;
 pub use rooms::Join;
 pub use signing::{Key, canonical};
+pub use x_matrix::XMatrix;
 
 use crate::certificates::{Authority, Certificate};
 
@@ -169,19 +171,20 @@ impl Homeserver {
         self.world.state().key_lifetime = lifetime;
     }
 
+    /// What it answers when it is asked for its keys, for a test to change and sign anew.
+    pub fn key_document(&self) -> Value {
+        answers::keys(self.name(), &self.world.state())
+    }
+
+    /// A request of this homeserver, `content` posted to `uri`, to be signed for `destination`.
+    pub fn request(&self, uri: &str, destination: &str, content: &Value) -> XMatrix {
+        XMatrix::new(self.name(), self.key(), uri, destination, content)
+    }
+
     /// The `Authorization: X-Matrix …` header of a request from this homeserver: `content` signed under
     /// `destination_is`, as homeservers do towards identity servers.
     pub fn x_matrix(&self, method: &str, uri: &str, destination: &str, content: &Value) -> String {
-        let object = json!({
-            "method": method,
-            "uri": uri,
-            "origin": self.name(),
-            "destination_is": destination,
-            "content": content,
-        });
-        let key = self.key();
-        let (origin, id, signature) = (self.name(), key.id(), key.signature(&object));
-        format!(r#"X-Matrix origin="{origin}",key="{id}",sig="{signature}",destination="{destination}""#)
+        self.request(uri, destination, content).method(method).header()
     }
 
     /// Presents `certificate` from the next connection on.

@@ -42,7 +42,13 @@ impl Key {
     /// # Panics
     /// If `object` has no canonical form: floats, integers beyond 2^53.
     pub fn signature(&self, object: &Value) -> String {
-        STANDARD_NO_PAD.encode(self.key.sign(canonical(&signed_part(object)).as_bytes()).to_bytes())
+        self.text_signature(&canonical(&signed_part(object)))
+    }
+
+    /// The signature over `text` as it is, in unpadded base64: for what has no canonical form and is signed all the
+    /// same.
+    pub fn text_signature(&self, text: &str) -> String {
+        STANDARD_NO_PAD.encode(self.key.sign(text.as_bytes()).to_bytes())
     }
 
     /// Adds this key's signature to `object`, under `name`.

@@ -115,6 +115,12 @@ async fn an_x_matrix_header_carries_a_signature_over_the_request() {
     let expected =
         format!(r#"X-Matrix origin="hs.example",key="ed25519:a_1",sig="{signature}",destination="id.example.org""#);
     assert_eq!(header, expected);
+
+    let request = server.request("/u", "id.example.org", &content).signed_for("destination", "x").destination(None);
+    let signature = server.key().signature(&json!({
+        "method": "POST", "uri": "/u", "origin": "hs.example", "destination": "x", "content": content,
+    }));
+    assert_eq!(request.parameters()[1..], [("key", "ed25519:a_1".to_owned()), ("sig", signature)]);
 }
 
 #[tokio::test]
