@@ -11,7 +11,7 @@ use crate::domain::sid::Sid;
 use crate::domain::threepid::ThreePid;
 use crate::error::Error;
 use crate::state::State;
-use crate::store::{associations, sessions};
+use crate::store::{associations, onbinds, sessions};
 
 /// How the caller shows that it may.
 pub enum Proof {
@@ -40,8 +40,11 @@ pub async fn unbind(state: &State, threepid: ThreePid, mxid: UserId, proof: Proo
         Proof::Homeserver | Proof::Owner(_) => {}
     }
     let now = state.clock.now();
-    state.store.write(async move |conn| associations::delete(conn, &threepid, &mxid, now).await).await?;
-    Ok(())
+    let removed = state.store.write(async move |conn| {
+        associations::delete(conn, &threepid, &mxid, now).await?;
+        onbinds::cancel(conn, &threepid, &mxid).await
+    });
+    Ok(removed.await?)
 }
 
 async fn check_session(

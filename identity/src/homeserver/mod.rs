@@ -6,6 +6,7 @@
 pub mod client;
 mod connect;
 pub mod keys;
+pub mod onbind;
 pub mod openid;
 mod resolve;
 mod well_known;

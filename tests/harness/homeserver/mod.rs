@@ -9,6 +9,7 @@
 mod answers;
 mod connection;
 mod fault;
+mod rooms;
 mod signing;
 mod x_matrix;
 
@@ -28,6 +29,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use fault::Fault;
+pub use rooms::Join;
 pub use signing::{Key, canonical};
 pub use x_matrix::XMatrix;
 
@@ -64,6 +66,8 @@ struct World {
     state: Mutex<State>,
     connections: AtomicUsize,
     bytes_sent: Arc<AtomicU64>,
+    /// For its own questions to identity servers.
+    client: reqwest::Client,
 }
 
 #[derive(Debug)]
@@ -75,6 +79,7 @@ struct State {
     open_id_tokens: HashMap<String, String>,
     requests: Vec<Request>,
     faults: Vec<(String, Fault, Option<usize>)>,
+    rooms: rooms::Rooms,
 }
 
 impl Homeserver {
@@ -99,12 +104,14 @@ impl Homeserver {
             open_id_tokens: HashMap::new(),
             requests: Vec::new(),
             faults: Vec::new(),
+            rooms: rooms::Rooms::default(),
         };
         let world = Arc::new(World {
             name: name.to_owned(),
             state: Mutex::new(state),
             connections: AtomicUsize::new(0),
             bytes_sent: Arc::default(),
+            client: rooms::client(),
         });
         let task = tokio::spawn(connection::accept(listener, Arc::clone(&world)));
         Self { world, authority: authority.clone(), address, task }
