@@ -60,6 +60,13 @@ pub(super) fn header_line(name: &str, value: &str) -> String {
     headers.to_string()
 }
 
+/// `value` on one line as a header may have it: in encoded words unless it is plain ASCII that nobody could take for
+/// one. A stranger's `=?utf-8?...?=` would otherwise be decoded by the reader, to whatever it hides.
+pub(super) fn unfolded_words(value: &str) -> String {
+    let plain = value.bytes().all(|b| (b' '..=b'~').contains(&b)) && !value.contains("=?");
+    if plain { value.to_owned() } else { encoded_words(value).replace("\r\n ", " ") }
+}
+
 /// `value` as encoded words of at most 75 characters, one on a line.
 fn encoded_words(value: &str) -> String {
     use base64::Engine as _;
@@ -201,7 +208,7 @@ fn hard_wrapped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_LINE, field, header_line, split_message, transportable, with_crlf};
+    use super::{MAX_LINE, field, header_line, split_message, transportable, unfolded_words, with_crlf};
 
     #[test]
     fn header_fields_are_unfolded_and_a_text_is_no_header() {
@@ -228,6 +235,17 @@ mod tests {
             assert!(lines.iter().all(|line| line.len() <= MAX_LINE));
             assert!(lines[1..].iter().all(|line| line.starts_with(' ')));
         }
+    }
+
+    #[test]
+    fn what_looks_like_an_encoded_word_is_encoded_and_stays_so_in_a_header() {
+        assert_eq!(unfolded_words("Alice has invited you"), "Alice has invited you");
+        assert_eq!(unfolded_words("Grüße"), "=?utf-8?b?R3LDvMOfZQ==?=");
+        let words = unfolded_words(&format!("=?utf-8?q?=0D=0ABcc:?= {}", "word ".repeat(30)));
+        assert!(words.starts_with("=?utf-8?b?PT91dGYtOD") && words.split(' ').all(|word| word.len() <= 75), "{words}");
+        let line = header_line("Subject", &words);
+        assert_eq!(line.replace("\r\n ", " "), format!("Subject: {words}\r\n"));
+        assert!(line.split("\r\n").all(|line| line.len() <= 100), "{line}");
     }
 
     #[test]
