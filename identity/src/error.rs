@@ -16,6 +16,7 @@ use shared::outbound::failure::Failure;
 use shared::secret::Secret;
 
 use crate::domain::mxid::UserId;
+use crate::homeserver::keys::KeysError;
 use crate::homeserver::openid::OpenidError;
 use crate::signing_keys::SealError;
 use crate::store::StoreError;
@@ -104,6 +105,23 @@ pub enum Error {
     /// Not for this caller.
     #[error("{0}")]
     Forbidden(&'static str),
+    /// A homeserver has signed the request for somebody else.
+    #[error("The destination of the X-Matrix header is not this server: sign for {expected}")]
+    WrongDestination {
+        /// The name that we go by.
+        expected: String,
+    },
+    /// A homeserver's signature is not there, does not fit or does not suffice.
+    #[error("{reason}. A request to this server is signed for the destination {expected}")]
+    NotSigned {
+        /// What is wrong.
+        reason: &'static str,
+        /// The name that we go by.
+        expected: String,
+    },
+    /// The keys of the homeserver that signed cannot be had.
+    #[error("{0}")]
+    Keys(#[from] KeysError),
     /// No such key.
     #[error("No key with this ID")]
     KeyNotFound,
@@ -143,6 +161,10 @@ impl Error {
             Self::UnknownInvite => refuse(StatusCode::NOT_FOUND, "M_UNRECOGNIZED"),
             Self::Openid(OpenidError::Refused) => refuse(StatusCode::UNAUTHORIZED, "M_UNAUTHORIZED"),
             Self::Openid(OpenidError::Foreign) | Self::Forbidden(_) => refuse(StatusCode::FORBIDDEN, "M_FORBIDDEN"),
+            // Homeservers take 400, 404 and 501 for "this server does not know unbind" and forget the association.
+            Self::WrongDestination { .. } => refuse(StatusCode::UNAUTHORIZED, "M_UNAUTHORIZED"),
+            Self::NotSigned { .. } => refuse(StatusCode::FORBIDDEN, "M_FORBIDDEN"),
+            Self::Keys(_) => refuse(StatusCode::BAD_GATEWAY, "M_UNKNOWN"),
             Self::Openid(OpenidError::Contact(contact)) if contact.failure == Failure::Timeout => {
                 refuse(StatusCode::GATEWAY_TIMEOUT, "M_UNKNOWN")
             }

@@ -141,7 +141,7 @@ enum OutboxCommand {
         #[command(flatten)]
         settings: Settings,
     },
-    /// Let them begin anew, at once. A server that runs notices within 15 seconds.
+    /// Let them begin anew, at once. A server that runs notices within 5 seconds.
     #[command(group = clap::ArgGroup::new("which").required(true))]
     Retry {
         #[command(flatten)]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use actix_web::web::Data;
 use shared::clock::Clock;
 use shared::http::listen::{self, AdminListener, ListenError, Listener};
-use shared::http::observe::{Activity, Observer};
+use shared::http::observe::{Activity, Labels, Observer};
 use shared::http::operations::Operations;
 use shared::http::server::run;
 use shared::random::Random;
@@ -26,6 +26,7 @@ use crate::config::server::Identity;
 use crate::domain::lookup_hash::Pepper;
 use crate::flows::{clean_up, notify_homeserver, send_queued_mail};
 use crate::homeserver::client::HomeserverClient;
+use crate::homeserver::keys::ServerKeys;
 use crate::limits::LookupQuota;
 use crate::notify::Mailer;
 use crate::notify::message::Sender;
@@ -84,7 +85,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     let observer = Observer {
         requests_total: "identity_http_requests_total",
         duration_seconds: "identity_http_duration_seconds",
-        duration_by_code: false,
+        labels: Labels::Route,
         headers: CROSS_ORIGIN,
         activity: state.activity.clone(),
     };
@@ -152,10 +153,12 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
     let mailer =
         Mailer::new(&config.email, extra_ca.as_deref(), &data, clock.clone(), random).map_err(StartError::setup)?;
     let sender = Sender::new(config.email.from.as_deref(), &identity.name).map_err(StartError::setup)?;
+    let homeservers = HomeserverClient::new(&config.federation, clock.clone(), random).map_err(StartError::setup)?;
     Ok(State {
         terms: CurrentTerms::new(config.terms.read().map_err(StartError::setup)?),
         templates: Templates::load(&config.templates, sender).map_err(StartError::setup)?,
-        homeservers: HomeserverClient::new(&config.federation, clock.clone(), random).map_err(StartError::setup)?,
+        server_keys: ServerKeys::new(homeservers.clone(), clock.clone()),
+        homeservers,
         lookup_quota: LookupQuota::new(config.lookup.daily_quota),
         mail_queued: Notify::new(),
         onbind_queued: Notify::new(),

@@ -16,6 +16,7 @@ use crate::config::server::Identity;
 use crate::domain::lookup_hash::Pepper;
 use crate::domain::terms::Terms;
 use crate::homeserver::client::HomeserverClient;
+use crate::homeserver::keys::ServerKeys;
 use crate::limits::LookupQuota;
 use crate::notify::Mailer;
 use crate::notify::templates::Templates;
@@ -46,6 +47,8 @@ pub struct State {
     pub templates: Templates,
     /// The way to homeservers.
     pub homeservers: HomeserverClient,
+    /// With what homeservers sign.
+    pub server_keys: ServerKeys,
     /// What accounts have looked up today.
     pub lookup_quota: LookupQuota,
     /// Rung when a mail is queued.

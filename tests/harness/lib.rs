@@ -15,5 +15,6 @@ pub mod mail;
 pub mod postgres;
 pub mod process;
 pub mod raw;
+mod relay;
 pub mod transcript;
 pub mod wait;

@@ -28,3 +28,4 @@ pub mod shown_text;
 pub mod sid;
 pub mod terms;
 pub mod threepid;
+pub mod x_matrix;

@@ -4,6 +4,7 @@
 
 pub mod accept_terms;
 pub mod authenticate;
+pub mod authenticate_homeserver;
 pub mod bind;
 pub mod clean_up;
 pub mod look_up;

@@ -1,4 +1,5 @@
-//! An association is taken back: by whoever can prove the address anew, or by its owner where the operator allows.
+//! An association is taken back: by whoever can prove the address anew, by the user's homeserver, or by its owner where
+//! the operator allows.
 //!
 //! Invariant: an association of another user is never touched; asking for one that does not exist changes nothing and
 //! is no error.
@@ -16,6 +17,9 @@ use crate::store::{associations, onbinds, sessions};
 pub enum Proof {
     /// A validation session for the address, whoever started it.
     Session(Sid, ClientSecret),
+    /// The signature of the user's homeserver, which [`super::authenticate_homeserver`] has found good for this very
+    /// `mxid`.
+    Homeserver,
     /// The owner's access token.
     Owner(UserId),
 }
@@ -33,7 +37,7 @@ pub async fn unbind(state: &State, threepid: ThreePid, mxid: UserId, proof: Proo
         Proof::Owner(owner) if owner != mxid => {
             return Err(Error::Forbidden("The access token is not that of mxid"));
         }
-        Proof::Owner(_) => {}
+        Proof::Homeserver | Proof::Owner(_) => {}
     }
     let now = state.clock.now();
     let removed = state.store.write(async move |conn| {

@@ -5,6 +5,7 @@
 
 pub mod client;
 mod connect;
+pub mod keys;
 pub mod onbind;
 pub mod openid;
 mod resolve;

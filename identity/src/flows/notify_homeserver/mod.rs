@@ -17,8 +17,8 @@ use crate::error::Error;
 use crate::state::State;
 use crate::store::onbinds::delivery::{LeasedOnbind, Turn, take_due};
 
-/// How often the outbox is looked at when nobody rings and nothing is due: another process may have left something.
-const ROUND: Duration = Duration::from_secs(15);
+/// How often the outbox is looked at when nobody rings and nothing is due: another process or the operator may have left something.
+const ROUND: Duration = Duration::from_secs(5);
 /// Deliveries at once; each is a connection that waits, and no more.
 const MOST: usize = 64;
 /// Deliveries at once to one homeserver, so that a few that hang leave room for the others.
