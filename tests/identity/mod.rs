@@ -12,6 +12,7 @@ mod encodings;
 mod error_matrix;
 mod hostile_fields;
 mod http_layer;
+mod invites;
 mod invitation_story;
 mod limits;
 mod lookup;
