@@ -4,7 +4,7 @@
 //! Invariant: frames are passed on whole and in order, so that what a test puts between them is read as a frame; a
 //! connection that the test cuts ends only when the client has read all that was passed on.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -41,8 +41,8 @@ pub(crate) enum Order {
 pub(crate) struct Wire {
     /// How many streams the client may have, as far as it has heard.
     pub(crate) limit: AtomicU32,
-    /// What the last announcement said; in force when it is acknowledged.
-    announced: AtomicU32,
+    /// What was announced and is not acknowledged yet, the first first: each is in force when it is acknowledged.
+    announced: Mutex<VecDeque<u32>>,
     /// Streams above this one were not processed.
     pub(crate) last_stream: AtomicU32,
     streams: Mutex<Streams>,
@@ -71,7 +71,7 @@ impl Wire {
     pub(crate) fn new(limit: u32) -> Self {
         Self {
             limit: limit.into(),
-            announced: limit.into(),
+            announced: Mutex::default(),
             last_stream: u32::MAX.into(),
             streams: Mutex::default(),
             priorities: AtomicUsize::new(0),
@@ -127,11 +127,23 @@ impl Wire {
 
     /// The frame that announces another limit. A higher one is in force at once, a lower one when the client knows.
     pub(crate) fn announce(&self, limit: u32) -> Vec<u8> {
-        self.announced.store(limit, Ordering::SeqCst);
+        self.announced().push_back(limit);
         self.limit.fetch_max(limit, Ordering::SeqCst);
         let mut payload = MAX_CONCURRENT_STREAMS.to_be_bytes().to_vec();
         payload.extend(limit.to_be_bytes());
         frame(SETTINGS, 0, &payload)
+    }
+
+    /// The client has acknowledged the oldest announcement. Of later ones it may have heard.
+    fn acknowledge(&self) {
+        let mut announced = self.announced();
+        if let Some(limit) = announced.pop_front() {
+            self.limit.store(announced.iter().copied().fold(limit, u32::max), Ordering::SeqCst);
+        }
+    }
+
+    fn announced(&self) -> MutexGuard<'_, VecDeque<u32>> {
+        self.announced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -195,7 +207,7 @@ where
             acknowledged += 1;
             if acknowledged > 1 {
                 // The library does not know of the announcement that this belongs to.
-                wire.limit.store(wire.announced.load(Ordering::SeqCst), Ordering::SeqCst);
+                wire.acknowledge();
                 continue;
             }
         }

@@ -67,7 +67,7 @@ async fn a_wrong_project_unregisters_nobody() {
         World::with(Settings { android: "project_id = \"other-project\"\nretry_waits = []\n", ..Settings::default() })
             .await;
     assert_all_owed(&world, ANDROID, androids()).await;
-    assert_told(&world, "ERROR", &[OURS, ANDROID, "404", "check project_id"]);
+    assert_told(&world, "ERROR", &[OURS, ANDROID, "NOT_FOUND", "check project_id"]);
     world.google.add_project("other-project");
     assert_all_delivered(&world, androids()).await;
 }
@@ -77,7 +77,7 @@ async fn a_service_account_that_may_not_send_unregisters_nobody() {
     let world = World::start("").await;
     world.google.fault(fcm::Fault::error(403, "PERMISSION_DENIED"));
     assert_all_owed(&world, ANDROID, androids()).await;
-    assert_told(&world, "ERROR", &[OURS, ANDROID, "403", "check the service account"]);
+    assert_told(&world, "ERROR", &[OURS, ANDROID, "PERMISSION_DENIED", "the service account may not send"]);
     world.google.mend();
     assert_all_delivered(&world, androids()).await;
 }

@@ -1,8 +1,13 @@
 //! Tests of the push gateway.
 
 mod credentials;
+mod dice;
+mod gateway;
+mod inbound;
 mod isolation;
 mod nothing_lost;
+mod operations;
 mod outcomes;
+mod payloads;
 mod setup;
 mod story;

@@ -52,14 +52,16 @@ pub(super) fn verdict(status: u16, error: &ErrorBody) -> Verdict {
     }
 }
 
-/// Where the operator has to look, for the reason of a [`Verdict::Permanent`].
-pub(super) fn hint(reason: &str) -> &'static str {
+/// What an operator has to do so that no answer comes out as `Verdict::Permanent(reason)` any more.
+pub(super) fn advice(reason: &str) -> &'static str {
     match reason {
-        "NOT_FOUND" => "check project_id and base_url",
-        "PERMISSION_DENIED" => "check the service account: it may not send for this project",
-        "THIRD_PARTY_AUTH_ERROR" => "check the key for Apple or for Web Push in the Firebase console",
-        "UNAUTHENTICATED" => "check service_account_file, and the clock",
-        _ => "check base_url",
+        "NOT_FOUND" => "check project_id and base_url: there is no such project",
+        "PERMISSION_DENIED" => {
+            "the service account may not send for this project: check both, its role, and that the API is on"
+        }
+        "THIRD_PARTY_AUTH_ERROR" => "Firebase has no good key for Apple or Web Push: upload one in its console",
+        "UNAUTHENTICATED" => "access tokens are not accepted: check service_account_file and the clock",
+        _ => "check base_url: this is not how Google answers",
     }
 }
 
