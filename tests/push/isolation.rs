@@ -70,6 +70,7 @@ async fn latencies(api: &Api, event: &str, device: fn(usize) -> Value) -> Vec<Du
     times
 }
 
+#[expect(clippy::print_stdout, reason = "figures for people")]
 fn print(what: &str, times: &[Duration]) {
     println!("{what}: p50 {:?}, p99 {:?}", times[times.len() / 2], times[times.len() * 99 / 100]);
 }
@@ -97,7 +98,10 @@ async fn assert_isolated(
         assert_eq!(Api::new(&base).get(path).send().await.code(), 200, "{path}");
     }
     if let Some(answer) = answers.try_join_next() {
-        panic!("a healthy app's event, or /health, was answered after this of a sick one:\n{}", answer.unwrap());
+        panic!(
+            "a healthy app's event, or /health, was answered after this of a sick one:\n{}",
+            answer.expect("a request ends with an answer")
+        );
     }
     assert_eq!(reached(), full, "the bulkhead lets more through than it should");
 }

@@ -180,7 +180,7 @@ async fn push(world: &World, row: usize, device: &Value, healthy: &Value) -> Hea
     let answer = world.notify(&format!("$row{row}"), json!([device])).await;
     let after = world.notify(&format!("$after{row}"), json!([healthy])).await;
     assert_eq!(after.expect(200), json!({ "rejected": [] }), "after row {row}");
-    heard(&answer, device["pushkey"].as_str().unwrap())
+    heard(&answer, device["pushkey"].as_str().expect("a text"))
 }
 
 /// The gateway counts what it says.

@@ -194,7 +194,12 @@ impl Account {
                 let wait = LAST_WAIT.min(FIRST_WAIT * 2_u32.pow(state.failures.min(6)));
                 state.failures = state.failures.saturating_add(1);
                 state.not_before = Some(now.plus(wait));
-                tracing::error!(app, reason, wait_s = wait.as_secs(), "no access token for Google");
+                tracing::error!(
+                    app,
+                    reason,
+                    wait_s = wait.as_secs(),
+                    "no access token for Google: check the service account, the clock and the way to Google"
+                );
                 state.last_failure = reason;
             }
         }
@@ -208,12 +213,7 @@ impl Account {
         let answer = exchange(&self.client, request, &self.clock).await.map_err(|failure| failure.to_string())?;
         if answer.status != 200 {
             let Refusal { error, error_description } = serde_json::from_slice(&answer.body).unwrap_or_default();
-            let hint = match answer.status {
-                // What was sent is refused (RFC 6749 §5.2), so it is for the operator to change.
-                400..=499 => "; check the service account and its key, and the clock",
-                _ => "",
-            };
-            return Err(escaped(&format!("status {}{hint}; {error} {error_description}", answer.status)));
+            return Err(escaped(&format!("status {} {error} {error_description}", answer.status)));
         }
         let unusable = || String::from("the answer to the request for a token cannot be read");
         let answer: TokenAnswer = serde_json::from_slice(&answer.body).map_err(|_| unusable())?;
