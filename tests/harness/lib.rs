@@ -10,6 +10,7 @@ pub mod binary;
 pub mod certificates;
 pub mod dns;
 pub mod fcm;
+mod frame;
 pub mod homeserver;
 pub mod mail;
 pub mod postgres;

@@ -65,9 +65,9 @@ impl Request {
 }
 
 /// Decides about each request.
-pub(super) struct Director(pub(super) Box<Decide>);
+pub(super) struct Director(pub(super) Decide);
 
-type Decide = dyn FnMut(&Request) -> Option<Fault> + Send;
+pub(super) type Decide = Box<dyn FnMut(&Request) -> Option<Fault> + Send>;
 
 /// What the connections share with the test.
 #[derive(Debug)]

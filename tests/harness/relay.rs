@@ -4,30 +4,21 @@
 //! Invariant: frames are passed on whole and in order, so that what a test puts between them is read as a frame; a
 //! connection that the test cuts ends only when the client has read all that was passed on.
 
-mod wire;
-
+use std::collections::{HashSet, VecDeque};
 use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-pub(crate) use wire::Wire;
+use crate::frame::{
+    ACK, DATA, END_STREAM, GOAWAY, HAS_PRIORITY, HEADERS, MAX_CONCURRENT_STREAMS, PING, PREFACE, PRIORITY, RST_STREAM,
+    SETTINGS,
+};
 
-const PREFACE: usize = 24;
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const PRIORITY: u8 = 2;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const ACK: u8 = 1;
 /// What the last PING before a cut says.
 const FAREWELL: [u8; 8] = *b"farewell";
-const END_STREAM: u8 = 1;
-const HAS_PRIORITY: u8 = 0x20;
-const MAX_CONCURRENT_STREAMS: u16 = 3;
 
 /// What the wire is to do.
 #[derive(Debug)]
@@ -36,6 +27,117 @@ pub(crate) enum Order {
     Say(Vec<u8>),
     /// Says nothing more, and cuts the connection when everything said before has arrived; the rest is lost for certain.
     Cut,
+}
+
+/// What is known of a connection's frames.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    /// How many streams the client may have, as far as it has heard.
+    pub(crate) limit: AtomicU32,
+    /// What was announced and is not acknowledged yet, the first first: each is in force when it is acknowledged.
+    announced: Mutex<VecDeque<u32>>,
+    /// Streams above this one were not processed.
+    pub(crate) last_stream: AtomicU32,
+    streams: Mutex<Streams>,
+    /// PRIORITY frames, and HEADERS with one in them.
+    pub(crate) priorities: AtomicUsize,
+    /// PINGs from the client.
+    pub(crate) pings: AtomicUsize,
+    /// Whether it lets nothing through any more.
+    pub(crate) mute: AtomicBool,
+}
+
+/// The streams of a connection.
+#[derive(Debug, Default)]
+struct Streams {
+    open: HashSet<u32>,
+    /// Opened beyond what was allowed.
+    excess: HashSet<u32>,
+    /// Whose answer's head is on its way, on a connection that stays until it has arrived.
+    told: HashSet<u32>,
+    /// Whose answer the client did not wait for.
+    given_up: HashSet<u32>,
+    peak: usize,
+}
+
+impl Wire {
+    pub(crate) fn new(limit: u32) -> Self {
+        Self {
+            limit: limit.into(),
+            announced: Mutex::default(),
+            last_stream: u32::MAX.into(),
+            streams: Mutex::default(),
+            priorities: AtomicUsize::new(0),
+            pings: AtomicUsize::new(0),
+            mute: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether the client was not allowed to open this stream.
+    pub(crate) fn is_excess(&self, stream: u32) -> bool {
+        self.streams().excess.contains(&stream)
+    }
+
+    /// Whether the client has heard, or is about to hear, the head of the answer on this stream.
+    pub(crate) fn has_told(&self, stream: u32) -> bool {
+        self.streams().told.contains(&stream)
+    }
+
+    /// The most streams that were open at once.
+    pub(crate) fn peak(&self) -> usize {
+        self.streams().peak
+    }
+
+    fn open(&self, stream: u32) {
+        let mut streams = self.streams();
+        streams.open.insert(stream);
+        streams.peak = streams.peak.max(streams.open.len());
+        if streams.open.len() > self.limit.load(Ordering::SeqCst) as usize {
+            streams.excess.insert(stream);
+        }
+    }
+
+    fn close(&self, stream: u32) {
+        self.streams().open.remove(&stream);
+    }
+
+    fn give_up(&self, stream: u32) {
+        let mut streams = self.streams();
+        streams.open.remove(&stream);
+        streams.given_up.insert(stream);
+    }
+
+    fn tell(&self, stream: u32) {
+        let mut streams = self.streams();
+        if !streams.given_up.contains(&stream) {
+            streams.told.insert(stream);
+        }
+    }
+
+    fn streams(&self) -> MutexGuard<'_, Streams> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The frame that announces another limit. A higher one is in force at once, a lower one when the client knows.
+    pub(crate) fn announce(&self, limit: u32) -> Vec<u8> {
+        self.announced().push_back(limit);
+        self.limit.fetch_max(limit, Ordering::SeqCst);
+        let mut payload = MAX_CONCURRENT_STREAMS.to_be_bytes().to_vec();
+        payload.extend(limit.to_be_bytes());
+        frame(SETTINGS, 0, &payload)
+    }
+
+    /// The client has acknowledged the oldest announcement. Of later ones it may have heard.
+    fn acknowledge(&self) {
+        let mut announced = self.announced();
+        if let Some(limit) = announced.pop_front() {
+            self.limit.store(announced.iter().copied().fold(limit, u32::max), Ordering::SeqCst);
+        }
+    }
+
+    fn announced(&self) -> MutexGuard<'_, VecDeque<u32>> {
+        self.announced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A GOAWAY that says that streams above `last` were not processed.
