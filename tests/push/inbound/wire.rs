@@ -8,7 +8,8 @@ use std::time::Duration;
 use harness::raw::{NoResponse, Raw, exchange};
 use serde_json::{Value, json};
 
-use crate::push::gateway::{DEADLINE, Gateway, NOTIFY, android, ids, with};
+use crate::push::gateway::{Gateway, android, ids, with};
+use crate::push::setup::{DEADLINE, NOTIFY};
 
 const APP: &str = "org.example.android";
 

@@ -3,9 +3,9 @@
 //! Invariant: what is expected is found by taking one letter after the other away and writing the whole payload again,
 //! which is too slow for a server and too simple to be wrong.
 
+use harness::dice::{Dice, seed};
 use serde_json::{Value, json};
 
-use crate::push::dice::{Dice, seed};
 use crate::push::gateway::{Gateway, ids, ios, message, with, without};
 
 const APP: &str = "org.example.ios";
