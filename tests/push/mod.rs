@@ -1,5 +1,6 @@
 //! Tests of the push gateway.
 
+mod dice;
 mod gateway;
 mod hostile;
 mod inbound;

@@ -101,7 +101,7 @@ fn object<const N: usize>(members: [(&str, Value); N]) -> Map<String, Value> {
 /// The invitations of one delivery, request by request. After each failed one the requests are half as long: a
 /// homeserver that did not manage so many in time may manage fewer. And each begins elsewhere, so that no request that
 /// always fails keeps the others from their turn.
-pub fn requests(invitations: Vec<String>, attempts: i32) -> Vec<Vec<String>> {
+pub fn requests(invitations: &[String], attempts: i32) -> Vec<Vec<String>> {
     let attempts = usize::try_from(attempts).unwrap_or(0);
     let most = (MOST_INVITES >> attempts.min(16)).max(1);
     let mut requests: Vec<Vec<String>> = invitations.chunks(most).map(<[String]>::to_vec).collect();
@@ -255,15 +255,15 @@ mod tests {
     fn requests_get_shorter_and_begin_elsewhere_each_time_but_always_hold_every_invitation_once() {
         let all: Vec<String> = (0..120).map(|number| format!("i{number:03}")).collect();
         for attempts in [-1, 0, 1, 2, 5, 6, 7, 1000, i32::MAX] {
-            let requests = requests(all.clone(), attempts);
+            let requests = requests(&all, attempts);
             let held: Vec<&String> = requests.iter().flatten().collect();
             assert_eq!(held.len(), all.len());
             assert_eq!(held.into_iter().collect::<BTreeSet<_>>(), all.iter().collect(), "{attempts}");
         }
-        let longest = |attempts| requests(all.clone(), attempts).iter().map(Vec::len).max();
+        let longest = |attempts| requests(&all, attempts).iter().map(Vec::len).max();
         assert_eq!([0, 1, 2, 6, 90].map(longest), [50, 25, 12, 1, 1].map(Some));
-        let first = |attempts| requests(all.clone(), attempts)[0][0].clone();
+        let first = |attempts| requests(&all, attempts)[0][0].clone();
         assert_eq!([0, 1, 100, 101, 120].map(first), ["i000", "i025", "i100", "i101", "i000"]);
-        assert!(requests(Vec::new(), 3).is_empty());
+        assert!(requests(&[], 3).is_empty());
     }
 }

@@ -10,9 +10,17 @@ fn help_says_what_there_is_and_how_it_is_configured() {
         text(&output)
     };
     let help = said(&["--help"]);
-    for word in
-        ["serve", "check-config", "generate-key", "IDENTITY__HTTP__BIND", "password_file", "deploy/identity.toml"]
-    {
+    for word in [
+        "serve",
+        "check-config",
+        "generate-key",
+        "rotate-key",
+        "invites",
+        "outbox",
+        "IDENTITY__HTTP__BIND",
+        "password_file",
+        "deploy/identity.toml",
+    ] {
         assert!(help.contains(word), "{word}:\n{help}");
     }
     for command in ["serve", "check-config"] {
@@ -21,6 +29,11 @@ fn help_says_what_there_is_and_how_it_is_configured() {
     }
     assert!(said(&["serve", "--help"]).contains("SIGTERM"));
     assert!(said(&["generate-key", "--help"]).contains("--id <ID>"));
+    assert!(said(&["rotate-key", "--help"]).contains("SIGHUP"));
+    for command in ["list", "revoke"] {
+        let help = said(&["invites", command, "--help"]);
+        assert!(["[IDS]...", "--address", "--room", "--sender"].iter().all(|word| help.contains(word)), "{help}");
+    }
     assert_eq!(said(&["--version"]), format!("identity {}\n", env!("CARGO_PKG_VERSION")));
 }
 

@@ -23,6 +23,7 @@ async fn no_invitation_is_lost_and_none_comes_to_a_stranger() {
     join_all(databases.iter().map(|database| be_killed_again_and_again(database))).await;
 }
 
+#[expect(clippy::print_stdout, reason = "figures, for whoever runs it with --nocapture")]
 async fn be_killed_again_and_again(database: &str) {
     let settings = Settings { federation: "timeout = \"5s\"", tables: database, ..Settings::default() };
     let mut scene = Arc::new(Scene::with(settings).await);

@@ -6,7 +6,8 @@ use harness::api::Api;
 use harness::certificates::Certificate;
 use harness::homeserver::{Fault, Homeserver};
 use harness::wait::wait_until;
-use ruma_signatures::PublicKeyMap;
+use ruma_common::serde::Base64;
+use ruma_signatures::{PublicKeyMap, PublicKeySet};
 use serde_json::{Value, json};
 
 use super::{ALICE, BOB, EMAIL, ONBIND, Scene, tokens_in};
@@ -46,14 +47,14 @@ async fn who_binds_an_invited_address_is_let_in_at_once_and_the_news_are_the_spe
 
 /// Verifies a signature by an implementation that is not ours.
 async fn verify(scene: &Scene, signed: &Value) {
-    let (name, keys) = signed["signatures"].as_object().unwrap().iter().next().unwrap();
+    let (name, keys) = signed["signatures"].as_object().and_then(|all| all.iter().next()).expect("a signature");
     assert_eq!(name, "id.example.org");
-    let id = keys.as_object().unwrap().keys().next().unwrap();
+    let id = keys.as_object().and_then(|keys| keys.keys().next()).expect("a key");
     let key = scene.world.api.get(&v2(&format!("/pubkey/{id}"))).send().await.expect(200);
-    let encoded = ruma_common::serde::Base64::parse(key["public_key"].as_str().unwrap()).unwrap();
-    let mut public_keys = PublicKeyMap::new();
-    public_keys.entry(name.clone()).or_default().insert(id.clone(), encoded);
-    ruma_signatures::verify_json(&public_keys, &serde_json::from_value(signed.clone()).unwrap()).unwrap();
+    let encoded = Base64::parse(key["public_key"].as_str().expect("a key")).expect("base64");
+    let public_keys = PublicKeyMap::from([(name.clone(), PublicKeySet::from([(id.clone(), encoded)]))]);
+    let object = serde_json::from_value(signed.clone()).expect("canonical JSON");
+    ruma_signatures::verify_json(&public_keys, &object).expect("a good signature");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -67,7 +67,7 @@ enum Outcome {
 async fn ask_all(state: &State, onbind: &mut LeasedOnbind) -> Result<Option<Round>, Error> {
     let (id, now) = (onbind.id.clone(), state.clock.now());
     let invites = state.store.read(async move |conn| store::list_invites(conn, &id, now).await).await?;
-    let mut requests = onbind::requests(invites, onbind.attempts);
+    let mut requests = onbind::requests(&invites, onbind.attempts);
     if requests.is_empty() && state.config.bind.always_notify {
         requests.push(Vec::new());
     }
