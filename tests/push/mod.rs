@@ -1,6 +1,5 @@
 //! Tests of the push gateway.
 
-mod dice;
 mod gateway;
 mod hostile;
 mod inbound;

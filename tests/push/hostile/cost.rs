@@ -99,6 +99,7 @@ const SHAPES: [Shape; 30] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stdout, reason = "the figures are worth reading")]
 async fn no_shape_costs_more_than_its_size() {
     let tables = "[rejection_breaker]\nenabled = false\n[limits]\nper_pushkey = \"\"\n";
     let apps = [ios(IOS, ""), android(ANDROID, ""), android(DART, "data_layout = \"json\"")];

@@ -85,6 +85,7 @@ struct Hostile {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stdout, reason = "the figures are worth reading")]
 async fn nothing_that_is_sent_is_our_fault_or_keeps_a_good_notification_back() {
     let seed = seed();
     let apps = apps();
