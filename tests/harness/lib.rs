@@ -11,6 +11,7 @@ pub mod certificates;
 pub mod dice;
 pub mod dns;
 pub mod fcm;
+mod frame;
 pub mod homeserver;
 pub mod mail;
 pub mod postgres;
