@@ -3,6 +3,7 @@
 mod credentials;
 mod dice;
 mod gateway;
+mod hostile;
 mod inbound;
 mod isolation;
 mod nothing_lost;
