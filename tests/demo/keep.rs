@@ -94,7 +94,8 @@ its folder        {folder} (settings, keys)
 curl -s {url}{NOTIFY} -d '{{"notification": {{
   "event_id": "$1", "room_id": "!r:hs.example", "type": "m.room.message", "sender": "@bob:hs.example",
   "content": {{"msgtype": "m.text", "body": "hello"}}, "counts": {{"unread": 1}},
-  "devices": [{{"app_id": "{IOS}", "pushkey": "{iphone}"}}, {{"app_id": "{ANDROID}", "pushkey": "any"}}]}}}}'
+  "devices": [{{"app_id": "{IOS}", "pushkey": "{iphone}"}},
+    {{"app_id": "{ANDROID}", "pushkey": "any"}}]}}}}'
 "#
     )
 }

@@ -13,6 +13,7 @@ mod error_matrix;
 mod hostile_fields;
 mod http_layer;
 mod invitation_story;
+mod invites;
 mod limits;
 mod lookup;
 mod outbound_guard;

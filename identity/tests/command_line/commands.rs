@@ -14,6 +14,8 @@ fn help_says_what_there_is_and_how_it_is_configured() {
         "serve",
         "check-config",
         "generate-key",
+        "rotate-key",
+        "invites",
         "outbox",
         "IDENTITY__HTTP__BIND",
         "password_file",
@@ -29,6 +31,11 @@ fn help_says_what_there_is_and_how_it_is_configured() {
     let help = said(&["outbox", "retry", "--help"]);
     assert!(help.contains("<ID|--dead|--all>") && help.contains("within 5 seconds"), "{help}");
     assert!(said(&["generate-key", "--help"]).contains("--id <ID>"));
+    assert!(said(&["rotate-key", "--help"]).contains("SIGHUP"));
+    for command in ["list", "revoke"] {
+        let help = said(&["invites", command, "--help"]);
+        assert!(["[IDS]...", "--address", "--room", "--sender"].iter().all(|word| help.contains(word)), "{help}");
+    }
     assert_eq!(said(&["--version"]), format!("identity {}\n", env!("CARGO_PKG_VERSION")));
 }
 

@@ -23,13 +23,19 @@ struct Endpoint {
     fields: Vec<(&'static str, String)>,
 }
 
-const GET: [(&str, &[&str]); 9] = [
+const GET: [(&str, &[&str]); 12] = [
     ("/_matrix/identity/versions", &[]),
     ("/_matrix/identity/v2", &[]),
     ("/_matrix/identity/v2/terms", &[]),
     ("/_matrix/identity/v2/account", &["access_token"]),
     ("/_matrix/identity/v2/hash_details", &["access_token"]),
     ("/_matrix/identity/v2/pubkey/isvalid", &["public_key"]),
+    ("/_matrix/identity/v2/pubkey/ephemeral/isvalid", &["public_key"]),
+    ("/_matrix/identity/api/v1/pubkey/ephemeral/isvalid", &["public_key"]),
+    (
+        "/_matrix/identity/api/v1/validate/email/submitToken",
+        &["sid", "client_secret", "token", "confirm", "nextLink", "brand", "lang"],
+    ),
     ("/_matrix/identity/v2/3pid/getValidated3pid", &["sid", "client_secret"]),
     (
         "/_matrix/identity/v2/validate/email/submitToken",
@@ -73,6 +79,26 @@ fn endpoints(insider: &Insider) -> Vec<Endpoint> {
         (
             "/3pid/bind",
             vec![("sid", sid.clone()), ("client_secret", secret.clone()), ("mxid", text("@insider:hs.example"))],
+        ),
+        (
+            "/store-invite",
+            vec![
+                ("medium", text("email")),
+                ("address", text("invited@example.com")),
+                ("room_id", text("!r:hs.example")),
+                ("sender", text("@insider:hs.example")),
+                ("room_name", text("A room")),
+                ("sender_display_name", text("An insider")),
+                ("org.matrix.web_client_location", text("https://app.example")),
+            ],
+        ),
+        (
+            "/sign-ed25519",
+            vec![
+                ("mxid", text("@insider:hs.example")),
+                ("token", text("unknown")),
+                ("private_key", text("tQOpPxbsuKiwNk_2d_9BtdQVWOmwYlqiFLiB-h1Er30")),
+            ],
         ),
         (
             "/3pid/unbind",

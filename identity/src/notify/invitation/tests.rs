@@ -86,7 +86,10 @@ fn the_built_in_mail_says_who_invites_where_in_text_and_html() {
         html.contains("href=\"https://app.element.io/#/room/%21r%3Ahs.example?email=bob%40example.com&amp;signurl="),
         "{html}"
     );
-    assert!(text.contains("add bob@example.com to it") && html.contains("add <bdi>bob@example.com</bdi> to it"));
+    assert!(
+        text.contains("\r\nbob@example.com in the settings")
+            && html.contains("find you by <bdi>bob@example.com</bdi> in")
+    );
 }
 
 #[test]
