@@ -1,10 +1,10 @@
 //! Tests of the push gateway.
 
-mod operations;
-mod nothing_lost;
-mod setup;
 mod dice;
 mod gateway;
 mod inbound;
+mod nothing_lost;
+mod operations;
 mod payloads;
+mod setup;
 mod story;
