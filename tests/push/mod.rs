@@ -9,6 +9,8 @@ mod isolation;
 mod nothing_lost;
 mod operations;
 mod outcomes;
+mod nothing_lost;
+mod operations;
 mod payloads;
 mod setup;
 mod story;
