@@ -55,9 +55,11 @@ const PUSH_GATEWAY: Layers = Layers {
         Row::of(&[Unit::Module("main")], "the command line; starts things, decides nothing"),
         Row::of(&[Unit::Module("lib")], "says which modules there are"),
         Row::of(
-            &[Unit::Module("server"), Unit::Module("test_push")],
+            &[Unit::Module("server"), Unit::Module("test_push"), Unit::Module("check_config")],
             "each puts the parts together for one command; neither is a part of the other",
         ),
+        Row::of(&[Unit::Module("reload")], "puts other settings in the place of those that hold"),
+        Row::of(&[Unit::Module("standing")], "how the apps stand, told in words and in gauges"),
         Row::of(&[Unit::Module("routes")], "knows HTTP and wire types"),
         Row::of(&[Unit::Module("dispatch")], "brings each device to its provider"),
         Row::of(&[Unit::Module("state")], "below the handlers, so that there is no circle"),
@@ -76,8 +78,8 @@ const PUSH_GATEWAY: Layers = Layers {
             "each knows one push service, and not that there are others",
         ),
         Row::of(
-            &[Unit::Module("provider"), Unit::Module("outbound"), Unit::Module("memory")],
-            "what every provider needs; what is remembered of devices, whoever serves them",
+            &[Unit::Module("provider"), Unit::Module("outbound"), Unit::Module("memory"), Unit::Module("legacy_names")],
+            "what every provider needs; what is remembered of devices, whoever serves them; other names of what is measured",
         ),
         Row::of(&[Unit::Module("notification")], "what is to be delivered, pure"),
     ],

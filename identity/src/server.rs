@@ -10,7 +10,7 @@ use std::sync::Arc;
 use actix_web::web::Data;
 use shared::clock::Clock;
 use shared::http::listen::{self, AdminListener, ListenError, Listener};
-use shared::http::observe::{Activity, Observer};
+use shared::http::observe::{Activity, Labels, Observer};
 use shared::http::operations::Operations;
 use shared::http::server::run;
 use shared::random::Random;
@@ -82,7 +82,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     let observer = Observer {
         requests_total: "identity_http_requests_total",
         duration_seconds: "identity_http_duration_seconds",
-        duration_by_code: false,
+        labels: Labels::Route,
         headers: CROSS_ORIGIN,
         activity: state.activity.clone(),
     };

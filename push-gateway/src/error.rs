@@ -65,6 +65,13 @@ impl Owed {
     pub const OVERLOADED: Self = Self { status: OwedStatus::Overloaded, retry_after: Some(OWN_RETRY_AFTER) };
 }
 
+impl Owed {
+    /// The status of the answer.
+    pub fn code(self) -> u16 {
+        Error::from(self).to_wire().status_code().as_u16()
+    }
+}
+
 impl Error {
     /// The answer's body and status.
     pub fn to_wire(&self) -> MatrixError {

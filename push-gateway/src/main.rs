@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use mimalloc::MiMalloc;
+use push_gateway::check_config::check;
 use push_gateway::config::Config;
 use push_gateway::server;
 use push_gateway::test_push::{Target, test_push};
@@ -34,12 +35,17 @@ read from a file of their own: [outbound] proxy_file. deploy/push-gateway.toml l
 
 Examples:
   push-gateway check-config --config /etc/push-gateway.toml   is everything right? ends 0 if so
+  push-gateway check-config --online --config /etc/push-gateway.toml   and do the push services let us in?
   push-gateway serve --config /etc/push-gateway.toml
   push-gateway test-push --config /etc/push-gateway.toml --app com.example.app.ios --pushkey 5f…";
 
 #[derive(Subcommand)]
 enum Command {
     /// Run the gateway until SIGTERM or Ctrl-C; requests in flight are finished.
+    ///
+    /// SIGHUP reads the settings and keys again, as does a change of these files. Settings that cannot be used change
+    /// nothing; apps that are what they were keep their connections. [http], [admin], [log], [metrics] and the size of
+    /// [dedup] hold until the next start.
     Serve {
         #[command(flatten)]
         settings: Settings,
@@ -48,6 +54,10 @@ enum Command {
     CheckConfig {
         #[command(flatten)]
         settings: Settings,
+        /// Also ask Google for an access token for each of its apps, and connect to Apple for each of Apple's; ends 1 if
+        /// one of them fails. Nothing is sent to any device.
+        #[arg(long)]
+        online: bool,
     },
     /// Send one push to one device, tell what the push service answered and what to do; ends 0 if it was accepted.
     TestPush {
@@ -88,16 +98,23 @@ async fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
     match command {
-        Command::Serve { settings } => server::serve(Config::load(settings.config.as_deref())?).await?,
-        Command::CheckConfig { settings } => {
+        Command::Serve { settings } => {
+            server::serve(Config::load(settings.config.as_deref())?, settings.config).await?;
+        }
+        Command::CheckConfig { settings, online } => {
             let config = Config::load(settings.config.as_deref())?;
             let notices = config.notices();
+            let findings = check(config, online).await?;
             let mut out = io::stdout().lock();
-            for line in server::check(config)? {
+            for line in &findings.lines {
                 writeln!(out, "{line}")?;
             }
             for notice in notices {
                 writeln!(out, "note: {notice}")?;
+            }
+            if findings.failures > 0 {
+                writeln!(out, "the configuration can be read, but {} of its apps cannot deliver", findings.failures)?;
+                return Ok(ExitCode::FAILURE);
             }
             writeln!(out, "the configuration is good")?;
         }

@@ -7,6 +7,7 @@ use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use aws_lc_rs::hmac;
 use sha2::{Digest, Sha256};
 use shared::clock::{Clock, Timestamp};
 use shared::random::Random;
@@ -23,20 +24,23 @@ const REJECTIONS: usize = 200_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 16]);
 
-/// Makes fingerprints with a key of this process.
+/// Makes fingerprints with keys of this process.
 #[derive(Clone)]
-pub struct Fingerprints([u8; 32]);
+pub struct Fingerprints {
+    key: [u8; 32],
+    names: hmac::Key,
+}
 
 impl Fingerprints {
-    /// With a new key.
+    /// With new keys.
     pub fn new(random: Random) -> Self {
-        Self(random.bytes())
+        Self { key: random.bytes(), names: hmac::Key::new(hmac::HMAC_SHA256, &random.bytes::<32>()) }
     }
 
     /// Of texts in this order; no two different lists have the same one.
     pub fn of(&self, parts: &[&str]) -> Fingerprint {
         let mut hash = Sha256::new();
-        hash.update(self.0);
+        hash.update(self.key);
         for part in parts {
             hash.update(part.len().to_le_bytes());
             hash.update(part);
@@ -49,8 +53,7 @@ impl Fingerprints {
 
     /// Eight hexadecimal digits by which logs name a device.
     pub fn name(&self, pushkey: &str) -> String {
-        let Fingerprint(bytes) = self.of(&["log", pushkey]);
-        bytes[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+        hmac::sign(&self.names, pushkey.as_bytes()).as_ref()[..4].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
@@ -274,6 +277,8 @@ mod tests {
         let prints = Fingerprints::new(Random);
         assert_ne!(prints.of(&["ab", "c"]), prints.of(&["a", "bc"]));
         assert_ne!(Fingerprints::new(Random).of(&["a"]), prints.of(&["a"]));
-        assert_eq!(prints.name("key").len(), 8);
+        let name = prints.name("key");
+        assert!(name.len() == 8 && name == prints.name("key") && name != prints.name("other"), "{name}");
+        assert_ne!(Fingerprints::new(Random).name("key"), name);
     }
 }

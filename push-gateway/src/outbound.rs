@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use shared::config::{Cidr, Globs, OneOrMany};
 use shared::secret::Secret;
 
@@ -26,4 +27,17 @@ pub struct Outbound {
     pub allow_cidrs: OneOrMany<Cidr>,
     /// Networks in which they may not lie, besides the private ones.
     pub deny_cidrs: OneOrMany<Cidr>,
+}
+
+impl Outbound {
+    /// A digest of all of it, the contents of the files included: whether connections would be made as before.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(format!("{self:?}"));
+        hash.update(self.proxy.as_ref().map_or("", |proxy| proxy.expose().as_str()));
+        for file in [&self.extra_ca_file, &self.proxy_file].into_iter().flatten() {
+            hash.update(std::fs::read(file).unwrap_or_default());
+        }
+        hash.finalize().into()
+    }
 }

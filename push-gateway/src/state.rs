@@ -1,13 +1,16 @@
-//! What every request may need, put together once at start.
+//! What every request may need: what is remembered, and the settings with what was made of them, which may be replaced.
 //!
-//! Invariant: nothing in here changes but what has its own lock, and no lock is held across a wait.
+//! Invariant: no lock is held across a wait, and who takes a [`Setup`] keeps it: whatever is read again meanwhile, one
+//! request sees one configuration.
+
+use std::sync::{Arc, PoisonError, RwLock};
 
 use shared::clock::Clock;
 use shared::random::Random;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use crate::apps::{Apps, AppsError};
+use crate::apps::{Apps, AppsError, Difference};
 use crate::breaker::{Circuits, MassRejection};
 use crate::buckets::Buckets;
 use crate::config::Config;
@@ -16,16 +19,11 @@ use crate::verdict::Verdict;
 
 /// The parts of a running gateway.
 pub struct State {
-    /// The settings.
-    pub config: Config,
+    setup: RwLock<Arc<Setup>>,
     /// The time.
     pub clock: Clock,
     /// The dice.
     pub random: Random,
-    /// The apps and their push services.
-    pub apps: Apps,
-    /// A permit for each request that may be worked on at the same time.
-    pub in_flight: Semaphore,
     /// Makes names for devices that nobody can read back.
     pub fingerprints: Fingerprints,
     /// What was delivered, and is being delivered.
@@ -36,12 +34,22 @@ pub struct State {
     pub circuits: Circuits,
     /// Whose rejections are not believed.
     pub mass_rejection: MassRejection,
-    /// How often each device may be pushed to.
-    pub per_pushkey: Buckets,
-    /// How often each client may ask.
-    pub per_ip: Buckets,
     /// The runtime for work that must not end when a homeserver hangs up.
     pub runtime: Handle,
+}
+
+/// The settings, and what was made of them.
+pub struct Setup {
+    /// The settings.
+    pub config: Config,
+    /// The apps and their push services.
+    pub apps: Apps,
+    /// A permit for each request that may be worked on at the same time.
+    pub in_flight: Arc<Semaphore>,
+    /// How often each device may be pushed to.
+    pub per_pushkey: Arc<Buckets>,
+    /// How often each client may ask.
+    pub per_ip: Arc<Buckets>,
 }
 
 impl State {
@@ -51,19 +59,72 @@ impl State {
     /// [`AppsError`] if an app cannot be served.
     pub fn new(config: Config, clock: Clock, random: Random) -> Result<Self, AppsError> {
         Ok(Self {
-            apps: Apps::new(&config, &clock, random)?,
-            in_flight: Semaphore::new(config.limits.max_in_flight.min(Semaphore::MAX_PERMITS)),
             fingerprints: Fingerprints::new(random),
             delivered: Delivered::new(config.dedup.capacity, config.dedup.ttl.get(), clock.clone()),
             rejections: Rejections::new(clock.clone()),
             circuits: Circuits::default(),
             mass_rejection: MassRejection::new(config.rejection_breaker.clone(), clock.clone()),
-            per_pushkey: Buckets::new(config.limits.per_pushkey),
-            per_ip: Buckets::new(config.limits.per_ip),
             runtime: Handle::current(),
-            config,
+            setup: RwLock::new(Arc::new(Setup::new(config, &clock, random)?)),
             clock,
             random,
+        })
+    }
+
+    /// The present setup: take it once for each request.
+    pub fn setup(&self) -> Arc<Setup> {
+        self.setup.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts `config` in place of the present settings, and forgets what was remembered of apps that are not what they
+    /// were. Must not be called twice at the same time.
+    ///
+    /// # Errors
+    /// [`AppsError`] if an app cannot be served; then nothing has changed.
+    pub fn replace(&self, config: Config) -> Result<Difference, AppsError> {
+        let old = self.setup();
+        let new = Arc::new(old.changed_to(config, &self.clock, self.random)?);
+        let difference = new.apps.difference_to(&old.apps);
+        self.mass_rejection.set_rules(new.config.rejection_breaker.clone());
+        *self.setup.write().unwrap_or_else(PoisonError::into_inner) = new;
+        // Apps that were added may serve what nobody served before.
+        self.mass_rejection.forget("unknown");
+        for app in &difference.ended {
+            self.mass_rejection.forget(&app.pattern);
+            self.circuits.forget(&app.circuit);
+        }
+        Ok(difference)
+    }
+}
+
+impl Setup {
+    fn new(config: Config, clock: &Clock, random: Random) -> Result<Self, AppsError> {
+        Ok(Self {
+            apps: Apps::new(&config, clock, random)?,
+            in_flight: Arc::new(Semaphore::new(config.limits.max_in_flight.min(Semaphore::MAX_PERMITS))),
+            per_pushkey: Arc::new(Buckets::new(config.limits.per_pushkey)),
+            per_ip: Arc::new(Buckets::new(config.limits.per_ip)),
+            config,
+        })
+    }
+
+    /// The same with other settings; what is not concerned is kept.
+    fn changed_to(&self, config: Config, clock: &Clock, random: Random) -> Result<Self, AppsError> {
+        let (old, new) = (&self.config.limits, &config.limits);
+        let keep = |buckets: &Arc<Buckets>, old, new| {
+            if old == new { buckets.clone() } else { Arc::new(Buckets::new(new)) }
+        };
+        let in_flight = if old.max_in_flight == new.max_in_flight {
+            self.in_flight.clone()
+        } else {
+            Arc::new(Semaphore::new(new.max_in_flight.min(Semaphore::MAX_PERMITS)))
+        };
+        Ok(Self {
+            apps: self.apps.changed_to(&config, clock, random)?,
+            in_flight,
+            per_pushkey: keep(&self.per_pushkey, old.per_pushkey, new.per_pushkey),
+            per_ip: keep(&self.per_ip, old.per_ip, new.per_ip),
+            config,
         })
     }
 }

@@ -59,12 +59,13 @@ pub async fn test_push(config: Config, target: &Target) -> Result<Report, TestPu
     let Request { notification, devices } = request(target, config.limits.max_devices)?;
     let deadline = Instant::now() + config.limits.request_deadline.get();
     let state = State::new(config, Clock::system(), Random)?;
-    let (Some(device), pattern) = (devices.first(), state.apps.find(&target.app_id).map(|app| app.pattern.clone()))
-    else {
+    let setup = state.setup();
+    let apps = &setup.apps;
+    let (Some(device), pattern) = (devices.first(), apps.find(&target.app_id).map(|app| app.pattern.clone())) else {
         return Err(TestPushError::Data);
     };
     let mut lines = Vec::new();
-    let result = match state.apps.serving(device) {
+    let result = match apps.serving(device) {
         Ok(app) => {
             lines.push(format!("app: {} ({})", pattern.unwrap_or_default(), app.type_name));
             let delivery = Delivery { notification: &notification, device, id: Random.bytes(), deadline };

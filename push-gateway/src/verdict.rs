@@ -19,12 +19,43 @@ pub struct Trouble {
     pub kind: OwedStatus,
     /// Until it is worth trying again, if known.
     pub retry_after: Option<Duration>,
+    /// What it is, for logs and metrics: from a closed set.
+    pub reason: &'static str,
+    /// Whether no attempt can help before the operator has changed something.
+    pub is_permanent: bool,
 }
 
 impl Trouble {
     /// Trouble on the way to the provider.
-    pub fn upstream(retry_after: Option<Duration>) -> Self {
-        Self { kind: OwedStatus::Upstream, retry_after }
+    pub fn upstream(reason: &'static str, retry_after: Option<Duration>) -> Self {
+        Self { kind: OwedStatus::Upstream, retry_after, reason, is_permanent: false }
+    }
+
+    /// Our key, topic, project or configuration is wrong.
+    pub fn permanent(reason: &'static str) -> Self {
+        Self { is_permanent: true, ..Self::upstream(reason, None) }
+    }
+
+    /// There is too much to do.
+    pub fn overloaded() -> Self {
+        let Owed { status: kind, retry_after } = Owed::OVERLOADED;
+        Self { kind, ..Self::upstream("overloaded", retry_after) }
+    }
+
+    /// The device gets too much.
+    pub fn rate_limited(retry_after: Duration) -> Self {
+        Self { kind: OwedStatus::RateLimited, ..Self::upstream("rate_limited", Some(retry_after)) }
+    }
+}
+
+/// The name of a verdict and the reason for it, for logs and metrics: both from closed sets.
+pub fn outcome(verdict: &Verdict) -> (&'static str, &'static str) {
+    match verdict {
+        Ok(Outcome::Delivered) => ("delivered", ""),
+        Ok(Outcome::Dropped(reason)) => ("dropped", reason),
+        Ok(Outcome::Rejected(rejection)) => ("rejected", rejection.reason),
+        Err(Trouble { is_permanent: true, reason, .. }) => ("permanent", reason),
+        Err(Trouble { is_permanent: false, reason, .. }) => ("temporary", reason),
     }
 }
 
@@ -55,7 +86,7 @@ mod tests {
     }
 
     fn trouble(kind: OwedStatus, seconds: Option<u64>) -> Verdict {
-        Err(Trouble { kind, retry_after: seconds.map(Duration::from_secs) })
+        Err(Trouble { kind, ..Trouble::upstream("x", seconds.map(Duration::from_secs)) })
     }
 
     fn merged(verdicts: &[(&str, Verdict)]) -> Result<Vec<String>, Owed> {

@@ -7,7 +7,7 @@ use std::fmt;
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use serde::Deserialize;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::FmtSpan;
@@ -113,16 +113,36 @@ impl Recorder {
 /// How often what was measured is counted into the histograms. Until then each single value is kept.
 const UPKEEP: Duration = Duration::from_secs(5);
 
+/// The upper ends of the histograms' buckets, in seconds.
+const BUCKETS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// Why nothing can be measured.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("cannot set up the metrics: {0}")]
+pub struct MetricsError(String);
+
 /// Installs the recorder behind the `metrics` macros and keeps it small, whether or not anybody reads it. Must be called
 /// on a Tokio runtime.
 ///
 /// # Errors
 /// If a recorder is installed already.
-pub fn metrics() -> Result<Recorder, BuildError> {
-    let recorder = PrometheusBuilder::new()
-        .set_buckets(&[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0])?
-        .install_recorder()?;
-    let kept = recorder.clone();
+pub fn metrics() -> Result<Recorder, MetricsError> {
+    metrics_through(|recorder| recorder)
+}
+
+/// As [`metrics`], with what `wrap` makes of the recorder in front of it.
+///
+/// # Errors
+/// As [`metrics`].
+pub fn metrics_through<R>(wrap: impl FnOnce(PrometheusRecorder) -> R) -> Result<Recorder, MetricsError>
+where
+    R: metrics::Recorder + Sync + 'static,
+{
+    let builder = PrometheusBuilder::new().set_buckets(&BUCKETS).map_err(|error| MetricsError(error.to_string()))?;
+    let recorder = builder.build_recorder();
+    let handle = recorder.handle();
+    metrics::set_global_recorder(wrap(recorder)).map_err(|error| MetricsError(error.to_string()))?;
+    let kept = handle.clone();
     tokio::spawn(async move {
         let mut turns = tokio::time::interval(UPKEEP);
         loop {
@@ -130,5 +150,5 @@ pub fn metrics() -> Result<Recorder, BuildError> {
             kept.run_upkeep();
         }
     });
-    Ok(Recorder(recorder))
+    Ok(Recorder(handle))
 }

@@ -1,3 +1,4 @@
 //! Tests of the push gateway.
 
+mod setup;
 mod story;

@@ -1,63 +1,8 @@
 //! A notification on its way from a homeserver to Apple and Google, through the real binary.
 
-use harness::api::{Answer, Api};
-use harness::binary;
-use harness::certificates::Authority;
-use harness::fcm::Google;
-use harness::process::{Server, new_folder};
-use serde_json::{Value, json};
+use serde_json::json;
 
-const IOS: &str = "com.example.ios";
-const ANDROID: &str = "com.example.android";
-
-/// A gateway between a homeserver and two push services.
-struct World {
-    _server: Server,
-    apple: harness::apns::Apple,
-    google: Google,
-    api: Api,
-}
-
-impl World {
-    async fn start(settings: &str) -> Self {
-        let folder = new_folder();
-        let google = Google::start().await;
-        let authority: &Authority = google.authority();
-        let apple = harness::apns::Apple::start_at("127.0.0.1:0", authority).await;
-        let ca = authority.write_pem(folder.path());
-        let config = format!(
-            "[http]\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"127.0.0.1:0\"\n[outbound]\nextra_ca_file = {ca:?}\n{settings}\n\
-             [apps.{IOS:?}]\nretry_waits = []\n{}{}retry_waits = []\n",
-            apple.config(folder.path(), "com.example.app"),
-            google.config(ANDROID, folder.path()),
-        );
-        let server = Server::start_in(folder, binary::push_gateway(), &config, &[]).await;
-        let api = Api::new(&server.url());
-        Self { _server: server, apple, google, api }
-    }
-
-    async fn notify(&self, event_id: &str, devices: Value) -> Answer {
-        let body = json!({ "notification": {
-            "event_id": event_id, "room_id": "!r:hs.example", "type": "m.room.message", "sender": "@a:hs.example",
-            "sender_display_name": "Alice", "room_name": "Mission Control", "prio": "high",
-            "content": { "msgtype": "m.text", "body": "I'm floating" }, "counts": { "unread": 2 }, "devices": devices,
-        }});
-        self.api.post("/_matrix/push/v1/notify", body).send().await
-    }
-}
-
-/// A device token as iOS gives it, in hexadecimal.
-fn token(digit: char) -> String {
-    digit.to_string().repeat(64)
-}
-
-fn iphone(digit: char) -> Value {
-    json!({ "app_id": IOS, "pushkey": token(digit), "pushkey_ts": 42 })
-}
-
-fn android(pushkey: &str) -> Value {
-    json!({ "app_id": ANDROID, "pushkey": pushkey, "pushkey_ts": 42 })
-}
+use super::setup::{DEADLINE, NOTIFY, World, android, iphone, token};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_reaches_both_push_services_and_a_dead_pushkey_comes_back() {
@@ -73,6 +18,8 @@ async fn a_message_reaches_both_push_services_and_a_dead_pushkey_comes_back() {
     let messages = world.google.messages_for("phone");
     assert_eq!(messages.len(), 1);
     assert_eq!(messages[0]["message"]["data"]["event_id"], "$one");
+    world.server.wait_for_log("devices=3 delivered=2 dropped=0 rejected=1", DEADLINE).await;
+    assert!(!world.server.logs().contains(&token('a')));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,7 +59,7 @@ async fn the_same_device_twice_is_one_push_and_a_badge_update_is_never_suppresse
     assert_eq!(world.apple.requests_for(&token('b')).len(), 1);
     for _ in 0..2 {
         let badge = json!({ "notification": { "counts": { "unread": 0 }, "devices": [iphone('b')] } });
-        world.api.post("/_matrix/push/v1/notify", badge).send().await.expect(200);
+        world.api.post(NOTIFY, badge).send().await.expect(200);
     }
     assert_eq!(world.apple.requests_for(&token('b')).len(), 3);
 }

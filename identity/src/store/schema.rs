@@ -99,4 +99,49 @@ table! {
     }
 }
 
+table! {
+    ephemeral_keys (public_key) {
+        public_key -> Binary,
+        created_at -> BigInt,
+        expires_at -> Nullable<BigInt>,
+        revoked_at -> Nullable<BigInt>,
+    }
+}
+
+table! {
+    onbinds (id) {
+        id -> Text,
+        medium -> Text,
+        address -> Text,
+        mxid -> Text,
+        ts -> BigInt,
+        not_before -> BigInt,
+        not_after -> BigInt,
+        created_at -> BigInt,
+        attempts -> Integer,
+        next_attempt_at -> BigInt,
+        leased_until -> Nullable<BigInt>,
+        dead_at -> Nullable<BigInt>,
+        last_failure -> Nullable<Text>,
+    }
+}
+
+table! {
+    invites (id) {
+        id -> Text,
+        medium -> Text,
+        address -> Text,
+        room_id -> Text,
+        sender -> Text,
+        token -> Text,
+        public_key -> Nullable<Binary>,
+        created_at -> BigInt,
+        expires_at -> Nullable<BigInt>,
+        revoked_at -> Nullable<BigInt>,
+        delivered_at -> Nullable<BigInt>,
+        onbind_id -> Nullable<Text>,
+    }
+}
+
 allow_tables_to_appear_in_same_query!(accounts, tokens, accepted_terms);
+allow_tables_to_appear_in_same_query!(invites, ephemeral_keys);

@@ -105,6 +105,14 @@ impl Apns {
         self.parts.platform.warm_up();
     }
 
+    /// Connects, and waits for it.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub async fn connect(&self) -> Result<(), String> {
+        self.parts.connect().await
+    }
+
     /// When the client certificate ends, if there is one.
     pub fn credential_expiry(&self) -> Option<Timestamp> {
         match &self.parts.credentials {
@@ -232,7 +240,8 @@ impl Apns {
 
     fn count_refresh(&self, new: bool) {
         if new {
-            metrics::counter!("push_token_refresh_total", "app" => self.app.clone(), "result" => "ok").increment(1);
+            metrics::counter!("push_token_refresh_total", "app" => self.app.clone(), "result" => "success")
+                .increment(1);
         }
     }
 }

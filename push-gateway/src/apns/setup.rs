@@ -14,7 +14,7 @@ use super::certificate::{ClientCertificate, InvalidCertificate};
 use super::request::Fields;
 use super::settings::Settings;
 use super::token::{InvalidKey, ProviderToken, TokenBoard};
-use super::transport::{Connector, Endpoint, InvalidProxy, Proxy, Timing, Transport};
+use super::transport::{Connector, Endpoint, InvalidProxy, NoConnection, Proxy, Timing, Transport};
 use crate::outbound::Outbound;
 
 /// From when on a certificate's end is worth a warning.
@@ -75,6 +75,24 @@ pub(super) struct Parts {
     pub(super) fallback: Option<Transport>,
 }
 
+impl Parts {
+    /// Connects to every place that the app needs; says what is wrong if it cannot.
+    pub(super) async fn connect(&self) -> Result<(), String> {
+        for transport in std::iter::once(&self.platform).chain(&self.fallback) {
+            transport.connect().await.map_err(|NoConnection { reason, .. }| {
+                let advice = match reason {
+                    "dns" => "the name does not resolve: check endpoint and this machine's name servers",
+                    "tls" => "no TLS with HTTP/2: check endpoint, cert_file, [outbound] extra_ca_file and the clock",
+                    "connect_timeout" => "no answer in time: check the firewall, endpoint and [outbound] proxy",
+                    _ => "the connection is refused: check the firewall, endpoint and [outbound] proxy",
+                };
+                format!("no connection to Apple ({reason}): {advice}")
+            })?;
+        }
+        Ok(())
+    }
+}
+
 /// Reads files and sets everything up.
 pub(super) fn set_up(
     app: &str,
@@ -126,11 +144,8 @@ fn credentials(settings: &Settings, tokens: &TokenBoard) -> Result<Credentials, 
     }
 }
 
-/// Tells the operator when a certificate ends.
+/// Tells the operator when a certificate ends soon.
 pub(super) fn report_expiry(app: &str, not_after: Timestamp, clock: &Clock) {
-    let seconds = not_after.as_millis() / 1000;
-    #[expect(clippy::cast_precision_loss, reason = "seconds fit for the next 200 million years")]
-    metrics::gauge!("push_credential_expiry_seconds", "app" => app.to_owned()).set(seconds as f64);
     let left = not_after.since(clock.now());
     if left < WARN_BEFORE {
         tracing::warn!(app, days = left.as_secs() / 86_400, "the APNs certificate of this app ends soon: renew it");

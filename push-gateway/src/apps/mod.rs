@@ -4,7 +4,7 @@
 
 mod pattern;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use shared::clock::{Clock, Timestamp};
@@ -33,6 +33,10 @@ pub struct App {
     pub circuit: String,
     /// How often its wrong settings are told.
     pub complaints: Complaints,
+    /// Another one each time its settings were changed, so that nothing is remembered beyond that.
+    pub era: String,
+    /// Of its settings and key files.
+    digest: [u8; 32],
     /// Its push service.
     pub provider: AppProvider,
 }
@@ -98,7 +102,24 @@ pub const MAX_PUSHKEY: usize = 2048;
 const TOKEN_RETRY: Duration = Duration::from_secs(60);
 
 /// All apps.
-pub struct Apps(Patterns<Arc<App>>);
+pub struct Apps {
+    patterns: Patterns<Arc<App>>,
+    /// Speaks for devices that no app serves.
+    pub nobody: Complaints,
+    tokens: TokenBoard,
+    accounts: AccountBoard,
+    outbound: [u8; 32],
+    /// How often the settings were read.
+    turn: u64,
+}
+
+/// What became of the apps when other settings took their place.
+pub struct Difference {
+    /// Apps that are new, or not what they were.
+    pub begun: Vec<Arc<App>>,
+    /// Apps that are no more, or not what they were: as they were.
+    pub ended: Vec<Arc<App>>,
+}
 
 impl Apps {
     /// Sets up every app of the settings: reads its keys, connects to nobody.
@@ -106,37 +127,83 @@ impl Apps {
     /// # Errors
     /// [`AppsError`] for the first that cannot be served.
     pub fn new(config: &Config, clock: &Clock, random: Random) -> Result<Self, AppsError> {
-        let (tokens, accounts) = (TokenBoard::default(), AccountBoard::default());
-        let mut apps = Vec::new();
-        for (pattern, settings) in &config.apps {
+        let nobody = Self {
+            patterns: Patterns::new([])?,
+            nobody: Complaints::default(),
+            tokens: TokenBoard::default(),
+            accounts: AccountBoard::default(),
+            outbound: [0; 32],
+            turn: 0,
+        };
+        nobody.changed_to(config, clock, random)
+    }
+
+    /// The apps of other settings. One that is what it was, its key files and the way out included, stays the same with
+    /// its connections; all others are set up.
+    ///
+    /// # Errors
+    /// As [`Apps::new`].
+    pub fn changed_to(&self, config: &Config, clock: &Clock, random: Random) -> Result<Self, AppsError> {
+        let outbound = config.outbound.digest();
+        let is_way_out_the_same = outbound == self.outbound;
+        // Tokens of Apple's are made here and go everywhere; Google's come by connections of their own.
+        let accounts = if is_way_out_the_same { self.accounts.clone() } else { AccountBoard::default() };
+        let turn = self.turn + 1;
+        let set_up = |pattern: &String, settings: &AppSettings, digest: [u8; 32]| {
             let failed = |reason: String| AppsError::Provider { pattern: pattern.clone(), reason };
             let provider = match settings {
-                AppSettings::Apns(settings) => Apns::new(pattern, settings, &config.outbound, &tokens, clock.clone())
-                    .map(|apns| AppProvider::Apns(Box::new(apns)))
-                    .map_err(|error| failed(error.to_string())),
+                AppSettings::Apns(settings) => {
+                    Apns::new(pattern, settings, &config.outbound, &self.tokens, clock.clone())
+                        .map(|apns| AppProvider::Apns(Box::new(apns)))
+                        .map_err(|error| failed(error.to_string()))
+                }
                 AppSettings::Fcm(settings) => {
                     Fcm::new(pattern, settings, &config.outbound, &accounts, clock.clone(), random)
                         .map(|fcm| AppProvider::Fcm(Box::new(fcm)))
                         .map_err(|error| failed(error.to_string()))
                 }
             };
-            let app = App {
+            Ok::<_, AppsError>(Arc::new(App {
                 pattern: pattern.clone(),
                 type_name: settings.type_name(),
                 places: Semaphore::new(settings.delivering().max_concurrent.clamp(1, Semaphore::MAX_PERMITS)),
                 circuit: settings.circuit(),
                 complaints: Complaints::default(),
                 delivering: settings.delivering(),
+                era: turn.to_string(),
+                digest,
                 provider: provider?,
+            }))
+        };
+        let mut apps = Vec::new();
+        for (pattern, settings) in &config.apps {
+            // Before the files are read for use: if they change in between, the next look finds a difference.
+            let digest = settings.digest();
+            let same = self.patterns.named(pattern).filter(|app| is_way_out_the_same && app.digest == digest);
+            let app = match same {
+                Some(app) => app.clone(),
+                None => set_up(pattern, settings, digest)?,
             };
-            apps.push((pattern.clone(), Arc::new(app)));
+            apps.push((pattern.clone(), app));
         }
-        Ok(Self(Patterns::new(apps)?))
+        let (patterns, nobody) = (Patterns::new(apps)?, Complaints::default());
+        Ok(Self { patterns, nobody, tokens: self.tokens.clone(), accounts, outbound, turn })
+    }
+
+    /// What is other here than it was in `old`.
+    pub fn difference_to(&self, old: &Self) -> Difference {
+        let missing_in = |there: &Self, app: &Arc<App>| {
+            !there.patterns.named(&app.pattern).is_some_and(|other| Arc::ptr_eq(app, other))
+        };
+        Difference {
+            begun: self.iter().filter(|app| missing_in(old, app)).cloned().collect(),
+            ended: old.iter().filter(|app| missing_in(self, app)).cloned().collect(),
+        }
     }
 
     /// The app that serves `app_id`.
     pub fn find(&self, app_id: &str) -> Option<&Arc<App>> {
-        self.0.find(app_id)
+        self.patterns.find(app_id)
     }
 
     /// The app that is to serve `device`.
@@ -152,20 +219,42 @@ impl Apps {
 
     /// All of them, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<App>> {
-        self.0.iter()
+        self.patterns.iter()
+    }
+}
+
+/// Makes the connections of an app and gets its tokens, so that the first push need not wait for them. Ends when it has
+/// what it needs, or the app is no more.
+pub async fn prepare(app: Weak<App>) {
+    loop {
+        let wait = {
+            let Some(app) = app.upgrade() else { return };
+            match &app.provider {
+                AppProvider::Apns(apns) => return apns.warm_up(),
+                AppProvider::Fcm(fcm) => match fcm.obtain_token().await {
+                    Ok(()) | Err(ProviderError::Permanent { .. }) => return,
+                    Err(ProviderError::Temporary { retry_after, .. }) => retry_after.unwrap_or(TOKEN_RETRY),
+                },
+            }
+        };
+        tokio::time::sleep(wait).await;
     }
 }
 
 impl App {
-    /// Makes connections and gets tokens, so that the first push need not wait for them. Ends when it has what it needs.
-    pub async fn prepare(&self) {
+    /// Whether its push service can be reached and, as far as can be known without a push, lets us in: in words.
+    ///
+    /// # Errors
+    /// In words, what is wrong and what to do.
+    pub async fn try_out(&self) -> Result<&'static str, String> {
         match &self.provider {
-            AppProvider::Apns(apns) => apns.warm_up(),
+            AppProvider::Apns(apns) => {
+                apns.connect().await?;
+                Ok("connected to Apple; whether it takes the credential, only a push shows: see test-push")
+            }
             AppProvider::Fcm(fcm) => {
-                while let Err(error) = fcm.obtain_token().await {
-                    let ProviderError::Temporary { retry_after, .. } = error else { return };
-                    tokio::time::sleep(retry_after.unwrap_or(TOKEN_RETRY)).await;
-                }
+                fcm.try_token().await?;
+                Ok("Google gave an access token; whether it is good for the project, only a push shows: see test-push")
             }
         }
     }

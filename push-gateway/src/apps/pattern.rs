@@ -58,6 +58,11 @@ impl<T: Clone> Patterns<T> {
         self.globs.iter().find(|(glob, _)| glob_matches(&glob.letters, &letters)).map(|(_, app)| app)
     }
 
+    /// The app whose pattern is written like that.
+    pub(super) fn named(&self, pattern: &str) -> Option<&T> {
+        self.exact.get(pattern)
+    }
+
     /// All apps, each once.
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.exact.values()

@@ -92,6 +92,11 @@ impl Circuits {
         }
     }
 
+    /// Closes a circuit whose credential or address is another one now.
+    pub fn forget(&self, name: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
     /// The names of the circuits that are open, for `/ready` and the metrics.
     pub fn open(&self) -> Vec<String> {
         let circuits = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -4,7 +4,7 @@
 //! Invariant: every pushkey counts once in a window, so that one device that comes again and again blows no fuse.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use shared::clock::{Clock, Timestamp};
@@ -19,9 +19,13 @@ const MAX_DEVICES: usize = 20_000;
 
 /// The fuses of all apps.
 pub struct MassRejection {
-    rules: RejectionBreaker,
     clock: Clock,
-    apps: Mutex<HashMap<String, App>>,
+    state: Mutex<State>,
+}
+
+struct State {
+    rules: RejectionBreaker,
+    apps: HashMap<String, App>,
 }
 
 #[derive(Default)]
@@ -70,14 +74,26 @@ impl App {
 impl MassRejection {
     /// Fuses after `rules`.
     pub fn new(rules: RejectionBreaker, clock: Clock) -> Self {
-        Self { rules, clock, apps: Mutex::default() }
+        Self { clock, state: Mutex::new(State { rules, apps: HashMap::new() }) }
+    }
+
+    /// Judges by other rules from now on.
+    pub fn set_rules(&self, rules: RejectionBreaker) {
+        let mut state = self.state();
+        if !rules.enabled {
+            state.apps.clear();
+        }
+        state.rules = rules;
+    }
+
+    /// Forgets what became of the devices of an app whose settings are others now, and believes it again.
+    pub fn forget(&self, app: &str) {
+        self.state().apps.remove(app);
     }
 
     /// Counts a device that was not rejected.
     pub fn note_other(&self, app: &str, device: Fingerprint) {
-        if self.rules.enabled {
-            self.with(app, |app, now, begin| app.count(device, None, now, begin));
-        }
+        self.with(app, |app, _, now, begin| app.count(device, None, now, begin));
     }
 
     /// Counts a rejection, and says whether it may be believed.
@@ -91,14 +107,11 @@ impl MassRejection {
         reason: &'static str,
         certainty: Certainty,
     ) -> Result<(), Doubted> {
-        if !self.rules.enabled {
-            return Ok(());
-        }
-        let (min, share) = match certainty {
-            Certainty::Suspect => (self.rules.min, self.rules.share),
-            Certainty::Certain => (self.rules.certain_min, self.rules.certain_share),
-        };
-        self.with(app, |app, now, begin| {
+        let judged = self.with(app, |app, rules, now, begin| {
+            let (min, share) = match certainty {
+                Certainty::Suspect => (rules.min, rules.share),
+                Certainty::Certain => (rules.certain_min, rules.certain_share),
+            };
             app.count(device, Some(reason), now, begin);
             if let Some(until) = app.blown.get(reason).filter(|until| now < **until) {
                 return Err(Doubted { retry_after: until.since(now), is_new: false });
@@ -110,33 +123,46 @@ impl MassRejection {
             if !is_too_many {
                 return Ok(());
             }
-            app.blown.insert(reason, now.plus(self.rules.open.get()));
-            Err(Doubted { retry_after: self.rules.open.get(), is_new: true })
-        })
+            app.blown.insert(reason, now.plus(rules.open.get()));
+            Err(Doubted { retry_after: rules.open.get(), is_new: true })
+        });
+        judged.unwrap_or(Ok(()))
     }
 
     /// The apps and reasons that are doubted now, for `/ready` and the metrics.
     pub fn open(&self) -> Vec<(String, &'static str)> {
         let now = self.clock.now();
-        let apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state();
         let blown = |(name, app): (&String, &App)| {
             let name = name.clone();
             let open: Vec<_> = app.blown.iter().filter(|(_, until)| now < **until).map(|(reason, _)| *reason).collect();
             open.into_iter().map(move |reason| (name.clone(), reason))
         };
-        apps.iter().flat_map(blown).collect()
+        state.apps.iter().flat_map(blown).collect()
     }
 
-    fn with<R>(&self, name: &str, act: impl FnOnce(&mut App, Timestamp, Timestamp) -> R) -> R {
+    /// `None` if nothing is to be judged.
+    fn with<R>(
+        &self,
+        name: &str,
+        act: impl FnOnce(&mut App, &RejectionBreaker, Timestamp, Timestamp) -> R,
+    ) -> Option<R> {
         let now = self.clock.now();
-        let begin = now.minus(self.rules.window.get());
-        let mut apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
+        let State { rules, apps } = &mut *state;
+        if !rules.enabled {
+            return None;
+        }
+        let begin = now.minus(rules.window.get());
         // The name is copied once for each app of the configuration.
         if !apps.contains_key(name) {
             apps.insert(name.to_owned(), App::default());
         }
-        let mut fresh = App::default();
-        act(apps.get_mut(name).unwrap_or(&mut fresh), now, begin)
+        Some(act(apps.get_mut(name)?, rules, now, begin))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,10 +2,11 @@
 //!
 //! Invariant: `type` decides which keys there are; a type that this version does not have is refused by its name.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use shared::config::{ConfigError, HumanDuration, section};
 
 use super::in_folder;
@@ -115,6 +116,33 @@ impl AppSettings {
                 call_types: settings.call_types.as_slice().to_vec(),
             },
         }
+    }
+
+    /// The files that it names.
+    pub fn files(&self) -> Vec<&Path> {
+        let files = match self {
+            Self::Apns(settings) => vec![&settings.key_file, &settings.cert_file, &settings.cert_password_file],
+            Self::Fcm(settings) => vec![&settings.service_account_file],
+        };
+        files.into_iter().flatten().map(PathBuf::as_path).collect()
+    }
+
+    /// A digest of all of it, secrets and the contents of the files included: whether it is what it was.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        match self {
+            Self::Apns(settings) => {
+                hash.update(format!("{settings:?}"));
+                for secret in [&settings.key, &settings.cert_password].into_iter().flatten() {
+                    hash.update(Sha256::digest(secret.expose()));
+                }
+            }
+            Self::Fcm(settings) => hash.update(format!("{settings:?}")),
+        }
+        for file in self.files() {
+            hash.update(Sha256::digest(std::fs::read(file).unwrap_or_default()));
+        }
+        hash.finalize().into()
     }
 
     /// How the gateway proves to the push service that it may speak for the app; without anything secret.

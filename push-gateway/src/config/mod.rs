@@ -18,7 +18,7 @@ use shared::telemetry::Log;
 
 use self::app::AppSettings;
 use self::limits::Limits;
-use self::rules::{Dedup, RejectionBreaker, Routing};
+use self::rules::{Dedup, Metrics, RejectionBreaker, Routing};
 use crate::outbound::Outbound;
 
 /// The prefix of environment variables: `PUSH_GATEWAY__SECTION__KEY`.
@@ -53,6 +53,8 @@ pub struct Config {
     pub admin: Admin,
     /// `[log]`
     pub log: Log,
+    /// `[metrics]`
+    pub metrics: Metrics,
     /// `[limits]`
     pub limits: Limits,
     /// `[dedup]`

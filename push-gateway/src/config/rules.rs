@@ -1,4 +1,5 @@
-//! `[dedup]`, `[routing]`, `[rejection_breaker]`: what is remembered, and when a rejection is believed.
+//! `[dedup]`, `[routing]`, `[rejection_breaker]`: what is remembered, and when a rejection is believed. And `[metrics]`:
+//! under which names it is counted.
 //!
 //! Invariant: none of these can make the gateway reject a pushkey that it would not reject otherwise, but for
 //! `unknown_app`.
@@ -16,6 +17,14 @@ pub struct Dedup {
     pub capacity: usize,
     /// Events that are delivered each time they come: "test push" buttons send the same one each time.
     pub exempt_event_ids: OneOrMany<String>,
+}
+
+/// The settings under `[metrics]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    /// Whether what is measured is told a second time under the names that dashboards of older gateways ask for.
+    pub legacy_names: bool,
 }
 
 /// The settings under `[routing]`.

@@ -4,132 +4,161 @@
 //! given up loses no result.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::apps::{App, Unserved};
+use metrics::Gauge;
+use tracing::field::Empty;
+use tracing::{Instrument, debug_span};
+
+use crate::apps::{App, Complaints, Unserved};
 use crate::breaker::Doubted;
 use crate::config::rules::UnknownApp;
-use crate::error::{Owed, OwedStatus};
 use crate::memory::{Claim, Fingerprint};
 use crate::notification::{Device, Kind, Notification};
 use crate::provider::{Certainty, Delivery, Outcome, Provider, ProviderError, Rejection};
 use crate::retry::{AttemptError, attempts};
-use crate::state::State;
-use crate::verdict::{Trouble, Verdict};
+use crate::state::{Setup, State};
+use crate::verdict::{Trouble, Verdict, outcome};
 
 /// The label for app IDs that no pattern matches; they come from outside and are never labels themselves.
 const UNKNOWN: &str = "unknown";
 
+/// What is to be delivered, to whom, until when, and with what.
+pub(super) struct Errand {
+    pub(super) state: Arc<State>,
+    pub(super) setup: Arc<Setup>,
+    pub(super) notification: Arc<Notification>,
+    pub(super) device: Device,
+    pub(super) deadline: Instant,
+}
+
 /// Delivers to one device.
-pub(super) async fn deliver(
-    state: Arc<State>,
-    notification: Arc<Notification>,
-    device: Device,
-    deadline: Instant,
-) -> Verdict {
-    let fingerprint = state.fingerprints.of(&["device", &device.app_id, &device.pushkey]);
-    let app = state.apps.serving(&device);
+pub(super) async fn deliver(errand: Errand) -> Verdict {
+    let Errand { state, setup, notification, device, .. } = &errand;
+    let app = setup.apps.serving(device);
     let (label, kind) = app.map_or((UNKNOWN, UNKNOWN), |app| (app.pattern.as_str(), app.type_name));
-    let verdict = match app {
-        Ok(app) => through_memory(&state, app, &notification, &device, fingerprint, deadline).await,
-        Err(unserved) => without_app(&state, unserved, fingerprint),
+    let span = debug_span!(
+        "device",
+        app = label,
+        device = %state.fingerprints.name(&device.pushkey),
+        upstream_status = Empty,
+        upstream_reason = Empty
+    );
+    let work = async {
+        let verdict = match app {
+            Ok(app) => {
+                // An app whose settings were changed remembers nothing of the time before.
+                let names = ["device", &app.pattern, &app.era, &device.app_id, &device.pushkey];
+                errand.through_memory(app, state.fingerprints.of(&names)).await
+            }
+            Err(unserved) => errand.without_app(unserved),
+        };
+        let (outcome, reason) = outcome(&verdict);
+        metrics::counter!(
+            "push_deliveries_total", "app" => label.to_owned(), "type" => kind, "outcome" => outcome, "reason" => reason
+        )
+        .increment(1);
+        let event_id = notification.event_id.as_deref();
+        tracing::debug!(outcome, reason, event_id, "device");
+        verdict
     };
-    tell(&state, label, kind, &device, &verdict);
-    verdict
+    work.instrument(span).await
 }
 
-fn without_app(state: &State, unserved: Unserved, fingerprint: Fingerprint) -> Verdict {
-    let reason = match unserved {
-        Unserved::UnknownApp if state.config.routing.unknown_app == UnknownApp::Error => {
-            return Err(Trouble::upstream(None));
-        }
-        Unserved::UnknownApp => "unknown_app",
-        Unserved::InvalidPushkey => "invalid_pushkey",
-    };
-    believe(state, UNKNOWN, fingerprint, Rejection { reason, certainty: Certainty::Suspect })
-}
+impl Errand {
+    fn without_app(&self, unserved: Unserved) -> Verdict {
+        let Self { state, setup, device, .. } = self;
+        let reason = match unserved {
+            Unserved::UnknownApp if setup.config.routing.unknown_app == UnknownApp::Error => {
+                let detail = "add an app with this app_id or a pattern that matches it";
+                if is_to_be_told(&setup.apps.nobody, state, UNKNOWN, "unknown_app") {
+                    tracing::error!(app_id = device.app_id, detail, "no app is configured for a device");
+                }
+                return Err(Trouble::permanent("unknown_app"));
+            }
+            Unserved::UnknownApp => "unknown_app",
+            Unserved::InvalidPushkey => "invalid_pushkey",
+        };
+        let fingerprint = state.fingerprints.of(&["device", "", "", &device.app_id, &device.pushkey]);
+        believe(state, UNKNOWN, fingerprint, Rejection { reason, certainty: Certainty::Suspect })
+    }
 
-async fn through_memory(
-    state: &State,
-    app: &App,
-    notification: &Notification,
-    device: &Device,
-    fingerprint: Fingerprint,
-    deadline: Instant,
-) -> Verdict {
-    if let Some(reason) = state.rejections.find(fingerprint, device.pushkey_ts) {
-        metrics::counter!("push_rejected_memory_hits_total").increment(1);
-        return Ok(Outcome::Rejected(Rejection { reason, certainty: Certainty::Certain }));
-    }
-    if notification.kind == Kind::Badge && device.counts_disabled {
-        return Ok(Outcome::Dropped("badge_disabled"));
-    }
-    let event_id = notification.event_id.as_deref().filter(|event_id| !is_exempt(state, event_id));
-    let Some(event_id) = event_id else {
-        return through_queue(state, app, notification, device, fingerprint, deadline).await;
-    };
-    let key = state.fingerprints.of(&["event", &device.app_id, &device.pushkey, event_id]);
-    match state.delivered.claim(key) {
-        Claim::Done => {
-            metrics::counter!("push_dedup_hits_total", "kind" => "done").increment(1);
-            Ok(Outcome::Delivered)
+    async fn through_memory(&self, app: &App, fingerprint: Fingerprint) -> Verdict {
+        let Self { state, notification, device, .. } = self;
+        if let Some(reason) = state.rejections.find(fingerprint, device.pushkey_ts) {
+            metrics::counter!("push_rejected_memory_hits_total").increment(1);
+            return Ok(Outcome::Rejected(Rejection { reason, certainty: Certainty::Certain }));
         }
-        Claim::InFlight(mut result) => {
-            metrics::counter!("push_dedup_hits_total", "kind" => "in_flight").increment(1);
-            match tokio::time::timeout_at(deadline.into(), result.wait_for(Option::is_some)).await {
-                Ok(Ok(verdict)) => verdict.clone().unwrap_or(Err(Trouble::upstream(None))),
-                // The deadline, or whoever was at it came to grief.
-                Ok(Err(_)) | Err(_) => Err(Trouble::upstream(None)),
+        if notification.kind == Kind::Badge && device.counts_disabled {
+            return Ok(Outcome::Dropped("badge_disabled"));
+        }
+        let event_id = notification.event_id.as_deref().filter(|event_id| !self.is_exempt(event_id));
+        let Some(event_id) = event_id else { return self.through_queue(app, fingerprint).await };
+        let names = ["event", &app.pattern, &app.era, &device.app_id, &device.pushkey, event_id];
+        match state.delivered.claim(state.fingerprints.of(&names)) {
+            Claim::Done => {
+                metrics::counter!("push_dedup_hits_total", "kind" => "done").increment(1);
+                Ok(Outcome::Delivered)
+            }
+            Claim::InFlight(mut result) => {
+                metrics::counter!("push_dedup_hits_total", "kind" => "in_flight").increment(1);
+                match tokio::time::timeout_at(self.deadline.into(), result.wait_for(Option::is_some)).await {
+                    Ok(Ok(verdict)) => verdict.clone().unwrap_or(Err(Trouble::upstream("given_up", None))),
+                    // Whoever was at it came to grief.
+                    Ok(Err(_)) => Err(Trouble::upstream("given_up", None)),
+                    Err(_) => Err(Trouble::upstream("deadline", None)),
+                }
+            }
+            Claim::Yours(ours) => {
+                let verdict = self.through_queue(app, fingerprint).await;
+                let is_done = matches!(verdict, Ok(Outcome::Delivered | Outcome::Dropped(_)));
+                ours.finish(verdict.clone(), is_done);
+                verdict
             }
         }
-        Claim::Yours(ours) => {
-            let verdict = through_queue(state, app, notification, device, fingerprint, deadline).await;
-            let is_done = matches!(verdict, Ok(Outcome::Delivered | Outcome::Dropped(_)));
-            ours.finish(verdict.clone(), is_done);
-            verdict
-        }
     }
-}
 
-/// Waits for one of the app's places, so that an app that hangs cannot take those of another.
-async fn through_queue(
-    state: &State,
-    app: &App,
-    notification: &Notification,
-    device: &Device,
-    fingerprint: Fingerprint,
-    deadline: Instant,
-) -> Verdict {
-    let is_badge = notification.kind == Kind::Badge;
-    if let Err(retry_after) = state.per_pushkey.charge(fingerprint, state.clock.now()) {
-        if is_badge {
-            return Ok(Outcome::Dropped("rate_limited"));
-        }
-        return Err(Trouble { kind: OwedStatus::RateLimited, retry_after: Some(retry_after) });
-    }
-    let began = Instant::now();
-    let patience = if is_badge { Duration::ZERO } else { state.config.limits.queue_wait.get() };
-    let until = deadline.min(began + patience);
-    let place = match app.places.try_acquire() {
-        Ok(place) => place,
-        // The next badge update replaces this one.
-        Err(_) if is_badge => return Ok(Outcome::Dropped("overloaded")),
-        Err(_) => match tokio::time::timeout_at(until.into(), app.places.acquire()).await {
-            Ok(Ok(place)) => place,
-            Ok(Err(_)) | Err(_) => {
-                let Owed { status: kind, retry_after } = Owed::OVERLOADED;
-                return Err(Trouble { kind, retry_after });
+    /// Waits for one of the app's places, so that an app that hangs cannot take those of another.
+    async fn through_queue(&self, app: &App, fingerprint: Fingerprint) -> Verdict {
+        let Self { state, setup, notification, device, deadline } = self;
+        let is_badge = notification.kind == Kind::Badge;
+        if let Err(retry_after) = setup.per_pushkey.charge(fingerprint, state.clock.now()) {
+            if is_badge {
+                return Ok(Outcome::Dropped("rate_limited"));
             }
-        },
-    };
-    metrics::histogram!("push_queue_seconds", "app" => app.pattern.clone()).record(began.elapsed().as_secs_f64());
-    let in_flight = metrics::gauge!("push_in_flight", "app" => app.pattern.clone());
-    in_flight.increment(1.0);
-    let delivery = Delivery { notification, device, id: state.random.bytes(), deadline };
-    let result = attempts(&app.delivering.retry_waits, deadline, state.random, || attempt(state, app, &delivery)).await;
-    in_flight.decrement(1.0);
-    drop(place);
-    settle(state, app, fingerprint, result)
+            return Err(Trouble::rate_limited(retry_after));
+        }
+        let began = Instant::now();
+        let place = match app.places.try_acquire() {
+            Ok(place) => place,
+            // The next badge update replaces this one.
+            Err(_) if is_badge => return Ok(Outcome::Dropped("overloaded")),
+            Err(_) => {
+                let _waiting = Raised::by_one("push_waiting", app);
+                let until = (*deadline).min(began + setup.config.limits.queue_wait.get());
+                match tokio::time::timeout_at(until.into(), app.places.acquire()).await {
+                    Ok(Ok(place)) => place,
+                    Ok(Err(_)) | Err(_) => return Err(Trouble::overloaded()),
+                }
+            }
+        };
+        metrics::histogram!("push_queue_seconds", "app" => app.pattern.clone()).record(began.elapsed());
+        if device.data.get("default_payload").is_some_and(|given| !given.is_object() && !given.is_null()) {
+            metrics::counter!("push_default_payload_ignored_total", "app" => app.pattern.clone()).increment(1);
+        }
+        let delivery = Delivery { notification, device, id: state.random.bytes(), deadline: *deadline };
+        let result = {
+            let _in_flight = Raised::by_one("push_in_flight", app);
+            let attempt = || attempt(state, app, &delivery);
+            attempts(&app.delivering.retry_waits, *deadline, state.random, attempt).await
+        };
+        drop(place);
+        settle(state, app, fingerprint, result)
+    }
+
+    fn is_exempt(&self, event_id: &str) -> bool {
+        self.setup.config.dedup.exempt_event_ids.as_slice().iter().any(|exempt| exempt == event_id)
+    }
 }
 
 async fn attempt(state: &State, app: &App, delivery: &Delivery<'_>) -> Result<Outcome, AttemptError> {
@@ -151,31 +180,31 @@ async fn attempt(state: &State, app: &App, delivery: &Delivery<'_>) -> Result<Ou
 }
 
 fn settle(state: &State, app: &App, fingerprint: Fingerprint, result: Result<Outcome, AttemptError>) -> Verdict {
-    match result {
-        Ok(Outcome::Rejected(rejection)) => believe(state, &app.pattern, fingerprint, rejection),
-        Ok(outcome) => {
-            state.mass_rejection.note_other(&app.pattern, fingerprint);
-            Ok(outcome)
+    let verdict = match result {
+        Ok(Outcome::Rejected(rejection)) => return believe(state, &app.pattern, fingerprint, rejection),
+        Err(AttemptError::CircuitOpen { retry_after }) => {
+            return Err(Trouble::upstream("circuit_open", Some(retry_after)));
         }
-        Err(AttemptError::CircuitOpen { retry_after }) => Err(Trouble::upstream(Some(retry_after))),
-        Err(AttemptError::Provider(ProviderError::Temporary { retry_after, .. })) => {
-            state.mass_rejection.note_other(&app.pattern, fingerprint);
-            Err(Trouble::upstream(retry_after))
+        Ok(outcome) => Ok(outcome),
+        Err(AttemptError::Provider(ProviderError::Temporary { reason, retry_after, .. })) => {
+            Err(Trouble::upstream(reason, retry_after))
         }
         Err(AttemptError::Provider(ProviderError::Permanent { reason, detail })) => {
-            state.mass_rejection.note_other(&app.pattern, fingerprint);
-            metrics::counter!("push_config_error_total", "app" => app.pattern.clone(), "reason" => reason).increment(1);
-            if app.complaints.may(state.clock.now()) {
-                tracing::error!(
-                    app = app.pattern,
-                    reason,
-                    detail,
-                    "our credentials or settings for this app are wrong"
-                );
+            if is_to_be_told(&app.complaints, state, &app.pattern, reason) {
+                let app = &app.pattern;
+                tracing::error!(app, reason, detail, "our credentials or settings for this app are wrong");
             }
-            Err(Trouble::upstream(None))
+            Err(Trouble::permanent(reason))
         }
-    }
+    };
+    state.mass_rejection.note_other(&app.pattern, fingerprint);
+    verdict
+}
+
+/// Counts a mistake of ours; whether it is time to tell the operator of it.
+fn is_to_be_told(complaints: &Complaints, state: &State, app: &str, reason: &'static str) -> bool {
+    metrics::counter!("push_config_error_total", "app" => app.to_owned(), "reason" => reason).increment(1);
+    complaints.may(state.clock.now())
 }
 
 /// Passes a rejection on and remembers it, unless there are so many of its kind that the fault must be ours.
@@ -193,29 +222,24 @@ fn believe(state: &State, app: &str, fingerprint: Fingerprint, rejection: Reject
                     "so many pushkeys are rejected that our own settings are the likelier fault: nothing is unregistered for now"
                 );
             }
-            Err(Trouble::upstream(Some(retry_after)))
+            Err(Trouble::upstream("mass_rejection", Some(retry_after)))
         }
     }
 }
 
-fn is_exempt(state: &State, event_id: &str) -> bool {
-    state.config.dedup.exempt_event_ids.as_slice().iter().any(|exempt| exempt == event_id)
+/// A gauge that is higher by one as long as this lives.
+struct Raised(Gauge);
+
+impl Raised {
+    fn by_one(name: &'static str, app: &App) -> Self {
+        let gauge = metrics::gauge!(name, "app" => app.pattern.clone());
+        gauge.increment(1);
+        Self(gauge)
+    }
 }
 
-fn tell(state: &State, app: &str, kind: &'static str, device: &Device, verdict: &Verdict) {
-    let (outcome, reason) = match verdict {
-        Ok(Outcome::Delivered) => ("delivered", ""),
-        Ok(Outcome::Dropped(reason)) => ("dropped", *reason),
-        Ok(Outcome::Rejected(rejection)) => ("rejected", rejection.reason),
-        Err(Trouble { kind: OwedStatus::Upstream, .. }) => ("owed", "upstream"),
-        Err(Trouble { kind: OwedStatus::Overloaded, .. }) => ("owed", "overloaded"),
-        Err(Trouble { kind: OwedStatus::RateLimited, .. }) => ("owed", "rate_limited"),
-    };
-    metrics::counter!(
-        "push_deliveries_total", "app" => app.to_owned(), "type" => kind, "outcome" => outcome, "reason" => reason
-    )
-    .increment(1);
-    if tracing::enabled!(tracing::Level::DEBUG) {
-        tracing::debug!(app, device = state.fingerprints.name(&device.pushkey), outcome, reason, "device");
+impl Drop for Raised {
+    fn drop(&mut self) {
+        self.0.decrement(1);
     }
 }

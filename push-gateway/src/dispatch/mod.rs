@@ -12,48 +12,60 @@ use std::time::Instant;
 
 use tracing::Instrument;
 
+use self::device::Errand;
 use crate::error::{Owed, OwedStatus};
 use crate::notification::{Device, Notification};
-use crate::provider::Outcome;
-use crate::state::State;
-use crate::verdict::{self, Trouble, Verdict};
+use crate::state::{Setup, State};
+use crate::verdict::{self, Trouble, Verdict, outcome};
 
-/// Delivers `notification` to all `devices`; gives the rejected pushkeys in the order of the devices, each once.
+/// Counts a request of `client`.
+///
+/// # Errors
+/// [`Owed`] if it asks too often.
+pub fn admit(state: &State, setup: &Setup, client: IpAddr) -> Result<(), Owed> {
+    let from = state.fingerprints.of(&["client", &client.to_string()]);
+    let refused = |wait| Owed { status: OwedStatus::RateLimited, retry_after: Some(wait) };
+    setup.per_ip.charge(from, state.clock.now()).map_err(refused)
+}
+
+/// Delivers `notification` to all `devices`; gives the rejected pushkeys in the order of the devices, each once. Tells
+/// of the request in the log.
 ///
 /// # Errors
 /// [`Owed`] if an event is still owed to some device: the homeserver has to come again.
 pub async fn dispatch(
     state: &Arc<State>,
+    setup: Arc<Setup>,
     notification: Arc<Notification>,
     devices: Vec<Device>,
     client: IpAddr,
 ) -> Result<Vec<String>, Owed> {
-    let from = state.fingerprints.of(&["client", &client.to_string()]);
-    if let Err(wait) = state.per_ip.charge(from, state.clock.now()) {
-        return Err(Owed { status: OwedStatus::RateLimited, retry_after: Some(wait) });
-    }
     let began = Instant::now();
-    let deadline = began + state.config.limits.request_deadline.get();
+    let deadline = began + setup.config.limits.request_deadline.get();
     let pushkeys: Vec<String> = devices.iter().map(|device| device.pushkey.clone()).collect();
-    let verdicts = deliver_all(state, &notification, devices, deadline).await;
+    let verdicts = deliver_all(state, &setup, &notification, devices, deadline).await;
+    let answer = verdict::merge(&pushkeys, &verdicts);
 
-    let count = |is: fn(&Verdict) -> bool| verdicts.iter().filter(|verdict| is(verdict)).count();
+    let count = |name: &str| verdicts.iter().filter(|verdict| outcome(verdict).0 == name).count();
     tracing::info!(
         devices = pushkeys.len(),
-        delivered = count(|verdict| matches!(verdict, Ok(Outcome::Delivered))),
-        dropped = count(|verdict| matches!(verdict, Ok(Outcome::Dropped(_)))),
-        rejected = count(|verdict| matches!(verdict, Ok(Outcome::Rejected(_)))),
-        owed = count(Result::is_err),
+        delivered = count("delivered"),
+        dropped = count("dropped"),
+        rejected = count("rejected"),
+        temporary = count("temporary"),
+        permanent = count("permanent"),
+        code = answer.as_ref().map_or_else(|owed| owed.code(), |_| 200),
         ms = began.elapsed().as_millis(),
         %client,
         "notified"
     );
-    verdict::merge(&pushkeys, &verdicts)
+    answer
 }
 
 /// One verdict for each device, in their order; a device that stands there twice is served once.
 async fn deliver_all(
     state: &Arc<State>,
+    setup: &Arc<Setup>,
     notification: &Arc<Notification>,
     devices: Vec<Device>,
     deadline: Instant,
@@ -65,8 +77,10 @@ async fn deliver_all(
         let place = *seen.entry((device.app_id.clone(), device.pushkey.clone())).or_insert(tasks.len());
         places.push(place);
         if place == tasks.len() {
-            let delivery = device::deliver(state.clone(), notification.clone(), device, deadline);
-            tasks.push(state.runtime.spawn(delivery.in_current_span()));
+            let (state, setup, notification) = (state.clone(), setup.clone(), notification.clone());
+            let runtime = state.runtime.clone();
+            let errand = Errand { state, setup, notification, device, deadline };
+            tasks.push(runtime.spawn(device::deliver(errand).in_current_span()));
         }
     }
     let mut verdicts = Vec::with_capacity(tasks.len());
@@ -75,10 +89,10 @@ async fn deliver_all(
             Ok(Ok(verdict)) => verdict,
             Ok(Err(error)) => {
                 tracing::error!(%error, "a delivery ended before its time");
-                Err(Trouble::upstream(None))
+                Err(Trouble::upstream("given_up", None))
             }
             // It goes on by itself, and the homeserver's retry finds its result in the memory.
-            Err(_) => Err(Trouble::upstream(None)),
+            Err(_) => Err(Trouble::upstream("deadline", None)),
         };
         verdicts.push(verdict);
     }

@@ -32,7 +32,7 @@ use crate::provider::{Delivery, Outcome, Provider, ProviderError, Rejection};
 use error_body::ErrorBody;
 use message::Form;
 use oauth::{Account, NoToken, Source, Token};
-use outcome::{Verdict, verdict};
+use outcome::{Verdict, advice, verdict};
 use pause::Pauses;
 use service_account::ServiceAccount;
 use settings::{Credentials, SettingsError};
@@ -40,6 +40,9 @@ use transport::{Answer, Route, Transport};
 
 /// A second request within an attempt needs this much time.
 const ENOUGH_TIME: Duration = Duration::from_secs(3);
+
+/// How much of what Google says goes into a log, with our advice, in characters.
+const MAX_DETAIL: usize = 200;
 
 /// The longest wait after a 429 within one request of a homeserver.
 const SHORT_PAUSE: Duration = Duration::from_secs(10);
@@ -116,6 +119,18 @@ impl Fcm {
         self.account.token(&self.app).await.map(drop).map_err(no_token)
     }
 
+    /// As [`Fcm::obtain_token`], for people.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub async fn try_token(&self) -> Result<(), String> {
+        let why = |_| {
+            let reason = self.account.last_failure();
+            format!("no access token ({reason}): check the service account, the clock and the way to Google")
+        };
+        self.account.token(&self.app).await.map(drop).map_err(why)
+    }
+
     /// Whether there has ever been an access token.
     pub fn has_had_token(&self) -> bool {
         self.account.has_had_token()
@@ -180,10 +195,14 @@ impl Provider for Fcm {
             let error = if answer.status < 300 { ErrorBody::default() } else { ErrorBody::parse(&answer.body) };
             let verdict = verdict(answer.status, &error);
             tracing::debug!(app = &*self.app, status = answer.status, code = error.label(), "Google has answered");
+            tracing::Span::current().record("upstream_status", answer.status).record("upstream_reason", error.label());
             if verdict != Verdict::Renew {
                 self.account.accept(&token);
             }
-            let permanent = |reason| Err(ProviderError::Permanent { reason, detail: error.detail(&device.pushkey) });
+            let permanent = |reason| {
+                let detail = format!("{}; Google says: {}", advice(reason), error.detail(&device.pushkey));
+                Err(ProviderError::Permanent { reason, detail: detail.chars().take(MAX_DETAIL).collect() })
+            };
             match verdict {
                 Verdict::Delivered => {
                     if is_reduced {

@@ -73,6 +73,7 @@ struct State {
     is_fetching: bool,
     has_had_token: bool,
     failures: u32,
+    last_failure: String,
     not_before: Option<Timestamp>,
 }
 
@@ -110,6 +111,11 @@ impl Account {
     /// Whether it has ever got a token.
     pub(super) fn has_had_token(&self) -> bool {
         self.state().has_had_token
+    }
+
+    /// Why there was no token when one was last asked for in vain; fit for a log.
+    pub(super) fn last_failure(&self) -> String {
+        self.state().last_failure.clone()
     }
 
     /// The token to use now; waits for one only if there is none that is good. `app` labels what is counted.
@@ -189,6 +195,7 @@ impl Account {
                 state.failures = state.failures.saturating_add(1);
                 state.not_before = Some(now.plus(wait));
                 tracing::error!(app, reason, wait_s = wait.as_secs(), "no access token for Google");
+                state.last_failure = reason;
             }
         }
         drop(state);

@@ -52,6 +52,19 @@ pub(super) fn verdict(status: u16, error: &ErrorBody) -> Verdict {
     }
 }
 
+/// What an operator has to do so that no answer comes out as `Verdict::Permanent(reason)` any more.
+pub(super) fn advice(reason: &str) -> &'static str {
+    match reason {
+        "NOT_FOUND" => "check project_id and base_url: there is no such project",
+        "PERMISSION_DENIED" => {
+            "the service account may not send for this project: check both, its role, and that the API is on"
+        }
+        "THIRD_PARTY_AUTH_ERROR" => "Firebase has no good key for Apple or Web Push: upload one in its console",
+        "UNAUTHENTICATED" => "access tokens are not accepted: check service_account_file and the clock",
+        _ => "check base_url: this is not how Google answers",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};

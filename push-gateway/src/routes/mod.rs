@@ -6,14 +6,15 @@
 use std::sync::Arc;
 
 use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use serde::Serialize;
 use shared::http::body::Body;
 use shared::http::client_address::client_address;
 use shared::http::endpoint::{endpoint, not_found};
+use shared::http::observe::Told;
 use shared::http::operations::health;
 
-use crate::dispatch::dispatch;
+use crate::dispatch::{admit, dispatch};
 use crate::error::{Error, Owed};
 use crate::notification::parse::{Request, parse};
 use crate::state::State;
@@ -40,14 +41,19 @@ pub fn configure(config: &mut ServiceConfig) {
 /// [`Error`]; nothing of it is caused by what room members write.
 pub async fn notify(state: Data<State>, request: HttpRequest, body: Body) -> Result<HttpResponse, Error> {
     let bytes = body.bytes()?;
-    let _permit = state.in_flight.try_acquire().map_err(|_| Owed::OVERLOADED)?;
-    let Request { notification, mut devices } = parse(bytes, state.config.limits.max_devices)?;
+    // From here to the answer the request sees one configuration, whatever is read again meanwhile.
+    let setup = state.setup();
+    let client = client_address(&request);
+    let _permit = setup.in_flight.try_acquire().map_err(|_| Owed::OVERLOADED)?;
+    admit(&state, &setup, client)?;
+    let Request { notification, mut devices } = parse(bytes, setup.config.limits.max_devices)?;
     for device in &mut devices {
-        let sends_counts = state.apps.find(&device.app_id).is_none_or(|app| app.delivering.send_badge_counts);
+        let sends_counts = setup.apps.find(&device.app_id).is_none_or(|app| app.delivering.send_badge_counts);
         device.counts_disabled |= !sends_counts;
     }
-    let rejected = dispatch(&state, Arc::new(notification), devices, client_address(&request)).await?;
-    Ok(HttpResponse::Ok().json(Answer { rejected }))
+    let answer = dispatch(&state, setup.clone(), Arc::new(notification), devices, client).await;
+    request.extensions_mut().insert(Told);
+    Ok(HttpResponse::Ok().json(Answer { rejected: answer? }))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use actix_web::web::Data;
 use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::http::body::BodyLimits;
-use shared::http::observe::{Activity, Observer, observe};
+use shared::http::observe::{Activity, Labels, Observer, observe};
 use shared::random::Random;
 
 use crate::config::Config;
@@ -51,11 +51,11 @@ impl Answer {
 }
 
 async fn call(state: &Arc<State>, request: TestRequest) -> Answer {
-    let limits = BodyLimits { max: state.config.http.max_body.get(), timeout: Duration::from_secs(5) };
+    let limits = BodyLimits { max: state.setup().config.http.max_body.get(), timeout: Duration::from_secs(5) };
     let observer = Observer {
         requests_total: "requests_total",
         duration_seconds: "duration_seconds",
-        duration_by_code: true,
+        labels: Labels::Code,
         headers: &[],
         activity: Arc::new(Activity::default()),
     };
@@ -175,7 +175,8 @@ async fn an_app_being_moved_rejects_nobody() {
 async fn more_requests_than_may_be_in_flight_are_sent_away_at_once() {
     let state = state("[limits]\nmax_in_flight = 1");
     let body = notify(&json!([{ "app_id": "a", "pushkey": "k" }]));
-    let busy = state.in_flight.try_acquire().unwrap();
+    let setup = state.setup();
+    let busy = setup.in_flight.try_acquire().unwrap();
     let answer = post(&state, body.clone()).await;
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
     assert_eq!(answer.json()["errcode"], "M_UNKNOWN");

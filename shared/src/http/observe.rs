@@ -4,14 +4,14 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use actix_web::Error;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::{ConnectionType, Method};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
+use actix_web::{Error, HttpMessage};
 use tracing::{Instrument, info_span};
 
 use super::client_address::client_address;
@@ -20,17 +20,30 @@ use super::envelope::{Headers, envelop, request_id};
 /// What a service wants told of its requests.
 #[derive(Debug)]
 pub struct Observer {
-    /// The counter's name, with labels `route`, `method`, `code`.
+    /// The name of the counter of requests.
     pub requests_total: &'static str,
-    /// The histogram's name in seconds, with label `route` and, if so wanted, `code`.
+    /// The name of the histogram of their durations, in seconds.
     pub duration_seconds: &'static str,
-    /// Whether the histogram has the label `code`.
-    pub duration_by_code: bool,
+    /// What the two tell apart.
+    pub labels: Labels,
     /// Headers for every answer, those of refusals included (cross-origin rules).
     pub headers: Headers,
     /// How much work is going on and whether more is welcome.
     pub activity: Arc<Activity>,
 }
+
+/// What the metrics of requests tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Labels {
+    /// The counter `route`, `method`, `code`; the histogram `route`.
+    Route,
+    /// Both `code` alone: for a service with one endpoint. Probes of `/health` are not counted, they would drown it.
+    Code,
+}
+
+/// Put among the extensions of a request: its handler has told of it in the log, and more than can be told here.
+#[derive(Clone, Copy, Debug)]
+pub struct Told;
 
 /// The work in flight, for a stop that loses none of it.
 #[derive(Debug, Default)]
@@ -101,18 +114,36 @@ pub async fn observe(
     let route = response.request().match_pattern().unwrap_or_else(|| "unmatched".to_owned());
     let code = response.status().as_u16();
     let elapsed = started.elapsed();
-    metrics::counter!(observer.requests_total, "route" => route.clone(), "method" => method, "code" => code.to_string())
-        .increment(1);
-    let duration = if observer.duration_by_code {
-        metrics::histogram!(observer.duration_seconds, "route" => route.clone(), "code" => code.to_string())
-    } else {
-        metrics::histogram!(observer.duration_seconds, "route" => route.clone())
-    };
-    duration.record(elapsed.as_secs_f64());
+    observer.count(&route, method, code, elapsed);
+    let ms = elapsed.as_secs_f64() * 1000.0;
+    let is_told = response.request().extensions().contains::<Told>();
     span.in_scope(|| {
-        tracing::info!(method, route, code, ms = elapsed.as_secs_f64() * 1000.0, %client, "answered");
+        if is_told {
+            tracing::debug!(method, route, code, ms, %client, "answered");
+        } else {
+            tracing::info!(method, route, code, ms, %client, "answered");
+        }
     });
     Ok(response)
+}
+
+impl Observer {
+    fn count(&self, route: &str, method: &'static str, code: u16, elapsed: Duration) {
+        let (route, code) = (|| route.to_owned(), || code.to_string());
+        let (requests, duration) = match self.labels {
+            Labels::Route => (
+                metrics::counter!(self.requests_total, "route" => route(), "method" => method, "code" => code()),
+                metrics::histogram!(self.duration_seconds, "route" => route()),
+            ),
+            Labels::Code if route().ends_with("/health") => return,
+            Labels::Code => (
+                metrics::counter!(self.requests_total, "code" => code()),
+                metrics::histogram!(self.duration_seconds, "code" => code()),
+            ),
+        };
+        requests.increment(1);
+        duration.record(elapsed.as_secs_f64());
+    }
 }
 
 /// Methods come from outside: a label must not grow with them.

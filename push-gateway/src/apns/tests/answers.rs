@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{World, deliver, deliver_event, ids, rejected, temporary, token};
 use crate::apns::settings::PushType;
+use crate::apns::transport::Timing;
 use crate::provider::Certainty::{Certain, Suspect};
 use crate::provider::{Outcome, ProviderError};
 
@@ -15,7 +16,7 @@ const PAUSE: Option<Duration> = Some(Duration::from_secs(30));
 #[tokio::test]
 async fn every_answer_has_its_outcome_and_is_asked_for_once() {
     let world = World::new().await;
-    let provider = world.provider();
+    let provider = world.provider_with(|_| {}, Timing { attempt: Duration::from_secs(1), ..super::QUICK });
     let outcomes = [
         (Fault::text(200, ""), Ok(Outcome::Delivered)),
         (Fault::text(200, "<html>").without_id(), Ok(Outcome::Delivered)),

@@ -102,6 +102,11 @@ impl Transport {
         self.pool.warm_up();
     }
 
+    /// Connects if there is no connection yet, and waits until there is one.
+    pub(super) async fn connect(&self) -> Result<(), NoConnection> {
+        self.pool.acquire().await.map(drop)
+    }
+
     /// Sends `push` and waits for the answer; what is sent again must be sent before `deadline`.
     pub(super) async fn send(&self, push: &Push, deadline: Instant) -> Result<Answer, Failure> {
         let mut resends = 0;

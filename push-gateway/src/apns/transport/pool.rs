@@ -26,6 +26,7 @@ pub(super) struct Pool {
     max_connections: usize,
     timing: Timing,
     state: Mutex<State>,
+    /// Counted up and down: an app may have several pools, one after the other and for each platform.
     connections: Gauge,
 }
 
@@ -107,8 +108,11 @@ impl Pool {
     pub(super) fn retire(self: &Arc<Self>, line: &Arc<Line>) {
         line.close();
         let mut state = self.state();
+        let before = state.lines.len();
         state.lines.retain(|other| !Arc::ptr_eq(other, line));
-        self.connections.set(gauge_value(state.lines.len()));
+        if state.lines.len() < before {
+            self.connections.decrement(1);
+        }
         if state.lines.is_empty() && state.opening == 0 && !state.waiting.is_empty() {
             self.open_or_fail(&mut state);
         }
@@ -178,7 +182,7 @@ impl Pool {
             Ok((line, connection)) => {
                 let line = Arc::new(line);
                 state.lines.push(Arc::clone(&line));
-                self.connections.set(gauge_value(state.lines.len()));
+                self.connections.increment(1);
                 self.hand_out(&mut state);
                 Some((line, connection))
             }
@@ -237,8 +241,8 @@ impl Drop for Pool {
     fn drop(&mut self) {
         for line in &self.state().lines {
             line.close();
+            self.connections.decrement(1);
         }
-        self.connections.set(0);
     }
 }
 
@@ -280,9 +284,4 @@ impl Drop for Ticket {
         line.in_flight.fetch_sub(1, Relaxed);
         self.pool.hand_out(&mut state);
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a handful")]
-fn gauge_value(connections: usize) -> f64 {
-    connections as f64
 }

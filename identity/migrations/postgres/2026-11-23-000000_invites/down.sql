@@ -1,0 +1,3 @@
+drop table invites;
+drop table onbinds;
+drop table ephemeral_keys;
