@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use super::Timing;
 use super::connect::{Connector, NoConnection};
+use super::gathered::Gathered;
 use super::line::{self, Line};
 
 /// All connections to one endpoint.
@@ -164,7 +165,7 @@ impl Pool {
     async fn connect(self: Arc<Self>) {
         let made = timeout(self.timing.connect, async {
             let stream = self.connector.connect().await?;
-            line::begin(stream).await.map_err(|_| NoConnection { reason: "connect", retry_after: None })
+            line::begin(Gathered(stream)).await.map_err(|_| NoConnection { reason: "connect", retry_after: None })
         });
         let made = made.await.unwrap_or(Err(NoConnection { reason: "connect_timeout", retry_after: None }));
         if let Some((line, connection)) = self.made(made) {
