@@ -112,7 +112,7 @@ impl Errand {
             Claim::Yours(ours) => {
                 let verdict = self.through_queue(app, fingerprint).await;
                 let is_done = matches!(verdict, Ok(Outcome::Delivered | Outcome::Dropped(_)));
-                ours.finish(verdict.clone(), is_done);
+                ours.finish(&verdict, is_done);
                 verdict
             }
         }
@@ -122,7 +122,7 @@ impl Errand {
     async fn through_queue(&self, app: &App, fingerprint: Fingerprint) -> Verdict {
         let Self { state, setup, notification, device, deadline } = self;
         let is_badge = notification.kind == Kind::Badge;
-        if let Err(retry_after) = setup.per_pushkey.charge(fingerprint, state.clock.now()) {
+        if let Err(retry_after) = setup.per_pushkey.charge(|| fingerprint, state.clock.now()) {
             if is_badge {
                 return Ok(Outcome::Dropped("rate_limited"));
             }
