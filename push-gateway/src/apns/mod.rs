@@ -1,7 +1,7 @@
 //! Apple's push service: one request to it for each notification and device.
 //!
-//! Invariant: a pushkey is rejected only on Apple's word about that very key. Whatever else Apple says, and whatever it
-//! does not say, leaves the pusher alone.
+//! Invariant: a pushkey is rejected only on Apple's word about that very key, or if it cannot be a device token at all.
+//! Whatever else Apple says, and whatever it does not say, leaves the pusher alone.
 
 mod alert;
 mod certificate;
@@ -25,6 +25,7 @@ use metrics::{Counter, Histogram};
 use moka::future::Cache;
 use sha2::{Digest, Sha256};
 use shared::clock::{Clock, Timestamp};
+use shared::http::retry_after;
 
 pub use self::settings::Settings;
 pub use self::setup::SetupError;
@@ -160,10 +161,10 @@ impl Apns {
                     }
                     return Err(later(reason, None, false, false));
                 }
-                Verdict::Trouble => return Err(later(reason, None, true, true)),
+                Verdict::Trouble => return Err(later(reason, self.wanted_wait(&answer), true, true)),
                 Verdict::BadConnection { is_outage } => {
                     answer.retire_connection();
-                    return Err(later(reason, None, true, is_outage));
+                    return Err(later(reason, self.wanted_wait(&answer), true, is_outage));
                 }
             }
         }
@@ -192,6 +193,11 @@ impl Apns {
             tracing::debug!(app = self.app, status = answer.status, reason, "APNs did not accept a push");
         }
         Ok((answer, words))
+    }
+
+    /// What `Retry-After` asks for.
+    fn wanted_wait(&self, answer: &Answer) -> Option<Duration> {
+        retry_after::parse(answer.retry_after.as_ref()?.to_str().ok()?, self.clock.now())
     }
 
     /// The device is gone, unless it registered again later than that; then it is not believed at once.

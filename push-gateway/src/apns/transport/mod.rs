@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use h2::{Reason, RecvStream};
+use http::header::{HeaderValue, RETRY_AFTER};
 use http::uri::Authority;
 
 pub(super) use self::connect::{Connector, Endpoint, NoConnection};
@@ -73,6 +74,8 @@ pub(super) struct Answer {
     pub(super) status: u16,
     /// Empty for a success; cut off where it was cut off.
     pub(super) body: Vec<u8>,
+    /// `Retry-After` as it came.
+    pub(super) retry_after: Option<HeaderValue>,
     ticket: Ticket,
 }
 
@@ -132,8 +135,9 @@ impl Transport {
         let response = response.await.map_err(|error| failure(&error))?;
         let status = response.status().as_u16();
         ticket.answered(status);
+        let retry_after = response.headers().get(RETRY_AFTER).cloned();
         let body = if response.status().is_success() { Vec::new() } else { read(response.into_body()).await };
-        Ok(Answer { status, body, ticket })
+        Ok(Answer { status, body, retry_after, ticket })
     }
 }
 
