@@ -12,20 +12,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-const PREFACE: usize = 24;
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const PRIORITY: u8 = 2;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const ACK: u8 = 1;
+use crate::frame::{
+    ACK, DATA, END_STREAM, GOAWAY, HAS_PRIORITY, HEADERS, MAX_CONCURRENT_STREAMS, PING, PREFACE, PRIORITY, RST_STREAM,
+    SETTINGS,
+};
+
 /// What the last PING before a cut says.
 const FAREWELL: [u8; 8] = *b"farewell";
-const END_STREAM: u8 = 1;
-const HAS_PRIORITY: u8 = 0x20;
-const MAX_CONCURRENT_STREAMS: u16 = 3;
 
 /// What the wire is to do.
 #[derive(Debug)]

@@ -161,10 +161,10 @@ impl Apns {
                     }
                     return Err(later(reason, None, false, false));
                 }
-                Verdict::Trouble => return Err(later(reason, self.wanted_wait(&answer), true, true)),
+                Verdict::Trouble => return Err(later(reason, self.wait(&answer), true, true)),
                 Verdict::BadConnection { is_outage } => {
                     answer.retire_connection();
-                    return Err(later(reason, self.wanted_wait(&answer), true, is_outage));
+                    return Err(later(reason, self.wait(&answer), true, is_outage));
                 }
             }
         }
@@ -195,11 +195,6 @@ impl Apns {
         Ok((answer, words))
     }
 
-    /// What `Retry-After` asks for.
-    fn wanted_wait(&self, answer: &Answer) -> Option<Duration> {
-        retry_after::parse(answer.retry_after.as_ref()?.to_str().ok()?, self.clock.now())
-    }
-
     /// The device is gone, unless it registered again later than that; then it is not believed at once.
     async fn dead(
         &self,
@@ -213,6 +208,11 @@ impl Apns {
             return Err(later(reason, None, true, false));
         }
         Ok(rejected(reason, Certainty::Certain))
+    }
+
+    /// How long Apple asks us to wait, if it does.
+    fn wait(&self, answer: &Answer) -> Option<Duration> {
+        retry_after::parse(answer.retry_after.as_deref()?, self.clock.now())
     }
 
     fn payload(&self, delivery: &Delivery<'_>, limit: Option<usize>) -> Result<Payload, &'static str> {

@@ -65,7 +65,9 @@ impl Request {
 }
 
 /// Decides about each request.
-pub(super) struct Director(pub(super) Box<dyn FnMut(&Request) -> Option<Fault> + Send>);
+pub(super) struct Director(pub(super) Decide);
+
+pub(super) type Decide = Box<dyn FnMut(&Request) -> Option<Fault> + Send>;
 
 /// What the connections share with the test.
 #[derive(Debug)]

@@ -89,7 +89,7 @@ async fn kill(killed: &mut tokio::sync::watch::Receiver<u64>, line: &Line) {
     // An error is the end of Google, and so of this connection.
     if killed.changed().await.is_ok() {
         line.order(Order::Cut);
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -38,7 +38,9 @@ pub(super) struct State {
 }
 
 /// Decides about each message.
-pub(super) struct Director(pub(super) Box<dyn FnMut(&Request) -> Option<Fault> + Send>);
+pub(super) struct Director(pub(super) Decide);
+
+pub(super) type Decide = Box<dyn FnMut(&Request) -> Option<Fault> + Send>;
 
 /// Which requests a fault meets, and how often.
 #[derive(Clone, Debug)]

@@ -36,7 +36,7 @@ const SEED_VARIABLE: &str = "PUSH_FAULTS_SEED";
 const WAITS: &str = "retry_waits = [\"20ms\", \"100ms\"]\n";
 
 /// How long all of it may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(100);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_and_nothing_doubled_whatever_the_push_services_do() {
@@ -50,25 +50,12 @@ async fn nothing_is_lost_and_nothing_doubled_whatever_the_push_services_do() {
     let pushers = (0..plan.pushers()).map(|number| Pusher::new(number, Arc::clone(&plan), world.api.clone()).run());
     let pushers = pushers.collect::<JoinSet<Report>>().join_all();
     let reports = tokio::time::timeout(PATIENCE, pushers).await;
-    let reports = reports.unwrap_or_else(|_| {
-        panic!("{SEED_VARIABLE}={seed}: no end in sight: {:?}\n{}", plan.met(), world.server.logs())
-    });
+    let reports = reports.unwrap_or_else(|_| panic!("{SEED_VARIABLE}={seed}: no end in sight: {:?}", plan.met()));
     let seconds = began.elapsed().as_secs_f64();
 
     let report = reports.into_iter().fold(Report::default(), Report::with);
     let ledger = Ledger::of(&world, &plan);
-    println!("{EVENTS_VARIABLE}={events} {SEED_VARIABLE}={seed}: {seconds:.1} s, answers {:?}", report.answers);
-    println!("{} delivered, {} rejected", report.delivered.len(), report.rejected.len());
-    for service in [Service::Apple, Service::Google] {
-        let ledger = ledger.of_service(service);
-        println!(
-            "{service:?}: {} attempts, {} answers lost after acceptance, {} events twice for it",
-            ledger.arrivals(),
-            ledger.lost_answers(),
-            ledger.duplicates(),
-        );
-    }
-    println!("{:?}", plan.met());
+    print(&format!("{EVENTS_VARIABLE}={events} {SEED_VARIABLE}={seed}: {seconds:.1} s"), &plan, &report, &ledger);
     let violations = [report.violations(&plan), ledger.violations(&report)].concat();
     let first: Vec<&String> = violations.iter().take(20).collect();
     assert!(violations.is_empty(), "{SEED_VARIABLE}={seed}: {} violations, such as {first:#?}", violations.len());
@@ -76,6 +63,18 @@ async fn nothing_is_lost_and_nothing_doubled_whatever_the_push_services_do() {
     // A run in which little happened would show little.
     assert_eq!(plan.missed(), [], "{SEED_VARIABLE}={seed}: faults that never happened");
     assert!(!report.rejected.is_empty() && ledger.lost_answers() > 0);
+}
+
+#[expect(clippy::print_stdout, reason = "figures for people")]
+fn print(run: &str, plan: &Plan, report: &Report, ledger: &Ledger) {
+    println!("{run}, answers {:?}", report.answers);
+    println!("{} delivered, {} rejected", report.delivered.len(), report.rejected.len());
+    for service in [Service::Apple, Service::Google] {
+        let ledger = ledger.of_service(service);
+        let (lost, twice) = (ledger.lost_answers(), ledger.duplicates());
+        println!("{service:?}: {} attempts, {lost} answers lost, {twice} events again for it", ledger.arrivals());
+    }
+    println!("{:?}", plan.met());
 }
 
 fn variable(name: &str, default: u64) -> u64 {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use h2::{Reason, RecvStream};
-use http::header::{HeaderValue, RETRY_AFTER};
+use http::header::RETRY_AFTER;
 use http::uri::Authority;
 
 pub(super) use self::connect::{Connector, Endpoint, NoConnection};
@@ -72,10 +72,10 @@ pub(super) struct Transport {
 /// What Apple said.
 pub(super) struct Answer {
     pub(super) status: u16,
+    /// `Retry-After`, as it came.
+    pub(super) retry_after: Option<String>,
     /// Empty for a success; cut off where it was cut off.
     pub(super) body: Vec<u8>,
-    /// `Retry-After` as it came.
-    pub(super) retry_after: Option<HeaderValue>,
     ticket: Ticket,
 }
 
@@ -135,9 +135,9 @@ impl Transport {
         let response = response.await.map_err(|error| failure(&error))?;
         let status = response.status().as_u16();
         ticket.answered(status);
-        let retry_after = response.headers().get(RETRY_AFTER).cloned();
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let body = if response.status().is_success() { Vec::new() } else { read(response.into_body()).await };
-        Ok(Answer { status, body, retry_after, ticket })
+        Ok(Answer { status, retry_after, body, ticket })
     }
 }
 
