@@ -31,9 +31,6 @@ pub enum Error {
     /// Some devices are not done with: the homeserver has to try again.
     #[error("{}", .0.status)]
     Owed(#[from] Owed),
-    /// Our own fault, in words for the log.
-    #[error("{0}")]
-    Internal(String),
 }
 
 /// What the homeserver has to come again for.
@@ -94,10 +91,6 @@ impl Error {
                         .retry_after(wait.unwrap_or(OWN_RETRY_AFTER)),
                     OwedStatus::RateLimited => MatrixError::limit_exceeded(wait.unwrap_or(OWN_RETRY_AFTER)),
                 }
-            }
-            Self::Internal(_) => {
-                tracing::error!(error = %self, "a request failed through our own fault");
-                MatrixError::internal()
             }
         }
     }

@@ -111,11 +111,6 @@ impl<V: Copy> Generations<V> {
         }
         self.young.insert(key, value);
     }
-
-    fn remove(&mut self, key: Fingerprint) {
-        self.young.remove(&key);
-        self.old.remove(&key);
-    }
 }
 
 /// The events that were delivered, and those that are being delivered now.
@@ -218,7 +213,8 @@ impl Rejections {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, reason) = known.find(device)?;
         let (life, is_renewed) = match pushkey_ts {
-            Some(seconds) => (REJECTED_FOR, seconds.saturating_mul(1000) > at.as_millis()),
+            // Whole seconds: of two in the same one, the registration may well be the later.
+            Some(seconds) => (REJECTED_FOR, seconds >= at.as_millis().div_euclid(1000)),
             None => (REJECTED_FOR_UNDATED, false),
         };
         (!is_renewed && self.clock.now().since(at) < life).then_some(reason)
@@ -228,11 +224,6 @@ impl Rejections {
     pub fn insert(&self, device: Fingerprint, reason: &'static str) {
         let now = self.clock.now();
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(device, (now, reason));
-    }
-
-    /// Forgets a rejection: the device took a push.
-    pub fn remove(&self, device: Fingerprint) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(device);
     }
 }
 
@@ -299,13 +290,15 @@ mod tests {
 
     #[test]
     fn a_rejection_counts_for_its_time_and_until_the_pushkey_is_renewed() {
-        let clock = Clock::manual(START);
+        let clock = Clock::manual(START.plus(Duration::from_millis(700)));
         let memory = Rejections::new(clock.clone());
         let device = Fingerprints::new(Random).of(&["app", "key"]);
         let before = START.as_millis() / 1000 - 5;
         memory.insert(device, "Unregistered");
         assert_eq!(memory.find(device, Some(before)), Some("Unregistered"));
         assert_eq!(memory.find(device, Some(before + 10)), None);
+        assert_eq!(memory.find(device, Some(START.as_millis() / 1000)), None, "within the same second");
+        assert_eq!(memory.find(device, Some(START.as_millis() / 1000 - 1)), Some("Unregistered"));
         assert_eq!(memory.find(device, None), Some("Unregistered"));
         clock.advance(Duration::from_secs(600));
         assert_eq!(memory.find(device, None), None);

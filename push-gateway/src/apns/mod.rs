@@ -1,7 +1,7 @@
 //! Apple's push service: one request to it for each notification and device.
 //!
-//! Invariant: a pushkey is rejected only on Apple's word about that very key. Whatever else Apple says, and whatever it
-//! does not say, leaves the pusher alone.
+//! Invariant: a pushkey is rejected only on Apple's word about that very key, or if it cannot be a device token at all.
+//! Whatever else Apple says, and whatever it does not say, leaves the pusher alone.
 
 mod alert;
 mod certificate;

@@ -39,6 +39,17 @@ pub enum Pass {
     Probe,
 }
 
+/// What an attempt says of the provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// It is there.
+    Up,
+    /// A network error, a time-out or a 5xx.
+    Down,
+    /// Nothing: perhaps it was not even asked.
+    Nothing,
+}
+
 /// The circuit is open: nothing is to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Open {
@@ -66,13 +77,25 @@ impl Circuits {
         Ok(Pass::Probe)
     }
 
-    /// Tells what became of an attempt: `is_outage` for network errors, time-outs and 5xx.
-    pub fn note(&self, name: &str, pass: Pass, is_outage: bool, now: Instant) {
+    /// Tells what came of an attempt.
+    pub fn note(&self, name: &str, pass: Pass, sign: Sign, now: Instant) {
         let mut circuits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !is_outage {
-            // Nearly always there is nothing to remove; the provider is up, whoever found out.
-            circuits.remove(name);
-            return;
+        match sign {
+            Sign::Up => {
+                // Nearly always there is nothing to remove; the provider is up, whoever found out.
+                circuits.remove(name);
+                return;
+            }
+            Sign::Nothing => {
+                if let (Some(state), Pass::Probe) = (circuits.get_mut(name), pass)
+                    && let State::Probing { pause, .. } = *state
+                {
+                    // The next one is the probe, at once.
+                    *state = State::Open { until: now, pause };
+                }
+                return;
+            }
+            Sign::Down => {}
         }
         let state = match circuits.get_mut(name) {
             Some(state) => state,
@@ -109,14 +132,14 @@ impl Circuits {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{Circuits, Open, Pass};
+    use super::{Circuits, Open, Pass, Sign};
 
     const SECOND: Duration = Duration::from_secs(1);
 
     fn fail(circuits: &Circuits, times: u32, now: Instant) {
         for _ in 0..times {
             let pass = circuits.enter("x", now).unwrap();
-            circuits.note("x", pass, true, now);
+            circuits.note("x", pass, Sign::Down, now);
         }
     }
 
@@ -124,7 +147,7 @@ mod tests {
     fn ten_failures_in_a_row_open_it_and_one_success_in_between_does_not_let_it_come_to_that() {
         let (circuits, now) = (Circuits::default(), Instant::now());
         fail(&circuits, 9, now);
-        circuits.note("x", Pass::Ordinary, false, now);
+        circuits.note("x", Pass::Ordinary, Sign::Up, now);
         fail(&circuits, 9, now);
         assert_eq!(circuits.enter("x", now), Ok(Pass::Ordinary));
         fail(&circuits, 1, now);
@@ -146,14 +169,32 @@ mod tests {
             assert_eq!(circuits.enter("x", now), Ok(Pass::Probe), "after {pause} s");
             assert!(circuits.enter("x", now).is_err());
             // What began before it opened changes nothing.
-            circuits.note("x", Pass::Ordinary, true, now);
-            circuits.note("x", Pass::Probe, true, now);
+            circuits.note("x", Pass::Ordinary, Sign::Down, now);
+            circuits.note("x", Pass::Probe, Sign::Down, now);
         }
         now += SECOND * 60;
         assert_eq!(circuits.enter("x", now), Ok(Pass::Probe));
-        circuits.note("x", Pass::Probe, false, now);
+        circuits.note("x", Pass::Probe, Sign::Up, now);
         assert_eq!(circuits.enter("x", now), Ok(Pass::Ordinary));
         assert!(circuits.open().is_empty());
+    }
+
+    #[test]
+    fn who_asked_nobody_neither_closes_it_nor_keeps_it_from_opening_and_the_next_one_is_the_probe() {
+        let (circuits, now) = (Circuits::default(), Instant::now());
+        for _ in 0..10 {
+            fail(&circuits, 1, now);
+            circuits.note("x", Pass::Ordinary, Sign::Nothing, now);
+        }
+        let later = now + SECOND * 5;
+        assert_eq!(circuits.enter("x", later), Ok(Pass::Probe));
+        circuits.note("x", Pass::Probe, Sign::Nothing, later);
+        assert_eq!(circuits.enter("x", later), Ok(Pass::Probe));
+        assert!(circuits.enter("x", later).is_err(), "one probe at a time");
+        circuits.note("x", Pass::Probe, Sign::Down, later);
+        assert_eq!(circuits.enter("x", later), Err(Open { retry_after: SECOND * 10 }));
+        circuits.note("y", Pass::Ordinary, Sign::Nothing, now);
+        assert_eq!(circuits.open(), ["x"]);
     }
 
     #[test]

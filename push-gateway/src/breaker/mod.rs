@@ -5,5 +5,5 @@
 mod circuit;
 mod mass_rejection;
 
-pub use circuit::{Circuits, Open, Pass};
+pub use circuit::{Circuits, Open, Pass, Sign};
 pub use mass_rejection::{Doubted, MassRejection};

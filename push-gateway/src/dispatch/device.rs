@@ -10,7 +10,7 @@ use tracing::field::Empty;
 use tracing::{Instrument, debug_span};
 
 use crate::apps::{App, Complaints, Unserved, delivery_counter};
-use crate::breaker::Doubted;
+use crate::breaker::{Doubted, Sign};
 use crate::config::rules::UnknownApp;
 use crate::memory::{Claim, Fingerprint};
 use crate::notification::{Device, Kind, Notification};
@@ -167,8 +167,7 @@ async fn attempt(state: &State, app: &App, delivery: &Delivery<'_>) -> Result<Ou
         .enter(circuit, Instant::now())
         .map_err(|open| AttemptError::CircuitOpen { retry_after: open.retry_after })?;
     let result = app.provider.deliver(delivery).await;
-    let is_outage = matches!(&result, Err(ProviderError::Temporary { is_outage: true, .. }));
-    state.circuits.note(circuit, pass, is_outage, Instant::now());
+    state.circuits.note(circuit, pass, sign(&result), Instant::now());
     let label = match &result {
         Ok(_) => "answered",
         Err(ProviderError::Temporary { .. }) => "temporary",
@@ -176,6 +175,18 @@ async fn attempt(state: &State, app: &App, delivery: &Delivery<'_>) -> Result<Ou
     };
     app.measures.count_attempt(label);
     result.map_err(AttemptError::Provider)
+}
+
+/// What an attempt says of the push service.
+fn sign(result: &Result<Outcome, ProviderError>) -> Sign {
+    match result {
+        Err(ProviderError::Temporary { is_outage: true, .. }) => Sign::Down,
+        Ok(Outcome::Delivered | Outcome::Rejected(Rejection { certainty: Certainty::Certain, .. }))
+        | Err(ProviderError::Permanent { .. }) => Sign::Up,
+        // Perhaps an answer; perhaps there was nothing to send, a pause, no access token, or no readable pushkey.
+        Ok(Outcome::Dropped(_) | Outcome::Rejected(Rejection { certainty: Certainty::Suspect, .. }))
+        | Err(ProviderError::Temporary { is_outage: false, .. }) => Sign::Nothing,
+    }
 }
 
 fn settle(state: &State, app: &App, fingerprint: Fingerprint, result: Result<Outcome, AttemptError>) -> Verdict {

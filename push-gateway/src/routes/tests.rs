@@ -184,3 +184,19 @@ async fn more_requests_than_may_be_in_flight_are_sent_away_at_once() {
     drop(busy);
     assert_eq!(post(&state, body).await.status, 200);
 }
+
+#[actix_web::test]
+async fn what_needs_no_push_service_does_not_pass_for_its_answer() {
+    let state = state("");
+    for number in 0..10 {
+        for (pushkey, status) in [("0".repeat(64), 502), ("unreadable".to_owned(), 200)] {
+            let body = json!({ "notification": {
+                "event_id": format!("${number}"), "devices": [{ "app_id": "com.example.ios", "pushkey": pushkey }],
+            } });
+            let answer = post(&state, body.to_string()).await;
+            // The tenth failure opens the circuit for both.
+            assert!(answer.status == status || number == 9, "{number} {}", answer.status);
+        }
+    }
+    assert_eq!(state.circuits.open().len(), 1);
+}

@@ -3,6 +3,7 @@
 //! Invariant: after SIGTERM or SIGINT no new connection is taken, and the process waits for what it has begun.
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -42,6 +43,8 @@ pub async fn run(
     let limits = BodyLimits { max: settings.max_body.get(), timeout: settings.body_timeout.get() };
     let proxies = TrustedProxies(settings.trusted_proxies.as_slice().to_vec());
 
+    let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let workers = settings.workers.unwrap_or_else(cores).max(1);
     let base_path = settings.base_path.clone();
     let headers = observer.headers;
     let observer = Data::new(observer);
@@ -55,12 +58,10 @@ pub async fn run(
     })
     .keep_alive(settings.keep_alive.get())
     .client_request_timeout(settings.header_timeout.get())
-    .max_connections(settings.max_connections)
+    .workers(workers)
+    .max_connections(for_each_worker(settings.max_connections, workers))
     .shutdown_timeout(1)
     .disable_signals();
-    if let Some(workers) = settings.workers {
-        server = server.workers(workers.max(1));
-    }
     for Listener { socket, tls } in main {
         server = match tls {
             Some(tls) => server.listen_rustls_0_23(socket, tls)?,
@@ -87,6 +88,11 @@ pub async fn run(
         admin.stop(false).await;
     }
     running.await.map_err(io::Error::other)?
+}
+
+/// A worker's share of the connections; the server counts them by worker.
+fn for_each_worker(connections: usize, workers: usize) -> usize {
+    (connections / workers).max(1)
 }
 
 /// Registers the routes behind `base_path`, and nothing beside them.
@@ -148,7 +154,7 @@ mod tests {
     use actix_web::{App, HttpResponse};
 
     use super::super::endpoint::{endpoint, not_found};
-    use super::{BodyLimits, Data, Duration, ServiceConfig, below, web};
+    use super::{BodyLimits, Data, Duration, ServiceConfig, below, for_each_worker, web};
 
     #[actix_web::test]
     async fn behind_a_base_path_there_are_the_routes_and_beside_it_nothing() {
@@ -170,6 +176,13 @@ mod tests {
                     assert_eq!(call_service(&app, request).await.status(), 404, "{path}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn all_workers_together_keep_within_the_bound_on_connections() {
+        for (connections, workers, each) in [(20_000, 16, 1250), (50, 4, 12), (7, 1, 7), (2, 8, 1), (0, 1, 1)] {
+            assert_eq!(for_each_worker(connections, workers), each, "{connections} on {workers}");
         }
     }
 

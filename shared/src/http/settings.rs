@@ -28,7 +28,7 @@ pub struct Http {
     pub body_timeout: HumanDuration,
     /// How long an idle connection is kept.
     pub keep_alive: HumanDuration,
-    /// Connections that are open at the same time at most, for each thread.
+    /// Connections that are open at the same time at most; each thread has its equal share, and one at least.
     pub max_connections: usize,
     /// Threads that serve HTTP; unset: one for each core.
     pub workers: Option<usize>,
