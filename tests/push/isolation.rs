@@ -158,3 +158,24 @@ async fn what_finds_no_place_in_time_is_told_to_come_again() {
     assert_eq!(world.google.messages().len(), 2);
     assert!(answers.try_join_next().is_none(), "the two that have a place are not answered yet");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_homeserver_that_hangs_up_keeps_its_place_until_what_it_began_has_ended() {
+    let world = World::start("[limits]\nmax_in_flight = 1\n").await;
+    world.google.fault(fcm::Fault::Silence);
+    let answer = post_all(&world, std::iter::once(phone(0)));
+    wait_until("the message to be under way", DEADLINE, || world.google.messages().len() == 1).await;
+    drop(answer);
+    let admin = Api::new(&world.server.admin_url());
+    wait_for("the gateway to notice", DEADLINE, async || {
+        let metrics = admin.get("/metrics").send().await.text();
+        metrics.lines().any(|line| line == "push_requests_in_flight 0").then_some(())
+    })
+    .await;
+    world.notify("$other", json!([iphone(1)])).await.refused(503, "M_UNKNOWN");
+    // The attempt times out at last.
+    wait_for("the place", DEADLINE, async || {
+        (world.notify("$other", json!([iphone(1)])).await.code() == 200).then_some(())
+    })
+    .await;
+}
