@@ -8,6 +8,7 @@ pub mod api;
 pub mod apns;
 pub mod binary;
 pub mod certificates;
+pub mod dice;
 pub mod dns;
 pub mod fcm;
 mod frame;

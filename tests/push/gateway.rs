@@ -3,18 +3,13 @@
 //! Invariant: each device that a test asks for is a new one, so that no test hears of another one's pushes.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use harness::api::{Answer, Api};
 use harness::process::{Server, new_folder};
 use harness::{apns, binary, fcm};
 use serde_json::{Value, json};
 
-/// How long anything may take on a busy machine.
-pub(super) const DEADLINE: Duration = Duration::from_secs(60);
-
-/// Where notifications are posted to.
-pub(super) const NOTIFY: &str = "/_matrix/push/v1/notify";
+use super::setup::NOTIFY;
 
 /// The bundle id of the apps for Apple's devices.
 pub(super) const TOPIC: &str = "com.example.app";

@@ -3,11 +3,14 @@
 mod credentials;
 mod dice;
 mod gateway;
+mod hostile;
 mod inbound;
 mod isolation;
 mod nothing_lost;
 mod operations;
 mod outcomes;
+mod nothing_lost;
+mod operations;
 mod payloads;
 mod setup;
 mod story;

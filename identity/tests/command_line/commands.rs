@@ -28,6 +28,8 @@ fn help_says_what_there_is_and_how_it_is_configured() {
         assert!(help.contains("--config <FILE>") && help.contains("IDENTITY_CONFIG"), "{help}");
     }
     assert!(said(&["serve", "--help"]).contains("SIGTERM"));
+    let help = said(&["outbox", "retry", "--help"]);
+    assert!(help.contains("<ID|--dead|--all>") && help.contains("within 5 seconds"), "{help}");
     assert!(said(&["generate-key", "--help"]).contains("--id <ID>"));
     assert!(said(&["rotate-key", "--help"]).contains("SIGHUP"));
     for command in ["list", "revoke"] {
@@ -121,6 +123,7 @@ fn what_is_wrong_is_told_in_one_line_that_names_it() {
         ("[federation]\noverrides.'a b' = 'x:1'", "federation.overrides"),
         ("[email]\nhost = 'x'\nusername = 'u'", "password"),
         ("[limits]\nmail_global = { burst = 0, every = '1s' }", "limits.mail_global: burst must be at least 1"),
+        ("[outbox]\nretry_after = '99ms'", "outbox.retry_after: expected at least \"100ms\""),
         ("[auth]\nmax_tokens_per_user = 0", "auth.max_tokens_per_user: expected at least 1"),
     ] {
         let output = check_config(folder.path(), toml);

@@ -6,6 +6,7 @@
 //! To be found it needs `[federation.overrides] "hs.example" = "127.0.0.1:PORT"` (see [`Homeserver::config`]) or the
 //! fake DNS together with `allow_cidrs`, and its authority as `[federation] extra_ca_file`.
 
+mod admission;
 mod answers;
 mod connection;
 mod fault;

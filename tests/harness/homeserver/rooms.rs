@@ -3,8 +3,7 @@
 //! (Server-server API, `PUT /3pid/onbind` and `PUT /exchange_third_party_invite/{roomId}`; homeservers that run take
 //! `onbind` by POST.)
 //!
-//! Invariant: nobody joins by an invitation that is not signed by a key that stands in the room's state and of which its
-//! identity server says, while the request waits, that it is valid.
+//! Invariant: every invitation goes through `admission.rs`, at the homeserver of its room.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -12,9 +11,8 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use serde_json::{Value, json};
-use url::Url;
 
-use super::signing::is_signed;
+use super::admission::{Invitation, Refusal, admit, bad, check_identity_server, forbidden, unreachable_server};
 use super::{Homeserver, Request, World, host};
 
 pub(super) const ONBIND: &str = "/_matrix/federation/v1/3pid/onbind";
@@ -40,16 +38,8 @@ pub(super) struct Rooms {
     joins: Vec<Join>,
     refused: HashMap<String, (u16, &'static str)>,
     only_put: bool,
-    identity_servers: HashMap<String, SocketAddr>,
+    pub(super) identity_servers: HashMap<String, SocketAddr>,
     peers: HashMap<String, Peer>,
-}
-
-/// `m.room.third_party_invite`, under its token.
-#[derive(Clone, Debug)]
-struct Invitation {
-    room_id: String,
-    sender: String,
-    public_keys: Vec<Value>,
 }
 
 /// Another homeserver.
@@ -58,9 +48,6 @@ struct Peer {
     url: String,
     client: reqwest::Client,
 }
-
-/// Why somebody does not join: status, errcode, text.
-type Refusal = (u16, &'static str, String);
 
 impl Homeserver {
     /// Puts an invitation of an address into the state of `room_id`, as a homeserver does with the reply of
@@ -226,79 +213,6 @@ async fn ask(peer: &Peer, mxid: &str, room_id: &str, sender: &str, signed: &Valu
         Ok(answer) if answer.status().as_u16() == 403 => Err(forbidden("the room's homeserver refuses")),
         _ => Err(unreachable_server("the room's homeserver does not help")),
     }
-}
-
-/// What a homeserver checks before it lets somebody into a room by an invitation in its state.
-async fn admit(
-    world: &World,
-    invitation: &Invitation,
-    mxid: &str,
-    room_id: &Value,
-    sender: &Value,
-    signed: &Value,
-) -> Result<(), Refusal> {
-    if *room_id != invitation.room_id || *sender != invitation.sender {
-        return Err(forbidden("an invitation into another room or by somebody else"));
-    }
-    let members = signed.as_object().map(|members| members.keys().map(String::as_str).collect::<Vec<_>>());
-    if signed["mxid"] != mxid || members.is_none_or(|members| members != ["mxid", "signatures", "token"]) {
-        return Err(forbidden("signed for somebody else, or something else"));
-    }
-    let signatures = signed["signatures"].as_object().into_iter().flat_map(|servers| servers.values());
-    let signatures: Vec<&str> =
-        signatures.filter_map(Value::as_object).flat_map(|keys| keys.values()).filter_map(Value::as_str).collect();
-    let signer = invitation.public_keys.iter().find(|key| {
-        let key = key["public_key"].as_str().unwrap_or_default();
-        signatures.iter().any(|signature| is_signed(signed, signature, key))
-    });
-    let signer = signer.ok_or_else(|| forbidden("signed by no key of the room"))?;
-    let validity = signer["key_validity_url"].as_str().ok_or_else(|| bad("key_validity_url"))?;
-    let mut url = Url::parse(validity).map_err(|_| bad("key_validity_url"))?;
-    url.query_pairs_mut().append_pair("public_key", signer["public_key"].as_str().unwrap_or_default());
-    let answer = ask_identity_server(world, &url).await?;
-    if answer["valid"] == true { Ok(()) } else { Err(forbidden("the key is not valid")) }
-}
-
-/// The outer signature, of a key that the identity server publishes under its id.
-async fn check_identity_server(world: &World, body: &Value) -> Result<(), Refusal> {
-    let servers =
-        body["signatures"].as_object().filter(|servers| !servers.is_empty()).ok_or_else(|| bad("signatures"))?;
-    for (name, keys) in servers {
-        for (id, signature) in keys.as_object().filter(|keys| !keys.is_empty()).ok_or_else(|| bad("signatures"))? {
-            let url = format!("http://{name}/_matrix/identity/v2/pubkey/{id}");
-            let url = Url::parse(&url).map_err(|_| bad("signatures"))?;
-            let answer = ask_identity_server(world, &url).await?;
-            let key = answer["public_key"].as_str().ok_or_else(|| forbidden("the identity server has no such key"))?;
-            if !is_signed(body, signature.as_str().unwrap_or_default(), key) {
-                return Err(forbidden("the signature does not fit"));
-            }
-        }
-    }
-    Ok(())
-}
-
-async fn ask_identity_server(world: &World, url: &Url) -> Result<Value, Refusal> {
-    let authority = url.authority().to_owned();
-    let known = world.state().rooms.identity_servers.get(&authority).copied();
-    let address = known.or_else(|| authority.parse().ok());
-    let address = address.ok_or_else(|| unreachable_server("nobody knows where the identity server is"))?;
-    let place = format!("http://{address}{}", &url[url::Position::BeforePath..]);
-    let failed = |_| unreachable_server("the identity server does not answer");
-    let answer = world.client.get(place).header("host", authority).send().await.map_err(failed)?;
-    let text = answer.text().await.map_err(failed)?;
-    serde_json::from_str(&text).map_err(|_| unreachable_server("the identity server sends no JSON"))
-}
-
-fn bad(name: &str) -> Refusal {
-    (400, "M_INVALID_PARAM", format!("{name} is missing or wrong"))
-}
-
-fn forbidden(text: &str) -> Refusal {
-    (403, "M_FORBIDDEN", text.to_owned())
-}
-
-fn unreachable_server(text: &str) -> Refusal {
-    (502, "M_UNKNOWN", text.to_owned())
 }
 
 fn told((status, errcode, error): Refusal) -> (StatusCode, Value) {

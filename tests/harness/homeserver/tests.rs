@@ -288,7 +288,7 @@ async fn somebody_joins_by_an_invitation_only_if_everything_is_signed_and_vouche
         sender: of("@alice:127.0.0.1"),
         token: of("t"),
     };
-    assert_eq!(server.joins(), [join.clone()]);
+    assert_eq!(server.joins(), [join]);
     server.refuse_invitation("t", 400, "M_BAD_JSON");
     tell(Method::POST, news(&key, &good, same, same)).await.refused(400, "M_BAD_JSON");
     server.refuse_nothing();

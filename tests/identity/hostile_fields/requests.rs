@@ -2,7 +2,9 @@
 //!
 //! Invariant: each of them is well-formed HTTP, so that it is the server's rules that must deal with it.
 
-use super::values::{AUTHORIZATION, BROKEN, Dice, HEADERS, IN_QUERY, PLAIN};
+use harness::dice::Dice;
+
+use super::values::{AUTHORIZATION, BROKEN, HEADERS, IN_QUERY, PLAIN, path};
 use super::wire::{Hostile, bytes, request_to};
 use crate::identity::setup::{Session, v2};
 
@@ -250,7 +252,7 @@ fn mixture(endpoints: &[Endpoint], insider: &Insider, dice: &mut Dice) -> Hostil
     const METHODS: [&str; 10] = ["POST", "POST", "POST", "POST", "GET", "HEAD", "OPTIONS", "PUT", "DELETE", "X-FILES"];
     let endpoint = &endpoints[dice.roll(endpoints.len())];
     let method = dice.pick(&METHODS).to_owned();
-    let mut target = if dice.roll(4) == 0 { dice.path() } else { v2(endpoint.path) };
+    let mut target = if dice.roll(4) == 0 { path(dice) } else { v2(endpoint.path) };
     if dice.roll(3) == 0 {
         let (name, value) = (dice.pick(&["sid", "access_token", "brand", "a", ""]), dice.pick(&IN_QUERY));
         target = format!("{target}?{name}={value}");

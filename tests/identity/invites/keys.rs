@@ -59,7 +59,7 @@ fn key_file(world: &World) -> std::path::PathBuf {
 }
 
 fn mode(path: &Path) -> u32 {
-    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    std::fs::metadata(path).expect("a file").permissions().mode() & 0o777
 }
 
 async fn public(world: &World, id: &str) -> Value {

@@ -16,7 +16,7 @@ async fn invites(world: &World, arguments: &[&str]) -> (bool, String) {
 async fn ids(world: &World, arguments: &[&str]) -> Vec<String> {
     let (success, list) = invites(world, &[&["list"], arguments].concat()).await;
     assert!(success && list.starts_with("ID "), "{list}");
-    list.lines().skip(1).map(|line| line.split_whitespace().next().unwrap().to_owned()).collect()
+    list.lines().skip(1).map(|line| line.split_whitespace().next().expect("an id").to_owned()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,8 +10,8 @@ use crate::identity::setup::{Settings, World, v2};
 
 /// How many rows the server's SQLite database has in `table`.
 pub(super) fn rows(server: &Server, table: &str) -> i64 {
-    let database = rusqlite::Connection::open(server.folder().join("data/identity.db")).unwrap();
-    database.query_row(&format!("select count(*) from {table}"), [], |row| row.get(0)).unwrap()
+    let database = rusqlite::Connection::open(server.folder().join("data/identity.db")).expect("an SQLite database");
+    database.query_row(&format!("select count(*) from {table}"), [], |row| row.get(0)).expect("a number")
 }
 
 fn nothing_is_left(world: &World, what: &str) {

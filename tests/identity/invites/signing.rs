@@ -45,7 +45,7 @@ async fn what_is_signed_is_what_the_specification_would_sign() {
 
 fn base64_of(text: &str) -> Vec<u8> {
     use base64::Engine;
-    base64::engine::general_purpose::STANDARD_NO_PAD.decode(text).unwrap()
+    base64::engine::general_purpose::STANDARD_NO_PAD.decode(text).expect("base64")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,11 +12,11 @@ use crate::identity::setup::{DEADLINE, databases, v2};
 
 /// Checks the signature under the server's name as a homeserver does, with an implementation that is not ours.
 fn verify(signed: &Value, server: &str, key_id: &str, public_key: &str) {
-    let bytes = URL_SAFE_NO_PAD.decode(public_key).or_else(|_| STANDARD_NO_PAD.decode(public_key)).unwrap();
+    let bytes = URL_SAFE_NO_PAD.decode(public_key).or_else(|_| STANDARD_NO_PAD.decode(public_key)).expect("base64");
     let mut keys = PublicKeyMap::new();
     keys.entry(server.to_owned()).or_default().insert(key_id.to_owned(), ruma_common::serde::Base64::new(bytes));
-    let object = serde_json::from_value(signed.clone()).unwrap();
-    ruma_signatures::verify_json(&keys, &object).unwrap();
+    let object = serde_json::from_value(signed.clone()).expect("canonical JSON");
+    ruma_signatures::verify_json(&keys, &object).expect("a good signature");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,8 @@
 
 use serde_json::{Value, json};
 
-use crate::push::gateway::{Gateway, NOTIFY, android, ids, with};
+use crate::push::gateway::{Gateway, android, ids, ios, with};
+use crate::push::setup::NOTIFY;
 
 const APP: &str = "org.example.android";
 
@@ -34,7 +35,7 @@ async fn what_is_no_json_is_refused_before_anything_is_sent() {
             .into();
     bodies.push(format!("{good}x").into_bytes());
     bodies.push(format!("\u{feff}{good}").into_bytes());
-    bodies.push(good[..good.len() - 1].as_bytes().to_vec());
+    bodies.push(good.as_bytes()[..good.len() - 1].to_vec());
     bodies.push(good.encode_utf16().flat_map(u16::to_le_bytes).collect());
     for broken in
         ["NaN", "Infinity", "-Infinity", "01", "+1", ".5", "1.", "0x10", "tru", "\"\t\"", "\"\\x\"", "\"\\ud8\""]
@@ -127,6 +128,35 @@ async fn nesting_ends_at_64_levels_but_for_content_which_is_then_absent() {
             nested[..nested.len() / 2].to_owned(),
         ] {
             gateway.api.request(hyper::Method::POST, NOTIFY).body(text).send().await.refused(400, "M_NOT_JSON");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_default_payload_may_be_64_levels_deep_by_itself() {
+    let gateway = Gateway::start("", "", &[android(APP, ""), ios("org.example.ios", "")]).await;
+    for (levels, fits) in [(63, true), (64, false), (5_000, false)] {
+        for nested in [lists(levels), objects(levels)] {
+            for device in [gateway.phone(APP), gateway.iphone("org.example.ios")] {
+                let of_device = device.to_string().replacen(
+                    '{',
+                    &format!("{{\"data\":{{\"default_payload\":{{\"x\":{nested}}}}},"),
+                    1,
+                );
+                let text = format!("{{\"notification\":{{\"event_id\":\"$slate\",\"devices\":[{of_device}]}}}}");
+                let answer = gateway.api.request(hyper::Method::POST, NOTIFY).body(text).send().await;
+                if !fits {
+                    answer.refused(400, "M_NOT_JSON");
+                    continue;
+                }
+                assert_eq!(answer.expect(200), json!({ "rejected": [] }), "{levels}");
+                if device["app_id"] == APP {
+                    assert_eq!(gateway.message(&device)["data"]["x"], nested);
+                } else {
+                    let body = String::from_utf8(gateway.push(&device).body.to_vec()).unwrap().replace(' ', "");
+                    assert!(body.contains(&format!("\"x\":{nested}")), "{body}");
+                }
+            }
         }
     }
 }

@@ -6,7 +6,8 @@ use harness::api::Answer;
 use hyper::Method;
 use serde_json::json;
 
-use crate::push::gateway::{Gateway, NOTIFY, android, ids, with};
+use crate::push::gateway::{Gateway, android, ids, with};
+use crate::push::setup::NOTIFY;
 
 const APP: &str = "org.example.android";
 const NO_PATHS: [&str; 11] = [

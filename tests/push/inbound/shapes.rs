@@ -4,7 +4,8 @@
 
 use serde_json::{Value, json};
 
-use crate::push::gateway::{Gateway, NOTIFY, android, ids, with};
+use crate::push::gateway::{Gateway, android, ids, with};
+use crate::push::setup::NOTIFY;
 
 const APP: &str = "org.example.android";
 

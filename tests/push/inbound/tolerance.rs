@@ -4,7 +4,8 @@
 
 use serde_json::{Value, json};
 
-use crate::push::gateway::{Gateway, NOTIFY, android, ids, ios, message, with, without};
+use crate::push::gateway::{Gateway, android, ids, ios, message, with, without};
+use crate::push::setup::NOTIFY;
 
 const APP: &str = "org.example.android";
 const IOS: &str = "org.example.ios";

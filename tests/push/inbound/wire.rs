@@ -8,7 +8,8 @@ use std::time::Duration;
 use harness::raw::{NoResponse, Raw, exchange};
 use serde_json::{Value, json};
 
-use crate::push::gateway::{DEADLINE, Gateway, NOTIFY, android, ids, with};
+use crate::push::gateway::{Gateway, android, ids, with};
+use crate::push::setup::{DEADLINE, NOTIFY};
 
 const APP: &str = "org.example.android";
 
@@ -54,7 +55,7 @@ async fn a_request_framed_in_two_ways_is_never_taken_for_two() {
         format!("Content-Length: {length}\r\nContent-Length: 0\r\n"),
         format!("Content-Length: 0, {length}\r\n"),
         format!("Content-Length: +{length}\r\n"),
-        format!("Content-Length: -1\r\n"),
+        String::from("Content-Length: -1\r\n"),
         format!("Content-Length: 0x{length:x}\r\n"),
         format!("Content-Length: {length} \r\nTransfer-Encoding : chunked\r\n"),
         String::from("Transfer-Encoding: chunked, identity\r\n"),

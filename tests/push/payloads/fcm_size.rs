@@ -71,6 +71,26 @@ async fn content_goes_first_the_largest_before_the_smaller() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_thousands_of_keys_as_many_stay_as_fit() {
+    let gateway = Gateway::start("", "", &[android(APP, "")]).await;
+    for number in [200, 300, 20_000] {
+        // `content_` and a name of six digits take 14 bytes, and there is a larger one that goes first.
+        let mut content: Value = (0..number).map(|key| (format!("{key:06}"), json!("v"))).collect();
+        content["large"] = x(900);
+        let device = gateway.phone(APP);
+        gateway.deliver(with(message(), json!({ "content": content })), &device).await;
+        let data = gateway.message(&device)["data"].take();
+        let kept: Vec<&str> = data.as_object().unwrap().keys().filter_map(|key| key.strip_prefix("content_")).collect();
+        let others =
+            size(&data) - kept.iter().map(|key| 8 + key.len() + if *key == "large" { 900 } else { 1 }).sum::<usize>();
+        let expected = if number == 200 { 201 } else { number.min((BUDGET - others) / 15) };
+        assert_eq!((kept.len(), kept.contains(&"large")), (expected, number == 200), "{number}");
+        let first = number - kept.len().min(number);
+        assert!(kept.iter().all(|key| *key == "large" || key.parse::<usize>().unwrap() >= first), "the later stay");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_four_texts_are_cut_to_one_length_that_just_fits() {
     let gateway = Gateway::start("", "", &[android(APP, "")]).await;
     let rock = "🪨".repeat(300);
