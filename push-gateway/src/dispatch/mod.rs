@@ -4,6 +4,7 @@
 //! key is dead. An attempt on the wire is never cancelled, neither by the deadline nor by the homeserver hanging up.
 
 mod device;
+mod gathering;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,6 +14,7 @@ use std::time::Instant;
 use tracing::Instrument;
 
 use self::device::Errand;
+use self::gathering::Verdicts;
 use crate::error::{Owed, OwedStatus};
 use crate::notification::{Device, Notification};
 use crate::state::{Setup, State};
@@ -23,7 +25,7 @@ use crate::verdict::{self, Trouble, Verdict, outcome};
 /// # Errors
 /// [`Owed`] if it asks too often.
 pub fn admit(state: &State, setup: &Setup, client: IpAddr) -> Result<(), Owed> {
-    let from = state.fingerprints.of(&["client", &client.to_string()]);
+    let from = || state.fingerprints.of(&["client", &client.to_string()]);
     let refused = |wait| Owed { status: OwedStatus::RateLimited, retry_after: Some(wait) };
     setup.per_ip.charge(from, state.clock.now()).map_err(refused)
 }
@@ -63,6 +65,8 @@ pub async fn dispatch(
 }
 
 /// One verdict for each device, in their order; a device that stands there twice is served once.
+///
+/// One task has them all: it wakes whoever waits for the answer once, and goes on by itself if nobody does any more.
 async fn deliver_all(
     state: &Arc<State>,
     setup: &Arc<Setup>,
@@ -70,31 +74,33 @@ async fn deliver_all(
     devices: Vec<Device>,
     deadline: Instant,
 ) -> Vec<Verdict> {
-    let mut seen = HashMap::with_capacity(devices.len());
-    let mut tasks = Vec::with_capacity(devices.len());
-    let mut places = Vec::with_capacity(devices.len());
-    for device in devices {
-        let place = *seen.entry((device.app_id.clone(), device.pushkey.clone())).or_insert(tasks.len());
-        places.push(place);
-        if place == tasks.len() {
-            let (state, setup, notification) = (state.clone(), setup.clone(), notification.clone());
-            let runtime = state.runtime.clone();
-            let errand = Errand { state, setup, notification, device, deadline };
-            tasks.push(runtime.spawn(device::deliver(errand).in_current_span()));
-        }
-    }
-    let mut verdicts = Vec::with_capacity(tasks.len());
-    for task in tasks {
-        let verdict = match tokio::time::timeout_at(deadline.into(), task).await {
-            Ok(Ok(verdict)) => verdict,
-            Ok(Err(error)) => {
-                tracing::error!(%error, "a delivery ended before its time");
-                Err(Trouble::upstream("given_up", None))
-            }
-            // It goes on by itself, and the homeserver's retry finds its result in the memory.
-            Err(_) => Err(Trouble::upstream("deadline", None)),
-        };
-        verdicts.push(verdict);
-    }
+    let (places, devices) = each_once(devices);
+    let verdicts = Verdicts::new(devices.len());
+    let deliveries = devices.into_iter().map(|device| {
+        let (state, setup, notification) = (state.clone(), setup.clone(), notification.clone());
+        // In its place from the start: it is large, and handed on several times before it runs.
+        Box::pin(device::deliver(Errand { state, setup, notification, device, deadline }))
+    });
+    let gathering = verdicts.clone().gather(deliveries.collect());
+    let task = state.runtime.spawn(gathering.in_current_span());
+    // What has not ended by then goes on, and the homeserver's retry finds its result in the memory.
+    drop(tokio::time::timeout_at(deadline.into(), task).await);
+    let verdicts = verdicts.so_far(Trouble::upstream("deadline", None));
     places.into_iter().map(|place| verdicts[place].clone()).collect()
+}
+
+/// The devices without those that stand there again, and for each of all the place that it has among them.
+fn each_once(devices: Vec<Device>) -> (Vec<usize>, Vec<Device>) {
+    if devices.len() == 1 {
+        return (vec![0], devices);
+    }
+    let mut seen = HashMap::with_capacity(devices.len());
+    let (mut places, mut is_new) = (Vec::with_capacity(devices.len()), Vec::with_capacity(devices.len()));
+    for device in &devices {
+        let next = seen.len();
+        let place = *seen.entry((&device.app_id, &device.pushkey)).or_insert(next);
+        places.push(place);
+        is_new.push(place == next);
+    }
+    (places, devices.into_iter().zip(is_new).filter_map(|(device, is_new)| is_new.then_some(device)).collect())
 }
