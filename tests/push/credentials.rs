@@ -36,12 +36,12 @@ async fn push_to_each(world: &World, event_id: &str, devices: impl Iterator<Item
 }
 
 /// Every one of them is owed, none is unregistered, and the gateway counts it so.
-async fn assert_all_owed(world: &World, app: &str, devices: impl Iterator<Item = Value>) {
-    let before = world.deliveries(app, "owed").await;
+async fn assert_all_owed(world: &World, app: &str, outcome: &str, devices: impl Iterator<Item = Value>) {
+    let before = world.deliveries(app, outcome).await;
     for answer in push_to_each(world, "$owed", devices).await {
         answer.refused(502, "M_UNKNOWN");
     }
-    assert_eq!(world.deliveries(app, "owed").await, before + DEVICES as u64);
+    assert_eq!(world.deliveries(app, outcome).await, before + DEVICES as u64);
     assert_eq!(world.deliveries(app, "rejected").await, 0);
 }
 
@@ -66,7 +66,7 @@ async fn a_wrong_project_unregisters_nobody() {
     let world =
         World::with(Settings { android: "project_id = \"other-project\"\nretry_waits = []\n", ..Settings::default() })
             .await;
-    assert_all_owed(&world, ANDROID, androids()).await;
+    assert_all_owed(&world, ANDROID, "permanent", androids()).await;
     assert_told(&world, "ERROR", &[OURS, ANDROID, "NOT_FOUND", "check project_id"]);
     world.google.add_project("other-project");
     assert_all_delivered(&world, androids()).await;
@@ -76,7 +76,7 @@ async fn a_wrong_project_unregisters_nobody() {
 async fn a_service_account_that_may_not_send_unregisters_nobody() {
     let world = World::start("").await;
     world.google.fault(fcm::Fault::error(403, "PERMISSION_DENIED"));
-    assert_all_owed(&world, ANDROID, androids()).await;
+    assert_all_owed(&world, ANDROID, "permanent", androids()).await;
     assert_told(&world, "ERROR", &[OURS, ANDROID, "PERMISSION_DENIED", "the service account may not send"]);
     world.google.mend();
     assert_all_delivered(&world, androids()).await;
@@ -88,7 +88,7 @@ async fn the_wrong_key_for_apple_unregisters_nobody() {
     let other = apns::Apple::start().await;
     std::fs::write(world.server.folder().join("apns.p8"), other.key_pem()).unwrap();
     world.restart_with(|config| config).await;
-    assert_all_owed(&world, IOS, iphones()).await;
+    assert_all_owed(&world, IOS, "permanent", iphones()).await;
     assert_told(&world, "ERROR", &[OURS, IOS, "403 InvalidProviderToken", "check key_file, key_id and team_id"]);
     std::fs::write(world.server.folder().join("apns.p8"), world.apple.key_pem()).unwrap();
     world.restart_with(|config| config).await;
@@ -100,7 +100,7 @@ async fn a_key_that_is_revoked_while_it_is_in_use_unregisters_nobody() {
     let world = World::start("").await;
     world.notify("$before", json!([ios_device(&"a".repeat(64))])).await.expect(200);
     world.apple.fault("", apns::Fault::error(403, "InvalidProviderToken"));
-    assert_all_owed(&world, IOS, iphones()).await;
+    assert_all_owed(&world, IOS, "permanent", iphones()).await;
     assert_told(&world, "ERROR", &[OURS, IOS, "403 InvalidProviderToken", "check key_file"]);
     assert_eq!(world.apple.requests().len(), 1 + DEVICES);
     world.apple.mend();
@@ -111,7 +111,7 @@ async fn a_key_that_is_revoked_while_it_is_in_use_unregisters_nobody() {
 async fn a_clock_that_is_wrong_unregisters_nobody() {
     let world = World::start("").await;
     world.apple.fault("", apns::Fault::error(403, "ExpiredProviderToken"));
-    assert_all_owed(&world, IOS, iphones()).await;
+    assert_all_owed(&world, IOS, "permanent", iphones()).await;
     assert_told(&world, "ERROR", &[OURS, IOS, "403 ExpiredProviderToken", "check the clock"]);
 }
 
@@ -121,7 +121,7 @@ async fn a_service_account_that_is_revoked_unregisters_nobody() {
     let refusal = json!({ "error": "invalid_grant", "error_description": "Invalid grant: account not found" });
     world.google.token_fault(fcm::Fault::json(400, refusal));
     world.restart_with(|config| config).await;
-    assert_all_owed(&world, ANDROID, androids()).await;
+    assert_all_owed(&world, ANDROID, "temporary", androids()).await;
     assert_told(
         &world,
         "ERROR",
@@ -158,7 +158,7 @@ async fn a_client_certificate_that_has_ended_unregisters_nobody() {
     world.restart_with(|config| with_certificate(&config)).await;
     assert!(world.server.logs().contains("its certificate has EXPIRED: renew it"), "{}", world.server.logs());
     world.server.wait_for_log("the APNs certificate of this app has ended", DEADLINE).await;
-    assert_all_owed(&world, IOS, iphones()).await;
+    assert_all_owed(&world, IOS, "temporary", iphones()).await;
     assert_told(&world, "WARN", &["APNs ends our connections without an answer: check cert_file", IOS]);
     assert!(world.apple.requests().is_empty());
 
@@ -171,7 +171,7 @@ async fn a_client_certificate_that_has_ended_unregisters_nobody() {
 async fn a_client_certificate_that_apple_does_not_like_unregisters_nobody() {
     let world = World::start("").await;
     world.apple.fault("", apns::Fault::error(403, "BadCertificate"));
-    assert_all_owed(&world, IOS, iphones()).await;
+    assert_all_owed(&world, IOS, "permanent", iphones()).await;
     assert_told(&world, "ERROR", &[OURS, IOS, "403 BadCertificate", "check cert_file"]);
 }
 
