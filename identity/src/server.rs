@@ -10,7 +10,7 @@ use std::sync::Arc;
 use actix_web::web::Data;
 use shared::clock::Clock;
 use shared::http::listen::{self, AdminListener, ListenError, Listener};
-use shared::http::observe::{Activity, Labels, Observer};
+use shared::http::observe::{Activity, KnownSeries, Labels, Observer};
 use shared::http::operations::Operations;
 use shared::http::server::run;
 use shared::random::Random;
@@ -88,6 +88,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
         labels: Labels::Route,
         headers: CROSS_ORIGIN,
         activity: state.activity.clone(),
+        known: KnownSeries::default(),
     };
     let operations = operations(&state, metrics);
     let shared_state = state.clone();

@@ -25,12 +25,13 @@ impl Buckets {
         Self { limit, buckets: Mutex::new(Generations::new(DEVICES)) }
     }
 
-    /// Counts one push.
+    /// Counts one push; `device` is asked for only if anything is counted.
     ///
     /// # Errors
     /// The time until the device may have another.
-    pub fn charge(&self, device: Fingerprint, now: Timestamp) -> Result<(), Duration> {
+    pub fn charge(&self, device: impl FnOnce() -> Fingerprint, now: Timestamp) -> Result<(), Duration> {
         let Some(limit) = self.limit else { return Ok(()) };
+        let device = device();
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         match limit.charge(buckets.find(device), now) {
             Charge::Allowed { state } => {
@@ -58,11 +59,11 @@ mod tests {
         let prints = Fingerprints::new(Random);
         let (one, other) = (prints.of(&["1"]), prints.of(&["2"]));
         let now = Timestamp::from_millis(1_750_000_000_000);
-        assert_eq!([1, 2].map(|_| limit.charge(one, now)), [Ok(()), Ok(())]);
-        assert_eq!(limit.charge(one, now), Err(Duration::from_secs(30)));
-        assert_eq!(limit.charge(other, now), Ok(()));
-        assert_eq!(limit.charge(one, now.plus(Duration::from_secs(30))), Ok(()));
+        assert_eq!([1, 2].map(|_| limit.charge(|| one, now)), [Ok(()), Ok(())]);
+        assert_eq!(limit.charge(|| one, now), Err(Duration::from_secs(30)));
+        assert_eq!(limit.charge(|| other, now), Ok(()));
+        assert_eq!(limit.charge(|| one, now.plus(Duration::from_secs(30))), Ok(()));
         let unlimited = Buckets::new(None);
-        assert!((0..1000).all(|_| unlimited.charge(one, now).is_ok()));
+        assert!((0..1000).all(|_| unlimited.charge(|| one, now).is_ok()));
     }
 }

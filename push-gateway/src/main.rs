@@ -7,10 +7,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use mimalloc::MiMalloc;
 use push_gateway::check_config::check;
 use push_gateway::config::Config;
 use push_gateway::server;
 use push_gateway::test_push::{Target, test_push};
+
+/// A delivery allocates some dozens of small pieces on one thread and frees them on another, which the system's
+/// allocator makes a quarter of its price.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// A Matrix push gateway (Push Gateway API v1).
 ///

@@ -3,7 +3,7 @@
 //! Invariant: bounded in number and time, and made of keyed hashes: whoever reads the memory learns no pushkey.
 
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,8 +21,16 @@ const REJECTED_FOR_UNDATED: Duration = Duration::from_secs(600);
 const REJECTIONS: usize = 200_000;
 
 /// A keyed 128-bit hash of what identifies a delivery or a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint([u8; 16]);
+
+/// Something for each fingerprint. They are keyed hashes themselves, which nobody outside can choose: a map needs no
+/// other.
+pub(crate) type ByFingerprint<V> = HashMap<Fingerprint, V, BuildHasherDefault<AsItIs>>;
+
+/// Takes a part of a fingerprint for its hash.
+#[derive(Default)]
+pub(crate) struct AsItIs(u64);
 
 /// Makes fingerprints with keys of this process.
 #[derive(Clone)]
@@ -57,17 +65,40 @@ impl Fingerprints {
     }
 }
 
+impl Hash for Fingerprint {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        state.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+    }
+}
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, part: u64) {
+        self.0 = part;
+    }
+}
+
 /// Entries in two generations: when the younger one is half of the capacity it becomes the older one, which is
 /// forgotten. Half as exact as a list in order of use, at a fraction of its memory.
 pub(crate) struct Generations<V> {
-    young: HashMap<Fingerprint, V>,
-    old: HashMap<Fingerprint, V>,
+    young: ByFingerprint<V>,
+    old: ByFingerprint<V>,
     half: usize,
 }
 
 impl<V: Copy> Generations<V> {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { young: HashMap::new(), old: HashMap::new(), half: (capacity / 2).max(1) }
+        Self { young: HashMap::default(), old: HashMap::default(), half: (capacity / 2).max(1) }
     }
 
     pub(crate) fn find(&self, key: Fingerprint) -> Option<V> {
@@ -91,7 +122,8 @@ pub struct Delivered<R> {
 
 struct DeliveredState<R> {
     done: Generations<Timestamp>,
-    in_flight: HashMap<Fingerprint, watch::Receiver<Option<R>>>,
+    /// With a way to tell those who wait, once anybody does.
+    in_flight: ByFingerprint<Option<watch::Sender<Option<R>>>>,
 }
 
 /// What is known of a delivery when it is asked for.
@@ -108,13 +140,13 @@ pub enum Claim<'a, R: Clone> {
 pub struct Ours<'a, R: Clone> {
     memory: &'a Delivered<R>,
     key: Fingerprint,
-    result: watch::Sender<Option<R>>,
+    is_finished: bool,
 }
 
 impl<R: Clone> Delivered<R> {
     /// A memory of `capacity` deliveries, each for `ttl`.
     pub fn new(capacity: usize, ttl: Duration, clock: Clock) -> Self {
-        let state = DeliveredState { done: Generations::new(capacity), in_flight: HashMap::new() };
+        let state = DeliveredState { done: Generations::new(capacity), in_flight: HashMap::default() };
         Self { clock, ttl, state: Mutex::new(state) }
     }
 
@@ -124,32 +156,42 @@ impl<R: Clone> Delivered<R> {
         if state.done.find(key).is_some_and(|at| self.clock.now().since(at) < self.ttl) {
             return Claim::Done;
         }
-        if let Some(running) = state.in_flight.get(&key) {
-            return Claim::InFlight(running.clone());
+        if let Some(result) = state.in_flight.get_mut(&key) {
+            return Claim::InFlight(result.get_or_insert_with(|| watch::Sender::new(None)).subscribe());
         }
-        let (result, waiting) = watch::channel(None);
-        state.in_flight.insert(key, waiting);
-        Claim::Yours(Ours { memory: self, key, result })
+        state.in_flight.insert(key, None);
+        Claim::Yours(Ours { memory: self, key, is_finished: false })
+    }
+}
+
+impl<R> Delivered<R> {
+    /// Nobody is at the delivery any more; gives the way to those who wait for its result.
+    fn end(&self, key: Fingerprint, is_done: bool) -> Option<watch::Sender<Option<R>>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_done {
+            state.done.insert(key, self.clock.now());
+        }
+        state.in_flight.remove(&key).flatten()
     }
 }
 
 impl<R: Clone> Ours<'_, R> {
     /// Tells whoever waits, and remembers the delivery if it `is_done` for good.
-    pub fn finish(self, result: R, is_done: bool) {
-        if is_done {
-            let now = self.memory.clock.now();
-            let mut state = self.memory.state.lock().unwrap_or_else(PoisonError::into_inner);
-            state.done.insert(self.key, now);
+    pub fn finish(mut self, result: &R, is_done: bool) {
+        self.is_finished = true;
+        let waiting = self.memory.end(self.key, is_done);
+        if let Some(waiting) = waiting {
+            // Whoever waited may have left.
+            let _ = waiting.send(Some(result.clone()));
         }
-        // Nobody may be waiting.
-        let _ = self.result.send(Some(result));
     }
 }
 
 impl<R: Clone> Drop for Ours<'_, R> {
     fn drop(&mut self) {
-        let mut state = self.memory.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.in_flight.remove(&self.key);
+        if !self.is_finished {
+            self.memory.end(self.key, false);
+        }
     }
 }
 
@@ -202,7 +244,7 @@ mod tests {
 
     fn deliver(memory: &Delivered<u8>, key: super::Fingerprint, for_good: bool) {
         match memory.claim(key) {
-            Claim::Yours(ours) => ours.finish(1, for_good),
+            Claim::Yours(ours) => ours.finish(&1, for_good),
             Claim::Done | Claim::InFlight(_) => panic!("not ours"),
         }
     }
@@ -226,7 +268,7 @@ mod tests {
         let key = Fingerprints::new(Random).of(&["x"]);
         let Claim::Yours(ours) = memory.claim(key) else { panic!("not ours") };
         let Claim::InFlight(mut waiting) = memory.claim(key) else { panic!("not in flight") };
-        ours.finish(7, false);
+        ours.finish(&7, false);
         assert_eq!(*waiting.wait_for(Option::is_some).await.unwrap(), Some(7));
         let Claim::Yours(ours) = memory.claim(key) else { panic!("not ours") };
         let Claim::InFlight(mut waiting) = memory.claim(key) else { panic!("not in flight") };

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use actix_web::web::Data;
 use shared::clock::{Clock, Timestamp};
 use shared::http::listen::{AdminListener, ListenError, Listener, listen};
-use shared::http::observe::{Activity, Labels, Observer};
+use shared::http::observe::{Activity, KnownSeries, Labels, Observer};
 use shared::http::operations::Operations;
 use shared::http::server::run;
 use shared::http::settings::AdminAddress;
@@ -77,6 +77,7 @@ pub async fn serve(config: Config, file: Option<PathBuf>) -> Result<(), StartErr
         labels: Labels::Code,
         headers: &[],
         activity: activity.clone(),
+        known: KnownSeries::default(),
     };
     let operations = operations(&state, metrics, activity);
     let http = setup.config.http.clone();

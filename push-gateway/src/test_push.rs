@@ -171,7 +171,7 @@ mod tests {
     fn the_request_is_one_that_an_app_would_send() {
         let made = request(&target(Some(r#"{"default_payload":{"cs":"x"}}"#)), 500).unwrap();
         assert_eq!(made.devices[0].pushkey, "k");
-        assert_eq!(made.devices[0].default_payload.as_ref().unwrap()["cs"], "x");
+        assert_eq!(made.devices[0].default_payload().unwrap()["cs"], "x");
         for wrong in ["5", "{", "[]"] {
             assert!(matches!(request(&target(Some(wrong)), 500), Err(TestPushError::Data)), "{wrong}");
         }

@@ -146,7 +146,7 @@ fn percentile(times: &[Duration], percent: usize) -> Duration {
     times.get(rank.saturating_sub(1)).copied().unwrap_or_default()
 }
 
-fn wait(duration: Duration) {
+pub(crate) fn wait(duration: Duration) {
     #[expect(clippy::disallowed_methods, reason = "a load runs for a time; there is nothing to wait for")]
     thread::sleep(duration);
 }

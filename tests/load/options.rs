@@ -9,12 +9,14 @@ pub(crate) const USAGE: &str = "\
 usage: cargo load [OPTION…]
        cargo load request ADDRESS PID CONNECTIONS SECONDS [bearer:TOKEN] METHOD PATH [BODY]
 
-Builds the identity server for release, starts it with a fake homeserver and a fake mail server, fills it with
-associations, and prints what units of work cost it.
+Builds the servers for release, starts each in a faked world, and prints what units of work cost it: the identity
+server with a homeserver, a mail server and many associations; the push gateway between homeservers and push services,
+beside the same work done by programs that do nothing else.
 
-  --postgres            on a throw-away PostgreSQL instead of SQLite
+  --service NAME        identity or push-gateway alone [both]
+  --postgres            the identity server on a throw-away PostgreSQL instead of SQLite
   --associations N      how many it holds [100000]
-  --connections A,B,…   how many work at the same time [1,16,64]
+  --connections A,B,…   how many homeservers or clients work at the same time [1,16,64]
   --seconds N           how long each row takes [5]
   --runs N              how often each row is measured; the median is shown, with the ends [1]
   --only TEXT           only units with this in their name
@@ -23,9 +25,18 @@ associations, and prints what units of work cost it.
 The second form loads a server that runs already with one request, again and again; PID is its process.
 ";
 
+/// A server that is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Service {
+    Identity,
+    PushGateway,
+}
+
 /// What the run is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Options {
+    /// `None` for both.
+    pub(crate) service: Option<Service>,
     pub(crate) postgres: bool,
     pub(crate) associations: usize,
     pub(crate) connections: Vec<usize>,
@@ -37,6 +48,7 @@ pub(crate) struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            service: None,
             postgres: false,
             associations: 100_000,
             connections: vec![1, 16, 64],
@@ -54,6 +66,13 @@ impl Options {
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
             match *argument {
+                "--service" => {
+                    options.service = Some(match *arguments.next()? {
+                        "identity" => Service::Identity,
+                        "push-gateway" => Service::PushGateway,
+                        _ => return None,
+                    });
+                }
                 "--postgres" => options.postgres = true,
                 "--associations" => options.associations = arguments.next()?.parse().ok()?,
                 "--connections" => {
@@ -76,14 +95,16 @@ fn positive(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::Options;
+    use super::{Options, Service};
     use std::time::Duration;
 
     #[test]
     fn options_come_in_any_order_and_nothing_else_is_taken() {
         assert_eq!(Options::read(&[]), Some(Options::default()));
-        let line = "--runs 3 --postgres --connections 2,8 --associations 10 --seconds 1 --only lookup";
+        let line =
+            "--runs 3 --postgres --connections 2,8 --associations 10 --seconds 1 --only lookup --service identity";
         let wanted = Options {
+            service: Some(Service::Identity),
             postgres: true,
             associations: 10,
             connections: vec![2, 8],
@@ -92,7 +113,9 @@ mod tests {
             only: "lookup".to_owned(),
         };
         assert_eq!(Options::read(&line.split(' ').collect::<Vec<_>>()), Some(wanted));
-        for wrong in ["--run", "--runs", "--runs 0", "--connections 1,0", "--connections ,", "--seconds x", "x"] {
+        for wrong in
+            ["--run", "--service x", "--runs", "--runs 0", "--connections 1,0", "--connections ,", "--seconds x", "x"]
+        {
             assert_eq!(Options::read(&wrong.split(' ').collect::<Vec<_>>()), None, "{wrong}");
         }
     }

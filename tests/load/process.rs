@@ -2,6 +2,7 @@
 //!
 //! Invariant: all threads count, also those that have ended; children do not.
 
+use std::io;
 use std::time::Duration;
 
 /// Linux counts in ticks of 1/100 s towards user space on every architecture (`USER_HZ`).
@@ -16,6 +17,23 @@ pub(crate) fn cpu_time(pid: u32) -> Option<Duration> {
 pub(crate) fn memory(pid: u32) -> Option<(u64, u64)> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     Some((size(&status, "VmRSS:")?, size(&status, "VmHWM:")?))
+}
+
+/// Begins anew with the most that [`memory`] tells: proc(5), `clear_refs`.
+///
+/// # Errors
+/// If there is no such process, or it is not ours.
+pub(crate) fn forget_peak(pid: u32) -> io::Result<()> {
+    std::fs::write(format!("/proc/{pid}/clear_refs"), "5")
+}
+
+/// How many processes have wanted a processor lately, on average over a minute.
+///
+/// # Errors
+/// If the system does not say.
+pub(crate) fn load_average() -> io::Result<String> {
+    let text = std::fs::read_to_string("/proc/loadavg")?;
+    Ok(text.split(' ').next().unwrap_or_default().to_owned())
 }
 
 /// The field `name` of `/proc/PID/status` (proc(5)), which is in KiB, in bytes.

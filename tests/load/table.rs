@@ -9,6 +9,25 @@ pub(crate) const HEAD: &str = "\
 | unit | connections | units/s | p50 ms | p99 ms | CPU µs/unit | ours at most | memory MiB | failed |
 |---|---|---|---|---|---|---|---|---|";
 
+/// How many rows were shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) rows: usize,
+    /// Whether every unit of work of every row succeeded.
+    pub(crate) good: bool,
+}
+
+impl Tally {
+    /// Before the first row.
+    pub(crate) const NONE: Self = Self { rows: 0, good: true };
+
+    /// A row more.
+    pub(crate) fn count(&mut self, good: bool) {
+        self.rows += 1;
+        self.good &= good;
+    }
+}
+
 /// The row of some runs of the same load: that of the run whose price is the median, with the least and the greatest
 /// price if there are several. `at_most` is the price that we allow ourselves, in CPU microseconds.
 ///
@@ -23,10 +42,15 @@ pub(crate) fn row(unit: &str, connections: usize, at_most: Option<u32>, mut runs
         price.push_str(&format!(" ({:.1} to {:.1})", first.cpu_micros(), last.cpu_micros()));
     }
     let target = at_most.map_or_else(|| "–".to_owned(), |micros| micros.to_string());
-    let (memory, failed) = (run.memory as f64 / f64::from(1 << 20), runs.iter().map(|run| run.failed).sum::<usize>());
+    let (memory, failed) = (mebibytes(run.memory), runs.iter().map(|run| run.failed).sum::<usize>());
     format!(
         "| {unit} | {connections} | {rate:.0} | {p50:.2} | {p99:.2} | {price} | {target} | {memory:.1} | {failed} |"
     )
+}
+
+#[expect(clippy::cast_precision_loss, reason = "to one digit after the point")]
+pub(crate) fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Tests of the push gateway.
 
 mod credentials;
-mod dice;
 mod gateway;
 mod hostile;
 mod inbound;
@@ -9,8 +8,6 @@ mod isolation;
 mod nothing_lost;
 mod operations;
 mod outcomes;
-mod nothing_lost;
-mod operations;
 mod payloads;
 mod setup;
 mod story;

@@ -19,6 +19,7 @@ mod token;
 mod transport;
 mod truncate;
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use metrics::{Counter, Histogram};
@@ -57,6 +58,8 @@ pub struct Apns {
     /// Devices that were gone before they registered again, and were given another chance for it.
     renewed: Cache<[u8; 32], ()>,
     seconds: Histogram,
+    /// Looked up once: nearly every answer is of this kind.
+    accepted: OnceLock<Counter>,
     truncated: Counter,
 }
 
@@ -95,6 +98,7 @@ impl Apns {
             clock,
             paused: Cache::builder().max_capacity(REMEMBERED).time_to_live(DEVICE_PAUSE).build(),
             renewed: Cache::builder().max_capacity(REMEMBERED).time_to_live(REMEMBER_FOR).build(),
+            accepted: OnceLock::new(),
             seconds: metrics::histogram!("push_upstream_seconds", "app" => app.to_owned(), "type" => "apns"),
             truncated: metrics::counter!("push_truncated_total", "app" => app.to_owned()),
         })
@@ -179,11 +183,15 @@ impl Apns {
         let start = Instant::now();
         let result = transport.send(push, deadline).await;
         self.seconds.record(start.elapsed());
-        let code = match &result {
-            Ok(answer) => answer.status.to_string(),
-            Err(_) => String::from("none"),
-        };
-        metrics::counter!("push_upstream_status_total", "app" => self.app.clone(), "code" => code).increment(1);
+        let counter =
+            |code: String| metrics::counter!("push_upstream_status_total", "app" => self.app.clone(), "code" => code);
+        match &result {
+            Ok(answer) if answer.status == 200 => {
+                self.accepted.get_or_init(|| counter(String::from("200"))).increment(1);
+            }
+            Ok(answer) => counter(answer.status.to_string()).increment(1),
+            Err(_) => counter(String::from("none")).increment(1),
+        }
         let answer = result.map_err(failed)?;
         let words = Words::read(&answer.body);
         tracing::Span::current().record("upstream_status", answer.status);

@@ -45,13 +45,16 @@ pub(super) fn payload(
         object.set("type", event_type.as_str());
     }
     let limit = limit.unwrap_or(if voip { VOIP_LIMIT } else { LIMIT });
-    let cut = match fit(&mut object, limit) {
-        Fit::Whole => false,
-        // A ciphertext that was cut cannot be read.
-        Fit::Cut if notification.kind != Kind::Encrypted => true,
-        Fit::Cut | Fit::TooLarge => return Err("too_large"),
-    };
-    Ok(Payload { background: is_background(&object), bytes: object.to_bytes(), cut })
+    let mut bytes = object.to_bytes();
+    let cut = bytes.len() > limit;
+    if cut {
+        match fit(&mut object, limit) {
+            Fit::Whole | Fit::Cut if notification.kind != Kind::Encrypted => bytes = object.to_bytes(),
+            // A ciphertext that was cut cannot be read.
+            Fit::Whole | Fit::Cut | Fit::TooLarge => return Err("too_large"),
+        }
+    }
+    Ok(Payload { background: is_background(&object), bytes, cut })
 }
 
 fn object(notification: &Notification, device: &Device, settings: &Settings) -> Result<Object, &'static str> {
@@ -159,7 +162,7 @@ fn is_background(object: &Object) -> bool {
 /// The operator's payload with the device's `default_payload` laid over it.
 fn given(settings: &Settings, device: &Device) -> Object {
     let mut object = Object::default();
-    let over = device.default_payload.as_ref();
+    let over = device.default_payload();
     for (key, value) in merged(&settings.payload, over) {
         match (key.as_str(), value) {
             ("aps", Value::Object(aps)) => {

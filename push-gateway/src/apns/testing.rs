@@ -48,7 +48,6 @@ pub(super) fn device(pushkey: &str, fields: &Value) -> Device {
         app_id: String::from("org.example.app.ios"),
         pushkey: pushkey.to_owned(),
         pushkey_ts: fields.get("pushkey_ts").and_then(Value::as_i64),
-        default_payload: data.get("default_payload").and_then(Value::as_object).cloned(),
         counts_disabled: data.get("org.matrix.msc4076.disable_badge_count") == Some(&Value::Bool(true)),
         data,
         tweaks: object("tweaks").unwrap_or_default(),

@@ -2,6 +2,7 @@
 //!
 //! Invariant: an app has its credentials before anything listens; a key file that cannot be used is an error at start.
 
+mod measures;
 mod pattern;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -10,6 +11,8 @@ use std::time::Duration;
 use shared::clock::{Clock, Timestamp};
 use shared::random::Random;
 use tokio::sync::Semaphore;
+
+pub use self::measures::{Measures, delivery_counter};
 
 use self::pattern::{Ambiguous, Patterns};
 use crate::apns::{Apns, TokenBoard};
@@ -37,6 +40,8 @@ pub struct App {
     pub era: String,
     /// Of its settings and key files.
     digest: [u8; 32],
+    /// What is measured of it.
+    pub measures: Measures,
     /// Its push service.
     pub provider: AppProvider,
 }
@@ -172,6 +177,7 @@ impl Apps {
                 delivering: settings.delivering(),
                 era: turn.to_string(),
                 digest,
+                measures: Measures::new(pattern, settings.type_name()),
                 provider: provider?,
             }))
         };

@@ -10,7 +10,7 @@ use std::time::Duration;
 use shared::clock::{Clock, Timestamp};
 
 use crate::config::rules::RejectionBreaker;
-use crate::memory::Fingerprint;
+use crate::memory::{ByFingerprint, Fingerprint};
 use crate::provider::Certainty;
 
 /// Devices of one app that a window holds at most; beyond it, the oldest are forgotten. Enough to judge by, and a
@@ -31,7 +31,7 @@ struct State {
 #[derive(Default)]
 struct App {
     /// What last became of each device within the window; `None` is anything but a rejection.
-    devices: HashMap<Fingerprint, (Timestamp, Option<&'static str>)>,
+    devices: ByFingerprint<(Timestamp, Option<&'static str>)>,
     /// The same devices in the order of time; one that came again stands here more than once.
     order: VecDeque<(Timestamp, Fingerprint)>,
     /// How many of them were rejected for each reason.

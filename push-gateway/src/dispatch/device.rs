@@ -6,11 +6,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use metrics::Gauge;
 use tracing::field::Empty;
 use tracing::{Instrument, debug_span};
 
-use crate::apps::{App, Complaints, Unserved};
+use crate::apps::{App, Complaints, Unserved, delivery_counter};
 use crate::breaker::{Doubted, Sign};
 use crate::config::rules::UnknownApp;
 use crate::memory::{Claim, Fingerprint};
@@ -36,7 +35,7 @@ pub(super) struct Errand {
 pub(super) async fn deliver(errand: Errand) -> Verdict {
     let Errand { state, setup, notification, device, .. } = &errand;
     let app = setup.apps.serving(device);
-    let (label, kind) = app.map_or((UNKNOWN, UNKNOWN), |app| (app.pattern.as_str(), app.type_name));
+    let label = app.map_or(UNKNOWN, |app| app.pattern.as_str());
     let span = debug_span!(
         "device",
         app = label,
@@ -54,10 +53,10 @@ pub(super) async fn deliver(errand: Errand) -> Verdict {
             Err(unserved) => errand.without_app(unserved),
         };
         let (outcome, reason) = outcome(&verdict);
-        metrics::counter!(
-            "push_deliveries_total", "app" => label.to_owned(), "type" => kind, "outcome" => outcome, "reason" => reason
-        )
-        .increment(1);
+        match app {
+            Ok(app) => app.measures.count_delivery(outcome, reason),
+            Err(_) => delivery_counter(UNKNOWN, UNKNOWN, outcome, reason).increment(1),
+        }
         let event_id = notification.event_id.as_deref();
         tracing::debug!(outcome, reason, event_id, "device");
         verdict
@@ -112,7 +111,7 @@ impl Errand {
             Claim::Yours(ours) => {
                 let verdict = self.through_queue(app, fingerprint).await;
                 let is_done = matches!(verdict, Ok(Outcome::Delivered | Outcome::Dropped(_)));
-                ours.finish(verdict.clone(), is_done);
+                ours.finish(&verdict, is_done);
                 verdict
             }
         }
@@ -122,7 +121,7 @@ impl Errand {
     async fn through_queue(&self, app: &App, fingerprint: Fingerprint) -> Verdict {
         let Self { state, setup, notification, device, deadline } = self;
         let is_badge = notification.kind == Kind::Badge;
-        if let Err(retry_after) = setup.per_pushkey.charge(fingerprint, state.clock.now()) {
+        if let Err(retry_after) = setup.per_pushkey.charge(|| fingerprint, state.clock.now()) {
             if is_badge {
                 return Ok(Outcome::Dropped("rate_limited"));
             }
@@ -134,7 +133,7 @@ impl Errand {
             // The next badge update replaces this one.
             Err(_) if is_badge => return Ok(Outcome::Dropped("overloaded")),
             Err(_) => {
-                let _waiting = Raised::by_one("push_waiting", app);
+                let _waiting = app.measures.waiting();
                 let until = (*deadline).min(began + setup.config.limits.queue_wait.get());
                 match tokio::time::timeout_at(until.into(), app.places.acquire()).await {
                     Ok(Ok(place)) => place,
@@ -142,13 +141,13 @@ impl Errand {
                 }
             }
         };
-        metrics::histogram!("push_queue_seconds", "app" => app.pattern.clone()).record(began.elapsed());
+        app.measures.queued_for(began.elapsed());
         if device.data.get("default_payload").is_some_and(|given| !given.is_object() && !given.is_null()) {
             metrics::counter!("push_default_payload_ignored_total", "app" => app.pattern.clone()).increment(1);
         }
         let delivery = Delivery { notification, device, id: state.random.bytes(), deadline: *deadline };
         let result = {
-            let _in_flight = Raised::by_one("push_in_flight", app);
+            let _in_flight = app.measures.in_flight();
             let attempt = || attempt(state, app, &delivery);
             attempts(&app.delivering.retry_waits, *deadline, state.random, attempt).await
         };
@@ -174,7 +173,7 @@ async fn attempt(state: &State, app: &App, delivery: &Delivery<'_>) -> Result<Ou
         Err(ProviderError::Temporary { .. }) => "temporary",
         Err(ProviderError::Permanent { .. }) => "permanent",
     };
-    metrics::counter!("push_attempts_total", "app" => app.pattern.clone(), "result" => label).increment(1);
+    app.measures.count_attempt(label);
     result.map_err(AttemptError::Provider)
 }
 
@@ -235,22 +234,5 @@ fn believe(state: &State, app: &str, fingerprint: Fingerprint, rejection: Reject
             }
             Err(Trouble::upstream("mass_rejection", Some(retry_after)))
         }
-    }
-}
-
-/// A gauge that is higher by one as long as this lives.
-struct Raised(Gauge);
-
-impl Raised {
-    fn by_one(name: &'static str, app: &App) -> Self {
-        let gauge = metrics::gauge!(name, "app" => app.pattern.clone());
-        gauge.increment(1);
-        Self(gauge)
-    }
-}
-
-impl Drop for Raised {
-    fn drop(&mut self) {
-        self.0.decrement(1);
     }
 }

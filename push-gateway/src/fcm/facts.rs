@@ -56,7 +56,7 @@ pub(super) struct Facts<'a> {
 impl<'a> Facts<'a> {
     /// The app's defaults whose value passes `wanted`. `aps` has its own place in a message.
     pub(super) fn add_defaults(&mut self, device: &'a Device, wanted: impl Fn(&Value) -> bool) {
-        for (key, value) in device.default_payload.iter().flatten() {
+        for (key, value) in device.default_payload().into_iter().flatten() {
             let text = match value {
                 _ if key == "aps" || !wanted(value) => continue,
                 _ if is_reserved(key) => {
@@ -219,10 +219,14 @@ impl<'a> Facts<'a> {
 
     /// The entries, without the defaults that something of ours has the key of.
     pub(super) fn into_entries(mut self) -> Vec<Entry<'a>> {
-        if self.list.iter().any(|entry| entry.part == Part::Default) {
-            let ours = self.list.iter().filter(|entry| entry.part != Part::Default);
-            let ours: HashSet<String> = ours.map(|entry| entry.key.to_string()).collect();
-            self.list.retain(|entry| entry.part != Part::Default || !ours.contains(&*entry.key));
+        let is_default = |entry: &Entry<'_>| entry.part == Part::Default;
+        if self.list.iter().any(is_default) {
+            let ours: HashSet<&str> =
+                self.list.iter().filter(|entry| !is_default(entry)).map(|entry| &*entry.key).collect();
+            let stays: Vec<bool> =
+                self.list.iter().map(|entry| !is_default(entry) || !ours.contains(&*entry.key)).collect();
+            let mut stays = stays.into_iter();
+            self.list.retain(|_| stays.next().unwrap_or(true));
         }
         self.list
     }

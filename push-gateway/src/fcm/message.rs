@@ -163,7 +163,7 @@ fn looks_like_fid(pushkey: &str) -> bool {
 /// `default_payload.aps` if Apple's side can take it, and whether one was left out. A badge update has none: an alert in
 /// it would show.
 fn usable_aps<'a>(notification: &Notification, device: &'a Device) -> (Option<&'a Value>, bool) {
-    let Some(aps) = device.default_payload.as_ref().and_then(|defaults| defaults.get("aps")) else {
+    let Some(aps) = device.default_payload().and_then(|defaults| defaults.get("aps")) else {
         return (None, false);
     };
     if notification.kind == Kind::Badge {

@@ -15,9 +15,11 @@ mod service_account;
 pub mod settings;
 mod transport;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use metrics::{Counter, Histogram};
 use shared::clock::Clock;
 use shared::outbound::failure::Failure;
 use shared::random::Random;
@@ -55,6 +57,9 @@ pub struct Fcm {
     account: Arc<Account>,
     transport: Transport,
     pauses: Arc<Pauses>,
+    seconds: OnceLock<Histogram>,
+    /// Looked up once: nearly every answer is of this kind.
+    accepted: OnceLock<Counter>,
 }
 
 /// Why there is no provider.
@@ -104,6 +109,8 @@ impl Fcm {
         let route = Route::new(outbound)?;
         Ok(Self {
             app: Arc::from(app),
+            seconds: OnceLock::new(),
+            accepted: OnceLock::new(),
             form: Form::new(settings),
             account: accounts.account(source, &route, &clock)?,
             pauses: accounts.pauses(url.as_str(), &clock, random),
@@ -143,14 +150,20 @@ impl Fcm {
         }
     }
 
-    async fn send(&self, token: &Token, body: Vec<u8>) -> Result<Answer, ProviderError> {
+    async fn send(&self, token: &Token, body: Bytes) -> Result<Answer, ProviderError> {
         let started = Instant::now();
         let answer = self.transport.send(token.authorization(), body).await;
-        metrics::histogram!("push_upstream_seconds", "app" => Arc::clone(&self.app), "type" => "fcm")
-            .record(started.elapsed());
-        let code =
-            answer.as_ref().map_or_else(|failure| failure.label().to_owned(), |answer| answer.status.to_string());
-        metrics::counter!("push_upstream_status_total", "app" => Arc::clone(&self.app), "code" => code).increment(1);
+        let app = || Arc::clone(&self.app);
+        let seconds = || metrics::histogram!("push_upstream_seconds", "app" => app(), "type" => "fcm");
+        self.seconds.get_or_init(seconds).record(started.elapsed());
+        let counter = |code: String| metrics::counter!("push_upstream_status_total", "app" => app(), "code" => code);
+        match &answer {
+            Ok(answer) if answer.status == 200 => {
+                self.accepted.get_or_init(|| counter(String::from("200"))).increment(1);
+            }
+            Ok(answer) => counter(answer.status.to_string()).increment(1),
+            Err(failure) => counter(failure.label().to_owned()).increment(1),
+        }
         answer.map_err(|failure| ProviderError::Temporary {
             reason: failure_reason(failure),
             retry_after: None,
@@ -188,7 +201,7 @@ impl Provider for Fcm {
             self.count("push_truncated_total");
         }
         let (mut has_renewed, mut is_reduced) = (false, false);
-        let mut body = message.body;
+        let mut body = Bytes::from(message.body);
         loop {
             let token = self.token(deadline).await?;
             let answer = self.send(&token, body.clone()).await?;
@@ -235,7 +248,7 @@ impl Provider for Fcm {
                 Verdict::Reduce => {
                     let detail = error.detail(&device.pushkey);
                     tracing::warn!(app = &*self.app, detail, "Google finds fault with a message: sending less of it");
-                    body = self.form.reduced(notification, device);
+                    body = self.form.reduced(notification, device).into();
                     is_reduced = true;
                 }
             }

@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Body, Client, ClientBuilder, Method, Proxy, Request, Url};
 use shared::clock::Clock;
@@ -118,7 +119,7 @@ impl Transport {
     ///
     /// # Errors
     /// [`Failure`] if no status arrived.
-    pub(super) async fn send(&self, authorization: HeaderValue, body: Vec<u8>) -> Result<Answer, Failure> {
+    pub(super) async fn send(&self, authorization: HeaderValue, body: Bytes) -> Result<Answer, Failure> {
         let mut request = Request::new(Method::POST, self.url.clone());
         let headers = request.headers_mut();
         headers.insert(AUTHORIZATION, authorization);

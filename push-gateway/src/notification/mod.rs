@@ -101,10 +101,15 @@ pub struct Device {
     pub data: Map<String, Value>,
     /// What the push rules say of sound and highlight.
     pub tweaks: Map<String, Value>,
-    /// `data.default_payload` if it is an object: what the app wants in every payload (MSC2631).
-    pub default_payload: Option<Map<String, Value>>,
     /// Whether payloads for this device carry no counts (MSC4076).
     pub counts_disabled: bool,
+}
+
+impl Device {
+    /// `data.default_payload` if it is an object: what the app wants in every payload (MSC2631).
+    pub fn default_payload(&self) -> Option<&Map<String, Value>> {
+        self.data.get("default_payload").and_then(Value::as_object)
+    }
 }
 
 impl Notification {

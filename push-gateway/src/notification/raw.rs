@@ -6,13 +6,16 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 /// How deep lists and objects may be nested; the outermost one counts.
 pub(super) const MAX_DEPTH: usize = 64;
+
+/// As many members as most objects have that are looked into.
+const USUAL_MEMBERS: usize = 16;
 
 /// A value of which only the syntax is known.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +54,11 @@ impl<'a> Raw<'a> {
         if self.kind() == Type::Object { serde_json::from_str(self.0).ok() } else { None }
     }
 
+    /// The members of each item of a list of objects; `None` for any other value, or if [`Raw::members`] of one is.
+    pub(super) fn objects(self) -> Option<Vec<Members<'a>>> {
+        serde_json::from_str(self.0).ok()
+    }
+
     /// The items of a list; `None` for any other value.
     pub(super) fn items(self) -> Option<Vec<Raw<'a>>> {
         serde_json::from_str::<Items<'a>>(self.0).ok().map(|Items(items)| items)
@@ -58,7 +66,10 @@ impl<'a> Raw<'a> {
 
     /// The text; `None` for any other value, or if it holds a lone surrogate.
     pub(super) fn text(self) -> Option<String> {
-        if self.kind() == Type::Text { serde_json::from_str(self.0).ok() } else { None }
+        match self.0.strip_prefix('"')?.strip_suffix('"') {
+            Some(plain) if !plain.contains('\\') => Some(plain.to_owned()),
+            _ => serde_json::from_str(self.0).ok(),
+        }
     }
 
     pub(super) fn bool(self) -> Option<bool> {
@@ -78,19 +89,13 @@ impl<'a> Raw<'a> {
 
     /// An object whose unreadable members are absent; `None` for any other value.
     pub(super) fn object(self) -> Option<Map<String, Value>> {
-        let mut object = Map::new();
-        for (name, raw) in self.members()?.0 {
-            match raw.value() {
-                Some(value) => object.insert(name.into_owned(), value),
-                None => object.remove(name.as_ref()),
-            };
-        }
-        Some(object)
+        self.members().map(Members::into_object)
     }
 
     /// Whether lists and objects are nested in more than `limit` levels.
     pub(super) fn is_deeper_than(self, limit: usize) -> bool {
-        if !matches!(self.kind(), Type::List | Type::Object) {
+        // Every level takes two letters at least.
+        if self.0.len() / 2 <= limit || !matches!(self.kind(), Type::List | Type::Object) {
             return false;
         }
         let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
@@ -119,6 +124,27 @@ impl<'a> Raw<'a> {
 pub(super) struct Members<'a>(Vec<(Cow<'a, str>, Raw<'a>)>);
 
 impl<'a> Members<'a> {
+    /// The members of the object that is the whole of `text`, and those of its member `inner`, which is an object and
+    /// not among the others: both by reading once. `None` if any of that is otherwise.
+    pub(super) fn parse_both(text: &'a str, inner: &str) -> Option<(Self, Self)> {
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let (outer, inner) = Both { inner }.deserialize(&mut deserializer).ok()?;
+        deserializer.end().ok()?;
+        Some((outer, inner?))
+    }
+
+    /// The object; unreadable members are absent.
+    pub(super) fn into_object(self) -> Map<String, Value> {
+        let mut object = Map::new();
+        for (name, raw) in self.0 {
+            match raw.value() {
+                Some(value) => object.insert(name.into_owned(), value),
+                None => object.remove(name.as_ref()),
+            };
+        }
+        object
+    }
+
     /// The last member of that name; `null` is absent.
     pub(super) fn find(&self, name: &str) -> Option<Raw<'a>> {
         let last = self.0.iter().rev().find(|(key, _)| key == name);
@@ -143,7 +169,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
+                let mut members = Vec::with_capacity(USUAL_MEMBERS);
                 while let Some((Name(name), raw)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
                     members.push((name, Raw(raw.get())));
                 }
@@ -152,6 +178,39 @@ impl<'de> Deserialize<'de> for Members<'de> {
         }
 
         deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+/// An object, one member of which is an object that is looked into at once.
+struct Both<'n> {
+    inner: &'n str,
+}
+
+impl<'de> DeserializeSeed<'de> for Both<'_> {
+    type Value = (Members<'de>, Option<Members<'de>>);
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Both<'_> {
+    type Value = (Members<'de>, Option<Members<'de>>);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let (mut outer, mut inner) = (Vec::new(), None);
+        while let Some(Name(name)) = map.next_key()? {
+            if name == self.inner {
+                inner = Some(map.next_value()?);
+            } else {
+                outer.push((name, Raw(map.next_value::<&RawValue>()?.get())));
+            }
+        }
+        Ok((Members(outer), inner))
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! Invariant: neither path nor query is told anywhere, only the route's pattern: both may hold tokens and addresses.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use actix_web::body::{BoxBody, MessageBody};
@@ -12,6 +13,7 @@ use actix_web::http::{ConnectionType, Method};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, HttpMessage};
+use metrics::{Counter, Histogram};
 use tracing::{Instrument, info_span};
 
 use super::client_address::client_address;
@@ -30,6 +32,21 @@ pub struct Observer {
     pub headers: Headers,
     /// How much work is going on and whether more is welcome.
     pub activity: Arc<Activity>,
+    /// What has been counted before.
+    pub known: KnownSeries,
+}
+
+/// The series of requests that have been counted before, so that not every request looks them up by their names and
+/// labels.
+#[derive(Debug, Default)]
+pub struct KnownSeries(RwLock<HashMap<Series, (Counter, Histogram)>>);
+
+/// What tells series apart; empty where a service does not.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Series {
+    route: String,
+    method: &'static str,
+    code: u16,
 }
 
 /// What the metrics of requests tell apart.
@@ -129,20 +146,37 @@ pub async fn observe(
 
 impl Observer {
     fn count(&self, route: &str, method: &'static str, code: u16, elapsed: Duration) {
-        let (route, code) = (|| route.to_owned(), || code.to_string());
-        let (requests, duration) = match self.labels {
+        let series = match self.labels {
+            Labels::Route => Series { route: route.to_owned(), method, code },
+            Labels::Code if route.ends_with("/health") => return,
+            Labels::Code => Series { route: String::new(), method: "", code },
+        };
+        let count = |(requests, duration): &(Counter, Histogram)| {
+            requests.increment(1);
+            duration.record(elapsed.as_secs_f64());
+        };
+        let known = self.known.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.get(&series) {
+            return count(known);
+        }
+        drop(known);
+        let mut known = self.known.0.write().unwrap_or_else(PoisonError::into_inner);
+        let new = self.look_up(&series);
+        count(known.entry(series).or_insert(new));
+    }
+
+    fn look_up(&self, Series { route, method, code }: &Series) -> (Counter, Histogram) {
+        let (route, method, code) = (|| route.clone(), *method, || code.to_string());
+        match self.labels {
             Labels::Route => (
                 metrics::counter!(self.requests_total, "route" => route(), "method" => method, "code" => code()),
                 metrics::histogram!(self.duration_seconds, "route" => route()),
             ),
-            Labels::Code if route().ends_with("/health") => return,
             Labels::Code => (
                 metrics::counter!(self.requests_total, "code" => code()),
                 metrics::histogram!(self.duration_seconds, "code" => code()),
             ),
-        };
-        requests.increment(1);
-        duration.record(elapsed.as_secs_f64());
+        }
     }
 }
 

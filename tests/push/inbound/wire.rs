@@ -177,7 +177,7 @@ async fn another_protocol_is_refused_and_hurts_nobody() {
         connection.finish().await;
         match connection.response(DEADLINE).await {
             Ok(response) => {
-                assert!((400..600).contains(&response.status) && response.status != 500, "{}", response.head)
+                assert!((400..600).contains(&response.status) && response.status != 500, "{}", response.head);
             }
             Err(NoResponse::Closed(_)) => {}
             Err(NoResponse::Late(_)) => panic!("no end of {}", bytes[..30].escape_ascii()),

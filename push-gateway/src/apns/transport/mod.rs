@@ -8,6 +8,7 @@
 //! whole delivery costs 10–13 µs of CPU, where a bare request through reqwest costs 22.
 
 mod connect;
+mod gathered;
 mod line;
 mod pool;
 mod proxy;

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use super::Timing;
 use super::connect::{Connector, NoConnection, Unreachable};
+use super::gathered::Gathered;
 use super::line::{self, Line};
 
 /// All connections to one endpoint.
@@ -171,7 +172,7 @@ impl Pool {
     async fn connect(self: Arc<Self>) {
         let made = timeout(self.timing.connect, async {
             let stream = self.connector.connect().await?;
-            line::begin(stream).await.map_err(|error| Unreachable::new("connect", &error))
+            line::begin(Gathered(stream)).await.map_err(|error| Unreachable::new("connect", &error))
         });
         let made = made.await.unwrap_or_else(|late| Err(Unreachable::new("connect_timeout", &late)));
         if let Some((line, connection)) = self.made(made) {

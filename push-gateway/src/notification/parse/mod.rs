@@ -54,11 +54,21 @@ impl ParseError {
 /// [`ParseError`] for what the homeserver must have right.
 pub fn parse(body: &[u8], max_devices: usize) -> Result<Request, ParseError> {
     let text = std::str::from_utf8(body).map_err(|_| ParseError::NotJson("the body is not valid UTF-8"))?;
-    let body = Raw::parse(text).ok_or(ParseError::NotJson("the body is not valid JSON"))?;
-    let body = members(body, "", "the body", 0)?;
-    check_depth(&body, 1, &["notification"])?;
-    let notification = body.find("notification").ok_or_else(|| ParseError::shape("notification", "an object"))?;
-    let notification = members(notification, "", "notification", 1)?;
+    let notification = match Members::parse_both(text, "notification") {
+        Some((body, notification)) => {
+            check_depth(&body, 1, &[])?;
+            notification
+        }
+        // One step after the other shows what is wrong.
+        None => {
+            let body = Raw::parse(text).ok_or(ParseError::NotJson("the body is not valid JSON"))?;
+            let body = members(body, "", "the body", 0)?;
+            check_depth(&body, 1, &["notification"])?;
+            let notification =
+                body.find("notification").ok_or_else(|| ParseError::shape("notification", "an object"))?;
+            members(notification, "", "notification", 1)?
+        }
+    };
     check_depth(&notification, 2, &["devices", "content"])?;
     let devices = parse_devices(&notification, max_devices)?;
     Ok(Request { notification: parse_notification(&notification)?, devices })
@@ -66,6 +76,12 @@ pub fn parse(body: &[u8], max_devices: usize) -> Result<Request, ParseError> {
 
 fn parse_devices(notification: &Members<'_>, max_devices: usize) -> Result<Vec<Device>, ParseError> {
     const PATH: &str = "notification.devices";
+    let path = |index: usize| format!("{PATH}[{index}]");
+    let objects = notification.find("devices").and_then(Raw::objects);
+    if let Some(objects) = objects.filter(|objects| (1..=max_devices).contains(&objects.len())) {
+        return objects.into_iter().enumerate().map(|(i, device)| parse_device(&device, &path(i))).collect();
+    }
+    // One step after the other shows what is wrong.
     let list = notification.find("devices").and_then(Raw::items).filter(|devices| !devices.is_empty());
     let Some(list) = list else {
         let too_deep = notification.find("devices").is_some_and(|devices| devices.is_deeper_than(MAX_DEPTH - 2));
@@ -74,13 +90,13 @@ fn parse_devices(notification: &Members<'_>, max_devices: usize) -> Result<Vec<D
     if list.len() > max_devices {
         return Err(ParseError::shape(PATH, format!("at most {max_devices} devices")));
     }
-    list.into_iter().enumerate().map(|(index, device)| parse_device(device, &format!("{PATH}[{index}]"))).collect()
+    let device = |(i, device): (usize, Raw<'_>)| parse_device(&members(device, "", &path(i), 3)?, &path(i));
+    list.into_iter().enumerate().map(device).collect()
 }
 
-fn parse_device(device: Raw<'_>, path: &str) -> Result<Device, ParseError> {
-    let device = members(device, "", path, 3)?;
-    check_depth(&device, 4, &["data"])?;
-    let required = |name: &str| string(&device, path, name)?.ok_or_else(|| wrong(path, name, "a string"));
+fn parse_device(device: &Members<'_>, path: &str) -> Result<Device, ParseError> {
+    check_depth(device, 4, &["data"])?;
+    let required = |name: &str| string(device, path, name)?.ok_or_else(|| wrong(path, name, "a string"));
     let data = match device.find("data") {
         Some(data) => {
             let members = members(data, path, "data", 4)?;
@@ -89,7 +105,7 @@ fn parse_device(device: Raw<'_>, path: &str) -> Result<Device, ParseError> {
             if members.iter().any(|(_, raw)| raw.is_deeper_than(MAX_DEPTH)) {
                 return Err(ParseError::TOO_DEEP);
             }
-            data.object().unwrap_or_default()
+            members.into_object()
         }
         None => serde_json::Map::new(),
     };
@@ -97,7 +113,6 @@ fn parse_device(device: Raw<'_>, path: &str) -> Result<Device, ParseError> {
         app_id: required("app_id")?,
         pushkey: required("pushkey")?,
         pushkey_ts: device.find("pushkey_ts").map(|raw| seconds(raw, path)).transpose()?,
-        default_payload: data.get("default_payload").and_then(|payload| payload.as_object()).cloned(),
         counts_disabled: DISABLE_BADGE_COUNT.iter().any(|name| data.get(*name) == Some(&true.into())),
         tweaks: device.find("tweaks").and_then(Raw::object).unwrap_or_default(),
         data,

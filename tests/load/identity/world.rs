@@ -14,7 +14,7 @@ use harness::mail::{Offer, Sink};
 use harness::process::{Server, new_folder};
 use harness::{binary, postgres};
 
-use crate::fill::{self, Filling};
+use super::fill::{self, Filling};
 use crate::options::Options;
 
 /// A server that holds associations, ready for a load.

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use harness::mail::Sink;
 use serde_json::{Value, json};
 
+use super::world::World;
 use crate::connection::{Connection, request};
 use crate::engine::{Figures, Load, run, run_requests};
-use crate::world::World;
 
 const V2: &str = "/_matrix/identity/v2";
 

@@ -1,0 +1,232 @@
+//! The floor: programs that do nothing but what a gateway cannot do without. One posts a push again and again; the other
+//! takes the homeservers' requests and answers them.
+//!
+//! Invariant: each is a process of its own, so that its price is measured as the gateway's is.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use actix_web::{App, HttpResponse, HttpServer, web};
+use bytes::Bytes;
+use h2::client::SendRequest;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::providers::Specimen;
+use super::table::Row;
+use super::world::World;
+use super::{WARM_UP, specimen};
+use crate::{engine, process};
+
+/// The argument that makes this program the bare client.
+pub(crate) const BARE_CLIENT: &str = "bare-client";
+
+/// The argument that makes this program the bare handler.
+pub(crate) const BARE_HANDLER: &str = "bare-handler";
+
+/// What the floor costs, in CPU microseconds.
+#[derive(Clone, Debug)]
+pub(super) struct Floor {
+    /// The bare client, for one notification.
+    pub(super) client: f64,
+    /// The bare handler, for one request.
+    pub(super) handler: f64,
+}
+
+/// The bare client's price of one notification, with as many at the same time as `row` has.
+///
+/// # Errors
+/// If the gateway has not shown yet what it sends, or the client ends.
+pub(super) fn price_of_client(world: &World, row: &Row, duration: Duration) -> io::Result<f64> {
+    let service = world.service(row);
+    let first = service.first().ok_or_else(|| io::Error::other("no push has arrived yet"))?;
+    let path = specimen(world.folder(), row.provider);
+    std::fs::write(&path, first.to_json().to_string())?;
+    let in_flight = (row.connections * row.devices).to_string();
+    let (address, ca) = (service.address.to_string(), world.ca().display().to_string());
+    let client = Bare::start(&[BARE_CLIENT, &address, &ca, &path.display().to_string(), &in_flight])?;
+    engine::wait(WARM_UP);
+    let cpu = || process::cpu_time(client.pid()).ok_or_else(|| io::Error::other("the bare client has ended"));
+    let (before, cpu_before) = (service.pushes(), cpu()?);
+    engine::wait(duration);
+    let (pushes, cpu) = (service.pushes() - before, cpu()?.saturating_sub(cpu_before));
+    #[expect(clippy::cast_precision_loss, reason = "to one digit after the point")]
+    let pushes = pushes.max(1) as f64;
+    Ok(cpu.as_secs_f64() * 1e6 / pushes)
+}
+
+/// The bare handler's price of one request: what `measure` finds, given where it listens, and its process.
+///
+/// # Errors
+/// If it does not start.
+pub(super) fn price_of_handler(measure: impl FnOnce(SocketAddr, u32) -> f64) -> io::Result<f64> {
+    let mut handler = Bare::start(&[BARE_HANDLER])?;
+    let mut line = String::new();
+    BufReader::new(handler.0.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?).read_line(&mut line)?;
+    let address = line.trim().parse().map_err(io::Error::other)?;
+    Ok(measure(address, handler.pid()))
+}
+
+/// The bare handler: tells its address, then answers every request with what the gateway answers, unread.
+///
+/// # Errors
+/// If it cannot listen.
+pub(crate) fn bare_handler() -> io::Result<bool> {
+    async fn notify(_body: Bytes) -> HttpResponse {
+        HttpResponse::Ok().content_type("application/json").body(r#"{"rejected":[]}"#)
+    }
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let server = HttpServer::new(|| App::new().route("/_matrix/push/v1/notify", web::post().to(notify)));
+        let server = server.bind("127.0.0.1:0")?;
+        writeln!(io::stdout(), "{}", server.addrs()[0])?;
+        server.run().await.map(|()| true)
+    })
+}
+
+/// The bare client: `ADDRESS CA SPECIMEN IN_FLIGHT`. Posts the specimen for ever over one connection, on one thread, so
+/// many at the same time.
+///
+/// # Errors
+/// If the arguments are wrong or the connection ends.
+pub(crate) fn bare_client(arguments: &[&str]) -> io::Result<bool> {
+    let [address, ca, specimen, in_flight] = arguments else { return Err(io::ErrorKind::InvalidInput.into()) };
+    let address: SocketAddr = address.parse().map_err(io::Error::other)?;
+    let in_flight: usize = in_flight.parse().map_err(io::Error::other)?;
+    let specimen = Specimen::from_json(&serde_json::from_slice(&std::fs::read(specimen)?)?);
+    let specimen = Arc::new(specimen.ok_or(io::ErrorKind::InvalidData)?);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let sender = connect(address, Path::new(ca)).await?;
+        let numbers = Arc::new(AtomicU64::new(0));
+        let mut posts = tokio::task::JoinSet::new();
+        for _ in 0..in_flight {
+            posts.spawn(post_again_and_again(sender.clone(), address, specimen.clone(), numbers.clone()));
+        }
+        match posts.join_next().await {
+            Some(Ok(Err(error))) => Err(io::Error::other(error)),
+            _ => Ok(false),
+        }
+    })
+}
+
+async fn connect(address: SocketAddr, ca: &Path) -> io::Result<SendRequest<Bytes>> {
+    let mut roots = RootCertStore::empty();
+    let certificate = CertificateDer::from_pem_file(ca).map_err(io::Error::other)?;
+    roots.add(certificate).map_err(io::Error::other)?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let mut tls = tls.map_err(io::Error::other)?.with_root_certificates(roots).with_no_client_auth();
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    let tcp = TcpStream::connect(address).await?;
+    tcp.set_nodelay(true)?;
+    let stream = TlsConnector::from(Arc::new(tls)).connect(ServerName::from(address.ip()), tcp).await?;
+    let (sender, connection) = h2::client::handshake(stream).await.map_err(io::Error::other)?;
+    // Its end shows in the requests.
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+async fn post_again_and_again(
+    mut sender: SendRequest<Bytes>,
+    address: SocketAddr,
+    specimen: Arc<Specimen>,
+    numbers: Arc<AtomicU64>,
+) -> Result<(), h2::Error> {
+    let body = Bytes::from(specimen.body.clone());
+    loop {
+        let number = format!("{:012x}", numbers.fetch_add(1, Ordering::Relaxed));
+        sender = sender.ready().await?;
+        let (response, mut stream) = sender.send_request(specimen.head(address, &number), false)?;
+        stream.send_data(body.clone(), true)?;
+        let mut answer = response.await?.into_body();
+        while let Some(part) = answer.data().await {
+            answer.flow_control().release_capacity(part?.len())?;
+        }
+    }
+}
+
+impl Specimen {
+    /// The head of one more push like this one; `number` takes the place of the last digits of what differs in each.
+    fn head(&self, address: SocketAddr, number: &str) -> Request<()> {
+        let renumbered = |text: &str| format!("{}{number}", &text[..text.len() - number.len()]);
+        let mut headers = self.headers.clone();
+        let mut path = self.path.clone();
+        if let Some(id) = headers.get_mut("apns-id") {
+            let mut other = HeaderValue::try_from(renumbered(id.to_str().unwrap_or_default())).expect("digits");
+            // It comes once: it is worth no place in the table of known fields.
+            other.set_sensitive(true);
+            *id = other;
+            path = renumbered(&path);
+        }
+        let mut request = Request::new(());
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = format!("https://{address}{path}").parse().expect("a path that has been in use");
+        *request.headers_mut() = headers;
+        request
+    }
+
+    fn to_json(&self) -> Value {
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let headers: Vec<_> = self.headers.iter().map(|(name, value)| json!([name.as_str(), text(value)])).collect();
+        json!({ "path": self.path, "headers": headers, "body": String::from_utf8_lossy(&self.body) })
+    }
+
+    fn from_json(json: &Value) -> Option<Self> {
+        let mut headers = HeaderMap::new();
+        for pair in json["headers"].as_array()? {
+            let name: HeaderName = pair[0].as_str()?.parse().ok()?;
+            headers.append(name, pair[1].as_str()?.parse().ok()?);
+        }
+        Some(Self { path: json["path"].as_str()?.to_owned(), headers, body: json["body"].as_str()?.into() })
+    }
+}
+
+/// This program itself, started once more as one of the bare programs; killed when it is dropped.
+struct Bare(Child);
+
+impl Bare {
+    fn start(arguments: &[&str]) -> io::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map(Self)
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Bare {
+    fn drop(&mut self) {
+        // An error means that it has ended already.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HeaderMap, HeaderValue, Specimen};
+
+    #[test]
+    fn a_push_is_repeated_with_another_device_and_id() {
+        let mut headers = HeaderMap::new();
+        headers.insert("apns-id", HeaderValue::from_static("12345678-1234-1234-1234-123456789abc"));
+        headers.insert("apns-topic", HeaderValue::from_static("com.example"));
+        let specimen = Specimen { path: format!("/3/device/{}", "a".repeat(64)), headers, body: b"{}".to_vec() };
+        let specimen = Specimen::from_json(&specimen.to_json()).unwrap();
+        let head = specimen.head("127.0.0.1:1".parse().unwrap(), "00000000002a");
+        assert_eq!(head.uri().path(), format!("/3/device/{}00000000002a", "a".repeat(52)));
+        assert_eq!(head.headers()["apns-id"], "12345678-1234-1234-1234-00000000002a");
+        assert_eq!((head.headers().len(), specimen.body.as_slice()), (2, b"{}".as_slice()));
+    }
+}

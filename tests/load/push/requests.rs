@@ -1,0 +1,115 @@
+//! What homeservers ask of the gateway: a message in a room, for one or several devices, as Synapse writes it.
+//!
+//! Invariant: no event and no pushkey is ever sent twice, so that no memory and no limit answers in the push service's
+//! place.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::json;
+
+use super::providers::Provider;
+use crate::connection;
+
+/// Digits of a number in hexadecimal, which events and pushkeys are made of.
+const DIGITS: usize = 16;
+
+/// Where a number goes: each letter of it stands in no request otherwise.
+const PLACE: &str = "@@@@@@@@@@@@@@@@";
+
+/// Requests of one form, each with numbers of its own.
+#[derive(Clone, Debug)]
+pub(super) struct Requests {
+    bytes: Vec<u8>,
+    /// Where the event's number stands, then those of the pushkeys.
+    places: Vec<usize>,
+    next: Arc<AtomicU64>,
+}
+
+impl Requests {
+    /// Requests for `devices` devices of the app `app_id`, with numbers from `next`.
+    pub(super) fn new(provider: Provider, app_id: &str, devices: usize, next: Arc<AtomicU64>) -> Self {
+        // Sixty-four hexadecimal digits, and a registration token.
+        let pushkey = match provider {
+            Provider::Apns => format!("{PLACE}{}", "c0ffee00".repeat(6)),
+            Provider::Fcm => format!("{PLACE}2Wm1Q3:APA91b{}", "HPRgkF3JUikC4ENAHEeMrd41Zxv3hVZjC9KtT8".repeat(3)),
+        };
+        let device = json!({
+            "app_id": app_id, "pushkey": pushkey, "pushkey_ts": 1_735_689_600,
+            "data": { "default_payload": { "aps": { "mutable-content": 1 }, "cs": "Xz4fK2mT9qLw" } },
+            "tweaks": { "sound": "default" },
+        });
+        let body = json!({ "notification": {
+            "id": "$0000000000000000x7mN2kQ9vR4tY8wZ1aB5cD6eF3g",
+            "event_id": format!("${PLACE}x7mN2kQ9vR4tY8wZ1aB5cD6eF3g"),
+            "room_id": "!PqRsTuVwXyZaBcDeFg:hs.example", "type": "m.room.message",
+            "sender": "@alice:hs.example", "sender_display_name": "Alice Liddell", "room_name": "Mission Control",
+            "prio": "high", "counts": { "unread": 3 },
+            "content": {
+                "msgtype": "m.text", "body": "I'm floating in a most peculiar way, and the stars look very different",
+                "m.mentions": {},
+            },
+            "devices": vec![device; devices],
+        }});
+        let bytes = connection::request("POST", "/_matrix/push/v1/notify", None, &body.to_string());
+        let places = places(&bytes);
+        Self { bytes, places, next }
+    }
+
+    /// A request that there has not been before.
+    pub(super) fn next(&mut self) -> &[u8] {
+        let number = format!("{:0DIGITS$x}", self.next.fetch_add(1, Ordering::Relaxed));
+        for (i, place) in self.places.iter().enumerate() {
+            let digits = &mut self.bytes[*place..place + DIGITS];
+            digits.copy_from_slice(number.as_bytes());
+            // Devices of one request differ by their first digits.
+            digits[..3].copy_from_slice(format!("{i:03x}").as_bytes());
+        }
+        &self.bytes
+    }
+}
+
+fn places(bytes: &[u8]) -> Vec<usize> {
+    let mut places = Vec::new();
+    while let Some(found) =
+        bytes[places.last().map_or(0, |last| last + DIGITS)..].windows(DIGITS).position(|w| w == PLACE.as_bytes())
+    {
+        places.push(places.last().map_or(0, |last| last + DIGITS) + found);
+    }
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::sync::Arc;
+
+    use serde_json::Value;
+
+    use super::{Provider, Requests};
+
+    fn body(request: &[u8]) -> Value {
+        let start = request.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
+        serde_json::from_slice(&request[start..]).unwrap()
+    }
+
+    #[test]
+    fn no_event_and_no_pushkey_comes_twice() {
+        let numbers = Arc::default();
+        let (mut seen, mut events) = (HashSet::new(), HashSet::new());
+        let one = Requests::new(Provider::Apns, "ios", 10, Arc::clone(&numbers));
+        for mut requests in [one.clone(), one] {
+            for _ in 0..20 {
+                let body = body(requests.next());
+                let notification = &body["notification"];
+                assert!(events.insert(notification["event_id"].to_string()));
+                for device in notification["devices"].as_array().unwrap() {
+                    let pushkey = device["pushkey"].as_str().unwrap().to_owned();
+                    assert!(pushkey.len() == 64 && pushkey.bytes().all(|c| c.is_ascii_hexdigit()), "{pushkey}");
+                    assert!(seen.insert(pushkey));
+                }
+            }
+        }
+        assert_eq!((events.len(), seen.len()), (40, 400));
+    }
+}

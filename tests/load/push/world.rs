@@ -1,0 +1,170 @@
+//! The world of the push gateway's load run: the gateway for release, between homeservers that are threads of this
+//! process and push services that take everything.
+//!
+//! Invariant: the settings are the defaults, and every request is answered as in production.
+
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use harness::binary;
+use harness::fcm::Google;
+use harness::process::{Server, new_folder};
+use tokio::runtime::{Builder, Runtime};
+
+use super::DISTANCE;
+use super::providers::{Provider, PushService};
+use super::requests::Requests;
+use super::table::Row;
+use crate::connection::Connection;
+
+/// A gateway that is ready for a load.
+pub(super) struct World {
+    server: Server,
+    log: PathBuf,
+    ca: PathBuf,
+    services: Vec<Service>,
+    /// The last number that went into a request.
+    numbers: Arc<AtomicU64>,
+    _google: Google,
+    // The push services run on it.
+    _runtime: Runtime,
+}
+
+/// A push service and the app that goes through it.
+struct Service {
+    provider: Provider,
+    distant: bool,
+    app_id: String,
+    service: PushService,
+}
+
+impl World {
+    /// Starts push services, near ones and distant ones, and the gateway.
+    ///
+    /// # Panics
+    /// If something does not work.
+    pub(super) fn start() -> io::Result<Self> {
+        // One thread has all the push services' work: it neither steals nor wakes others for it.
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let folder = new_folder();
+        // It gives access tokens, nothing else.
+        let google = runtime.block_on(Google::start());
+        let ca = google.authority().write_pem(folder.path());
+        let mut services = Vec::new();
+        for (provider, distant) in
+            [(Provider::Apns, false), (Provider::Fcm, false), (Provider::Apns, true), (Provider::Fcm, true)]
+        {
+            let delay = if distant { DISTANCE } else { Duration::ZERO };
+            let service = runtime.block_on(PushService::start(provider, delay, google.authority()));
+            let app_id = format!("com.example.{}.{}", provider.name(), if distant { "distant" } else { "near" });
+            services.push(Service { provider, distant, app_id, service });
+        }
+        let apps: String = services.iter().map(|service| service.config(folder.path(), &google)).collect();
+        let config = format!("[http]\nbind = \"127.0.0.1:0\"\n[outbound]\nextra_ca_file = {ca:?}\n{apps}");
+        let log = folder.path().join("log");
+        let server = Server::try_start_logging_to(&log, folder, binary::push_gateway(), &config);
+        let server = runtime.block_on(server).unwrap_or_else(|failure| panic!("{failure:?}"));
+        Ok(Self { server, log, ca, services, numbers: Arc::default(), _google: google, _runtime: runtime })
+    }
+
+    /// Where the gateway listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Its process.
+    pub(super) fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
+    /// The file with the authority of the push services.
+    pub(super) fn ca(&self) -> &Path {
+        &self.ca
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        self.server.folder()
+    }
+
+    /// Where the pushes of `row` arrive.
+    pub(super) fn service(&self, row: &Row) -> &PushService {
+        &self.find(row).service
+    }
+
+    /// What one homeserver does again and again: a request for as many devices as `row` says.
+    pub(super) fn pushes(&self, row: &Row) -> impl FnMut(&mut Connection) -> io::Result<bool> + Send + use<> {
+        let app_id = &self.find(row).app_id;
+        let mut requests = Requests::new(row.provider, app_id, row.devices, Arc::clone(&self.numbers));
+        move |connection| {
+            let reply = connection.exchange(requests.next())?;
+            Ok(reply.status == 200 && reply.body == br#"{"rejected":[]}"#)
+        }
+    }
+
+    /// Delivers one request: a load of refusals would say nothing, and this tells why they come.
+    ///
+    /// # Errors
+    /// The answer, or that the push did not arrive.
+    pub(super) fn try_once(&self, row: &Row) -> io::Result<()> {
+        let found = self.find(row);
+        let mut requests = Requests::new(row.provider, &found.app_id, row.devices, Arc::clone(&self.numbers));
+        let before = found.service.pushes();
+        let mut connection = Connection::new(self.address());
+        let reply = connection.exchange(requests.next())?;
+        let arrived = found.service.pushes() - before;
+        if reply.status == 200 && arrived == row.devices {
+            return Ok(());
+        }
+        let (name, body) = (row.name(), String::from_utf8_lossy(reply.body));
+        let log = std::fs::read_to_string(&self.log)?;
+        Err(io::Error::other(format!("{name}: {} {body}, {arrived} pushes arrived; the log:\n{log}", reply.status)))
+    }
+
+    /// Empties the gateway's log: a load writes hundreds of megabytes that nobody reads.
+    ///
+    /// # Panics
+    /// If the file cannot be emptied.
+    pub(super) fn empty_log(&self) {
+        let file = File::options().write(true).open(&self.log).and_then(|file| file.set_len(0));
+        file.unwrap_or_else(|error| panic!("{}: {error}", self.log.display()));
+    }
+
+    fn find(&self, row: &Row) -> &Service {
+        let found = self.services.iter().find(|s| (s.provider, s.distant) == (row.provider, row.distant));
+        found.expect("there is a push service for every row")
+    }
+}
+
+impl Service {
+    /// The app's table; writes the credentials that it names into `folder`.
+    fn config(&self, folder: &Path, google: &Google) -> String {
+        let (app_id, address) = (&self.app_id, self.service.address);
+        let write = |name: &str, text: String| {
+            let path = folder.join(format!("{app_id}.{name}"));
+            std::fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            path
+        };
+        match self.provider {
+            Provider::Apns => {
+                let key =
+                    rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("the system has randomness");
+                let path = write("p8", key.serialize_pem());
+                format!(
+                    "[apps.{app_id:?}]\ntype = \"apns\"\ntopic = \"com.example.app\"\nkey_file = {path:?}\n\
+                     key_id = \"KEY1234567\"\nteam_id = \"TEAM123456\"\nendpoint = \"https://{address}\"\n"
+                )
+            }
+            Provider::Fcm => {
+                let path = google.write_service_account(folder);
+                format!(
+                    "[apps.{app_id:?}]\ntype = \"fcm\"\nservice_account_file = {path:?}\nbase_url = \"https://{address}\"\n"
+                )
+            }
+        }
+    }
+}
