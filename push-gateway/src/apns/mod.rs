@@ -184,13 +184,12 @@ impl Apns {
         self.seconds.record(start.elapsed());
         let counter =
             |code: String| metrics::counter!("push_upstream_status_total", "app" => self.app.clone(), "code" => code);
-        match &result {
-            Ok(answer) if answer.status == 200 => {
-                self.accepted.get_or_init(|| counter(String::from("200"))).increment(1)
-            }
-            Ok(answer) => counter(answer.status.to_string()).increment(1),
-            Err(_) => counter(String::from("none")).increment(1),
-        }
+        let counter = match &result {
+            Ok(answer) if answer.status == 200 => self.accepted.get_or_init(|| counter(String::from("200"))).clone(),
+            Ok(answer) => counter(answer.status.to_string()),
+            Err(_) => counter(String::from("none")),
+        };
+        counter.increment(1);
         let answer = result.map_err(failed)?;
         let words = Words::read(&answer.body);
         tracing::Span::current().record("upstream_status", answer.status);

@@ -13,7 +13,7 @@ use actix_web::web::Data;
 use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::http::body::BodyLimits;
-use shared::http::observe::{Activity, Labels, Observer, observe};
+use shared::http::observe::{Activity, KnownSeries, Labels, Observer, observe};
 use shared::random::Random;
 
 use crate::config::Config;
@@ -58,6 +58,7 @@ async fn call(state: &Arc<State>, request: TestRequest) -> Answer {
         labels: Labels::Code,
         headers: &[],
         activity: Arc::new(Activity::default()),
+        known: KnownSeries::default(),
     };
     let app = App::new()
         .wrap(from_fn(observe))
