@@ -15,6 +15,8 @@ use shared::json::{FieldError, NotJson};
 use shared::outbound::failure::Failure;
 use shared::secret::Secret;
 
+use crate::domain::mxid::UserId;
+use crate::homeserver::keys::KeysError;
 use crate::homeserver::openid::OpenidError;
 use crate::signing_keys::SealError;
 use crate::store::StoreError;
@@ -85,9 +87,41 @@ pub enum Error {
     /// An address for somebody else.
     #[error("An address can be bound to your own user ID only")]
     ForeignUser,
+    /// An invitation in somebody else's name.
+    #[error("The sender of an invitation is the user whose access token it comes with")]
+    ForeignSender,
+    /// An invitation that the operator does not let through.
+    #[error("This invitation is not allowed here")]
+    InviteBlocked,
+    /// An invitation of an address that somebody has bound.
+    #[error("Binding already known")]
+    ThreepidInUse(UserId),
+    /// An invitation by anything but e-mail.
+    #[error("Invitations go by e-mail only")]
+    UnknownMedium,
+    /// A token that no open invitation has.
+    #[error("Didn't recognize token")]
+    UnknownInvite,
     /// Not for this caller.
     #[error("{0}")]
     Forbidden(&'static str),
+    /// A homeserver has signed the request for somebody else.
+    #[error("The destination of the X-Matrix header is not this server: sign for {expected}")]
+    WrongDestination {
+        /// The name that we go by.
+        expected: String,
+    },
+    /// A homeserver's signature is not there, does not fit or does not suffice.
+    #[error("{reason}. A request to this server is signed for the destination {expected}")]
+    NotSigned {
+        /// What is wrong.
+        reason: &'static str,
+        /// The name that we go by.
+        expected: String,
+    },
+    /// The keys of the homeserver that signed cannot be had.
+    #[error("{0}")]
+    Keys(#[from] KeysError),
     /// No such key.
     #[error("No key with this ID")]
     KeyNotFound,
@@ -117,9 +151,20 @@ impl Error {
                 refuse(StatusCode::BAD_REQUEST, "M_INVALID_PARAM")
             }
             Self::LimitExceeded(retry_after) => MatrixError::limit_exceeded(*retry_after),
-            Self::ServerNotAllowed | Self::ForeignUser => refuse(StatusCode::FORBIDDEN, "M_UNAUTHORIZED"),
+            Self::ServerNotAllowed | Self::ForeignUser | Self::ForeignSender | Self::InviteBlocked => {
+                refuse(StatusCode::FORBIDDEN, "M_UNAUTHORIZED")
+            }
+            Self::ThreepidInUse(mxid) => {
+                refuse(StatusCode::BAD_REQUEST, "M_THREEPID_IN_USE").with("mxid", json!(mxid.as_str()))
+            }
+            Self::UnknownMedium => refuse(StatusCode::BAD_REQUEST, "M_UNRECOGNIZED"),
+            Self::UnknownInvite => refuse(StatusCode::NOT_FOUND, "M_UNRECOGNIZED"),
             Self::Openid(OpenidError::Refused) => refuse(StatusCode::UNAUTHORIZED, "M_UNAUTHORIZED"),
             Self::Openid(OpenidError::Foreign) | Self::Forbidden(_) => refuse(StatusCode::FORBIDDEN, "M_FORBIDDEN"),
+            // Homeservers take 400, 404 and 501 for "this server does not know unbind" and forget the association.
+            Self::WrongDestination { .. } => refuse(StatusCode::UNAUTHORIZED, "M_UNAUTHORIZED"),
+            Self::NotSigned { .. } => refuse(StatusCode::FORBIDDEN, "M_FORBIDDEN"),
+            Self::Keys(_) => refuse(StatusCode::BAD_GATEWAY, "M_UNKNOWN"),
             Self::Openid(OpenidError::Contact(contact)) if contact.failure == Failure::Timeout => {
                 refuse(StatusCode::GATEWAY_TIMEOUT, "M_UNKNOWN")
             }

@@ -1,5 +1,6 @@
 //! The identity server, as a library so that its tests can start it; `main.rs` is only the command line.
 
+pub mod commands;
 pub mod config;
 pub mod domain;
 pub mod error;

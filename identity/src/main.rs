@@ -3,11 +3,17 @@
 //! Invariant: it decides nothing; it reads settings and calls the library.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use identity::commands::invites;
+use identity::commands::outbox::{self, Chosen};
 use identity::config::Config;
+use identity::domain::mxid::UserId;
+use identity::domain::room_id::RoomId;
+use identity::domain::threepid::{Medium, ThreePid};
+use identity::store::invites::Filter;
 use identity::{server, signing_keys};
 use shared::random::Random;
 
@@ -36,7 +42,8 @@ Examples:
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the server until SIGTERM or Ctrl-C; requests in flight are finished. SIGHUP reads the terms again.
+    /// Run the server until SIGTERM or Ctrl-C; requests in flight are finished. SIGHUP reads the terms
+    /// and the key file again.
     Serve {
         #[command(flatten)]
         settings: Settings,
@@ -59,6 +66,95 @@ enum Command {
         /// is 0.
         #[arg(long, default_value = "0")]
         id: String,
+    },
+    /// Put a new key on the first line of the key file, where it signs; the old ones stay below it, so that what they
+    /// signed and sealed stays good.
+    ///
+    /// A server that runs takes it when it gets SIGHUP. Where several processes share a database, each needs the new
+    /// file before any of them is told.
+    RotateKey {
+        #[command(flatten)]
+        settings: Settings,
+        /// The id of the new key: letters, digits and underscores, never used before. Without it, the next number.
+        #[arg(long)]
+        id: Option<String>,
+    },
+    /// Invitations that wait for somebody to bind their address, or that have arrived, if those are remembered.
+    Invites {
+        #[command(subcommand)]
+        command: InvitesCommand,
+    },
+    /// News of associations, with the invitations that waited for the address, that no homeserver has taken yet.
+    ///
+    /// The server tells a user's homeserver right after an address was bound, and again and again until it agrees. What it
+    /// refuses, or has not taken for [outbox] max_age, is given up and rests here.
+    Outbox {
+        #[command(subcommand)]
+        command: OutboxCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum InvitesCommand {
+    /// Show them, oldest first.
+    List {
+        #[command(flatten)]
+        settings: Settings,
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Take them back: they let nobody into the room any more, and a mail that still waits is not sent.
+    Revoke {
+        #[command(flatten)]
+        settings: Settings,
+        #[command(flatten)]
+        which: Which,
+    },
+}
+
+/// Invitations that fit in everything that is said.
+#[derive(clap::Args)]
+struct Which {
+    /// Their ids.
+    ids: Vec<String>,
+    /// Of this e-mail address.
+    #[arg(long, value_parser = |text: &str| ThreePid::canonical(Medium::Email, text))]
+    address: Option<ThreePid>,
+    /// Into this room.
+    #[arg(long, value_parser = RoomId::parse)]
+    room: Option<RoomId>,
+    /// From this user.
+    #[arg(long, value_parser = UserId::parse)]
+    sender: Option<UserId>,
+}
+
+impl From<Which> for Filter {
+    fn from(Which { ids, address, room, sender }: Which) -> Self {
+        Self { ids, threepid: address, room_id: room, sender }
+    }
+}
+
+#[derive(Subcommand)]
+enum OutboxCommand {
+    /// Show them, the next tries first, those that were given up last.
+    List {
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Let them begin anew, at once. A server that runs notices within 5 seconds.
+    #[command(group = clap::ArgGroup::new("which").required(true))]
+    Retry {
+        #[command(flatten)]
+        settings: Settings,
+        /// The one with this id.
+        #[arg(group = "which")]
+        id: Option<String>,
+        /// All that were given up.
+        #[arg(long, group = "which")]
+        dead: bool,
+        /// All.
+        #[arg(long, group = "which")]
+        all: bool,
     },
 }
 
@@ -94,6 +190,31 @@ async fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
                 writeln!(out, "note: {notice}")?;
             }
             Ok(writeln!(out, "the configuration is good")?)
+        }
+        Command::RotateKey { settings, id } => {
+            let config = Config::load(settings.config.as_deref())?;
+            let file = config.keys.file.as_deref().unwrap_or(Path::new("signing.key"));
+            let id = signing_keys::rotate(file, id.as_deref(), config.keys.revoked.as_slice(), Random)?;
+            Ok(writeln!(io::stdout(), "{id} signs; send SIGHUP to a server that runs")?)
+        }
+        Command::Invites { command: InvitesCommand::List { settings, which } } => {
+            let lines = invites::list(&Config::load(settings.config.as_deref())?, which.into()).await?;
+            let mut out = io::stdout().lock();
+            lines.iter().try_for_each(|line| Ok(writeln!(out, "{line}")?))
+        }
+        Command::Invites { command: InvitesCommand::Revoke { settings, which } } => {
+            let number = invites::revoke(&Config::load(settings.config.as_deref())?, which.into()).await?;
+            Ok(writeln!(io::stdout(), "{number} revoked")?)
+        }
+        Command::Outbox { command: OutboxCommand::List { settings } } => {
+            let lines = outbox::list(&Config::load(settings.config.as_deref())?).await?;
+            let mut out = io::stdout().lock();
+            lines.iter().try_for_each(|line| Ok(writeln!(out, "{line}")?))
+        }
+        Command::Outbox { command: OutboxCommand::Retry { settings, id, dead, .. } } => {
+            let chosen = id.map_or(if dead { Chosen::Dead } else { Chosen::All }, Chosen::One);
+            let number = outbox::retry(&Config::load(settings.config.as_deref())?, chosen).await?;
+            Ok(writeln!(io::stdout(), "{number} begin anew")?)
         }
         Command::GenerateKey { id } => Ok(writeln!(io::stdout(), "{}", *signing_keys::new_line(&id, Random)?)?),
     }

@@ -22,17 +22,19 @@ use tokio::sync::Notify;
 use crate::config::Config;
 use crate::config::database::Location;
 use crate::config::email::Transport;
+use crate::config::server::Identity;
 use crate::domain::lookup_hash::Pepper;
-use crate::flows::{clean_up, send_queued_mail};
+use crate::flows::{clean_up, notify_homeserver, send_queued_mail};
 use crate::homeserver::client::HomeserverClient;
+use crate::homeserver::keys::ServerKeys;
 use crate::limits::LookupQuota;
 use crate::notify::Mailer;
 use crate::notify::message::Sender;
 use crate::notify::templates::Templates;
 use crate::routes;
-use crate::signing_keys::SigningKeys;
-use crate::state::{CurrentTerms, State};
-use crate::store::{Store, associations, outgoing_mails, peppers};
+use crate::signing_keys::{SigningKeys, SigningKeysError};
+use crate::state::{CurrentKeys, CurrentTerms, State};
+use crate::store::{Store, associations, onbinds, outgoing_mails, peppers};
 
 /// Every answer lets browsers of any origin read it (specification, "Web browser clients"). `*` would not cover
 /// `Authorization` in the allowed headers.
@@ -77,7 +79,8 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     announce(&state, &listeners, admin.as_ref())?;
     tokio::spawn(clean_up::run(state.clone()));
     tokio::spawn(send_queued_mail::run(state.clone()));
-    tokio::spawn(reread_terms(state.clone()));
+    tokio::spawn(notify_homeserver::run(state.clone()));
+    tokio::spawn(reread(state.clone()));
 
     let observer = Observer {
         requests_total: "identity_http_requests_total",
@@ -89,9 +92,10 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     };
     let operations = operations(&state, metrics);
     let shared_state = state.clone();
+    let legacy = state.config.legacy_v1.profile;
     let configure = move |config: &mut actix_web::web::ServiceConfig| {
         config.app_data(Data::from(shared_state.clone()));
-        routes::configure(config);
+        routes::configure(config, legacy);
     };
     run(&state.config.http, observer, listeners, configure, admin.map(|listener| (listener, operations))).await?;
     tracing::info!("stopped");
@@ -119,7 +123,7 @@ pub fn check(config: &Config) -> Result<(), StartError> {
     let key_file = config.keys.file.as_deref().filter(|path| path.exists());
     if let Some(path) = key_file {
         let revoked = config.keys.revoked.as_slice();
-        SigningKeys::load(path, revoked, vec![identity.name.clone()], Random).map_err(StartError::setup)?;
+        SigningKeys::read(path, revoked, sign_as(config, &identity)).map_err(StartError::setup)?;
     }
     HomeserverClient::new(&config.federation, Clock::system(), Random).map_err(StartError::setup)?;
     Ok(())
@@ -143,27 +147,29 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
     let pepper = store.write(async move |conn| peppers::find_or_insert(conn, &fresh, now).await).await;
     let pepper = pepper.map_err(StartError::setup)?;
 
-    let sign_as = config.keys.sign_as.as_slice();
-    let sign_as = if sign_as.is_empty() { vec![identity.name.clone()] } else { sign_as.to_vec() };
+    let sign_as = sign_as(&config, &identity);
     let key_file = config.keys.file.clone().unwrap_or_else(|| data.join("signing.key"));
     let keys =
         SigningKeys::load(&key_file, config.keys.revoked.as_slice(), sign_as, random).map_err(StartError::setup)?;
     let mailer =
         Mailer::new(&config.email, extra_ca.as_deref(), &data, clock.clone(), random).map_err(StartError::setup)?;
     let sender = Sender::new(config.email.from.as_deref(), &identity.name).map_err(StartError::setup)?;
+    let homeservers = HomeserverClient::new(&config.federation, clock.clone(), random).map_err(StartError::setup)?;
     Ok(State {
         terms: CurrentTerms::new(config.terms.read().map_err(StartError::setup)?),
         templates: Templates::load(&config.templates, sender).map_err(StartError::setup)?,
-        homeservers: HomeserverClient::new(&config.federation, clock.clone(), random).map_err(StartError::setup)?,
+        server_keys: ServerKeys::new(homeservers.clone(), clock.clone()),
+        homeservers,
         lookup_quota: LookupQuota::new(config.lookup.daily_quota),
         mail_queued: Notify::new(),
+        onbind_queued: Notify::new(),
         activity: Arc::new(Activity::default()),
         runtime: Handle::current(),
         identity,
         clock,
         random,
         store,
-        keys,
+        keys: CurrentKeys::new(keys),
         pepper,
         mailer,
         config,
@@ -179,7 +185,7 @@ fn announce(state: &State, listeners: &[Listener], admin: Option<&AdminListener>
         Some(listener) => format!("admin listener on {}", listener.url()),
         None => "no admin listener: set [admin] bind for /health, /ready and /metrics".to_owned(),
     });
-    lines.push(format!("signing as {} with {}", state.identity.name, state.keys.current().id()));
+    lines.push(format!("signing as {} with {}", state.identity.name, state.keys.read().current().id()));
     lines.push(format!("clients come to {}", state.identity.base_url));
     lines.push(format!("data in {}", config.server.data_dir.clone().unwrap_or_default().display()));
     lines.push(match config.database.location() {
@@ -224,20 +230,25 @@ fn operations(state: &Arc<State>, metrics: Recorder) -> Operations {
 
 /// Counts what would cost too much to count for every probe.
 async fn bring_gauges_up_to_date(state: Arc<State>) {
-    let counts =
-        state.store.read(async move |conn| Ok((associations::count(conn).await?, outgoing_mails::count(conn).await?)));
+    let counts = state.store.read(async move |conn| {
+        let (outbox, oldest) = onbinds::listing::count(conn).await?;
+        Ok((associations::count(conn).await?, outgoing_mails::count(conn).await?, outbox, oldest))
+    });
     #[expect(clippy::cast_precision_loss, reason = "a gauge of 2^53 bindings is not in sight")]
     match counts.await {
-        Ok((bindings, mails)) => {
+        Ok((bindings, mails, outbox, oldest)) => {
             metrics::gauge!("identity_bindings").set(bindings as f64);
             metrics::gauge!("identity_queued_mails").set(mails as f64);
+            metrics::gauge!("identity_outbox_pending").set(outbox as f64);
+            let age = oldest.map(|oldest| state.clock.now().since(oldest)).unwrap_or_default();
+            metrics::gauge!("identity_outbox_oldest_seconds").set(age.as_secs_f64());
         }
         Err(error) => tracing::warn!(%error, "the gauges could not be brought up to date"),
     }
 }
 
-/// SIGHUP reads the terms again; a file that cannot be used changes nothing.
-async fn reread_terms(state: Arc<State>) {
+/// SIGHUP reads the terms and the key file again; what cannot be used changes nothing.
+async fn reread(state: Arc<State>) {
     let Ok(mut hang_up) = signal(SignalKind::hangup()) else { return };
     while hang_up.recv().await.is_some() {
         match state.config.terms.read() {
@@ -247,5 +258,26 @@ async fn reread_terms(state: Arc<State>) {
             }
             Err(error) => tracing::error!(error, "SIGHUP: the terms of service stay as they were"),
         }
+        match reread_keys(&state) {
+            Ok(()) => {
+                let signer = state.keys.read().current().id().to_owned();
+                tracing::info!(signer, "SIGHUP: the signing keys were read again");
+            }
+            Err(error) => tracing::error!(%error, "SIGHUP: the signing keys stay as they were"),
+        }
     }
+}
+
+fn reread_keys(state: &State) -> Result<(), SigningKeysError> {
+    let (settings, sign_as) = (&state.config.keys, sign_as(&state.config, &state.identity));
+    // `Config::load` has filled it in.
+    let path = settings.file.clone().unwrap_or_default();
+    state.keys.replace(SigningKeys::read(&path, settings.revoked.as_slice(), sign_as)?);
+    Ok(())
+}
+
+/// The names to sign under.
+fn sign_as(config: &Config, identity: &Identity) -> Vec<String> {
+    let names = config.keys.sign_as.as_slice();
+    if names.is_empty() { vec![identity.name.clone()] } else { names.to_vec() }
 }

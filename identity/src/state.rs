@@ -16,6 +16,7 @@ use crate::config::server::Identity;
 use crate::domain::lookup_hash::Pepper;
 use crate::domain::terms::Terms;
 use crate::homeserver::client::HomeserverClient;
+use crate::homeserver::keys::ServerKeys;
 use crate::limits::LookupQuota;
 use crate::notify::Mailer;
 use crate::notify::templates::Templates;
@@ -35,7 +36,7 @@ pub struct State {
     /// What is remembered.
     pub store: Store,
     /// What is signed with.
-    pub keys: SigningKeys,
+    pub keys: CurrentKeys,
     /// The pepper in force.
     pub pepper: Pepper,
     /// The terms of service.
@@ -46,10 +47,14 @@ pub struct State {
     pub templates: Templates,
     /// The way to homeservers.
     pub homeservers: HomeserverClient,
+    /// With what homeservers sign.
+    pub server_keys: ServerKeys,
     /// What accounts have looked up today.
     pub lookup_quota: LookupQuota,
     /// Rung when a mail is queued.
     pub mail_queued: Notify,
+    /// Rung when there is news for a homeserver.
+    pub onbind_queued: Notify,
     /// What a stop waits for.
     pub activity: Arc<Activity>,
     /// The runtime for work that must not end when a client hangs up.
@@ -79,5 +84,26 @@ impl CurrentTerms {
     /// Whether nobody has to accept anything.
     pub fn are_empty(&self) -> bool {
         self.read().satisfied(&HashSet::new())
+    }
+}
+
+/// The signing keys in force; replaced as a whole when the key file is read again.
+#[derive(Debug)]
+pub struct CurrentKeys(RwLock<Arc<SigningKeys>>);
+
+impl CurrentKeys {
+    /// Begins with `keys`.
+    pub fn new(keys: SigningKeys) -> Self {
+        Self(RwLock::new(Arc::new(keys)))
+    }
+
+    /// The keys in force.
+    pub fn read(&self) -> Arc<SigningKeys> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts other keys in force.
+    pub fn replace(&self, keys: SigningKeys) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
     }
 }

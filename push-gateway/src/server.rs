@@ -127,6 +127,9 @@ fn announce(setup: &Setup, now: Timestamp, listeners: &[Listener], admin: Option
 fn operations(state: &Arc<State>, metrics: Recorder, activity: Arc<Activity>) -> Operations {
     let (asked, measured, busy) = (state.clone(), state.clone(), activity.clone());
     let ready = move || std::future::ready(readiness(&asked));
-    let gauges = move || std::future::ready(bring_gauges_up_to_date(&measured, &busy));
+    let gauges = move || {
+        bring_gauges_up_to_date(&measured, &busy);
+        std::future::ready(())
+    };
     Operations::new(("push-gateway", env!("CARGO_PKG_VERSION")), ready, metrics, activity).with_gauges(gauges)
 }

@@ -7,6 +7,15 @@ use serde_json::{Map, Number, Value};
 /// The largest integer that every implementation reads alike.
 const MAX_INTEGER: u64 = (1 << 53) - 1;
 
+/// Which integers have a canonical form.
+#[derive(Clone, Copy)]
+enum Integers {
+    /// Those within ±(2^53 − 1), as the specification wants.
+    Interoperable,
+    /// Whatever fits 64 bits.
+    Any,
+}
+
 /// The value holds a float or an integer beyond ±(2^53 − 1).
 ///
 /// `-0` and `1e10` count as floats, because the JSON reader takes every number with a fraction, an exponent or a
@@ -21,7 +30,7 @@ pub struct NotCanonical;
 /// [`NotCanonical`] if some number in it has no canonical form.
 pub fn to_string(value: &Value) -> Result<String, NotCanonical> {
     let mut text = String::new();
-    write_value(&mut text, value)?;
+    write_value(&mut text, value, Integers::Interoperable)?;
     Ok(text)
 }
 
@@ -31,16 +40,37 @@ pub fn to_string(value: &Value) -> Result<String, NotCanonical> {
 /// [`NotCanonical`] as for [`to_string`]; the members left out do not count.
 pub fn object_to_string(object: &Map<String, Value>, left_out: &[&str]) -> Result<String, NotCanonical> {
     let mut text = String::new();
-    write_object(&mut text, object, left_out)?;
+    write_object(&mut text, object, left_out, Integers::Interoperable)?;
     Ok(text)
 }
 
-fn write_value(text: &mut String, value: &Value) -> Result<(), NotCanonical> {
+/// As [`object_to_string`], but an integer beyond ±(2^53 − 1) stands as it is. For documents that others have signed:
+/// some do so with a time in them that is for ever.
+///
+/// # Errors
+/// [`NotCanonical`] for a float, and for an integer that 64 bits do not hold.
+pub fn object_to_string_with_any_integer(
+    object: &Map<String, Value>,
+    left_out: &[&str],
+) -> Result<String, NotCanonical> {
+    let mut text = String::new();
+    write_object(&mut text, object, left_out, Integers::Any)?;
+    Ok(text)
+}
+
+/// The canonical text of a string, quotes included.
+pub fn string_to_string(string: &str) -> String {
+    let mut text = String::with_capacity(string.len() + 2);
+    write_string(&mut text, string);
+    text
+}
+
+fn write_value(text: &mut String, value: &Value, integers: Integers) -> Result<(), NotCanonical> {
     match value {
         Value::Null => text.push_str("null"),
         Value::Bool(true) => text.push_str("true"),
         Value::Bool(false) => text.push_str("false"),
-        Value::Number(number) => write_number(text, number)?,
+        Value::Number(number) => write_number(text, number, integers)?,
         Value::String(string) => write_string(text, string),
         Value::Array(items) => {
             text.push('[');
@@ -48,17 +78,22 @@ fn write_value(text: &mut String, value: &Value) -> Result<(), NotCanonical> {
                 if index > 0 {
                     text.push(',');
                 }
-                write_value(text, item)?;
+                write_value(text, item, integers)?;
             }
             text.push(']');
         }
-        Value::Object(object) => write_object(text, object, &[])?,
+        Value::Object(object) => write_object(text, object, &[], integers)?,
     }
     Ok(())
 }
 
 /// Sorts by itself, so that the order does not depend on how the map of `serde_json` was configured.
-fn write_object(text: &mut String, object: &Map<String, Value>, left_out: &[&str]) -> Result<(), NotCanonical> {
+fn write_object(
+    text: &mut String,
+    object: &Map<String, Value>,
+    left_out: &[&str],
+    integers: Integers,
+) -> Result<(), NotCanonical> {
     let mut members: Vec<_> = object.iter().filter(|(name, _)| !left_out.contains(&name.as_str())).collect();
     // The order of UTF-8 octets is the order of code points.
     members.sort_unstable_by_key(|(name, _)| name.as_str());
@@ -69,15 +104,21 @@ fn write_object(text: &mut String, object: &Map<String, Value>, left_out: &[&str
         }
         write_string(text, name);
         text.push(':');
-        write_value(text, value)?;
+        write_value(text, value, integers)?;
     }
     text.push('}');
     Ok(())
 }
 
-fn write_number(text: &mut String, number: &Number) -> Result<(), NotCanonical> {
-    let integer = number.as_i64().filter(|integer| integer.unsigned_abs() <= MAX_INTEGER).ok_or(NotCanonical)?;
-    text.push_str(&integer.to_string());
+fn write_number(text: &mut String, number: &Number, integers: Integers) -> Result<(), NotCanonical> {
+    let has_form = match integers {
+        Integers::Interoperable => number.as_i64().is_some_and(|integer| integer.unsigned_abs() <= MAX_INTEGER),
+        Integers::Any => number.is_i64() || number.is_u64(),
+    };
+    if !has_form {
+        return Err(NotCanonical);
+    }
+    text.push_str(&number.to_string());
     Ok(())
 }
 
@@ -101,7 +142,7 @@ fn write_string(text: &mut String, string: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::{NotCanonical, object_to_string, to_string};
+    use super::{NotCanonical, object_to_string, object_to_string_with_any_integer, to_string};
     use serde_json::{Value, json};
 
     fn canonical(text: &str) -> Result<String, NotCanonical> {
@@ -160,6 +201,20 @@ mod tests {
             "[{\"a\":[0.1]}]",
         ] {
             assert_eq!(canonical(text), Err(NotCanonical), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_others_have_signed_may_hold_larger_integers_but_no_floats() {
+        let any = |text: &str| {
+            object_to_string_with_any_integer(serde_json::from_str::<Value>(text).unwrap().as_object().unwrap(), &[])
+        };
+        for text in [r#"{"a":9007199254740992}"#, r#"{"a":[-9223372036854775808]}"#, r#"{"a":18446744073709551615}"#] {
+            assert_eq!(any(text).as_deref(), Ok(text));
+            assert_eq!(canonical(text), Err(NotCanonical), "{text}");
+        }
+        for text in [r#"{"a":1.5}"#, r#"{"a":18446744073709551616}"#, r#"{"a":-0}"#] {
+            assert_eq!(any(text), Err(NotCanonical), "{text}");
         }
     }
 

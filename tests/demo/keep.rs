@@ -4,17 +4,22 @@
 
 use std::time::Duration;
 
+use crate::gateway::{ANDROID, Gateway, IOS};
 use crate::narrator::Narrator;
 use crate::stage::Stage;
 use crate::stories::email::Left;
+use crate::stories::push::NOTIFY;
 
 /// How often new mail and new lines of the log are looked for.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// Tells how to talk to the server, then shows its mails and its log as they come, until Ctrl-C.
-pub(crate) async fn until_interrupted(stage: &Stage, left: &Left, narrator: &mut Narrator) {
+/// Tells how to talk to the servers, then shows mails, notifications and lines of their logs as they come, until Ctrl-C.
+pub(crate) async fn until_interrupted(stage: &Stage, left: &Left, gateway: &Gateway, narrator: &mut Narrator) {
     narrator.say(&guide(stage, left));
-    let (mut mails, mut log) = (stage.mail.mails().len(), stage.server.logs().len());
+    narrator.say(&guide_to_pushes(gateway));
+    let (mut mails, mut pushes) = (stage.mail.mails().len(), gateway.apple.requests().len());
+    let mut messages = gateway.google.messages().len();
+    let mut logs = [stage.server.logs().len(), gateway.server.logs().len()];
     let mut ticks = tokio::time::interval(INTERVAL);
     let interrupted = tokio::signal::ctrl_c();
     tokio::pin!(interrupted);
@@ -28,9 +33,20 @@ pub(crate) async fn until_interrupted(stage: &Stage, left: &Left, narrator: &mut
             narrator.say(&format!("\nmail to {}:", mail.to.join(", ")));
             narrator.show(mail.message().text());
         }
-        let lines = stage.server.logs();
-        narrator.show(&lines[log..]);
-        log = lines.len();
+        for push in gateway.apple.requests().into_iter().skip(pushes) {
+            pushes += 1;
+            narrator.say(&format!("\nApple got, for {}:", push.device()));
+            narrator.show(&format!("{:#}", push.json()));
+        }
+        for message in gateway.google.messages().into_iter().skip(messages) {
+            messages += 1;
+            narrator.say("\nGoogle got:");
+            narrator.show(&format!("{:#}", message.json()));
+        }
+        for (seen, lines) in logs.iter_mut().zip([stage.server.logs(), gateway.server.logs()]) {
+            narrator.show(&lines[*seen..]);
+            *seen = lines.len();
+        }
     }
     narrator.say("\nGone.");
 }
@@ -47,7 +63,7 @@ identity server   {url}
 metrics, health   {admin}/metrics, {admin}/health
 its folder        {folder} (settings, database, signing key)
 homeserver        {homeserver}, a fake; it has given @carol:{homeserver} the OpenID token below
-mail              ask for one (below); every mail, and every line of the log, appears here
+mail              ask for one (below); every mail, notification and line of a log appears here
 
 Try, in another terminal:
 
@@ -63,6 +79,23 @@ curl -s $ID/3pid/bind -H "Authorization: Bearer $TOKEN" \
   # another user comes:
 curl -s $ID/account/register \
   -d '{new_user}'
+"#
+    )
+}
+
+fn guide_to_pushes(gateway: &Gateway) -> String {
+    let (url, admin, folder) = (gateway.server.url(), gateway.server.admin_url(), gateway.server.folder().display());
+    let iphone = "5f".repeat(32);
+    format!(
+        r#"push gateway      {url}
+metrics, health   {admin}/metrics, {admin}/health
+its folder        {folder} (settings, keys)
+
+curl -s {url}{NOTIFY} -d '{{"notification": {{
+  "event_id": "$1", "room_id": "!r:hs.example", "type": "m.room.message", "sender": "@bob:hs.example",
+  "content": {{"msgtype": "m.text", "body": "hello"}}, "counts": {{"unread": 1}},
+  "devices": [{{"app_id": "{IOS}", "pushkey": "{iphone}"}},
+    {{"app_id": "{ANDROID}", "pushkey": "any"}}]}}}}'
 "#
     )
 }

@@ -1,8 +1,9 @@
-//! The demo: the real identity server between a fake homeserver and a fake mail server, and the stories of its users,
-//! told request by request.
+//! The demo: the real identity server between a fake homeserver and a fake mail server, the real push gateway between a
+//! homeserver and a fake Apple and Google, and the stories of their users, told request by request.
 //!
 //! Invariant: it ends with 0 only if every step was answered as it should be; otherwise it names the step and why.
 
+mod gateway;
 mod keep;
 mod narrator;
 mod stage;
@@ -15,13 +16,15 @@ use std::process::ExitCode;
 
 use futures_util::FutureExt;
 
+use gateway::Gateway;
 use narrator::{Failure, Narrator};
 use stage::Stage;
-use stories::email;
+use stories::{email, push};
 
 const USAGE: &str = "\
-Starts the real identity server in a temporary folder, with a fake homeserver and a fake mail server around it, and
-walks through the story of its users. Nothing leaves this machine, and nothing stays on it.
+Starts the real identity server in a temporary folder, with a fake homeserver and a fake mail server around it, then the
+real push gateway, with a fake Apple and a fake Google, and walks through the stories of their users. Nothing leaves this
+machine, and nothing stays on it.
 
 usage: cargo demo [OPTION]
 
@@ -77,10 +80,10 @@ async fn tell(keep: bool) -> ExitCode {
     };
     let told = told.unwrap_or_else(|panic| Err(Failure(text_of(panic.as_ref()))));
     match told {
-        Ok((stage, left)) => {
+        Ok((stage, left, gateway)) => {
             narrator.all_is_well();
             if keep {
-                keep::until_interrupted(&stage, &left, &mut narrator).await;
+                keep::until_interrupted(&stage, &left, &gateway, &mut narrator).await;
             }
             ExitCode::SUCCESS
         }
@@ -91,11 +94,13 @@ async fn tell(keep: bool) -> ExitCode {
     }
 }
 
-/// All stories, one after the other, on one stage.
-async fn stories(narrator: &mut Narrator) -> Result<(Stage, email::Left), Failure> {
+/// All stories, one after the other, each service on its stage.
+async fn stories(narrator: &mut Narrator) -> Result<(Stage, email::Left, Gateway), Failure> {
     let stage = Stage::set(narrator).await;
     let left = email::tell(&stage, narrator).await?;
-    Ok((stage, left))
+    let gateway = Gateway::set(narrator).await;
+    push::tell(&gateway, narrator).await?;
+    Ok((stage, left, gateway))
 }
 
 fn text_of(panic: &(dyn Any + Send)) -> String {

@@ -1,4 +1,4 @@
-//! The stage of the stories: the real identity server, and the world around it.
+//! The stage of the stories about addresses: the real identity server, and the world around it.
 //!
 //! Invariant: everything on it is gone when it is dropped, the server first.
 
@@ -29,7 +29,7 @@ impl Stage {
     /// If the server does not build or start; the message says what it said.
     pub(crate) async fn set(narrator: &mut Narrator) -> Self {
         narrator.step(
-            "The server starts",
+            "The identity server starts",
             "The real binary, built from this tree (the first time, that takes minutes), with these settings:",
         );
         let binary = binary::identity();

@@ -107,9 +107,17 @@ impl Call {
     ///
     /// # Panics
     /// If it cannot be a header: send such things with [`crate::raw`].
-    pub fn header(mut self, name: &str, value: &str) -> Self {
+    pub fn header(self, name: &str, value: &str) -> Self {
+        self.header_bytes(name, value.as_bytes())
+    }
+
+    /// As [`Call::header`], for a value that need not be UTF-8.
+    ///
+    /// # Panics
+    /// As [`Call::header`].
+    pub fn header_bytes(mut self, name: &str, value: &[u8]) -> Self {
         let name = hyper::header::HeaderName::from_bytes(name.as_bytes()).expect("a header name");
-        self.headers.append(name, hyper::header::HeaderValue::from_bytes(value.as_bytes()).expect("a header value"));
+        self.headers.append(name, hyper::header::HeaderValue::from_bytes(value).expect("a header value"));
         self
     }
 

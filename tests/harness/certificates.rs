@@ -70,7 +70,17 @@ impl Authority {
 
     /// A certificate for a client, with its key, in PEM.
     pub fn issue_client_pem(&self, name: &str) -> String {
+        self.sign_client(params(&[], name))
+    }
+
+    /// The same, ended long ago.
+    pub fn issue_expired_client_pem(&self, name: &str) -> String {
         let mut params = params(&[], name);
+        (params.not_before, params.not_after) = (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 1, 1));
+        self.sign_client(params)
+    }
+
+    fn sign_client(&self, mut params: CertificateParams) -> String {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let key = key();
         let certificate = params.signed_by(&key, &self.0).expect("fixed parameters");

@@ -57,7 +57,8 @@ async fn be_killed_again_and_again(database: &str) {
     }
 }
 
-fn rounds() -> usize {
+/// How often a server is killed.
+pub(crate) fn rounds() -> usize {
     #[expect(clippy::disallowed_methods, reason = "how long a test takes is no setting of a service")]
     std::env::var("CRASH_ROUNDS").map_or(40, |text| text.parse().expect("a number"))
 }

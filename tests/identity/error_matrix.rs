@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::setup::{Session, Settings, World, v2};
 
 /// The endpoints of accounts with their methods; those that the terms gate come first.
-const WITH_ACCOUNT: [(&str, &str); 10] = [
+const WITH_ACCOUNT: [(&str, &str); 12] = [
     ("GET", "/account"),
     ("GET", "/hash_details"),
     ("POST", "/lookup"),
@@ -18,15 +18,17 @@ const WITH_ACCOUNT: [(&str, &str); 10] = [
     ("POST", "/validate/email/submitToken"),
     ("GET", "/3pid/getValidated3pid"),
     ("POST", "/3pid/bind"),
+    ("POST", "/store-invite"),
+    ("POST", "/sign-ed25519"),
     ("POST", "/terms"),
     ("POST", "/account/logout"),
     ("POST", "/3pid/unbind"),
 ];
-const GATED: usize = 7;
+const GATED: usize = 9;
 
 /// Those with a body that must be there: path, required fields in the alphabet's order, a body in which every one of
 /// them is of a wrong type.
-fn with_body() -> [(&'static str, &'static str, Value); 7] {
+fn with_body() -> [(&'static str, &'static str, Value); 9] {
     [
         ("/account/register", "access_token, matrix_server_name", json!({"access_token": 1, "matrix_server_name": {}})),
         ("/terms", "user_accepts", json!({"user_accepts": "x"})),
@@ -38,6 +40,12 @@ fn with_body() -> [(&'static str, &'static str, Value); 7] {
         ),
         ("/validate/email/submitToken", "client_secret, sid, token", json!({"client_secret": 5, "sid": 5, "token": 5})),
         ("/3pid/bind", "client_secret, mxid, sid", json!({"client_secret": 5, "mxid": 5, "sid": 5})),
+        (
+            "/store-invite",
+            "address, medium, room_id, sender",
+            json!({"address": 5, "medium": [], "room_id": {}, "sender": true}),
+        ),
+        ("/sign-ed25519", "mxid, private_key, token", json!({"mxid": 5, "private_key": 5, "token": 5})),
         ("/3pid/unbind", "mxid, threepid", json!({"mxid": 5, "threepid": 5})),
     ]
 }

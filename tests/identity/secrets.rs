@@ -29,6 +29,8 @@ struct Used {
     secrets: Vec<(&'static str, String)>,
     /// These may be in the database, but not in the log.
     private: Vec<(&'static str, String)>,
+    /// Octets that may be nowhere.
+    octets: Vec<(&'static str, Vec<u8>)>,
 }
 
 impl Used {
@@ -78,7 +80,12 @@ async fn live(world: &World, used: &mut Used) {
     used.private("an address as it was typed", "Bob@Private.Example");
     used.private("a next_link", "STATE-OF-THE-CLIENT");
     let session = validate(world, used, &bob).await;
+    invitations(world, used, &alice).await;
     mail_troubles(world, used, &bob).await;
+    // This one waits in the queue, sealed.
+    let waiting = invitation("erin@private.example", "GUEST-TOKEN-IN-THE-QUEUE");
+    used.secret("a guest's access token in a mail in the queue", "GUEST-TOKEN-IN-THE-QUEUE");
+    world.api.post(&v2("/store-invite"), waiting).bearer(&alice).send().await.expect(200);
 
     let bind = json!({ "sid": session.sid, "client_secret": session.client_secret, "mxid": "@bob:hs.example" });
     world.api.post(&v2("/3pid/bind"), bind.clone()).bearer(&alice).send().await.refused(403, "M_UNAUTHORIZED");
@@ -162,6 +169,52 @@ async fn validate(world: &World, used: &mut Used, access_token: &str) -> Session
     session
 }
 
+fn invitation(address: &str, guest_access_token: &str) -> Value {
+    json!({
+        "medium": "email", "address": address, "room_id": "!room:hs.example", "sender": "@alice:hs.example",
+        "room_name": "NAME-OF-A-ROOM", "guest_access_token": guest_access_token,
+    })
+}
+
+/// An invitation that is mailed and followed, rightly and wrongly; its private key stands in the mail alone.
+async fn invitations(world: &World, used: &mut Used, access_token: &str) {
+    let body = invitation("dave@private.example", "GUEST-TOKEN-IN-A-MAIL");
+    used.secret("a guest's access token", "GUEST-TOKEN-IN-A-MAIL");
+    used.secret("a room's name", "NAME-OF-A-ROOM");
+    let stored = world.api.post(&v2("/store-invite"), body.clone()).bearer(access_token).send().await.expect(200);
+    used.private("an invite's token", stored["token"].as_str().expect("a token"));
+    let mail = world.mail.wait_for("dave@private.example", 1, DEADLINE).await.message();
+    let link = mail.links().remove(0).fragment().expect("a fragment").to_owned();
+    let (_, query) = link.split_once('?').expect("parameters");
+    let parameter = |query: &str, name: &str| {
+        let found = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name);
+        found.unwrap_or_else(|| panic!("no {name} in {query}")).1.into_owned()
+    };
+    let signurl = parameter(query, "signurl");
+    let private_key = parameter(signurl.split_once('?').expect("a query").1, "private_key");
+    used.secret("an ephemeral private key", &private_key);
+    used.secret("an ephemeral private key", &private_key.replace('-', "+").replace('_', "/"));
+    let octets = URL_SAFE_NO_PAD.decode(&private_key).expect("base64");
+    used.secret("an ephemeral private key", &octets.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+    used.octets.push(("an ephemeral private key", octets));
+
+    let path = signurl.strip_prefix(&world.server.url()).expect("ours");
+    let sign = async |path: &str| world.api.post(path, Value::Null).query("mxid", "@dave:hs.example").send().await;
+    sign(path).await.expect(200);
+    assert_eq!(sign(&path.replace("token=", "token=x")).await.code(), 404);
+    assert_eq!(sign(&path.replace("private_key=", "private_key=x")).await.code(), 400);
+    assert_eq!(sign(&format!("{path}&private_key={private_key}")).await.code(), 400);
+    let wrong = json!({ "mxid": [private_key], "token": { private_key.as_str(): 1 }, "private_key": private_key });
+    for path in [v2("/sign-ed25519"), "/_matrix/identity/api/v1/sign-ed25519".to_owned()] {
+        let answer = world.api.post(&path, wrong.clone()).bearer(access_token).send().await;
+        assert_eq!(answer.code(), 400, "{answer}");
+    }
+    // Refused by the relay: the invite goes, and what is told of it says nothing.
+    world.mail.script(Stage::Recipient, [Script::say("550 5.1.1 <dave@private.example>: nobody of that name")]);
+    let answer = world.api.post(&v2("/store-invite"), body).bearer(access_token).send().await;
+    answer.refused(400, "M_EMAIL_SEND_ERROR");
+}
+
 /// Mails that are refused, cut, put off, never begun.
 async fn mail_troubles(world: &World, used: &mut Used, access_token: &str) {
     let ask = async |n: usize, address: &str| {
@@ -235,8 +288,8 @@ async fn malformed_requests(world: &World, session: &Session, access_token: &str
     world.api.get(&v2("")).header("referer", &referer).header("cookie", access_token).send().await.expect(200);
 }
 
-/// All that a database has written into `folder`; what is not text does not matter.
-fn database_text(folder: &Path) -> String {
+/// All that a database has written into `folder`.
+fn database_bytes(folder: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).expect("the data folder") {
@@ -248,7 +301,7 @@ fn database_text(folder: &Path) -> String {
         }
     }
     assert!(files.iter().any(|name| name.ends_with("-wal")) && files.len() >= 2, "{files:?}");
-    String::from_utf8_lossy(&bytes).into_owned()
+    bytes
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -270,7 +323,8 @@ async fn neither_log_nor_database_holds_anything_that_could_be_used() {
         used.private("a query string", "access_token=");
         used.private("a query string", "client_secret=");
 
-        let database = database_text(&data);
+        let octets = database_bytes(&data);
+        let database = String::from_utf8_lossy(&octets).into_owned();
         world.server.kill();
         let logs = world.server.logs();
         assert!(logs.contains("answered") && logs.contains("mail cannot be sent"), "the log was on:\n{logs}");
@@ -280,6 +334,11 @@ async fn neither_log_nor_database_holds_anything_that_could_be_used() {
             assert!(lines.filter(|line| line["message"] == "answered").count() > 50, "JSON lines:\n{logs}");
         }
         assert!(holds(&database, "bob@private.example") && holds(&database, "@bob:hs.example"), "the search finds");
+        let has = |value: &[u8]| octets.windows(value.len()).any(|window| window == value);
+        assert!(has(b"dave@private.example"), "the search finds octets");
+        for (what, value) in &used.octets {
+            assert!(!has(value), "{what} is in the database");
+        }
         for (what, value) in &used.secrets {
             assert!(!holds(&database, value), "{what} is in the database: {value}");
         }

@@ -73,6 +73,22 @@ impl World {
         Self { server, apple, google, api }
     }
 
+    /// How many deliveries for an app have had this outcome, by the gateway's own count.
+    pub(crate) async fn deliveries(&self, app: &str, outcome: &str) -> u64 {
+        let text = Api::new(&self.server.admin_url()).get("/metrics").send().await.text();
+        let labels = [format!("app=\"{app}\""), format!("outcome=\"{outcome}\"")];
+        let lines = text.lines().filter(|line| line.starts_with("push_deliveries_total{"));
+        let fitting = lines.filter(|line| labels.iter().all(|label| line.contains(label)));
+        fitting.map(|line| line.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok()).expect("a count")).sum()
+    }
+
+    /// Starts the gateway again with other settings: what `change` makes of them.
+    pub(crate) async fn restart_with(&mut self, change: impl FnOnce(String) -> String) {
+        let config = std::fs::read_to_string(self.server.folder().join("config.toml")).expect("the settings");
+        self.server.restart_with(&change(config)).await;
+        self.api = Api::new(&self.server.url());
+    }
+
     /// Tells the gateway of a message for `devices`.
     pub(crate) async fn notify(&self, event_id: &str, devices: Value) -> Answer {
         self.api.post(NOTIFY, message(event_id, devices)).send().await

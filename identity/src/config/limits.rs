@@ -17,6 +17,12 @@ pub struct Limits {
     pub email_per_account: Limit,
     /// Validation mails to one address.
     pub email_per_address: Limit,
+    /// Invitations that one sender causes.
+    pub invite_per_account: Limit,
+    /// Invitations of one address.
+    pub invite_per_address: Limit,
+    /// Invitations into one room.
+    pub invite_per_room: Limit,
     /// Mails of any kind, by all.
     pub mail_global: Limit,
     /// Registrations from one client address.
@@ -34,6 +40,9 @@ impl Default for Limits {
             enabled: true,
             email_per_account: limit(5, 300),
             email_per_address: limit(5, 600),
+            invite_per_account: limit(5, 300),
+            invite_per_address: limit(5, 600),
+            invite_per_room: limit(20, 60),
             mail_global: limit(1000, 1),
             register_per_ip: limit(20, 10),
             email_wrong_tokens: limit(60, 60),

@@ -6,7 +6,9 @@
 pub mod database;
 pub mod email;
 pub mod federation;
+pub mod invites;
 pub mod limits;
+pub mod outbox;
 pub mod rules;
 pub mod server;
 pub mod templates;
@@ -22,7 +24,9 @@ use shared::telemetry::Log;
 use self::database::Database;
 use self::email::EmailConfig;
 use self::federation::{Federation, Registration};
+use self::invites::{Invites, LegacyV1, Profile};
 use self::limits::Limits;
+use self::outbox::Outbox;
 use self::rules::{Account, Algorithm, Auth, Bind, Lookup, Sessions, TermsSource, Unbind};
 use self::server::{Keys, Server};
 use self::templates::TemplatesConfig;
@@ -66,6 +70,12 @@ pub struct Config {
     pub bind: Bind,
     /// `[unbind]`
     pub unbind: Unbind,
+    /// `[invites]`
+    pub invites: Invites,
+    /// `[legacy_v1]`
+    pub legacy_v1: LegacyV1,
+    /// `[outbox]`
+    pub outbox: Outbox,
     /// `[federation]`
     pub federation: Federation,
     /// `[limits]`
@@ -107,10 +117,18 @@ impl Config {
         notices
     }
 
+    /// Whether whoever has an invite's token and private key has it signed by v2 without an account. Without the v1
+    /// routes the links in mails lead to v2, and the browsers that follow them have no account there.
+    pub fn signs_without_account(&self) -> bool {
+        self.invites.sign_without_account || self.legacy_v1.profile == Profile::Off
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         self.server.check()?;
+        self.invites.check(self.server.allow_http_base_url)?;
         self.keys.check()?;
         self.email.check()?;
+        self.outbox.check()?;
         for (right, wrong) in [
             (!self.http.bind.is_empty(), "http.bind: expected at least one address"),
             (self.http.max_connections > 0, "http.max_connections: expected at least 1"),

@@ -163,11 +163,17 @@ pub struct Bind {
     pub validity: HumanDuration,
     /// Patterns of homeservers whose users may bind; empty: all.
     pub allow_servers: Globs,
+    /// Whether a homeserver is told of every association of its users, and not only if invitations waited for it.
+    pub always_notify: bool,
 }
 
 impl Default for Bind {
     fn default() -> Self {
-        Self { validity: HumanDuration::from_secs(36_500 * 86_400), allow_servers: Globs::default() }
+        Self {
+            validity: HumanDuration::from_secs(36_500 * 86_400),
+            allow_servers: Globs::default(),
+            always_notify: false,
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use shared::config::{ConfigError, OneOrMany};
 use url::Url;
 
 use crate::domain::server_name::ServerName;
+use crate::domain::x_matrix::Destinations;
 
 /// The settings under `[server]`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -20,6 +21,9 @@ pub struct Server {
     /// The URL under which clients and browsers reach this server, without a trailing slash. Unset, for development:
     /// `http://` and the first address of `[http] bind`.
     pub public_base_url: Option<String>,
+    /// Further names under which homeservers may mean this server when they sign: a host, perhaps with a port, perhaps
+    /// with a path. Besides `name`, the authority of `public_base_url`, and that with its path.
+    pub aliases: OneOrMany<String>,
     /// Whether `public_base_url` may be http.
     pub allow_http_base_url: bool,
     /// Where the database, the signing key and development mail are, unless their own keys say something else.
@@ -47,6 +51,8 @@ pub struct Identity {
     pub name: String,
     /// The public base URL without a trailing slash.
     pub base_url: String,
+    /// What a homeserver may call this server.
+    pub destinations: Destinations,
 }
 
 impl Server {
@@ -58,12 +64,25 @@ impl Server {
             (None, None) => "http://127.0.0.1:8090".to_owned(),
         };
         let authority = authority(&base_url).unwrap_or_else(|| "localhost".to_owned());
-        Identity { name: self.name.clone().unwrap_or(authority), base_url }
+        let path = Url::parse(&base_url).map(|url| url.path().trim_end_matches('/').to_owned()).unwrap_or_default();
+        let name = self.name.clone().unwrap_or_else(|| authority.clone());
+        let with_path = format!("{authority}{path}");
+        let names = [name.clone(), authority, with_path].into_iter().chain(self.aliases.as_slice().to_vec());
+        Identity { destinations: Destinations::new(names, &path), name, base_url }
     }
 
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         if let Some(name) = &self.name {
             check_name("server.name", name)?;
+        }
+        for alias in self.aliases.as_slice() {
+            let (host, path) = alias.split_at(alias.find('/').unwrap_or(alias.len()));
+            check_name("server.aliases", host)?;
+            if path.ends_with('/') || !path.bytes().all(|b| b.is_ascii_graphic() && !b"\"\\?#".contains(&b)) {
+                return Err(ConfigError::Invalid(format!(
+                    "server.aliases: expected a name such as \"id.example.org\" or \"example.org/identity\", found \"{alias}\""
+                )));
+            }
         }
         let Some(text) = &self.public_base_url else { return Ok(()) };
         let wrong = |why: &str| Err(ConfigError::Invalid(format!("server.public_base_url: {why}")));
@@ -128,7 +147,7 @@ fn authority(base_url: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Keys, Server};
+    use super::{Destinations, Keys, Server};
 
     fn server(url: &str) -> Server {
         Server { public_base_url: Some(url.to_owned()), ..Server::default() }
@@ -160,6 +179,28 @@ mod tests {
         }
         let keys = Keys { sign_as: vec!["id.example.org".to_owned(), "a b".to_owned()].into(), ..Keys::default() };
         assert!(keys.check().unwrap_err().to_string().starts_with("keys.sign_as: "));
+    }
+
+    #[test]
+    fn homeservers_may_call_us_by_name_by_authority_with_the_path_and_by_every_alias() {
+        let ours = |server: Server| server.identity(Some("127.0.0.1:4711".parse().unwrap())).destinations;
+        let same = |names: &[&str], path| Destinations::new(names.iter().map(|&name| name.to_owned()), path);
+        assert_eq!(ours(Server::default()), same(&["127.0.0.1:4711"], ""));
+        assert_eq!(ours(server("https://Id.Example.org/")), same(&["id.example.org"], ""));
+        let aliases = vec!["id.other".to_owned(), "other:8090/id".to_owned()].into();
+        let full = Server { name: Some("example.org".into()), aliases, ..server("https://id.example.org:8448/a/b/") };
+        assert!(full.check().is_ok());
+        assert_eq!(
+            ours(full),
+            same(
+                &["example.org", "id.example.org:8448", "id.example.org:8448/a/b", "id.other", "other:8090/id"],
+                "/a/b"
+            )
+        );
+        for alias in ["", "https://id.example.org", "/identity", "id.example.org/", "id.example.org/a b", "a b"] {
+            let error = Server { aliases: vec![alias.to_owned()].into(), ..Server::default() }.check().unwrap_err();
+            assert!(error.to_string().starts_with("server.aliases: "), "{alias}: {error}");
+        }
     }
 
     #[test]

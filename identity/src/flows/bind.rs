@@ -1,7 +1,7 @@
 //! The result of a validation session: read it, or publish it as a signed association.
 //!
 //! Invariant: an association is signed before it is remembered and remembered before it is told; whatever stops the
-//! process, none is half published.
+//! process, none is half published. The user's homeserver is told afterwards; nobody waits for it.
 
 use serde_json::{Map, Value};
 use shared::clock::Timestamp;
@@ -15,7 +15,7 @@ use crate::domain::sid::Sid;
 use crate::domain::threepid::ThreePid;
 use crate::error::Error;
 use crate::state::State;
-use crate::store::{associations, sessions};
+use crate::store::{associations, onbinds, sessions};
 
 /// The validated address of a session, and when it was validated.
 ///
@@ -70,16 +70,22 @@ pub async fn bind(
     let association = Association::new(threepid, mxid, state.clock.now(), state.config.bind.validity.get());
     let digests = LookupDigests::of(&association.threepid, &state.pepper);
     let mut signed = association.to_json();
-    state.keys.sign(&mut signed).map_err(|error| Error::Internal(error.to_string()))?;
+    state.keys.read().sign(&mut signed).map_err(|error| Error::Internal(error.to_string()))?;
+    let (onbind_id, always_notify) = (state.random.base62(24), state.config.bind.always_notify);
     let saved = state.store.write(async move |conn| {
         // The session was looked at before the signature was made; if it is gone since, so is its proof.
         if sessions::find(conn, &sid).await?.is_none() {
-            return Ok(false);
+            return Ok(None);
         }
         associations::save(conn, &association, &digests).await?;
-        Ok(true)
+        onbinds::queue(conn, &onbind_id, &association, always_notify).await.map(Some)
     });
-    if saved.await? { Ok(signed) } else { Err(Error::NoValidSession) }
+    match saved.await? {
+        None => return Err(Error::NoValidSession),
+        Some(true) => state.onbind_queued.notify_one(),
+        Some(false) => {}
+    }
+    Ok(signed)
 }
 
 /// The associations of the account that hold now.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::state::State;
-use crate::store::{rate_limits, sessions, tokens};
+use crate::store::{ephemeral_keys, invites, rate_limits, sessions, tokens};
 
 const ROUND: Duration = Duration::from_secs(3600);
 const KEEP_EXPIRED: Duration = Duration::from_secs(24 * 3600);
@@ -28,15 +28,19 @@ async fn clean_up(state: &State) -> Result<(), Error> {
     let now = state.clock.now();
     let old_session = now.minus(state.config.sessions.lifetime.get() + KEEP_EXPIRED);
     let idle_token = now.minus(state.config.auth.token_idle.get());
-    let (sessions, tokens) = state
+    let old_invite = now.minus(KEEP_EXPIRED);
+    let (sessions, tokens, invites) = state
         .store
         .write(async move |conn| {
             let sessions = sessions::delete_older(conn, old_session).await?;
             let tokens = tokens::delete_idle(conn, idle_token).await?;
+            let invites = invites::delete_expired(conn, old_invite).await?;
+            // One that expired is as valid as one that is unknown.
+            ephemeral_keys::delete_expired(conn, old_invite).await?;
             rate_limits::delete_full(conn, now).await?;
-            Ok((sessions, tokens))
+            Ok((sessions, tokens, invites))
         })
         .await?;
-    tracing::debug!(sessions, tokens, "cleaned up");
+    tracing::debug!(sessions, tokens, invites, "cleaned up");
     Ok(())
 }

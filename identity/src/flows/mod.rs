@@ -4,12 +4,16 @@
 
 pub mod accept_terms;
 pub mod authenticate;
+pub mod authenticate_homeserver;
 pub mod bind;
 pub mod clean_up;
 pub mod look_up;
+pub mod notify_homeserver;
 pub mod register;
 pub mod request_token;
 pub mod send_queued_mail;
+pub mod sign_ed25519;
+pub mod store_invite;
 pub mod submit_token;
 pub mod unbind;
 

@@ -93,7 +93,7 @@ async fn prepare(state: &State, request: &TokenRequest, now: Timestamp) -> Resul
     let sid = Sid::draw(state.random);
     let token = state.random.base62(TOKEN_LENGTH);
     let fresh = Session {
-        sealed_token: state.keys.sealing().seal(token.as_bytes(), sid.as_str().as_bytes(), state.random)?,
+        sealed_token: state.keys.read().sealing().seal(token.as_bytes(), sid.as_str().as_bytes(), state.random)?,
         sid,
         threepid: request.threepid.clone(),
         client_secret: ClientSecretDigest::of(&request.client_secret, &request.threepid),
@@ -179,7 +179,7 @@ async fn send(state: &State, request: &TokenRequest, session: &Session) -> Resul
 }
 
 fn compose(state: &State, request: &TokenRequest, session: &Session) -> Result<Result<OutgoingMail, Error>, Error> {
-    let token = state.keys.sealing().open(&session.sealed_token, session.sid.as_str().as_bytes())?;
+    let token = state.keys.read().sealing().open(&session.sealed_token, session.sid.as_str().as_bytes())?;
     let token = std::str::from_utf8(&token).map_err(|_| Error::Internal("a sealed token is no text".to_owned()))?;
     let query = form_urlencoded::Serializer::new(String::new())
         .append_pair("token", token)
@@ -209,7 +209,7 @@ fn queue(state: &State, session: &Session, mail: &OutgoingMail) -> Result<Queued
     let id = state.random.base62(24);
     let now = state.clock.now();
     Ok(QueuedMail {
-        sealed_mail: state.keys.sealing().seal(&mail.to_bytes(), id.as_bytes(), state.random)?,
+        sealed_mail: state.keys.read().sealing().seal(&mail.to_bytes(), id.as_bytes(), state.random)?,
         id,
         attempts: 1,
         next_attempt_at: now.plus(mail_pause(state.config.email.retry_after.get(), 1)).as_millis(),

@@ -1,4 +1,4 @@
-//! Mails that the relay had put off are tried again, until it takes them, refuses them, or their session is over.
+//! Mails that the relay had put off are tried again, until it takes them, refuses them, or their time is over.
 //!
 //! Invariant: a mail has one sender at a time, also with several processes on one database, and survives each of them.
 
@@ -48,10 +48,10 @@ async fn send_one(state: &State) -> Result<bool, Error> {
     let due = state.store.write(async move |conn| outgoing_mails::take_due(conn, now, lease).await).await?;
     let Some(queued) = due else { return Ok(false) };
     if queued.expires_at <= now.as_millis() {
-        tracing::warn!(attempts = queued.attempts, "a mail was given up: its session is over");
+        tracing::warn!(attempts = queued.attempts, "a mail was given up: its time is over");
         return forget(state, queued.id).await;
     }
-    let bytes = state.keys.sealing().open(&queued.sealed_mail, queued.id.as_bytes())?;
+    let bytes = state.keys.read().sealing().open(&queued.sealed_mail, queued.id.as_bytes())?;
     let mail = OutgoingMail::from_bytes(&bytes).map_err(|error| Error::Internal(error.to_string()))?;
     match state.mailer.send(&mail).await {
         Ok(()) => forget(state, queued.id).await,

@@ -47,7 +47,7 @@ pub async fn submit_token(state: &State, submitted: SubmittedToken) -> Result<Op
     };
     let known = found.filter(|session| session.threepid.medium() == medium && session.is_secret(&client_secret));
     let Some(session) = known else { return Err(Error::UnknownSession) };
-    let expected = state.keys.sealing().open(&session.sealed_token, session.sid.as_str().as_bytes())?;
+    let expected = state.keys.read().sealing().open(&session.sealed_token, session.sid.as_str().as_bytes())?;
     let is_right: bool = expected.ct_eq(token.as_bytes()).into();
 
     let now = state.clock.now();

@@ -1,4 +1,5 @@
-//! An association is taken back: by whoever can prove the address anew, or by its owner where the operator allows.
+//! An association is taken back: by whoever can prove the address anew, by the user's homeserver, or by its owner where
+//! the operator allows.
 //!
 //! Invariant: an association of another user is never touched; asking for one that does not exist changes nothing and
 //! is no error.
@@ -10,12 +11,15 @@ use crate::domain::sid::Sid;
 use crate::domain::threepid::ThreePid;
 use crate::error::Error;
 use crate::state::State;
-use crate::store::{associations, sessions};
+use crate::store::{associations, onbinds, sessions};
 
 /// How the caller shows that it may.
 pub enum Proof {
     /// A validation session for the address, whoever started it.
     Session(Sid, ClientSecret),
+    /// The signature of the user's homeserver, which [`super::authenticate_homeserver`] has found good for this very
+    /// `mxid`.
+    Homeserver,
     /// The owner's access token.
     Owner(UserId),
 }
@@ -33,11 +37,14 @@ pub async fn unbind(state: &State, threepid: ThreePid, mxid: UserId, proof: Proo
         Proof::Owner(owner) if owner != mxid => {
             return Err(Error::Forbidden("The access token is not that of mxid"));
         }
-        Proof::Owner(_) => {}
+        Proof::Homeserver | Proof::Owner(_) => {}
     }
     let now = state.clock.now();
-    state.store.write(async move |conn| associations::delete(conn, &threepid, &mxid, now).await).await?;
-    Ok(())
+    let removed = state.store.write(async move |conn| {
+        associations::delete(conn, &threepid, &mxid, now).await?;
+        onbinds::cancel(conn, &threepid, &mxid).await
+    });
+    Ok(removed.await?)
 }
 
 async fn check_session(

@@ -5,6 +5,8 @@
 
 pub mod client;
 mod connect;
+pub mod keys;
+pub mod onbind;
 pub mod openid;
 mod resolve;
 mod well_known;

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use shared::clock::Timestamp;
 
 use crate::domain::mxid::UserId;
+use crate::domain::room_id::RoomId;
 use crate::domain::threepid::ThreePid;
 use crate::store::{Connection, StoreError, rate_limits};
 use shared::rate_limit::{Charge, Limit};
@@ -24,6 +25,8 @@ pub enum Counted<'a> {
     Account(&'a UserId),
     /// Those that concern an address.
     ThreePid(&'a ThreePid),
+    /// Those that concern a room.
+    Room(&'a RoomId),
     /// Those from a client address; an IPv6 client owns its whole /64.
     Client(IpAddr),
     /// All.
@@ -63,6 +66,7 @@ impl Bucket {
                 hash.update("\0");
                 hash.update(threepid.address().as_str());
             }
+            Counted::Room(room_id) => hash.update(room_id.as_str()),
             Counted::Client(IpAddr::V4(address)) => hash.update(address.octets()),
             Counted::Client(IpAddr::V6(address)) => hash.update(&address.octets()[..8]),
             Counted::Everyone => {}

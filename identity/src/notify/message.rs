@@ -20,6 +20,8 @@ use super::mime::{self, Field};
 pub enum MessageKind {
     /// The link that proves an address.
     Verification,
+    /// The link into a room.
+    Invite,
 }
 
 impl MessageKind {
@@ -27,6 +29,7 @@ impl MessageKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Verification => "verification",
+            Self::Invite => "invite",
         }
     }
 }

@@ -8,6 +8,9 @@ use lettre::message::header::{ContentTransferEncoding, HeaderName, HeaderValue, 
 /// The longest line that a message may have, without its CRLF (RFC 5322 section 2.1.1).
 pub(super) const MAX_LINE: usize = 998;
 
+/// The field that says how a body is encoded.
+const ENCODING: &str = "Content-Transfer-Encoding";
+
 /// One header field: its name, and its value on one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Field {
@@ -60,6 +63,13 @@ pub(super) fn header_line(name: &str, value: &str) -> String {
     headers.to_string()
 }
 
+/// `value` on one line as a header may have it: in encoded words unless it is plain ASCII that nobody could take for
+/// one. A stranger's `=?utf-8?...?=` would otherwise be decoded by the reader, to whatever it hides.
+pub(super) fn unfolded_words(value: &str) -> String {
+    let plain = value.bytes().all(|b| (b' '..=b'~').contains(&b)) && !value.contains("=?");
+    if plain { value.to_owned() } else { encoded_words(value).replace("\r\n ", " ") }
+}
+
 /// `value` as encoded words of at most 75 characters, one on a line.
 fn encoded_words(value: &str) -> String {
     use base64::Engine as _;
@@ -82,9 +92,10 @@ pub(super) fn with_crlf(text: &str) -> String {
 }
 
 /// The message in a form that every relay on the way can carry: lines within the limit and, unless `eight_bit`, ASCII
-/// only. Parts that already are so stay byte for byte; others are encoded anew.
+/// only. Parts that already are so stay byte for byte; one that is not ASCII says so (RFC 2045 section 6.1); others are
+/// encoded anew.
 pub(super) fn transportable(message: &str, eight_bit: bool) -> String {
-    if fits(message, eight_bit) {
+    if fits(message, false) {
         return message.to_owned();
     }
     match message.split_once("\r\n\r\n") {
@@ -98,19 +109,24 @@ fn fits(text: &str, eight_bit: bool) -> bool {
 }
 
 fn part(head: &str, body: &str, eight_bit: bool) -> String {
-    let block = format!("{head}\r\n\r\n");
-    let fields = split_message(&block).map_or_else(Vec::new, |(fields, _)| fields);
-    if fits(body, eight_bit) {
-        return format!("{}\r\n{body}", head_lines(&block, &fields, eight_bit));
-    }
+    let fields_of = |head: &str| split_message(&format!("{head}\r\n\r\n")).map_or_else(Vec::new, |(fields, _)| fields);
+    let fields = fields_of(head);
+    let declared = field(&fields, ENCODING).unwrap_or("7bit").to_ascii_lowercase();
+    let with_body = |encoding: &str, body: &str| {
+        let head = if encoding == declared { head.to_owned() } else { redeclared(head, encoding) };
+        format!("{}\r\n{body}", head_lines(&format!("{head}\r\n\r\n"), &fields_of(&head), eight_bit))
+    };
     let content_type = field(&fields, "Content-Type").unwrap_or("text/plain");
     if let Some(boundary) = boundary(content_type) {
-        return format!("{}\r\n{}", head_lines(&block, &fields, eight_bit), parts(body, &boundary, eight_bit));
+        let body = if fits(body, false) { body.to_owned() } else { parts(body, &boundary, eight_bit) };
+        return with_body(if body.is_ascii() { "7bit" } else { "8bit" }, &body);
     }
-    let encoding = field(&fields, "Content-Transfer-Encoding").unwrap_or("7bit").to_ascii_lowercase();
-    if !matches!(encoding.as_str(), "7bit" | "8bit" | "binary") {
+    if fits(body, eight_bit) {
+        return with_body(if declared == "7bit" && !body.is_ascii() { "8bit" } else { &declared }, body);
+    }
+    if !matches!(declared.as_str(), "7bit" | "8bit" | "binary") {
         // The template says that it is encoded already, and then its lines cannot be this long.
-        return format!("{}\r\n{}", head_lines(&block, &fields, eight_bit), hard_wrapped(body));
+        return with_body(&declared, &hard_wrapped(body));
     }
     let body = Body::new(body.to_owned());
     let name = match body.encoding() {
@@ -118,12 +134,22 @@ fn part(head: &str, body: &str, eight_bit: bool) -> String {
         ContentTransferEncoding::QuotedPrintable => "quoted-printable",
         _ => "7bit",
     };
-    let others: Vec<Field> =
-        fields.into_iter().filter(|field| !field.name.eq_ignore_ascii_case("Content-Transfer-Encoding")).collect();
+    let others: Vec<Field> = fields.into_iter().filter(|field| !field.name.eq_ignore_ascii_case(ENCODING)).collect();
     let mut lines: String = others.iter().map(|field| header_line(&field.name, &field.value)).collect();
-    lines.push_str(&header_line("Content-Transfer-Encoding", name));
+    lines.push_str(&header_line(ENCODING, name));
     let encoded = String::from_utf8_lossy(body.as_ref()).into_owned();
     format!("{lines}\r\n{encoded}")
+}
+
+/// The header block, without its last CRLF, with another Content-Transfer-Encoding; 7bit goes without saying.
+fn redeclared(head: &str, encoding: &str) -> String {
+    let is_declaration = |line: &str| line.split(':').next().is_some_and(|name| name.eq_ignore_ascii_case(ENCODING));
+    let mut lines: Vec<&str> = head.split("\r\n").filter(|line| !is_declaration(line)).collect();
+    let declaration = format!("{ENCODING}: {encoding}");
+    if encoding != "7bit" {
+        lines.push(&declaration);
+    }
+    lines.join("\r\n")
 }
 
 /// The header block with its last CRLF, as it was if it may stay so.
@@ -140,6 +166,10 @@ fn parts(body: &str, boundary: &str, eight_bit: bool) -> String {
     let mut inside: Option<Vec<&str>> = None;
     let finish = |lines: Vec<&str>, out: &mut Vec<String>| {
         let text = lines.join("\r\n");
+        if fits(&text, false) {
+            out.push(text);
+            return;
+        }
         out.push(match text.split_once("\r\n\r\n") {
             Some((head, body)) if !text.starts_with("\r\n") => part(head, body, eight_bit),
             _ => part("Content-Type: text/plain; charset=utf-8", text.strip_prefix("\r\n").unwrap_or(&text), eight_bit),
@@ -201,7 +231,7 @@ fn hard_wrapped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_LINE, field, header_line, split_message, transportable, with_crlf};
+    use super::{MAX_LINE, field, header_line, split_message, transportable, unfolded_words, with_crlf};
 
     #[test]
     fn header_fields_are_unfolded_and_a_text_is_no_header() {
@@ -231,6 +261,17 @@ mod tests {
     }
 
     #[test]
+    fn what_looks_like_an_encoded_word_is_encoded_and_stays_so_in_a_header() {
+        assert_eq!(unfolded_words("Alice has invited you"), "Alice has invited you");
+        assert_eq!(unfolded_words("Grüße"), "=?utf-8?b?R3LDvMOfZQ==?=");
+        let words = unfolded_words(&format!("=?utf-8?q?=0D=0ABcc:?= {}", "word ".repeat(30)));
+        assert!(words.starts_with("=?utf-8?b?PT91dGYtOD") && words.split(' ').all(|word| word.len() <= 75), "{words}");
+        let line = header_line("Subject", &words);
+        assert_eq!(line.replace("\r\n ", " "), format!("Subject: {words}\r\n"));
+        assert!(line.split("\r\n").all(|line| line.len() <= 100), "{line}");
+    }
+
+    #[test]
     fn every_line_end_becomes_crlf() {
         assert_eq!(with_crlf("a\rb\nc\r\nd\n\re\r\n.\n"), "a\r\nb\r\nc\r\nd\r\n\r\ne\r\n.\r\n");
     }
@@ -240,8 +281,32 @@ mod tests {
         let message =
             "Subject: x\r\nContent-Type: multipart/alternative;\r\n boundary=\"b\"\r\n\r\n--b\r\n\r\nhi\r\n--b--\r\n";
         assert_eq!(transportable(message, false), message);
-        let with_text = "Subject: x\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nüber\r\n";
-        assert_eq!(transportable(with_text, true), with_text);
+        let head = "Subject: x\r\nContent-Type: text/plain; charset=utf-8\r\n";
+        let declared = format!("{head}Content-Transfer-Encoding: 8bit\r\n\r\nüber\r\n");
+        assert_eq!(transportable(&declared, true), declared);
+        for honest in ["", "content-transfer-encoding: 7bit\r\n"] {
+            assert_eq!(transportable(&format!("{head}{honest}\r\nüber\r\n"), true), declared);
+        }
+    }
+
+    #[test]
+    fn a_part_that_is_not_ascii_says_so_and_so_does_what_it_is_a_part_of() {
+        let part = |text: &str, declared: &str| {
+            format!("--b\r\nContent-Type: text/plain; charset=utf-8\r\n{declared}\r\n{text}\r\n")
+        };
+        let whole = |declared: &str, parts: [String; 2]| {
+            format!(
+                "To: jürgen@x.org\r\nContent-Type: multipart/alternative; boundary=b\r\n{declared}\r\n{}--b--\r\n",
+                parts.concat()
+            )
+        };
+        const EIGHT: &str = "Content-Transfer-Encoding: 8bit\r\n";
+        let given = whole("", [part("plain", ""), part("süß", "")]);
+        let sent = whole(EIGHT, [part("plain", ""), part("süß", EIGHT)]);
+        assert_eq!(transportable(&given, true), sent);
+        assert_eq!(transportable(&sent, true), sent);
+        let ascii = transportable(&sent.replace("jürgen", "bob"), false);
+        assert!(ascii.is_ascii() && !ascii.contains("8bit") && ascii.contains("c8O8w58="), "{ascii}");
     }
 
     #[test]

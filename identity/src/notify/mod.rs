@@ -2,6 +2,7 @@
 //!
 //! Invariant: an error from here names a kind and a reply code, never an address, a token or a server's words about them.
 
+pub mod invitation;
 pub mod message;
 pub mod page;
 pub mod templates;

@@ -1,4 +1,5 @@
-//! Who is asking: `Authorization: Bearer …`, or `?access_token=…` where the operator allows it.
+//! Who is asking: `Authorization: Bearer …`, or `?access_token=…` where the operator allows it; for a homeserver
+//! `Authorization: X-Matrix …`.
 //! <https://spec.matrix.org/v1.19/identity-service-api/#authentication>
 //!
 //! Invariant: as an extractor it never fails; the handler asks for the account, so that nothing is said about a body
@@ -13,16 +14,21 @@ use shared::json::Object;
 
 use crate::domain::access_token::AccessToken;
 use crate::domain::mxid::UserId;
+use crate::domain::x_matrix::{Malformed, XMatrix};
 use crate::error::Error;
 use crate::flows::{accept_terms, authenticate};
 use crate::state::State;
+
+/// How many `X-Matrix` headers are looked at: each may cost signatures to verify, and a homeserver sends one for each
+/// key that it signs with.
+const MAX_SIGNATURES: usize = 16;
 
 /// What a request shows of its sender.
 #[derive(Debug)]
 pub struct Credentials {
     bearer: Option<AccessToken>,
     query: Option<AccessToken>,
-    is_signed_by_homeserver: bool,
+    x_matrix: Vec<Result<XMatrix, Malformed>>,
 }
 
 impl Credentials {
@@ -57,9 +63,9 @@ impl Credentials {
         }
     }
 
-    /// Whether a homeserver has signed the request (`Authorization: X-Matrix …`).
-    pub fn is_signed_by_homeserver(&self) -> bool {
-        self.is_signed_by_homeserver
+    /// What homeservers claim to have signed (`Authorization: X-Matrix …`); empty if none does.
+    pub fn x_matrix(&self) -> &[Result<XMatrix, Malformed>] {
+        &self.x_matrix
     }
 }
 
@@ -68,16 +74,18 @@ impl FromRequest for Credentials {
     type Future = Ready<Result<Self, Error>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let headers = || request.headers().get_all(AUTHORIZATION).filter_map(|value| value.to_str().ok());
-        let of_scheme = |value: &'_ str, scheme: &str| {
-            let (name, rest) = value.trim().split_once([' ', '\t']).unwrap_or((value.trim(), ""));
-            name.eq_ignore_ascii_case(scheme).then(|| rest.trim().to_owned())
+        let headers = || request.headers().get_all(AUTHORIZATION).map(|value| value.as_bytes().trim_ascii());
+        let of_scheme = |value: &[u8], scheme: &str| {
+            let end = value.iter().position(|&b| b == b' ' || b == b'\t').unwrap_or(value.len());
+            value[..end].eq_ignore_ascii_case(scheme.as_bytes()).then(|| value[end..].trim_ascii().to_vec())
         };
-        let bearer = headers().find_map(|value| of_scheme(value, "Bearer")).map(|token| AccessToken::shown(&token));
-        let is_signed_by_homeserver = headers().any(|value| of_scheme(value, "X-Matrix").is_some());
+        let bearer = headers().find_map(|value| of_scheme(value, "Bearer"));
+        let bearer = bearer.map(|token| AccessToken::shown(&String::from_utf8_lossy(&token)));
+        let x_matrix = headers().filter_map(|value| of_scheme(value, "X-Matrix")).take(MAX_SIGNATURES);
+        let x_matrix = x_matrix.map(|parameters| XMatrix::parse(&parameters)).collect();
         // A query that cannot be read holds no token; the handler refuses it if it needs it.
         let query = Object::from_form(request.query_string().as_bytes()).ok();
         let query = query.and_then(|query| query.string("access_token").ok().map(AccessToken::shown));
-        ready(Ok(Self { bearer, query, is_signed_by_homeserver }))
+        ready(Ok(Self { bearer, query, x_matrix }))
     }
 }

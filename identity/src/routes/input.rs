@@ -26,6 +26,21 @@ pub(super) fn object_or_form(body: &Body) -> Result<Object<'_>, Error> {
     if body.is_form() { Ok(Object::from_form(body.bytes()?)?) } else { object(body) }
 }
 
+/// The arguments of a browser or of a v1 client, who send them in any way: JSON, if that is what the body says it is; else
+/// a form and the query together; and the query alone if there is no body, or only `null`.
+pub(super) fn object_form_or_query<'a>(request: &HttpRequest, body: &'a Body) -> Result<Object<'a>, Error> {
+    let bytes = body.bytes()?;
+    let is_json = header(request, "content-type").is_some_and(|name| name.trim_start().starts_with("application/json"));
+    if bytes.is_empty() || bytes.trim_ascii() == b"null" {
+        query(request)
+    } else if is_json {
+        Ok(Object::parse(bytes)?)
+    } else {
+        let both = [bytes.as_ref(), b"&", request.query_string().as_bytes()].concat();
+        Ok(Object::from_form(&both)?)
+    }
+}
+
 /// The query string.
 pub(super) fn query(request: &HttpRequest) -> Result<Object<'static>, Error> {
     Ok(Object::from_form(request.query_string().as_bytes())?)

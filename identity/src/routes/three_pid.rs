@@ -1,18 +1,22 @@
 //! `GET /_matrix/identity/v2/3pid/getValidated3pid`, `POST …/3pid/bind`, `POST …/3pid/unbind`.
 //! <https://spec.matrix.org/v1.19/identity-service-api/#establishing-associations>
 //!
-//! Invariant: unbind looks at its body before it asks who is calling, because the body says which proof there is.
+//! Invariant: unbind looks at its body before it asks who is calling, because the body says which proof there is. What
+//! comes with a homeserver's signature is not refused as malformed before the signature is found good, because
+//! homeservers take a 400 for a server that knows no unbind.
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 use shared::http::body::Body;
-use shared::json::FieldError;
+use shared::json::{FieldError, Object};
 
 use super::auth::Credentials;
 use super::input;
+use crate::domain::mxid::UserId;
 use crate::domain::threepid::{Medium, ThreePid};
 use crate::error::Error;
+use crate::flows::authenticate_homeserver::{Request, authenticate_homeserver};
 use crate::flows::bind as binding;
 use crate::flows::unbind::{self as unbinding, Proof};
 use crate::state::State;
@@ -55,29 +59,46 @@ pub async fn bind(state: Data<State>, credentials: Credentials, body: Body) -> R
 /// `POST /3pid/unbind`
 ///
 /// # Errors
-/// See [`unbinding::unbind`].
-pub async fn unbind(state: Data<State>, credentials: Credentials, body: Body) -> Result<HttpResponse, Error> {
+/// See [`unbinding::unbind`] and [`authenticate_homeserver`].
+pub async fn unbind(
+    request: HttpRequest,
+    state: Data<State>,
+    credentials: Credentials,
+    body: Body,
+) -> Result<HttpResponse, Error> {
     let fields = input::object(&body)?;
     fields.require(&["mxid", "threepid"])?;
-    let mxid = input::mxid(&fields)?;
+    let by_session = fields.present("sid").is_some() || fields.present("client_secret").is_some();
+    let by_homeserver = !by_session && !credentials.x_matrix().is_empty();
+    if by_homeserver {
+        let content = serde_json::from_slice(body.bytes()?)
+            .map_err(|error| Error::Internal(format!("a body that was read once cannot be read again: {error}")))?;
+        let target = request.uri().path_and_query().map_or("", |target| target.as_str());
+        let signed = Request { headers: credentials.x_matrix(), target, content: &content };
+        authenticate_homeserver(&state, &signed, fields.string("mxid")?).await?;
+    }
+    let (mxid, threepid) = subject(&fields)?;
+    let proof = if by_session {
+        fields.require(&["client_secret", "sid"])?;
+        let (sid, client_secret) = input::session(&fields)?;
+        Proof::Session(sid, client_secret)
+    } else if by_homeserver {
+        Proof::Homeserver
+    } else {
+        Proof::Owner(credentials.account(&state).await?)
+    };
+    unbinding::unbind(&state, threepid, mxid, proof).await?;
+    Ok(HttpResponse::Ok().json(json!({})))
+}
+
+/// Whose association to what is to be removed.
+fn subject(fields: &Object<'_>) -> Result<(UserId, ThreePid), Error> {
+    let mxid = input::mxid(fields)?;
     let threepid = fields.object("threepid")?;
     threepid.require(&["address", "medium"])?;
     let medium: Medium =
         threepid.string("medium")?.parse().map_err(|_| FieldError::invalid("medium", "\"email\" or \"msisdn\""))?;
     let threepid = ThreePid::canonical(medium, threepid.string("address")?)
         .map_err(|_| FieldError::invalid("address", "an address of this medium"))?;
-
-    let proof = if fields.present("sid").is_some() || fields.present("client_secret").is_some() {
-        fields.require(&["client_secret", "sid"])?;
-        let (sid, client_secret) = input::session(&fields)?;
-        Proof::Session(sid, client_secret)
-    } else if credentials.is_signed_by_homeserver() {
-        return Err(Error::Forbidden(
-            "Requests signed by a homeserver are not accepted yet: give sid and client_secret",
-        ));
-    } else {
-        Proof::Owner(credentials.account(&state).await?)
-    };
-    unbinding::unbind(&state, threepid, mxid, proof).await?;
-    Ok(HttpResponse::Ok().json(json!({})))
+    Ok((mxid, threepid))
 }

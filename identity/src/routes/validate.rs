@@ -1,4 +1,5 @@
-//! `POST /_matrix/identity/v2/validate/email/requestToken`, `POST` and `GET …/validate/email/submitToken`.
+//! `POST /_matrix/identity/v2/validate/email/requestToken`, `POST` and `GET …/validate/email/submitToken`, and the `GET`
+//! under `/_matrix/identity/api/v1`, for both media.
 //! <https://spec.matrix.org/v1.19/identity-service-api/#email-associations>
 //!
 //! Invariant: the page shows one text for every failure, and HEAD (a scanner's look at a link) validates nothing.
@@ -13,8 +14,8 @@ use shared::json::Object;
 
 use super::auth::Credentials;
 use super::input;
-use crate::domain::next_link::NextLink;
-use crate::domain::next_link::NextLinkRule;
+use crate::domain::next_link::{NextLink, NextLinkRule};
+use crate::domain::sid::Sid;
 use crate::domain::threepid::{Medium, ThreePid};
 use crate::error::Error;
 use crate::flows::request_token::{TokenRequest, request_token};
@@ -42,11 +43,7 @@ pub async fn request_email_token(
     let send_attempt = input::send_attempt(&fields)?;
     let email = fields.string("email")?;
     let next_link = fields.optional_string("next_link")?;
-    let rule = NextLinkRule {
-        hosts: state.config.sessions.next_link_hosts.clone(),
-        allow_http_to_loopback: state.config.server.allow_http_base_url,
-    };
-    let next_link = next_link.map(|link| rule.check(link)).transpose();
+    let next_link = next_link.map(|link| next_link_rule(&state).check(link)).transpose();
     let wanted = TokenRequest {
         account: Some(account),
         next_link: next_link.map_err(|error| Error::InvalidParam(error.to_string()))?.flatten(),
@@ -69,7 +66,7 @@ pub async fn submit_email_token(state: Data<State>, credentials: Credentials, bo
         credentials.agreed_account(&state).await?;
         let fields = input::object_or_form(&body)?;
         fields.require(&["client_secret", "sid", "token"])?;
-        submit_token(&state, submission(&fields)?).await
+        submit_token(&state, submission(Medium::Email, &fields)?).await
     };
     match submitted.await {
         Ok(_) => HttpResponse::Ok().json(json!({ "success": true })),
@@ -79,12 +76,42 @@ pub async fn submit_email_token(state: Data<State>, credentials: Credentials, bo
 
 /// `GET /validate/email/submitToken`: the link in the mail, opened by a browser without any account.
 pub async fn follow_email_link(request: HttpRequest, state: Data<State>) -> HttpResponse {
-    let query = input::query(&request).unwrap_or_default();
+    follow_link(&request, &state, Medium::Email, |_| None).await
+}
+
+/// `GET /_matrix/identity/api/v1/validate/email/submitToken`: the link in an old mail, which says itself where to go on.
+pub async fn follow_old_email_link(request: HttpRequest, state: Data<State>) -> HttpResponse {
+    follow_link(&request, &state, Medium::Email, |query| old_next_link(&state, query)).await
+}
+
+/// `GET /_matrix/identity/api/v1/validate/msisdn/submitToken`: the same in an old SMS.
+pub async fn follow_old_msisdn_link(request: HttpRequest, state: Data<State>) -> HttpResponse {
+    follow_link(&request, &state, Medium::Msisdn, |query| old_next_link(&state, query)).await
+}
+
+fn old_next_link(state: &State, query: &Object<'_>) -> Option<NextLink> {
+    next_link_rule(state).check(query.string("nextLink").ok()?).ok().flatten()
+}
+
+fn next_link_rule(state: &State) -> NextLinkRule {
+    NextLinkRule {
+        hosts: state.config.sessions.next_link_hosts.clone(),
+        allow_http_to_loopback: state.config.server.allow_http_base_url,
+    }
+}
+
+async fn follow_link(
+    request: &HttpRequest,
+    state: &State,
+    medium: Medium,
+    linked: impl Fn(&Object<'_>) -> Option<NextLink>,
+) -> HttpResponse {
+    let query = input::query(request).unwrap_or_default();
     let text = |name: &'static str| query.string(name).ok();
     let audience = Audience {
         brand: text("brand"),
         lang: text("lang"),
-        accept_language: input::header(&request, "accept-language"),
+        accept_language: input::header(request, "accept-language"),
     };
     let page = |status: StatusCode, page: &Page<'_>| html(status, state.templates.page(page, &audience));
     if request.method() == Method::HEAD {
@@ -96,9 +123,12 @@ pub async fn follow_email_link(request: HttpRequest, state: Data<State>) -> Http
         };
         return page(StatusCode::OK, &Page::Confirm { sid, client_secret, token });
     }
-    match validate_by_link(&state, &query).await {
-        Ok(Some(target)) => redirect(&target),
-        Ok(None) => page(StatusCode::OK, &Page::Verified),
+    match validate_by_link(state, medium, &query).await {
+        // What the session remembers comes first: it was said with the client's secret.
+        Ok((sid, next_link)) => match next_link.or_else(|| linked(&query)) {
+            Some(next_link) => redirect(&next_link.with_sid(&sid)),
+            None => page(StatusCode::OK, &Page::Verified),
+        },
         Err(error) => {
             // The page hides what is wrong; our own faults still reach the log.
             let status = error.to_wire().status_code();
@@ -108,16 +138,15 @@ pub async fn follow_email_link(request: HttpRequest, state: Data<State>) -> Http
     }
 }
 
-async fn validate_by_link(state: &State, query: &Object<'_>) -> Result<Option<String>, Error> {
-    let submitted = submission(query)?;
+async fn validate_by_link(state: &State, medium: Medium, query: &Object<'_>) -> Result<(Sid, Option<NextLink>), Error> {
+    let submitted = submission(medium, query)?;
     let sid = submitted.sid.clone();
-    let next_link: Option<NextLink> = submit_token(state, submitted).await?;
-    Ok(next_link.map(|link| link.with_sid(&sid)))
+    Ok((sid, submit_token(state, submitted).await?))
 }
 
-fn submission(fields: &Object<'_>) -> Result<SubmittedToken, Error> {
+fn submission(medium: Medium, fields: &Object<'_>) -> Result<SubmittedToken, Error> {
     let (sid, client_secret) = input::session(fields)?;
-    Ok(SubmittedToken { medium: Medium::Email, sid, client_secret, token: fields.string("token")?.to_owned() })
+    Ok(SubmittedToken { medium, sid, client_secret, token: fields.string("token")?.to_owned() })
 }
 
 /// The headers of every answer to a browser: not kept, not framed, nothing loaded, and no link told to the next site.

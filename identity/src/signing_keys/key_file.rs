@@ -1,6 +1,6 @@
 //! The key file: lines `ed25519 <id> <seed>`, the same form as other Matrix servers use.
 //!
-//! Invariant: an existing file is never written to, and a file that is made appears whole or not at all.
+//! Invariant: an existing file is never written to, only replaced; whatever appears here appears whole or not at all.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -50,16 +50,27 @@ pub enum KeyFileError {
 
 /// The keys of the file at `path`, at least one, in their order. Without a file, makes one with a new key first.
 pub(super) fn read_or_make(path: &Path, random: Random) -> Result<Vec<SigningKey>, KeyFileError> {
-    if let Some(text) = read(path)? {
+    if let Some(text) = text(path)? {
         return parse(path, &text);
     }
     make(path, random).map_err(|source| KeyFileError::Unwritable { path: path.to_owned(), source })?;
     // Another process may have been first: what lies there now is what both use.
-    let text = read(path)?.ok_or_else(|| KeyFileError::Empty(path.to_owned()))?;
-    parse(path, &text)
+    read(path)
 }
 
-fn read(path: &Path) -> Result<Option<Zeroizing<String>>, KeyFileError> {
+/// The keys of the file at `path`, at least one, in their order.
+pub(super) fn read(path: &Path) -> Result<Vec<SigningKey>, KeyFileError> {
+    match text(path)? {
+        Some(text) => parse(path, &text),
+        None => {
+            let source = io::ErrorKind::NotFound.into();
+            Err(KeyFileError::Unreadable { path: path.to_owned(), source })
+        }
+    }
+}
+
+/// What stands in the file, if there is one.
+pub(super) fn text(path: &Path) -> Result<Option<Zeroizing<String>>, KeyFileError> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(Zeroizing::new(text))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -69,9 +80,9 @@ fn read(path: &Path) -> Result<Option<Zeroizing<String>>, KeyFileError> {
 
 /// Writes a new key to a file of another name and links it to `path`, which fails if there is a file by now.
 fn make(path: &Path, random: Random) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let draft = folder.join(format!(".signing-key-{}", random.base62(16)));
-    let linked = write_draft(&draft, random).and_then(|()| fs::hard_link(&draft, path));
+    let folder = folder_of(path);
+    let draft = draft_in(folder, random);
+    let linked = write_draft(&draft, &new_line(FIRST_ID, random)).and_then(|()| fs::hard_link(&draft, path));
     let removed = fs::remove_file(&draft);
     match linked {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -86,16 +97,26 @@ pub(super) fn new_line(id: &str, random: Random) -> Zeroizing<String> {
     Zeroizing::new(format!("ed25519 {id} {}", *encode_seed(&seed)))
 }
 
-fn write_draft(draft: &Path, random: Random) -> io::Result<()> {
-    let line = new_line(FIRST_ID, random);
+/// The folder that a file lies in.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The name of a new file beside the key file.
+pub(super) fn draft_in(folder: &Path, random: Random) -> PathBuf {
+    folder.join(format!(".signing-key-{}", random.base62(16)))
+}
+
+/// Writes a new file with `text` and a line break, readable by its owner alone.
+pub(super) fn write_draft(draft: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?;
-    file.write_all(line.as_bytes())?;
+    file.write_all(text.as_bytes())?;
     file.write_all(b"\n")?;
     file.sync_all()
 }
 
 /// Reads the lines; blank ones and those that start with `#` are passed over.
-fn parse(path: &Path, text: &str) -> Result<Vec<SigningKey>, KeyFileError> {
+pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<SigningKey>, KeyFileError> {
     let mut keys: Vec<SigningKey> = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();

@@ -3,6 +3,7 @@
 //! Invariant: a revoked key neither signs nor counts as valid, and no seed leaves this folder.
 
 mod key_file;
+mod rotation;
 mod sealing;
 
 use std::path::Path;
@@ -13,6 +14,7 @@ use shared::signing::{InvalidKey, SigningError, SigningKey, decode_key};
 use zeroize::Zeroizing;
 
 pub use key_file::KeyFileError;
+pub use rotation::{RotationError, rotate};
 pub use sealing::{SealError, SealingKey};
 
 /// Why there are no keys to sign with.
@@ -53,10 +55,21 @@ impl SigningKeys {
         sign_as: Vec<String>,
         random: Random,
     ) -> Result<Self, SigningKeysError> {
+        Self::of(key_file::read_or_make(path, random)?, revoked, sign_as)
+    }
+
+    /// As [`SigningKeys::load`], from a file that is there.
+    ///
+    /// # Errors
+    /// [`SigningKeysError`], also if there is no file.
+    pub fn read(path: &Path, revoked: &[String], sign_as: Vec<String>) -> Result<Self, SigningKeysError> {
+        Self::of(key_file::read(path)?, revoked, sign_as)
+    }
+
+    fn of(mut keys: Vec<SigningKey>, revoked: &[String], sign_as: Vec<String>) -> Result<Self, SigningKeysError> {
         if let Some(wrong) = revoked.iter().find(|id| !id.starts_with("ed25519:")) {
             return Err(SigningKeysError::RevokedForm(wrong.clone()));
         }
-        let mut keys = key_file::read_or_make(path, random)?;
         // What a key sealed before it was revoked must still open.
         let sealing = SealingKey::of(&keys);
         if let Some(signer) = keys.first().filter(|signer| revoked.iter().any(|id| id == signer.id())) {

@@ -114,6 +114,7 @@ table! {
         medium -> Text,
         address -> Text,
         mxid -> Text,
+        server -> Text,
         ts -> BigInt,
         not_before -> BigInt,
         not_after -> BigInt,
@@ -144,4 +145,4 @@ table! {
 }
 
 allow_tables_to_appear_in_same_query!(accounts, tokens, accepted_terms);
-allow_tables_to_appear_in_same_query!(invites, ephemeral_keys);
+allow_tables_to_appear_in_same_query!(invites, ephemeral_keys, onbinds);

@@ -10,9 +10,17 @@ fn help_says_what_there_is_and_how_it_is_configured() {
         text(&output)
     };
     let help = said(&["--help"]);
-    for word in
-        ["serve", "check-config", "generate-key", "IDENTITY__HTTP__BIND", "password_file", "deploy/identity.toml"]
-    {
+    for word in [
+        "serve",
+        "check-config",
+        "generate-key",
+        "rotate-key",
+        "invites",
+        "outbox",
+        "IDENTITY__HTTP__BIND",
+        "password_file",
+        "deploy/identity.toml",
+    ] {
         assert!(help.contains(word), "{word}:\n{help}");
     }
     for command in ["serve", "check-config"] {
@@ -20,7 +28,14 @@ fn help_says_what_there_is_and_how_it_is_configured() {
         assert!(help.contains("--config <FILE>") && help.contains("IDENTITY_CONFIG"), "{help}");
     }
     assert!(said(&["serve", "--help"]).contains("SIGTERM"));
+    let help = said(&["outbox", "retry", "--help"]);
+    assert!(help.contains("<ID|--dead|--all>") && help.contains("within 5 seconds"), "{help}");
     assert!(said(&["generate-key", "--help"]).contains("--id <ID>"));
+    assert!(said(&["rotate-key", "--help"]).contains("SIGHUP"));
+    for command in ["list", "revoke"] {
+        let help = said(&["invites", command, "--help"]);
+        assert!(["[IDS]...", "--address", "--room", "--sender"].iter().all(|word| help.contains(word)), "{help}");
+    }
     assert_eq!(said(&["--version"]), format!("identity {}\n", env!("CARGO_PKG_VERSION")));
 }
 
@@ -108,6 +123,7 @@ fn what_is_wrong_is_told_in_one_line_that_names_it() {
         ("[federation]\noverrides.'a b' = 'x:1'", "federation.overrides"),
         ("[email]\nhost = 'x'\nusername = 'u'", "password"),
         ("[limits]\nmail_global = { burst = 0, every = '1s' }", "limits.mail_global: burst must be at least 1"),
+        ("[outbox]\nretry_after = '99ms'", "outbox.retry_after: expected at least \"100ms\""),
         ("[auth]\nmax_tokens_per_user = 0", "auth.max_tokens_per_user: expected at least 1"),
     ] {
         let output = check_config(folder.path(), toml);

@@ -5,9 +5,14 @@
 use serde_json::{Map, Value};
 
 use crate::notification::Notification;
+use crate::notification::cut::prefix;
 
 /// Names of senders and rooms are cut to this many code points.
 const MAX_NAME: usize = 1024;
+
+/// No payload has room for more bytes of one text. As the longest text is always the one that is cut, what is over this
+/// would go before any shorter text lost a letter: it need not be copied, and taken away again, for each device.
+const MAX_BODY: usize = 5120;
 
 /// An alert that the app translates.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +51,8 @@ fn message<'a>(
     room: Option<&'a str>,
 ) -> (&'static str, Vec<&'a str>) {
     let text = |key| content?.get(key)?.as_str().filter(|text| !text.is_empty());
-    match (text("msgtype").zip(text("body")), room) {
+    let body = text("body").map(|body| prefix(body, MAX_BODY));
+    match (text("msgtype").zip(body), room) {
         (None, None) => ("MSG_FROM_USER", vec![from]),
         (None, Some(room)) => ("MSG_FROM_USER_IN_ROOM", vec![from, room]),
         (Some(("m.image", body)), None) => ("IMAGE_FROM_USER", vec![from, body]),
@@ -156,6 +162,12 @@ mod tests {
             "content": {"msgtype": "m.text", "body": "z".repeat(5000)},
         });
         assert_eq!(says(&fields)[1], json!(["🐇".repeat(1024), "é".repeat(1024), "z".repeat(5000)]));
+    }
+
+    #[test]
+    fn of_a_body_no_more_is_taken_than_any_payload_has_room_for() {
+        let fields = json!({"content": {"msgtype": "m.text", "body": format!("z{}", "🐇".repeat(100_000))}});
+        assert_eq!(says(&fields)[1], json!(["@ann:a.example", format!("z{}", "🐇".repeat(1279))]));
     }
 
     #[test]

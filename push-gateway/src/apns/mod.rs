@@ -26,6 +26,7 @@ use metrics::{Counter, Histogram};
 use moka::future::Cache;
 use sha2::{Digest, Sha256};
 use shared::clock::{Clock, Timestamp};
+use shared::http::retry_after;
 
 pub use self::settings::Settings;
 pub use self::setup::SetupError;
@@ -164,10 +165,10 @@ impl Apns {
                     }
                     return Err(later(reason, None, false, false));
                 }
-                Verdict::Trouble => return Err(later(reason, None, true, true)),
+                Verdict::Trouble => return Err(later(reason, self.wait(&answer), true, true)),
                 Verdict::BadConnection { is_outage } => {
                     answer.retire_connection();
-                    return Err(later(reason, None, true, is_outage));
+                    return Err(later(reason, self.wait(&answer), true, is_outage));
                 }
             }
         }
@@ -184,12 +185,13 @@ impl Apns {
         self.seconds.record(start.elapsed());
         let counter =
             |code: String| metrics::counter!("push_upstream_status_total", "app" => self.app.clone(), "code" => code);
-        let counter = match &result {
-            Ok(answer) if answer.status == 200 => self.accepted.get_or_init(|| counter(String::from("200"))).clone(),
-            Ok(answer) => counter(answer.status.to_string()),
-            Err(_) => counter(String::from("none")),
-        };
-        counter.increment(1);
+        match &result {
+            Ok(answer) if answer.status == 200 => {
+                self.accepted.get_or_init(|| counter(String::from("200"))).increment(1);
+            }
+            Ok(answer) => counter(answer.status.to_string()).increment(1),
+            Err(_) => counter(String::from("none")).increment(1),
+        }
         let answer = result.map_err(failed)?;
         let words = Words::read(&answer.body);
         tracing::Span::current().record("upstream_status", answer.status);
@@ -214,6 +216,11 @@ impl Apns {
             return Err(later(reason, None, true, false));
         }
         Ok(rejected(reason, Certainty::Certain))
+    }
+
+    /// How long Apple asks us to wait, if it does.
+    fn wait(&self, answer: &Answer) -> Option<Duration> {
+        retry_after::parse(answer.retry_after.as_deref()?, self.clock.now())
     }
 
     fn payload(&self, delivery: &Delivery<'_>, limit: Option<usize>) -> Result<Payload, &'static str> {

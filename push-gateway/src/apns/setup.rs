@@ -147,7 +147,9 @@ fn credentials(settings: &Settings, tokens: &TokenBoard) -> Result<Credentials, 
 /// Tells the operator when a certificate ends soon.
 pub(super) fn report_expiry(app: &str, not_after: Timestamp, clock: &Clock) {
     let left = not_after.since(clock.now());
-    if left < WARN_BEFORE {
+    if left.is_zero() {
+        tracing::error!(app, "the APNs certificate of this app has ended: nothing is delivered until it is renewed");
+    } else if left < WARN_BEFORE {
         tracing::warn!(app, days = left.as_secs() / 86_400, "the APNs certificate of this app ends soon: renew it");
     }
 }

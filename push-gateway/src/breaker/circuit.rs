@@ -131,6 +131,8 @@ mod tests {
         assert_eq!(circuits.enter("x", now), Err(Open { retry_after: SECOND * 5 }));
         assert_eq!(circuits.enter("y", now), Ok(Pass::Ordinary));
         assert_eq!(circuits.open(), ["x"]);
+        circuits.forget("x");
+        assert_eq!(circuits.enter("x", now), Ok(Pass::Ordinary));
     }
 
     #[test]

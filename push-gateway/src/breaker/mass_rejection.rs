@@ -263,6 +263,19 @@ mod tests {
     }
 
     #[test]
+    fn an_app_that_is_another_one_is_believed_again_and_other_rules_hold_at_once() {
+        let bench = bench(RejectionBreaker::default());
+        assert!(bench.reject(0..20, Certainty::Suspect)[19].is_err());
+        bench.fuses.forget("app");
+        assert!(bench.fuses.open().is_empty());
+        assert!(bench.reject(0..19, Certainty::Suspect).iter().all(Result::is_ok));
+        bench.fuses.set_rules(RejectionBreaker { min: 2, ..RejectionBreaker::default() });
+        assert!(bench.reject(19..20, Certainty::Suspect)[0].is_err());
+        bench.fuses.set_rules(RejectionBreaker { enabled: false, ..RejectionBreaker::default() });
+        assert!(bench.fuses.open().is_empty() && bench.reject(20..21, Certainty::Suspect)[0].is_ok());
+    }
+
+    #[test]
     fn switched_off_it_believes_everything() {
         let bench = bench(RejectionBreaker { enabled: false, ..RejectionBreaker::default() });
         assert!(bench.reject(0..1000, Certainty::Suspect).iter().all(Result::is_ok));

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument;
 
 use self::device::Errand;
@@ -31,7 +32,8 @@ pub fn admit(state: &State, setup: &Setup, client: IpAddr) -> Result<(), Owed> {
 }
 
 /// Delivers `notification` to all `devices`; gives the rejected pushkeys in the order of the devices, each once. Tells
-/// of the request in the log.
+/// of the request in the log. `place` is the request's place among those in work, and kept until the last delivery has
+/// ended: a homeserver that hangs up early and comes again must not pile up work without end.
 ///
 /// # Errors
 /// [`Owed`] if an event is still owed to some device: the homeserver has to come again.
@@ -41,11 +43,12 @@ pub async fn dispatch(
     notification: Arc<Notification>,
     devices: Vec<Device>,
     client: IpAddr,
+    place: OwnedSemaphorePermit,
 ) -> Result<Vec<String>, Owed> {
     let began = Instant::now();
     let deadline = began + setup.config.limits.request_deadline.get();
     let pushkeys: Vec<String> = devices.iter().map(|device| device.pushkey.clone()).collect();
-    let verdicts = deliver_all(state, &setup, &notification, devices, deadline).await;
+    let verdicts = deliver_all(state, &setup, &notification, devices, deadline, place).await;
     let answer = verdict::merge(&pushkeys, &verdicts);
 
     let count = |name: &str| verdicts.iter().filter(|verdict| outcome(verdict).0 == name).count();
@@ -57,7 +60,7 @@ pub async fn dispatch(
         temporary = count("temporary"),
         permanent = count("permanent"),
         code = answer.as_ref().map_or_else(|owed| owed.code(), |_| 200),
-        ms = began.elapsed().as_millis(),
+        ms = began.elapsed().as_secs_f64() * 1000.0,
         %client,
         "notified"
     );
@@ -73,6 +76,7 @@ async fn deliver_all(
     notification: &Arc<Notification>,
     devices: Vec<Device>,
     deadline: Instant,
+    place: OwnedSemaphorePermit,
 ) -> Vec<Verdict> {
     let (places, devices) = each_once(devices);
     let verdicts = Verdicts::new(devices.len());
@@ -82,7 +86,11 @@ async fn deliver_all(
         Box::pin(device::deliver(Errand { state, setup, notification, device, deadline }))
     });
     let gathering = verdicts.clone().gather(deliveries.collect());
-    let task = state.runtime.spawn(gathering.in_current_span());
+    let whole = async move {
+        gathering.await;
+        drop(place);
+    };
+    let task = state.runtime.spawn(whole.in_current_span());
     // What has not ended by then goes on, and the homeserver's retry finds its result in the memory.
     drop(tokio::time::timeout_at(deadline.into(), task).await);
     let verdicts = verdicts.so_far(Trouble::upstream("deadline", None));

@@ -49,7 +49,7 @@ impl<'a> Data<'a> {
         facts.add_facts(notification, device, layout);
         if notification.kind == Kind::Full {
             match layout {
-                DataLayout::Flat => facts.add_content(notification, flatten),
+                DataLayout::Flat => facts.add_content(notification, flatten, budget),
                 DataLayout::Json => facts.add_content_as_json(notification),
             }
         }

@@ -5,16 +5,21 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::io;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::settings::{DataLayout, Flatten};
 use crate::notification::cut::cut;
+use crate::notification::fit::may_stay;
 use crate::notification::{Counts, Device, Kind, Notification, Priority};
 
 /// What one value may take, in bytes.
 const MAX_VALUE: usize = 1024;
+
+/// What the keys of `content` begin with.
+const CONTENT: &str = "content_";
 
 /// One key of `data`.
 #[derive(Clone, Debug)]
@@ -122,25 +127,31 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// `content_<key>` for each value that is a text, or may be written as one.
-    pub(super) fn add_content(&mut self, notification: &'a Notification, flatten: Flatten) {
+    /// `content_<key>` for each value that is a text, or may be written as one; but what could not stay within `budget`.
+    pub(super) fn add_content(&mut self, notification: &'a Notification, flatten: Flatten, budget: usize) {
+        let mut others = Vec::new();
         for (key, value) in notification.content.iter().flatten() {
             let text = match (value, flatten) {
                 (Value::String(text), _) => Cow::Borrowed(text.as_str()),
                 (Value::Bool(_) | Value::Number(_), Flatten::Scalars) => Cow::Owned(value.to_string()),
                 _ => continue,
             };
-            let part = match key.as_str() {
-                "body" => Part::Text,
-                "msgtype" => Part::Plain,
+            match key.as_str() {
+                "body" => self.add_text(Cow::Borrowed("content_body"), text, Part::Text),
+                "msgtype" => self.add_text(Cow::Borrowed("content_msgtype"), text, Part::Plain),
                 // A part of it decrypts to nothing.
-                "ciphertext" if text.len() > MAX_VALUE => {
-                    self.has_cut = true;
-                    continue;
-                }
-                _ => Part::Content,
-            };
-            self.add_text(Cow::Owned(format!("content_{key}")), text, part);
+                "ciphertext" if text.len() > MAX_VALUE => self.has_cut = true,
+                _ if text.is_empty() => {}
+                _ => others.push((key, self.shortened(text))),
+            }
+        }
+        let sizes: Vec<usize> = others.iter().map(|(key, text)| CONTENT.len() + key.len() + text.len()).collect();
+        for ((key, text), stays) in others.into_iter().zip(may_stay(&sizes, budget)) {
+            if stays {
+                self.list.push(Entry { key: Cow::Owned([CONTENT, key].concat()), value: text, part: Part::Content });
+            } else {
+                self.has_cut = true;
+            }
         }
     }
 
@@ -188,13 +199,16 @@ impl<'a> Facts<'a> {
         if key.is_empty() || text.is_empty() {
             return;
         }
-        let value = if text.len() > MAX_VALUE {
-            self.has_cut = true;
-            Cow::Owned(cut(&text, MAX_VALUE).into_owned())
-        } else {
-            text
-        };
+        let value = self.shortened(text);
         self.list.push(Entry { key, value, part });
+    }
+
+    fn shortened(&mut self, text: Cow<'a, str>) -> Cow<'a, str> {
+        if text.len() <= MAX_VALUE {
+            return text;
+        }
+        self.has_cut = true;
+        Cow::Owned(cut(&text, MAX_VALUE).into_owned())
     }
 
     fn push(&mut self, key: &'static str, value: Cow<'a, str>, part: Part) {
@@ -237,7 +251,26 @@ fn counts_as_json(counts: Counts) -> String {
     Value::Object(object).to_string()
 }
 
-/// JSON text that goes into one value whole.
+/// JSON text that goes into one value whole. Writing ends where it is too long.
 fn short_json(value: &impl Serialize) -> Option<String> {
-    serde_json::to_string(value).ok().filter(|text| text.len() <= MAX_VALUE)
+    let mut text = Short(Vec::new());
+    serde_json::to_writer(&mut text, value).ok()?;
+    String::from_utf8(text.0).ok()
+}
+
+/// As many bytes as go into one value.
+struct Short(Vec<u8>);
+
+impl io::Write for Short {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > MAX_VALUE {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -157,12 +157,13 @@ impl Fcm {
         let seconds = || metrics::histogram!("push_upstream_seconds", "app" => app(), "type" => "fcm");
         self.seconds.get_or_init(seconds).record(started.elapsed());
         let counter = |code: String| metrics::counter!("push_upstream_status_total", "app" => app(), "code" => code);
-        let counter = match &answer {
-            Ok(answer) if answer.status == 200 => self.accepted.get_or_init(|| counter(String::from("200"))).clone(),
-            Ok(answer) => counter(answer.status.to_string()),
-            Err(failure) => counter(failure.label().to_owned()),
-        };
-        counter.increment(1);
+        match &answer {
+            Ok(answer) if answer.status == 200 => {
+                self.accepted.get_or_init(|| counter(String::from("200"))).increment(1);
+            }
+            Ok(answer) => counter(answer.status.to_string()).increment(1),
+            Err(failure) => counter(failure.label().to_owned()).increment(1),
+        }
         answer.map_err(|failure| ProviderError::Temporary {
             reason: failure_reason(failure),
             retry_after: None,

@@ -194,7 +194,12 @@ impl Account {
                 let wait = LAST_WAIT.min(FIRST_WAIT * 2_u32.pow(state.failures.min(6)));
                 state.failures = state.failures.saturating_add(1);
                 state.not_before = Some(now.plus(wait));
-                tracing::error!(app, reason, wait_s = wait.as_secs(), "no access token for Google");
+                tracing::error!(
+                    app,
+                    reason,
+                    wait_s = wait.as_secs(),
+                    "no access token for Google: check the service account, the clock and the way to Google"
+                );
                 state.last_failure = reason;
             }
         }

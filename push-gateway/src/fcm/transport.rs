@@ -29,6 +29,10 @@ const MAX_ANSWER: usize = 16 * 1024;
 /// How many messages Google's front ends take on one connection at the same time.
 const STREAMS: usize = 100;
 
+/// The protocols by their names in TLS (ALPN).
+const HTTP_2: &[u8] = b"h2";
+const HTTP_1: &[u8] = b"http/1.1";
+
 /// Connections for one app at most.
 const MAX_LANES: usize = 8;
 
@@ -89,8 +93,9 @@ impl Transport {
     /// [`TransportError::Client`].
     pub(super) fn new(url: Url, concurrent: usize, route: &Route, clock: Clock) -> Result<Self, TransportError> {
         let lane = |_| -> Result<Lane, TransportError> {
-            let mut builder = route.builder(&url);
-            if url.scheme() == "https" {
+            let is_https = url.scheme() == "https";
+            let mut builder = route.builder(&url, if is_https { &[HTTP_2] } else { &[] });
+            if is_https {
                 // Said before the first connection: otherwise a burst would open one for each message. Without TLS it
                 // is a test server, which speaks HTTP/1.1.
                 builder = builder.http2_prior_knowledge();
@@ -151,7 +156,7 @@ impl Route {
     /// # Errors
     /// [`TransportError::Client`].
     pub(super) fn client(&self, url: &Url) -> Result<Client, TransportError> {
-        self.builder(url).build().map_err(TransportError::Client)
+        self.builder(url, &[HTTP_2, HTTP_1]).build().map_err(TransportError::Client)
     }
 
     /// A client that goes through no proxy.
@@ -159,11 +164,11 @@ impl Route {
     /// # Errors
     /// [`TransportError::Client`].
     pub(super) fn direct_client(&self) -> Result<Client, TransportError> {
-        self.direct_builder().build().map_err(TransportError::Client)
+        self.direct_builder(&[HTTP_2, HTTP_1]).build().map_err(TransportError::Client)
     }
 
-    fn builder(&self, url: &Url) -> ClientBuilder {
-        let builder = self.direct_builder();
+    fn builder(&self, url: &Url, protocols: &[&[u8]]) -> ClientBuilder {
+        let builder = self.direct_builder(protocols);
         let is_exempt = url.host_str().is_some_and(|host| self.no_proxy.matches(host));
         match &self.proxy {
             Some(proxy) if !is_exempt => builder.proxy(proxy.clone()),
@@ -171,13 +176,17 @@ impl Route {
         }
     }
 
+    /// `protocols` are offered in TLS. The HTTP library leaves that to whoever brings the TLS settings, and a server that
+    /// is offered nothing speaks HTTP/1.1 (RFC 9113 §3.2).
     #[expect(clippy::disallowed_types, reason = "to turn redirects off")]
-    fn direct_builder(&self) -> ClientBuilder {
+    fn direct_builder(&self, protocols: &[&[u8]]) -> ClientBuilder {
+        let mut tls = self.tls.clone();
+        tls.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .no_proxy()
-            .tls_backend_preconfigured(self.tls.clone())
+            .tls_backend_preconfigured(tls)
             .tcp_nodelay(true)
             .tcp_keepalive(Duration::from_secs(60))
             .connect_timeout(CONNECT)

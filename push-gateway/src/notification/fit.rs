@@ -95,6 +95,36 @@ pub fn fit<'a>(limit: usize, parts: Parts<'a>, cost: impl Fn(&str) -> usize) -> 
     plan
 }
 
+/// Of keys of `content` that take so many bytes, those that [`fit`] may keep within `limit`, whatever else there is. It
+/// keeps the smallest, and of equal ones the later. So of content with thousands of keys only a few need be named and
+/// sorted, which for each of many devices would be dear.
+pub fn may_stay(sizes: &[usize], limit: usize) -> Vec<bool> {
+    if sizes.iter().sum::<usize>() <= limit {
+        return vec![true; sizes.len()];
+    }
+    let mut of_size = vec![0_usize; limit + 1];
+    for &size in sizes {
+        if let Some(number) = of_size.get_mut(size) {
+            *number += 1;
+        }
+    }
+    let mut room = limit;
+    for (size, number) in of_size.iter_mut().enumerate().skip(1) {
+        let fit = (room / size).min(*number);
+        // Nothing larger stays if one of these goes.
+        room = if fit < *number { 0 } else { room - fit * size };
+        *number = fit;
+    }
+    let mut stays = vec![false; sizes.len()];
+    for (&size, stays) in sizes.iter().zip(&mut stays).rev() {
+        if let Some(number) = of_size.get_mut(size).filter(|number| **number > 0) {
+            *number -= 1;
+            *stays = true;
+        }
+    }
+    stays
+}
+
 /// Takes out the largest keys, of equal ones the earlier, until `is_enough`; lowers `size` by each.
 fn drop_largest<'a>(
     mut keys: Vec<Droppable<'a>>,
@@ -120,7 +150,7 @@ fn drop_largest<'a>(
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Droppable, Parts, Plan, fit};
+    use super::{Droppable, Parts, Plan, fit, may_stay};
 
     /// Keys with the sizes of their values, texts with theirs, and so much besides.
     fn parts<'a>(
@@ -188,6 +218,14 @@ mod tests {
     }
 
     #[test]
+    fn of_too_many_keys_the_smallest_may_stay_and_of_equal_ones_the_later() {
+        assert_eq!(may_stay(&[4, 3, 4], 11), [true, true, true]);
+        assert_eq!(may_stay(&[4, 3, 4], 10), [false, true, true]);
+        assert_eq!(may_stay(&[9, 2, 3, 5, 2, 100], 6), [false, true, false, false, true, false]);
+        assert_eq!(may_stay(&[0, 1, 0], 0), [true, false, true]);
+    }
+
+    #[test]
     fn if_nothing_helps_only_identifiers_and_counts_are_left() {
         let body = "x".repeat(300);
         assert!(fit(100, parts(&[("a", 50)], &[("b", 50)], &[&body], 90), str::len).is_bare);
@@ -205,6 +243,27 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_may_not_stay_would_not_have_stayed(
+            content in prop::collection::vec(0..40_usize, 0..30),
+            texts in prop::collection::vec("[aé😀]{0,40}", 0..4),
+            rest in 0..100_usize,
+            limit in 0..300_usize,
+        ) {
+            let names: Vec<String> = (0..30).map(|n| n.to_string()).collect();
+            let keys: Vec<(&str, usize)> = names.iter().map(String::as_str).zip(content.iter().copied()).collect();
+            let stay = may_stay(&content, limit);
+            let few: Vec<(&str, usize)> = keys.iter().zip(stay).filter(|(_, stays)| *stays).map(|(key, _)| *key).collect();
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            let kept = |keys: &[(&str, usize)]| {
+                let plan = fit(limit, parts(keys, &[], &texts, rest), str::len);
+                let kept: Vec<String> =
+                    keys.iter().filter(|key| !plan.without_content.contains(key.0)).map(|key| key.0.to_owned()).collect();
+                if plan.is_bare { (Vec::new(), None) } else { (kept, plan.text_limit) }
+            };
+            prop_assert_eq!(kept(&keys), kept(&few));
+        }
+
         #[test]
         fn it_fits_or_is_bare_and_one_byte_more_of_text_would_not(
             content in prop::collection::vec(0..200_usize, 0..8),

@@ -44,14 +44,14 @@ pub async fn notify(state: Data<State>, request: HttpRequest, body: Body) -> Res
     // From here to the answer the request sees one configuration, whatever is read again meanwhile.
     let setup = state.setup();
     let client = client_address(&request);
-    let _permit = setup.in_flight.try_acquire().map_err(|_| Owed::OVERLOADED)?;
+    let place = setup.in_flight.clone().try_acquire_owned().map_err(|_| Owed::OVERLOADED)?;
     admit(&state, &setup, client)?;
     let Request { notification, mut devices } = parse(bytes, setup.config.limits.max_devices)?;
     for device in &mut devices {
         let sends_counts = setup.apps.find(&device.app_id).is_none_or(|app| app.delivering.send_badge_counts);
         device.counts_disabled |= !sends_counts;
     }
-    let answer = dispatch(&state, setup.clone(), Arc::new(notification), devices, client).await;
+    let answer = dispatch(&state, setup.clone(), Arc::new(notification), devices, client, place).await;
     request.extensions_mut().insert(Told);
     Ok(HttpResponse::Ok().json(Answer { rejected: answer? }))
 }

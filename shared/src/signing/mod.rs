@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use crate::canonical_json::{self, NotCanonical};
 
 /// What a signature does not cover.
-const NOT_SIGNED: [&str; 2] = ["signatures", "unsigned"];
+pub const NOT_SIGNED: [&str; 2] = ["signatures", "unsigned"];
 
 /// Standard base64 as others write it: padded or not. The bits that are left over in the last character are not
 /// looked at, because the specification's own seed has some.
@@ -173,9 +173,16 @@ impl PublicKey {
     /// # Errors
     /// As for [`PublicKey::verify`].
     pub fn verify_with(&self, signature: &str, object: &Map<String, Value>) -> Result<(), VerifyError> {
+        self.verify_text(signature, &canonical_json::object_to_string(object, &NOT_SIGNED)?)
+    }
+
+    /// Whether `signature` (base64) is this key's over `text`, a canonical form that the caller has made.
+    ///
+    /// # Errors
+    /// [`VerifyError::Missing`] if `signature` is no base64 of 64 octets, [`VerifyError::Wrong`].
+    pub fn verify_text(&self, signature: &str, text: &str) -> Result<(), VerifyError> {
         let bytes = decode_base64(signature).ok_or(VerifyError::Missing)?;
         let signature = Signature::from_slice(&bytes).map_err(|_| VerifyError::Missing)?;
-        let text = canonical_json::object_to_string(object, &NOT_SIGNED)?;
         // Strict: a key of small order, which would accept a signature over anything, is refused.
         self.0.verify_strict(text.as_bytes(), &signature).map_err(|_| VerifyError::Wrong)
     }

@@ -3,3 +3,4 @@
 //! Invariant: a story shows every request it makes, and checks every answer.
 
 pub(crate) mod email;
+pub(crate) mod push;

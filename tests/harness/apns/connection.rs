@@ -3,8 +3,8 @@
 //! Invariant: a connection is counted before a single byte is read from it, and a request is kept before it is answered.
 
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -16,9 +16,9 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::checks;
-use super::fault::{Answer, Fault};
-use super::relay::{self, Order, Wire};
+use super::fault::{Answer, Fault, Loss};
 use super::world::{Request, World};
+use crate::relay::{self, Order, Wire};
 
 /// A connection as the test sees it.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub(super) struct Line {
     pub(super) number: usize,
     pub(super) wire: Wire,
     pub(super) orders: UnboundedSender<Order>,
+    /// The highest stream whose push was taken: no GOAWAY may leave it out any more.
+    processed: Mutex<u32>,
 }
 
 /// Takes connections for ever. The set ends them all when this future is dropped.
@@ -57,7 +59,7 @@ async fn serve(stream: TcpStream, number: usize, world: Arc<World>) {
         return;
     }
     let (orders, to_do) = unbounded_channel();
-    let line = Arc::new(Line { number, wire: Wire::new(limit), orders });
+    let line = Arc::new(Line { number, wire: Wire::new(limit), orders, processed: Mutex::new(0) });
     world.state().lines.push(Arc::clone(&line));
     let (near, far) = tokio::io::duplex(1 << 20);
     let wire = Arc::clone(&line);
@@ -107,24 +109,40 @@ async fn answer(
         connection: line.number,
         stream,
         status: None,
+        is_accepted: false,
+        line: Arc::clone(&line),
     };
     let (number, fault) = world.keep(request.clone());
     match fault {
         Some(Fault::Silence) => gone(&mut respond).await,
         Some(Fault::Reset(code)) => respond.send_reset(Reason::from(code)),
         Some(Fault::Cut) => line.order(Order::Cut),
-        Some(Fault::GoAway { reason, two_phase: true }) => {
-            line.order(Order::Say(relay::go_away(i32::MAX as u32, 0, reason)));
-            let last = stream.saturating_sub(2);
-            line.wire.last_stream.store(last, Ordering::SeqCst);
-            // The client hears the second one after the first, on a connection that is still open.
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            line.order(Order::Say(relay::go_away(last, 0, reason)));
+        Some(Fault::Lose(loss)) => {
+            if world.judge(&request).is_err() || !world.accept(number, &line) {
+                return respond_rightly(&mut respond, &request, number, &line, &world).await;
+            }
+            match loss {
+                Loss::Reset(code) => respond.send_reset(Reason::from(code)),
+                Loss::Silence => gone(&mut respond).await,
+                Loss::Cut => line.order(Order::Cut),
+            }
         }
-        Some(Fault::GoAway { reason, two_phase: false }) => line.go_away(stream.saturating_sub(2), reason),
+        Some(Fault::GoAway { reason, two_phase }) => {
+            if two_phase {
+                line.announce_end(reason);
+                // The client hears the second one after the first, on a connection that is still open.
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+            if stream <= line.leave_out(stream, reason) {
+                // Something that came later was taken before.
+                respond_rightly(&mut respond, &request, number, &line, &world).await;
+            }
+        }
         Some(Fault::Answer(answer)) => {
-            world.note(number, answer.status);
-            send(&mut respond, &answer, &request).await;
+            if answer.status != 200 || world.accept(number, &line) {
+                world.note(number, answer.status);
+                send(&mut respond, &answer, &request).await;
+            }
         }
         Some(Fault::Delay(delay)) => {
             if tokio::time::timeout(delay, gone(&mut respond)).await.is_err() {
@@ -148,10 +166,8 @@ async fn respond_rightly(
     line: &Line,
     world: &World,
 ) {
-    if request.stream > line.wire.last_stream.load(Ordering::SeqCst) {
-        return;
-    }
     let fault = match world.judge(request) {
+        Ok(()) if !world.accept(number, line) => return,
         Ok(()) => Fault::text(200, ""),
         Err((status, reason)) => Fault::error(status, reason),
     };
@@ -221,6 +237,37 @@ impl World {
 }
 
 impl Line {
+    /// Whether a push on this stream may be taken: from then on no GOAWAY leaves it out.
+    pub(super) fn process(&self, stream: u32) -> bool {
+        let mut processed = self.processed();
+        let is_left_out = stream > self.wire.last_stream.load(Ordering::SeqCst);
+        if !is_left_out {
+            *processed = stream.max(*processed);
+        }
+        !is_left_out
+    }
+
+    /// Says that the end is near, unless that was said before: what a GOAWAY says may never rise again.
+    fn announce_end(&self, reason: &str) {
+        let _order_of_frames = self.processed();
+        if self.wire.last_stream.load(Ordering::SeqCst) == u32::MAX {
+            self.order(Order::Say(relay::go_away(i32::MAX as u32, 0, reason)));
+        }
+    }
+
+    /// Leaves out this stream and those above it, if none of them was taken; gives the last one that is not left out.
+    fn leave_out(&self, stream: u32, reason: &str) -> u32 {
+        let processed = self.processed();
+        let last = stream.saturating_sub(2).max(*processed).min(self.wire.last_stream.load(Ordering::SeqCst));
+        self.wire.last_stream.store(last, Ordering::SeqCst);
+        self.order(Order::Say(relay::go_away(last, 0, reason)));
+        last
+    }
+
+    fn processed(&self) -> std::sync::MutexGuard<'_, u32> {
+        self.processed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn order(&self, order: Order) {
         // A connection that has ended takes no orders.
         drop(self.orders.send(order));

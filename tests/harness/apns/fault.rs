@@ -24,7 +24,20 @@ pub enum Fault {
         /// First a GOAWAY that leaves out nothing, and the real one with the next request.
         two_phase: bool,
     },
-    /// The connection is cut without a word.
+    /// The connection is cut without a word, as soon as everything said on it before has arrived.
+    Cut,
+    /// The push is taken if it is in order, and then its answer gets lost.
+    Lose(Loss),
+}
+
+/// How an answer gets lost.
+#[derive(Clone, Copy, Debug)]
+pub enum Loss {
+    /// RST_STREAM with this code.
+    Reset(u32),
+    /// It never comes, on a stream that stays open.
+    Silence,
+    /// The connection is cut, as by [`Fault::Cut`].
     Cut,
 }
 

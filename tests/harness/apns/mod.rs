@@ -9,7 +9,6 @@ mod checks;
 mod connection;
 mod fault;
 mod provider_token;
-mod relay;
 mod world;
 
 use std::net::SocketAddr;
@@ -21,13 +20,13 @@ use shared::clock::Clock;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-pub use fault::{Answer, Fault};
+pub use fault::{Answer, Fault, Loss};
 pub use world::Request;
 
 use self::provider_token::ProviderKey;
-use self::relay::Order;
-use self::world::{State, World};
+use self::world::{Director, State, World};
 use crate::certificates::{Authority, Certificate};
+use crate::relay::Order;
 
 /// How many streams Apple allows, once it knows the client.
 const USUAL_STREAMS: u32 = 1000;
@@ -69,6 +68,7 @@ impl Apple {
             one_stream_at_first: false,
             requests: Vec::new(),
             faults: Vec::new(),
+            director: None,
             lines: Vec::new(),
         };
         let world = Arc::new(World::new(address.to_string(), state));
@@ -204,10 +204,16 @@ impl Apple {
         self.world.state().faults.push((device.to_owned(), fault, Some(times)));
     }
 
+    /// Lets `director` decide about each request that no other fault meets. It must not call this Apple.
+    pub fn fault_by(&self, director: impl FnMut(&Request) -> Option<Fault> + Send + 'static) {
+        self.world.state().director = Some(Director(Box::new(director)));
+    }
+
     /// Takes back every fault.
     pub fn mend(&self) {
         let mut state = self.world.state();
         state.faults.clear();
+        state.director = None;
         state.silent = false;
     }
 
@@ -219,7 +225,7 @@ impl Apple {
         }
     }
 
-    /// Cuts every connection without a word.
+    /// Cuts every connection without a word, as soon as everything said on it before has arrived.
     pub fn cut(&self) {
         let lines = self.world.state().lines.clone();
         for line in lines {

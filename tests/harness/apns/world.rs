@@ -34,6 +34,9 @@ pub struct Request {
     pub stream: u32,
     /// The status it was answered with, if it was.
     pub status: Option<u16>,
+    /// Whether the push was taken, whatever became of the answer.
+    pub is_accepted: bool,
+    pub(super) line: Arc<Line>,
 }
 
 impl Request {
@@ -47,6 +50,11 @@ impl Request {
         self.path.strip_prefix("/3/device/").unwrap_or_default()
     }
 
+    /// Whether the gateway has heard how it was answered, or is bound to. What was accepted without that may come again.
+    pub fn was_told(&self) -> bool {
+        self.line.wire.has_told(self.stream)
+    }
+
     /// The payload.
     ///
     /// # Panics
@@ -55,6 +63,11 @@ impl Request {
         serde_json::from_slice(&self.body).expect("a JSON body")
     }
 }
+
+/// Decides about each request.
+pub(super) struct Director(pub(super) Decide);
+
+pub(super) type Decide = Box<dyn FnMut(&Request) -> Option<Fault> + Send>;
 
 /// What the connections share with the test.
 #[derive(Debug)]
@@ -80,6 +93,7 @@ pub(super) struct State {
     pub(super) one_stream_at_first: bool,
     pub(super) requests: Vec<Request>,
     pub(super) faults: Vec<(String, Fault, Option<usize>)>,
+    pub(super) director: Option<Director>,
     pub(super) lines: Vec<Arc<Line>>,
 }
 
@@ -101,22 +115,40 @@ impl World {
     /// Keeps a request; gives its number, and the fault that meets it.
     pub(super) fn keep(&self, request: Request) -> (usize, Option<Fault>) {
         let mut state = self.state();
-        let device = request.device().to_owned();
+        let fault = state.next_fault(&request);
         state.requests.push(request);
-        (state.requests.len() - 1, state.next_fault(&device))
+        (state.requests.len() - 1, fault)
     }
 
     /// Notes how a request was answered.
     pub(super) fn note(&self, number: usize, status: u16) {
         self.state().requests[number].status = Some(status);
     }
+
+    /// Takes a push for good, unless a GOAWAY has said before that it was not processed.
+    pub(super) fn accept(&self, number: usize, line: &Line) -> bool {
+        let mut state = self.state();
+        let request = &mut state.requests[number];
+        request.is_accepted = line.process(request.stream);
+        request.is_accepted
+    }
 }
 
 impl State {
-    fn next_fault(&mut self, device: &str) -> Option<Fault> {
-        let at = self.faults.iter().rposition(|(start, _, left)| device.starts_with(start) && *left != Some(0))?;
+    fn next_fault(&mut self, request: &Request) -> Option<Fault> {
+        let fits =
+            |(start, _, left): &(String, Fault, Option<usize>)| request.device().starts_with(start) && *left != Some(0);
+        let Some(at) = self.faults.iter().rposition(fits) else {
+            return self.director.as_mut().and_then(|director| (director.0)(request));
+        };
         let (_, fault, left) = &mut self.faults[at];
         *left = left.map(|left| left - 1);
         Some(fault.clone())
+    }
+}
+
+impl std::fmt::Debug for Director {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Director")
     }
 }

@@ -9,8 +9,8 @@ use super::fault::{self, Fault, Reply};
 use super::world::{Target, World};
 use super::{METADATA_PATH, Request, TOKEN_PATH, message, token};
 
-/// Keeps the request, and finds the fault that meets it.
-pub(super) fn fault(world: &World, request: &Request) -> Option<Fault> {
+/// Keeps the request; gives its number, and the fault that meets it.
+pub(super) fn fault(world: &World, request: &Request) -> (usize, Option<Fault>) {
     let mut targets = Vec::new();
     if is_token_path(request) {
         targets.push(Target::Tokens);
@@ -21,7 +21,7 @@ pub(super) fn fault(world: &World, request: &Request) -> Option<Fault> {
     }
     let mut state = world.state();
     state.requests.push(request.clone());
-    state.next_fault(&targets)
+    (state.requests.len() - 1, state.next_fault(&targets, request))
 }
 
 /// The right answer.

@@ -1,30 +1,43 @@
 //! The listening side: TCP, TLS, HTTP/2 (and HTTP/1.1 for whoever asks for it).
 //!
-//! Invariant: a connection is counted before a single byte is read from it, and ends with Google.
+//! Invariant: a connection is counted before a single byte is read from it, and ends with Google; a message is accepted
+//! before it is answered.
 
 use std::convert::Infallible;
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use h2::Reason;
-use http_body_util::BodyExt;
-use hyper::body::{Bytes, Frame, Incoming};
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Response, Version};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
-use tokio::time::{Sleep, sleep};
 use tokio_rustls::TlsAcceptor;
 
-use super::fault::{Fault, Reply};
+use super::fault::{Fault, Loss, Reply};
 use super::world::World;
 use super::{Request, answers};
+use crate::relay::{self, Order, Wire};
+
+/// How many streams a connection may have, as Google's front ends say.
+const STREAMS: u32 = 100;
+
+/// A connection as requests see it.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) wire: Wire,
+    orders: UnboundedSender<Order>,
+    go_away: Notify,
+}
 
 /// Takes connections for ever. The set ends them all when this future is dropped.
 pub(super) async fn accept(listener: TcpListener, world: Arc<World>) {
@@ -37,13 +50,6 @@ pub(super) async fn accept(listener: TcpListener, world: Arc<World>) {
     }
 }
 
-/// What requests can do to their connection.
-#[derive(Default)]
-struct Orders {
-    go_away: Notify,
-    cut: Notify,
-}
-
 async fn serve(stream: TcpStream, world: Arc<World>) {
     let mut killed = world.killed.subscribe();
     // Without it an answer may wait 40 ms for the client's acknowledgement.
@@ -54,101 +60,201 @@ async fn serve(stream: TcpStream, world: Arc<World>) {
         let state = world.state();
         (Arc::clone(&state.tls), state.silent)
     };
-    let orders = Arc::new(Orders::default());
-    let serving = async {
-        if silent {
-            // Holds the connection, and looks at nothing that comes.
-            return std::future::pending().await;
+    if silent {
+        // Holds the connection, and looks at nothing that comes.
+        drop(killed.changed().await);
+        return;
+    }
+    // A client that refuses the certificate ends the handshake: nothing more to do.
+    let Ok(stream) = TlsAcceptor::from(tls).accept(stream).await else { return };
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let (orders, to_do) = unbounded_channel();
+    let line = Arc::new(Line { wire: Wire::new(STREAMS), orders, go_away: Notify::new() });
+    let (near, far) = tokio::io::duplex(1 << 20);
+    if is_http2 {
+        tokio::select! {
+            () = relay::relay(stream, near, &line.wire, to_do) => {}
+            () = speak_http2(far, &line, &world) => {}
+            () = kill(&mut killed, &line) => {}
         }
-        // A client that refuses the certificate ends the handshake: nothing more to do.
-        let Ok(stream) = TlsAcceptor::from(tls).accept(stream).await else { return };
-        let service = service_fn(|request| answer(request, Arc::clone(&world), Arc::clone(&orders)));
-        let builder = auto::Builder::new(TokioExecutor::new());
-        let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
-        let ended = tokio::select! {
-            ended = connection.as_mut() => Some(ended),
-            () = orders.go_away.notified() => None,
-        };
-        if ended.is_none() {
-            connection.as_mut().graceful_shutdown();
-            // An error here is the client's way of leaving, or a fault on purpose.
-            drop(connection.await);
+    } else {
+        tokio::select! {
+            () = speak_http1(stream, &line, &world) => {}
+            _ = killed.changed() => {}
         }
-    };
-    tokio::select! {
-        () = serving => {}
-        () = orders.cut.notified() => {}
-        _ = killed.changed() => {}
     }
 }
 
-async fn answer(
-    request: hyper::Request<Incoming>,
+async fn kill(killed: &mut tokio::sync::watch::Receiver<u64>, line: &Line) {
+    // An error is the end of Google, and so of this connection.
+    if killed.changed().await.is_ok() {
+        line.order(Order::Cut);
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn speak_http2(io: impl AsyncRead + AsyncWrite + Unpin, line: &Arc<Line>, world: &Arc<World>) {
+    let mut builder = h2::server::Builder::new();
+    let Ok(mut connection) = builder.max_concurrent_streams(STREAMS).handshake(io).await else { return };
+    let mut streams = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = connection.accept() => accepted,
+            () = line.go_away.notified() => {
+                connection.graceful_shutdown();
+                continue;
+            }
+        };
+        let Some(Ok((request, respond))) = accepted else { break };
+        streams.spawn(answer_http2(request, respond, Arc::clone(line), Arc::clone(world)));
+        while streams.try_join_next().is_some() {}
+    }
+    // The wire has not passed everything on yet; it ends when the client is gone.
+    std::future::pending::<()>().await;
+}
+
+async fn answer_http2(
+    request: http::Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    line: Arc<Line>,
     world: Arc<World>,
-    orders: Arc<Orders>,
-) -> Result<Response<Body>, h2::Error> {
+) {
+    let stream = respond.stream_id().as_u32();
     let (head, body) = request.into_parts();
-    let body = body.collect().await.map_err(|_| Reason::CANCEL)?.to_bytes();
-    let request = Request {
+    let Some(body) = read(body).await else { return };
+    let request = request_of(head, body, Some((Arc::clone(&line), stream)));
+    match decide(&world, request).await {
+        Decision::Answer(reply) => send(&mut respond, reply).await,
+        Decision::Reset(reason) => respond.send_reset(reason),
+        Decision::GoAway => {
+            respond.send_reset(Reason::REFUSED_STREAM);
+            line.go_away.notify_one();
+        }
+        Decision::Silence => drop(poll_fn(|context| respond.poll_reset(context)).await),
+        Decision::Cut => line.order(Order::Cut),
+    }
+}
+
+async fn send(respond: &mut SendResponse<Bytes>, reply: Reply) {
+    let (response, body, is_cut_off) = response(reply);
+    let ends = body.is_empty() && !is_cut_off;
+    let Ok(mut stream) = respond.send_response(response, ends) else { return };
+    if ends {
+        return;
+    }
+    // An error here is the client's way of leaving.
+    drop(stream.send_data(body, !is_cut_off));
+    if is_cut_off {
+        // A reset overtakes what was not sent yet, and the status has to arrive.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        stream.send_reset(Reason::INTERNAL_ERROR);
+    }
+}
+
+async fn read(mut stream: RecvStream) -> Option<Bytes> {
+    let mut body = Vec::new();
+    while let Some(part) = stream.data().await {
+        let part = part.ok()?;
+        body.extend_from_slice(&part);
+        stream.flow_control().release_capacity(part.len()).ok()?;
+    }
+    Some(body.into())
+}
+
+async fn speak_http1(io: impl AsyncRead + AsyncWrite + Unpin, line: &Line, world: &Arc<World>) {
+    let service = service_fn(|request: hyper::Request<Incoming>| async {
+        let (head, body) = request.into_parts();
+        let body = body.collect().await?.to_bytes();
+        match decide(world, request_of(head, body, None)).await {
+            Decision::Answer(reply) => {
+                let (response, body, _) = response(reply);
+                Ok::<_, hyper::Error>(response.map(|()| Full::new(body)))
+            }
+            Decision::Silence => unreachable(std::future::pending().await),
+            // There are no streams to be reset.
+            Decision::Reset(_) | Decision::GoAway | Decision::Cut => {
+                line.go_away.notify_one();
+                unreachable(std::future::pending().await)
+            }
+        }
+    });
+    let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(io), service);
+    tokio::select! {
+        // An error here is the client's way of leaving.
+        ended = connection => drop(ended),
+        () = line.go_away.notified() => {}
+    }
+}
+
+/// What becomes of a request.
+enum Decision {
+    Answer(Reply),
+    Reset(Reason),
+    GoAway,
+    Silence,
+    Cut,
+}
+
+async fn decide(world: &World, request: Request) -> Decision {
+    let (number, fault) = answers::fault(world, &request);
+    match fault {
+        Some(Fault::Reply(reply)) => {
+            if reply.status < 300 {
+                world.accept(number);
+            }
+            return Decision::Answer(reply);
+        }
+        Some(Fault::Silence) => return Decision::Silence,
+        Some(Fault::Reset) => return Decision::Reset(Reason::INTERNAL_ERROR),
+        Some(Fault::GoAway) => return Decision::GoAway,
+        Some(Fault::Close) => return Decision::Cut,
+        Some(Fault::Lose(loss)) => {
+            let reply = answers::answer(world, &request);
+            if reply.status != 200 {
+                return Decision::Answer(reply);
+            }
+            world.accept(number);
+            return match loss {
+                Loss::Reset => Decision::Reset(Reason::INTERNAL_ERROR),
+                Loss::Silence => Decision::Silence,
+                Loss::Cut => Decision::Cut,
+            };
+        }
+        Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
+        None => {}
+    }
+    let reply = answers::answer(world, &request);
+    if reply.status == 200 {
+        world.accept(number);
+    }
+    Decision::Answer(reply)
+}
+
+fn request_of(head: http::request::Parts, body: Bytes, stream: Option<(Arc<Line>, u32)>) -> Request {
+    Request {
         method: head.method.to_string(),
         target: head.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
         headers: head.headers,
         body,
         is_http2: head.version == Version::HTTP_2,
-    };
-    let fault = answers::fault(&world, &request);
-    match fault {
-        Some(Fault::Reply(reply)) => return Ok(response(reply)),
-        Some(Fault::Silence) => unreachable(std::future::pending().await),
-        Some(Fault::Reset) => return Err(Reason::INTERNAL_ERROR.into()),
-        Some(Fault::GoAway) => {
-            orders.go_away.notify_one();
-            return Err(Reason::REFUSED_STREAM.into());
-        }
-        Some(Fault::Close) => {
-            orders.cut.notify_one();
-            return unreachable(std::future::pending().await);
-        }
-        Some(Fault::Delay(time)) => sleep(time).await,
-        None => {}
+        is_accepted: false,
+        stream,
     }
-    Ok(response(answers::answer(&world, &request)))
 }
 
-fn response(reply: Reply) -> Response<Body> {
+/// The head, the body, and whether the body breaks off.
+fn response(reply: Reply) -> (Response<()>, Bytes, bool) {
     let mut response = Response::builder().status(reply.status);
     for (name, value) in reply.headers {
         response = response.header(name, value);
     }
-    // A reset overtakes what was not sent yet, and the status has to arrive.
-    let break_off = reply.is_cut_off.then(|| Box::pin(sleep(Duration::from_millis(100))));
-    let body = Body { bytes: reply.body, break_off };
-    response.body(body).expect("a status and headers that a test wrote")
+    (response.body(()).expect("a status and headers that a test wrote"), reply.body, reply.is_cut_off)
 }
 
-/// A body that may break off.
-struct Body {
-    bytes: Bytes,
-    break_off: Option<Pin<Box<Sleep>>>,
-}
-
-impl hyper::body::Body for Body {
-    type Data = Bytes;
-    type Error = h2::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-        let bytes = std::mem::take(&mut self.bytes);
-        if !bytes.is_empty() {
-            return Poll::Ready(Some(Ok(Frame::data(bytes))));
-        }
-        match &mut self.break_off {
-            None => Poll::Ready(None),
-            Some(time) => time.as_mut().poll(cx).map(|()| Some(Err(Reason::INTERNAL_ERROR.into()))),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.bytes.is_empty() && self.break_off.is_none()
+impl Line {
+    fn order(&self, order: Order) {
+        // A connection that has ended takes no orders.
+        drop(self.orders.send(order));
     }
 }
 

@@ -20,8 +20,21 @@ pub enum Fault {
     Reset,
     /// The stream is refused (`REFUSED_STREAM`), and the connection takes no more of them (GOAWAY).
     GoAway,
-    /// The connection is cut.
+    /// The connection is cut, as soon as everything said on it before has arrived.
     Close,
+    /// The message is accepted if it is in order, and then its answer gets lost.
+    Lose(Loss),
+}
+
+/// How an answer gets lost.
+#[derive(Clone, Copy, Debug)]
+pub enum Loss {
+    /// The stream is reset (`INTERNAL_ERROR`).
+    Reset,
+    /// It never comes, on a stream that stays open.
+    Silence,
+    /// The connection is cut, as by [`Fault::Close`].
+    Cut,
 }
 
 /// An answer of the test's own.

@@ -26,8 +26,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-pub use fault::Fault;
-use world::{Rule, State, Target, World};
+use connection::Line;
+pub use fault::{Fault, Loss};
+use world::{Director, Rule, State, Target, World};
 
 use crate::certificates::{Authority, Certificate};
 
@@ -59,6 +60,9 @@ pub struct Request {
     pub body: Bytes,
     /// Whether it came over HTTP/2.
     pub is_http2: bool,
+    /// Whether the message, or the request for a token, was taken, whatever became of the answer.
+    pub is_accepted: bool,
+    stream: Option<(Arc<Line>, u32)>,
 }
 
 impl Google {
@@ -81,6 +85,7 @@ impl Google {
             unregistered: HashSet::new(),
             requests: Vec::new(),
             faults: Vec::new(),
+            director: None,
         };
         let world = Arc::new(World {
             clock,
@@ -197,14 +202,20 @@ impl Google {
         self.add_fault(Target::Tokens, fault, Some(times));
     }
 
+    /// Lets `director` decide about each message that no other fault meets. It must not call this Google.
+    pub fn fault_by(&self, director: impl FnMut(&Request) -> Option<Fault> + Send + 'static) {
+        self.world.state().director = Some(Director(Box::new(director)));
+    }
+
     /// Takes back every fault, and silence.
     pub fn mend(&self) {
         let mut state = self.world.state();
         state.faults.clear();
+        state.director = None;
         state.silent = false;
     }
 
-    /// Cuts every connection there is, without a word.
+    /// Cuts every connection there is without a word, as soon as everything said on it before has arrived.
     pub fn kill_connections(&self) {
         self.world.killed.send_modify(|count| *count += 1);
     }
@@ -260,6 +271,18 @@ impl Request {
     /// The first header of that name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// Whether the gateway has heard how it was answered, or is bound to, over HTTP/2. What was accepted without that may
+    /// come again.
+    pub fn was_told(&self) -> bool {
+        self.stream.as_ref().is_some_and(|(line, stream)| line.wire.has_told(*stream))
+    }
+
+    /// Whom the message is for.
+    pub fn pushkey(&self) -> Option<String> {
+        let body: Value = serde_json::from_slice(&self.body).ok()?;
+        message::pushkey(&body).map(str::to_owned)
     }
 
     /// The body as JSON.

@@ -4,7 +4,7 @@ use reqwest::{Certificate, Client, Response};
 use serde_json::{Value, json};
 use shared::clock::Clock;
 
-use super::{Google, message, token};
+use super::{Fault, Google, Loss, message, token};
 
 fn client(google: &Google) -> Client {
     let authority = Certificate::from_pem(google.authority().pem().as_bytes()).unwrap();
@@ -53,7 +53,7 @@ async fn a_token_is_given_for_a_right_assertion_alone() {
         (json!({"iss": "other@example.org"}), "invalid_grant"),
         (json!({"aud": "https://oauth2.googleapis.com/token"}), "invalid_grant"),
         (json!({"scope": "https://www.googleapis.com/auth/cloud-platform"}), "invalid_scope"),
-        (json!({"exp": now + 3601}), "invalid_grant"),
+        (json!({"iat": now, "exp": now + 3601}), "invalid_grant"),
         (json!({"iat": now - 7200, "exp": now - 3600}), "invalid_grant"),
         (json!({"iat": now + 600, "exp": now + 1200}), "invalid_grant"),
         (json!({"iat": "now"}), "invalid_grant"),
@@ -87,6 +87,50 @@ async fn a_message_needs_a_token_a_project_and_a_device() {
     google.expire_tokens();
     assert_eq!(send(&google, "demo-project", &token, &body).await.0, 401);
     assert_eq!(google.messages_for("tok").len(), 5);
+}
+
+#[tokio::test]
+async fn it_knows_what_it_accepted_and_which_answers_were_lost() {
+    let google = Google::start().await;
+    let pem = token::private_key_pem();
+    let grant = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+    let answer = ask(&google, grant, &assertion(&google, &json!({}), &pem)).await;
+    let token = answer.json::<Value>().await.unwrap()["access_token"].as_str().unwrap().to_owned();
+    let url = format!("{}/v1/projects/demo-project/messages:send", google.base_url());
+    let mut expected = Vec::new();
+    for (fault, accepted, told) in [
+        (Fault::html(200), true, true),
+        (Fault::html(200).cut_off(), true, true),
+        (Fault::unavailable(), false, true),
+        (Fault::Reset, false, false),
+        (Fault::Close, false, false),
+        (Fault::Lose(Loss::Reset), true, false),
+        (Fault::Lose(Loss::Cut), true, false),
+    ] {
+        let client = client(&google);
+        let body = json!({"message": {"token": "tok"}});
+        let send = || client.post(&url).bearer_auth(&token).json(&body).send();
+        assert_eq!(send().await.unwrap().status(), 200);
+        google.fault_times(1, fault);
+        // Whether it is an answer or an error is another test's matter.
+        drop(send().await);
+        expected.extend([(true, true), (accepted, told)]);
+    }
+    google.fault_by(|request| (request.pushkey()? == "tok").then(|| Fault::html(500)));
+    assert_eq!(send(&google, "demo-project", &token, &json!({"message": {"token": "tok"}})).await.0, 500);
+    expected.push((false, true));
+    let found: Vec<_> = google.messages().iter().map(|request| (request.is_accepted, request.was_told())).collect();
+    assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_ask_for_http2_in_tls_does_not_get_it() {
+    let google = Google::start().await;
+    let tls = (*google.authority().client_config()).clone();
+    let client = Client::builder().tls_backend_preconfigured(tls);
+    let url = format!("{}/v1/projects/demo-project/messages:send", google.base_url());
+    assert!(client.http2_prior_knowledge().build().unwrap().post(url).send().await.is_err());
+    assert!(google.messages().is_empty());
 }
 
 #[test]

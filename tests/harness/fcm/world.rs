@@ -34,7 +34,13 @@ pub(super) struct State {
     pub(super) unregistered: HashSet<String>,
     pub(super) requests: Vec<Request>,
     pub(super) faults: Vec<Rule>,
+    pub(super) director: Option<Director>,
 }
+
+/// Decides about each message.
+pub(super) struct Director(pub(super) Decide);
+
+pub(super) type Decide = Box<dyn FnMut(&Request) -> Option<Fault> + Send>;
 
 /// Which requests a fault meets, and how often.
 #[derive(Clone, Debug)]
@@ -55,14 +61,29 @@ impl World {
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Notes that the message was taken.
+    pub(super) fn accept(&self, number: usize) {
+        self.state().requests[number].is_accepted = true;
+    }
 }
 
 impl State {
-    /// The fault that meets a request to `targets` now.
-    pub(super) fn next_fault(&mut self, targets: &[Target]) -> Option<Fault> {
-        let at = self.faults.iter().rposition(|rule| targets.contains(&rule.to) && rule.left != Some(0))?;
+    /// The fault that meets `request`, which goes to `targets`, now.
+    pub(super) fn next_fault(&mut self, targets: &[Target], request: &Request) -> Option<Fault> {
+        let fits = |rule: &Rule| targets.contains(&rule.to) && rule.left != Some(0);
+        let Some(at) = self.faults.iter().rposition(fits) else {
+            let director = self.director.as_mut().filter(|_| targets.contains(&Target::Messages));
+            return director.and_then(|director| (director.0)(request));
+        };
         let rule = &mut self.faults[at];
         rule.left = rule.left.map(|left| left - 1);
         Some(rule.fault.clone())
+    }
+}
+
+impl std::fmt::Debug for Director {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Director")
     }
 }

@@ -7,14 +7,15 @@ use serde_json::{Map, Value, json};
 use shared::clock::Clock;
 use url::form_urlencoded;
 
-use super::{Request, State, World};
+use super::{Request, State, World, rooms};
 
-pub(super) fn answer(world: &World, request: &Request) -> Response<String> {
+pub(super) async fn answer(world: &World, request: &Request) -> Response<String> {
     let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
-    let state = world.state();
     let (status, body) = match (request.method.as_str(), path) {
-        ("GET", "/_matrix/federation/v1/openid/userinfo") => userinfo(&state, query),
-        ("GET", "/_matrix/key/v2/server") => (StatusCode::OK, keys(&world.name, &state)),
+        ("GET", "/_matrix/federation/v1/openid/userinfo") => userinfo(&world.state(), query),
+        ("GET", "/_matrix/key/v2/server") => (StatusCode::OK, keys(&world.name, &world.state())),
+        (method, rooms::ONBIND) if world.state().rooms.takes_onbind_by(method) => rooms::onbind(world, request).await,
+        ("PUT", path) if path.starts_with(rooms::EXCHANGE) => rooms::exchange(world, request).await,
         ("GET", "/_matrix/federation/v1/version") => {
             (StatusCode::OK, json!({"server": {"name": "a fake homeserver", "version": "1"}}))
         }
@@ -43,7 +44,7 @@ fn userinfo(state: &State, query: &str) -> (StatusCode, Value) {
 }
 
 /// Server-server API, `GET /_matrix/key/v2/server`: signed by the current key.
-fn keys(name: &str, state: &State) -> Value {
+pub(super) fn keys(name: &str, state: &State) -> Value {
     let now = Clock::system().now();
     let (current, old) = state.keys.split_first().expect("a homeserver has a key");
     let old: Map<_, _> = old

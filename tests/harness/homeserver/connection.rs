@@ -73,7 +73,10 @@ async fn answer(
         state.next_fault(&request.target)
     };
     match fault {
-        None => Ok(answers::answer(&world, &request).map(|text| Body::whole(text.into(), &world.bytes_sent))),
+        None => {
+            let answer = answers::answer(&world, &request).await;
+            Ok(answer.map(|text| Body::whole(text.into(), &world.bytes_sent)))
+        }
         Some(Fault::Silence) => unreachable(std::future::pending().await),
         Some(Fault::Close) => Err(Closed),
         Some(Fault::Reply(reply)) => Ok(reply.response(&world.bytes_sent)),

@@ -6,10 +6,13 @@
 //! To be found it needs `[federation.overrides] "hs.example" = "127.0.0.1:PORT"` (see [`Homeserver::config`]) or the
 //! fake DNS together with `allow_cidrs`, and its authority as `[federation] extra_ca_file`.
 
+mod admission;
 mod answers;
 mod connection;
 mod fault;
+mod rooms;
 mod signing;
+mod x_matrix;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -27,7 +30,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use fault::Fault;
+pub use rooms::Join;
 pub use signing::{Key, canonical};
+pub use x_matrix::XMatrix;
 
 use crate::certificates::{Authority, Certificate};
 
@@ -62,6 +67,8 @@ struct World {
     state: Mutex<State>,
     connections: AtomicUsize,
     bytes_sent: Arc<AtomicU64>,
+    /// For its own questions to identity servers.
+    client: reqwest::Client,
 }
 
 #[derive(Debug)]
@@ -73,6 +80,7 @@ struct State {
     open_id_tokens: HashMap<String, String>,
     requests: Vec<Request>,
     faults: Vec<(String, Fault, Option<usize>)>,
+    rooms: rooms::Rooms,
 }
 
 impl Homeserver {
@@ -97,12 +105,14 @@ impl Homeserver {
             open_id_tokens: HashMap::new(),
             requests: Vec::new(),
             faults: Vec::new(),
+            rooms: rooms::Rooms::default(),
         };
         let world = Arc::new(World {
             name: name.to_owned(),
             state: Mutex::new(state),
             connections: AtomicUsize::new(0),
             bytes_sent: Arc::default(),
+            client: rooms::client(),
         });
         let task = tokio::spawn(connection::accept(listener, Arc::clone(&world)));
         Self { world, authority: authority.clone(), address, task }
@@ -162,19 +172,20 @@ impl Homeserver {
         self.world.state().key_lifetime = lifetime;
     }
 
+    /// What it answers when it is asked for its keys, for a test to change and sign anew.
+    pub fn key_document(&self) -> Value {
+        answers::keys(self.name(), &self.world.state())
+    }
+
+    /// A request of this homeserver, `content` posted to `uri`, to be signed for `destination`.
+    pub fn request(&self, uri: &str, destination: &str, content: &Value) -> XMatrix {
+        XMatrix::new(self.name(), self.key(), uri, destination, content)
+    }
+
     /// The `Authorization: X-Matrix …` header of a request from this homeserver: `content` signed under
     /// `destination_is`, as homeservers do towards identity servers.
     pub fn x_matrix(&self, method: &str, uri: &str, destination: &str, content: &Value) -> String {
-        let object = json!({
-            "method": method,
-            "uri": uri,
-            "origin": self.name(),
-            "destination_is": destination,
-            "content": content,
-        });
-        let key = self.key();
-        let (origin, id, signature) = (self.name(), key.id(), key.signature(&object));
-        format!(r#"X-Matrix origin="{origin}",key="{id}",sig="{signature}",destination="{destination}""#)
+        self.request(uri, destination, content).method(method).header()
     }
 
     /// Presents `certificate` from the next connection on.

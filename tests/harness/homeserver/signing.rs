@@ -4,7 +4,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use ed25519_dalek::{Signer, SigningKey};
+use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
 use ruma_common::CanonicalJsonValue;
 use serde_json::{Value, json};
 use shared::random::Random;
@@ -42,12 +42,13 @@ impl Key {
     /// # Panics
     /// If `object` has no canonical form: floats, integers beyond 2^53.
     pub fn signature(&self, object: &Value) -> String {
-        let mut object = object.clone();
-        if let Some(fields) = object.as_object_mut() {
-            fields.remove("signatures");
-            fields.remove("unsigned");
-        }
-        STANDARD_NO_PAD.encode(self.key.sign(canonical(&object).as_bytes()).to_bytes())
+        self.text_signature(&canonical(&signed_part(object)))
+    }
+
+    /// The signature over `text` as it is, in unpadded base64: for what has no canonical form and is signed all the
+    /// same.
+    pub fn text_signature(&self, text: &str) -> String {
+        STANDARD_NO_PAD.encode(self.key.sign(text.as_bytes()).to_bytes())
     }
 
     /// Adds this key's signature to `object`, under `name`.
@@ -59,6 +60,25 @@ impl Key {
         assert!(object.is_object(), "only an object can be signed");
         object["signatures"][name][&self.id] = json!(signature);
     }
+}
+
+/// Whether `signature` is that of `public_key` (both base64, of either alphabet) over `object`.
+pub(super) fn is_signed(object: &Value, signature: &str, public_key: &str) -> bool {
+    let bytes = |text: &str| STANDARD_NO_PAD.decode(text.replace('-', "+").replace('_', "/")).ok();
+    let key = bytes(public_key).and_then(|bytes| VerifyingKey::from_bytes(&bytes.try_into().ok()?).ok());
+    let signature = bytes(signature).and_then(|bytes| Signature::from_slice(&bytes).ok());
+    let (Some(key), Some(signature)) = (key, signature) else { return false };
+    key.verify(canonical(&signed_part(object)).as_bytes(), &signature).is_ok()
+}
+
+/// An object without what a signature does not cover.
+fn signed_part(object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(fields) = object.as_object_mut() {
+        fields.remove("signatures");
+        fields.remove("unsigned");
+    }
+    object
 }
 
 /// The canonical JSON of a value (specification, appendices, Canonical JSON).

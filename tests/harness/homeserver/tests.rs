@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use hyper::Method;
 use ruma_common::CanonicalJsonObject;
 use ruma_common::serde::Base64;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
-use super::{Fault, Homeserver, Key, host};
+use super::rooms::ONBIND;
+use super::{Fault, Homeserver, Join, Key, host};
 use crate::api::Api;
 use crate::certificates::{Authority, Certificate};
 use crate::wait::wait_until;
@@ -69,7 +73,7 @@ async fn its_keys_are_signed_as_the_specification_says() {
     server.change_key(Key::new("ed25519:a_2"));
     let (_, body) = get(&server, "/_matrix/key/v2/server").await.unwrap();
     verify(server.key(), &body).unwrap();
-    let document: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let document: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(document["old_verify_keys"]["ed25519:a_1"]["key"], first.public());
     assert!(document["verify_keys"]["ed25519:a_1"].is_null());
 }
@@ -111,6 +115,12 @@ async fn an_x_matrix_header_carries_a_signature_over_the_request() {
     let expected =
         format!(r#"X-Matrix origin="hs.example",key="ed25519:a_1",sig="{signature}",destination="id.example.org""#);
     assert_eq!(header, expected);
+
+    let request = server.request("/u", "id.example.org", &content).signed_for("destination", "x").destination(None);
+    let signature = server.key().signature(&json!({
+        "method": "POST", "uri": "/u", "origin": "hs.example", "destination": "x", "content": content,
+    }));
+    assert_eq!(request.parameters()[1..], [("key", "ed25519:a_1".to_owned()), ("sig", signature)]);
 }
 
 #[tokio::test]
@@ -189,4 +199,101 @@ async fn a_dropped_homeserver_is_gone() {
     drop(server);
     wait_until("a refused connection", Duration::from_secs(10), || std::net::TcpStream::connect(address).is_err())
         .await;
+}
+
+/// What an identity server says of a key: which it is, and whether it is valid. Gives the server's name.
+async fn identity_server(public_key: String, is_valid: bool) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let name = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let is_validity = head.starts_with(b"GET /_matrix/identity/v2/pubkey/isvalid?public_key=");
+            let body = if is_validity { json!({ "valid": is_valid }) } else { json!({ "public_key": public_key }) };
+            let body = body.to_string();
+            let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+            stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+        }
+    });
+    name
+}
+
+/// The news that @bob has an address for which there is one invitation, signed by `key` of the server `name`.
+fn news(key: &Key, name: &str, change: impl Fn(&mut Value), change_signed: impl Fn(&mut Value)) -> Value {
+    let mut signed = json!({ "mxid": "@bob:127.0.0.1", "token": "t" });
+    key.sign(name, &mut signed);
+    let mut news = json!({
+        "medium": "email", "address": "bob@x", "mxid": "@bob:127.0.0.1", "ts": 1, "not_before": 1, "not_after": 2,
+        "invites": [{
+            "medium": "email", "address": "bob@x", "mxid": "@bob:127.0.0.1", "room_id": "!r:127.0.0.1",
+            "sender": "@alice:127.0.0.1", "token": "t", "signed": signed,
+        }],
+    });
+    change(&mut news);
+    key.sign(name, &mut news);
+    change_signed(&mut news);
+    news
+}
+
+#[tokio::test]
+async fn somebody_joins_by_an_invitation_only_if_everything_is_signed_and_vouched_for() {
+    let (key, other) = (Key::new("ed25519:0"), Key::new("ed25519:0"));
+    let good = identity_server(key.public(), true).await;
+    let server = Homeserver::start("127.0.0.1").await;
+    let api = Api::trusting(&format!("https://{}", server.address()), &server.authority().pem());
+    let invite = |public_key: &str, identity_server: &str| {
+        let url = format!("http://{identity_server}/_matrix/identity/v2/pubkey/isvalid");
+        let keys = json!([{ "public_key": public_key, "key_validity_url": url }]);
+        let stored = json!({ "token": "t", "public_keys": keys, "display_name": "b...@x" });
+        server.invite_by_address("!r:127.0.0.1", "@alice:127.0.0.1", &stored);
+    };
+    let tell = async |method: Method, news: Value| api.request(method, ONBIND).json(&news).send().await;
+    let same = |_: &mut Value| {};
+
+    invite(&key.public(), &good);
+    for (status, change) in [
+        (403, Box::new(|news: &mut Value| news["mxid"] = json!("@bob:elsewhere")) as Box<dyn Fn(&mut Value)>),
+        (403, Box::new(|news| news["mxid"] = json!("@carol:127.0.0.1"))),
+        (403, Box::new(|news| news["invites"][0]["address"] = json!("carol@x"))),
+        (403, Box::new(|news| news["invites"][0]["token"] = json!("u"))),
+        (403, Box::new(|news| news["invites"][0]["room_id"] = json!("!other:127.0.0.1"))),
+        (403, Box::new(|news| news["invites"][0]["sender"] = json!("@mallory:127.0.0.1"))),
+        (403, Box::new(|news| news["invites"][0]["signed"]["room_id"] = json!("!r:127.0.0.1"))),
+        (400, Box::new(|news| news["ts"] = json!("1"))),
+        (400, Box::new(|news| drop(news["invites"].take()))),
+    ] {
+        assert_eq!(tell(Method::POST, news(&key, &good, change, same)).await.code(), status);
+    }
+    let changed = |news: &mut Value| news["not_after"] = json!(3);
+    assert_eq!(tell(Method::POST, news(&key, &good, same, changed)).await.code(), 403);
+    assert_eq!(tell(Method::POST, news(&other, &good, same, same)).await.code(), 403);
+    invite(&other.public(), &good);
+    assert_eq!(tell(Method::POST, news(&key, &good, same, same)).await.code(), 403);
+    invite(&key.public(), &identity_server(key.public(), false).await);
+    assert_eq!(tell(Method::POST, news(&key, &good, same, same)).await.code(), 403);
+    invite(&key.public(), "127.0.0.1:1");
+    assert_eq!(tell(Method::POST, news(&key, &good, same, same)).await.code(), 502);
+    assert_eq!(server.joins(), []);
+
+    invite(&key.public(), &good);
+    tell(Method::PUT, news(&key, &good, same, same)).await.refused(404, "M_UNRECOGNIZED");
+    tell(Method::POST, news(&key, &good, same, same)).await.expect(200);
+    let of = |text: &str| text.to_owned();
+    let join = Join {
+        room_id: of("!r:127.0.0.1"),
+        mxid: of("@bob:127.0.0.1"),
+        sender: of("@alice:127.0.0.1"),
+        token: of("t"),
+    };
+    assert_eq!(server.joins(), [join]);
+    server.refuse_invitation("t", 400, "M_BAD_JSON");
+    tell(Method::POST, news(&key, &good, same, same)).await.refused(400, "M_BAD_JSON");
+    server.refuse_nothing();
+    server.take_onbind_by_put();
+    tell(Method::POST, news(&key, &good, same, same)).await.refused(404, "M_UNRECOGNIZED");
+    tell(Method::PUT, news(&key, &good, same, same)).await.expect(200);
+    assert_eq!(server.joins().len(), 2);
 }

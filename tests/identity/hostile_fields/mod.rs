@@ -9,14 +9,13 @@ mod wire;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use harness::dice::{Dice, seed};
 use harness::raw::{NoResponse, Raw, Response};
 use serde_json::json;
-use shared::random::Random;
 use tokio::task::JoinSet;
 
 use super::setup::{DEADLINE, Settings, World, v2};
 use requests::Insider;
-use values::Dice;
 use wire::Hostile;
 
 /// Requests that the dice make up, besides the systematic ones.
@@ -101,15 +100,6 @@ async fn insider(world: &World) -> Insider {
         token,
         session,
     }
-}
-
-fn seed() -> u64 {
-    #[expect(clippy::disallowed_methods, reason = "repeats a failed run; not a setting of a service")]
-    let given = std::env::var("HOSTILE_SEED").ok();
-    given.map_or_else(
-        || u64::from_be_bytes(Random.base62(8).into_bytes().try_into().expect("eight letters")),
-        |seed| seed.parse().expect("HOSTILE_SEED is a number"),
-    )
 }
 
 /// Sends each request whose turn it is on one connection, a new one after each that the server ends.

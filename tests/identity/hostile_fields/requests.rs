@@ -2,7 +2,9 @@
 //!
 //! Invariant: each of them is well-formed HTTP, so that it is the server's rules that must deal with it.
 
-use super::values::{AUTHORIZATION, BROKEN, Dice, HEADERS, IN_QUERY, PLAIN};
+use harness::dice::Dice;
+
+use super::values::{AUTHORIZATION, BROKEN, HEADERS, IN_QUERY, PLAIN, path};
 use super::wire::{Hostile, bytes, request_to};
 use crate::identity::setup::{Session, v2};
 
@@ -23,13 +25,19 @@ struct Endpoint {
     fields: Vec<(&'static str, String)>,
 }
 
-const GET: [(&str, &[&str]); 9] = [
+const GET: [(&str, &[&str]); 12] = [
     ("/_matrix/identity/versions", &[]),
     ("/_matrix/identity/v2", &[]),
     ("/_matrix/identity/v2/terms", &[]),
     ("/_matrix/identity/v2/account", &["access_token"]),
     ("/_matrix/identity/v2/hash_details", &["access_token"]),
     ("/_matrix/identity/v2/pubkey/isvalid", &["public_key"]),
+    ("/_matrix/identity/v2/pubkey/ephemeral/isvalid", &["public_key"]),
+    ("/_matrix/identity/api/v1/pubkey/ephemeral/isvalid", &["public_key"]),
+    (
+        "/_matrix/identity/api/v1/validate/email/submitToken",
+        &["sid", "client_secret", "token", "confirm", "nextLink", "brand", "lang"],
+    ),
     ("/_matrix/identity/v2/3pid/getValidated3pid", &["sid", "client_secret"]),
     (
         "/_matrix/identity/v2/validate/email/submitToken",
@@ -73,6 +81,26 @@ fn endpoints(insider: &Insider) -> Vec<Endpoint> {
         (
             "/3pid/bind",
             vec![("sid", sid.clone()), ("client_secret", secret.clone()), ("mxid", text("@insider:hs.example"))],
+        ),
+        (
+            "/store-invite",
+            vec![
+                ("medium", text("email")),
+                ("address", text("invited@example.com")),
+                ("room_id", text("!r:hs.example")),
+                ("sender", text("@insider:hs.example")),
+                ("room_name", text("A room")),
+                ("sender_display_name", text("An insider")),
+                ("org.matrix.web_client_location", text("https://app.example")),
+            ],
+        ),
+        (
+            "/sign-ed25519",
+            vec![
+                ("mxid", text("@insider:hs.example")),
+                ("token", text("unknown")),
+                ("private_key", text("tQOpPxbsuKiwNk_2d_9BtdQVWOmwYlqiFLiB-h1Er30")),
+            ],
         ),
         (
             "/3pid/unbind",
@@ -224,7 +252,7 @@ fn mixture(endpoints: &[Endpoint], insider: &Insider, dice: &mut Dice) -> Hostil
     const METHODS: [&str; 10] = ["POST", "POST", "POST", "POST", "GET", "HEAD", "OPTIONS", "PUT", "DELETE", "X-FILES"];
     let endpoint = &endpoints[dice.roll(endpoints.len())];
     let method = dice.pick(&METHODS).to_owned();
-    let mut target = if dice.roll(4) == 0 { dice.path() } else { v2(endpoint.path) };
+    let mut target = if dice.roll(4) == 0 { path(dice) } else { v2(endpoint.path) };
     if dice.roll(3) == 0 {
         let (name, value) = (dice.pick(&["sid", "access_token", "brand", "a", ""]), dice.pick(&IN_QUERY));
         target = format!("{target}?{name}={value}");

@@ -1,6 +1,8 @@
-//! What a client may put where something sensible belongs, and the dice that mix it.
+//! What a client may put where something sensible belongs.
 //!
 //! Invariant: the same seed gives the same requests.
+
+use harness::dice::Dice;
 
 /// Values that are JSON and hold no surprise for the parser.
 pub(super) const PLAIN: [&str; 43] = [
@@ -130,49 +132,27 @@ pub(super) const HEADERS: [&[u8]; 14] = [
     b"Cookie: \"\"=;;;",
 ];
 
-/// SplitMix64: small, and the same everywhere.
-#[derive(Debug)]
-pub(super) struct Dice(pub(super) u64);
-
-impl Dice {
-    pub(super) fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((z ^ (z >> 31)) % (sides as u64)).expect("smaller than sides")
-    }
-
-    pub(super) fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
-        from[self.roll(from.len())]
-    }
-
-    pub(super) fn bytes(&mut self, length: usize) -> Vec<u8> {
-        (0..length).map(|_| u8::try_from(self.roll(256)).expect("a byte")).collect()
-    }
-
-    /// Letters that may stand in a request line.
-    pub(super) fn path(&mut self) -> String {
-        const PARTS: [&str; 16] = [
-            "/",
-            "/_matrix",
-            "/identity",
-            "/v2",
-            "/v1",
-            "/account",
-            "/pubkey",
-            "/3pid",
-            "/%00",
-            "/%ff",
-            "/%2e%2e",
-            "/..",
-            "/%7Bx%7D",
-            "/:",
-            "/*",
-            "/validate/email/",
-        ];
-        let start = if self.roll(2) == 0 { "/_matrix/identity/v2" } else { "" };
-        let parts: String = (0..=self.roll(4)).map(|_| self.pick(&PARTS)).collect();
-        format!("{start}{parts}")
-    }
+/// Letters that may stand in a request line.
+pub(super) fn path(dice: &mut Dice) -> String {
+    const PARTS: [&str; 16] = [
+        "/",
+        "/_matrix",
+        "/identity",
+        "/v2",
+        "/v1",
+        "/account",
+        "/pubkey",
+        "/3pid",
+        "/%00",
+        "/%ff",
+        "/%2e%2e",
+        "/..",
+        "/%7Bx%7D",
+        "/:",
+        "/*",
+        "/validate/email/",
+    ];
+    let start = if dice.roll(2) == 0 { "/_matrix/identity/v2" } else { "" };
+    let parts: String = (0..=dice.roll(4)).map(|_| dice.pick(&PARTS)).collect();
+    format!("{start}{parts}")
 }

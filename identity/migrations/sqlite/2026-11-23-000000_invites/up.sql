@@ -7,13 +7,15 @@ create table ephemeral_keys (
     revoked_at bigint
 );
 
--- News of a new association for its user's homeserver, until that homeserver has taken the invites; leased_until keeps
--- two workers from sending the same one, dead_at is when it was given up.
+-- News of a new association for its user's homeserver, until that homeserver has taken the invites. server is the
+-- homeserver's name in lower case; leased_until keeps two workers from sending the same one, dead_at is when it was given
+-- up.
 create table onbinds (
     id text not null primary key,
     medium text not null,
     address text not null,
     mxid text not null,
+    server text not null,
     ts bigint not null,
     not_before bigint not null,
     not_after bigint not null,

@@ -2,6 +2,7 @@
 //!
 //! Invariant: the code under test is the code that ships; only settings that an operator has too make it see this world.
 
+mod keys;
 mod refusals;
 mod world;
 

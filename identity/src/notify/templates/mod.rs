@@ -20,12 +20,18 @@ use super::message::{self, MessageKind, OutgoingMail, Sender, Stamp};
 use crate::config::templates::TemplatesConfig;
 
 /// One row for each kind of text. A further kind is a row here and its built-in file.
-const ROWS: [Row; 2] = [
+const ROWS: [Row; 3] = [
     Row {
         text: Text::Mail(MessageKind::Verification),
         files: &[("verification_template.eml.j2", Syntax::Jinja), ("verification_template.eml", Syntax::Percent)],
         built_in: include_str!("../../../templates/verification_template.eml.j2"),
         subject: "Confirm your e-mail address for Matrix",
+    },
+    Row {
+        text: Text::Mail(MessageKind::Invite),
+        files: &[("invite_template.eml.j2", Syntax::Jinja), ("invite_template.eml", Syntax::Percent)],
+        built_in: include_str!("../../../templates/invite_template.eml.j2"),
+        subject: "You have been invited to chat",
     },
     Row {
         text: Text::Page,
@@ -178,7 +184,9 @@ impl Templates {
         self.mail(MessageKind::Verification, mail.to, variables, &mail.audience, now, random)
     }
 
-    fn mail(
+    /// A mail of this kind. Its subject is the template's own, else the variable `subject_header_value`, else the one of
+    /// its row.
+    pub(super) fn mail(
         &self,
         kind: MessageKind,
         to: &str,
@@ -200,7 +208,8 @@ impl Templates {
             .render(text, operators, &variables)
             .map_err(|mistake| MessageError::Template { kind: kind.as_str(), mistake })?;
         let raw = self.raw_messages && operators.is_some();
-        let message = message::compose(&rendered, text.row().subject, &stamp, raw);
+        let subject = variables.find("subject_header_value").unwrap_or(text.row().subject);
+        let message = message::compose(&rendered, subject, &stamp, raw);
         Ok(OutgoingMail { kind, from: self.sender.address().to_owned(), to, message })
     }
 

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
 
+use crate::domain::shown_text::plain;
+
 /// The language of a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Syntax {
@@ -28,6 +30,11 @@ impl Variables {
         self.0.insert(name, plain(value));
     }
 
+    /// The value of that name.
+    pub(super) fn find(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
     /// A value for each name that a template may use, to try a template with.
     pub(super) fn sample() -> Self {
         const NAMES: &str = "date from to messageid multipart_boundary link token ipaddress ephemeral_private_key \
@@ -36,28 +43,6 @@ impl Variables {
             sender_display_name guest_user_id guest_access_token signurl public_base_url register_url mxid message";
         Self(NAMES.split_whitespace().map(|name| (name, String::from("sample"))).collect())
     }
-}
-
-/// The value without the characters that do something instead of being shown.
-fn plain(value: &str) -> String {
-    let mut text = String::with_capacity(value.len());
-    let mut after_acting = false;
-    for c in value.chars() {
-        let acts = acts(c);
-        if !acts {
-            text.push(c);
-        } else if !after_acting {
-            text.push(' ');
-        }
-        after_acting = acts;
-    }
-    text
-}
-
-/// Control characters, line separators, and the formatting characters of Unicode's bidirectional algorithm (UAX 9).
-fn acts(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Renders templates of every syntax.
@@ -140,7 +125,7 @@ fn percent(source: &str, variables: &Variables, plain: impl Fn(&str) -> String) 
 }
 
 fn value(variables: &Variables, name: &str, plain: impl Fn(&str) -> String) -> String {
-    let find = |name: &str| variables.0.get(name).map(String::as_str);
+    let find = |name: &str| variables.find(name);
     if let Some(value) = find(name) {
         plain(value)
     } else if let Some(value) = name.strip_suffix("_forhtml").and_then(find) {

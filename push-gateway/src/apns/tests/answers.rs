@@ -3,20 +3,22 @@
 use std::time::Duration;
 
 use harness::apns::Fault;
+use harness::wait::wait_for;
 use serde_json::{Value, json};
 
-use super::{World, deliver, deliver_event, ids, rejected, temporary, token};
+use super::{PATIENCE, World, deliver, deliver_event, ids, rejected, temporary, token};
 use crate::apns::settings::PushType;
 use crate::apns::transport::Timing;
 use crate::provider::Certainty::{Certain, Suspect};
 use crate::provider::{Outcome, ProviderError};
 
 const PAUSE: Option<Duration> = Some(Duration::from_secs(30));
+const WAIT: Option<Duration> = Some(Duration::from_secs(7));
 
 #[tokio::test]
 async fn every_answer_has_its_outcome_and_is_asked_for_once() {
     let world = World::new().await;
-    let provider = world.provider_with(|_| {}, Timing { attempt: Duration::from_secs(1), ..super::QUICK });
+    let provider = world.provider();
     let outcomes = [
         (Fault::text(200, ""), Ok(Outcome::Delivered)),
         (Fault::text(200, "<html>").without_id(), Ok(Outcome::Delivered)),
@@ -35,14 +37,15 @@ async fn every_answer_has_its_outcome_and_is_asked_for_once() {
         (Fault::error(500, "InternalServerError"), temporary("InternalServerError", None, true, true)),
         (Fault::error(503, "ServiceUnavailable"), temporary("ServiceUnavailable", None, true, true)),
         (Fault::error(503, "Shutdown"), temporary("Shutdown", None, true, true)),
+        (Fault::error(503, "Shutdown").with_header("retry-after", "7"), temporary("Shutdown", WAIT, true, true)),
+        (Fault::text(500, "").with_header("retry-after", "7"), temporary("other", WAIT, true, true)),
+        (Fault::text(500, "").with_header("retry-after", "soon"), temporary("other", None, true, true)),
         (Fault::text(503, ""), temporary("other", None, true, true)),
         (Fault::text(502, "<html>"), temporary("other", None, true, true)),
         (Fault::text(500, "x").broken(), temporary("other", None, true, true)),
         (Fault::Reset(2), temporary("connection_lost", None, true, true)),
         (Fault::Reset(8), temporary("connection_lost", None, true, true)),
         (Fault::Cut, temporary("connection_lost", None, true, true)),
-        (Fault::Silence, temporary("timeout", None, true, true)),
-        (Fault::text(503, "x").endless(), temporary("timeout", None, true, true)),
         (Fault::text(200, "x").endless(), Ok(Outcome::Delivered)),
         (Fault::text(200, "x").broken(), Ok(Outcome::Delivered)),
     ];
@@ -52,6 +55,19 @@ async fn every_answer_has_its_outcome_and_is_asked_for_once() {
         assert_eq!(world.apple.requests_for(&token(number)).len(), 1, "{fault:?}");
         assert_eq!(deliver(&provider, 1000).await, Ok(Outcome::Delivered), "after {fault:?}");
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_come_to_its_end_is_not_waited_for_and_harms_no_other() {
+    let world = World::new().await;
+    let provider = world.provider_with(|_| {}, Timing { attempt: Duration::from_secs(1), ..super::QUICK });
+    for (number, fault) in [Fault::Silence, Fault::text(503, "x").endless()].into_iter().enumerate() {
+        world.apple.fault(&token(number), fault.clone());
+        assert_eq!(deliver(&provider, number).await, temporary("timeout", None, true, true), "{fault:?}");
+        // On a busy machine a good answer may take too long as well.
+        wait_for("a good answer", PATIENCE, async || deliver(&provider, 1000).await.ok()).await;
+    }
+    assert_eq!(world.apple.connections(), 1);
 }
 
 #[tokio::test]

@@ -47,6 +47,21 @@ pub(in super::super) struct NoConnection {
     pub(in super::super) retry_after: Option<Duration>,
 }
 
+/// Why an attempt to connect came to nothing, for the log too.
+#[derive(Debug)]
+pub(super) struct Unreachable {
+    /// A label from a closed set.
+    pub(super) reason: &'static str,
+    /// Not escaped.
+    pub(super) detail: String,
+}
+
+impl Unreachable {
+    pub(super) fn new(reason: &'static str, error: &dyn std::fmt::Display) -> Self {
+        Self { reason, detail: error.to_string() }
+    }
+}
+
 impl Endpoint {
     /// Reads `https://host[:port]`; `None` for anything else.
     pub(in super::super) fn parse(text: &str) -> Option<Self> {
@@ -88,32 +103,28 @@ impl Connector {
         &self.endpoint.authority
     }
 
-    pub(super) async fn connect(&self) -> Result<TlsStream<TcpStream>, NoConnection> {
+    pub(super) async fn connect(&self) -> Result<TlsStream<TcpStream>, Unreachable> {
         let Endpoint { host, port, .. } = &self.endpoint;
         let tcp = match (&self.proxy, host) {
             (Some(proxy), _) => proxy.tunnel(&host.to_string(), *port).await,
             (None, Host::Domain(name)) => {
                 let addresses = tokio::net::lookup_host((name.as_str(), *port)).await;
-                let addresses: Vec<_> = addresses.map_err(|error| failed("dns", &error))?.take(MAX_ADDRESSES).collect();
+                let addresses: Vec<_> =
+                    addresses.map_err(|error| Unreachable::new("dns", &error))?.take(MAX_ADDRESSES).collect();
                 race(&addresses).await
             }
             (None, Host::Ipv4(ip)) => TcpStream::connect((*ip, *port)).await,
             (None, Host::Ipv6(ip)) => TcpStream::connect((*ip, *port)).await,
         };
-        let tcp = tcp.map_err(|error| failed("connect", &error))?;
+        let tcp = tcp.map_err(|error| Unreachable::new("connect", &error))?;
         // Without it each request waits for the acknowledgement of the one before, 40 ms.
-        tcp.set_nodelay(true).map_err(|error| failed("connect", &error))?;
-        let stream = self.tls.connect(self.name.clone(), tcp).await.map_err(|error| failed("tls", &error))?;
+        tcp.set_nodelay(true).map_err(|error| Unreachable::new("connect", &error))?;
+        let stream = self.tls.connect(self.name.clone(), tcp).await.map_err(|error| Unreachable::new("tls", &error))?;
         if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
-            return Err(failed("tls", &"the server does not speak HTTP/2"));
+            return Err(Unreachable::new("tls", &"the server does not speak HTTP/2"));
         }
         Ok(stream)
     }
-}
-
-fn failed(reason: &'static str, error: &dyn std::fmt::Display) -> NoConnection {
-    tracing::debug!(reason, %error, "no connection to APNs");
-    NoConnection { reason, retry_after: None }
 }
 
 /// Connects to whichever address answers first, in their order, without waiting for the silent ones.

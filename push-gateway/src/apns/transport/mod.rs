@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use h2::{Reason, RecvStream};
+use http::header::RETRY_AFTER;
 use http::uri::Authority;
 
 pub(super) use self::connect::{Connector, Endpoint, NoConnection};
@@ -72,6 +73,8 @@ pub(super) struct Transport {
 /// What Apple said.
 pub(super) struct Answer {
     pub(super) status: u16,
+    /// `Retry-After`, as it came.
+    pub(super) retry_after: Option<String>,
     /// Empty for a success; cut off where it was cut off.
     pub(super) body: Vec<u8>,
     ticket: Ticket,
@@ -133,8 +136,9 @@ impl Transport {
         let response = response.await.map_err(|error| failure(&error))?;
         let status = response.status().as_u16();
         ticket.answered(status);
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let body = if response.status().is_success() { Vec::new() } else { read(response.into_body()).await };
-        Ok(Answer { status, body, ticket })
+        Ok(Answer { status, retry_after, body, ticket })
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::Timing;
-use super::connect::{Connector, NoConnection};
+use super::connect::{Connector, NoConnection, Unreachable};
 use super::gathered::Gathered;
 use super::line::{self, Line};
 
@@ -125,13 +125,20 @@ impl Pool {
             let mut state = self.state();
             let misfortunes = state.misfortunes.saturating_add(1);
             self.back_off(&mut state, misfortunes);
+            if misfortunes > 1 {
+                // With TLS 1.3 a certificate is refused when we take the connection for made.
+                tracing::warn!(
+                    app = self.app,
+                    "APNs ends our connections without an answer: check cert_file, endpoint"
+                );
+            }
         }
         self.retire(line);
     }
 
     pub(super) fn log_end(&self, reason: &dyn Display) {
         // Among other things, what Apple says in a GOAWAY.
-        let reason: String = reason.to_string().chars().filter(|letter| !letter.is_control()).take(200).collect();
+        let reason = for_log(reason);
         tracing::info!(app = self.app, reason, "an APNs connection ends");
     }
 
@@ -165,9 +172,9 @@ impl Pool {
     async fn connect(self: Arc<Self>) {
         let made = timeout(self.timing.connect, async {
             let stream = self.connector.connect().await?;
-            line::begin(Gathered(stream)).await.map_err(|_| NoConnection { reason: "connect", retry_after: None })
+            line::begin(Gathered(stream)).await.map_err(|error| Unreachable::new("connect", &error))
         });
-        let made = made.await.unwrap_or(Err(NoConnection { reason: "connect_timeout", retry_after: None }));
+        let made = made.await.unwrap_or_else(|late| Err(Unreachable::new("connect_timeout", &late)));
         if let Some((line, connection)) = self.made(made) {
             let (timing, pool) = (self.timing, Arc::downgrade(&self));
             drop(self);
@@ -176,7 +183,7 @@ impl Pool {
     }
 
     /// Takes note of how an attempt to connect went.
-    fn made<C>(self: &Arc<Self>, made: Result<(Line, C), NoConnection>) -> Option<(Arc<Line>, C)> {
+    fn made<C>(self: &Arc<Self>, made: Result<(Line, C), Unreachable>) -> Option<(Arc<Line>, C)> {
         let mut state = self.state();
         state.opening -= 1;
         match made {
@@ -187,12 +194,12 @@ impl Pool {
                 self.hand_out(&mut state);
                 Some((line, connection))
             }
-            Err(no_connection) => {
+            Err(Unreachable { reason, detail }) => {
                 let misfortunes = state.misfortunes.max(1).saturating_add(1);
                 self.back_off(&mut state, misfortunes);
-                tracing::warn!(app = self.app, reason = no_connection.reason, "cannot connect to APNs");
+                tracing::warn!(app = self.app, reason, detail = for_log(&detail), "cannot connect to APNs");
                 if state.lines.is_empty() {
-                    self.fail_all(&mut state, no_connection);
+                    self.fail_all(&mut state, NoConnection { reason, retry_after: None });
                 }
                 None
             }
@@ -285,4 +292,8 @@ impl Drop for Ticket {
         line.in_flight.fetch_sub(1, Relaxed);
         self.pool.hand_out(&mut state);
     }
+}
+
+fn for_log(text: &dyn Display) -> String {
+    text.to_string().chars().filter(|letter| !letter.is_control()).take(200).collect()
 }

@@ -1,5 +1,6 @@
 //! Shows that the fake Apple takes what is right, refuses what is wrong, and misbehaves as it is told.
 
+mod accepted;
 mod tokens;
 
 use std::sync::Arc;

@@ -1,9 +1,10 @@
-//! The wire between a client and the HTTP/2 library of the fake: passes frames on, and says what the library cannot be
-//! made to say.
+//! The wire between a client and the HTTP/2 library of a fake: passes frames on, says what the library cannot be made to
+//! say, and knows which answers the client has heard.
 //!
-//! Invariant: frames are passed on whole and in order, so that what a test puts between them is read as a frame.
+//! Invariant: frames are passed on whole and in order, so that what a test puts between them is read as a frame; a
+//! connection that the test cuts ends only when the client has read all that was passed on.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,44 +12,39 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-const PREFACE: usize = 24;
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const PRIORITY: u8 = 2;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const ACK: u8 = 1;
-const END_STREAM: u8 = 1;
-const HAS_PRIORITY: u8 = 0x20;
-const MAX_CONCURRENT_STREAMS: u16 = 3;
+use crate::frame::{
+    ACK, DATA, END_STREAM, GOAWAY, HAS_PRIORITY, HEADERS, MAX_CONCURRENT_STREAMS, PING, PREFACE, PRIORITY, RST_STREAM,
+    SETTINGS,
+};
+
+/// What the last PING before a cut says.
+const FAREWELL: [u8; 8] = *b"farewell";
 
 /// What the wire is to do.
 #[derive(Debug)]
-pub(super) enum Order {
+pub(crate) enum Order {
     /// Says this between two frames.
     Say(Vec<u8>),
-    /// Cuts the connection.
+    /// Says nothing more, and cuts the connection when everything said before has arrived; the rest is lost for certain.
     Cut,
 }
 
 /// What is known of a connection's frames.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(crate) struct Wire {
     /// How many streams the client may have, as far as it has heard.
-    pub(super) limit: AtomicU32,
-    /// What the last announcement said; in force when it is acknowledged.
-    announced: AtomicU32,
+    pub(crate) limit: AtomicU32,
+    /// What was announced and is not acknowledged yet, the first first: each is in force when it is acknowledged.
+    announced: Mutex<VecDeque<u32>>,
     /// Streams above this one were not processed.
-    pub(super) last_stream: AtomicU32,
+    pub(crate) last_stream: AtomicU32,
     streams: Mutex<Streams>,
     /// PRIORITY frames, and HEADERS with one in them.
-    pub(super) priorities: AtomicUsize,
+    pub(crate) priorities: AtomicUsize,
     /// PINGs from the client.
-    pub(super) pings: AtomicUsize,
+    pub(crate) pings: AtomicUsize,
     /// Whether it lets nothing through any more.
-    pub(super) mute: AtomicBool,
+    pub(crate) mute: AtomicBool,
 }
 
 /// The streams of a connection.
@@ -57,14 +53,18 @@ struct Streams {
     open: HashSet<u32>,
     /// Opened beyond what was allowed.
     excess: HashSet<u32>,
+    /// Whose answer's head is on its way, on a connection that stays until it has arrived.
+    told: HashSet<u32>,
+    /// Whose answer the client did not wait for.
+    given_up: HashSet<u32>,
     peak: usize,
 }
 
 impl Wire {
-    pub(super) fn new(limit: u32) -> Self {
+    pub(crate) fn new(limit: u32) -> Self {
         Self {
             limit: limit.into(),
-            announced: limit.into(),
+            announced: Mutex::default(),
             last_stream: u32::MAX.into(),
             streams: Mutex::default(),
             priorities: AtomicUsize::new(0),
@@ -74,12 +74,17 @@ impl Wire {
     }
 
     /// Whether the client was not allowed to open this stream.
-    pub(super) fn is_excess(&self, stream: u32) -> bool {
+    pub(crate) fn is_excess(&self, stream: u32) -> bool {
         self.streams().excess.contains(&stream)
     }
 
+    /// Whether the client has heard, or is about to hear, the head of the answer on this stream.
+    pub(crate) fn has_told(&self, stream: u32) -> bool {
+        self.streams().told.contains(&stream)
+    }
+
     /// The most streams that were open at once.
-    pub(super) fn peak(&self) -> usize {
+    pub(crate) fn peak(&self) -> usize {
         self.streams().peak
     }
 
@@ -96,22 +101,47 @@ impl Wire {
         self.streams().open.remove(&stream);
     }
 
+    fn give_up(&self, stream: u32) {
+        let mut streams = self.streams();
+        streams.open.remove(&stream);
+        streams.given_up.insert(stream);
+    }
+
+    fn tell(&self, stream: u32) {
+        let mut streams = self.streams();
+        if !streams.given_up.contains(&stream) {
+            streams.told.insert(stream);
+        }
+    }
+
     fn streams(&self) -> MutexGuard<'_, Streams> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The frame that announces another limit. A higher one is in force at once, a lower one when the client knows.
-    pub(super) fn announce(&self, limit: u32) -> Vec<u8> {
-        self.announced.store(limit, Ordering::SeqCst);
+    pub(crate) fn announce(&self, limit: u32) -> Vec<u8> {
+        self.announced().push_back(limit);
         self.limit.fetch_max(limit, Ordering::SeqCst);
         let mut payload = MAX_CONCURRENT_STREAMS.to_be_bytes().to_vec();
         payload.extend(limit.to_be_bytes());
         frame(SETTINGS, 0, &payload)
     }
+
+    /// The client has acknowledged the oldest announcement. Of later ones it may have heard.
+    fn acknowledge(&self) {
+        let mut announced = self.announced();
+        if let Some(limit) = announced.pop_front() {
+            self.limit.store(announced.iter().copied().fold(limit, u32::max), Ordering::SeqCst);
+        }
+    }
+
+    fn announced(&self) -> MutexGuard<'_, VecDeque<u32>> {
+        self.announced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A GOAWAY that says that streams above `last` were not processed.
-pub(super) fn go_away(last: u32, code: u32, reason: &str) -> Vec<u8> {
+pub(crate) fn go_away(last: u32, code: u32, reason: &str) -> Vec<u8> {
     let mut payload = last.to_be_bytes().to_vec();
     payload.extend(code.to_be_bytes());
     payload.extend(format!(r#"{{"reason":"{reason}"}}"#).into_bytes());
@@ -127,7 +157,7 @@ fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Passes on until one side ends or the test cuts.
-pub(super) async fn relay<C, S>(client: C, server: S, wire: &Wire, orders: UnboundedReceiver<Order>)
+pub(crate) async fn relay<C, S>(client: C, server: S, wire: &Wire, orders: UnboundedReceiver<Order>)
 where
     C: AsyncRead + AsyncWrite + Unpin,
     S: AsyncRead + AsyncWrite + Unpin,
@@ -154,7 +184,7 @@ where
         let (kind, flags) = (frame[3], frame[4]);
         match kind {
             HEADERS => wire.open(stream_of(&frame)),
-            RST_STREAM => wire.close(stream_of(&frame)),
+            RST_STREAM => wire.give_up(stream_of(&frame)),
             _ => {}
         }
         if kind == PRIORITY || kind == HEADERS && flags & HAS_PRIORITY != 0 {
@@ -163,11 +193,14 @@ where
         if kind == PING && flags & ACK == 0 {
             wire.pings.fetch_add(1, Ordering::SeqCst);
         }
+        if kind == PING && flags & ACK != 0 && frame[9..] == FAREWELL {
+            return Ok(());
+        }
         if kind == SETTINGS && flags & ACK != 0 {
             acknowledged += 1;
             if acknowledged > 1 {
                 // The library does not know of the announcement that this belongs to.
-                wire.limit.store(wire.announced.load(Ordering::SeqCst), Ordering::SeqCst);
+                wire.acknowledge();
                 continue;
             }
         }
@@ -198,9 +231,15 @@ where
                 biased;
                 order = orders.recv() => match order {
                     Some(Order::Say(bytes)) => bytes,
+                    Some(Order::Cut) if !wire.mute.load(Ordering::SeqCst) => {
+                        to.write_all(&frame(PING, 0, &FAREWELL)).await?;
+                        to.flush().await?;
+                        // The answer to it ends the connection.
+                        return std::future::pending().await;
+                    }
                     Some(Order::Cut) | None => return Ok::<(), io::Error>(()),
                 },
-                frame = frames.recv() => match frame.map(|frame| changed(frame, wire)) {
+                heard = frames.recv() => match heard.map(|frame| changed(frame, wire)) {
                     Some(Some(frame)) => frame,
                     Some(None) => continue,
                     None => return Ok(()),
@@ -209,6 +248,9 @@ where
             if !wire.mute.load(Ordering::SeqCst) {
                 to.write_all(&bytes).await?;
                 to.flush().await?;
+                if bytes[3] == HEADERS {
+                    wire.tell(stream_of(&bytes));
+                }
             }
         }
     };

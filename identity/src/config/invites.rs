@@ -1,0 +1,180 @@
+//! `[invites]` and `[legacy_v1]`: invitations by address, and the old routes that their links and keys still need.
+//!
+//! Invariant: no link in a mail leads to a host that is not named here.
+
+use serde::Deserialize;
+use shared::config::{ConfigError, Globs, HumanDuration, OneOrMany};
+use url::Url;
+
+use crate::domain::invite_link::bare_https_origin;
+use crate::domain::invite_rules::InviteRules;
+
+/// The settings under `[invites]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Invites {
+    /// Patterns of user IDs that may invite; empty: all.
+    pub allow_senders: Globs,
+    /// Patterns of homeservers whose users may not.
+    pub blocked_homeservers: Globs,
+    /// Patterns of room IDs into which nobody may.
+    pub blocked_rooms: Globs,
+    /// Words that no text of an invitation may have, in whatever case.
+    pub blocked_keywords: OneOrMany<String>,
+    /// Characters of the part before the `@` that `display_name` shows at most.
+    pub show_local_chars: usize,
+    /// Characters of the domain that it shows at most.
+    pub show_domain_chars: usize,
+    /// Whether it shows the whole address instead.
+    pub full_display_name: bool,
+    /// The subject of a mail that invites into a room.
+    pub subject: String,
+    /// The subject of one that invites into a space.
+    pub subject_space: String,
+    /// The client that links lead to.
+    pub web_client: String,
+    /// Origins that a homeserver may have them lead to instead.
+    pub web_client_allowlist: OneOrMany<String>,
+    /// Whether v2 `sign-ed25519` does without an account; [`super::Config::signs_without_account`] says what applies.
+    pub sign_without_account: bool,
+    /// How long an invite may wait; zero for ever.
+    pub expire_after: HumanDuration,
+    /// Whether an invite is remembered after its user's homeserver took it.
+    pub keep_delivered: bool,
+}
+
+impl Default for Invites {
+    fn default() -> Self {
+        Self {
+            allow_senders: Globs::default(),
+            blocked_homeservers: Globs::default(),
+            blocked_rooms: Globs::default(),
+            blocked_keywords: OneOrMany::default(),
+            show_local_chars: 3,
+            show_domain_chars: 3,
+            full_display_name: false,
+            subject: "{sender_display_name} has invited you to chat".to_owned(),
+            subject_space: "{sender_display_name} has invited you to a space".to_owned(),
+            web_client: "https://app.element.io".to_owned(),
+            web_client_allowlist: OneOrMany::default(),
+            sign_without_account: false,
+            expire_after: HumanDuration::from_secs(0),
+            keep_delivered: false,
+        }
+    }
+}
+
+impl Invites {
+    /// Who may invite where, and in which words.
+    pub fn rules(&self) -> InviteRules {
+        InviteRules::new(
+            self.allow_senders.clone(),
+            self.blocked_homeservers.clone(),
+            self.blocked_rooms.clone(),
+            self.blocked_keywords.as_slice(),
+        )
+    }
+
+    pub(super) fn check(&self, allow_http: bool) -> Result<(), ConfigError> {
+        let wrong = |text: String| Err(ConfigError::Invalid(text));
+        let url = Url::parse(&self.web_client).ok();
+        let is_link = url.is_some_and(|url| {
+            (url.scheme() == "https" || (allow_http && url.scheme() == "http"))
+                && url.has_host()
+                && (url.username(), url.password(), url.query(), url.fragment()) == ("", None, None, None)
+        });
+        if !is_link {
+            return wrong("invites.web_client: expected an https URL such as \"https://app.element.io\"".to_owned());
+        }
+        if let Some(entry) =
+            self.web_client_allowlist.as_slice().iter().find(|entry| bare_https_origin(entry).is_none())
+        {
+            return wrong(format!(
+                "invites.web_client_allowlist: expected origins such as \"https://chat.example.org\", found \"{entry}\""
+            ));
+        }
+        for (key, subject) in [("subject", &self.subject), ("subject_space", &self.subject_space)] {
+            if subject.trim().is_empty() || subject.chars().any(char::is_control) {
+                return wrong(format!("invites.{key}: expected one line of text"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The settings under `[legacy_v1]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LegacyV1 {
+    /// Which routes of the removed v1 API are served.
+    pub profile: Profile,
+}
+
+/// Routes of the removed v1 API.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Profile {
+    /// None.
+    Off,
+    /// Those that links in mails and homeservers' rooms name: keys, signing, `GET submitToken`.
+    #[default]
+    Invites,
+}
+
+impl TryFrom<String> for Profile {
+    type Error = String;
+
+    fn try_from(word: String) -> Result<Self, String> {
+        match word.as_str() {
+            "off" => Ok(Self::Off),
+            "invites" => Ok(Self::Invites),
+            "delegate" | "full" => {
+                Err(format!("\"{word}\" is not built yet: this version knows \"invites\" and \"off\""))
+            }
+            _ => Err(format!("expected \"invites\" or \"off\", found \"{word}\"")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Invites;
+
+    #[test]
+    fn links_lead_to_https_and_the_list_has_bare_origins() {
+        let check = |web_client: &str, listed: &[&str], allow_http| {
+            let listed: Vec<String> = listed.iter().copied().map(str::to_owned).collect();
+            let invites = Invites {
+                web_client: web_client.to_owned(),
+                web_client_allowlist: listed.into(),
+                ..Invites::default()
+            };
+            invites.check(allow_http).map_err(|error| error.to_string())
+        };
+        let good = "https://app.element.io";
+        for (web_client, listed, allow_http, complaint) in [
+            (good, &["https://a.example", "https://b.example:8443/"][..], false, None),
+            ("https://example.org/element/", &[], false, None),
+            ("http://127.0.0.1:8080", &[], true, None),
+            ("http://127.0.0.1:8080", &[], false, Some("invites.web_client: ")),
+            ("javascript:alert(1)", &[], true, Some("invites.web_client: ")),
+            ("app.element.io", &[], true, Some("invites.web_client: ")),
+            ("https://x@app.element.io", &[], true, Some("invites.web_client: ")),
+            ("https://app.element.io/?x", &[], true, Some("invites.web_client: ")),
+            ("https://app.element.io/#/", &[], true, Some("invites.web_client: ")),
+            (good, &["http://a.example"], true, Some("invites.web_client_allowlist: ")),
+            (good, &["https://a.example", "https://b.example/x"], true, Some("found \"https://b.example/x\"")),
+            (good, &["*.example"], true, Some("invites.web_client_allowlist: ")),
+        ] {
+            let said = check(web_client, listed, allow_http);
+            match complaint {
+                None => assert_eq!(said, Ok(()), "{web_client} {listed:?}"),
+                Some(complaint) => assert!(said.unwrap_err().contains(complaint), "{web_client} {listed:?}"),
+            }
+        }
+        for subject in ["", " ", "a\nb"] {
+            assert!(Invites { subject: subject.to_owned(), ..Invites::default() }.check(false).is_err());
+            assert!(Invites { subject_space: subject.to_owned(), ..Invites::default() }.check(false).is_err());
+        }
+    }
+}

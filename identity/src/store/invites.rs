@@ -1,0 +1,282 @@
+//! `invites`: invitations of addresses that nobody had bound.
+//!
+//! Invariant: a token stands here in clear, as it does in the room's state; the private key of an invite does not.
+
+use diesel::SelectableHelper;
+use diesel::prelude::{ExpressionMethods, Insertable, OptionalExtension, QueryDsl, Queryable, Selectable};
+use diesel_async::RunQueryDsl;
+use shared::clock::Timestamp;
+
+use super::StoreError;
+use super::connection::queries;
+use super::schema::invites;
+use crate::domain::invite::{Invite, InviteToken};
+use crate::domain::mxid::UserId;
+use crate::domain::room_id::RoomId;
+use crate::domain::threepid::ThreePid;
+
+/// Which invites are meant: those that fit in everything that is said.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// One of these names; empty for any.
+    pub ids: Vec<String>,
+    /// For this address.
+    pub threepid: Option<ThreePid>,
+    /// Into this room.
+    pub room_id: Option<RoomId>,
+    /// From this sender.
+    pub sender: Option<UserId>,
+}
+
+impl Filter {
+    /// Whether nothing is said, so that every invite fits.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty() && self.threepid.is_none() && self.room_id.is_none() && self.sender.is_none()
+    }
+}
+
+queries! {
+    /// Adds an invite. Its key has to be there.
+    pub async fn insert(conn, invite: &Invite) -> Result<(), StoreError> {
+        diesel::insert_into(invites::table).values(Row::from(invite)).execute(conn as &mut Conn).await?;
+        Ok(())
+    }
+
+    /// The invite with that token, whatever has become of it.
+    pub async fn find_by_token(conn, token: &str) -> Result<Option<Invite>, StoreError> {
+        // PostgreSQL refuses a NUL in a text, and a client may send any text as a token.
+        if token.contains('\0') {
+            return Ok(None);
+        }
+        let row: Option<Row> = invites::table
+            .filter(invites::token.eq(token))
+            .select(Row::as_select())
+            .first(conn as &mut Conn)
+            .await
+            .optional()?;
+        row.map(Invite::try_from).transpose()
+    }
+
+    /// The invites that fit, oldest first.
+    pub async fn list(conn, filter: &Filter) -> Result<Vec<Invite>, StoreError> {
+        let mut query = invites::table.order((invites::created_at, invites::id)).select(Row::as_select()).into_boxed();
+        if !filter.ids.is_empty() {
+            query = query.filter(invites::id.eq_any(&filter.ids));
+        }
+        if let Some(threepid) = &filter.threepid {
+            query = query.filter(invites::medium.eq(threepid.medium().as_str()));
+            query = query.filter(invites::address.eq(threepid.address().as_str()));
+        }
+        if let Some(room_id) = &filter.room_id {
+            query = query.filter(invites::room_id.eq(room_id.as_str()));
+        }
+        if let Some(sender) = &filter.sender {
+            query = query.filter(invites::sender.eq(sender.as_str()));
+        }
+        let rows: Vec<Row> = query.load(conn as &mut Conn).await?;
+        rows.into_iter().map(Invite::try_from).collect()
+    }
+
+    /// Takes an invite back, unless it was already.
+    pub async fn revoke(conn, id: &str, now: Timestamp) -> Result<(), StoreError> {
+        diesel::update(invites::table.find(id))
+            .filter(invites::revoked_at.is_null())
+            .set(invites::revoked_at.eq(now.as_millis()))
+            .execute(conn as &mut Conn)
+            .await?;
+        Ok(())
+    }
+
+    /// Removes an invite; its key stays.
+    pub async fn delete(conn, id: &str) -> Result<(), StoreError> {
+        diesel::delete(invites::table.find(id)).execute(conn as &mut Conn).await?;
+        Ok(())
+    }
+
+    /// Removes the invites that ended before `before` and were not delivered; their number.
+    pub async fn delete_expired(conn, before: Timestamp) -> Result<usize, StoreError> {
+        let expired = invites::table
+            .filter(invites::expires_at.lt(before.as_millis()))
+            .filter(invites::delivered_at.is_null());
+        Ok(diesel::delete(expired).execute(conn as &mut Conn).await?)
+    }
+}
+
+#[derive(Queryable, Selectable, Insertable)]
+#[diesel(table_name = invites)]
+struct Row {
+    id: String,
+    medium: String,
+    address: String,
+    room_id: String,
+    sender: String,
+    token: String,
+    public_key: Option<Vec<u8>>,
+    created_at: i64,
+    expires_at: Option<i64>,
+    revoked_at: Option<i64>,
+    delivered_at: Option<i64>,
+    onbind_id: Option<String>,
+}
+
+impl From<&Invite> for Row {
+    fn from(invite: &Invite) -> Self {
+        Self {
+            id: invite.id.clone(),
+            medium: invite.threepid.medium().as_str().to_owned(),
+            address: invite.threepid.address().as_str().to_owned(),
+            room_id: invite.room_id.as_str().to_owned(),
+            sender: invite.sender.as_str().to_owned(),
+            token: invite.token.as_str().to_owned(),
+            public_key: invite.public_key.map(|key| key.to_vec()),
+            created_at: invite.created_at.as_millis(),
+            expires_at: invite.expires_at.map(Timestamp::as_millis),
+            revoked_at: invite.revoked_at.map(Timestamp::as_millis),
+            delivered_at: invite.delivered_at.map(Timestamp::as_millis),
+            onbind_id: invite.onbind_id.clone(),
+        }
+    }
+}
+
+impl TryFrom<Row> for Invite {
+    type Error = StoreError;
+
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        let medium = row.medium.parse().map_err(|_| StoreError::Corrupt("invites.medium"))?;
+        let public_key = row.public_key.map(<[u8; 32]>::try_from).transpose();
+        Ok(Self {
+            id: row.id,
+            threepid: ThreePid::from_row(medium, row.address.clone(), row.address),
+            room_id: RoomId::parse(&row.room_id).map_err(|_| StoreError::Corrupt("invites.room_id"))?,
+            sender: UserId::parse(&row.sender).map_err(|_| StoreError::Corrupt("invites.sender"))?,
+            token: InviteToken::from(row.token),
+            public_key: public_key.map_err(|_| StoreError::Corrupt("invites.public_key"))?,
+            created_at: Timestamp::from_millis(row.created_at),
+            expires_at: row.expires_at.map(Timestamp::from_millis),
+            revoked_at: row.revoked_at.map(Timestamp::from_millis),
+            delivered_at: row.delivered_at.map(Timestamp::from_millis),
+            onbind_id: row.onbind_id,
+        })
+    }
+}
+
+/// An invite of `typed` by `@alice:hs` into `!r:hs`, made at the start, with its key `[number; 32]`, for tests.
+#[cfg(test)]
+pub(crate) fn invite(number: u8, typed: &str) -> Invite {
+    Invite {
+        id: format!("invite{number}"),
+        threepid: super::testing::email(typed),
+        room_id: RoomId::parse("!r:hs").unwrap(),
+        sender: super::testing::user("@alice:hs"),
+        token: InviteToken::from(format!("token{number}")),
+        public_key: Some([number; 32]),
+        created_at: super::testing::START,
+        expires_at: None,
+        revoked_at: None,
+        delivered_at: None,
+        onbind_id: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Filter, invite};
+    use crate::domain::invite::{Invite, InviteState};
+    use crate::domain::room_id::RoomId;
+    use crate::store::testing::{START, email, stores, user};
+    use crate::store::{Store, ephemeral_keys, invites};
+
+    async fn insert(store: &Store, invite: &Invite) {
+        let invite = invite.clone();
+        let inserted = store.write(async move |conn| {
+            if let Some(key) = &invite.public_key {
+                ephemeral_keys::insert(conn, key, invite.created_at, invite.expires_at).await?;
+            }
+            invites::insert(conn, &invite).await
+        });
+        inserted.await.unwrap();
+    }
+
+    async fn find(store: &Store, token: &str) -> Option<Invite> {
+        let token = token.to_owned();
+        store.read(async move |conn| invites::find_by_token(conn, &token).await).await.unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_invite_is_found_by_its_token_as_it_was_written() {
+        for store in stores().await {
+            let ending = Some(START.plus(Duration::from_secs(9)));
+            let invite = Invite { expires_at: ending, ..invite(1, "Bob@Example.com") };
+            insert(&store, &invite).await;
+            let imported = Invite { public_key: None, ..self::invite(2, "bob@example.com") };
+            insert(&store, &imported).await;
+            assert_eq!(find(&store, "token1").await, Some(invite));
+            assert_eq!(find(&store, "token2").await, Some(imported));
+            for token in ["", "Token1", "token1\0", "token"] {
+                assert_eq!(find(&store, token).await, None, "{token:?}");
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn neither_a_token_nor_a_key_is_there_twice_and_no_invite_without_its_key() {
+        for store in stores().await {
+            insert(&store, &invite(1, "bob@example.com")).await;
+            let again = Invite { id: "other".to_owned(), public_key: None, ..invite(1, "carol@example.com") };
+            assert!(store.write(async move |conn| invites::insert(conn, &again).await).await.is_err());
+            let same_key = store.write(async |conn| ephemeral_keys::insert(conn, &[1; 32], START, None).await);
+            assert!(same_key.await.is_err());
+            let without_key = invite(2, "carol@example.com");
+            assert!(store.write(async move |conn| invites::insert(conn, &without_key).await).await.is_err());
+            assert!(store.write(async |conn| ephemeral_keys::delete(conn, &[1; 32]).await).await.is_err());
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_list_has_what_fits_in_everything_oldest_first() {
+        for store in stores().await {
+            let (bob, room) = (email("BOB@example.com"), RoomId::parse("!other:hs").unwrap());
+            insert(&store, &Invite { created_at: START.plus(Duration::from_secs(5)), ..invite(1, "bob@example.com") })
+                .await;
+            insert(&store, &Invite { sender: user("@carol:hs"), ..invite(2, "bob@example.com") }).await;
+            insert(&store, &Invite { room_id: room.clone(), ..invite(3, "dave@example.com") }).await;
+            let list = async |filter: Filter| -> Vec<String> {
+                let found = store.read(async move |conn| invites::list(conn, &filter).await).await.unwrap();
+                found.into_iter().map(|invite| invite.id).collect()
+            };
+            let all = Filter::default();
+            assert_eq!(list(all.clone()).await, ["invite2", "invite3", "invite1"]);
+            assert_eq!(list(Filter { threepid: Some(bob.clone()), ..all.clone() }).await, ["invite2", "invite1"]);
+            assert_eq!(list(Filter { room_id: Some(room), ..all.clone() }).await, ["invite3"]);
+            assert_eq!(list(Filter { sender: Some(user("@carol:hs")), ..all.clone() }).await, ["invite2"]);
+            let ids = vec!["invite1".to_owned(), "invite3".to_owned(), "none".to_owned()];
+            assert_eq!(list(Filter { ids: ids.clone(), ..all.clone() }).await, ["invite3", "invite1"]);
+            assert_eq!(list(Filter { ids, threepid: Some(bob), ..all }).await, ["invite1"]);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_revoked_invite_stays_and_a_deleted_or_long_expired_one_is_gone() {
+        for store in stores().await {
+            let later = START.plus(Duration::from_secs(60));
+            insert(&store, &invite(1, "a@x")).await;
+            insert(&store, &invite(2, "b@x")).await;
+            insert(&store, &Invite { expires_at: Some(later), ..invite(3, "c@x") }).await;
+            insert(&store, &Invite { expires_at: Some(later), delivered_at: Some(START), ..invite(4, "d@x") }).await;
+            let done = store.write(async move |conn| {
+                invites::revoke(conn, "invite1", START).await?;
+                invites::revoke(conn, "invite1", later).await?;
+                invites::delete(conn, "invite2").await?;
+                assert_eq!(invites::delete_expired(conn, later).await?, 0);
+                invites::delete_expired(conn, later.plus(Duration::from_millis(1))).await
+            });
+            assert_eq!(done.await.unwrap(), 1);
+            let revoked = find(&store, "token1").await.unwrap();
+            assert_eq!((revoked.revoked_at, revoked.state(later)), (Some(START), InviteState::Revoked));
+            assert_eq!((find(&store, "token2").await, find(&store, "token3").await), (None, None));
+            assert!(find(&store, "token4").await.is_some());
+        }
+    }
+}

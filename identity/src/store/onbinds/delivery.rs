@@ -1,0 +1,265 @@
+//! `onbinds` on their way out: whose turn it is, and what came of it.
+//!
+//! Invariant: whoever works on a row holds a lease, so that no two processes send it at the same time; and what became of
+//! an invite is noted only as long as it goes out with that row.
+
+use diesel::SelectableHelper;
+use diesel::prelude::{BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, Queryable, Selectable};
+use diesel_async::RunQueryDsl;
+use shared::clock::Timestamp;
+
+use super::is_live;
+use crate::domain::association::Association;
+use crate::domain::invite::InviteToken;
+use crate::domain::mxid::UserId;
+use crate::domain::onbind::Invitation;
+use crate::domain::room_id::RoomId;
+use crate::domain::threepid::{Medium, ThreePid};
+use crate::store::StoreError;
+use crate::store::connection::queries;
+use crate::store::schema::{invites, onbinds};
+
+/// News that somebody works on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeasedOnbind {
+    /// Its name.
+    pub id: String,
+    /// What it tells.
+    pub association: Association,
+    /// When it was queued.
+    pub created_at: Timestamp,
+    /// Tries so far.
+    pub attempts: i32,
+    /// Until when it is nobody else's; also what shows that the lease is still one's own.
+    pub leased_until: Timestamp,
+}
+
+/// Whose turn it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// This one's.
+    Now(Box<LeasedOnbind>),
+    /// Nobody's before then.
+    At(Timestamp),
+    /// Nobody's: there is nothing to do.
+    Never,
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = onbinds)]
+struct Row {
+    id: String,
+    medium: String,
+    address: String,
+    mxid: String,
+    ts: i64,
+    not_before: i64,
+    not_after: i64,
+    created_at: i64,
+    attempts: i32,
+    next_attempt_at: i64,
+}
+
+queries! {
+    /// Leases the news whose turn it is, if there are such; those for the servers `busy` (in lower case) are left alone.
+    /// Needs a transaction.
+    pub async fn take_due(conn, now: Timestamp, leased_until: Timestamp, busy: &[String]) -> Result<Turn, StoreError> {
+        let free = onbinds::leased_until.is_null().or(onbinds::leased_until.lt(now.as_millis()));
+        let first: Option<Row> = onbinds::table
+            .filter(onbinds::dead_at.is_null())
+            .filter(free)
+            .filter(onbinds::server.ne_all(busy))
+            .order(onbinds::next_attempt_at)
+            .select(Row::as_select())
+            .first(conn as &mut Conn)
+            .await
+            .optional()?;
+        let Some(row) = first else { return Ok(Turn::Never) };
+        if row.next_attempt_at > now.as_millis() {
+            return Ok(Turn::At(Timestamp::from_millis(row.next_attempt_at)));
+        }
+        diesel::update(onbinds::table.find(&row.id))
+            .set(onbinds::leased_until.eq(leased_until.as_millis()))
+            .execute(conn)
+            .await?;
+        Ok(Turn::Now(Box::new(row.leased(leased_until)?)))
+    }
+
+    /// The names of the invites that go out with these news, oldest first.
+    pub async fn list_invites(conn, id: &str, now: Timestamp) -> Result<Vec<String>, StoreError> {
+        Ok(invites::table
+            .filter(invites::onbind_id.eq(id).and(is_live(now.as_millis())))
+            .order((invites::created_at, invites::id))
+            .select(invites::id)
+            .load(conn as &mut Conn)
+            .await?)
+    }
+
+    /// Renews the lease, and gives those of `chosen` that go out with these news now; `None` if the news have ended or
+    /// are somebody else's by now. Needs a transaction.
+    pub async fn renew(
+        conn,
+        onbind: &LeasedOnbind,
+        leased_until: Timestamp,
+        chosen: &[String],
+        now: Timestamp,
+    ) -> Result<Option<Vec<Invitation>>, StoreError> {
+        let own = onbinds::leased_until.eq(onbind.leased_until.as_millis());
+        let renewed = diesel::update(onbinds::table.find(&onbind.id).filter(own))
+            .set(onbinds::leased_until.eq(leased_until.as_millis()))
+            .execute(conn as &mut Conn)
+            .await?;
+        if renewed == 0 {
+            return Ok(None);
+        }
+        let rows: Vec<(String, String, String, String)> = invites::table
+            .filter(invites::onbind_id.eq(&onbind.id).and(is_live(now.as_millis())))
+            .filter(invites::id.eq_any(chosen))
+            .order((invites::created_at, invites::id))
+            .select((invites::id, invites::room_id, invites::sender, invites::token))
+            .load(conn)
+            .await?;
+        rows.into_iter().map(invitation).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// Notes that the homeserver has taken these invites: those that still go out with these news are deleted, or kept as
+    /// delivered if so wanted. Gives the keys that they were made with, which have to stay valid from then on.
+    pub async fn deliver(
+        conn,
+        id: &str,
+        taken: &[String],
+        keep: bool,
+        now: Timestamp,
+    ) -> Result<Vec<[u8; 32]>, StoreError> {
+        let own = invites::onbind_id.eq(id).and(invites::id.eq_any(taken));
+        let keys: Vec<Option<Vec<u8>>> =
+            invites::table.filter(own).select(invites::public_key).load(conn as &mut Conn).await?;
+        let delivered = invites::table.filter(invites::onbind_id.eq(id).and(invites::id.eq_any(taken)));
+        if keep {
+            let delivery = (invites::delivered_at.eq(now.as_millis()), invites::onbind_id.eq(None::<String>));
+            diesel::update(delivered).set(delivery).execute(conn).await?;
+        } else {
+            diesel::delete(delivered).execute(conn).await?;
+        }
+        let keys = keys.into_iter().flatten().map(<[u8; 32]>::try_from);
+        keys.collect::<Result<_, _>>().map_err(|_| StoreError::Corrupt("invites.public_key"))
+    }
+
+    /// Moves an invite that the homeserver does not want to dead news of its own, named `dead_id`; false if it goes out
+    /// with other news by now.
+    pub async fn bury_invite(
+        conn,
+        id: &str,
+        invite: &str,
+        dead_id: &str,
+        now: Timestamp,
+        failure: &str,
+    ) -> Result<bool, StoreError> {
+        let own = invites::table.filter(invites::id.eq(invite).and(invites::onbind_id.eq(id)));
+        let number: i64 = own.count().get_result(conn as &mut Conn).await?;
+        if number == 0 {
+            return Ok(false);
+        }
+        let row: (Row, String) =
+            onbinds::table.find(id).select((Row::as_select(), onbinds::server)).first(conn).await?;
+        let (row, server) = row;
+        diesel::insert_into(onbinds::table)
+            .values((
+                onbinds::id.eq(dead_id),
+                onbinds::medium.eq(row.medium),
+                onbinds::address.eq(row.address),
+                onbinds::mxid.eq(row.mxid),
+                onbinds::server.eq(server),
+                onbinds::ts.eq(row.ts),
+                onbinds::not_before.eq(row.not_before),
+                onbinds::not_after.eq(row.not_after),
+                onbinds::created_at.eq(row.created_at),
+                onbinds::attempts.eq(row.attempts.saturating_add(1)),
+                onbinds::next_attempt_at.eq(now.as_millis()),
+                onbinds::dead_at.eq(now.as_millis()),
+                onbinds::last_failure.eq(failure),
+            ))
+            .execute(conn)
+            .await?;
+        diesel::update(own).set(invites::onbind_id.eq(dead_id)).execute(conn).await?;
+        Ok(true)
+    }
+
+    /// Ends news that nothing goes out with any more; false if something does, which came meanwhile.
+    pub async fn delete_done(conn, onbind: &LeasedOnbind, now: Timestamp) -> Result<bool, StoreError> {
+        let left: i64 = invites::table
+            .filter(invites::onbind_id.eq(&onbind.id).and(is_live(now.as_millis())))
+            .count()
+            .get_result(conn as &mut Conn)
+            .await?;
+        if left > 0 {
+            return Ok(false);
+        }
+        let own = onbinds::leased_until.eq(onbind.leased_until.as_millis());
+        diesel::delete(onbinds::table.find(&onbind.id).filter(own)).execute(conn).await?;
+        Ok(true)
+    }
+
+    /// Gives leased news back for another try.
+    pub async fn save_attempt(
+        conn,
+        onbind: &LeasedOnbind,
+        attempts: i32,
+        next_attempt_at: Timestamp,
+        failure: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let own = onbinds::leased_until.eq(onbind.leased_until.as_millis());
+        diesel::update(onbinds::table.find(&onbind.id).filter(own))
+            .set((
+                onbinds::attempts.eq(attempts),
+                onbinds::next_attempt_at.eq(next_attempt_at.as_millis()),
+                onbinds::leased_until.eq(None::<i64>),
+                onbinds::last_failure.eq(failure),
+            ))
+            .execute(conn as &mut Conn)
+            .await?;
+        Ok(())
+    }
+
+    /// Gives leased news up; false if they have ended or are somebody else's by now.
+    pub async fn bury(conn, onbind: &LeasedOnbind, now: Timestamp, failure: &str) -> Result<bool, StoreError> {
+        let own = onbinds::leased_until.eq(onbind.leased_until.as_millis());
+        let buried = diesel::update(onbinds::table.find(&onbind.id).filter(own))
+            .set((
+                onbinds::attempts.eq(onbind.attempts.saturating_add(1)),
+                onbinds::dead_at.eq(now.as_millis()),
+                onbinds::leased_until.eq(None::<i64>),
+                onbinds::last_failure.eq(failure),
+            ))
+            .execute(conn as &mut Conn)
+            .await?;
+        Ok(buried > 0)
+    }
+}
+
+fn invitation(row: (String, String, String, String)) -> Result<Invitation, StoreError> {
+    let (id, room_id, sender, token) = row;
+    let sender = UserId::parse(&sender).map_err(|_| StoreError::Corrupt("invites.sender"))?;
+    let room_id = RoomId::parse(&room_id).map_err(|_| StoreError::Corrupt("invites.room_id"))?;
+    Ok(Invitation { id, room_id, sender, token: InviteToken::from(token) })
+}
+
+impl Row {
+    fn leased(self, leased_until: Timestamp) -> Result<LeasedOnbind, StoreError> {
+        let medium: Medium = self.medium.parse().map_err(|_| StoreError::Corrupt("onbinds.medium"))?;
+        let typed = self.address.clone();
+        Ok(LeasedOnbind {
+            id: self.id,
+            association: Association {
+                threepid: ThreePid::from_row(medium, self.address, typed),
+                mxid: UserId::parse(&self.mxid).map_err(|_| StoreError::Corrupt("onbinds.mxid"))?,
+                ts: Timestamp::from_millis(self.ts),
+                not_before: Timestamp::from_millis(self.not_before),
+                not_after: Timestamp::from_millis(self.not_after),
+            },
+            created_at: Timestamp::from_millis(self.created_at),
+            attempts: self.attempts,
+            leased_until,
+        })
+    }
+}

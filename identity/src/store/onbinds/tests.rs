@@ -1,0 +1,499 @@
+//! The outbox on every database there is: which invites go out with what, and who may send it when.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use diesel::prelude::{OptionalExtension, QueryDsl};
+use diesel_async::RunQueryDsl;
+use proptest::prelude::{Just, Strategy, any, prop_oneof};
+use shared::clock::Timestamp;
+
+use super::delivery::{LeasedOnbind, Turn};
+use super::listing::{self, Chosen};
+use super::{cancel, delivery, queue};
+use crate::domain::association::Association;
+use crate::domain::invite::{Invite, InviteToken};
+use crate::store::connection::queries;
+use crate::store::schema;
+use crate::store::testing::{START, email, stores, user};
+use crate::store::{Store, StoreError, ephemeral_keys, invites};
+
+const BOB: &str = "bob@example.com";
+const HOUR: Duration = Duration::from_secs(3600);
+
+queries! {
+    /// An invite's `onbind_id` and `delivered_at`.
+    #[expect(unreachable_pub, reason = "the macro writes functions for the whole crate")]
+    pub async fn find_invite(conn, id: &str) -> Result<Option<(Option<String>, Option<i64>)>, StoreError> {
+        Ok(schema::invites::table
+            .find(id)
+            .select((schema::invites::onbind_id, schema::invites::delivered_at))
+            .first(conn as &mut Conn)
+            .await
+            .optional()?)
+    }
+
+    /// Address and user of every row, and the addresses of the invites that go out with it.
+    #[expect(unreachable_pub, reason = "the macro writes functions for the whole crate")]
+    pub async fn everything(conn) -> Result<Vec<(String, String, Vec<String>)>, StoreError> {
+        let rows: Vec<(String, String, String)> = schema::onbinds::table
+            .select((schema::onbinds::id, schema::onbinds::address, schema::onbinds::mxid))
+            .load(conn as &mut Conn)
+            .await?;
+        let invites: Vec<(Option<String>, String)> =
+            schema::invites::table.select((schema::invites::onbind_id, schema::invites::address)).load(conn).await?;
+        let of = |id: &str| {
+            let own = invites.iter().filter(|(onbind, _)| onbind.as_deref() == Some(id));
+            own.map(|(_, address)| address.clone()).collect()
+        };
+        Ok(rows.into_iter().map(|(id, address, mxid)| (address, mxid, of(&id))).collect())
+    }
+}
+
+fn after(seconds: u64) -> Timestamp {
+    START.plus(Duration::from_secs(seconds))
+}
+
+async fn invite(store: &Store, id: &str, address: &str) {
+    invite_until(store, id, address, None).await;
+}
+
+/// An invite of the address, with a key of its own.
+async fn invite_until(store: &Store, id: &str, address: &str, expires_at: Option<Timestamp>) {
+    let mut key = [0; 32];
+    key[..id.len()].copy_from_slice(id.as_bytes());
+    let token = InviteToken::from(format!("token of {id}"));
+    let invite = Invite { id: id.to_owned(), token, public_key: Some(key), expires_at, ..invites::invite(0, address) };
+    let inserted = store.write(async move |conn| {
+        ephemeral_keys::insert(conn, &key, START, expires_at).await?;
+        invites::insert(conn, &invite).await
+    });
+    inserted.await.unwrap();
+}
+
+async fn revoke(store: &Store, id: &'static str) {
+    store.write(async move |conn| invites::revoke(conn, id, START).await).await.unwrap();
+}
+
+async fn found(store: &Store, id: &'static str) -> Option<(Option<String>, Option<i64>)> {
+    store.read(async move |conn| find_invite(conn, id).await).await.unwrap()
+}
+
+async fn bind_with(store: &Store, id: &str, address: &str, mxid: &str, ts: Timestamp, always: bool) -> bool {
+    let (id, association) = (id.to_owned(), Association::new(email(address), user(mxid), ts, HOUR));
+    store.write(async move |conn| queue(conn, &id, &association, always).await).await.unwrap()
+}
+
+async fn bind(store: &Store, id: &str, address: &str, mxid: &str, ts: Timestamp) -> bool {
+    bind_with(store, id, address, mxid, ts, false).await
+}
+
+async fn unbind(store: &Store, address: &str, mxid: &str) {
+    let (threepid, mxid) = (email(address), user(mxid));
+    store.write(async move |conn| cancel(conn, &threepid, &mxid).await).await.unwrap();
+}
+
+/// Whose turn it is at `now`; leased for a minute.
+async fn turn(store: &Store, now: Timestamp, busy: &[&str]) -> Turn {
+    let busy: Vec<String> = busy.iter().map(|&server| server.to_owned()).collect();
+    let until = now.plus(Duration::from_secs(60));
+    store.write(async move |conn| delivery::take_due(conn, now, until, &busy).await).await.unwrap()
+}
+
+async fn take(store: &Store, now: Timestamp) -> LeasedOnbind {
+    match turn(store, now, &[]).await {
+        Turn::Now(onbind) => *onbind,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Renews for a minute from `now`; the names of the invites that are to be sent.
+async fn renew(store: &Store, onbind: &LeasedOnbind, invites: &[&str], now: Timestamp) -> Option<Vec<String>> {
+    let (onbind, until) = (onbind.clone(), now.plus(Duration::from_secs(60)));
+    let chosen: Vec<String> = invites.iter().map(|&id| id.to_owned()).collect();
+    let renewed = store.write(async move |conn| delivery::renew(conn, &onbind, until, &chosen, now).await);
+    renewed.await.unwrap().map(|invitations| invitations.into_iter().map(|invitation| invitation.id).collect())
+}
+
+/// The first letters of the keys that are to stay.
+async fn deliver(store: &Store, onbind: &LeasedOnbind, invites: &[&str], keep: bool) -> Vec<u8> {
+    let id = onbind.id.clone();
+    let taken: Vec<String> = invites.iter().map(|&id| id.to_owned()).collect();
+    let delivered = store.write(async move |conn| delivery::deliver(conn, &id, &taken, keep, after(5)).await);
+    delivered.await.unwrap().iter().map(|key| key[0]).collect()
+}
+
+async fn delete_done(store: &Store, onbind: &LeasedOnbind) -> bool {
+    let onbind = onbind.clone();
+    store.write(async move |conn| delivery::delete_done(conn, &onbind, after(6)).await).await.unwrap()
+}
+
+async fn save_attempt(store: &Store, onbind: &LeasedOnbind, attempts: i32, next: Timestamp) {
+    let onbind = onbind.clone();
+    let saved = store
+        .write(async move |conn| delivery::save_attempt(conn, &onbind, attempts, next, Some("it replied 502")).await);
+    saved.await.unwrap();
+}
+
+async fn bury(store: &Store, onbind: &LeasedOnbind) -> bool {
+    let onbind = onbind.clone();
+    store.write(async move |conn| delivery::bury(conn, &onbind, after(7), "too late").await).await.unwrap()
+}
+
+async fn bury_invite(store: &Store, onbind: &LeasedOnbind, invite: &'static str, dead_id: &'static str) -> bool {
+    let id = onbind.id.clone();
+    let buried = store
+        .write(async move |conn| delivery::bury_invite(conn, &id, invite, dead_id, after(7), "it replied 403").await);
+    buried.await.unwrap()
+}
+
+async fn list(store: &Store) -> Vec<(listing::ListedOnbind, i64)> {
+    store.read(async |conn| listing::list(conn).await).await.unwrap()
+}
+
+async fn count(store: &Store) -> (i64, Option<Timestamp>) {
+    store.read(async |conn| listing::count(conn).await).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_binds_an_address_gets_its_invites_and_no_others() {
+    for store in stores().await {
+        invite(&store, "b1", BOB).await;
+        invite(&store, "b2", BOB).await;
+        invite(&store, "c", "carol@example.com").await;
+        assert!(bind(&store, "o", "Bob@Example.com", "@bob:HS.example", START).await);
+        let onbind = take(&store, START).await;
+        let association = Association::new(email(BOB), user("@bob:HS.example"), START, HOUR);
+        assert_eq!((&onbind.association, onbind.created_at, onbind.attempts), (&association, START, 0));
+        let listed = store.read(async |conn| delivery::list_invites(conn, "o", START).await).await.unwrap();
+        assert_eq!(listed, ["b1", "b2"]);
+        assert_eq!(renew(&store, &onbind, &["b1", "b2", "c"], START).await.unwrap(), ["b1", "b2"]);
+        assert_eq!(found(&store, "c").await, Some((None, None)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_queued_without_invites_unless_it_always_is() {
+    for store in stores().await {
+        invite_until(&store, "expired", BOB, Some(START)).await;
+        invite(&store, "revoked", BOB).await;
+        revoke(&store, "revoked").await;
+        assert!(!bind(&store, "o", BOB, "@bob:hs", START).await);
+        assert_eq!(turn(&store, START, &[]).await, Turn::Never);
+        assert!(bind_with(&store, "o", BOB, "@bob:hs", START, true).await);
+        let onbind = take(&store, START).await;
+        assert_eq!(renew(&store, &onbind, &["expired", "revoked"], START).await.unwrap(), [""; 0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invite_that_is_revoked_or_expires_before_it_is_sent_is_left_out() {
+    for store in stores().await {
+        invite_until(&store, "expires", BOB, Some(after(10))).await;
+        invite(&store, "revoked", BOB).await;
+        invite(&store, "stays", BOB).await;
+        bind(&store, "o", BOB, "@bob:hs", START).await;
+        let onbind = take(&store, START).await;
+        assert_eq!(renew(&store, &onbind, &["expires", "revoked", "stays"], START).await.unwrap().len(), 3);
+        revoke(&store, "revoked").await;
+        let onbind = LeasedOnbind { leased_until: after(60), ..onbind };
+        assert_eq!(renew(&store, &onbind, &["expires", "revoked", "stays"], after(10)).await.unwrap(), ["stays"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn news_come_in_their_turn_and_those_for_busy_servers_wait() {
+    for store in stores().await {
+        for (id, address, mxid, ts) in [
+            ("a", "a@x.org", "@a:One.example", 20),
+            ("b", "b@x.org", "@b:two.example", 10),
+            ("c", "c@x.org", "@c:one.example", 30),
+        ] {
+            bind_with(&store, id, address, mxid, after(ts), true).await;
+        }
+        assert_eq!(turn(&store, after(5), &[]).await, Turn::At(after(10)));
+        assert_eq!(turn(&store, after(5), &["two.example"]).await, Turn::At(after(20)));
+        assert_eq!(take(&store, after(40)).await.id, "b");
+        assert_eq!(turn(&store, after(40), &["one.example"]).await, Turn::Never);
+        assert_eq!(take(&store, after(40)).await.id, "a");
+        assert_eq!(take(&store, after(40)).await.id, "c");
+        assert_eq!(turn(&store, after(40), &[]).await, Turn::Never);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leased_news_are_nobody_elses_until_their_holder_is_taken_for_dead() {
+    for store in stores().await {
+        bind_with(&store, "o", BOB, "@bob:hs", START, true).await;
+        let slow = take(&store, START).await;
+        assert_eq!(turn(&store, after(60), &[]).await, Turn::Never);
+        assert!(renew(&store, &slow, &[], after(30)).await.is_some());
+        let slow = LeasedOnbind { leased_until: after(90), ..slow };
+        assert_eq!(turn(&store, after(90), &[]).await, Turn::Never);
+        let other = take(&store, after(91)).await;
+        // Whoever comes back late has nothing to say any more.
+        assert_eq!(renew(&store, &slow, &[], after(92)).await, None);
+        save_attempt(&store, &slow, 7, after(1)).await;
+        assert!(!bury(&store, &slow).await);
+        delete_done(&store, &slow).await;
+        assert!(renew(&store, &other, &[], after(93)).await.is_some());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn news_given_back_wait_for_their_next_turn_with_the_reason() {
+    for store in stores().await {
+        invite(&store, "i", BOB).await;
+        bind(&store, "o", BOB, "@bob:hs", START).await;
+        let onbind = take(&store, START).await;
+        save_attempt(&store, &onbind, 1, after(100)).await;
+        assert_eq!(turn(&store, after(99), &[]).await, Turn::At(after(100)));
+        let (row, invites) = list(&store).await.remove(0);
+        assert_eq!((row.medium.as_str(), row.mxid.as_str(), row.server.as_str()), ("email", "@bob:hs", "hs"));
+        assert_eq!((row.attempts, row.next_attempt_at, invites), (1, after(100).as_millis(), 1));
+        assert_eq!((row.last_failure.as_deref(), row.dead_at), (Some("it replied 502"), None));
+        assert_eq!(take(&store, after(100)).await.attempts, 1);
+        assert_eq!(count(&store).await, (1, Some(START)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn delivered_invites_go_or_are_kept_and_their_keys_are_told() {
+    for store in stores().await {
+        for keep in [false, true] {
+            let (first, second) = if keep { ("k1", "k2") } else { ("d1", "d2") };
+            invite_until(&store, first, BOB, Some(after(1000))).await;
+            invite_until(&store, second, BOB, Some(after(1000))).await;
+            bind(&store, "o", BOB, "@bob:hs", START).await;
+            let onbind = take(&store, START).await;
+            assert_eq!(deliver(&store, &onbind, &[first, "nobody"], keep).await, [first.as_bytes()[0]]);
+            let kept = keep.then_some((None, Some(after(5).as_millis())));
+            assert_eq!(found(&store, first).await, kept);
+            assert_eq!(found(&store, second).await, Some((Some("o".to_owned()), None)));
+            assert!(!delete_done(&store, &onbind).await);
+            deliver(&store, &onbind, &[second], keep).await;
+            assert!(delete_done(&store, &onbind).await);
+            assert_eq!(count(&store).await, (0, None));
+            // Nobody gets it a second time.
+            assert!(!bind(&store, "p", BOB, "@carol:hs", after(9)).await);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_binds_an_address_anew_gets_what_its_former_owner_has_not_got() {
+    for store in stores().await {
+        for id in ["got", "refused", "waits"] {
+            invite(&store, id, BOB).await;
+        }
+        bind(&store, "o", BOB, "@bob:hs", START).await;
+        let bobs = take(&store, START).await;
+        deliver(&store, &bobs, &["got"], false).await;
+        assert!(bury_invite(&store, &bobs, "refused", "dead").await);
+        // While Bob's homeserver is asked for the rest …
+        assert!(bind(&store, "p", BOB, "@carol:other", after(1)).await);
+        assert_eq!(renew(&store, &bobs, &["waits"], after(2)).await, None);
+        // … and what it says then counts no more.
+        assert!(deliver(&store, &bobs, &["waits"], false).await.is_empty());
+        assert!(!bury_invite(&store, &bobs, "waits", "dead2").await);
+        assert!(!bury(&store, &bobs).await);
+        let carols = take(&store, after(2)).await;
+        assert_eq!((carols.id.as_str(), carols.association.mxid.as_str()), ("p", "@carol:other"));
+        assert_eq!(renew(&store, &carols, &["refused", "waits"], after(2)).await.unwrap(), ["refused", "waits"]);
+        assert_eq!(list(&store).await.len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_binds_an_address_again_is_not_told_twice_of_what_is_on_its_way() {
+    for store in stores().await {
+        invite(&store, "first", BOB).await;
+        bind(&store, "o", BOB, "@bob:hs", START).await;
+        let onbind = take(&store, START).await;
+        invite(&store, "second", BOB).await;
+        assert!(bind(&store, "p", BOB, "@bob:hs", after(3)).await);
+        assert_eq!(turn(&store, after(4), &[]).await, Turn::Never);
+        deliver(&store, &onbind, &["first"], false).await;
+        assert!(!delete_done(&store, &onbind).await);
+        save_attempt(&store, &onbind, 0, after(4)).await;
+        let again = take(&store, after(4)).await;
+        assert_eq!((again.id.as_str(), again.association.ts, again.created_at), ("o", after(3), after(3)));
+        assert_eq!(renew(&store, &again, &["first", "second"], after(4)).await.unwrap(), ["second"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invites_of_an_association_that_is_taken_back_wait_again() {
+    for store in stores().await {
+        invite(&store, "i", BOB).await;
+        invite(&store, "refused", BOB).await;
+        bind(&store, "o", BOB, "@bob:hs", START).await;
+        let onbind = take(&store, START).await;
+        assert!(bury_invite(&store, &onbind, "refused", "dead").await);
+        unbind(&store, BOB, "@carol:hs").await;
+        unbind(&store, "carol@example.com", "@bob:hs").await;
+        assert_eq!(found(&store, "i").await, Some((Some("o".to_owned()), None)));
+        unbind(&store, BOB, "@bob:hs").await;
+        for id in ["i", "refused"] {
+            assert_eq!(found(&store, id).await, Some((None, None)));
+        }
+        assert_eq!(renew(&store, &onbind, &["i"], START).await, None);
+        deliver(&store, &onbind, &["i"], false).await;
+        assert!(bind(&store, "p", BOB, "@bob:hs", after(9)).await);
+        assert_eq!(list(&store).await.iter().map(|(_, invites)| *invites).collect::<Vec<_>>(), [2]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_given_up_rests_until_the_operator_wants_it_tried_again() {
+    for store in stores().await {
+        for (id, address) in [("i1", "a@x.org"), ("i2", "a@x.org"), ("i3", "b@x.org"), ("i4", "c@x.org")] {
+            invite(&store, id, address).await;
+        }
+        bind(&store, "a", "a@x.org", "@a:hs", START).await;
+        let onbind = take(&store, START).await;
+        assert!(bury_invite(&store, &onbind, "i1", "dead").await);
+        save_attempt(&store, &onbind, 3, after(1000)).await;
+        bind(&store, "b", "b@x.org", "@b:hs", after(1)).await;
+        let onbind = take(&store, after(1)).await;
+        assert!(bury(&store, &onbind).await);
+        assert_eq!(turn(&store, after(500), &[]).await, Turn::At(after(1000)));
+        assert_eq!(count(&store).await, (1, Some(START)));
+
+        let shown = |rows: &[(listing::ListedOnbind, i64)]| -> Vec<(String, bool, i64)> {
+            rows.iter().map(|(row, invites)| (row.id.clone(), row.dead_at.is_some(), *invites)).collect()
+        };
+        let row = |id: &str, is_dead, invites| (id.to_owned(), is_dead, invites);
+        let rows = list(&store).await;
+        assert_eq!(shown(&rows), [row("a", false, 1), row("b", true, 1), row("dead", true, 1)]);
+        assert_eq!(rows[2].0.last_failure.as_deref(), Some("it replied 403"));
+        assert_eq!((rows[1].0.last_failure.as_deref(), rows[1].0.attempts), (Some("too late"), 1));
+
+        let retry = async |chosen: Chosen| {
+            store.write(async move |conn| listing::retry(conn, &chosen, after(600)).await).await.unwrap()
+        };
+        assert_eq!(retry(Chosen::One("nobody".to_owned())).await, 0);
+        assert_eq!(retry(Chosen::One("dead".to_owned())).await, 1);
+        let again = take(&store, after(600)).await;
+        assert_eq!((again.id.as_str(), again.attempts, again.created_at), ("dead", 0, after(600)));
+        assert_eq!(retry(Chosen::Dead).await, 1);
+        assert_eq!(take(&store, after(600)).await.id, "b");
+        assert_eq!(retry(Chosen::All).await, 3);
+        assert_eq!(take(&store, after(600)).await.id, "a");
+        assert_eq!(count(&store).await, (3, Some(after(600))));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_that_ask_at_the_same_time_never_get_the_same_news() {
+    for store in stores().await {
+        for number in 0..12 {
+            bind_with(&store, &format!("o{number:02}"), &format!("a{number}@x.org"), "@a:hs", START, true).await;
+        }
+        let workers = (0..4).map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let mut taken = Vec::new();
+                while let Turn::Now(onbind) = turn(&store, START, &[]).await {
+                    taken.push(onbind.id);
+                }
+                taken
+            })
+        });
+        let mut taken = Vec::new();
+        for worker in workers.collect::<Vec<_>>() {
+            taken.extend(worker.await.unwrap());
+        }
+        taken.sort();
+        assert_eq!(taken, (0..12).map(|number| format!("o{number:02}")).collect::<Vec<_>>());
+    }
+}
+
+/// What happens to an address: its number and somebody's.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    Invite(usize),
+    Bind(usize, usize),
+    Unbind(usize, usize),
+    /// Somebody takes whatever is due and delivers every second invite of it.
+    Deliver,
+}
+
+const ADDRESSES: usize = 5;
+const PEOPLE: usize = 4;
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let event = prop_oneof![
+        3 => (0..ADDRESSES).prop_map(Event::Invite),
+        3 => (0..ADDRESSES, 0..PEOPLE).prop_map(|(address, person)| Event::Bind(address, person)),
+        2 => (0..ADDRESSES, 0..PEOPLE).prop_map(|(address, person)| Event::Unbind(address, person)),
+        1 => Just(Event::Deliver),
+    ];
+    proptest::collection::vec(event, 120)
+}
+
+/// Seen from outside, by rules that are simpler than the store's: an undelivered invite goes to whoever has its address.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_association_of_one_person_never_carries_anothers_invitations() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+
+    let mut runner = TestRunner::default();
+    for store in stores().await {
+        for run in 0..5 {
+            let address = |number: usize| format!("a{run}n{number}@x.org");
+            let person = |number: usize| format!("@p{number}:hs");
+            let keep = any::<bool>().new_tree(&mut runner).unwrap().current();
+            let mut waiting: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+            let mut owners: BTreeMap<String, String> = BTreeMap::new();
+            for (step, event) in events().new_tree(&mut runner).unwrap().current().into_iter().enumerate() {
+                let (id, now) = (format!("r{run}s{step}"), after(100 * step as u64));
+                match event {
+                    // Nobody is invited by an address that is bound.
+                    Event::Invite(number) if !owners.contains_key(&address(number)) => {
+                        invite(&store, &id, &address(number)).await;
+                        waiting.entry(address(number)).or_default().insert(id);
+                    }
+                    Event::Invite(_) => {}
+                    Event::Bind(number, who) => {
+                        bind(&store, &id, &address(number), &person(who), now).await;
+                        owners.insert(address(number), person(who));
+                    }
+                    Event::Unbind(number, who) => {
+                        unbind(&store, &address(number), &person(who)).await;
+                        if owners.get(&address(number)) == Some(&person(who)) {
+                            owners.remove(&address(number));
+                        }
+                    }
+                    Event::Deliver => {
+                        let Turn::Now(onbind) = turn(&store, now, &[]).await else { continue };
+                        let address = onbind.association.threepid.address().as_str().to_owned();
+                        assert_eq!(owners.get(&address).map(String::as_str), Some(onbind.association.mxid.as_str()));
+                        let id = onbind.id.clone();
+                        let invites =
+                            store.read(async move |conn| delivery::list_invites(conn, &id, START).await).await.unwrap();
+                        let own = waiting.get_mut(&address).expect("invites that were made");
+                        assert_eq!(invites.iter().cloned().collect::<BTreeSet<_>>(), *own, "{run} {step}");
+                        let taken: Vec<&str> = invites.iter().step_by(2).map(String::as_str).collect();
+                        deliver(&store, &onbind, &taken, keep).await;
+                        own.retain(|id| !taken.contains(&id.as_str()));
+                        if !delete_done(&store, &onbind).await {
+                            save_attempt(&store, &onbind, 1, now).await;
+                        }
+                    }
+                }
+                let rows = store.read(async |conn| everything(conn).await).await.unwrap();
+                for (address, mxid, invites) in rows {
+                    assert_eq!(owners.get(&address), Some(&mxid), "{run} {step} {event:?}");
+                    assert!(invites.iter().all(|of| *of == address), "{run} {step} {event:?}");
+                    assert_eq!(invites.len(), waiting[&address].len(), "{run} {step} {event:?}");
+                }
+            }
+            for number in 0..ADDRESSES {
+                for who in 0..PEOPLE {
+                    unbind(&store, &address(number), &person(who)).await;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! `deploy/push-gateway.toml` against the code: every key is there, with the value it has anyway, or with an example that
+//! works.
+
+#![expect(clippy::unwrap_used, reason = "a test that meets what it did not expect has nothing better to do than panic")]
+
+use std::path::{Path, PathBuf};
+
+use push_gateway::config::Config;
+use push_gateway::{apns, fcm};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// One line of the example file that sets a key.
+struct Line {
+    /// Counted from 0.
+    number: usize,
+    section: String,
+    key: String,
+    /// The line without the `#` of a key that is not set.
+    text: String,
+    is_unset: bool,
+}
+
+fn in_workspace(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+fn example() -> String {
+    std::fs::read_to_string(in_workspace("deploy/push-gateway.toml")).unwrap()
+}
+
+fn lines() -> Vec<Line> {
+    let mut section = String::new();
+    let mut lines = Vec::new();
+    for (number, line) in example().lines().enumerate() {
+        if let Some(name) = line.strip_prefix('[') {
+            name.split(']').next().unwrap().clone_into(&mut section);
+            continue;
+        }
+        let text = line.strip_prefix("# ").unwrap_or(line);
+        // In prose there is no `=` after the first word.
+        let Some((key, _)) = text.split_once(" = ").filter(|(key, _)| !key.contains(' ')) else { continue };
+        let (key, text) = (key.to_owned(), text.to_owned());
+        lines.push(Line { number, section: section.clone(), key, text, is_unset: line.starts_with('#') });
+    }
+    lines
+}
+
+/// The keys that are known, in their order: what serde says when it is given one that is not.
+fn known_keys<T: DeserializeOwned>(nonsense: Value) -> Vec<String> {
+    let error = serde_json::from_value::<T>(nonsense).map(drop).unwrap_err().to_string();
+    let (_, expected) = error.split_once("expected ").unwrap_or_else(|| panic!("{error}"));
+    expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// Every section with its keys, as the code knows them.
+fn known() -> Vec<(String, String)> {
+    let nonsense = json!({ "no such key": 0 });
+    let mut known = Vec::new();
+    for section in known_keys::<Config>(nonsense.clone()).into_iter().filter(|section| section != "apps") {
+        let keys = known_keys::<Config>(json!({ section.as_str(): nonsense }));
+        known.extend(keys.into_iter().map(|key| (section.clone(), key)));
+    }
+    let of_apns = known_keys::<apns::settings::Settings>(nonsense.clone());
+    let of_fcm = known_keys::<fcm::settings::Settings>(nonsense);
+    for (app, keys) in [("ios", of_apns), ("android", of_fcm)] {
+        let section = format!("apps.\"com.example.app.{app}\"");
+        known.push((section.clone(), "type".to_owned()));
+        // Known only to be refused with what takes its place.
+        known.extend(keys.into_iter().filter(|key| key != "api_key").map(|key| (section.clone(), key)));
+    }
+    known
+}
+
+/// The settings of a file in a folder in which lies what the example names; shown, the folder left out.
+fn shown(toml: &str) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("proxy-url"), "http://proxy.example.org:3128\n").unwrap();
+    let file = folder.path().join("push-gateway.toml");
+    std::fs::write(&file, toml).unwrap();
+    let config = Config::load(Some(&file)).unwrap_or_else(|error| panic!("{error}"));
+    format!("{config:#?}").replace(&folder.path().display().to_string(), "").lines().map(str::to_owned).collect()
+}
+
+/// The example, in which the line of that number is `text`.
+fn with(number: usize, text: &str) -> String {
+    let line = |(at, line): (usize, &str)| format!("{}\n", if at == number { text } else { line });
+    example().lines().enumerate().map(line).collect()
+}
+
+#[test]
+fn every_key_is_in_it_once() {
+    let mut there: Vec<_> = lines().into_iter().map(|line| (line.section, line.key)).collect();
+    let mut known = known();
+    there.sort();
+    known.sort();
+    assert_eq!(there, known);
+    assert!(there.len() > 80, "{}", there.len());
+}
+
+#[test]
+fn every_key_is_explained() {
+    let example = example();
+    let lines_of_file: Vec<&str> = example.lines().collect();
+    for Line { number, section, key, text, .. } in lines() {
+        let above = lines_of_file[number - 1].strip_prefix("# ").is_some_and(|above| !above.contains(" = "));
+        assert!(text.contains(" # ") || above || key == "type", "[{section}] {key}");
+    }
+}
+
+#[test]
+fn a_key_that_it_leaves_out_has_the_value_that_stands_there_or_none() {
+    let as_it_is = shown(&example());
+    for Line { number, section, text, .. } in lines().into_iter().filter(|line| line.is_unset) {
+        let with_line = shown(&with(number, &text));
+        let differs = as_it_is.iter().zip(&with_line).find(|(before, after)| before != after);
+        let was_unset = differs.is_none_or(|(before, _)| before.ends_with(": None,"));
+        assert!(was_unset, "[{section}] {text}: without that line it is {differs:?}");
+    }
+}
+
+#[test]
+fn a_key_that_it_sets_is_one_that_an_app_cannot_do_without() {
+    for Line { section, key, .. } in lines().into_iter().filter(|line| !line.is_unset) {
+        let needed = ["type", "topic", "key_file", "key_id", "team_id", "service_account_file"];
+        assert!(section.starts_with("apps.") && needed.contains(&key.as_str()), "[{section}] {key}");
+    }
+}
+
+#[test]
+fn the_settings_that_the_readme_recommends_are_understood() {
+    let readme = std::fs::read_to_string(in_workspace("README.md")).unwrap();
+    let blocks = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let ours: Vec<&str> = blocks.filter(|toml| toml.contains("[apps.")).collect();
+    assert_eq!(ours.len(), 1);
+    shown(ours[0]);
+}

@@ -1,0 +1,144 @@
+//! The fields beside a payload by which Apple decides when, how and for how long it delivers.
+//!
+//! Invariant: the fake refuses what Apple refuses (two fields of a name, a wrong topic, priority 10 for what shows
+//! nothing), so a push that arrived was in order.
+
+use harness::apns::{Fault, Request};
+use serde_json::{Value, json};
+use shared::clock::Clock;
+
+use crate::push::gateway::{App, Gateway, ids, ios, ios_of, message, with};
+
+const APP: &str = "org.example.ios";
+
+/// An update that shows nothing.
+fn quiet() -> Value {
+    json!({ "default_payload": { "aps": { "content-available": 1 } } })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn type_priority_and_topic_follow_from_app_event_and_payload() {
+    let special = [
+        ("background", "com.example.app"),
+        ("complication", "com.example.app.complication"),
+        ("fileprovider", "com.example.app.pushkit.fileprovider"),
+        ("mdm", "com.example.app"),
+        ("location", "com.example.app.location-query"),
+        ("liveactivity", "com.example.app.push-type.liveactivity"),
+        ("pushtotalk", "com.example.app.voip-ptt"),
+        ("widgets", "com.example.app.push-type.widgets"),
+        ("controls", "com.example.app.push-type.controls"),
+    ];
+    let keys = special.map(|(push_type, topic)| (topic, format!("push_type = {push_type:?}")));
+    let mut apps: Vec<App<'_>> =
+        special.iter().zip(&keys).map(|((push_type, _), (topic, keys))| ios_of(topic, push_type, keys)).collect();
+    apps.push(ios(APP, ""));
+    apps.push(ios("voip", "push_type = \"voip\"\nvoip_events = \"all\""));
+    apps.push(ios_of("com.example.app.voip", "voip whole", "push_type = \"voip\""));
+    let gateway = Gateway::start("", "", &apps).await;
+
+    let low = || json!({ "prio": "low" });
+    let call = || with(message(), json!({ "type": "m.call.invite", "prio": "low" }));
+    let badge = || json!({ "counts": { "unread": 1 } });
+    let mut rows = vec![
+        (APP, message(), json!({}), ("alert", "10", "com.example.app")),
+        (APP, with(message(), low()), json!({}), ("alert", "5", "com.example.app")),
+        (APP, with(message(), json!({ "prio": "LOW" })), json!({}), ("alert", "10", "com.example.app")),
+        (APP, with(message(), json!({ "prio": null })), json!({}), ("alert", "10", "com.example.app")),
+        (APP, badge(), json!({}), ("alert", "5", "com.example.app")),
+        (APP, with(badge(), json!({ "prio": "high" })), json!({}), ("alert", "5", "com.example.app")),
+        (APP, ids(), json!({}), ("alert", "10", "com.example.app")),
+        (APP, ids(), quiet(), ("background", "5", "com.example.app")),
+        (APP, message(), quiet(), ("alert", "10", "com.example.app")),
+        ("voip", with(message(), low()), json!({}), ("voip", "10", "com.example.app.voip")),
+        ("voip whole", call(), json!({}), ("voip", "10", "com.example.app.voip")),
+    ];
+    for shown in ["alert", "badge", "sound"] {
+        let mut data = quiet();
+        data["default_payload"]["aps"][shown] = json!("1");
+        rows.push((APP, ids(), data, ("alert", "10", "com.example.app")));
+    }
+    for (push_type, topic) in special {
+        let priority = if push_type == "background" { "5" } else { "10" };
+        rows.push((push_type, ids(), json!({}), (push_type, priority, topic)));
+    }
+    for (app, notification, data, expected) in rows {
+        let device = with(gateway.iphone(app), json!({ "data": data }));
+        gateway.deliver(notification.clone(), &device).await;
+        let push = gateway.push(&device);
+        let header = |name| push.header(name).unwrap_or_default();
+        let found = (header("apns-push-type"), header("apns-priority"), header("apns-topic"));
+        assert_eq!(found, expected, "{app}: {notification} {data}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn apple_keeps_a_push_for_a_day_and_a_call_for_half_a_minute() {
+    let apps =
+        [ios(APP, ""), ios("org.example.hour", "expiration = \"1h\""), ios("org.example.now", "expiration = \"0\"")];
+    let gateway = Gateway::start("", "", &apps).await;
+    let call = with(message(), json!({ "type": "m.call.invite" }));
+    for (app, notification, seconds) in [
+        (APP, message(), Some(86_400)),
+        (APP, ids(), Some(86_400)),
+        (APP, json!({}), Some(86_400)),
+        (APP, call.clone(), Some(30)),
+        ("org.example.hour", message(), Some(3_600)),
+        ("org.example.hour", call.clone(), Some(30)),
+        ("org.example.now", message(), None),
+        ("org.example.now", call, None),
+    ] {
+        let device = gateway.iphone(app);
+        let before = now();
+        gateway.deliver(notification.clone(), &device).await;
+        let after = now();
+        let expiration: i64 = gateway.push(&device).header("apns-expiration").unwrap().parse().unwrap();
+        match seconds {
+            Some(seconds) => {
+                let told = expiration - seconds;
+                assert!((before..=after).contains(&told), "{app} {notification}: {before} {told} {after}");
+            }
+            None => assert_eq!(expiration, 0),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_replaces_what_is_told_by_a_hash() {
+    let apps = [ios(APP, ""), ios("room", "collapse = \"room\""), ios("event", "collapse = \"event\"")];
+    let gateway = Gateway::start("", "", &apps).await;
+    // SHA-256 in base64url, from another tool.
+    let (room, event) = ("mr1m-cEDMFvXVohhYQO0mnsPg7Xw-cK4fS23dMIM7G8", "PCGoBCSv0K_54FeRWcYIT9gji51BnaylH7Xz59ivRPk");
+    for (app, notification, expected) in [
+        (APP, message(), None),
+        ("room", message(), Some(room)),
+        ("room", with(ids(), json!({ "event_id": "$other" })), Some(room)),
+        ("room", json!({ "counts": { "unread": 1 } }), None),
+        ("event", ids(), Some(event)),
+        ("event", with(message(), json!({ "event_id": null })), None),
+    ] {
+        let device = gateway.iphone(app);
+        gateway.deliver(notification.clone(), &device).await;
+        assert_eq!(gateway.push(&device).header("apns-collapse-id"), expected, "{app} {notification}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_has_one_id_on_all_its_attempts_and_nobody_elses() {
+    let gateway = Gateway::start("", "", &[ios(APP, "")]).await;
+    let (first, second) = (gateway.iphone(APP), gateway.iphone(APP));
+    let of = |device: &Value| gateway.apple.requests_for(device["pushkey"].as_str().unwrap());
+    gateway.apple.fault_times(first["pushkey"].as_str().unwrap(), 2, Fault::error(503, "ServiceUnavailable"));
+    gateway.deliver(message(), &first).await;
+    gateway.deliver(message(), &second).await;
+    let id = |push: &Request| push.header("apns-id").map(str::to_owned);
+    let (attempts, other) = (of(&first), of(&second));
+    assert_eq!((attempts.len(), other.len()), (3, 1));
+    assert!(attempts.iter().all(|push| push.headers == attempts[0].headers && push.body == attempts[0].body));
+    assert!(id(&attempts[0]).is_some() && id(&attempts[0]) != id(&other[0]));
+}
+
+/// Seconds since the Unix epoch, by the clock that the gateway under test goes by.
+fn now() -> i64 {
+    Clock::system().now().as_millis() / 1000
+}
