@@ -68,9 +68,9 @@ impl Reload {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut read, mut before) = (self.look(), self.look());
         loop {
-            tokio::select! {
+            let reason = tokio::select! {
                 hung_up = self.hang_up.recv() => match hung_up {
-                    Some(()) => self.reload("SIGHUP"),
+                    Some(()) => "SIGHUP",
                     None => return,
                 },
                 _ = looks.tick() => {
@@ -80,10 +80,13 @@ impl Reload {
                     if !is_changed || !is_settled {
                         continue;
                     }
-                    self.reload("a file has changed");
+                    "a file has changed"
                 }
-            }
-            read = self.look();
+            };
+            // Looked at before they are read: what is written meanwhile is another change.
+            let (files, seen) = (self.files.clone(), self.look());
+            self.reload(reason);
+            read = if files == self.files { seen } else { self.look() };
             before.clone_from(&read);
         }
     }

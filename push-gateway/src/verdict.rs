@@ -69,9 +69,14 @@ pub fn merge(pushkeys: &[String], verdicts: &[Verdict]) -> Result<Vec<String>, O
             retry_after: troubles.iter().filter_map(|trouble| trouble.retry_after).max(),
         });
     }
-    let mut told = HashSet::new();
-    let rejected = pushkeys.iter().zip(verdicts).filter(|(_, verdict)| matches!(verdict, Ok(Outcome::Rejected(_))));
-    Ok(rejected.map(|(pushkey, _)| pushkey).filter(|pushkey| told.insert(*pushkey)).cloned().collect())
+    let is_rejected = |verdict: &Verdict| matches!(verdict, Ok(Outcome::Rejected(_)));
+    let with = |rejected: bool| {
+        let of_that_kind = pushkeys.iter().zip(verdicts).filter(move |(_, verdict)| is_rejected(verdict) == rejected);
+        of_that_kind.map(|(pushkey, _)| pushkey)
+    };
+    // A homeserver knows pushkeys, not apps: one that lives in another app must not be told of. And each only once.
+    let mut left_out: HashSet<&String> = with(false).collect();
+    Ok(with(true).filter(|pushkey| left_out.insert(*pushkey)).cloned().collect())
 }
 
 #[cfg(test)]
@@ -106,6 +111,11 @@ mod tests {
         ];
         assert_eq!(merged(&verdicts), Ok(vec!["b".to_owned(), "a".to_owned()]));
         assert_eq!(merged(&[]), Ok(vec![]));
+        // The same text may be a pushkey of two apps.
+        assert_eq!(
+            merged(&[("a", rejected()), ("b", rejected()), ("a", Ok(Outcome::Delivered))]),
+            Ok(vec!["b".into()])
+        );
     }
 
     #[test]

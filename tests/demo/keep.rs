@@ -51,7 +51,7 @@ pub(crate) async fn until_interrupted(stage: &Stage, left: &Left, gateway: &Gate
     narrator.say("\nGone.");
 }
 
-fn guide(stage: &Stage, Left { user, access_token }: &Left) -> String {
+fn guide(stage: &Stage, Left { user, access_token, .. }: &Left) -> String {
     let (url, admin) = (stage.server.url(), stage.server.admin_url());
     let (folder, homeserver) = (stage.server.folder().display(), stage.homeserver.name());
     let new_user = stage.homeserver.open_id_token(&format!("@carol:{homeserver}"));

@@ -19,7 +19,7 @@ use futures_util::FutureExt;
 use gateway::Gateway;
 use narrator::{Failure, Narrator};
 use stage::Stage;
-use stories::{email, push};
+use stories::{email, invitation, push};
 
 const USAGE: &str = "\
 Starts the real identity server in a temporary folder, with a fake homeserver and a fake mail server around it, then the
@@ -98,6 +98,7 @@ async fn tell(keep: bool) -> ExitCode {
 async fn stories(narrator: &mut Narrator) -> Result<(Stage, email::Left, Gateway), Failure> {
     let stage = Stage::set(narrator).await;
     let left = email::tell(&stage, narrator).await?;
+    invitation::tell(&stage, &left, narrator).await?;
     let gateway = Gateway::set(narrator).await;
     push::tell(&gateway, narrator).await?;
     Ok((stage, left, gateway))

@@ -154,6 +154,26 @@ async fn a_registration_counts_once_it_may_be_tried_whatever_comes_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nobody_has_homeservers_asked_for_keys_without_end() {
+    let world = world("register_per_ip = { burst = 3, every = \"1h\" }").await;
+    let unbind = async |server: &str| {
+        let threepid = json!({ "medium": "email", "address": "bob@example.com" });
+        let body = json!({ "mxid": format!("@bob:{server}"), "threepid": threepid });
+        let header = format!("X-Matrix origin=\"{server}\",key=\"ed25519:a_1\",sig=\"{}\"", "A".repeat(86));
+        let call = world.api.post(&v2("/3pid/unbind"), body).header("authorization", &header);
+        call.header("x-forwarded-for", "1.1.1.1").send().await
+    };
+    unbind("hs.example").await.refused(403, "M_FORBIDDEN");
+    for port in [1, 2] {
+        unbind(&format!("127.0.0.1:{port}")).await.refused(502, "M_UNKNOWN");
+    }
+    limited(&unbind("127.0.0.1:3").await, 3600);
+    // Whose keys are known is not asked.
+    unbind("hs.example").await.refused(403, "M_FORBIDDEN");
+    register(&world.api, "1.1.1.2").await.refused(401, "M_UNAUTHORIZED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_limits_anybody_may_try_to_register() {
     let world = world("enabled = false\nregister_per_ip = { burst = 1, every = \"1h\" }").await;
     for _ in 0..5 {

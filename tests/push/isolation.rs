@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use harness::api::{Answer, Api};
 use harness::apns;
 use harness::fcm;
+use harness::raw::Raw;
 use harness::wait::{wait_for, wait_until};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -163,19 +164,20 @@ async fn what_finds_no_place_in_time_is_told_to_come_again() {
 async fn a_homeserver_that_hangs_up_keeps_its_place_until_what_it_began_has_ended() {
     let world = World::start("[limits]\nmax_in_flight = 1\n").await;
     world.google.fault(fcm::Fault::Silence);
-    let answer = post_all(&world, std::iter::once(phone(0)));
+    let body = message("$event", json!([phone(0)])).to_string();
+    let request = format!("POST {NOTIFY} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let mut homeserver = Raw::connect(world.server.address()).await;
+    assert!(homeserver.send(request.as_bytes()).await);
     wait_until("the message to be under way", DEADLINE, || world.google.messages().len() == 1).await;
-    drop(answer);
+    homeserver.reset();
     let admin = Api::new(&world.server.admin_url());
     wait_for("the gateway to notice", DEADLINE, async || {
         let metrics = admin.get("/metrics").send().await.text();
         metrics.lines().any(|line| line == "push_requests_in_flight 0").then_some(())
     })
     .await;
-    world.notify("$other", json!([iphone(1)])).await.refused(503, "M_UNKNOWN");
+    let other = || world.notify("$other", json!([iphone(1)]));
+    other().await.refused(503, "M_UNKNOWN");
     // The attempt times out at last.
-    wait_for("the place", DEADLINE, async || {
-        (world.notify("$other", json!([iphone(1)])).await.code() == 200).then_some(())
-    })
-    .await;
+    wait_for("the place", DEADLINE, async || (other().await.code() == 200).then_some(())).await;
 }

@@ -25,7 +25,7 @@ pub struct Limits {
     pub invite_per_room: Limit,
     /// Mails of any kind, by all.
     pub mail_global: Limit,
-    /// Registrations from one client address.
+    /// Requests to homeservers that one client address causes: registrations, and fetches of keys for a signed unbind.
     pub register_per_ip: Limit,
     /// Wrong tokens for one e-mail address.
     pub email_wrong_tokens: Limit,

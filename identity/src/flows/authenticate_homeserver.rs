@@ -3,11 +3,14 @@
 //! Invariant: a homeserver speaks for its own users alone, and nobody is asked for keys before that is certain; the
 //! signature covers the body, so a replay can only do again what was done.
 
+use std::net::IpAddr;
+
 use serde_json::Value;
 
 use crate::domain::access::HomeserverAccess;
 use crate::domain::x_matrix::{Malformed, SignedRequest, XMatrix};
 use crate::error::Error;
+use crate::limits::{self, Verdict};
 use crate::state::State;
 
 /// A request as it came, with the `X-Matrix` headers in it. A homeserver sends one for each of its keys.
@@ -18,12 +21,15 @@ pub struct Request<'a> {
     pub target: &'a str,
     /// The body.
     pub content: &'a Value,
+    /// Who sends it.
+    pub client: IpAddr,
 }
 
 /// Finds that the homeserver of `mxid` has signed `request` for us. One good header is enough.
 ///
 /// # Errors
-/// [`Error::WrongDestination`], [`Error::NotSigned`]; [`Error::Keys`] if the homeserver's keys cannot be had.
+/// [`Error::WrongDestination`], [`Error::NotSigned`]; [`Error::LimitExceeded`] if the client has had too many homeservers
+/// asked; [`Error::Keys`] if the homeserver's keys cannot be had.
 pub async fn authenticate_homeserver(state: &State, request: &Request<'_>, mxid: &str) -> Result<(), Error> {
     let ours = &state.identity.destinations;
     let refuse = |reason| Error::NotSigned { reason, expected: ours.foremost().to_owned() };
@@ -54,6 +60,13 @@ pub async fn authenticate_homeserver(state: &State, request: &Request<'_>, mxid:
         return Err(refuse("The key is not an ed25519 key"));
     }
     let wanted: Vec<&str> = candidates.iter().map(|header| header.key_id()).collect();
+    if !state.server_keys.is_known(server, &wanted).await {
+        let now = state.clock.now();
+        let charged = limits::charge_for_question(&state.store, &state.config.limits, request.client, now);
+        if let Verdict::Refused { retry_after } = charged.await? {
+            return Err(Error::LimitExceeded(retry_after));
+        }
+    }
     let keyring = state.server_keys.find(server, &wanted).await?;
     let known = || candidates.iter().filter_map(|header| Some((header, keyring.find(header.key_id())?)));
     if known().any(|(header, key)| header.is_signed(&signed, ours, key)) {

@@ -11,7 +11,7 @@ use crate::domain::access_token::AccessToken;
 use crate::domain::server_name::ServerName;
 use crate::error::Error;
 use crate::homeserver::openid;
-use crate::limits::{self, Bucket, Counted, Verdict};
+use crate::limits::{self, Verdict};
 use crate::state::State;
 use crate::store::{accounts, tokens};
 
@@ -35,7 +35,11 @@ pub async fn register(state: &State, registration: Registration) -> Result<Acces
     if !access.permits(registration.server.as_str()) {
         return Err(Error::ServerNotAllowed);
     }
-    charge(state, registration.client).await?;
+    let charged =
+        limits::charge_for_question(&state.store, &state.config.limits, registration.client, state.clock.now());
+    if let Verdict::Refused { retry_after } = charged.await? {
+        return Err(Error::LimitExceeded(retry_after));
+    }
     let mxid = openid::userinfo(&state.homeservers, &registration.openid_token, &registration.server).await?;
 
     let token = AccessToken::draw(state.random);
@@ -50,17 +54,4 @@ pub async fn register(state: &State, registration: Registration) -> Result<Acces
         })
         .await?;
     Ok(token)
-}
-
-async fn charge(state: &State, client: IpAddr) -> Result<(), Error> {
-    let settings = &state.config.limits;
-    if !settings.enabled {
-        return Ok(());
-    }
-    let bucket = Bucket::new("register_per_ip", settings.register_per_ip, Counted::Client(client));
-    let now = state.clock.now();
-    match state.store.write(async move |conn| limits::charge(conn, &[bucket], now).await).await? {
-        Verdict::Allowed => Ok(()),
-        Verdict::Refused { retry_after } => Err(Error::LimitExceeded(retry_after)),
-    }
 }

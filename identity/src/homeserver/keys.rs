@@ -106,7 +106,7 @@ impl ServerKeys {
     pub async fn find(&self, server: &ServerName, wanted: &[&str]) -> Result<Keyring, KeysError> {
         let known = self.valid(server).await;
         if let Some(keyring) = &known
-            && (wanted.iter().all(|id| keyring.find(id).is_some()) || !keyring.may_be_asked_again(self.clock.now()))
+            && self.is_enough(keyring, wanted)
         {
             return Ok(keyring.clone());
         }
@@ -116,6 +116,15 @@ impl ServerKeys {
             (Err(_), Some(known)) if wanted.iter().any(|id| known.find(id).is_some()) => Ok(known),
             (asked, _) => asked,
         }
+    }
+
+    /// Whether [`ServerKeys::find`] would answer without asking `server`.
+    pub async fn is_known(&self, server: &ServerName, wanted: &[&str]) -> bool {
+        self.valid(server).await.is_some_and(|keyring| self.is_enough(&keyring, wanted))
+    }
+
+    fn is_enough(&self, keyring: &Keyring, wanted: &[&str]) -> bool {
+        wanted.iter().all(|id| keyring.find(id).is_some()) || !keyring.may_be_asked_again(self.clock.now())
     }
 
     async fn valid(&self, server: &ServerName) -> Option<Keyring> {

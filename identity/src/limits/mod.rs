@@ -10,10 +10,11 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use shared::clock::Timestamp;
 
+use crate::config::limits::Limits;
 use crate::domain::mxid::UserId;
 use crate::domain::room_id::RoomId;
 use crate::domain::threepid::ThreePid;
-use crate::store::{Connection, StoreError, rate_limits};
+use crate::store::{Connection, Store, StoreError, rate_limits};
 use shared::rate_limit::{Charge, Limit};
 
 pub use lookup_quota::LookupQuota;
@@ -94,6 +95,23 @@ pub async fn charge(conn: &mut Connection, buckets: &[Bucket], now: Timestamp) -
         rate_limits::save(conn, &bucket.subject, state).await?;
     }
     Ok(Verdict::Allowed)
+}
+
+/// Charges a request to a homeserver of which `client` is the cause, before anything shows who the client is.
+///
+/// # Errors
+/// [`StoreError`] if the database does.
+pub async fn charge_for_question(
+    store: &Store,
+    limits: &Limits,
+    client: IpAddr,
+    now: Timestamp,
+) -> Result<Verdict, StoreError> {
+    if !limits.enabled {
+        return Ok(Verdict::Allowed);
+    }
+    let bucket = Bucket::new("register_per_ip", limits.register_per_ip, Counted::Client(client));
+    store.write(async move |conn| charge(conn, &[bucket], now).await).await
 }
 
 /// Whether `bucket` would allow one more event, without charging it.

@@ -9,6 +9,7 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 use shared::http::body::Body;
+use shared::http::client_address::client_address;
 use shared::json::{FieldError, Object};
 
 use super::auth::Credentials;
@@ -75,7 +76,8 @@ pub async fn unbind(
         let content = serde_json::to_value(&fields)
             .map_err(|error| Error::Internal(format!("a body that was read cannot be written: {error}")))?;
         let target = request.uri().path_and_query().map_or("", |target| target.as_str());
-        let signed = Request { headers: credentials.x_matrix(), target, content: &content };
+        let client = client_address(&request);
+        let signed = Request { headers: credentials.x_matrix(), target, content: &content, client };
         authenticate_homeserver(&state, &signed, fields.string("mxid")?).await?;
     }
     let (mxid, threepid) = subject(&fields)?;

@@ -67,6 +67,18 @@ impl ErrorBody {
             || self.message.as_ref().is_some_and(|text| text.to_ascii_lowercase().contains("registration token"))
     }
 
+    /// Whether it is a part of the message that the operator's `fcm_options` may have, and that no user writes in the
+    /// reduced form.
+    pub(super) fn blames_options(&self) -> bool {
+        const PARTS: [&str; 5] = ["notification", "android", "apns", "webpush", "fcm_options"];
+        let is_option = |field: &String| {
+            field
+                .strip_prefix("message.")
+                .is_some_and(|path| PARTS.contains(&path.split(['.', '[']).next().unwrap_or_default()))
+        };
+        self.fields.iter().any(is_option)
+    }
+
     /// For the operator's log: on one line, at most 200 characters, and without `pushkey`.
     pub(super) fn detail(&self, pushkey: &str) -> String {
         let mut parts: Vec<&str> =
@@ -124,6 +136,26 @@ mod tests {
         assert_eq!(error.status.as_deref(), Some("INVALID_ARGUMENT"));
         assert_eq!(error.fields, ["message.ttl", "message.token"]);
         assert!(error.blames_target());
+    }
+
+    #[test]
+    fn the_operators_options_are_blamed_by_their_names() {
+        let blames = |field: &str| {
+            let details = json!([{"fieldViolations": [{"field": field}]}]);
+            parse(&json!({"error": {"status": "INVALID_ARGUMENT", "details": details}})).blames_options()
+        };
+        for (field, is_blamed) in [
+            ("message.android.ttl", true),
+            ("message.notification", true),
+            ("message.apns.payload.aps", true),
+            ("message.data[0].value", false),
+            ("message.token", false),
+            ("message.notifications", false),
+            ("notification", false),
+            ("", false),
+        ] {
+            assert_eq!(blames(field), is_blamed, "{field}");
+        }
     }
 
     #[test]

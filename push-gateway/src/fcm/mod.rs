@@ -231,6 +231,8 @@ impl Provider for Fcm {
                     return Err(ProviderError::Temporary { reason, retry_after, again: true, is_outage: true });
                 }
                 Verdict::Renew if has_renewed => return permanent("UNAUTHENTICATED"),
+                // An operator who mends them has lost nothing.
+                Verdict::Reduce if is_reduced && error.blames_options() => return permanent("INVALID_ARGUMENT"),
                 Verdict::Reduce if is_reduced => {
                     let detail = error.detail(&device.pushkey);
                     tracing::error!(app = &*self.app, detail, "Google finds fault with every form of a message");

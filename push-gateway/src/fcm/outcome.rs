@@ -60,6 +60,7 @@ pub(super) fn advice(reason: &str) -> &'static str {
             "the service account may not send for this project: check both, its role, and that the API is on"
         }
         "THIRD_PARTY_AUTH_ERROR" => "Firebase has no good key for Apple or Web Push: upload one in its console",
+        "INVALID_ARGUMENT" => "check fcm_options: Google takes no message with them",
         "UNAUTHENTICATED" => "access tokens are not accepted: check service_account_file and the clock",
         _ => "check base_url: this is not how Google answers",
     }

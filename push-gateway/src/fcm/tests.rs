@@ -209,6 +209,12 @@ async fn a_payload_that_google_refuses_is_sent_once_more_with_less_in_it() {
     world.google.fault_for("tok-3", Fault::invalid_argument("message.token"));
     world.google.fault_times_for("tok-3", 1, Fault::invalid_argument("message.android.ttl"));
     assert_eq!(deliver(&app, "tok-3").await, rejected("INVALID_ARGUMENT", Suspect));
+
+    // What stands in the operator's options is in both forms.
+    world.google.fault_for("tok-4", Fault::invalid_argument("message.android.ttl"));
+    let refused = deliver(&app, "tok-4").await;
+    assert!(matches!(refused, Err(ProviderError::Permanent { reason: "INVALID_ARGUMENT", .. })), "{refused:?}");
+    assert_eq!(world.google.messages_for("tok-4").len(), 2);
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use shared::random::Random;
 
+use super::account::{V2_ACCOUNT, accept_terms, register, text, v2};
 use crate::narrator::{Failure, Narrator};
 use crate::stage::Stage;
 
@@ -27,6 +28,8 @@ pub(crate) struct Left {
     pub(crate) user: &'static str,
     /// Her access token.
     pub(crate) access_token: String,
+    /// The policy that everybody has to accept, by its URL.
+    pub(crate) terms: String,
 }
 
 /// Tells it.
@@ -53,9 +56,7 @@ pub(crate) async fn tell(stage: &Stage, narrator: &mut Narrator) -> Result<Left,
     let url = text(&terms["policies"]["privacy"]["en"], "url")?;
     narrator.say("He reads it, and accepts it by its URL. So does Alice.");
     for (user, token) in [(BOB, &bob), (ALICE, &alice)] {
-        narrator.ask(stage.api.post(&v2("/terms"), json!({ "user_accepts": [url] })).bearer(token), 200).await?;
-        let account = narrator.ask(stage.api.get(V2_ACCOUNT).bearer(token), 200).await?;
-        narrator.check(&format!("the account is that of {user}"), account["user_id"] == user)?;
+        accept_terms(stage, narrator, user, token, &url).await?;
     }
 
     let session = prove_address(stage, narrator, &bob).await?;
@@ -66,16 +67,7 @@ pub(crate) async fn tell(stage: &Stage, narrator: &mut Narrator) -> Result<Left,
     narrator.step("Bob logs out", "His access token is worth nothing any more.");
     narrator.ask(stage.api.post(&v2("/account/logout"), json!({})).bearer(&bob), 200).await?;
     narrator.refused(stage.api.get(V2_ACCOUNT).bearer(&bob), 401, "M_UNAUTHORIZED").await?;
-    Ok(Left { user: ALICE, access_token: alice })
-}
-
-async fn register(stage: &Stage, narrator: &mut Narrator, user: &str) -> Result<String, Failure> {
-    let asked_before = stage.homeserver.requests().len();
-    let body = stage.homeserver.open_id_token(user);
-    let answer = narrator.ask(stage.api.post(&v2("/account/register"), body), 200).await?;
-    let asked = stage.homeserver.requests().len() > asked_before;
-    narrator.check("the homeserver was asked, over TLS", asked)?;
-    text(&answer, "token")
+    Ok(Left { user: ALICE, access_token: alice, terms: url })
 }
 
 /// A validation session: its id, and the secret that only Bob's client knows.
@@ -200,17 +192,6 @@ async fn take_back(stage: &Stage, narrator: &mut Narrator, bob: &str, alice: &st
     narrator.step("Alice looks again", "The same question as before.");
     let found = look_up(stage, narrator, alice).await?;
     narrator.check("she finds nobody", found.is_none())
-}
-
-const V2_ACCOUNT: &str = "/_matrix/identity/v2/account";
-
-fn v2(path: &str) -> String {
-    format!("/_matrix/identity/v2{path}")
-}
-
-fn text(object: &Value, key: &str) -> Result<String, Failure> {
-    let text = object[key].as_str();
-    text.map(str::to_owned).ok_or_else(|| Failure(format!("there is no text \"{key}\" in the answer")))
 }
 
 fn holds(list: &Value, text: &str) -> bool {

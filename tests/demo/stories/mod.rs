@@ -2,5 +2,7 @@
 //!
 //! Invariant: a story shows every request it makes, and checks every answer.
 
+mod account;
 pub(crate) mod email;
+pub(crate) mod invitation;
 pub(crate) mod push;
