@@ -19,6 +19,10 @@ use crate::store::onbinds::delivery::{self as store, LeasedOnbind};
 /// What a lease has beyond the longest request, for the database before and after it.
 const LEASE_MARGIN: Duration = Duration::from_secs(10);
 
+/// For how many times as long as one request may take a delivery goes on before others get its place. At least four: a
+/// batch by both methods, then one invite by both, or there might be no progress.
+const REQUESTS_A_ROUND: u32 = 10;
+
 /// Until when a request that begins now is surely over.
 pub(super) fn lease(state: &State, now: Timestamp) -> Timestamp {
     now.plus(state.config.federation.timeout.get() + LEASE_MARGIN)
@@ -47,7 +51,7 @@ struct Round {
 }
 
 enum Left {
-    /// The process is to stop.
+    /// The process is to stop, or it is the turn of others.
     Stopped,
     /// The homeserver may take it later.
     Failed { failure: String, retry_after: Option<Duration> },
@@ -78,9 +82,11 @@ async fn ask_all(state: &State, onbind: &mut LeasedOnbind) -> Result<Option<Roun
     }
     let mut requests: VecDeque<_> = requests.into_iter().map(|invites| (Method::Post, invites)).collect();
     let mut round = Round::default();
+    let others_turn = now.plus(state.config.federation.timeout.get() * REQUESTS_A_ROUND);
     while let Some((method, invites)) = requests.pop_front() {
-        if state.activity.is_draining() {
-            round.left = Some(Left::Stopped);
+        if state.activity.is_draining() || state.clock.now() >= others_turn {
+            // What has failed before asks for a pause.
+            round.left.get_or_insert(Left::Stopped);
             break;
         }
         match ask(state, onbind, method, &invites).await? {
