@@ -72,8 +72,9 @@ pub async fn unbind(
     let by_session = fields.present("sid").is_some() || fields.present("client_secret").is_some();
     let by_homeserver = !by_session && !credentials.x_matrix().is_empty();
     if by_homeserver {
-        let content = serde_json::from_slice(body.bytes()?)
-            .map_err(|error| Error::Internal(format!("a body that was read once cannot be read again: {error}")))?;
+        // Not read anew: serde_json takes a member of a certain name for a text of JSON, here it is one like any other.
+        let content = serde_json::to_value(&fields)
+            .map_err(|error| Error::Internal(format!("a body that was read cannot be written: {error}")))?;
         let target = request.uri().path_and_query().map_or("", |target| target.as_str());
         let client = client_address(&request);
         let signed = Request { headers: credentials.x_matrix(), target, content: &content, client };

@@ -19,6 +19,9 @@ const RENEW_AFTER: Duration = Duration::from_secs(50 * 60);
 /// No token is replaced before it has this age.
 const MIN_AGE: Duration = Duration::from_secs(20 * 60);
 
+/// A token that was made so much later than now was made before the clock was set right: Apple would refuse it.
+const CLOCK_SLACK: Duration = Duration::from_secs(5 * 60);
+
 /// The provider tokens of a process, by team and key.
 #[derive(Clone, Default)]
 pub struct TokenBoard(Arc<Mutex<HashMap<Name, Arc<ProviderToken>>>>);
@@ -100,7 +103,7 @@ impl ProviderToken {
     pub(super) fn at(&self, now: Timestamp) -> Option<(Authorization, bool)> {
         let mut state = self.state();
         match &state.current {
-            Some(current) if now.since(current.issued) < RENEW_AFTER || state.is_frozen(now) => {
+            Some(current) if current.is_younger(RENEW_AFTER, now) || state.is_frozen(now) => {
                 Some((current.clone(), false))
             }
             _ => self.renew(&mut state, now),
@@ -113,7 +116,7 @@ impl ProviderToken {
         match &state.current {
             // Somebody else was told the same before.
             Some(current) if current.value != refused.value => Some((current.clone(), false)),
-            Some(current) if now.since(current.issued) < MIN_AGE || state.is_frozen(now) => None,
+            Some(current) if current.is_younger(MIN_AGE, now) || state.is_frozen(now) => None,
             _ => self.renew(&mut state, now),
         }
     }
@@ -139,6 +142,12 @@ impl ProviderToken {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Authorization {
+    fn is_younger(&self, age: Duration, now: Timestamp) -> bool {
+        now.since(self.issued) < age && self.issued <= now.plus(CLOCK_SLACK)
     }
 }
 
@@ -243,6 +252,18 @@ mod tests {
         assert!(token.instead_of(&first, clock.now()).is_none());
         clock.advance(Duration::from_millis(1));
         assert_ne!(text(&token.at(clock.now()).unwrap().0), text(&first));
+    }
+
+    #[test]
+    fn a_token_that_was_made_before_the_clock_was_set_back_is_replaced() {
+        let token = TokenBoard::new().find("T", "K", &Secret::new(key().serialize_pem())).unwrap();
+        let (first, _) = token.at(START.plus(minutes(60))).unwrap();
+        let (same, new) = token.at(START.plus(minutes(55))).unwrap();
+        assert_eq!((text(&same), new), (text(&first), false));
+        let (right, new) = token.at(START).unwrap();
+        assert!(new);
+        assert_ne!(text(&right), text(&first));
+        assert!(!token.at(START.plus(minutes(1))).unwrap().1);
     }
 
     #[test]

@@ -139,9 +139,12 @@ async fn drain(handle: &ServerHandle, activity: &Arc<Activity>, timeout: Duratio
     handle.pause().await;
     let deadline = Instant::now() + timeout;
     let mut quiet_since = Instant::now();
-    while quiet_since.elapsed() < QUIET && Instant::now() < deadline {
+    while Instant::now() < deadline {
+        // Looked at before the time is: on a busy machine this may wake up late.
         if activity.in_flight() > 0 {
             quiet_since = Instant::now();
+        } else if quiet_since.elapsed() >= QUIET {
+            break;
         }
         // Polling for a quarter of a second at the end of a process's life is simpler than a wake-up per request.
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -1,5 +1,7 @@
 //! Homeservers that do not want an invitation, or know another way to be told of it.
 
+use std::time::Duration;
+
 use harness::homeserver::Fault;
 use serde_json::json;
 
@@ -67,6 +69,31 @@ async fn of_two_invitations_the_one_that_is_refused_keeps_the_other_from_nothing
         scene.wait_for_join(&refused, BOB).await;
         scene.wait_for_empty().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_given_up_is_what_was_refused_and_not_what_was_taken_back_meanwhile() {
+    let scene = Scene::start("").await;
+    // As many as go into one request.
+    for number in 0..50 {
+        scene.invite(&format!("!{number}:hs.example"), EMAIL).await;
+    }
+    scene.invite("!revoked:hs.example", EMAIL).await;
+    let refused = scene.invite("!refused:hs.example", EMAIL).await;
+    scene.world.homeserver.refuse_invitation(&refused, 403, "M_FORBIDDEN");
+    // Its answer to the first request takes seconds.
+    let slow = Fault::drip(format!("{}{{}}", " ".repeat(100)), Duration::from_millis(40));
+    scene.world.homeserver.fault_times(ONBIND, 1, slow);
+    scene.bind(BOB, EMAIL).await;
+    scene.wait_for_onbinds(1).await;
+    let output = scene.world.server.run(&["invites", "revoke", "--room", "!revoked:hs.example"]).await;
+    assert!(output.status.success(), "{output:?}");
+    let given_up = |lines: &[String]| lines.len() == 1 && lines[0].contains("given up");
+    scene.wait_for_listing("one that was given up", given_up).await;
+    let requests = scene.world.homeserver.requests_to(ONBIND);
+    assert_eq!(requests.len(), 2);
+    assert_eq!(tokens_in(&requests[1].json()), [refused]);
+    assert!((scene.metric("identity_outbox_dead_total").await - 1.0).abs() < 1e-9);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -172,6 +172,23 @@ async fn a_body_with_a_number_that_cannot_be_signed_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_body_whose_members_have_names_of_a_parser_is_one_like_any_other() {
+    let bound = Bound::start().await;
+    let name = "$serde_json::private::RawValue";
+    let odd = format!("{{\"a\":{{\"{name}\":5}},\"b\":{{\"{name}\":\"[]\"}},");
+    let body = content().to_string().replacen('{', &odd, 1);
+    let text = format!(
+        "{{\"content\":{body},\"destination_is\":\"{NAME}\",\"method\":\"POST\",\"origin\":\"hs.example\",\"uri\":\"{}\"}}",
+        v2("/3pid/unbind")
+    );
+    let signature = bound.world.homeserver.key().text_signature(&text);
+    let header = format!("X-Matrix origin=hs.example,key=ed25519:a_1,sig={signature},destination={NAME}");
+    let answer = bound.send_to(&v2("/3pid/unbind"), &[header.as_bytes()], &body).await;
+    assert_eq!(answer.expect(200), json!({}));
+    bound.expect_unbound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_malformed_is_so_only_once_it_is_known_who_says_it() {
     let bound = Bound::start().await;
     let body = |threepid: Value| json!({ "mxid": BOB, "threepid": threepid });

@@ -59,8 +59,13 @@ enum Outcome {
     Ended,
     Delivered,
     AskAgain(Vec<(Method, Vec<String>)>),
-    Refused(String),
-    Failed { failure: String, retry_after: Option<Duration>, may_take_others: bool },
+    /// The invite that was sent, which need not be the first that was chosen; `None` if there was none.
+    Refused(Option<String>, String),
+    Failed {
+        failure: String,
+        retry_after: Option<Duration>,
+        may_take_others: bool,
+    },
 }
 
 /// Makes the requests; `None` if the news have ended or are somebody else's by now.
@@ -82,10 +87,8 @@ async fn ask_all(state: &State, onbind: &mut LeasedOnbind) -> Result<Option<Roun
             Outcome::Ended => return Ok(None),
             Outcome::Delivered => {}
             Outcome::AskAgain(again) => again.into_iter().rev().for_each(|request| requests.push_front(request)),
-            Outcome::Refused(failure) => match invites.into_iter().next() {
-                Some(invite) => round.refused.push((invite, failure)),
-                None => round.left = Some(Left::Refused(failure)),
-            },
+            Outcome::Refused(Some(invite), failure) => round.refused.push((invite, failure)),
+            Outcome::Refused(None, failure) => round.left = Some(Left::Refused(failure)),
             Outcome::Failed { failure, retry_after, may_take_others } => {
                 round.left = Some(Left::Failed { failure, retry_after });
                 if !may_take_others {
@@ -134,7 +137,7 @@ async fn ask(state: &State, onbind: &mut LeasedOnbind, method: Method, invites: 
         }
         Next::AskByPut => Outcome::AskAgain(vec![(Method::Put, invites)]),
         Next::AskOneByOne => Outcome::AskAgain(invites.into_iter().map(|invite| (method, vec![invite])).collect()),
-        Next::GiveUp => Outcome::Refused(reply.to_string()),
+        Next::GiveUp => Outcome::Refused(invites.into_iter().next(), reply.to_string()),
         Next::TryAgain => {
             let may_take_others = reply.status != 429 && retry_after.is_none();
             Outcome::Failed { failure: reply.to_string(), retry_after, may_take_others }
@@ -180,7 +183,14 @@ async fn remember(state: &State, onbind: &LeasedOnbind, round: Round) -> Result<
                 }
             }
             End::Next { attempts, at } => store::save_attempt(conn, &leased, attempts, at, failure).await?,
-            End::Dead => dead += u64::from(store::bury(conn, &leased, now, failure.unwrap_or_default()).await?),
+            End::Dead => {
+                if store::bury(conn, &leased, now, failure.unwrap_or_default()).await? {
+                    dead += 1;
+                } else {
+                    // Who binds the address again, or the operator, has set the clock back to zero meanwhile.
+                    store::save_attempt(conn, &leased, 0, now, failure).await?;
+                }
+            }
         }
         Ok(dead)
     });

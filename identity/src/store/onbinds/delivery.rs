@@ -200,7 +200,7 @@ queries! {
         Ok(true)
     }
 
-    /// Gives leased news back for another try.
+    /// Gives leased news back for another try; at once, if they were queued anew since they were leased.
     pub async fn save_attempt(
         conn,
         onbind: &LeasedOnbind,
@@ -209,22 +209,23 @@ queries! {
         failure: Option<&str>,
     ) -> Result<(), StoreError> {
         let own = onbinds::leased_until.eq(onbind.leased_until.as_millis());
-        diesel::update(onbinds::table.find(&onbind.id).filter(own))
-            .set((
-                onbinds::attempts.eq(attempts),
-                onbinds::next_attempt_at.eq(next_attempt_at.as_millis()),
-                onbinds::leased_until.eq(None::<i64>),
-                onbinds::last_failure.eq(failure),
-            ))
+        let same = onbinds::created_at.eq(onbind.created_at.as_millis());
+        diesel::update(onbinds::table.find(&onbind.id).filter(own.and(same)))
+            .set((onbinds::attempts.eq(attempts), onbinds::next_attempt_at.eq(next_attempt_at.as_millis())))
             .execute(conn as &mut Conn)
+            .await?;
+        diesel::update(onbinds::table.find(&onbind.id).filter(own))
+            .set((onbinds::leased_until.eq(None::<i64>), onbinds::last_failure.eq(failure)))
+            .execute(conn)
             .await?;
         Ok(())
     }
 
-    /// Gives leased news up; false if they have ended or are somebody else's by now.
+    /// Gives leased news up; false if they have ended, are somebody else's by now, or were queued anew.
     pub async fn bury(conn, onbind: &LeasedOnbind, now: Timestamp, failure: &str) -> Result<bool, StoreError> {
         let own = onbinds::leased_until.eq(onbind.leased_until.as_millis());
-        let buried = diesel::update(onbinds::table.find(&onbind.id).filter(own))
+        let same = onbinds::created_at.eq(onbind.created_at.as_millis());
+        let buried = diesel::update(onbinds::table.find(&onbind.id).filter(own.and(same)))
             .set((
                 onbinds::attempts.eq(onbind.attempts.saturating_add(1)),
                 onbinds::dead_at.eq(now.as_millis()),

@@ -323,6 +323,25 @@ async fn who_binds_an_address_again_is_not_told_twice_of_what_is_on_its_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn news_that_are_queued_anew_while_a_homeserver_is_asked_begin_anew_whatever_it_replies() {
+    for store in stores().await {
+        invite(&store, "i", BOB).await;
+        bind(&store, "o", BOB, "@bob:hs", START).await;
+        let onbind = take(&store, START).await;
+        bind(&store, "p", BOB, "@bob:hs", after(3)).await;
+        save_attempt(&store, &onbind, 9, after(3000)).await;
+        let again = take(&store, after(3)).await;
+        assert_eq!((again.attempts, again.created_at), (0, after(3)));
+        bind(&store, "p", BOB, "@bob:hs", after(5)).await;
+        assert!(!bury(&store, &again).await);
+        save_attempt(&store, &again, 0, after(3000)).await;
+        let last = take(&store, after(5)).await;
+        assert_eq!((last.id.as_str(), last.created_at), ("o", after(5)));
+        assert!(bury(&store, &last).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn invites_of_an_association_that_is_taken_back_wait_again() {
     for store in stores().await {
         invite(&store, "i", BOB).await;
