@@ -41,9 +41,9 @@ Examples:
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the gateway until SIGTERM or Ctrl-C; requests in flight are finished.
+    /// Run the gateway until SIGTERM or Ctrl-C; requests in flight are finished. SIGHUP reads the settings and keys again.
     ///
-    /// SIGHUP reads the settings and keys again, as does a change of these files. Settings that cannot be used change
+    /// So does a change of these files, after a few seconds. Settings that cannot be used change
     /// nothing; apps that are what they were keep their connections. [http], [admin], [log], [metrics] and the size of
     /// [dedup] hold until the next start.
     Serve {
