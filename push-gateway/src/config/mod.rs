@@ -29,8 +29,8 @@ const DEFAULTS: [(&str, &str); 2] = [("http.bind", "127.0.0.1:5000"), ("http.max
 
 /// What is missing if no app is configured.
 const NO_APPS: &str = "\
-no app is configured, so nothing could be delivered. Add the apps that you publish, by the app_id with which they \
-register, for example:
+no app is configured, so nothing could be delivered. Name your file with --config or in PUSH_GATEWAY_CONFIG, and add the \
+apps that you publish to it, by the app_id with which they register, for example:
 
   [apps.\"com.example.app.ios\"]
   type = \"apns\"
@@ -41,7 +41,7 @@ register, for example:
 
   [apps.\"com.example.app.android\"]
   type = \"fcm\"
-  service_account_file = \"service-account.json\"";
+  service_account_file = \"firebase.json\"";
 
 /// All settings.
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use shared::http::observe::milliseconds;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument;
 
@@ -60,7 +61,7 @@ pub async fn dispatch(
         temporary = count("temporary"),
         permanent = count("permanent"),
         code = answer.as_ref().map_or_else(|owed| owed.code(), |_| 200),
-        ms = began.elapsed().as_secs_f64() * 1000.0,
+        ms = milliseconds(began.elapsed()),
         %client,
         "notified"
     );

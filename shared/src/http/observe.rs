@@ -106,6 +106,11 @@ impl Drop for InFlight {
     }
 }
 
+/// For logs: milliseconds, with the microseconds behind the point.
+pub fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1_000_000.0).round() / 1000.0
+}
+
 /// The middleware; install it with `actix_web::middleware::from_fn`. Needs `Data<Observer>`.
 ///
 /// # Errors
@@ -132,7 +137,7 @@ pub async fn observe(
     let code = response.status().as_u16();
     let elapsed = started.elapsed();
     observer.count(&route, method, code, elapsed);
-    let ms = elapsed.as_secs_f64() * 1000.0;
+    let ms = milliseconds(elapsed);
     let is_told = response.request().extensions().contains::<Told>();
     span.in_scope(|| {
         if is_told {
