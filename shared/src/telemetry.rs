@@ -132,10 +132,10 @@ pub fn metrics() -> Result<Recorder, MetricsError> {
     metrics_through(|recorder| recorder)
 }
 
-/// As [`metrics`], with what `wrap` makes of the recorder in front of it.
+/// As [`metrics()`], with what `wrap` makes of the recorder in front of it.
 ///
 /// # Errors
-/// As [`metrics`].
+/// As [`metrics()`].
 pub fn metrics_through<R>(wrap: impl FnOnce(PrometheusRecorder) -> R) -> Result<Recorder, MetricsError>
 where
     R: metrics::Recorder + Sync + 'static,

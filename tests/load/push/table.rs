@@ -8,7 +8,7 @@ use super::providers::Provider;
 use crate::engine::Figures;
 use crate::table::mebibytes;
 
-/// The head of the table that [`line`] gives the lines of.
+/// The head of the table that [`line()`] gives the lines of.
 pub(super) const HEAD: &str = "\
 | deliveries | connections | requests/s | p50 ms | p99 ms | CPU µs/notification | ours at most | bare client | \
 bare handler | times both | peak MiB | failed |
