@@ -3,11 +3,23 @@
 //! Invariant: a failed proof is 401 or 403 and never 400, 404 or 501: Synapse takes these for an identity server that
 //! knows no unbind, and forgets the association.
 
+use harness::api::Answer;
 use harness::homeserver::{Key, canonical};
 use serde_json::{Value, json};
 
 use super::super::setup::{Settings, v2};
 use super::{ADDRESS, BOB, Bound, NAME, content};
+
+/// Sends a body whose signature covers it as it is written, also if that is no canonical JSON.
+async fn send_as_written(bound: &Bound, body: &str) -> Answer {
+    let text = format!(
+        "{{\"content\":{body},\"destination_is\":\"{NAME}\",\"method\":\"POST\",\"origin\":\"hs.example\",\"uri\":\"{}\"}}",
+        v2("/3pid/unbind")
+    );
+    let signature = bound.world.homeserver.key().text_signature(&text);
+    let header = format!("X-Matrix origin=hs.example,key=ed25519:a_1,sig={signature},destination={NAME}");
+    bound.send_to(&v2("/3pid/unbind"), &[header.as_bytes()], body).await
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_homeserver_unbinds_its_user_as_synapse_asks_for_it() {
@@ -149,24 +161,12 @@ async fn a_body_with_a_number_that_cannot_be_signed_is_refused() {
     for number in ["1.5", "1.0", "1e3", "-0", "-0.0", "9007199254740992", "-9007199254740992", "18446744073709551616"] {
         let body = content().to_string().replacen('{', &format!("{{\"a\":{number},"), 1);
         // Somebody has signed it all the same, as it is written.
-        let text = format!(
-            "{{\"content\":{body},\"destination_is\":\"{NAME}\",\"method\":\"POST\",\"origin\":\"hs.example\",\"uri\":\"{}\"}}",
-            v2("/3pid/unbind")
-        );
-        let signature = bound.world.homeserver.key().text_signature(&text);
-        let header = format!("X-Matrix origin=hs.example,key=ed25519:a_1,sig={signature},destination={NAME}");
-        let answer = bound.send_to(&v2("/3pid/unbind"), &[header.as_bytes()], &body).await;
+        let answer = send_as_written(&bound, &body).await;
         bound.refused(&answer, 403, "M_FORBIDDEN", number).await;
     }
     // The same made with an integer is good: the test signs what the server verifies.
     let body = content().to_string().replacen('{', "{\"a\":1,", 1);
-    let text = format!(
-        "{{\"content\":{body},\"destination_is\":\"{NAME}\",\"method\":\"POST\",\"origin\":\"hs.example\",\"uri\":\"{}\"}}",
-        v2("/3pid/unbind")
-    );
-    let signature = bound.world.homeserver.key().text_signature(&text);
-    let header = format!("X-Matrix origin=hs.example,key=ed25519:a_1,sig={signature},destination={NAME}");
-    let answer = bound.send_to(&v2("/3pid/unbind"), &[header.as_bytes()], &body).await;
+    let answer = send_as_written(&bound, &body).await;
     assert_eq!(answer.expect(200), json!({}));
     bound.expect_unbound().await;
 }
@@ -177,13 +177,7 @@ async fn a_body_whose_members_have_names_of_a_parser_is_one_like_any_other() {
     let name = "$serde_json::private::RawValue";
     let odd = format!("{{\"a\":{{\"{name}\":5}},\"b\":{{\"{name}\":\"[]\"}},");
     let body = content().to_string().replacen('{', &odd, 1);
-    let text = format!(
-        "{{\"content\":{body},\"destination_is\":\"{NAME}\",\"method\":\"POST\",\"origin\":\"hs.example\",\"uri\":\"{}\"}}",
-        v2("/3pid/unbind")
-    );
-    let signature = bound.world.homeserver.key().text_signature(&text);
-    let header = format!("X-Matrix origin=hs.example,key=ed25519:a_1,sig={signature},destination={NAME}");
-    let answer = bound.send_to(&v2("/3pid/unbind"), &[header.as_bytes()], &body).await;
+    let answer = send_as_written(&bound, &body).await;
     assert_eq!(answer.expect(200), json!({}));
     bound.expect_unbound().await;
 }

@@ -62,8 +62,8 @@ async fn there_are_never_more_streams_than_apple_allows_even_when_it_changes_its
     assert_eq!((world.apple.refused_streams(), world.apple.connections()), (0, 1));
     assert_eq!(world.apple.peak_streams(), 3);
     let (results, ()) = tokio::join!(deliver_all(&provider, 60..260), async {
-        for max_streams in [7, 2, 20] {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        for (requests, max_streams) in [(80, 7), (120, 2), (160, 20)] {
+            wait_until("some deliveries", PATIENCE, || world.apple.requests().len() >= requests).await;
             world.apple.set_max_streams(max_streams);
         }
     });
