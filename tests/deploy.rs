@@ -1,5 +1,5 @@
 //! `deploy/` against the binaries, and by the word of whoever will read it: systemd, Kubernetes' and Compose's schemas,
-//! hadolint.
+//! hadolint, Prometheus.
 //!
 //! Invariant: nothing here needs a network. A tool that is not installed is named in a line, with what is skipped for
 //! want of it.
@@ -205,4 +205,10 @@ fn the_manifests_are_as_kubernetes_wants_them() {
 fn compose_file_and_dockerfile_are_as_their_tools_want_them() {
     tool("check-jsonschema", &[&"--builtin-schema", &"vendor.compose-spec", &deploy("compose.yaml")]);
     tool("hadolint", &[&deploy("Dockerfile")]);
+}
+
+#[test]
+fn the_alerts_tell_an_attack_from_a_usual_day() {
+    tool("promtool", &[&"check", &"rules", &deploy("prometheus/identity-sms.rules.yml")]);
+    tool("promtool", &[&"test", &"rules", &deploy("prometheus/identity-sms.test.yml")]);
 }

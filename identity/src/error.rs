@@ -69,6 +69,18 @@ pub enum Error {
     /// The relay refused the mail or cannot be reached.
     #[error("The e-mail could not be sent")]
     EmailSend,
+    /// Not a telephone number.
+    #[error("This is not a telephone number that can be dialled in this country")]
+    InvalidNumber,
+    /// No message is sent to this number, whoever asks.
+    #[error("No messages are sent to this number or its country")]
+    DestinationRejected,
+    /// No provider has taken the SMS, or none says so.
+    #[error("The SMS could not be sent")]
+    SmsSend,
+    /// The operator pays for no more SMS on this day.
+    #[error("No more SMS can be sent today")]
+    SmsSpentForToday,
     /// Wrong validation token.
     #[error("This is not the token that was sent")]
     TokenIncorrect,
@@ -178,6 +190,9 @@ impl Error {
             Self::TooManyAddresses => refuse(StatusCode::BAD_REQUEST, "M_TOO_LARGE"),
             Self::InvalidEmail => refuse(StatusCode::BAD_REQUEST, "M_INVALID_EMAIL"),
             Self::EmailSend => refuse(StatusCode::BAD_REQUEST, "M_EMAIL_SEND_ERROR"),
+            Self::InvalidNumber => refuse(StatusCode::BAD_REQUEST, "M_INVALID_ADDRESS"),
+            Self::DestinationRejected => refuse(StatusCode::BAD_REQUEST, "M_DESTINATION_REJECTED"),
+            Self::SmsSend | Self::SmsSpentForToday => refuse(StatusCode::BAD_REQUEST, "M_SEND_ERROR"),
             Self::TokenIncorrect => refuse(StatusCode::BAD_REQUEST, "M_TOKEN_INCORRECT"),
             Self::SessionExpired => refuse(StatusCode::BAD_REQUEST, "M_SESSION_EXPIRED"),
             Self::SessionNotValidated => refuse(StatusCode::BAD_REQUEST, "M_SESSION_NOT_VALIDATED"),

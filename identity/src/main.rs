@@ -9,17 +9,19 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use identity::commands::invites;
 use identity::commands::outbox::{self, Chosen};
+use identity::commands::test_sms::{self, Wish};
 use identity::config::Config;
 use identity::domain::mxid::UserId;
 use identity::domain::room_id::RoomId;
 use identity::domain::threepid::{Medium, ThreePid};
+use identity::notify::templates::Audience;
 use identity::store::invites::Filter;
 use identity::{server, signing_keys};
 use shared::random::Random;
 
 /// A Matrix identity server (Identity Service API v2).
 ///
-/// People prove that they own an e-mail address; others find them by hashed lookup. Run it beside a homeserver, behind
+/// People prove that they own an e-mail address or a telephone number; others find them by hashed lookup. Run it beside a homeserver, behind
 /// a reverse proxy that speaks TLS.
 ///
 /// Without any configuration it starts for development: on 127.0.0.1:8090, with an SQLite file and a fresh signing key
@@ -78,6 +80,25 @@ enum Command {
         /// The id of the new key: letters, digits and underscores, never used before. Without it, the next number.
         #[arg(long)]
         id: Option<String>,
+    },
+    /// Send an SMS through the providers of the settings, and tell what they say. It has a code that validates nothing.
+    ///
+    /// It goes the way of a validation, by [sms.rules], senders and templates; only the limits are not charged.
+    TestSms {
+        #[command(flatten)]
+        settings: Settings,
+        /// The number, in international form, or as it is dialled in --country.
+        #[arg(long)]
+        to: String,
+        /// Where the number is dialled, such as GB; needed if it does not begin with "+".
+        #[arg(long)]
+        country: Option<String>,
+        /// The brand whose template is used.
+        #[arg(long)]
+        brand: Option<String>,
+        /// The language of the template.
+        #[arg(long)]
+        lang: Option<String>,
     },
     /// Invitations that wait for somebody to bind their address, or that have arrived, if those are remembered.
     Invites {
@@ -196,6 +217,16 @@ async fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
             let file = config.keys.file.as_deref().unwrap_or(Path::new("signing.key"));
             let id = signing_keys::rotate(file, id.as_deref(), config.keys.revoked.as_slice(), Random)?;
             Ok(writeln!(io::stdout(), "{id} signs; send SIGHUP to a server that runs")?)
+        }
+        Command::TestSms { settings, to, country, brand, lang } => {
+            let config = Config::load(settings.config.as_deref())?;
+            let audience = Audience { brand: brand.as_deref(), lang: lang.as_deref(), ..Audience::default() };
+            let wish = Wish { number: &to, country: country.as_deref(), audience };
+            let mut lines = Vec::new();
+            let sent = test_sms::send(&config, &wish, |line| lines.push(line)).await;
+            let mut out = io::stdout().lock();
+            lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
+            Ok(sent?)
         }
         Command::Invites { command: InvitesCommand::List { settings, which } } => {
             let lines = invites::list(&Config::load(settings.config.as_deref())?, which.into()).await?;

@@ -27,9 +27,10 @@ use crate::domain::lookup_hash::Pepper;
 use crate::flows::{clean_up, notify_homeserver, send_queued_mail};
 use crate::homeserver::client::HomeserverClient;
 use crate::homeserver::keys::ServerKeys;
-use crate::limits::LookupQuota;
+use crate::limits::{LookupQuota, sms_day};
 use crate::notify::Mailer;
 use crate::notify::message::Sender;
+use crate::notify::sms::Texter;
 use crate::notify::templates::Templates;
 use crate::routes;
 use crate::signing_keys::{SigningKeys, SigningKeysError};
@@ -118,8 +119,9 @@ pub fn check(config: &Config) -> Result<(), StartError> {
         let data = config.server.data_dir.clone().unwrap_or_default();
         Mailer::new(&config.email, extra_ca, &data, Clock::system(), Random).map_err(StartError::setup)?;
     }
+    Texter::new(&config.sms, extra_ca, Clock::system()).map_err(StartError::setup)?;
     let sender = Sender::new(config.email.from.as_deref(), &identity.name).map_err(StartError::setup)?;
-    Templates::load(&config.templates, sender).map_err(StartError::setup)?;
+    Templates::load(&config.templates, &config.sms, sender).map_err(StartError::setup)?;
     let key_file = config.keys.file.as_deref().filter(|path| path.exists());
     if let Some(path) = key_file {
         let revoked = config.keys.revoked.as_slice();
@@ -154,10 +156,11 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
     let mailer =
         Mailer::new(&config.email, extra_ca.as_deref(), &data, clock.clone(), random).map_err(StartError::setup)?;
     let sender = Sender::new(config.email.from.as_deref(), &identity.name).map_err(StartError::setup)?;
+    let texter = Texter::new(&config.sms, extra_ca.as_deref(), clock.clone()).map_err(StartError::setup)?;
     let homeservers = HomeserverClient::new(&config.federation, clock.clone(), random).map_err(StartError::setup)?;
     Ok(State {
         terms: CurrentTerms::new(config.terms.read().map_err(StartError::setup)?),
-        templates: Templates::load(&config.templates, sender).map_err(StartError::setup)?,
+        templates: Templates::load(&config.templates, &config.sms, sender).map_err(StartError::setup)?,
         server_keys: ServerKeys::new(homeservers.clone(), clock.clone()),
         homeservers,
         lookup_quota: LookupQuota::new(config.lookup.daily_quota),
@@ -172,6 +175,7 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
         keys: CurrentKeys::new(keys),
         pepper,
         mailer,
+        texter,
         config,
     })
 }
@@ -194,6 +198,7 @@ fn announce(state: &State, listeners: &[Listener], admin: Option<&AdminListener>
         _ => "database: PostgreSQL".to_owned(),
     });
     lines.push(state.mailer.describe());
+    lines.push(state.texter.describe());
     lines.extend(config.notices().into_iter().map(|notice| format!("note: {notice}")));
     match config.log.format {
         Format::Json => lines.iter().for_each(|line| tracing::info!("{line}")),
@@ -230,17 +235,21 @@ fn operations(state: &Arc<State>, metrics: Recorder) -> Operations {
 
 /// Counts what would cost too much to count for every probe.
 async fn bring_gauges_up_to_date(state: Arc<State>) {
+    let now = state.clock.now();
     let counts = state.store.read(async move |conn| {
         let (outbox, oldest) = onbinds::listing::count(conn).await?;
-        Ok((associations::count(conn).await?, outgoing_mails::count(conn).await?, outbox, oldest))
+        let today = sms_day::messages_today(conn, now).await?;
+        Ok((associations::count(conn).await?, outgoing_mails::count(conn).await?, outbox, oldest, today))
     });
     #[expect(clippy::cast_precision_loss, reason = "a gauge of 2^53 bindings is not in sight")]
     match counts.await {
-        Ok((bindings, mails, outbox, oldest)) => {
+        Ok((bindings, mails, outbox, oldest, today)) => {
             metrics::gauge!("identity_bindings").set(bindings as f64);
             metrics::gauge!("identity_queued_mails").set(mails as f64);
             metrics::gauge!("identity_outbox_pending").set(outbox as f64);
-            let age = oldest.map(|oldest| state.clock.now().since(oldest)).unwrap_or_default();
+            metrics::gauge!("identity_sms_today").set(today as f64);
+            metrics::gauge!("identity_sms_max_per_day").set(f64::from(state.config.sms.max_per_day));
+            let age = oldest.map(|oldest| now.since(oldest)).unwrap_or_default();
             metrics::gauge!("identity_outbox_oldest_seconds").set(age.as_secs_f64());
         }
         Err(error) => tracing::warn!(%error, "the gauges could not be brought up to date"),

@@ -19,6 +19,7 @@ use crate::homeserver::client::HomeserverClient;
 use crate::homeserver::keys::ServerKeys;
 use crate::limits::LookupQuota;
 use crate::notify::Mailer;
+use crate::notify::sms::Texter;
 use crate::notify::templates::Templates;
 use crate::signing_keys::SigningKeys;
 use crate::store::Store;
@@ -43,6 +44,8 @@ pub struct State {
     pub terms: CurrentTerms,
     /// The way out for mail.
     pub mailer: Mailer,
+    /// The way out for SMS.
+    pub texter: Texter,
     /// The texts of mails and pages.
     pub templates: Templates,
     /// The way to homeservers.

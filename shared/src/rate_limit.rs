@@ -54,6 +54,11 @@ impl Limit {
         let wait = charged.since(now.plus(capacity));
         if wait.is_zero() { Charge::Allowed { state: charged } } else { Charge::Refused { retry_after: wait } }
     }
+
+    /// The state after one charge is taken back; not before `now`, when the bucket is full.
+    pub fn give_back(&self, state: Timestamp, now: Timestamp) -> Timestamp {
+        state.minus(self.every).max(now)
+    }
 }
 
 impl FromStr for Limit {

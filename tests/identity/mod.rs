@@ -25,6 +25,7 @@ mod server_names;
 mod session_errors;
 mod setup;
 mod shutdown;
+mod sms;
 mod smtp;
 mod story;
 mod terms;

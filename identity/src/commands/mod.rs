@@ -1,4 +1,4 @@
-//! The commands that look into a server's database and change it, beside the server itself.
+//! The commands beside the server itself: those that look into its database and change it, and those that try something.
 //!
 //! Invariant: what a command changes a running server sees; nothing is kept in memory that would contradict it.
 
@@ -6,3 +6,4 @@ mod database;
 pub mod invites;
 pub mod outbox;
 mod table;
+pub mod test_sms;

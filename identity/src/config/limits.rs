@@ -25,6 +25,16 @@ pub struct Limits {
     pub invite_per_room: Limit,
     /// Mails of any kind, by all.
     pub mail_global: Limit,
+    /// SMS to one number.
+    pub sms_per_number: Limit,
+    /// SMS to the ten thousand numbers that differ in their last four digits alone, those that were validated aside.
+    pub sms_per_range: Limit,
+    /// SMS to one calling code.
+    pub sms_per_country: Limit,
+    /// SMS that one account causes.
+    pub sms_per_account: Limit,
+    /// SMS that one client address causes.
+    pub sms_per_ip: Limit,
     /// Requests to homeservers that one client address causes: registrations, and fetches of keys for a signed unbind.
     pub register_per_ip: Limit,
     /// Wrong tokens for one e-mail address.
@@ -44,6 +54,11 @@ impl Default for Limits {
             invite_per_address: limit(5, 600),
             invite_per_room: limit(20, 60),
             mail_global: limit(1000, 1),
+            sms_per_number: limit(5, 3600),
+            sms_per_range: limit(10, 1800),
+            sms_per_country: limit(50, 60),
+            sms_per_account: limit(10, 3600),
+            sms_per_ip: limit(10, 3600),
             register_per_ip: limit(20, 10),
             email_wrong_tokens: limit(60, 60),
             sms_wrong_tokens: limit(10, 360),

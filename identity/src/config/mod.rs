@@ -11,6 +11,7 @@ pub mod limits;
 pub mod outbox;
 pub mod rules;
 pub mod server;
+pub mod sms;
 pub mod templates;
 
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ use self::limits::Limits;
 use self::outbox::Outbox;
 use self::rules::{Account, Algorithm, Auth, Bind, Lookup, Sessions, TermsSource, Unbind};
 use self::server::{Keys, Server};
+use self::sms::SmsConfig;
 use self::templates::TemplatesConfig;
 
 /// The prefix of environment variables: `IDENTITY__SECTION__KEY`.
@@ -62,6 +64,8 @@ pub struct Config {
     pub sessions: Sessions,
     /// `[email]`
     pub email: EmailConfig,
+    /// `[sms]`
+    pub sms: SmsConfig,
     /// `[templates]`
     pub templates: TemplatesConfig,
     /// `[lookup]`
@@ -102,6 +106,7 @@ impl Config {
         if self.email.transport() == email::Transport::File {
             notices.push("development only: mail is written to files; set [email] host to send it".to_owned());
         }
+        notices.extend(self.sms.notices());
         if self.sessions.next_link_hosts.matches("any.example") {
             notices
                 .push("any https site may be a next_link; set [sessions] next_link_hosts to your clients".to_owned());
@@ -112,7 +117,7 @@ impl Config {
             );
         }
         if !self.limits.enabled {
-            notices.push("INSECURE: [limits] enabled is off, anyone can send mail without end".to_owned());
+            notices.push("INSECURE: [limits] enabled is off, anyone can send mail and SMS without end".to_owned());
         }
         notices
     }
@@ -128,6 +133,7 @@ impl Config {
         self.invites.check(self.server.allow_http_base_url)?;
         self.keys.check()?;
         self.email.check()?;
+        self.sms.check()?;
         self.outbox.check()?;
         for (right, wrong) in [
             (!self.http.bind.is_empty(), "http.bind: expected at least one address"),
@@ -186,6 +192,7 @@ impl Config {
             Some(url) => url,
             None => Secret::new(format!("sqlite://{}", data.join("identity.db").display())),
         });
+        self.sms.place(folder, &data)?;
         self.database.place(folder);
         self.server.data_dir = Some(data);
         Ok(())

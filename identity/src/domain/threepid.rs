@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use super::case_folding::lower_case_form;
 use super::email::{self, InvalidEmail};
-use super::msisdn::{self, InvalidMsisdn};
+use super::msisdn::{self, InvalidMsisdn, Msisdn};
 
 /// The kind of an address (specification, "3PID types"); there are no others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -137,6 +137,13 @@ impl ThreePid {
             Medium::Email => Some(lower_case_form(&self.typed)).filter(|form| form != self.address.as_str()),
             Medium::Msisdn => None,
         }
+    }
+}
+
+impl From<&Msisdn> for ThreePid {
+    fn from(number: &Msisdn) -> Self {
+        let digits = number.digits().to_owned();
+        Self { medium: Medium::Msisdn, address: Address(digits.clone()), typed: digits }
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::limits::sms_day;
 use crate::state::State;
 use crate::store::{ephemeral_keys, invites, rate_limits, sessions, tokens};
 
@@ -38,6 +39,7 @@ async fn clean_up(state: &State) -> Result<(), Error> {
             // One that expired is as valid as one that is unknown.
             ephemeral_keys::delete_expired(conn, old_invite).await?;
             rate_limits::delete_full(conn, now).await?;
+            sms_day::forget(conn, now).await?;
             Ok((sessions, tokens, invites))
         })
         .await?;

@@ -58,6 +58,9 @@ pub async fn submit_token(state: &State, submitted: SubmittedToken) -> Result<Op
         Medium::Msisdn => ("sms_wrong_tokens", settings.sms_wrong_tokens),
     };
     let bucket = settings.enabled.then(|| Bucket::new(name, limit, Counted::ThreePid(&session.threepid)));
+    // Who earns by messages does not read them: a range of numbers whose owners do is not held back.
+    let range = (settings.enabled && medium == Medium::Msisdn)
+        .then(|| Bucket::new("sms_per_range", settings.sms_per_range, Counted::NumberRange(&session.threepid)));
     let outcome = state.store.write(async move |conn| {
         let Some(mut session) = sessions::find(conn, &sid).await? else { return Ok(Outcome::Unknown) };
         let submission = session.submission(is_right, now, &rules);
@@ -77,6 +80,9 @@ pub async fn submit_token(state: &State, submitted: SubmittedToken) -> Result<Op
             Submission::Validates => {
                 session.validated_at = Some(now);
                 sessions::save(conn, &session).await?;
+                if let Some(range) = &range {
+                    limits::give_back(conn, range, now).await?;
+                }
                 Ok(Outcome::Right(session.next_link))
             }
             Submission::Wrong => {

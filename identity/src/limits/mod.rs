@@ -3,6 +3,7 @@
 //! Invariant: the buckets of one event are charged together or not at all.
 
 mod lookup_quota;
+pub mod sms_day;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -26,6 +27,11 @@ pub enum Counted<'a> {
     Account(&'a UserId),
     /// Those that concern an address.
     ThreePid(&'a ThreePid),
+    /// Those that concern the block of ten thousand numbers that a number is in: its last four digits do not count.
+    /// Who earns by messages has whole blocks of numbers.
+    NumberRange(&'a ThreePid),
+    /// Those that concern a calling code.
+    Country(&'a str),
     /// Those that concern a room.
     Room(&'a RoomId),
     /// Those from a client address; an IPv6 client owns its whole /64.
@@ -67,6 +73,11 @@ impl Bucket {
                 hash.update("\0");
                 hash.update(threepid.address().as_str());
             }
+            Counted::NumberRange(number) => {
+                let digits = number.address().as_str();
+                hash.update(digits.get(..digits.len().saturating_sub(4)).unwrap_or_default());
+            }
+            Counted::Country(calling_code) => hash.update(calling_code),
             Counted::Room(room_id) => hash.update(room_id.as_str()),
             Counted::Client(IpAddr::V4(address)) => hash.update(address.octets()),
             Counted::Client(IpAddr::V6(address)) => hash.update(&address.octets()[..8]),
@@ -95,6 +106,17 @@ pub async fn charge(conn: &mut Connection, buckets: &[Bucket], now: Timestamp) -
         rate_limits::save(conn, &bucket.subject, state).await?;
     }
     Ok(Verdict::Allowed)
+}
+
+/// Takes one charge of `bucket` back.
+///
+/// # Errors
+/// [`StoreError`] if the database does.
+pub async fn give_back(conn: &mut Connection, bucket: &Bucket, now: Timestamp) -> Result<(), StoreError> {
+    match rate_limits::find(conn, &bucket.subject).await? {
+        Some(state) => rate_limits::save(conn, &bucket.subject, bucket.limit.give_back(state, now)).await,
+        None => Ok(()),
+    }
 }
 
 /// Charges a request to a homeserver of which `client` is the cause, before anything shows who the client is.
@@ -136,6 +158,7 @@ mod tests {
 
     use super::{Bucket, Counted, Limit, Verdict, charge};
     use crate::domain::mxid::UserId;
+    use crate::domain::threepid::{Medium, ThreePid};
     use crate::store::testing::{self, START};
 
     const LIMIT: Limit = Limit::new(2, HumanDuration::from_secs(60));
@@ -149,6 +172,12 @@ mod tests {
         assert_ne!(client("1.2.3.4"), client("1.2.3.5"));
         assert_eq!(client("2a00::1"), client("2a00::2"));
         assert_ne!(client("2a00::1"), client("2a00:0:0:1::1"));
+        let range = |digits: &str| {
+            let number = ThreePid::canonical(Medium::Msisdn, digits).unwrap();
+            Bucket::new("x", LIMIT, Counted::NumberRange(&number)).subject
+        };
+        assert_eq!(range("447700900001"), range("447700909999"));
+        assert_ne!(range("447700900001"), range("447700910001"));
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,11 @@
-//! Everything that leaves the server as a mail or is shown as a page.
+//! Everything that leaves the server as a mail or an SMS, or is shown as a page.
 //!
 //! Invariant: an error from here names a kind and a reply code, never an address, a token or a server's words about them.
 
 pub mod invitation;
 pub mod message;
 pub mod page;
+pub mod sms;
 pub mod templates;
 
 mod file;

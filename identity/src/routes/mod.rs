@@ -35,6 +35,10 @@ pub fn configure(config: &mut ServiceConfig, legacy: Profile) {
         .service(v2("/lookup").post(lookup::lookup))
         .service(v2("/validate/email/requestToken").post(validate::request_email_token))
         .service(v2("/validate/email/submitToken").get(validate::follow_email_link).post(validate::submit_email_token))
+        .service(v2("/validate/msisdn/requestToken").post(validate::request_msisdn_token))
+        .service(
+            v2("/validate/msisdn/submitToken").get(validate::follow_msisdn_link).post(validate::submit_msisdn_token),
+        )
         .service(v2("/3pid/getValidated3pid").get(three_pid::get_validated_3pid))
         .service(v2("/3pid/bind").post(three_pid::bind))
         .service(v2("/3pid/unbind").post(three_pid::unbind))

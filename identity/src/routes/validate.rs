@@ -1,6 +1,7 @@
-//! `POST /_matrix/identity/v2/validate/email/requestToken`, `POST` and `GET …/validate/email/submitToken`, and the `GET`
-//! under `/_matrix/identity/api/v1`, for both media.
-//! <https://spec.matrix.org/v1.19/identity-service-api/#email-associations>
+//! `POST /_matrix/identity/v2/validate/{email,msisdn}/requestToken`, `POST` and `GET …/submitToken`, and the `GET` under
+//! `/_matrix/identity/api/v1`.
+//! <https://spec.matrix.org/v1.19/identity-service-api/#email-associations>,
+//! <https://spec.matrix.org/v1.19/identity-service-api/#phone-number-associations>
 //!
 //! Invariant: the page shows one text for every failure, and HEAD (a scanner's look at a link) validates nothing.
 
@@ -14,11 +15,13 @@ use shared::json::Object;
 
 use super::auth::Credentials;
 use super::input;
+use crate::domain::msisdn::{Msisdn, NumberError};
+use crate::domain::mxid::UserId;
 use crate::domain::next_link::{NextLink, NextLinkRule};
 use crate::domain::sid::Sid;
 use crate::domain::threepid::{Medium, ThreePid};
 use crate::error::Error;
-use crate::flows::request_token::{TokenRequest, request_token};
+use crate::flows::request_token::{TokenRequest, email, sms};
 use crate::flows::submit_token::{SubmittedToken, submit_token};
 use crate::flows::to_the_end;
 use crate::notify::page::Page;
@@ -28,7 +31,7 @@ use crate::state::State;
 /// `POST /validate/email/requestToken`
 ///
 /// # Errors
-/// See [`request_token`].
+/// See [`email::request_email_token`].
 pub async fn request_email_token(
     request: HttpRequest,
     state: Data<State>,
@@ -36,37 +39,101 @@ pub async fn request_email_token(
     body: Body,
 ) -> Result<HttpResponse, Error> {
     let account = credentials.agreed_account(&state).await?;
-    let query = input::query(&request)?;
     let fields = input::object_or_form(&body)?;
+    send_mail(&request, state, Some(account), &fields).await
+}
+
+/// `POST /validate/msisdn/requestToken`
+///
+/// # Errors
+/// See [`sms::request_sms_token`].
+pub async fn request_msisdn_token(
+    request: HttpRequest,
+    state: Data<State>,
+    credentials: Credentials,
+    body: Body,
+) -> Result<HttpResponse, Error> {
+    let account = credentials.agreed_account(&state).await?;
+    let fields = input::object_or_form(&body)?;
+    send_sms(&request, state, Some(account), &fields).await
+}
+
+/// Answers a request for a mail, whoever asks and however the fields came.
+pub(super) async fn send_mail(
+    request: &HttpRequest,
+    state: Data<State>,
+    account: Option<UserId>,
+    fields: &Object<'_>,
+) -> Result<HttpResponse, Error> {
     fields.require(&["client_secret", "email", "send_attempt"])?;
-    let client_secret = input::client_secret(&fields)?;
-    let send_attempt = input::send_attempt(&fields)?;
-    let email = fields.string("email")?;
+    let threepid = ThreePid::canonical(Medium::Email, fields.string("email")?).map_err(|_| Error::InvalidEmail)?;
+    let wanted = token_request(request, &state, account, fields, threepid)?;
+    let state = state.into_inner();
+    let sid = to_the_end(&state.clone(), email::request_email_token(state, wanted)).await?;
+    Ok(HttpResponse::Ok().json(json!({ "sid": sid.as_str() })))
+}
+
+/// Answers a request for an SMS, whoever asks and however the fields came. The answer has what clients show: the number
+/// as it is known from now on, and as people write it.
+pub(super) async fn send_sms(
+    request: &HttpRequest,
+    state: Data<State>,
+    account: Option<UserId>,
+    fields: &Object<'_>,
+) -> Result<HttpResponse, Error> {
+    fields.require(&["client_secret", "country", "phone_number", "send_attempt"])?;
+    let (typed, country) = (fields.string("phone_number")?, fields.string("country")?);
+    let number = Msisdn::dialled(typed, country, &crate::domain::msisdn::NumberRules).map_err(|error| match error {
+        NumberError::Invalid => Error::InvalidNumber,
+        NumberError::Rejected => Error::DestinationRejected,
+    })?;
+    let wanted = token_request(request, &state, account, fields, ThreePid::from(&number))?;
+    let (msisdn, intl_fmt) = (number.digits().to_owned(), number.international().to_owned());
+    let state = state.into_inner();
+    let sid = to_the_end(&state.clone(), sms::request_sms_token(state, number, wanted)).await?;
+    let answer = json!({ "sid": sid.as_str(), "success": true, "msisdn": msisdn, "intl_fmt": intl_fmt });
+    Ok(HttpResponse::Ok().json(answer))
+}
+
+fn token_request(
+    request: &HttpRequest,
+    state: &State,
+    account: Option<UserId>,
+    fields: &Object<'_>,
+    threepid: ThreePid,
+) -> Result<TokenRequest, Error> {
+    let query = input::query(request)?;
     let next_link = fields.optional_string("next_link")?;
-    let next_link = next_link.map(|link| next_link_rule(&state).check(link)).transpose();
-    let wanted = TokenRequest {
-        account: Some(account),
+    let next_link = next_link.map(|link| next_link_rule(state).check(link)).transpose();
+    Ok(TokenRequest {
+        account,
+        threepid,
+        client_secret: input::client_secret(fields)?,
+        send_attempt: input::send_attempt(fields)?,
         next_link: next_link.map_err(|error| Error::InvalidParam(error.to_string()))?.flatten(),
-        threepid: ThreePid::canonical(Medium::Email, email).map_err(|_| Error::InvalidEmail)?,
-        client_secret,
-        send_attempt,
-        client: client_address(&request),
+        client: client_address(request),
         brand: query.optional_string("brand")?.map(str::to_owned),
         lang: query.optional_string("lang")?.map(str::to_owned),
-        accept_language: input::header(&request, "accept-language").map(str::to_owned),
-    };
-    let state = state.into_inner();
-    let sid = to_the_end(&state.clone(), request_token(state, wanted)).await?;
-    Ok(HttpResponse::Ok().json(json!({ "sid": sid.as_str() })))
+        accept_language: input::header(request, "accept-language").map(str::to_owned),
+    })
 }
 
 /// `POST /validate/email/submitToken`: every refusal has `"success": false` too.
 pub async fn submit_email_token(state: Data<State>, credentials: Credentials, body: Body) -> HttpResponse {
+    submit(&state, &credentials, &body, Medium::Email).await
+}
+
+/// `POST /validate/msisdn/submitToken`, as for e-mail.
+pub async fn submit_msisdn_token(state: Data<State>, credentials: Credentials, body: Body) -> HttpResponse {
+    submit(&state, &credentials, &body, Medium::Msisdn).await
+}
+
+async fn submit(state: &State, credentials: &Credentials, body: &Body, medium: Medium) -> HttpResponse {
     let submitted = async {
-        credentials.agreed_account(&state).await?;
-        let fields = input::object_or_form(&body)?;
+        credentials.agreed_account(state).await?;
+        let fields = input::object_or_form(body)?;
         fields.require(&["client_secret", "sid", "token"])?;
-        submit_token(&state, submission(Medium::Email, &fields)?).await
+        submit_token(state, submission(medium, &fields)?).await
     };
     match submitted.await {
         Ok(_) => HttpResponse::Ok().json(json!({ "success": true })),
@@ -77,6 +144,11 @@ pub async fn submit_email_token(state: Data<State>, credentials: Credentials, bo
 /// `GET /validate/email/submitToken`: the link in the mail, opened by a browser without any account.
 pub async fn follow_email_link(request: HttpRequest, state: Data<State>) -> HttpResponse {
     follow_link(&request, &state, Medium::Email, |_| None).await
+}
+
+/// `GET /validate/msisdn/submitToken`: the same for an SMS.
+pub async fn follow_msisdn_link(request: HttpRequest, state: Data<State>) -> HttpResponse {
+    follow_link(&request, &state, Medium::Msisdn, |_| None).await
 }
 
 /// `GET /_matrix/identity/api/v1/validate/email/submitToken`: the link in an old mail, which says itself where to go on.
@@ -117,7 +189,8 @@ async fn follow_link(
     if request.method() == Method::HEAD {
         return page(StatusCode::OK, &Page::Verified);
     }
-    if state.config.email.confirm_click && text("confirm") != Some("1") {
+    // Nothing opens links in an SMS by itself.
+    if medium == Medium::Email && state.config.email.confirm_click && text("confirm") != Some("1") {
         let (Some(sid), Some(client_secret), Some(token)) = (text("sid"), text("client_secret"), text("token")) else {
             return page(StatusCode::BAD_REQUEST, &Page::Failed);
         };

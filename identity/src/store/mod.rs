@@ -19,6 +19,7 @@ pub mod peppers;
 pub mod rate_limits;
 mod schema;
 pub mod sessions;
+pub mod sms_days;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tokens;

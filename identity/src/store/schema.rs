@@ -144,5 +144,13 @@ table! {
     }
 }
 
+table! {
+    sms_days (day, calling_code) {
+        day -> BigInt,
+        calling_code -> Text,
+        messages -> BigInt,
+    }
+}
+
 allow_tables_to_appear_in_same_query!(accounts, tokens, accepted_terms);
 allow_tables_to_appear_in_same_query!(invites, ephemeral_keys, onbinds);

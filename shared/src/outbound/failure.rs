@@ -17,6 +17,9 @@ pub enum Failure {
     /// No address accepted a connection.
     #[error("it accepts no connection")]
     Connect,
+    /// No address accepted one in time.
+    #[error("it accepts no connection in time")]
+    ConnectTimeout,
     /// No TLS session: most often its certificate is not for this name or not trusted.
     #[error("its TLS certificate or handshake is not acceptable")]
     Tls,
@@ -38,6 +41,7 @@ impl Failure {
             Self::Blocked => "blocked",
             Self::Dns => "dns",
             Self::Connect => "connect",
+            Self::ConnectTimeout => "connect_timeout",
             Self::Tls => "tls",
             Self::Timeout => "timeout",
             Self::TooLarge => "too_large",
@@ -71,7 +75,13 @@ impl Failure {
             return Some(Self::Tls);
         }
         if let Some(error) = error.downcast_ref::<reqwest::Error>() {
-            return if error.is_timeout() { Some(Self::Timeout) } else { error.is_connect().then_some(Self::Connect) };
+            return match (error.is_connect(), error.is_timeout()) {
+                // Nothing was sent yet, which matters to those who must not send twice.
+                (true, true) => Some(Self::ConnectTimeout),
+                (false, true) => Some(Self::Timeout),
+                (true, false) => Some(Self::Connect),
+                (false, false) => None,
+            };
         }
         let error = error.downcast_ref::<io::Error>()?;
         // An io::Error does not name what it wraps as its source, only that one's source.

@@ -8,6 +8,7 @@ use shared::clock::Timestamp;
 use shared::random::Random;
 
 use super::InvitationMail;
+use crate::config::sms::SmsConfig;
 use crate::config::templates::TemplatesConfig;
 use crate::domain::invite::{Invite, InviteToken};
 use crate::domain::invite_texts::InviteTexts;
@@ -21,7 +22,7 @@ const SIGNURL: &str = "https://id.example.org/_matrix/identity/api/v1/sign-ed255
 
 fn templates(dir: Option<&Path>) -> Templates {
     let config = TemplatesConfig { dir: dir.map(Path::to_path_buf), ..TemplatesConfig::default() };
-    Templates::load(&config, Sender::new(None, "id.example.org").unwrap()).unwrap()
+    Templates::load(&config, &SmsConfig::default(), Sender::new(None, "id.example.org").unwrap()).unwrap()
 }
 
 /// The mail with these texts.

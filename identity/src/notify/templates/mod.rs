@@ -3,6 +3,7 @@
 //! Invariant: every template is read and tried once at start; a request reads no file, so a brand cannot lead to one.
 
 mod audience;
+mod sms;
 mod syntax;
 
 use std::collections::HashMap;
@@ -17,26 +18,33 @@ use self::audience::{is_brand, language_name};
 pub(super) use self::syntax::Variables;
 use self::syntax::{Engine, Syntax};
 use super::message::{self, MessageKind, OutgoingMail, Sender, Stamp};
+use crate::config::sms::SmsConfig;
 use crate::config::templates::TemplatesConfig;
 
 /// One row for each kind of text. A further kind is a row here and its built-in file.
-const ROWS: [Row; 3] = [
+const ROWS: [Row; 4] = [
     Row {
         text: Text::Mail(MessageKind::Verification),
         files: &[("verification_template.eml.j2", Syntax::Jinja), ("verification_template.eml", Syntax::Percent)],
-        built_in: include_str!("../../../templates/verification_template.eml.j2"),
+        built_in: Some(include_str!("../../../templates/verification_template.eml.j2")),
         subject: "Confirm your e-mail address for Matrix",
     },
     Row {
         text: Text::Mail(MessageKind::Invite),
         files: &[("invite_template.eml.j2", Syntax::Jinja), ("invite_template.eml", Syntax::Percent)],
-        built_in: include_str!("../../../templates/invite_template.eml.j2"),
+        built_in: Some(include_str!("../../../templates/invite_template.eml.j2")),
         subject: "You have been invited to chat",
+    },
+    Row {
+        text: Text::Sms,
+        files: &[("verification_template.sms.j2", Syntax::JinjaText), ("verification_template.sms", Syntax::Percent)],
+        built_in: None,
+        subject: "",
     },
     Row {
         text: Text::Page,
         files: &[("verify_response_template.html", Syntax::PercentHtml)],
-        built_in: include_str!("../../../templates/page.html.j2"),
+        built_in: Some(include_str!("../../../templates/page.html.j2")),
         subject: "",
     },
 ];
@@ -45,8 +53,8 @@ struct Row {
     text: Text,
     /// The file names that an operator may use, the first found wins.
     files: &'static [(&'static str, Syntax)],
-    /// Our own text, in Jinja; a mail is a whole message.
-    built_in: &'static str,
+    /// Our own text, in Jinja; a mail is a whole message. That of SMS stands in the settings.
+    built_in: Option<&'static str>,
     /// The subject of a mail whose template brings none.
     subject: &'static str,
 }
@@ -55,6 +63,7 @@ struct Row {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Text {
     Mail(MessageKind),
+    Sms,
     Page,
 }
 
@@ -72,6 +81,10 @@ pub struct Templates {
     sender: Sender,
     default_brand: String,
     raw_messages: bool,
+    /// The text of an SMS for which there is no template, with `{token}`.
+    sms_text: String,
+    /// A token to try the templates of SMS with.
+    sample_token: String,
     /// By brand, language (none: the brand's own folder) and text. Every brand that exists has an entry in `brands`.
     found: HashMap<(String, Option<String>, Text), Source>,
     brands: Vec<String>,
@@ -136,16 +149,19 @@ pub struct VerificationMail<'a> {
 }
 
 impl Templates {
-    /// Reads all templates below `[templates] dir` and tries each. Mails will be from `sender`.
+    /// Reads all templates below `[templates] dir` and tries each. Mails will be from `sender`, and SMS for which there
+    /// is no template will have the text of `sms`.
     ///
     /// # Errors
     /// [`TemplatesError`] for the first file that cannot be used.
-    pub fn load(config: &TemplatesConfig, sender: Sender) -> Result<Self, TemplatesError> {
+    pub fn load(config: &TemplatesConfig, sms: &SmsConfig, sender: Sender) -> Result<Self, TemplatesError> {
         let mut templates = Self {
             engine: Engine::new(),
             sender,
             default_brand: config.default_brand.clone(),
             raw_messages: config.raw_messages,
+            sms_text: sms.body_template.clone(),
+            sample_token: "0".repeat(sms.token_digits),
             found: HashMap::new(),
             brands: Vec::new(),
         };
@@ -228,7 +244,7 @@ impl Templates {
     fn render(&self, text: Text, source: Option<&Source>, variables: &Variables) -> Result<String, String> {
         match source {
             Some(source) => self.engine.render(source.syntax, &source.text, variables),
-            None => self.engine.render(Syntax::Jinja, text.row().built_in, variables),
+            None => self.engine.render(Syntax::Jinja, text.row().built_in.unwrap_or_default(), variables),
         }
     }
 
@@ -248,9 +264,7 @@ impl Templates {
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                     Err(source) => return Err(TemplatesError::Unreadable { path, source }),
                 };
-                self.engine
-                    .render(*syntax, &text, &Variables::sample())
-                    .map_err(|mistake| TemplatesError::Mistake { path, mistake })?;
+                self.try_out(row.text, *syntax, &text).map_err(|mistake| TemplatesError::Mistake { path, mistake })?;
                 self.found.insert(
                     (brand.to_owned(), language.map(str::to_owned), row.text),
                     Source { syntax: *syntax, text },

@@ -13,6 +13,8 @@ use crate::domain::shown_text::plain;
 pub(super) enum Syntax {
     /// Jinja with HTML escaping.
     Jinja,
+    /// Jinja for plain text, with no escaping.
+    JinjaText,
     /// `%(name)s`, `%(name_forhtml)s`, `%(name_forurl)s`, `%%`.
     Percent,
     /// `%(name)s` and `%%`, with each value escaped for HTML.
@@ -45,6 +47,10 @@ impl Variables {
     }
 }
 
+/// What the engine knows templates by, to tell which of them are escaped.
+const HTML: &str = "html";
+const PLAIN: &str = "plain";
+
 /// Renders templates of every syntax.
 #[derive(Debug)]
 pub(super) struct Engine {
@@ -54,12 +60,13 @@ pub(super) struct Engine {
 impl Engine {
     pub(super) fn new() -> Self {
         let mut jinja = Environment::new();
-        jinja.set_auto_escape_callback(|_| AutoEscape::Html);
+        jinja.set_auto_escape_callback(|name| if name == PLAIN { AutoEscape::None } else { AutoEscape::Html });
         jinja.set_undefined_behavior(UndefinedBehavior::Chainable);
         // minijinja also escapes the slash, which Jinja does not: links would become unreadable.
-        jinja.set_formatter(|out, _state, value| {
+        jinja.set_formatter(|out, state, value| {
             let text = text_of(value);
-            let written = if value.is_safe() { out.write_str(&text) } else { out.write_str(&escape_html(&text)) };
+            let is_plain = value.is_safe() || matches!(state.auto_escape(), AutoEscape::None);
+            let written = if is_plain { out.write_str(&text) } else { out.write_str(&escape_html(&text)) };
             written.map_err(minijinja::Error::from)
         });
         for name in ["e", "escape"] {
@@ -78,8 +85,9 @@ impl Engine {
     /// The template's mistake, with its line; never a value.
     pub(super) fn render(&self, syntax: Syntax, source: &str, variables: &Variables) -> Result<String, String> {
         match syntax {
-            Syntax::Jinja => {
-                let template = self.jinja.template_from_str(source).map_err(|error| mistake(&error))?;
+            Syntax::Jinja | Syntax::JinjaText => {
+                let name = if syntax == Syntax::JinjaText { PLAIN } else { HTML };
+                let template = self.jinja.template_from_named_str(name, source).map_err(|error| mistake(&error))?;
                 template
                     .render(Value::from_pairs(variables.0.iter().map(|(name, value)| (*name, value.as_str()))))
                     .map_err(|error| mistake(&error))

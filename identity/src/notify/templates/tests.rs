@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use shared::clock::Timestamp;
 use shared::random::Random;
 
-use super::{Audience, MessageError, ROWS, Templates, TemplatesError, VerificationMail};
+use super::{Audience, MessageError, ROWS, Templates, TemplatesError, Text, VerificationMail};
+use crate::config::sms::SmsConfig;
 use crate::config::templates::TemplatesConfig;
 use crate::notify::message::{MessageKind, Sender};
 use crate::notify::page::Page;
@@ -17,7 +18,7 @@ const LINK: &str =
 
 fn templates(dir: Option<&Path>, raw_messages: bool) -> Result<Templates, TemplatesError> {
     let config = TemplatesConfig { dir: dir.map(Path::to_path_buf), raw_messages, ..TemplatesConfig::default() };
-    Templates::load(&config, Sender::new(None, "id.example.org").unwrap())
+    Templates::load(&config, &SmsConfig::default(), Sender::new(None, "id.example.org").unwrap())
 }
 
 fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -196,11 +197,42 @@ fn a_wrong_template_is_found_at_start() {
 }
 
 #[test]
+fn an_sms_has_the_text_of_its_brand_and_language_as_it_is() {
+    let dir = folder(&[
+        ("matrix-org/de/verification_template.sms.j2", "Dein Code für \"Matrix\" & Co.: {{ token }}\n"),
+        ("acme/verification_template.sms", "100%% %(token)s\n"),
+    ]);
+    let templates = templates(Some(dir.path()), false).unwrap();
+    let text = |audience: Audience<'_>| templates.text_message("123456", &audience).unwrap();
+    let german = Audience { accept_language: Some("de-AT, en;q=0.5"), ..Audience::default() };
+    assert_eq!(text(german), "Dein Code für \"Matrix\" & Co.: 123456");
+    assert_eq!(text(brand("acme")), "100% 123456");
+    assert_eq!(text(Audience::default()), "123456 is your Matrix code");
+}
+
+#[test]
+fn a_template_that_gives_more_than_one_sms_or_none_of_the_code_is_found_at_start() {
+    for (text, told) in [
+        ("x".repeat(155) + "{{ token }}", "161 characters, but one SMS holds 160"),
+        ("ж".repeat(65) + "{{ token }}", "71 characters, but one SMS holds 70"),
+        ("Your code".to_owned(), "{{ token }} does not stand in it"),
+        ("{% if".to_owned(), "line 1"),
+    ] {
+        let dir = folder(&[("matrix-org/verification_template.sms.j2", &text)]);
+        let error = templates(Some(dir.path()), false).unwrap_err().to_string();
+        assert!(error.contains("verification_template.sms.j2: ") && error.contains(told), "{error}");
+    }
+}
+
+#[test]
 fn each_row_has_its_own_text_and_a_built_in_one_that_renders() {
     let templates = templates(None, false).unwrap();
     for row in &ROWS {
         assert_eq!(row.text.row().built_in, row.built_in);
-        let rendered = templates.render(row.text, None, &super::Variables::sample()).unwrap();
+        let rendered = match row.text {
+            Text::Sms => templates.text_message("sample", &Audience::default()).unwrap(),
+            text => templates.render(text, None, &super::Variables::sample()).unwrap(),
+        };
         assert!(rendered.contains("sample"));
     }
 }

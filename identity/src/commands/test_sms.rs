@@ -1,0 +1,60 @@
+//! `identity test-sms`: sends one message through the providers of the settings, and says what came of it.
+//!
+//! Invariant: it goes the way that a validation goes, rules, senders, texts and fallback included; only the limits and the
+//! day's messages are not charged.
+
+use shared::clock::Clock;
+use shared::random::Random;
+use shared::telemetry;
+
+use crate::config::Config;
+use crate::domain::msisdn::Msisdn;
+use crate::notify::message::Sender;
+use crate::notify::sms::{TextMessage, Texter};
+use crate::notify::templates::{Audience, Templates};
+
+/// What to send where.
+pub struct Wish<'a> {
+    /// The number, as it is dialled in `country`.
+    pub number: &'a str,
+    /// The country; not needed for a number that begins with `+`.
+    pub country: Option<&'a str>,
+    /// The brand and the language.
+    pub audience: Audience<'a>,
+}
+
+/// Sends a message with a code that validates nothing; `say` is told what happens. What providers answer is logged.
+///
+/// # Errors
+/// A sentence that says why no message was sent.
+pub async fn send(config: &Config, wish: &Wish<'_>, mut say: impl FnMut(String)) -> Result<(), String> {
+    telemetry::log(config.log, &["identity", "shared"]);
+    let country = match wish.country {
+        Some(country) => country,
+        // The country makes no difference to such a number.
+        None if wish.number.starts_with('+') => "US",
+        None => return Err("say --country, or the number in international form, with \"+\"".to_owned()),
+    };
+    let number = Msisdn::dialled(wish.number, country, &config.msisdn.rules())
+        .map_err(|error| format!("{} in {country}: {error}", wish.number))?;
+    let (region, calling_code) = (number.region().unwrap_or("no country"), number.calling_code());
+    say(format!("{} ({region}, calling code {calling_code})", number.international()));
+    if !config.sms.permits(&number) {
+        return Err(format!("[sms.rules] allows neither \"{region}\" nor \"{calling_code}\""));
+    }
+    let providers: Vec<&str> = config.sms.providers_of(&number).iter().map(|name| name.as_str()).collect();
+    say(format!("providers: {}", providers.join(", then ")));
+
+    let identity = config.server.identity(None);
+    let sender = Sender::new(config.email.from.as_deref(), &identity.name).map_err(|error| error.to_string())?;
+    let templates = Templates::load(&config.templates, &config.sms, sender).map_err(|error| error.to_string())?;
+    let token = Random.digits(config.sms.token_digits);
+    let text = templates.text_message(&token, &wish.audience).map_err(|error| error.to_string())?;
+    say(format!("text: {text}"));
+    let extra_ca = config.federation.extra_ca_file.as_deref();
+    let texter = Texter::new(&config.sms, extra_ca, Clock::system()).map_err(|error| error.to_string())?;
+    let sent = texter.send(&TextMessage { number: &number, text: &text, token: &token }).await;
+    let by = sent.map_err(|error| error.to_string())?;
+    say(format!("taken by {}", by.as_str()));
+    Ok(())
+}
