@@ -13,11 +13,12 @@ use crate::stories::push::NOTIFY;
 /// How often new mail and new lines of the log are looked for.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// Tells how to talk to the servers, then shows mails, notifications and lines of their logs as they come, until Ctrl-C.
+/// Tells how to talk to the servers, then shows mails, SMS, notifications and lines of their logs as they come, until Ctrl-C.
 pub(crate) async fn until_interrupted(stage: &Stage, left: &Left, gateway: &Gateway, narrator: &mut Narrator) {
     narrator.say(&guide(stage, left));
     narrator.say(&guide_to_pushes(gateway));
     let (mut mails, mut pushes) = (stage.mail.mails().len(), gateway.apple.requests().len());
+    let mut texts = stage.sms.accepted().len();
     let mut messages = gateway.google.messages().len();
     let mut logs = [stage.server.logs().len(), gateway.server.logs().len()];
     let mut ticks = tokio::time::interval(INTERVAL);
@@ -32,6 +33,11 @@ pub(crate) async fn until_interrupted(stage: &Stage, left: &Left, gateway: &Gate
             mails += 1;
             narrator.say(&format!("\nmail to {}:", mail.to.join(", ")));
             narrator.show(mail.message().text());
+        }
+        for sms in stage.sms.accepted().into_iter().skip(texts) {
+            texts += 1;
+            narrator.say(&format!("\nSMS to +{}:", sms.to));
+            narrator.show(&sms.text);
         }
         for push in gateway.apple.requests().into_iter().skip(pushes) {
             pushes += 1;
@@ -63,7 +69,7 @@ identity server   {url}
 metrics, health   {admin}/metrics, {admin}/health
 its folder        {folder} (settings, database, signing key)
 homeserver        {homeserver}, a fake; it has given @carol:{homeserver} the OpenID token below
-mail              ask for one (below); every mail, notification and line of a log appears here
+mail, SMS         ask for one (below); every mail, SMS, notification and line of a log appears here
 
 Try, in another terminal:
 
@@ -73,7 +79,10 @@ curl -s $ID/account -H "Authorization: Bearer $TOKEN"
 curl -s $ID/hash_details -H "Authorization: Bearer $TOKEN"
 curl -s $ID/validate/email/requestToken -H "Authorization: Bearer $TOKEN" \
   -d client_secret=monkeys -d email=you@example.org -d send_attempt=1
-  # open the link of the mail in a browser, then, with the sid of the answer:
+curl -s $ID/validate/msisdn/requestToken -H "Authorization: Bearer $TOKEN" \
+  -d client_secret=monkeys -d phone_number=07700900002 -d country=GB -d send_attempt=1
+  # open the link of the mail in a browser, or send the code of the SMS to $ID/validate/msisdn/submitToken
+  # (-d client_secret=monkeys -d sid=SID -d token=CODE), then, with the sid of the answer:
 curl -s $ID/3pid/bind -H "Authorization: Bearer $TOKEN" \
   -d client_secret=monkeys -d sid=SID -d mxid={user}
   # another user comes:

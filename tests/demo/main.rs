@@ -1,5 +1,5 @@
-//! The demo: the real identity server between a fake homeserver and a fake mail server, the real push gateway between a
-//! homeserver and a fake Apple and Google, and the stories of their users, told request by request.
+//! The demo: the real identity server amid a fake homeserver, mail server and SMS provider, the real push gateway between
+//! a homeserver and a fake Apple and Google, and the stories of their users, told request by request.
 //!
 //! Invariant: it ends with 0 only if every step was answered as it should be; otherwise it names the step and why.
 
@@ -19,12 +19,12 @@ use futures_util::FutureExt;
 use gateway::Gateway;
 use narrator::{Failure, Narrator};
 use stage::Stage;
-use stories::{email, invitation, push};
+use stories::{email, invitation, number, push};
 
 const USAGE: &str = "\
-Starts the real identity server in a temporary folder, with a fake homeserver and a fake mail server around it, then the
-real push gateway, with a fake Apple and a fake Google, and walks through the stories of their users. Nothing leaves this
-machine, and nothing stays on it.
+Starts the real identity server in a temporary folder, with a fake homeserver, mail server and SMS provider around it,
+then the real push gateway, with a fake Apple and a fake Google, and walks through the stories of their users. Nothing
+leaves this machine, and nothing stays on it.
 
 usage: cargo demo [OPTION]
 
@@ -99,6 +99,7 @@ async fn stories(narrator: &mut Narrator) -> Result<(Stage, email::Left, Gateway
     let stage = Stage::set(narrator).await;
     let left = email::tell(&stage, narrator).await?;
     invitation::tell(&stage, &left, narrator).await?;
+    number::tell(&stage, &left, narrator).await?;
     let gateway = Gateway::set(narrator).await;
     push::tell(&gateway, narrator).await?;
     Ok((stage, left, gateway))

@@ -7,6 +7,7 @@ use harness::binary;
 use harness::homeserver::Homeserver;
 use harness::mail::{Offer, Sink};
 use harness::process::{Server, new_folder};
+use harness::sms::{SmsGateway, Vendor};
 
 use crate::narrator::Narrator;
 
@@ -20,6 +21,8 @@ pub(crate) struct Stage {
     pub(crate) homeserver: Homeserver,
     /// What takes the mail.
     pub(crate) mail: Sink,
+    /// What takes the SMS.
+    pub(crate) sms: SmsGateway,
 }
 
 impl Stage {
@@ -36,18 +39,19 @@ impl Stage {
         let folder = new_folder();
         let homeserver = Homeserver::start("hs.example").await;
         let mail = Sink::start_with(Offer::default(), homeserver.authority()).await;
-        let config = config(&homeserver.config(folder.path()), &mail.config());
+        let sms = SmsGateway::start(Vendor::Twilio).await;
+        let config = config(&homeserver.config(folder.path()), &mail.config(), &sms.config());
         narrator.show(&config);
         let server = Server::start_in(folder, binary, &config, &[]).await;
         narrator.say("and says:");
         narrator.show(&server.logs());
         let api = Api::new(&server.url());
-        Self { server, api, homeserver, mail }
+        Self { server, api, homeserver, mail, sms }
     }
 }
 
-/// `federation` is that section with its header, `email` lines without one.
-fn config(federation: &str, email: &str) -> String {
+/// `federation` and `sms` are sections with their headers, `email` lines without one.
+fn config(federation: &str, email: &str, sms: &str) -> String {
     format!(
         r#"[server]
 name = "id.example"
@@ -61,6 +65,9 @@ version = "1"
 en = {{ name = "Privacy policy", url = "https://id.example/privacy-1.html" }}
 [email]
 from = "Identity of Example <noreply@id.example>"
-{email}{federation}"#
+{email}{federation}[sms]
+provider = "twilio"
+rules.GB = "allow"
+{sms}"#
     )
 }

@@ -10,12 +10,14 @@ use serde_json::{Value, json};
 use super::setup::{Session, Settings, World, v2};
 
 /// The endpoints of accounts with their methods; those that the terms gate come first.
-const WITH_ACCOUNT: [(&str, &str); 12] = [
+const WITH_ACCOUNT: [(&str, &str); 14] = [
     ("GET", "/account"),
     ("GET", "/hash_details"),
     ("POST", "/lookup"),
     ("POST", "/validate/email/requestToken"),
     ("POST", "/validate/email/submitToken"),
+    ("POST", "/validate/msisdn/requestToken"),
+    ("POST", "/validate/msisdn/submitToken"),
     ("GET", "/3pid/getValidated3pid"),
     ("POST", "/3pid/bind"),
     ("POST", "/store-invite"),
@@ -24,11 +26,11 @@ const WITH_ACCOUNT: [(&str, &str); 12] = [
     ("POST", "/account/logout"),
     ("POST", "/3pid/unbind"),
 ];
-const GATED: usize = 9;
+const GATED: usize = 11;
 
 /// Those with a body that must be there: path, required fields in the alphabet's order, a body in which every one of
 /// them is of a wrong type.
-fn with_body() -> [(&'static str, &'static str, Value); 9] {
+fn with_body() -> [(&'static str, &'static str, Value); 11] {
     [
         ("/account/register", "access_token, matrix_server_name", json!({"access_token": 1, "matrix_server_name": {}})),
         ("/terms", "user_accepts", json!({"user_accepts": "x"})),
@@ -39,6 +41,16 @@ fn with_body() -> [(&'static str, &'static str, Value); 9] {
             json!({"client_secret": 5, "email": [], "send_attempt": {}}),
         ),
         ("/validate/email/submitToken", "client_secret, sid, token", json!({"client_secret": 5, "sid": 5, "token": 5})),
+        (
+            "/validate/msisdn/requestToken",
+            "client_secret, country, phone_number, send_attempt",
+            json!({"client_secret": 5, "country": [], "phone_number": 5, "send_attempt": {}}),
+        ),
+        (
+            "/validate/msisdn/submitToken",
+            "client_secret, sid, token",
+            json!({"client_secret": 5, "sid": 5, "token": 5}),
+        ),
         ("/3pid/bind", "client_secret, mxid, sid", json!({"client_secret": 5, "mxid": 5, "sid": 5})),
         (
             "/store-invite",

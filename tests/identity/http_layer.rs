@@ -9,7 +9,7 @@ use serde_json::json;
 use super::setup::{DEADLINE, Settings, World, v2};
 
 /// The endpoints and their methods as the specification lists them.
-const ENDPOINTS: [(&str, &[Method]); 15] = [
+const ENDPOINTS: [(&str, &[Method]); 17] = [
     ("/_matrix/identity/versions", &[Method::GET]),
     ("/_matrix/identity/v2", &[Method::GET]),
     ("/_matrix/identity/v2/account", &[Method::GET]),
@@ -20,6 +20,8 @@ const ENDPOINTS: [(&str, &[Method]); 15] = [
     ("/_matrix/identity/v2/lookup", &[Method::POST]),
     ("/_matrix/identity/v2/validate/email/requestToken", &[Method::POST]),
     ("/_matrix/identity/v2/validate/email/submitToken", &[Method::GET, Method::POST]),
+    ("/_matrix/identity/v2/validate/msisdn/requestToken", &[Method::POST]),
+    ("/_matrix/identity/v2/validate/msisdn/submitToken", &[Method::GET, Method::POST]),
     ("/_matrix/identity/v2/3pid/getValidated3pid", &[Method::GET]),
     ("/_matrix/identity/v2/3pid/bind", &[Method::POST]),
     ("/_matrix/identity/v2/3pid/unbind", &[Method::POST]),

@@ -83,14 +83,15 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::ByCountry;
-    use crate::domain::msisdn::{Msisdn, NumberRules};
+    use crate::config::msisdn::MsisdnConfig;
+    use crate::domain::msisdn::Msisdn;
 
     fn table(entries: &[(&str, u8)]) -> Result<ByCountry<u8>, super::NoCountry> {
         entries.iter().map(|(key, value)| ((*key).to_owned(), *value)).collect::<BTreeMap<_, _>>().try_into()
     }
 
     fn number(typed: &str) -> Msisdn {
-        Msisdn::dialled(typed, "US", &NumberRules::default()).unwrap()
+        Msisdn::dialled(typed, "US", &MsisdnConfig::default().rules()).unwrap()
     }
 
     #[test]

@@ -7,8 +7,6 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
-use super::sms_text::{Encoding, measure};
-
 /// A sender, written `long:447700900000`, `short:12345` or `alpha:Matrix`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
@@ -17,14 +15,14 @@ pub enum Originator {
     Long(String),
     /// A short code of one country.
     Short(String),
-    /// A name: at most 11 characters of the GSM alphabet, with a letter among them (3GPP TS 23.040 9.1.2.5).
+    /// A name: at most 11 characters, with a letter among them (3GPP TS 23.040 9.1.2.5), of those that every provider takes.
     Alpha(String),
 }
 
 /// Not a sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "expected \"long:\" and a number in international form without \"+\", \"short:\" and a short code, or \"alpha:\" and a name of at most 11 letters, digits and blanks"
+    "expected \"long:\" and a number in international form without \"+\", \"short:\" and a short code, or \"alpha:\" and a name of at most 11 letters, digits, blanks and + - _ &"
 )]
 pub struct NoOriginator;
 
@@ -61,12 +59,10 @@ impl fmt::Display for Originator {
 }
 
 fn is_name(value: &str) -> bool {
-    let (encoding, septets) = measure(value);
-    encoding == Encoding::Gsm7
-        && (1..=11).contains(&septets)
+    (1..=11).contains(&value.len())
         && value.trim() == value
-        && value.chars().any(char::is_alphabetic)
-        && !value.contains(char::is_control)
+        && value.bytes().any(|b| b.is_ascii_alphabetic())
+        && value.bytes().all(|b| b.is_ascii_alphanumeric() || b" +-_&".contains(&b))
 }
 
 impl Originator {
@@ -95,7 +91,7 @@ mod tests {
         assert_eq!("long:447000000000".parse(), Ok(Originator::Long("447000000000".into())));
         assert_eq!("short:12345".parse(), Ok(Originator::Short("12345".into())));
         assert_eq!("alpha:Matrix".parse(), Ok(Originator::Alpha("Matrix".into())));
-        assert_eq!("alpha:Müller 2".parse(), Ok(Originator::Alpha("Müller 2".into())));
+        assert_eq!("alpha:A & B 2".parse(), Ok(Originator::Alpha("A & B 2".into())));
         for text in [
             "",
             "Matrix",
@@ -112,6 +108,7 @@ mod tests {
             "alpha:Matrix.org id",
             "alpha: Matrix",
             "alpha:Матрица",
+            "alpha:Müller",
             "alpha:Mat\nrix",
             "Alpha:Matrix",
             "mobile:447000000000",

@@ -83,7 +83,7 @@ pub(super) async fn send_sms(
 ) -> Result<HttpResponse, Error> {
     fields.require(&["client_secret", "country", "phone_number", "send_attempt"])?;
     let (typed, country) = (fields.string("phone_number")?, fields.string("country")?);
-    let number = Msisdn::dialled(typed, country, &crate::domain::msisdn::NumberRules).map_err(|error| match error {
+    let number = Msisdn::dialled(typed, country, &state.config.msisdn.rules()).map_err(|error| match error {
         NumberError::Invalid => Error::InvalidNumber,
         NumberError::Rejected => Error::DestinationRejected,
     })?;

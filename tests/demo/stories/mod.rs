@@ -5,4 +5,5 @@
 mod account;
 pub(crate) mod email;
 pub(crate) mod invitation;
+pub(crate) mod number;
 pub(crate) mod push;

@@ -25,7 +25,7 @@ struct Endpoint {
     fields: Vec<(&'static str, String)>,
 }
 
-const GET: [(&str, &[&str]); 12] = [
+const GET: [(&str, &[&str]); 13] = [
     ("/_matrix/identity/versions", &[]),
     ("/_matrix/identity/v2", &[]),
     ("/_matrix/identity/v2/terms", &[]),
@@ -43,6 +43,7 @@ const GET: [(&str, &[&str]); 12] = [
         "/_matrix/identity/v2/validate/email/submitToken",
         &["sid", "client_secret", "token", "confirm", "nextLink", "brand", "lang"],
     ),
+    ("/_matrix/identity/v2/validate/msisdn/submitToken", &["sid", "client_secret", "token", "brand", "lang"]),
     ("/_identity/v1/bindings", &["access_token"]),
 ];
 
@@ -76,6 +77,20 @@ fn endpoints(insider: &Insider) -> Vec<Endpoint> {
         ),
         (
             "/validate/email/submitToken",
+            vec![("sid", sid.clone()), ("client_secret", secret.clone()), ("token", text("wrong"))],
+        ),
+        (
+            "/validate/msisdn/requestToken",
+            vec![
+                ("client_secret", text("s")),
+                ("phone_number", text("07700900001")),
+                ("country", text("GB")),
+                ("send_attempt", "1".to_owned()),
+                ("next_link", text("https://app.example/")),
+            ],
+        ),
+        (
+            "/validate/msisdn/submitToken",
             vec![("sid", sid.clone()), ("client_secret", secret.clone()), ("token", text("wrong"))],
         ),
         (

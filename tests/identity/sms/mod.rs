@@ -6,6 +6,8 @@
 mod fraud;
 mod numbers;
 mod page;
+mod providers;
+mod secrets;
 mod story;
 mod texts;
 

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::providers::ProviderName;
 use super::{Rule, SmsConfig};
-use crate::domain::msisdn::{Msisdn, NumberRules};
+use crate::config::msisdn::MsisdnConfig;
+use crate::domain::msisdn::Msisdn;
 use crate::domain::originator::Originator;
 
 fn load(toml: &str) -> Result<SmsConfig, String> {
@@ -14,7 +15,7 @@ fn load(toml: &str) -> Result<SmsConfig, String> {
 }
 
 fn number(typed: &str) -> Msisdn {
-    Msisdn::dialled(typed, "US", &NumberRules::default()).unwrap()
+    Msisdn::dialled(typed, "US", &MsisdnConfig::default().rules()).unwrap()
 }
 
 #[test]

@@ -46,9 +46,6 @@ pub async fn request_email_token(state: Arc<State>, request: TokenRequest) -> Re
             Ok(session.sid)
         }
         Prepared::Answered(session) => Ok(session.sid),
-        Prepared::Limited(retry_after) => Err(Error::LimitExceeded(retry_after)),
-        // A mail costs nothing by the day.
-        Prepared::SpentForToday => Err(Error::EmailSend),
     }
 }
 

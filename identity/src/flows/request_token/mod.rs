@@ -73,19 +73,18 @@ struct Plan {
     day: Option<SmsDay>,
 }
 
-#[derive(Clone)]
+/// The session of a request.
 enum Prepared {
     /// A message is due, and we hold the lease to send it.
     Send(Session),
     /// None is due.
     Answered(Session),
-    /// One is due, but not allowed yet.
-    Limited(Duration),
-    /// One is due, but the day has no more.
-    SpentForToday,
 }
 
 /// Finds or starts the session, and takes the lease if a message is due.
+///
+/// # Errors
+/// [`Error::LimitExceeded`] or [`Error::SmsSpentForToday`] if one is due, but not allowed; nothing is charged then.
 async fn prepare(state: &State, request: &TokenRequest, plan: Plan, now: Timestamp) -> Result<Prepared, Error> {
     let Plan { token, longest, buckets, day } = plan;
     let sid = Sid::draw(state.random);
@@ -117,24 +116,24 @@ async fn prepare(state: &State, request: &TokenRequest, plan: Plan, now: Timesta
         }
         if due == Due::Nothing {
             sessions::save(conn, &session).await?;
-            return Ok(Prepared::Answered(session));
+            return Ok(Ok(Prepared::Answered(session)));
         }
         if let Some(day) = &day
             && !day.has_room(conn).await?
         {
-            return Ok(Prepared::SpentForToday);
+            return Ok(Err(Error::SmsSpentForToday));
         }
         if let Verdict::Refused { retry_after } = limits::charge(conn, &buckets, now).await? {
-            return Ok(Prepared::Limited(retry_after));
+            return Ok(Err(Error::LimitExceeded(retry_after)));
         }
         if let Some(day) = &day {
             day.charge(conn).await?;
         }
         session.sending = Some(Sending { attempt, until: now.plus(lease) });
         sessions::save(conn, &session).await?;
-        Ok(Prepared::Send(session))
+        Ok(Ok(Prepared::Send(session)))
     });
-    Ok(prepared.await?)
+    prepared.await?
 }
 
 /// The session's token, which every message of it repeats.

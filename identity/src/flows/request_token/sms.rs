@@ -33,25 +33,30 @@ pub async fn request_sms_token(state: Arc<State>, number: Msisdn, request: Token
         buckets: buckets(&state, &number, &request),
         day: Some(day.clone()),
     };
-    match prepare(&state, &request, plan, now).await? {
+    let prepared = prepare(&state, &request, plan, now).await.inspect_err(|error| tell(&number, error))?;
+    match prepared {
         Prepared::Send(session) => {
             let sent = send(&state, &request, &number, &session, day).await;
             finish(&state, &request, &session.sid, sent).await?;
             Ok(session.sid)
         }
         Prepared::Answered(session) => Ok(session.sid),
-        Prepared::Limited(retry_after) => {
-            count(&number, "limited");
-            Err(Error::LimitExceeded(retry_after))
-        }
-        Prepared::SpentForToday => {
-            count(&number, "spent");
+    }
+}
+
+/// Tells the operator that a message was not allowed.
+fn tell(number: &Msisdn, error: &Error) {
+    match error {
+        Error::LimitExceeded(_) => count(number, "limited"),
+        Error::SmsSpentForToday => {
+            count(number, "spent");
+            let country = number.calling_code();
             tracing::error!(
-                country = number.calling_code(),
-                "no SMS: [sms] max_per_day or max_per_day_per_country is used up until midnight, UTC"
+                country,
+                "no SMS: [sms] max_per_day or max_per_day_per_country is reached, until midnight UTC"
             );
-            Err(Error::SmsSpentForToday)
         }
+        _ => {}
     }
 }
 

@@ -15,6 +15,9 @@ use super::provider::{Outcome, Reason, Sms};
 use super::{JSON, TexterError, needed, web_url};
 use crate::config::sms::providers::Infobip as Settings;
 
+/// Rejections that concern the number and nobody else: on a list of those who want nothing, barred, not a number.
+const NUMBER_REFUSED: [&str; 3] = ["REJECTED_DND", "REJECTED_DESTINATION", "REJECTED_INVALID_DESTINATION"];
+
 /// An account with Infobip.
 pub(super) struct Infobip {
     url: String,
@@ -56,9 +59,8 @@ impl Api for Infobip {
         // <https://www.infobip.com/docs/essentials/api-essentials/response-status-and-error-codes>
         match group.filter(|_| reply.status.is_success()) {
             Some("PENDING" | "DELIVERED" | "ACCEPTED" | "OK") => Outcome::Accepted,
-            // Not by Infobip; another one may reach it.
-            Some("REJECTED") => Outcome::refused(Reason::with_code("status", name)),
-            Some("UNDELIVERABLE") => Outcome::NumberRefused(Reason::with_code("status", name)),
+            Some("REJECTED") if !NUMBER_REFUSED.contains(&name) => Outcome::refused(Reason::with_code("status", name)),
+            Some("REJECTED" | "UNDELIVERABLE") => Outcome::NumberRefused(Reason::with_code("status", name)),
             Some(_) => Outcome::Unclear(Reason::with_code("status", name)),
             None => by_status(reply.status, None),
         }
@@ -97,6 +99,7 @@ mod tests {
         for (group, name, expected) in [
             ("PENDING", "PENDING_ACCEPTED", "accepted"),
             ("REJECTED", "REJECTED_NOT_ENOUGH_CREDITS", "not_sent: status REJECTED_NOT_ENOUGH_CREDITS"),
+            ("REJECTED", "REJECTED_INVALID_DESTINATION", "number_refused: status REJECTED_INVALID_DESTINATION"),
             ("UNDELIVERABLE", "UNDELIVERABLE_NOT_DELIVERED", "number_refused: status UNDELIVERABLE_NOT_DELIVERED"),
             ("EXPIRED", "EXPIRED_UNKNOWN", "unclear: status EXPIRED_UNKNOWN"),
         ] {

@@ -14,9 +14,10 @@ use shared::outbound::client::Reply;
 use super::over_http::Api;
 use super::provider::{Outcome, Provider, Reason, Sms};
 use super::{SmsError, TextMessage, Texter, TexterError, Way};
+use crate::config::msisdn::MsisdnConfig;
 use crate::config::sms::SmsConfig;
 use crate::config::sms::providers::ProviderName;
-use crate::domain::msisdn::{Msisdn, NumberRules};
+use crate::domain::msisdn::Msisdn;
 use crate::domain::originator::Originator;
 use crate::domain::sms_text::one_message;
 
@@ -75,7 +76,7 @@ fn texter(answers: &[(ProviderName, Vec<Outcome>)]) -> (Texter, Asked, Clock) {
 }
 
 fn number(typed: &str) -> Msisdn {
-    Msisdn::dialled(typed, "US", &NumberRules::default()).unwrap()
+    Msisdn::dialled(typed, "US", &MsisdnConfig::default().rules()).unwrap()
 }
 
 async fn send(texter: &Texter, to: &str) -> Result<(), SmsError> {
