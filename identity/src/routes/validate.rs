@@ -14,6 +14,7 @@ use shared::json::Object;
 
 use super::auth::Credentials;
 use super::input;
+use crate::domain::mxid::UserId;
 use crate::domain::next_link::{NextLink, NextLinkRule};
 use crate::domain::sid::Sid;
 use crate::domain::threepid::{Medium, ThreePid};
@@ -36,37 +37,54 @@ pub async fn request_email_token(
     body: Body,
 ) -> Result<HttpResponse, Error> {
     let account = credentials.agreed_account(&state).await?;
-    let query = input::query(&request)?;
-    let fields = input::object_or_form(&body)?;
+    send_email_token(&request, state, Some(account), &input::object_or_form(&body)?).await
+}
+
+/// Sends a token for an account, or for nobody in particular.
+pub(super) async fn send_email_token(
+    request: &HttpRequest,
+    state: Data<State>,
+    account: Option<UserId>,
+    fields: &Object<'_>,
+) -> Result<HttpResponse, Error> {
+    let query = input::query(request)?;
     fields.require(&["client_secret", "email", "send_attempt"])?;
-    let client_secret = input::client_secret(&fields)?;
-    let send_attempt = input::send_attempt(&fields)?;
+    let client_secret = input::client_secret(fields)?;
+    let send_attempt = input::send_attempt(fields)?;
     let email = fields.string("email")?;
     let next_link = fields.optional_string("next_link")?;
     let next_link = next_link.map(|link| next_link_rule(&state).check(link)).transpose();
     let wanted = TokenRequest {
-        account: Some(account),
+        account,
         next_link: next_link.map_err(|error| Error::InvalidParam(error.to_string()))?.flatten(),
         threepid: ThreePid::canonical(Medium::Email, email).map_err(|_| Error::InvalidEmail)?,
         client_secret,
         send_attempt,
-        client: client_address(&request),
+        client: client_address(request),
         brand: query.optional_string("brand")?.map(str::to_owned),
         lang: query.optional_string("lang")?.map(str::to_owned),
-        accept_language: input::header(&request, "accept-language").map(str::to_owned),
+        accept_language: input::header(request, "accept-language").map(str::to_owned),
     };
     let state = state.into_inner();
     let sid = to_the_end(&state.clone(), request_token(state, wanted)).await?;
     Ok(HttpResponse::Ok().json(json!({ "sid": sid.as_str() })))
 }
 
-/// `POST /validate/email/submitToken`: every refusal has `"success": false` too.
+/// `POST /validate/email/submitToken`
 pub async fn submit_email_token(state: Data<State>, credentials: Credentials, body: Body) -> HttpResponse {
-    let submitted = async {
+    let fields = async {
         credentials.agreed_account(&state).await?;
-        let fields = input::object_or_form(&body)?;
+        input::object_or_form(&body)
+    };
+    submit(&state, Medium::Email, fields.await).await
+}
+
+/// Submits the token, if it could be read: every refusal has `"success": false` too.
+pub(super) async fn submit(state: &State, medium: Medium, fields: Result<Object<'_>, Error>) -> HttpResponse {
+    let submitted = async {
+        let fields = fields?;
         fields.require(&["client_secret", "sid", "token"])?;
-        submit_token(&state, submission(Medium::Email, &fields)?).await
+        submit_token(state, submission(medium, &fields)?).await
     };
     match submitted.await {
         Ok(_) => HttpResponse::Ok().json(json!({ "success": true })),
