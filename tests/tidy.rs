@@ -25,6 +25,10 @@ const IDENTITY: Layers = Layers {
             neighbours: Neighbours::Only(&["database", "table"]),
             reason: "each puts the parts together that one command needs; none is a part of another",
         },
+        Row::of(
+            &[Unit::Within("routes", "legacy_v1")],
+            "says to v2's handlers what they ask of accounts: that there is none. None of them knows of it",
+        ),
         Row {
             units: &[Unit::EachIn("routes")],
             neighbours: Neighbours::Only(&["auth", "input"]),

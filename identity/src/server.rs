@@ -93,10 +93,9 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     };
     let operations = operations(&state, metrics);
     let shared_state = state.clone();
-    let legacy = state.config.legacy_v1.profile;
     let configure = move |config: &mut actix_web::web::ServiceConfig| {
         config.app_data(Data::from(shared_state.clone()));
-        routes::configure(config, legacy);
+        routes::configure(config, &shared_state.config.legacy_v1);
     };
     run(&state.config.http, observer, listeners, configure, admin.map(|listener| (listener, operations))).await?;
     tracing::info!("stopped");

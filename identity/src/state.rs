@@ -52,7 +52,7 @@ pub struct State {
     pub homeservers: HomeserverClient,
     /// With what homeservers sign.
     pub server_keys: ServerKeys,
-    /// What accounts have looked up today.
+    /// What accounts, and clients without, have looked up today.
     pub lookup_quota: LookupQuota,
     /// Rung when a mail is queued.
     pub mail_queued: Notify,

@@ -14,6 +14,7 @@ mod hostile_fields;
 mod http_layer;
 mod invitation_story;
 mod invites;
+mod legacy_v1;
 mod limits;
 mod lookup;
 mod outbound_guard;

@@ -11,6 +11,7 @@ use harness::mail::{Offer, Script, Stage, Tls};
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
+use super::legacy_v1::{FULL, form, v1};
 use super::setup::{DEADLINE, Session, Settings, World, hash, v2};
 
 const SMTP_PASSWORD: &str = "correct horse battery staple";
@@ -81,6 +82,7 @@ async fn live(world: &World, used: &mut Used) {
     used.private("a next_link", "STATE-OF-THE-CLIENT");
     let session = validate(world, used, &bob).await;
     invitations(world, used, &alice).await;
+    by_the_removed_api(world, used).await;
     mail_troubles(world, used, &bob).await;
     // This one waits in the queue, sealed.
     let waiting = invitation("erin@private.example", "GUEST-TOKEN-IN-THE-QUEUE");
@@ -215,6 +217,63 @@ async fn invitations(world: &World, used: &mut Used, access_token: &str) {
     answer.refused(400, "M_EMAIL_SEND_ERROR");
 }
 
+/// The same without an account: forms, and queries that say everything.
+async fn by_the_removed_api(world: &World, used: &mut Used) {
+    let (address, secret) = ("frank@private.example", "CLIENT-SECRET-OF-FRANK");
+    let fields = [("client_secret", secret), ("email", address), ("send_attempt", "1"), ("next_link", NEXT_LINK)];
+    let asked = form(world, "/validate/email/requestToken", &fields).send().await.expect(200);
+    let mail = world.mail.wait_for(address, 1, DEADLINE).await.message();
+    let session = Session {
+        sid: asked["sid"].as_str().expect("a sid").to_owned(),
+        client_secret: secret.to_owned(),
+        token: mail.validation_parameter("token"),
+    };
+    used.session(&session);
+    let known = [("sid", session.sid.as_str()), ("client_secret", secret)];
+    let in_query = |path: &str, fields: &[(&str, &str)]| {
+        let call = world.api.request(hyper::Method::POST, &v1(path));
+        fields.iter().fold(call, |call, (name, value)| call.query(name, value))
+    };
+    used.secret("what was submitted wrongly", "WRONG-TOKEN-BY-V1");
+    for token in ["WRONG-TOKEN-BY-V1", &session.token] {
+        let submission = [known[0], known[1], ("token", token)];
+        let code = if token == session.token { 200 } else { 400 };
+        assert_eq!(in_query("/validate/email/submitToken", &submission).send().await.code(), code);
+        assert_eq!(form(world, "/validate/email/submitToken", &submission).send().await.code(), code);
+        assert_eq!(
+            world.api.post(&v1("/validate/msisdn/submitToken"), json!({ "token": token })).send().await.code(),
+            400
+        );
+    }
+    let call = world.api.get(&v1("/3pid/getValidated3pid")).query("sid", &session.sid);
+    call.query("client_secret", secret).send().await.expect(200);
+    for mxid in ["frank", "@frank:hs.example"] {
+        let code = if mxid == "frank" { 400 } else { 200 };
+        assert_eq!(in_query("/3pid/bind", &[known[0], known[1], ("mxid", mxid)]).send().await.code(), code);
+    }
+    let look_up = world.api.get(&v1("/lookup")).query("medium", "email").query("address", address);
+    assert_eq!(look_up.send().await.expect(200)["mxid"], "@frank:hs.example");
+    let pairs = json!({ "threepids": [["email", address], ["email", "nobody@private.example"], [address, secret]] });
+    world.api.post(&v1("/bulk_lookup"), pairs).send().await.expect(200);
+    world.api.post(&v1("/bulk_lookup"), json!({ "threepids": [address] })).send().await.refused(400, "M_INVALID_PARAM");
+    used.secret("a guest's access token", "GUEST-TOKEN-BY-V1");
+    for invited in [address, "grace@private.example"] {
+        let fields = [
+            ("medium", "email"),
+            ("address", invited),
+            ("room_id", "!room:hs.example"),
+            ("sender", "@alice:hs.example"),
+            ("guest_access_token", "GUEST-TOKEN-BY-V1"),
+        ];
+        let code = if invited == address { 400 } else { 200 };
+        assert_eq!(in_query("/store-invite", &fields).send().await.code(), code);
+    }
+    let threepid = json!({ "medium": "email", "address": address });
+    let body =
+        json!({ "mxid": "@frank:hs.example", "threepid": threepid, "sid": session.sid, "client_secret": secret });
+    world.api.post(&v1("/3pid/unbind"), body).send().await.expect(200);
+}
+
 /// Mails that are refused, cut, put off, never begun.
 async fn mail_troubles(world: &World, used: &mut Used, access_token: &str) {
     let ask = async |n: usize, address: &str| {
@@ -309,7 +368,7 @@ async fn neither_log_nor_database_holds_anything_that_could_be_used() {
     for format in ["text", "json"] {
         let tables = format!(
             "[log]\nlevel = \"trace\"\nformat = \"{format}\"\n[limits]\nenabled = false\n\
-             [lookup]\nalgorithms = [\"sha256\", \"none\"]"
+             [lookup]\nalgorithms = [\"sha256\", \"none\"]\n{FULL}"
         );
         let credentials = Some(("mailer".to_owned(), SMTP_PASSWORD.to_owned()));
         let mail = Offer { tls: Tls::StartTls, credentials, ..Offer::default() };

@@ -37,6 +37,8 @@ pub(crate) enum Unit {
     Module(&'static str),
     /// Each file or folder within a folder.
     EachIn(&'static str),
+    /// One file or folder within a folder, in a row above that of the others.
+    Within(&'static str, &'static str),
 }
 
 /// What a unit may import from its own row.
@@ -104,7 +106,10 @@ impl Layers {
                     Unit::EachIn(name) if name == first => {
                         return Some(Place { row, unit: module[..module.len().min(2)].to_vec() });
                     }
-                    Unit::Module(_) | Unit::EachIn(_) => {}
+                    Unit::Within(folder, name) if folder == first && module.get(1).is_some_and(|own| own == name) => {
+                        return Some(Place { row, unit: module[..2].to_vec() });
+                    }
+                    Unit::Module(_) | Unit::EachIn(_) | Unit::Within(..) => {}
                 }
             }
         }
@@ -186,6 +191,7 @@ mod tests {
             "server",
             "routes/mod",
             "routes/auth",
+            "routes/legacy_v1",
             "routes/lookup",
             "routes/validate",
             "flows/bind",
@@ -226,6 +232,8 @@ mod tests {
             ("identity/src/main.rs", "use identity::server;"),
             ("identity/src/lib.rs", "pub mod domain;"),
             ("identity/src/routes/lookup.rs", "use super::auth::Caller; use crate::{flows::bind, state::State};"),
+            ("identity/src/routes/mod.rs", "pub mod legacy_v1; fn f() { legacy_v1::configure() }"),
+            ("identity/src/routes/legacy_v1.rs", "use super::{auth, validate}; use crate::flows::bind;"),
             ("identity/src/flows/bind.rs", "use crate::store::sessions; use crate::error::Error;"),
             ("identity/src/state.rs", "use crate::store::Store; use crate::config::Config;"),
             (
@@ -248,6 +256,8 @@ mod tests {
             ("identity/src/server.rs", "use crate::Thing;"),
             ("identity/src/routes/lookup.rs", "use super::validate::X;"),
             ("identity/src/routes/auth.rs", "use crate::routes::lookup;"),
+            ("identity/src/routes/validate.rs", "use super::legacy_v1::X;"),
+            ("identity/src/routes/legacy_v1.rs", "use crate::server::X;"),
             ("identity/src/flows/bind.rs", "use super::unbind;"),
             ("identity/src/flows/bind.rs", "use super::super::routes::lookup::X;"),
             ("identity/src/flows/bind.rs", "fn f() -> crate::server::X {}"),

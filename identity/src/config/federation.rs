@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer};
 use shared::config::{Cidr, Globs, HumanDuration, OneOrMany};
 use shared::secret::Secret;
 
+use crate::domain::access::HomeserverAccess;
 use crate::domain::server_name::ServerName;
 
 /// The section `[federation]`.
@@ -52,6 +53,13 @@ pub struct Registration {
     pub allow_servers: Globs,
     /// Patterns of homeservers that may not; these win.
     pub deny_servers: Globs,
+}
+
+impl Registration {
+    /// The rule that the lists make.
+    pub fn access(&self) -> HomeserverAccess {
+        HomeserverAccess::new(self.allow_servers.clone(), self.deny_servers.clone())
+    }
 }
 
 /// A host (IP address or name) and a port, as an operator writes them: `10.0.0.5:8448`, `synapse:8448`, `[::1]:8448`.

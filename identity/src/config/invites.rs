@@ -1,4 +1,4 @@
-//! `[invites]` and `[legacy_v1]`: invitations by address, and the old routes that their links and keys still need.
+//! `[invites]`: invitations by address.
 //!
 //! Invariant: no link in a mail leads to a host that is not named here.
 
@@ -99,40 +99,6 @@ impl Invites {
             }
         }
         Ok(())
-    }
-}
-
-/// The settings under `[legacy_v1]`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LegacyV1 {
-    /// Which routes of the removed v1 API are served.
-    pub profile: Profile,
-}
-
-/// Routes of the removed v1 API.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub enum Profile {
-    /// None.
-    Off,
-    /// Those that links in mails and homeservers' rooms name: keys, signing, `GET submitToken`.
-    #[default]
-    Invites,
-}
-
-impl TryFrom<String> for Profile {
-    type Error = String;
-
-    fn try_from(word: String) -> Result<Self, String> {
-        match word.as_str() {
-            "off" => Ok(Self::Off),
-            "invites" => Ok(Self::Invites),
-            "delegate" | "full" => {
-                Err(format!("\"{word}\" is not built yet: this version knows \"invites\" and \"off\""))
-            }
-            _ => Err(format!("expected \"invites\" or \"off\", found \"{word}\"")),
-        }
     }
 }
 

@@ -13,11 +13,11 @@ use shared::rate_limit::Limit;
 pub struct Limits {
     /// Whether there are limits at all.
     pub enabled: bool,
-    /// Validation mails that one account causes.
+    /// Validation mails that one account causes, or one client address by the legacy API.
     pub email_per_account: Limit,
     /// Validation mails to one address.
     pub email_per_address: Limit,
-    /// Invitations that one sender causes.
+    /// Invitations that one sender causes, or one client address by the legacy API.
     pub invite_per_account: Limit,
     /// Invitations of one address.
     pub invite_per_address: Limit,

@@ -7,6 +7,7 @@ pub mod database;
 pub mod email;
 pub mod federation;
 pub mod invites;
+pub mod legacy_v1;
 pub mod limits;
 pub mod msisdn;
 pub mod outbox;
@@ -26,7 +27,8 @@ use shared::telemetry::Log;
 use self::database::Database;
 use self::email::EmailConfig;
 use self::federation::{Federation, Registration};
-use self::invites::{Invites, LegacyV1, Profile};
+use self::invites::Invites;
+use self::legacy_v1::{LegacyV1, Profile};
 use self::limits::Limits;
 use self::msisdn::MsisdnConfig;
 use self::outbox::Outbox;
@@ -123,6 +125,7 @@ impl Config {
         if !self.limits.enabled {
             notices.push("INSECURE: [limits] enabled is off, anyone can send mail and SMS without end".to_owned());
         }
+        notices.extend(self.legacy_v1.notice());
         notices
     }
 
@@ -135,6 +138,7 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         self.server.check()?;
         self.invites.check(self.server.allow_http_base_url)?;
+        self.legacy_v1.check(&self.registration)?;
         self.keys.check()?;
         self.email.check()?;
         self.sms.check()?;

@@ -113,7 +113,7 @@ pub struct Lookup {
     pub algorithms: OneOrMany<Algorithm>,
     /// Entries of one request.
     pub max_addresses: usize,
-    /// Distinct entries of one account and day; 0 for no bound.
+    /// Distinct entries of one account, or one client address by the legacy API, and day; 0 for no bound.
     pub daily_quota: usize,
 }
 

@@ -31,6 +31,11 @@ impl Association {
         Self { threepid, mxid, ts: now, not_before: now, not_after: now.plus(validity) }
     }
 
+    /// Whether it holds at `now`.
+    pub fn holds(&self, now: Timestamp) -> bool {
+        self.not_before <= now && now <= self.not_after
+    }
+
     /// The members that are signed (specification, `POST /3pid/bind`).
     pub fn to_json(&self) -> Map<String, Value> {
         let members = [
@@ -57,14 +62,23 @@ mod tests {
     use crate::domain::mxid::UserId;
     use crate::domain::threepid::{Medium, ThreePid};
 
+    fn association(now: Timestamp, validity: Duration) -> Association {
+        let threepid = ThreePid::canonical(Medium::Email, "Bob@Example.com").unwrap();
+        Association::new(threepid, UserId::parse("@bob:hs.example").unwrap(), now, validity)
+    }
+
+    #[test]
+    fn it_holds_from_its_first_to_its_last_millisecond() {
+        let (start, hour, moment) =
+            (Timestamp::from_millis(1_750_000_000_000), Duration::from_secs(3600), Duration::from_millis(1));
+        let association = association(start, hour);
+        assert!(association.holds(start) && association.holds(start.plus(hour)));
+        assert!(!association.holds(start.minus(moment)) && !association.holds(start.plus(hour + moment)));
+    }
+
     #[test]
     fn the_signed_association_is_the_known_one() {
-        let association = Association::new(
-            ThreePid::canonical(Medium::Email, "Bob@Example.com").unwrap(),
-            UserId::parse("@bob:hs.example").unwrap(),
-            Timestamp::from_millis(1_750_000_000_000),
-            Duration::from_secs(36_500 * 86_400),
-        );
+        let association = association(Timestamp::from_millis(1_750_000_000_000), Duration::from_secs(36_500 * 86_400));
         let seed = decode_key("YJDBA9Xnr2sVqXD9Vj7XVUnmFZcZrlw8Md7kMW+3XA1").unwrap();
         let mut signed = association.to_json();
         SigningKey::from_seed("0", &seed).unwrap().sign("id.example.org", &mut signed).unwrap();

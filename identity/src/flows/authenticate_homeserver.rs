@@ -7,7 +7,6 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use crate::domain::access::HomeserverAccess;
 use crate::domain::x_matrix::{Malformed, SignedRequest, XMatrix};
 use crate::error::Error;
 use crate::limits::{self, Verdict};
@@ -47,9 +46,7 @@ pub async fn authenticate_homeserver(state: &State, request: &Request<'_>, mxid:
     let Some(server) = candidates.first().map(|header| header.server()) else {
         return Err(refuse("The mxid is not a user of the origin"));
     };
-    let rules = &state.config.registration;
-    let access = HomeserverAccess::new(rules.allow_servers.clone(), rules.deny_servers.clone());
-    if !access.permits(server.as_str()) {
+    if !state.config.registration.access().permits(server.as_str()) {
         return Err(refuse("Homeservers of this name may not use this server"));
     }
     let signed = SignedRequest::post(request.target, request.content)

@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::state::State;
 use crate::store::{associations, onbinds, sessions};
 
-/// The validated address of a session, and when it was validated.
+/// The validated address of a session, and when it was validated. By the legacy API, which has no accounts, none asks.
 ///
 /// # Errors
 /// [`Error::NoValidSession`], [`Error::SessionExpired`], [`Error::SessionNotValidated`].
@@ -25,7 +25,7 @@ pub async fn validated(
     state: &State,
     sid: Sid,
     client_secret: &ClientSecret,
-    account: &UserId,
+    account: Option<&UserId>,
 ) -> Result<(ThreePid, Timestamp), Error> {
     let found = state.store.read(async move |conn| sessions::find(conn, &sid).await).await?;
     usable(state, found, client_secret, account)
@@ -35,11 +35,11 @@ fn usable(
     state: &State,
     found: Option<Session>,
     client_secret: &ClientSecret,
-    account: &UserId,
+    account: Option<&UserId>,
 ) -> Result<(ThreePid, Timestamp), Error> {
     let session = found.ok_or(Error::NoValidSession)?;
     let lifetime = state.config.sessions.lifetime.get();
-    match session.usable(client_secret, Some(account), state.clock.now(), lifetime) {
+    match session.usable(client_secret, account, state.clock.now(), lifetime) {
         Ok(validated_at) => Ok((session.threepid, validated_at)),
         Err(Unusable::NotFound) => Err(Error::NoValidSession),
         Err(Unusable::Expired) => Err(Error::SessionExpired),
@@ -50,20 +50,22 @@ fn usable(
 /// Binds the session's address to `mxid`, in place of whoever had it, and gives the signed association.
 ///
 /// # Errors
-/// [`Error::ForeignUser`] if `mxid` is not the account, [`Error::Forbidden`] if its homeserver may not, and those of
-/// [`validated`].
+/// [`Error::ForeignUser`] if there is an account and `mxid` is another one, [`Error::Forbidden`] if its homeserver may
+/// not, and those of [`validated`].
 pub async fn bind(
     state: &State,
     sid: Sid,
     client_secret: &ClientSecret,
     mxid: UserId,
-    account: &UserId,
+    account: Option<&UserId>,
 ) -> Result<Map<String, Value>, Error> {
-    if mxid != *account {
+    if account.is_some_and(|account| *account != mxid) {
         return Err(Error::ForeignUser);
     }
-    let allowed = &state.config.bind.allow_servers;
-    if !allowed.is_empty() && !allowed.matches(mxid.server_name().as_str()) {
+    let (server, allowed) = (mxid.server_name().as_str(), &state.config.bind.allow_servers);
+    // Who has an account was let in when it was made.
+    let is_let_in = account.is_some() || state.config.registration.access().permits(server);
+    if !is_let_in || !allowed.is_empty() && !allowed.matches(server) {
         return Err(Error::Forbidden("Users of this homeserver cannot bind addresses here"));
     }
     let (threepid, _) = validated(state, sid.clone(), client_secret, account).await?;
@@ -95,6 +97,6 @@ pub async fn bind(
 pub async fn list_own(state: &State, account: &UserId) -> Result<Vec<Association>, Error> {
     let (account, now) = (account.clone(), state.clock.now());
     let mut own = state.store.read(async move |conn| associations::list(conn, &account).await).await?;
-    own.retain(|association| association.not_before <= now && now <= association.not_after);
+    own.retain(|association| association.holds(now));
     Ok(own)
 }

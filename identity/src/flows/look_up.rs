@@ -1,9 +1,12 @@
 //! Whose addresses these are: a lookup by hash, or in clear where the operator allows it.
 //!
-//! Invariant: both algorithms ask the same question of the same rows, so they cannot disagree.
+//! Invariant: both algorithms and the legacy API ask the same question of the same rows, so they cannot disagree.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
+use serde_json::{Map, Value};
+use shared::clock::Timestamp;
 use shared::secret::Secret;
 
 use crate::config::rules::Algorithm;
@@ -11,6 +14,7 @@ use crate::domain::lookup_hash::LookupDigest;
 use crate::domain::mxid::UserId;
 use crate::domain::threepid::{Medium, ThreePid};
 use crate::error::Error;
+use crate::limits::Counted;
 use crate::state::State;
 use crate::store::associations;
 
@@ -47,7 +51,7 @@ pub async fn look_up<'a>(
         return Err(Error::InvalidPepper { current });
     }
     let now = state.clock.now();
-    state.lookup_quota.charge(account, &lookup.addresses, now).map_err(Error::LimitExceeded)?;
+    state.lookup_quota.charge(Counted::Account(account), &lookup.addresses, now).map_err(Error::LimitExceeded)?;
 
     let entries: Vec<(&str, LookupDigest)> = lookup
         .addresses
@@ -55,33 +59,118 @@ pub async fn look_up<'a>(
         .filter_map(|entry| {
             let digest = match algorithm {
                 Algorithm::Sha256 => LookupDigest::decode(entry),
-                Algorithm::None => in_clear(entry)
-                    .map(|threepid| LookupDigest::of(threepid.address().as_str(), threepid.medium(), &state.pepper)),
+                Algorithm::None => in_clear(entry).map(|threepid| digest(state, &threepid)),
             };
             digest.map(|digest| (*entry, digest))
         })
         .collect();
-    let digests: Vec<LookupDigest> = entries.iter().map(|(_, digest)| *digest).collect();
-    let found = if digests.is_empty() {
-        HashMap::new()
-    } else {
-        state.store.read(async move |conn| associations::list_by_digest(conn, &digests, now).await).await?
-    };
+    let found = find(state, entries.iter().map(|(_, digest)| *digest).collect(), now).await?;
     let mappings: HashMap<&str, String> = entries
         .into_iter()
         .filter_map(|(entry, digest)| found.get(&digest).map(|mxid| (entry, mxid.clone())))
         .collect();
-    metrics::counter!("identity_lookups_total", "algorithm" => algorithm.as_str()).increment(1);
-    count("found", mappings.len());
-    count("not_found", lookup.addresses.len().saturating_sub(mappings.len()));
+    tell(algorithm, lookup.addresses.len(), mappings.len());
     Ok(mappings)
+}
+
+/// Those of the pairs of a medium and an address that belong to somebody, each exactly as it was asked, with their users:
+/// for a client of the legacy API, which has no accounts and knows no hashes.
+///
+/// # Errors
+/// [`Error::TooManyAddresses`], [`Error::LimitExceeded`].
+pub async fn look_up_pairs<'a>(
+    state: &State,
+    client: IpAddr,
+    pairs: &[(&'a str, &'a str)],
+) -> Result<Vec<(&'a str, &'a str, String)>, Error> {
+    if pairs.len() > state.config.lookup.max_addresses {
+        return Err(Error::TooManyAddresses);
+    }
+    let threepids: Vec<Option<ThreePid>> = pairs.iter().map(|(medium, address)| threepid(medium, address)).collect();
+    let now = state.clock.now();
+    charge(state, client, threepids.iter().flatten(), now)?;
+    let digests: Vec<Option<LookupDigest>> = threepids.iter().map(|t| Some(digest(state, t.as_ref()?))).collect();
+    let found = find(state, digests.iter().flatten().copied().collect(), now).await?;
+    let users: Vec<(&str, &str, String)> = pairs
+        .iter()
+        .zip(digests)
+        .filter_map(|((medium, address), digest)| Some((*medium, *address, found.get(&digest?)?.clone())))
+        .collect();
+    tell(Algorithm::None, pairs.len(), users.len());
+    Ok(users)
+}
+
+/// The association of an address, signed anew, for a client of the legacy API.
+///
+/// # Errors
+/// [`Error::LimitExceeded`].
+pub async fn look_up_association(
+    state: &State,
+    client: IpAddr,
+    medium: &str,
+    address: &str,
+) -> Result<Option<Map<String, Value>>, Error> {
+    let now = state.clock.now();
+    let found = match threepid(medium, address) {
+        Some(threepid) => {
+            charge(state, client, [&threepid], now)?;
+            state.store.read(async move |conn| associations::find(conn, &threepid).await).await?
+        }
+        None => None,
+    };
+    let signed = match found.filter(|association| association.holds(now)) {
+        Some(association) => {
+            let mut signed = association.to_json();
+            state.keys.read().sign(&mut signed).map_err(|error| Error::Internal(error.to_string()))?;
+            Some(signed)
+        }
+        None => None,
+    };
+    tell(Algorithm::None, 1, usize::from(signed.is_some()));
+    Ok(signed)
+}
+
+/// Counts what a client asks, in whatever spelling and together with the addresses it invites.
+fn charge<'a>(
+    state: &State,
+    client: IpAddr,
+    threepids: impl IntoIterator<Item = &'a ThreePid>,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let entries: Vec<&str> = threepids.into_iter().map(|threepid| threepid.address().as_str()).collect();
+    state.lookup_quota.charge(Counted::Client(client), &entries, now).map_err(Error::LimitExceeded)
+}
+
+async fn find(
+    state: &State,
+    digests: Vec<LookupDigest>,
+    now: Timestamp,
+) -> Result<HashMap<LookupDigest, String>, Error> {
+    if digests.is_empty() {
+        return Ok(HashMap::new());
+    }
+    Ok(state.store.read(async move |conn| associations::list_by_digest(conn, &digests, now).await).await?)
 }
 
 /// `<address> <medium>`; what is neither matches nothing.
 fn in_clear(entry: &str) -> Option<ThreePid> {
     let (address, medium) = entry.rsplit_once(' ')?;
+    threepid(medium, address)
+}
+
+fn threepid(medium: &str, address: &str) -> Option<ThreePid> {
     let medium: Medium = medium.parse().ok()?;
     ThreePid::canonical(medium, address).ok()
+}
+
+fn digest(state: &State, threepid: &ThreePid) -> LookupDigest {
+    LookupDigest::of(threepid.address().as_str(), threepid.medium(), &state.pepper)
+}
+
+fn tell(algorithm: Algorithm, asked: usize, found: usize) {
+    metrics::counter!("identity_lookups_total", "algorithm" => algorithm.as_str()).increment(1);
+    count("found", found);
+    count("not_found", asked.saturating_sub(found));
 }
 
 fn count(result: &'static str, number: usize) {

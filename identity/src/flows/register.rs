@@ -6,7 +6,6 @@ use std::net::IpAddr;
 
 use shared::secret::Secret;
 
-use crate::domain::access::HomeserverAccess;
 use crate::domain::access_token::AccessToken;
 use crate::domain::server_name::ServerName;
 use crate::error::Error;
@@ -30,9 +29,7 @@ pub struct Registration {
 /// # Errors
 /// [`Error::ServerNotAllowed`], [`Error::LimitExceeded`], or [`Error::Openid`] with what the homeserver said.
 pub async fn register(state: &State, registration: Registration) -> Result<AccessToken, Error> {
-    let rules = &state.config.registration;
-    let access = HomeserverAccess::new(rules.allow_servers.clone(), rules.deny_servers.clone());
-    if !access.permits(registration.server.as_str()) {
+    if !state.config.registration.access().permits(registration.server.as_str()) {
         return Err(Error::ServerNotAllowed);
     }
     let charged =

@@ -9,7 +9,7 @@ use std::time::Duration;
 use shared::clock::Timestamp;
 use shared::signing::{SigningKey, encode_seed_url_safe};
 
-use crate::config::invites::Profile;
+use crate::config::legacy_v1::Profile;
 use crate::domain::invite::{Invite, InviteToken, expires_at};
 use crate::domain::invite_link::{signurl, web_client};
 use crate::domain::invite_texts::{InviteTexts, WEB_CLIENT_LOCATION};
@@ -20,7 +20,7 @@ use crate::domain::retry::mail_pause;
 use crate::domain::room_id::RoomId;
 use crate::domain::threepid::ThreePid;
 use crate::error::Error;
-use crate::limits::{self, Bucket, Counted, Verdict};
+use crate::limits::{self, Bucket, Caller, Counted, Verdict};
 use crate::notify::invitation::InvitationMail;
 use crate::notify::message::OutgoingMail;
 use crate::notify::templates::{Audience, MessageError};
@@ -38,8 +38,8 @@ const SIGN_BY_V2: &str = "/_matrix/identity/v2/sign-ed25519";
 
 /// What a homeserver asks for.
 pub struct InviteRequest {
-    /// The account that asks.
-    pub account: UserId,
+    /// Who asks; without an account nobody shows who the sender is.
+    pub caller: Caller,
     /// Who invites.
     pub sender: UserId,
     /// Where to.
@@ -76,7 +76,7 @@ pub struct StoredInvite {
 /// remembered.
 pub async fn store_invite(state: Arc<State>, request: InviteRequest) -> Result<StoredInvite, Error> {
     let now = state.clock.now();
-    if request.sender != request.account {
+    if request.caller.account().is_some_and(|account| *account != request.sender) {
         return Err(Error::ForeignSender);
     }
     let texts = request.texts.searched().chain(request.invitee.words());
@@ -125,15 +125,14 @@ async fn check_limits_and_binding(state: &State, request: &InviteRequest, now: T
     let bound_to = peeked.await?.map_err(Error::LimitExceeded)?;
     if let Some(threepid) = request.invitee.threepid() {
         let entries = [threepid.address().as_str()];
-        state.lookup_quota.charge(&request.account, &entries, now).map_err(Error::LimitExceeded)?;
+        state.lookup_quota.charge(request.caller.counted(), &entries, now).map_err(Error::LimitExceeded)?;
     }
     bound_to.map_or(Ok(()), |mxid| Err(Error::ThreepidInUse(mxid)))
 }
 
 async fn bound_to(conn: &mut Connection, threepid: &ThreePid, now: Timestamp) -> Result<Option<UserId>, StoreError> {
     let found = associations::find(conn, threepid).await?;
-    let holds = found.filter(|association| association.not_before <= now && now <= association.not_after);
-    Ok(holds.map(|association| association.mxid))
+    Ok(found.filter(|association| association.holds(now)).map(|association| association.mxid))
 }
 
 fn buckets(state: &State, request: &InviteRequest) -> Vec<Bucket> {
@@ -142,7 +141,7 @@ fn buckets(state: &State, request: &InviteRequest) -> Vec<Bucket> {
         return Vec::new();
     }
     let mut buckets = vec![
-        Bucket::new("invite_per_account", settings.invite_per_account, Counted::Account(&request.sender)),
+        Bucket::new("invite_per_account", settings.invite_per_account, request.caller.counted()),
         Bucket::new("invite_per_room", settings.invite_per_room, Counted::Room(&request.room_id)),
         Bucket::new("mail_global", settings.mail_global, Counted::Everyone),
     ];
@@ -253,11 +252,12 @@ fn compose(state: &State, request: &InviteRequest, invite: &Invite, key: &Signin
     let settings = &state.config.invites;
     let private_key = encode_seed_url_safe(&key.seed());
     let path = match state.config.legacy_v1.profile {
-        Profile::Invites => SIGN_BY_V1,
+        Profile::Invites | Profile::Delegate | Profile::Full => SIGN_BY_V1,
         Profile::Off => SIGN_BY_V2,
     };
     let mail = InvitationMail {
         invite,
+        is_sender_verified: request.caller.account().is_some(),
         texts: &request.texts,
         private_key: &private_key,
         signurl: &signurl(&state.identity.base_url, path, invite.token.as_str(), &private_key),

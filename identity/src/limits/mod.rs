@@ -40,6 +40,33 @@ pub enum Counted<'a> {
     Everyone,
 }
 
+/// Who asks: an account, or a client of the legacy API, which has no accounts.
+#[derive(Clone, Debug)]
+pub enum Caller {
+    /// That account.
+    Account(UserId),
+    /// Whoever is at that address.
+    Client(IpAddr),
+}
+
+impl Caller {
+    /// The account, if there is one.
+    pub fn account(&self) -> Option<&UserId> {
+        match self {
+            Self::Account(mxid) => Some(mxid),
+            Self::Client(_) => None,
+        }
+    }
+
+    /// Whose limits are used up.
+    pub fn counted(&self) -> Counted<'_> {
+        match self {
+            Self::Account(mxid) => Counted::Account(mxid),
+            Self::Client(address) => Counted::Client(*address),
+        }
+    }
+}
+
 /// One bucket and its limit.
 #[derive(Clone, Copy, Debug)]
 pub struct Bucket {
@@ -63,28 +90,39 @@ pub enum Verdict {
 impl Bucket {
     /// The bucket of the limit `name` (its key under `[limits]`) for `counted`.
     pub fn new(name: &'static str, limit: Limit, counted: Counted<'_>) -> Self {
-        let mut hash = Sha256::new();
-        hash.update(name);
-        hash.update("\0");
-        match counted {
-            Counted::Account(mxid) => hash.update(mxid.as_str()),
-            Counted::ThreePid(threepid) => {
-                hash.update(threepid.medium().as_str());
-                hash.update("\0");
-                hash.update(threepid.address().as_str());
-            }
-            Counted::NumberRange(number) => {
-                let digits = number.address().as_str();
-                hash.update(digits.get(..digits.len().saturating_sub(4)).unwrap_or_default());
-            }
-            Counted::Country(calling_code) => hash.update(calling_code),
-            Counted::Room(room_id) => hash.update(room_id.as_str()),
-            Counted::Client(IpAddr::V4(address)) => hash.update(address.octets()),
-            Counted::Client(IpAddr::V6(address)) => hash.update(&address.octets()[..8]),
-            Counted::Everyone => {}
-        }
-        Self { name, subject: hash.finalize().into(), limit }
+        Self { name, subject: subject(name, counted), limit }
     }
+}
+
+/// What tells apart whose events of the name are counted; it does not tell who that is.
+fn subject(name: &str, counted: Counted<'_>) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(name);
+    hash.update("\0");
+    match counted {
+        Counted::Account(mxid) => hash.update(mxid.as_str()),
+        Counted::ThreePid(threepid) => {
+            hash.update(threepid.medium().as_str());
+            hash.update("\0");
+            hash.update(threepid.address().as_str());
+        }
+        Counted::NumberRange(number) => {
+            let digits = number.address().as_str();
+            hash.update(digits.get(..digits.len().saturating_sub(4)).unwrap_or_default());
+        }
+        Counted::Country(calling_code) => hash.update(calling_code),
+        Counted::Room(room_id) => hash.update(room_id.as_str()),
+        // What counts accounts counts the clients of the legacy API too, and four octets may be a user ID.
+        Counted::Client(address) => {
+            hash.update("\0");
+            match address {
+                IpAddr::V4(address) => hash.update(address.octets()),
+                IpAddr::V6(address) => hash.update(&address.octets()[..8]),
+            }
+        }
+        Counted::Everyone => {}
+    }
+    hash.finalize().into()
 }
 
 /// Charges one event to all `buckets`, or to none if one of them is empty. Needs a transaction.
@@ -178,6 +216,8 @@ mod tests {
         };
         assert_eq!(range("447700900001"), range("447700909999"));
         assert_ne!(range("447700900001"), range("447700910001"));
+        let octets = UserId::parse("@a:b").unwrap();
+        assert_ne!(client("64.97.58.98"), Bucket::new("x", LIMIT, Counted::Account(&octets)).subject);
     }
 
     #[tokio::test(flavor = "multi_thread")]

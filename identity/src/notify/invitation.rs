@@ -15,8 +15,10 @@ use crate::domain::invite_texts::InviteTexts;
 /// What an invitation's mail says.
 #[derive(Clone, Copy)]
 pub struct InvitationMail<'a> {
-    /// Who invites whom where; the sender has shown an access token.
+    /// Who invites whom where.
     pub invite: &'a Invite,
+    /// Whether the sender has shown an access token; otherwise it is only said that they are the sender.
+    pub is_sender_verified: bool,
     /// What else the homeserver says.
     pub texts: &'a InviteTexts,
     /// The private half of the invite's key, in URL-safe base64.
@@ -63,7 +65,8 @@ impl Templates {
         variables.set("bracketed_room_name", &in_brackets(&room_name));
         variables.set("sender_display_name", &sender_display_name);
         variables.set("sender", invite.sender.as_str());
-        variables.set("bracketed_verified_sender", &in_brackets(invite.sender.as_str()));
+        let verified_sender = if mail.is_sender_verified { invite.sender.as_str() } else { "" };
+        variables.set("bracketed_verified_sender", &in_brackets(verified_sender));
         variables.set("room_id", invite.room_id.as_str());
         variables.set("medium", invite.threepid.medium().as_str());
         variables.set("address", invite.threepid.address().as_str());

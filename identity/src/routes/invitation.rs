@@ -8,6 +8,7 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 use shared::http::body::Body;
+use shared::http::client_address::client_address;
 use shared::json::{FieldError, Object};
 use shared::signing::decode_key;
 use zeroize::Zeroizing;
@@ -23,6 +24,7 @@ use crate::error::Error;
 use crate::flows::sign_ed25519::{SigningRequest, sign_ed25519 as sign};
 use crate::flows::store_invite::{InviteRequest, store_invite as store};
 use crate::flows::to_the_end;
+use crate::limits::Caller;
 use crate::state::State;
 
 /// `POST /store-invite`
@@ -36,22 +38,31 @@ pub async fn store_invite(
     body: Body,
 ) -> Result<HttpResponse, Error> {
     let account = credentials.agreed_account(&state).await?;
-    let query = input::query(&request)?;
-    let fields = input::object(&body)?;
+    store_by(&request, state, Some(account), &input::object(&body)?).await
+}
+
+/// Stores an invitation by an account, or by nobody in particular.
+pub(super) async fn store_by(
+    request: &HttpRequest,
+    state: Data<State>,
+    account: Option<UserId>,
+    fields: &Object<'_>,
+) -> Result<HttpResponse, Error> {
+    let query = input::query(request)?;
     fields.require(&["address", "medium", "room_id", "sender"])?;
     let (medium, address) = (fields.string("medium")?, fields.string("address")?);
     let room_id = RoomId::parse(fields.string("room_id")?)
         .map_err(|_| FieldError::invalid("room_id", "1 to 255 bytes without control characters and white space"))?;
     let sender = UserId::parse(fields.string("sender")?).map_err(|_| FieldError::invalid("sender", "a user ID"))?;
     let wanted = InviteRequest {
-        account,
+        caller: account.map_or_else(|| Caller::Client(client_address(request)), Caller::Account),
         sender,
         room_id,
         invitee: Invitee::new(medium, address),
-        texts: texts(&fields)?,
+        texts: texts(fields)?,
         brand: query.optional_string("brand")?.map(str::to_owned),
         lang: query.optional_string("lang")?.map(str::to_owned),
-        accept_language: input::header(&request, "accept-language").map(str::to_owned),
+        accept_language: input::header(request, "accept-language").map(str::to_owned),
     };
     let state = state.into_inner();
     let stored = to_the_end(&state.clone(), store(state.clone(), wanted)).await?;

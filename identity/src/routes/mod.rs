@@ -6,6 +6,7 @@ pub mod account;
 mod auth;
 mod input;
 pub mod invitation;
+pub mod legacy_v1;
 pub mod lookup;
 pub mod pubkey;
 pub mod status;
@@ -13,14 +14,13 @@ pub mod terms;
 pub mod three_pid;
 pub mod validate;
 
-use actix_web::guard;
 use actix_web::web::{self, ServiceConfig};
 use shared::http::endpoint::{endpoint, not_found};
 
-use crate::config::invites::Profile;
+use crate::config::legacy_v1::LegacyV1;
 
 /// Registers every endpoint, and those of the removed v1 API that `legacy` asks for.
-pub fn configure(config: &mut ServiceConfig, legacy: Profile) {
+pub fn configure(config: &mut ServiceConfig, legacy: &LegacyV1) {
     const V2: &str = "/_matrix/identity/v2";
     let v2 = |path: &str| endpoint(&format!("{V2}{path}"));
     config
@@ -49,28 +49,5 @@ pub fn configure(config: &mut ServiceConfig, legacy: Profile) {
         .service(v2("/pubkey/{keyId}").get(pubkey::pubkey))
         .service(endpoint("/_identity/v1/bindings").get(account::bindings))
         .default_service(web::to(not_found));
-    match legacy {
-        Profile::Off => {}
-        Profile::Invites => configure_v1_for_invites(config),
-    }
-}
-
-/// What stands in mails and rooms, and what is called without having been asked: the rest of v1 is not there.
-fn configure_v1_for_invites(config: &mut ServiceConfig) {
-    const V1: &str = "/_matrix/identity/api/v1";
-    let v1 = |path: &str| endpoint(&format!("{V1}{path}"));
-    config
-        .service(v1("").get(status::ping))
-        .service(v1("/").get(status::ping))
-        .service(v1("/sign-ed25519").post(invitation::sign_ed25519_by_v1))
-        .service(v1("/pubkey/isvalid").get(pubkey::is_valid))
-        .service(v1("/pubkey/ephemeral/isvalid").get(pubkey::is_ephemeral_valid))
-        .service(v1("/pubkey/{keyId}").get(pubkey::pubkey))
-        // Clients' POST to these paths is among what is not there, as if there were no such path.
-        .service(
-            web::scope("")
-                .guard(guard::Not(guard::Post()))
-                .service(v1("/validate/email/submitToken").get(validate::follow_old_email_link))
-                .service(v1("/validate/msisdn/submitToken").get(validate::follow_old_msisdn_link)),
-        );
+    legacy_v1::configure(config, legacy);
 }

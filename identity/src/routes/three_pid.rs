@@ -32,10 +32,19 @@ pub async fn get_validated_3pid(
     credentials: Credentials,
 ) -> Result<HttpResponse, Error> {
     let account = credentials.agreed_account(&state).await?;
-    let query = input::query(&request)?;
+    tell_validated(&request, &state, Some(&account)).await
+}
+
+/// What an account, or nobody in particular, may hear of a session.
+pub(super) async fn tell_validated(
+    request: &HttpRequest,
+    state: &State,
+    account: Option<&UserId>,
+) -> Result<HttpResponse, Error> {
+    let query = input::query(request)?;
     query.require(&["client_secret", "sid"])?;
     let (sid, client_secret) = input::session(&query)?;
-    let (threepid, validated_at) = binding::validated(&state, sid, &client_secret, &account).await?;
+    let (threepid, validated_at) = binding::validated(state, sid, &client_secret, account).await?;
     Ok(HttpResponse::Ok().json(json!({
         "medium": threepid.medium().as_str(),
         "address": threepid.address().as_str(),
@@ -49,11 +58,19 @@ pub async fn get_validated_3pid(
 /// See [`binding::bind`].
 pub async fn bind(state: Data<State>, credentials: Credentials, body: Body) -> Result<HttpResponse, Error> {
     let account = credentials.agreed_account(&state).await?;
-    let fields = input::object_or_form(&body)?;
+    publish(&state, Some(&account), &input::object_or_form(&body)?).await
+}
+
+/// Binds for an account, or for nobody in particular.
+pub(super) async fn publish(
+    state: &State,
+    account: Option<&UserId>,
+    fields: &Object<'_>,
+) -> Result<HttpResponse, Error> {
     fields.require(&["client_secret", "mxid", "sid"])?;
-    let (sid, client_secret) = input::session(&fields)?;
-    let mxid = input::mxid(&fields)?;
-    let association = binding::bind(&state, sid, &client_secret, mxid, &account).await?;
+    let (sid, client_secret) = input::session(fields)?;
+    let mxid = input::mxid(fields)?;
+    let association = binding::bind(state, sid, &client_secret, mxid, account).await?;
     Ok(HttpResponse::Ok().json(association))
 }
 
@@ -68,34 +85,44 @@ pub async fn unbind(
     body: Body,
 ) -> Result<HttpResponse, Error> {
     let fields = input::object(&body)?;
-    fields.require(&["mxid", "threepid"])?;
-    let by_session = fields.present("sid").is_some() || fields.present("client_secret").is_some();
-    let by_homeserver = !by_session && !credentials.x_matrix().is_empty();
-    if by_homeserver {
-        // Not read anew: serde_json takes a member of a certain name for a text of JSON, here it is one like any other.
-        let content = serde_json::to_value(&fields)
-            .map_err(|error| Error::Internal(format!("a body that was read cannot be written: {error}")))?;
-        let target = request.uri().path_and_query().map_or("", |target| target.as_str());
-        let client = client_address(&request);
-        let signed = Request { headers: credentials.x_matrix(), target, content: &content, client };
-        authenticate_homeserver(&state, &signed, fields.string("mxid")?).await?;
-    }
+    let proof = proof_without_account(&request, &state, &credentials, &fields).await?;
     let (mxid, threepid) = subject(&fields)?;
-    let proof = if by_session {
-        fields.require(&["client_secret", "sid"])?;
-        let (sid, client_secret) = input::session(&fields)?;
-        Proof::Session(sid, client_secret)
-    } else if by_homeserver {
-        Proof::Homeserver
-    } else {
-        Proof::Owner(credentials.account(&state).await?)
+    let proof = match proof {
+        Some(proof) => proof,
+        None => Proof::Owner(credentials.account(&state).await?),
     };
     unbinding::unbind(&state, threepid, mxid, proof).await?;
     Ok(HttpResponse::Ok().json(json!({})))
 }
 
+/// The session or the homeserver's signature that a request to unbind comes with, if it comes with one.
+pub(super) async fn proof_without_account(
+    request: &HttpRequest,
+    state: &State,
+    credentials: &Credentials,
+    fields: &Object<'_>,
+) -> Result<Option<Proof>, Error> {
+    fields.require(&["mxid", "threepid"])?;
+    if fields.present("sid").is_some() || fields.present("client_secret").is_some() {
+        fields.require(&["client_secret", "sid"])?;
+        let (sid, client_secret) = input::session(fields)?;
+        return Ok(Some(Proof::Session(sid, client_secret)));
+    }
+    if credentials.x_matrix().is_empty() {
+        return Ok(None);
+    }
+    // Not read anew: serde_json takes a member of a certain name for a text of JSON, here it is one like any other.
+    let content = serde_json::to_value(fields)
+        .map_err(|error| Error::Internal(format!("a body that was read cannot be written: {error}")))?;
+    let target = request.uri().path_and_query().map_or("", |target| target.as_str());
+    let client = client_address(request);
+    let signed = Request { headers: credentials.x_matrix(), target, content: &content, client };
+    authenticate_homeserver(state, &signed, fields.string("mxid")?).await?;
+    Ok(Some(Proof::Homeserver))
+}
+
 /// Whose association to what is to be removed.
-fn subject(fields: &Object<'_>) -> Result<(UserId, ThreePid), Error> {
+pub(super) fn subject(fields: &Object<'_>) -> Result<(UserId, ThreePid), Error> {
     let mxid = input::mxid(fields)?;
     let threepid = fields.object("threepid")?;
     threepid.require(&["address", "medium"])?;

@@ -40,7 +40,7 @@ pub async fn request_email_token(
 ) -> Result<HttpResponse, Error> {
     let account = credentials.agreed_account(&state).await?;
     let fields = input::object_or_form(&body)?;
-    send_mail(&request, state, Some(account), &fields).await
+    send_email_token(&request, state, Some(account), &fields).await
 }
 
 /// `POST /validate/msisdn/requestToken`
@@ -55,19 +55,20 @@ pub async fn request_msisdn_token(
 ) -> Result<HttpResponse, Error> {
     let account = credentials.agreed_account(&state).await?;
     let fields = input::object_or_form(&body)?;
-    send_sms(&request, state, Some(account), &fields).await
+    send_msisdn_token(&request, state, Some(account), &fields).await
 }
 
 /// Answers a request for a mail, whoever asks and however the fields came.
-pub(super) async fn send_mail(
+pub(super) async fn send_email_token(
     request: &HttpRequest,
     state: Data<State>,
     account: Option<UserId>,
     fields: &Object<'_>,
 ) -> Result<HttpResponse, Error> {
+    let query = input::query(request)?;
     fields.require(&["client_secret", "email", "send_attempt"])?;
     let threepid = ThreePid::canonical(Medium::Email, fields.string("email")?).map_err(|_| Error::InvalidEmail)?;
-    let wanted = token_request(request, &state, account, fields, threepid)?;
+    let wanted = token_request(request, &query, &state, account, fields, threepid)?;
     let state = state.into_inner();
     let sid = to_the_end(&state.clone(), email::request_email_token(state, wanted)).await?;
     Ok(HttpResponse::Ok().json(json!({ "sid": sid.as_str() })))
@@ -75,19 +76,20 @@ pub(super) async fn send_mail(
 
 /// Answers a request for an SMS, whoever asks and however the fields came. The answer has what clients show: the number
 /// as it is known from now on, and as people write it.
-pub(super) async fn send_sms(
+pub(super) async fn send_msisdn_token(
     request: &HttpRequest,
     state: Data<State>,
     account: Option<UserId>,
     fields: &Object<'_>,
 ) -> Result<HttpResponse, Error> {
+    let query = input::query(request)?;
     fields.require(&["client_secret", "country", "phone_number", "send_attempt"])?;
     let (typed, country) = (fields.string("phone_number")?, fields.string("country")?);
     let number = Msisdn::dialled(typed, country, &state.config.msisdn.rules()).map_err(|error| match error {
         NumberError::Invalid => Error::InvalidNumber,
         NumberError::Rejected => Error::DestinationRejected,
     })?;
-    let wanted = token_request(request, &state, account, fields, ThreePid::from(&number))?;
+    let wanted = token_request(request, &query, &state, account, fields, ThreePid::from(&number))?;
     let (msisdn, intl_fmt) = (number.digits().to_owned(), number.international().to_owned());
     let state = state.into_inner();
     let sid = to_the_end(&state.clone(), sms::request_sms_token(state, number, wanted)).await?;
@@ -97,12 +99,12 @@ pub(super) async fn send_sms(
 
 fn token_request(
     request: &HttpRequest,
+    query: &Object<'_>,
     state: &State,
     account: Option<UserId>,
     fields: &Object<'_>,
     threepid: ThreePid,
 ) -> Result<TokenRequest, Error> {
-    let query = input::query(request)?;
     let next_link = fields.optional_string("next_link")?;
     let next_link = next_link.map(|link| next_link_rule(state).check(link)).transpose();
     Ok(TokenRequest {
@@ -118,20 +120,28 @@ fn token_request(
     })
 }
 
-/// `POST /validate/email/submitToken`: every refusal has `"success": false` too.
+/// `POST /validate/email/submitToken`
 pub async fn submit_email_token(state: Data<State>, credentials: Credentials, body: Body) -> HttpResponse {
-    submit(&state, &credentials, &body, Medium::Email).await
+    let fields = async {
+        credentials.agreed_account(&state).await?;
+        input::object_or_form(&body)
+    };
+    submit(&state, Medium::Email, fields.await).await
 }
 
-/// `POST /validate/msisdn/submitToken`, as for e-mail.
+/// `POST /validate/msisdn/submitToken`
 pub async fn submit_msisdn_token(state: Data<State>, credentials: Credentials, body: Body) -> HttpResponse {
-    submit(&state, &credentials, &body, Medium::Msisdn).await
+    let fields = async {
+        credentials.agreed_account(&state).await?;
+        input::object_or_form(&body)
+    };
+    submit(&state, Medium::Msisdn, fields.await).await
 }
 
-async fn submit(state: &State, credentials: &Credentials, body: &Body, medium: Medium) -> HttpResponse {
+/// Submits the token, if it could be read: every refusal has `"success": false` too.
+pub(super) async fn submit(state: &State, medium: Medium, fields: Result<Object<'_>, Error>) -> HttpResponse {
     let submitted = async {
-        credentials.agreed_account(state).await?;
-        let fields = input::object_or_form(body)?;
+        let fields = fields?;
         fields.require(&["client_secret", "sid", "token"])?;
         submit_token(state, submission(medium, &fields)?).await
     };

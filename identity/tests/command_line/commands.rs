@@ -96,6 +96,30 @@ fn what_is_dangerous_is_noted() {
 }
 
 #[test]
+fn what_the_removed_api_opens_is_noted() {
+    let folder = tempfile::tempdir().unwrap();
+    let full =
+        "note: INSECURE: [legacy_v1] profile is \"full\": everyone who reaches this server can look up addresses";
+    let idle = "note: [legacy_v1] delegate_allow_ips does nothing";
+    for (toml, note) in [
+        ("[legacy_v1]\nprofile = 'full'\n[registration]\ndeny_servers = '*.evil'", Some(full)),
+        ("[legacy_v1]\nprofile = 'off'\ndelegate_allow_ips = '10.0.0.0/8'", Some(idle)),
+        ("[legacy_v1]\ndelegate_allow_ips = '10.0.0.0/8'", Some(idle)),
+        ("[legacy_v1]\nprofile = 'delegate'\ndelegate_allow_ips = ['10.0.0.5', 'fd00::/8']", None),
+        ("[legacy_v1]\nprofile = 'off'", None),
+    ] {
+        let output = check_config(folder.path(), toml);
+        let said = text(&output);
+        assert!(output.status.success(), "{toml}: {said}");
+        let found: Vec<_> = said.lines().filter(|line| line.contains("[legacy_v1]")).collect();
+        assert!(
+            found.len() == usize::from(note.is_some()) && found.iter().all(|line| line.starts_with(note.unwrap())),
+            "{toml}: {said}"
+        );
+    }
+}
+
+#[test]
 fn what_is_wrong_is_told_in_one_line_that_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
@@ -125,6 +149,11 @@ fn what_is_wrong_is_told_in_one_line_that_names_it() {
         ("[limits]\nmail_global = { burst = 0, every = '1s' }", "limits.mail_global: burst must be at least 1"),
         ("[outbox]\nretry_after = '99ms'", "outbox.retry_after: expected at least \"100ms\""),
         ("[auth]\nmax_tokens_per_user = 0", "auth.max_tokens_per_user: expected at least 1"),
+        ("[legacy_v1]\nprofile = 'v1'", "legacy_v1.profile: expected \"off\", \"invites\", \"delegate\" or \"full\""),
+        ("[legacy_v1]\nprofile = 'delegate'", "legacy_v1.delegate_allow_ips: profile \"delegate\" needs"),
+        ("[legacy_v1]\nprofile = 'delegate'\ndelegate_allow_ips = 'hs.example'", "legacy_v1.delegate_allow_ips: "),
+        ("[legacy_v1]\nprofile = 'full'\ndelegate_allow_ips = '10.0.0.5'", "\"full\" serves everyone"),
+        ("[legacy_v1]\nprofile = 'full'\n[registration]\nallow_servers = 'hs.example'", "registration.allow_servers"),
     ] {
         let output = check_config(folder.path(), toml);
         let said = text(&output);

@@ -5,6 +5,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use actix_web::HttpRequest;
+use actix_web::dev::RequestHead;
+use actix_web::guard::GuardContext;
 use actix_web::web::Data;
 
 use crate::config::Cidr;
@@ -38,11 +40,19 @@ impl TrustedProxies {
 
 /// The address of the client of `request`, for limits and logs.
 pub fn client_address(request: &HttpRequest) -> IpAddr {
+    address(request.head(), request.app_data::<Data<TrustedProxies>>())
+}
+
+/// The address of the client whose request is on its way to a route, for routes that are there for some alone.
+pub fn client_of_route(context: &GuardContext<'_>) -> IpAddr {
+    address(context.head(), context.app_data::<Data<TrustedProxies>>())
+}
+
+fn address(head: &RequestHead, proxies: Option<&Data<TrustedProxies>>) -> IpAddr {
     // A Unix socket has no peer address; whoever may open it is the operator.
-    let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip());
-    let Some(proxies) = request.app_data::<Data<TrustedProxies>>() else { return peer.to_canonical() };
-    let lines: Vec<&str> =
-        request.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok()).collect();
+    let peer = head.peer_addr.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip());
+    let Some(proxies) = proxies else { return peer.to_canonical() };
+    let lines: Vec<&str> = head.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok()).collect();
     proxies.client(peer, &lines)
 }
 

@@ -5,10 +5,11 @@
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{AppService, HttpServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::guard::{self, Guard};
 use actix_web::http::Method;
 use actix_web::http::header::ALLOW;
 use actix_web::middleware::{Next, from_fn};
-use actix_web::{Error, FromRequest, Handler, HttpResponse, Resource, Responder, ResponseError, guard, web};
+use actix_web::{Error, FromRequest, Handler, HttpResponse, Resource, Responder, ResponseError, web};
 
 use super::body::Body;
 use super::error::MatrixError;
@@ -25,6 +26,14 @@ pub fn endpoint(path: &str) -> Endpoint {
 }
 
 impl Endpoint {
+    /// Is there only for requests that `guard` lets through; for others the path is one that nobody serves, unless it is
+    /// registered again.
+    #[must_use]
+    pub fn guard(mut self, guard: impl Guard + 'static) -> Self {
+        self.resource = self.resource.guard(guard);
+        self
+    }
+
     /// Answers GET, and HEAD with the same header and no body.
     #[must_use]
     pub fn get<F, Args>(mut self, handler: F) -> Self

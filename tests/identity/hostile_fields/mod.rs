@@ -10,12 +10,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use harness::dice::{Dice, seed};
+use harness::dns::Dns;
 use harness::raw::{NoResponse, Raw, Response};
 use serde_json::json;
 use tokio::task::JoinSet;
 
+use super::legacy_v1::{self, FULL};
 use super::setup::{DEADLINE, Settings, World, v2};
-use requests::Insider;
+use requests::{Insider, Version};
 use wire::Hostile;
 
 /// Requests that the dice make up, besides the systematic ones.
@@ -27,29 +29,49 @@ const CONNECTIONS: usize = 4;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_a_client_sends_is_our_fault_on_sqlite() {
-    survives("").await;
+    survives("", Version::V2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_a_client_sends_is_our_fault_on_postgresql() {
     let Some(url) = harness::postgres::database().await else { return };
-    survives(&format!("[database]\nurl = {url:?}\n")).await;
+    survives(&format!("[database]\nurl = {url:?}\n"), Version::V2).await;
 }
 
-async fn survives(database: &str) {
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_a_client_of_the_removed_api_sends_is_our_fault_on_sqlite() {
+    survives("", Version::V1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_a_client_of_the_removed_api_sends_is_our_fault_on_postgresql() {
+    let Some(url) = harness::postgres::database().await else { return };
+    survives(&format!("[database]\nurl = {url:?}\n"), Version::V1).await;
+}
+
+async fn survives(database: &str, version: Version) {
     let seed = seed();
-    // Without limits, so that every request is judged; without other homeservers, so that none leaves the machine.
+    // Without other homeservers, so that nothing leaves the machine. The removed API has no accounts, and so no list of
+    // servers whose users may have one.
+    let dns = Dns::start().await;
+    let (others, federation) = match version {
+        Version::V1 => {
+            (FULL, format!("dns_servers = [\"{}\"]\ndeny_cidrs = [\"0.0.0.0/0\", \"::/0\"]\n", dns.address()))
+        }
+        Version::V2 => ("[registration]\nallow_servers = [\"hs.example\"]\n", String::new()),
+    };
+    // Without limits, so that every request is judged.
     let tables = format!(
-        "{database}[limits]\nenabled = false\n[sessions]\nemail_max_wrong = 1000000\n\
-         [registration]\nallow_servers = [\"hs.example\"]\n[lookup]\nalgorithms = [\"sha256\", \"none\"]\n\
+        "{database}{others}[limits]\nenabled = false\n[sessions]\nemail_max_wrong = 1000000\n\
+         [lookup]\nalgorithms = [\"sha256\", \"none\"]\n\
          [auth]\nmax_tokens_per_user = 1000000\n[account]\nlist_own_bindings = true\n\
          [sms]\nrules.GB = \"allow\"\nmax_per_day = 1000000\nmax_per_day_per_country = 1000000\n\
          [terms.policies.tos]\nversion = \"1\"\nrequired = false\nen = {{ name = \"T\", url = \"https://example.org/t\" }}\n"
     );
-    let world = World::with(Settings { tables: &tables, ..Settings::default() }).await;
-    let insider = insider(&world).await;
+    let world = World::with(Settings { tables: &tables, federation: &federation, ..Settings::default() }).await;
+    let insider = insider(&world, version).await;
     let mut dice = Dice(seed);
-    let all = requests::all(&insider, &mut dice, MIXED);
+    let all = requests::all(version, &insider, &mut dice, MIXED);
     let number = all.len();
     assert!(number > 4_000, "{number}");
     let mangled = mangled(&all, &mut dice);
@@ -89,9 +111,12 @@ async fn survives(database: &str) {
 }
 
 /// What somebody has whose requests get far.
-async fn insider(world: &World) -> Insider {
+async fn insider(world: &World, version: Version) -> Insider {
     let token = world.register("@insider:hs.example").await;
-    let session = world.validate(&token, "insider@example.com").await;
+    let session = match version {
+        Version::V1 => legacy_v1::validate(world, "insider@example.com").await,
+        Version::V2 => world.validate(&token, "insider@example.com").await,
+    };
     let details = world.api.get(&v2("/hash_details")).bearer(&token).send().await.expect(200);
     let open_id = world.homeserver.open_id_token("@guest:hs.example");
     Insider {

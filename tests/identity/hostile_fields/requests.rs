@@ -6,6 +6,7 @@ use harness::dice::Dice;
 
 use super::values::{AUTHORIZATION, BROKEN, HEADERS, IN_QUERY, PLAIN, path};
 use super::wire::{Hostile, bytes, request_to};
+use crate::identity::legacy_v1::v1;
 use crate::identity::setup::{Session, v2};
 
 /// What a client knows that is allowed in.
@@ -19,13 +20,58 @@ pub(super) struct Insider {
     pub(super) open_id_token: String,
 }
 
+/// Which API is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    /// The removed one, which has no accounts.
+    V1,
+    V2,
+}
+
 /// A `POST` endpoint and the right texts of its fields.
 struct Endpoint {
+    version: Version,
     path: &'static str,
     fields: Vec<(&'static str, String)>,
 }
 
-const GET: [(&str, &[&str]); 13] = [
+impl Endpoint {
+    fn target(&self) -> String {
+        match self.version {
+            Version::V1 => v1(self.path),
+            Version::V2 => v2(self.path),
+        }
+    }
+
+    /// Whether a stranger hears nothing about a body.
+    fn needs_token(&self) -> bool {
+        self.version == Version::V2 && !matches!(self.path, "/account/register" | "/3pid/unbind")
+    }
+
+    /// How a body is told to be JSON: v1 takes nothing else for it, v2 everything.
+    fn json(&self) -> Option<&'static [u8]> {
+        (self.version == Version::V1).then_some(b"Content-Type: application/json")
+    }
+}
+
+const GET_V1: [(&str, &[&str]); 8] = [
+    ("/_matrix/identity/versions", &[]),
+    ("/_matrix/identity/api/v1", &[]),
+    ("/_matrix/identity/api/v1/lookup", &["medium", "address"]),
+    ("/_matrix/identity/api/v1/3pid/getValidated3pid", &["sid", "client_secret"]),
+    ("/_matrix/identity/api/v1/pubkey/isvalid", &["public_key"]),
+    ("/_matrix/identity/api/v1/pubkey/ephemeral/isvalid", &["public_key"]),
+    (
+        "/_matrix/identity/api/v1/validate/email/submitToken",
+        &["sid", "client_secret", "token", "confirm", "nextLink", "brand", "lang"],
+    ),
+    (
+        "/_matrix/identity/api/v1/validate/msisdn/submitToken",
+        &["sid", "client_secret", "token", "confirm", "nextLink", "brand", "lang"],
+    ),
+];
+
+const GET_V2: [(&str, &[&str]); 13] = [
     ("/_matrix/identity/versions", &[]),
     ("/_matrix/identity/v2", &[]),
     ("/_matrix/identity/v2/terms", &[]),
@@ -47,7 +93,14 @@ const GET: [(&str, &[&str]); 13] = [
     ("/_identity/v1/bindings", &["access_token"]),
 ];
 
-fn endpoints(insider: &Insider) -> Vec<Endpoint> {
+fn gets(version: Version) -> &'static [(&'static str, &'static [&'static str])] {
+    match version {
+        Version::V1 => &GET_V1,
+        Version::V2 => &GET_V2,
+    }
+}
+
+fn endpoints(version: Version, insider: &Insider) -> Vec<Endpoint> {
     let text = |value: &str| format!("\"{value}\"");
     let (sid, secret) = (text(&insider.session.sid), text(&insider.session.client_secret));
     let list = [
@@ -127,19 +180,26 @@ fn endpoints(insider: &Insider) -> Vec<Endpoint> {
             ],
         ),
     ];
-    list.into_iter().map(|(path, fields)| Endpoint { path, fields }).collect()
+    let bulk_lookup = ("/bulk_lookup", vec![("threepids", r#"[["email","insider@example.com"]]"#.to_owned())]);
+    let msisdn = vec![("sid", text("x")), ("client_secret", text("s")), ("token", text("123456"))];
+    let list = list.into_iter().chain([bulk_lookup, ("/validate/msisdn/submitToken", msisdn)]);
+    let is_of = |path: &str| match version {
+        Version::V1 => !matches!(path, "/account/register" | "/account/logout" | "/terms" | "/lookup"),
+        Version::V2 => !matches!(path, "/bulk_lookup" | "/validate/msisdn/submitToken"),
+    };
+    list.filter(|(path, _)| is_of(path)).map(|(path, fields)| Endpoint { version, path, fields }).collect()
 }
 
 /// All requests: the systematic ones, and `mixed` that the dice make up.
-pub(super) fn all(insider: &Insider, dice: &mut Dice, mixed: usize) -> Vec<Hostile> {
-    let endpoints = endpoints(insider);
+pub(super) fn all(version: Version, insider: &Insider, dice: &mut Dice, mixed: usize) -> Vec<Hostile> {
+    let endpoints = endpoints(version, insider);
     let mut requests = Vec::new();
     for endpoint in &endpoints {
         fields(endpoint, insider, &mut requests);
         bodies(endpoint, insider, dice, &mut requests);
     }
-    queries(insider, &mut requests);
-    authorizations(&endpoints, &mut requests);
+    queries(version, &endpoints, insider, &mut requests);
+    authorizations(version, &endpoints, &mut requests);
     requests.extend((0..mixed).map(|_| mixture(&endpoints, insider, dice)));
     requests
 }
@@ -154,21 +214,20 @@ fn fields(endpoint: &Endpoint, insider: &Insider, requests: &mut Vec<Hostile>) {
     for (value, is_broken) in fine.chain(broken) {
         for (index, (name, _)) in endpoint.fields.iter().enumerate() {
             let body = object(&endpoint.fields, index, value);
-            requests.push(post(endpoint, insider, body.clone(), is_broken.then_some("M_BAD_JSON")));
+            requests.push(post(endpoint, insider, &body, is_broken.then_some("M_BAD_JSON")));
             if *name == "threepid" {
                 for threepid in [
                     format!("{{\"medium\":{value},\"address\":\"a@b\"}}"),
                     format!("{{\"medium\":\"email\",\"address\":{value}}}"),
                 ] {
                     let body = object(&endpoint.fields, index, &threepid);
-                    requests.push(post(endpoint, insider, body, is_broken.then_some("M_BAD_JSON")));
+                    requests.push(post(endpoint, insider, &body, is_broken.then_some("M_BAD_JSON")));
                 }
             }
             // A stranger hears nothing about it, except where no token is needed.
-            let needs_token = !matches!(endpoint.path, "/account/register" | "/3pid/unbind");
             if index == 0 {
-                let errcode = needs_token.then_some("M_UNAUTHORIZED");
-                requests.push(request("POST", endpoint.path, &[], body, errcode));
+                let errcode = endpoint.needs_token().then_some("M_UNAUTHORIZED");
+                requests.push(request_to("POST", &endpoint.target(), &[], &body, errcode));
             }
         }
     }
@@ -213,16 +272,16 @@ fn bodies(endpoint: &Endpoint, insider: &Insider, dice: &mut Dice, requests: &mu
             let token = format!("Authorization: Bearer {}", token_for(endpoint.path, insider));
             let content_type = format!("Content-Type: {content_type}");
             let headers = [token.as_bytes(), content_type.as_bytes()];
-            requests.push(request_to("POST", &v2(endpoint.path), &headers, &body, None));
+            requests.push(request_to("POST", &endpoint.target(), &headers, &body, None));
         }
     }
 }
 
-fn queries(insider: &Insider, requests: &mut Vec<Hostile>) {
+fn queries(version: Version, endpoints: &[Endpoint], insider: &Insider, requests: &mut Vec<Hostile>) {
     let long = "x".repeat(20_000);
     let bearer = format!("Authorization: Bearer {}", insider.token);
     for value in IN_QUERY.into_iter().chain([long.as_str()]) {
-        for (path, names) in GET {
+        for (path, names) in gets(version) {
             for name in names.iter().chain(&["x"]) {
                 let others: String =
                     names.iter().filter(|other| *other != name).map(|other| format!("&{other}=x")).collect();
@@ -235,18 +294,30 @@ fn queries(insider: &Insider, requests: &mut Vec<Hostile>) {
                 });
             }
         }
-        let key = format!("/_matrix/identity/v2/pubkey/{value}");
+        let key = match version {
+            Version::V1 => v1(&format!("/pubkey/{value}")),
+            Version::V2 => v2(&format!("/pubkey/{value}")),
+        };
         requests.push(request_to("GET", &key, &[], b"", None));
-        let target = format!("/_matrix/identity/v2/validate/email/requestToken?brand={value}&lang={value}");
-        requests.push(request_to("POST", &target, &[bearer.as_bytes()], b"{}", None));
+        for endpoint in endpoints {
+            let target = endpoint.target();
+            let of_mail = format!("{target}?brand={value}&lang={value}");
+            let bearer = format!("Authorization: Bearer {}", token_for(endpoint.path, insider));
+            requests.push(request_to("POST", &of_mail, &[bearer.as_bytes()], b"{}", None));
+            // Only v1 takes arguments from there.
+            for (name, _) in endpoint.fields.iter().filter(|_| version == Version::V1) {
+                requests.push(request_to("POST", &format!("{target}?{name}={value}"), &[], b"", None));
+                requests.push(request_to("POST", &target, &[], format!("{name}={value}").as_bytes(), None));
+            }
+        }
     }
 }
 
-fn authorizations(endpoints: &[Endpoint], requests: &mut Vec<Hostile>) {
+fn authorizations(version: Version, endpoints: &[Endpoint], requests: &mut Vec<Hostile>) {
     let long = [b"Bearer ".as_slice(), &[b'x'; 20_000]].concat();
     for value in AUTHORIZATION.into_iter().chain([long.as_slice()]) {
         let header = [b"Authorization: ", value].concat();
-        for (path, _) in GET {
+        for (path, _) in gets(version) {
             requests.push(request_to("GET", path, &[&header], b"", None));
             if let Some(last) = requests.last_mut() {
                 last.may_be_html = path.ends_with("submitToken");
@@ -257,7 +328,8 @@ fn authorizations(endpoints: &[Endpoint], requests: &mut Vec<Hostile>) {
                 endpoint.fields.iter().filter(|(name, _)| !matches!(*name, "sid" | "client_secret")).collect();
             let members: Vec<String> = named.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
             let body = format!("{{{}}}", members.join(","));
-            requests.push(request_to("POST", &v2(endpoint.path), &[&header], body.as_bytes(), None));
+            let headers: Vec<&[u8]> = [header.as_slice()].into_iter().chain(endpoint.json()).collect();
+            requests.push(request_to("POST", &endpoint.target(), &headers, body.as_bytes(), None));
         }
     }
 }
@@ -267,7 +339,7 @@ fn mixture(endpoints: &[Endpoint], insider: &Insider, dice: &mut Dice) -> Hostil
     const METHODS: [&str; 10] = ["POST", "POST", "POST", "POST", "GET", "HEAD", "OPTIONS", "PUT", "DELETE", "X-FILES"];
     let endpoint = &endpoints[dice.roll(endpoints.len())];
     let method = dice.pick(&METHODS).to_owned();
-    let mut target = if dice.roll(4) == 0 { path(dice) } else { v2(endpoint.path) };
+    let mut target = if dice.roll(4) == 0 { path(dice) } else { endpoint.target() };
     if dice.roll(3) == 0 {
         let (name, value) = (dice.pick(&["sid", "access_token", "brand", "a", ""]), dice.pick(&IN_QUERY));
         target = format!("{target}?{name}={value}");
@@ -291,7 +363,8 @@ fn mixture(endpoints: &[Endpoint], insider: &Insider, dice: &mut Dice) -> Hostil
         0 => [b"Authorization: ".as_slice(), dice.pick(&AUTHORIZATION)].concat(),
         _ => format!("Authorization: Bearer {}", token_for(endpoint.path, insider)).into_bytes(),
     };
-    let headers = [authorization.as_slice(), dice.pick(&HEADERS)];
+    let json = endpoint.json().filter(|_| dice.roll(2) == 0);
+    let headers: Vec<&[u8]> = [authorization.as_slice()].into_iter().chain(json).chain([dice.pick(&HEADERS)]).collect();
     Hostile {
         bytes: bytes(&method, &target, &headers, &body),
         may_be_html: target.contains("submitToken") && method != "POST",
@@ -304,16 +377,12 @@ fn token_for<'a>(path: &str, insider: &'a Insider) -> &'a str {
     if path == "/account/logout" { &insider.spare_token } else { &insider.token }
 }
 
-fn post(endpoint: &Endpoint, insider: &Insider, body: Vec<u8>, errcode: Option<&'static str>) -> Hostile {
+fn post(endpoint: &Endpoint, insider: &Insider, body: &[u8], errcode: Option<&'static str>) -> Hostile {
     let bearer = format!("Authorization: Bearer {}", token_for(endpoint.path, insider));
     // The spare token is gone sooner or later, and then nothing is said about the body.
     let errcode = errcode.filter(|_| endpoint.path != "/account/logout");
-    request("POST", endpoint.path, &[bearer.as_bytes()], body, errcode)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the body is made for this request alone")]
-fn request(method: &str, path: &str, headers: &[&[u8]], body: Vec<u8>, errcode: Option<&'static str>) -> Hostile {
-    request_to(method, &v2(path), headers, &body, errcode)
+    let headers: Vec<&[u8]> = [bearer.as_bytes()].into_iter().chain(endpoint.json()).collect();
+    request_to("POST", &endpoint.target(), &headers, body, errcode)
 }
 
 /// The object of all fields, the one at `index` being `value`.

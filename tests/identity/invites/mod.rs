@@ -5,8 +5,8 @@
 mod expiry;
 mod injection;
 mod keys;
-mod legacy_v1;
 mod links;
+mod old_routes;
 mod operator;
 mod refusals;
 mod sending;

@@ -74,8 +74,8 @@ fn buckets(state: &State, number: &Msisdn, request: &TokenRequest) -> Vec<Bucket
         buckets.push(Bucket::new("sms_per_account", settings.sms_per_account, Counted::Account(account)));
     }
     // A homeserver that delegates asks for all of its users, and has limits of its own for each of them.
-    let is_delegate = false;
-    if !is_delegate {
+    let is_delegated = request.account.is_none() && state.config.legacy_v1.is_delegating_homeserver(request.client);
+    if !is_delegated {
         buckets.push(Bucket::new("sms_per_ip", settings.sms_per_ip, Counted::Client(request.client)));
     }
     buckets

@@ -25,8 +25,12 @@ fn templates(dir: Option<&Path>) -> Templates {
     Templates::load(&config, &SmsConfig::default(), Sender::new(None, "id.example.org").unwrap()).unwrap()
 }
 
-/// The mail with these texts.
+/// The mail with these texts, by a sender who has shown that they are it.
 fn mail(templates: &Templates, given: &[(&str, &str)], audience: Audience<'_>) -> String {
+    mail_by(templates, given, audience, true)
+}
+
+fn mail_by(templates: &Templates, given: &[(&str, &str)], audience: Audience<'_>, is_sender_verified: bool) -> String {
     let invite = Invite {
         id: "i".to_owned(),
         threepid: ThreePid::canonical(Medium::Email, "Bob@Example.com").unwrap(),
@@ -44,6 +48,7 @@ fn mail(templates: &Templates, given: &[(&str, &str)], audience: Audience<'_>) -
     given.iter().for_each(|(name, text)| texts.set(name, text).unwrap());
     let mail = InvitationMail {
         invite: &invite,
+        is_sender_verified,
         texts: &texts,
         private_key: "K0",
         signurl: SIGNURL,
@@ -116,6 +121,28 @@ fn a_space_is_called_one_and_what_has_no_name_is_not_named() {
         let is_space = given.iter().any(|(name, _)| *name == "room_type");
         assert_eq!(html.contains(">Join the space</a>"), is_space, "{html}");
         assert_eq!(html.contains("room"), !is_space || html.contains("#/room/"), "{html}");
+    }
+}
+
+#[test]
+fn a_sender_who_has_shown_nothing_does_not_stand_in_brackets_as_if_they_had() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("matrix-org")).unwrap();
+    fs::write(dir.path().join("matrix-org/invite_template.eml"), "[%(sender)s|%(bracketed_verified_sender)s]").unwrap();
+    for (is_verified, own, text_of_built_in, html_of_built_in) in [
+        (
+            true,
+            "[@alice:hs.example|(@alice:hs.example) ]",
+            "\r\nAlice (@alice:hs.example) has",
+            "</strong> (<bdi>@alice",
+        ),
+        (false, "[@alice:hs.example|]", "\r\nAlice has invited", "<bdi>Alice</bdi></strong> has invited"),
+    ] {
+        let message = mail_by(&templates(Some(dir.path())), &NAMED, Audience::default(), is_verified);
+        assert!(message.contains(own), "{message}");
+        let message = mail_by(&templates(None), &NAMED, Audience::default(), is_verified);
+        let [_, text, html] = parts(&message);
+        assert!(text.contains(text_of_built_in) && html.contains(html_of_built_in), "{message}");
     }
 }
 

@@ -1,80 +1,13 @@
-//! The removed v1 API: which of its routes are there, by profile, and what they say.
+//! What links in mails and older rooms still call of the removed v1 API.
 //!
-//! Invariant: a path that a profile does not serve is as unknown as any other, whatever is sent to it.
+//! Invariant: a link leads nowhere but where its session, or the operator, allows.
 
-use harness::api::Api;
-use harness::binary;
-use harness::process::{Server, new_folder};
 use hyper::Method;
 use serde_json::{Value, json};
 
 use super::{BOB, EPHEMERAL, LONG_TERM, NO_LIMITS, invitation, invite, world_with};
-use crate::identity::setup::{Session, Settings, World, v2};
-
-fn v1(path: &str) -> String {
-    format!("/_matrix/identity/api/v1{path}")
-}
-
-/// Every route of v1, with whether the profile `invites` serves it.
-const ROUTES: [(&str, &str, bool); 23] = [
-    ("GET", "", true),
-    ("GET", "/", true),
-    ("GET", "/pubkey/ed25519:0", true),
-    ("GET", "/pubkey/isvalid?public_key=x", true),
-    ("GET", "/pubkey/ephemeral/isvalid?public_key=x", true),
-    ("POST", "/sign-ed25519", true),
-    ("GET", "/validate/email/submitToken", true),
-    ("GET", "/validate/msisdn/submitToken", true),
-    ("POST", "/validate/email/submitToken", false),
-    ("POST", "/validate/msisdn/submitToken", false),
-    ("POST", "/validate/email/requestToken", false),
-    ("POST", "/validate/msisdn/requestToken", false),
-    ("GET", "/3pid/getValidated3pid", false),
-    ("POST", "/3pid/bind", false),
-    ("POST", "/3pid/unbind", false),
-    ("POST", "/store-invite", false),
-    ("GET", "/lookup?medium=email&address=a%40b", false),
-    ("POST", "/bulk_lookup", false),
-    ("POST", "/account/register", false),
-    ("GET", "/account", false),
-    ("GET", "/terms", false),
-    ("GET", "/hash_details", false),
-    ("GET", "/unknown", false),
-];
-
-#[tokio::test(flavor = "multi_thread")]
-async fn each_profile_serves_its_routes_and_no_other() {
-    for profile in ["", "[legacy_v1]\nprofile = \"invites\"\n", "[legacy_v1]\nprofile = \"off\"\n"] {
-        let (world, alice) = world_with(profile).await;
-        let is_on = !profile.contains("off");
-        for (method, path, in_invites) in ROUTES {
-            for body in ["", "{}"] {
-                let call = world.api.request(method.parse().unwrap(), &v1(path)).bearer(&alice).body(body);
-                let answer = call.send().await;
-                assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{answer}");
-                if is_on && in_invites {
-                    assert!([200, 400].contains(&answer.code()), "{answer}");
-                } else {
-                    let unknown = json!({ "errcode": "M_UNRECOGNIZED", "error": "Unrecognized request" });
-                    assert_eq!(answer.expect(404), unknown, "{profile} {answer}");
-                }
-            }
-            assert_eq!(world.api.request(Method::OPTIONS, &v1(path)).send().await.code(), 200, "{path}");
-        }
-        if is_on {
-            for path in ["", "/sign-ed25519", "/pubkey/isvalid", "/validate/email/submitToken"] {
-                let answer = world.api.request(Method::PUT, &v1(path)).send().await;
-                answer.refused(405, "M_UNRECOGNIZED");
-                let allow = if path == "/sign-ed25519" { "OPTIONS, POST" } else { "OPTIONS, GET, HEAD" };
-                assert_eq!(answer.header("allow"), Some(allow), "{answer}");
-            }
-            assert_eq!(world.api.get(&v1("")).send().await.expect(200), json!({}));
-        }
-        // The versions do not tell of it.
-        let versions = world.api.get("/_matrix/identity/versions").send().await.expect(200);
-        assert_eq!(versions["versions"][0], "v1.1");
-    }
-}
+use crate::identity::legacy_v1::v1;
+use crate::identity::setup::{Session, v2};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_are_the_same_under_both_versions() {
@@ -178,24 +111,4 @@ async fn what_the_session_remembers_comes_before_what_a_link_says() {
     let session = Session { sid, client_secret: "s".to_owned(), token };
     let answer = world.api.get(&old_link(&session, "https://linked.example/")).send().await;
     assert!(answer.header("location").unwrap().starts_with("https://remembered.example/?sid="), "{answer}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn profiles_that_are_not_built_are_refused_at_start_with_a_word_why() {
-    let world = World::start().await;
-    for (profile, said) in [
-        ("delegate", "legacy_v1.profile: \"delegate\" is not built yet: this version knows \"invites\" and \"off\""),
-        ("full", "legacy_v1.profile: \"full\" is not built yet"),
-        ("v1", "legacy_v1.profile: expected \"invites\" or \"off\", found \"v1\""),
-    ] {
-        let folder = new_folder();
-        let tables = format!("[legacy_v1]\nprofile = \"{profile}\"\n");
-        let settings = Settings { tables: &tables, ..Settings::default() };
-        let config = settings.toml(&world.homeserver.config(folder.path()), &world.mail.config());
-        let Err(failure) = Server::try_start_in(folder, binary::identity(), &config, &[]).await else {
-            panic!("{profile} was taken");
-        };
-        assert!(failure.output.contains(said), "{profile}: {}", failure.output);
-    }
-    assert!(Api::new(&world.server.url()).get(&v1("")).send().await.code() == 200);
 }

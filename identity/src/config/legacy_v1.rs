@@ -1,0 +1,162 @@
+//! `[legacy_v1]`: how much of the removed v1 API is served, and to whom.
+//!
+//! Invariant: what goes beyond links and keys is served only if the operator asks for it by name, and a list of who may
+//! call it is never there without effect.
+
+use std::net::IpAddr;
+
+use serde::Deserialize;
+use shared::config::{Cidr, ConfigError, OneOrMany};
+
+use super::federation::Registration;
+
+/// The settings under `[legacy_v1]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LegacyV1 {
+    /// Which routes of the removed v1 API are served.
+    pub profile: Profile,
+    /// The homeservers for which profile `delegate` serves routes: addresses and networks.
+    pub delegate_allow_ips: OneOrMany<Cidr>,
+}
+
+/// Routes of the removed v1 API; each profile has those of the one before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Profile {
+    /// None.
+    Off,
+    /// Those that links in mails and homeservers' rooms name: keys, signing, `GET submitToken`.
+    #[default]
+    Invites,
+    /// Those by which a homeserver has telephone numbers validated, for the homeservers that the operator names.
+    Delegate,
+    /// All, for everyone.
+    Full,
+}
+
+impl TryFrom<String> for Profile {
+    type Error = String;
+
+    fn try_from(word: String) -> Result<Self, String> {
+        match word.as_str() {
+            "off" => Ok(Self::Off),
+            "invites" => Ok(Self::Invites),
+            "delegate" => Ok(Self::Delegate),
+            "full" => Ok(Self::Full),
+            _ => Err(format!("expected \"off\", \"invites\", \"delegate\" or \"full\", found \"{word}\"")),
+        }
+    }
+}
+
+impl LegacyV1 {
+    /// Whether the routes of homeservers that delegate are there for the client at `address`.
+    pub fn lets_delegate(&self, address: IpAddr) -> bool {
+        match self.profile {
+            Profile::Off | Profile::Invites => false,
+            Profile::Delegate => self.delegate_allow_ips.as_slice().iter().any(|network| network.contains(address)),
+            Profile::Full => true,
+        }
+    }
+
+    /// Whether the client at `address` is one of the homeservers that the operator lets delegate.
+    pub fn is_delegating_homeserver(&self, address: IpAddr) -> bool {
+        self.profile == Profile::Delegate && self.lets_delegate(address)
+    }
+
+    pub(super) fn check(&self, registration: &Registration) -> Result<(), ConfigError> {
+        let wrong = match (self.profile, self.delegate_allow_ips.is_empty()) {
+            (Profile::Delegate, true) => {
+                "legacy_v1.delegate_allow_ips: profile \"delegate\" needs the addresses of your homeservers, such as \
+                 [\"10.0.0.5\"]"
+            }
+            (Profile::Full, false) => {
+                "legacy_v1.delegate_allow_ips: profile \"full\" serves everyone, so nobody would be held back by it: take \
+                 it out"
+            }
+            (Profile::Full, true) if !registration.allow_servers.is_empty() => {
+                "legacy_v1.profile: \"full\" knows no accounts, so nobody would be held back by registration.allow_servers: \
+                 take one of them out"
+            }
+            _ => return Ok(()),
+        };
+        Err(ConfigError::Invalid(wrong.to_owned()))
+    }
+
+    pub(super) fn notice(&self) -> Option<String> {
+        match self.profile {
+            Profile::Full => Some(
+                "INSECURE: [legacy_v1] profile is \"full\": everyone who reaches this server can look up addresses in clear, \
+                 have mail and SMS sent and bind addresses to any user, without an account"
+                    .to_owned(),
+            ),
+            Profile::Off | Profile::Invites if !self.delegate_allow_ips.is_empty() => Some(
+                "[legacy_v1] delegate_allow_ips does nothing: it is for profile \"delegate\"".to_owned(),
+            ),
+            Profile::Off | Profile::Invites | Profile::Delegate => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::config::Globs;
+
+    use super::{LegacyV1, Profile, Registration};
+
+    fn settings(profile: Profile, allowed: &[&str]) -> LegacyV1 {
+        let allowed: Vec<_> = allowed.iter().map(|network| network.parse().unwrap()).collect();
+        LegacyV1 { profile, delegate_allow_ips: allowed.into() }
+    }
+
+    #[test]
+    fn a_list_that_would_hold_nobody_back_is_refused_and_one_without_effect_is_told() {
+        let everyone = Registration::default();
+        let some = Registration { allow_servers: Globs::from(["hs.example"]), ..Registration::default() };
+        let others = Registration { deny_servers: Globs::from(["*.evil"]), ..Registration::default() };
+        let list = &["10.0.0.5"][..];
+        for (profile, allowed, registration, complaint) in [
+            (Profile::Off, &[][..], &some, None),
+            (Profile::Off, list, &some, None),
+            (Profile::Invites, &[], &some, None),
+            (Profile::Invites, list, &some, None),
+            (Profile::Delegate, list, &some, None),
+            (Profile::Delegate, &[], &everyone, Some("legacy_v1.delegate_allow_ips: profile \"delegate\" needs")),
+            (Profile::Full, &[], &everyone, None),
+            (Profile::Full, &[], &others, None),
+            (Profile::Full, list, &everyone, Some("legacy_v1.delegate_allow_ips: profile \"full\" serves everyone")),
+            (Profile::Full, &[], &some, Some("registration.allow_servers")),
+        ] {
+            let settings = settings(profile, allowed);
+            match (settings.check(registration), complaint) {
+                (Ok(()), None) => {}
+                (Err(error), Some(complaint)) => assert!(error.to_string().contains(complaint), "{error}"),
+                (said, _) => panic!("{settings:?}: {said:?}"),
+            }
+            let is_told = settings.notice().is_some();
+            let is_idle = !allowed.is_empty() && matches!(profile, Profile::Off | Profile::Invites);
+            assert_eq!(is_told, is_idle || profile == Profile::Full, "{settings:?}");
+        }
+    }
+
+    #[test]
+    fn homeservers_that_delegate_are_known_by_address_and_by_network() {
+        let named = settings(Profile::Delegate, &["10.0.0.5", "192.168.0.0/24", "fd00::/8"]);
+        let lets = |settings: &LegacyV1, address: &str| settings.lets_delegate(address.parse().unwrap());
+        for (address, is_named) in [
+            ("10.0.0.5", true),
+            ("192.168.0.200", true),
+            ("fd00::1", true),
+            ("10.0.0.6", false),
+            ("192.168.1.1", false),
+            ("::1", false),
+            ("fe80::1", false),
+        ] {
+            assert_eq!(lets(&named, address), is_named, "{address}");
+            assert!(lets(&settings(Profile::Full, &[]), address), "{address}");
+            for profile in [Profile::Off, Profile::Invites] {
+                assert!(!lets(&settings(profile, &["0.0.0.0/0", "::/0"]), address), "{address}");
+            }
+        }
+    }
+}
