@@ -6,6 +6,7 @@
 
 mod connection;
 mod exchange;
+mod exec;
 mod fault;
 mod form;
 mod generic;
@@ -27,6 +28,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use exchange::Request;
+pub use exec::{Ending, Script};
 pub use fault::Fault;
 pub use twilio::{
     API_KEY_SECRET as TWILIO_API_KEY_SECRET, API_KEY_SID as TWILIO_API_KEY_SID,

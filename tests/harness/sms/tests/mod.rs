@@ -1,5 +1,6 @@
 //! Shows that each vendor takes what its documentation shows, and refuses or complains of what it forbids.
 
+mod exec;
 mod faults;
 mod generic;
 mod infobip;
