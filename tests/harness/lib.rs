@@ -18,5 +18,6 @@ pub mod postgres;
 pub mod process;
 pub mod raw;
 mod relay;
+pub mod sms;
 pub mod transcript;
 pub mod wait;
