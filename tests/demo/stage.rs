@@ -67,7 +67,7 @@ en = {{ name = "Privacy policy", url = "https://id.example/privacy-1.html" }}
 from = "Identity of Example <noreply@id.example>"
 {email}{federation}[sms]
 provider = "twilio"
-rules.GB = "allow"
+rules.44 = "allow"
 {sms}"#
     )
 }

@@ -65,7 +65,7 @@ async fn survives(database: &str, version: Version) {
         "{database}{others}[limits]\nenabled = false\n[sessions]\nemail_max_wrong = 1000000\n\
          [lookup]\nalgorithms = [\"sha256\", \"none\"]\n\
          [auth]\nmax_tokens_per_user = 1000000\n[account]\nlist_own_bindings = true\n\
-         [sms]\nrules.GB = \"allow\"\nmax_per_day = 1000000\nmax_per_day_per_country = 1000000\n\
+         [sms]\nrules.44 = \"allow\"\nmax_per_day = 1000000\nmax_per_day_per_country = 1000000\n\
          [terms.policies.tos]\nversion = \"1\"\nrequired = false\nen = {{ name = \"T\", url = \"https://example.org/t\" }}\n"
     );
     let world = World::with(Settings { tables: &tables, federation: &federation, ..Settings::default() }).await;

@@ -129,7 +129,7 @@ async fn a_named_homeserver_reads_sessions_of_no_account_and_no_others() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_homeserver_has_numbers_validated_for_all_of_its_users() {
     let tables =
-        "[legacy_v1]\nprofile = \"delegate\"\ndelegate_allow_ips = \"127.0.0.1\"\n[sms]\nrules.GB = \"allow\"\n";
+        "[legacy_v1]\nprofile = \"delegate\"\ndelegate_allow_ips = \"127.0.0.1\"\n[sms]\nrules.44 = \"allow\"\n";
     let world = World::with(Settings { tables, ..Settings::default() }).await;
     // As Synapse asks: JSON, no token. One address asks for all, so that it has no limit of its own.
     let ask = |number: String, attempt: u32| {
@@ -139,11 +139,11 @@ async fn a_homeserver_has_numbers_validated_for_all_of_its_users() {
         world.api.post(&v1("/validate/msisdn/requestToken"), body).header("content-type", "application/json").send()
     };
     for n in 0..25 {
-        let answer = ask(format!("079{n:02} 123456"), 1).await.expect(200);
-        assert_eq!((&answer["success"], &answer["msisdn"]), (&json!(true), &json!(format!("4479{n:02}123456"))));
+        let answer = ask(format!("074{n:02} 123456"), 1).await.expect(200);
+        assert_eq!((&answer["success"], &answer["msisdn"]), (&json!(true), &json!(format!("4474{n:02}123456"))));
     }
-    let answer = ask("07900 123456".to_owned(), 2).await.expect(200);
-    assert_eq!(answer["intl_fmt"], "+44 7900 123456");
+    let answer = ask("07400 123456".to_owned(), 2).await.expect(200);
+    assert_eq!(answer["intl_fmt"], "+44 7400 123456");
     let texts = texts(&world);
     assert_eq!(texts.len(), 26);
     let session = Session {
@@ -155,24 +155,24 @@ async fn a_homeserver_has_numbers_validated_for_all_of_its_users() {
     let submit = world.api.post(&v1("/validate/msisdn/submitToken"), session.submission());
     assert_eq!(submit.header("content-type", "application/json").send().await.expect(200), json!({ "success": true }));
     let shown = super::validated(&world, &session).await.expect(200);
-    assert_eq!((&shown["medium"], &shown["address"]), (&json!("msisdn"), &json!("447900123456")));
+    assert_eq!((&shown["medium"], &shown["address"]), (&json!("msisdn"), &json!("447400123456")));
     // One number is one number, whoever asks.
     for attempt in 3..6 {
-        ask("07900 123456".to_owned(), attempt).await.expect(200);
+        ask("07400 123456".to_owned(), attempt).await.expect(200);
     }
-    ask("07900 123456".to_owned(), 6).await.refused(429, "M_LIMIT_EXCEEDED");
+    ask("07400 123456".to_owned(), 6).await.refused(429, "M_LIMIT_EXCEEDED");
     // And a country that gets no messages gets none by this way either.
     ask("+33612345678".to_owned(), 1).await.refused(400, "M_DESTINATION_REJECTED");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_all_of_v1_everybody_may_ask_within_the_limits_of_his_address() {
-    let tables = format!("{FULL}[sms]\nrules.GB = \"allow\"\n");
+    let tables = format!("{FULL}[sms]\nrules.44 = \"allow\"\n");
     let world = World::with(Settings { tables: &tables, ..Settings::default() }).await;
     // Everything in the query, as older clients do it.
     let ask = |n: u32| {
         let call = world.api.request(Method::POST, &v1("/validate/msisdn/requestToken"));
-        let call = call.query("country", "GB").query("phone_number", &format!("079{n:02}123456"));
+        let call = call.query("country", "GB").query("phone_number", &format!("074{n:02}123456"));
         call.query("client_secret", "s").query("send_attempt", "1").send()
     };
     for n in 0..10 {

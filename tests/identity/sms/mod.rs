@@ -23,7 +23,7 @@ pub(super) const ALICE: &str = "@alice:hs.example";
 pub(super) const BOB: &str = "@bob:hs.example";
 
 /// `[sms]` with which a few countries get messages, into a file.
-pub(super) const ALLOWED: &str = "[sms]\nrules = { GB = \"allow\", US = \"allow\", DE = \"allow\" }\n";
+pub(super) const ALLOWED: &str = "[sms]\nrules = { 44 = \"allow\", 1 = \"allow\", 49 = \"allow\" }\n";
 
 /// A message as the provider `log` wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]

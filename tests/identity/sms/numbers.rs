@@ -70,7 +70,7 @@ async fn rules_name_countries_calling_codes_and_first_digits() {
         // Jamaica and Canada share the calling code of the United States.
         ("+18769220123", 400),
         ("+14165550123", 400),
-        ("+447911123456", 200),
+        ("+447400123456", 200),
         ("+447700900001", 400),
         ("+33612345678", 400),
     ] {

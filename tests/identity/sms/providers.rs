@@ -26,7 +26,7 @@ const NUMBER: &str = "447700900001";
 fn tables(order: &str, more: &str, gateways: &[&SmsGateway]) -> String {
     let gateways: String = gateways.iter().map(|gateway| gateway.config()).collect();
     format!(
-        "[limits]\nenabled = false\n[sms]\nprovider = {order}\nrules.GB = \"allow\"\ntimeout = \"1s\"\n{more}\n{gateways}"
+        "[limits]\nenabled = false\n[sms]\nprovider = {order}\nrules.44 = \"allow\"\ntimeout = \"1s\"\n{more}\n{gateways}"
     )
 }
 
@@ -65,13 +65,12 @@ async fn failures_of_each_kind_lead_on_only_if_surely_nothing_was_sent() {
         gateway.fail(fault.clone());
         let world = world(&tables(&format!("[{name:?}, \"log\"]"), "", &[&gateway])).await;
         let alice = world.register(ALICE).await;
+        let what = format!("{name} {fault:?}");
         let answer = ask(&world, &alice, wish(NUMBER, "GB", "s", 1)).send().await;
-        if leads_on {
-            answer.expect(200);
-        } else {
+        assert_eq!(answer.code(), if leads_on { 200 } else { 400 }, "{what}: {answer}");
+        if !leads_on {
             answer.refused(400, "M_SEND_ERROR");
         }
-        let what = format!("{name} {fault:?}");
         assert_eq!(texts(&world).len(), usize::from(leads_on), "{what}");
         assert!(gateway.requests() <= 1, "{what}: {} requests", gateway.requests());
         assert_eq!(gateway.complaints(), Vec::<String>::new(), "{what}");
@@ -98,11 +97,25 @@ async fn failures_of_each_kind_lead_on_only_if_surely_nothing_was_sent() {
             story(vendor, name, Fault::AcceptAndHang, false),
             story(vendor, name, Fault::AcceptAndReset, false),
             story(vendor, name, Fault::Reset, false),
-            story(vendor, name, Fault::ResetBeforeReading, false),
             story(vendor, name, Fault::TruncatedBody, false),
         ])
         .await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_reset_unread_makes_no_second_message_either() {
+    let gateway = SmsGateway::start(Vendor::Twilio).await;
+    gateway.fail(Fault::ResetBeforeReading);
+    let world = world(&tables("[\"twilio\", \"log\"]", "", &[&gateway])).await;
+    let alice = world.register(ALICE).await;
+    let answer = ask(&world, &alice, wish(NUMBER, "GB", "s", 1)).send().await;
+    // Whether anything was written before the reset arrived is a matter of chance; what is said fits what was done.
+    match answer.code() {
+        200 => assert_eq!(texts(&world).len(), 1),
+        _ => assert!(answer.refused(400, "M_SEND_ERROR").is_object() && texts(&world).is_empty()),
+    }
+    assert_eq!(gateway.requests(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -266,17 +279,17 @@ async fn an_operator_can_try_the_way_without_the_server() {
         let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         (output.status.success(), said)
     };
-    let (good, said) = tried(&["test-sms", "--to", "07700 900001", "--country", "GB"]).await;
+    let (good, said) = tried(&["test-sms", "--to", "07400 123456", "--country", "GB"]).await;
     assert!(
-        good && said.contains("+44 7700 900001 (GB, calling code 44)") && said.contains("taken by twilio"),
+        good && said.contains("+44 7400 123456 (GB, calling code 44)") && said.contains("taken by twilio"),
         "{said}"
     );
-    assert_eq!((gateway.accepted_for(NUMBER).len(), gateway.complaints()), (1, Vec::new()));
+    assert_eq!((gateway.accepted_for("447400123456").len(), gateway.complaints()), (1, Vec::new()));
     let (good, said) = tried(&["test-sms", "--to", "+33612345678"]).await;
     assert!(!good && said.contains("[sms.rules]"), "{said}");
-    let (good, said) = tried(&["test-sms", "--to", "07700900001"]).await;
+    let (good, said) = tried(&["test-sms", "--to", "07400123456"]).await;
     assert!(!good && said.contains("--country"), "{said}");
     gateway.fail(Fault::Error("21408"));
-    let (good, said) = tried(&["test-sms", "--to", "+447700900001"]).await;
+    let (good, said) = tried(&["test-sms", "--to", "+447400123456"]).await;
     assert!(!good && said.contains("21408") && said.contains("no provider has taken the message"), "{said}");
 }

@@ -14,7 +14,7 @@ const NUMBER: &str = "447700912345";
 async fn neither_numbers_nor_codes_nor_passwords_are_told() {
     let (twilio, vonage) = (SmsGateway::start(Vendor::Twilio).await, SmsGateway::start(Vendor::Vonage).await);
     let tables = format!(
-        "[log]\nlevel = \"trace\"\n[limits]\nenabled = false\n[sms]\nprovider = [\"twilio\", \"vonage\"]\nrules.GB = \"allow\"\n\
+        "[log]\nlevel = \"trace\"\n[limits]\nenabled = false\n[sms]\nprovider = [\"twilio\", \"vonage\"]\nrules.44 = \"allow\"\n\
          timeout = \"1s\"\ntoken_digits = 8\n{}{}",
         twilio.config(),
         vonage.config()

@@ -12,6 +12,7 @@ use harness::process::Server;
 /// A world whose templates are these files.
 async fn world(files: &[(&str, &str)], tables: &str) -> World {
     let folder = new_folder();
+    std::fs::create_dir(folder.path().join("templates")).expect("an empty folder");
     for (name, text) in files {
         let path = folder.path().join("templates").join(name);
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");

@@ -16,7 +16,8 @@ use super::{JSON, TexterError, needed, web_url};
 use crate::config::sms::providers::Infobip as Settings;
 
 /// Rejections that concern the number and nobody else: on a list of those who want nothing, barred, not a number.
-const NUMBER_REFUSED: [&str; 3] = ["REJECTED_DND", "REJECTED_DESTINATION", "REJECTED_INVALID_DESTINATION"];
+const NUMBER_REFUSED: [&str; 4] =
+    ["REJECTED_DND", "REJECTED_DESTINATION", "REJECTED_INVALID_DESTINATION", "REJECTED_PREFIX_MISSING"];
 
 /// An account with Infobip.
 pub(super) struct Infobip {
@@ -60,7 +61,7 @@ impl Api for Infobip {
         match group.filter(|_| reply.status.is_success()) {
             Some("PENDING" | "DELIVERED" | "ACCEPTED" | "OK") => Outcome::Accepted,
             Some("REJECTED") if !NUMBER_REFUSED.contains(&name) => Outcome::refused(Reason::with_code("status", name)),
-            Some("REJECTED" | "UNDELIVERABLE") => Outcome::NumberRefused(Reason::with_code("status", name)),
+            Some("REJECTED") => Outcome::NumberRefused(Reason::with_code("status", name)),
             Some(_) => Outcome::Unclear(Reason::with_code("status", name)),
             None => by_status(reply.status, None),
         }
@@ -100,7 +101,8 @@ mod tests {
             ("PENDING", "PENDING_ACCEPTED", "accepted"),
             ("REJECTED", "REJECTED_NOT_ENOUGH_CREDITS", "not_sent: status REJECTED_NOT_ENOUGH_CREDITS"),
             ("REJECTED", "REJECTED_INVALID_DESTINATION", "number_refused: status REJECTED_INVALID_DESTINATION"),
-            ("UNDELIVERABLE", "UNDELIVERABLE_NOT_DELIVERED", "number_refused: status UNDELIVERABLE_NOT_DELIVERED"),
+            // The operator had it.
+            ("UNDELIVERABLE", "UNDELIVERABLE_NOT_DELIVERED", "unclear: status UNDELIVERABLE_NOT_DELIVERED"),
             ("EXPIRED", "EXPIRED_UNKNOWN", "unclear: status EXPIRED_UNKNOWN"),
         ] {
             assert_eq!(taken(&infobip(), 200, &answer(group, name)), expected);
