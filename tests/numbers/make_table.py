@@ -28,10 +28,10 @@ LONGEST_NUMBER = 15
 LONGEST_SHORT_NUMBER = 6
 REJECTED = {PhoneNumberType.PREMIUM_RATE, PhoneNumberType.SHARED_COST}
 PLUS = "+\N{FULLWIDTH PLUS SIGN}"
-# libphonenumber's punctuation (VALID_PUNCTUATION) without "x", which stands for an extension.
+# libphonenumber's punctuation (VALID_PUNCTUATION) without "x" and "~", which may stand for an extension.
 PUNCTUATION = set(
     "-\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u30FC\uFF0D\uFF0E\uFF0F \u00A0\u00AD\u200B\u2060\u3000"
-    "()\uFF08\uFF09\uFF3B\uFF3D.[]/~\u2053\u223C"
+    "()\uFF08\uFF09\uFF3B\uFF3D.[]/\u2053\u223C"
 )
 DIRECTION_MARKS = "\u200E\u200F\u202A\u202B\u202C\u202D\u202E\u2066\u2067\u2068\u2069"
 
@@ -188,6 +188,7 @@ ROWS = [
     ("GB", "07700900001 ext 5", "extension"),
     ("GB", "07700900001 ext. 5", "extension"),
     ("GB", "07700900001x5", "extension"),
+    ("GB", "07700900001~5", "extension"),
     ("GB", "07700900001 #5", "extension"),
     ("GB", "07700900001,5", "extension after a pause"),
     ("GB", "07700900001;5", "extension after a wait"),
@@ -430,8 +431,10 @@ ROWS = [
     ("RU", "79123456789", "no plus"),
     ("RU", "9123456789", "no trunk 8"),
     ("RU", "+7 8 912 345 67 89", "trunk after the calling code"),
-    ("RU", "8~10 44 7700 900001", "prefix for calls abroad with a wait"),
+    ("RU", "8~10 44 7700 900001", "a tilde may begin an extension"),
+    ("RU", "8\u223c10 44 7700 900001", "prefix for calls abroad, with a sign for the wait"),
     ("RU", "810 44 7700 900001", "prefix for calls abroad"),
+    ("RU", "810 39 2345678", "prefix for calls abroad, though it would be Tokyo with a plus"),
     ("RU", "8 (809) 123-45-67", "premium rate"),
     ("RU", "8 (800) 123-45-67", "toll-free"),
     ("RU", "112", "emergency"),
@@ -636,6 +639,9 @@ ROWS = [
     ("IE", "+353 00 368631726", "two zeros, one of which would make it possible"),
     ("FR", "006 12 34 56 78", "two zeros are the prefix for calls abroad"),
     ("SK", "00912 123 456", "two zeros"),
+    # Read again, they lose one more of what looks like a trunk prefix
+    ("BY", "+375 8 8489006924", "two trunk 8"),
+    ("CN", "+86 0112044923112", "trunk 0 before what looks like a carrier code"),
 ]
 
 

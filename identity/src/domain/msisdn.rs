@@ -64,8 +64,8 @@ impl Msisdn {
     ///
     /// 1. a number of the country, if it is an assigned one;
     /// 2. a full number whose plus was left out, if it cannot be a number of the country at all;
-    /// 3. nothing, if it could be an unassigned number of the country, but is an assigned one with a plus in front:
-    ///    a message should not go to a stranger abroad, nor nowhere, where a plus would have told;
+    /// 3. nothing, if it is an assigned number of another country once a plus stands in front, and also as long as a
+    ///    number of this one: nobody can tell which was meant, and a message could go to a stranger;
     /// 4. a number of the country that has not been assigned.
     ///
     /// # Errors
@@ -140,6 +140,11 @@ pub fn canonical(typed: &str) -> Result<String, InvalidMsisdn> {
         && !written.digits.starts_with('0')
         && !written.zero_in_brackets;
     if is_bare { Ok(written.digits) } else { Err(InvalidMsisdn) }
+}
+
+/// The calling code of a number in canonical form; `None` if its digits begin with none.
+pub fn calling_code(canonical: &str) -> Option<String> {
+    Reading::with_plus(canonical, None).map(|reading| reading.calling_code())
 }
 
 /// What `written` means to somebody in `region`, by the order of [`Msisdn::dialled`].

@@ -5,6 +5,7 @@
 use subtle::ConstantTimeEq;
 
 use crate::domain::client_secret::ClientSecret;
+use crate::domain::msisdn;
 use crate::domain::next_link::NextLink;
 use crate::domain::session::Submission;
 use crate::domain::sid::Sid;
@@ -27,7 +28,11 @@ pub struct SubmittedToken {
 }
 
 enum Outcome {
-    Right(Option<NextLink>),
+    /// The right one; `is_first` if the session had none before.
+    Right {
+        next_link: Option<NextLink>,
+        is_first: bool,
+    },
     Wrong,
     Over,
     Unknown,
@@ -61,6 +66,10 @@ pub async fn submit_token(state: &State, submitted: SubmittedToken) -> Result<Op
     // Who earns by messages does not read them: a range of numbers whose owners do is not held back.
     let range = (settings.enabled && medium == Medium::Msisdn)
         .then(|| Bucket::new("sms_per_range", settings.sms_per_range, Counted::NumberRange(&session.threepid)));
+    let country = match medium {
+        Medium::Msisdn => msisdn::calling_code(session.threepid.address().as_str()),
+        Medium::Email => None,
+    };
     let outcome = state.store.write(async move |conn| {
         let Some(mut session) = sessions::find(conn, &sid).await? else { return Ok(Outcome::Unknown) };
         let submission = session.submission(is_right, now, &rules);
@@ -76,14 +85,14 @@ pub async fn submit_token(state: &State, submitted: SubmittedToken) -> Result<Op
         }
         match submission {
             Submission::Over => Ok(Outcome::Over),
-            Submission::AlreadyValidated => Ok(Outcome::Right(session.next_link)),
+            Submission::AlreadyValidated => Ok(Outcome::Right { next_link: session.next_link, is_first: false }),
             Submission::Validates => {
                 session.validated_at = Some(now);
                 sessions::save(conn, &session).await?;
                 if let Some(range) = &range {
                     limits::give_back(conn, range, now).await?;
                 }
-                Ok(Outcome::Right(session.next_link))
+                Ok(Outcome::Right { next_link: session.next_link, is_first: true })
             }
             Submission::Wrong => {
                 session.wrong_tokens += 1;
@@ -97,13 +106,16 @@ pub async fn submit_token(state: &State, submitted: SubmittedToken) -> Result<Op
     });
     let outcome = outcome.await?;
     let event = match &outcome {
-        Outcome::Right(_) => "validated",
+        Outcome::Right { .. } => "validated",
         Outcome::Wrong | Outcome::Limited(_) | Outcome::Unknown => "wrong_token",
         Outcome::Over => "over",
     };
     metrics::counter!("identity_sessions_total", "medium" => medium.as_str(), "event" => event).increment(1);
+    if let (Some(country), Outcome::Right { is_first: true, .. }) = (country, &outcome) {
+        metrics::counter!("identity_sms_total", "country" => country, "event" => "validated").increment(1);
+    }
     match outcome {
-        Outcome::Right(next_link) => Ok(next_link),
+        Outcome::Right { next_link, .. } => Ok(next_link),
         Outcome::Wrong => Err(Error::TokenIncorrect),
         Outcome::Over => Err(Error::SessionExpired),
         Outcome::Unknown => Err(Error::UnknownSession),

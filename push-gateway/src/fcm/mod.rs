@@ -269,7 +269,7 @@ fn no_token(NoToken { retry_after }: NoToken) -> ProviderError {
 
 fn failure_reason(failure: Failure) -> &'static str {
     match failure {
-        Failure::Timeout => "timeout",
+        Failure::Timeout | Failure::ConnectTimeout => "timeout",
         Failure::Tls => "tls",
         Failure::Dns | Failure::Connect | Failure::Blocked => "connect",
         Failure::TooLarge | Failure::Other => "connection_lost",

@@ -154,6 +154,7 @@ async fn what_a_range_was_charged_is_given_back_when_its_owners_submit_their_cod
         submit(&world, &alice, &session, &session.token).await.expect(200);
     }
     assert_eq!(texts(&world).len(), 25);
+    assert_eq!(value(&metrics(&world).await, "identity_sms_total{country=\"44\",event=\"validated\"}"), 25);
     // A code that is submitted again gives nothing back again.
     let session = request_code(&world, &alice, "+447700900100").await;
     for _ in 0..20 {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 /// The kind of a number, which says who pays for it and what answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(try_from = "String")]
 pub enum NumberType {
     /// A line at a place.
     FixedLine,
@@ -80,6 +80,14 @@ impl FromStr for NumberType {
     }
 }
 
+impl TryFrom<String> for NumberType {
+    type Error = UnknownNumberType;
+
+    fn try_from(word: String) -> Result<Self, UnknownNumberType> {
+        word.parse()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::NumberType;
@@ -91,7 +99,9 @@ mod tests {
             assert_eq!(word.parse(), Ok(kind));
             assert_eq!(serde_json::from_value::<NumberType>(word.into()).unwrap(), kind, "{word}");
         }
-        let error = "premium".parse::<NumberType>().unwrap_err().to_string();
-        assert!(error.contains("premium_rate, shared_cost"), "{error}");
+        for word in ["", "premium", "Mobile", "unknown", "mobile "] {
+            let error = word.parse::<NumberType>().unwrap_err().to_string();
+            assert!(error.contains("premium_rate, shared_cost"), "{error}");
+        }
     }
 }

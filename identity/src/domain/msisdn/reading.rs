@@ -47,12 +47,17 @@ impl Reading {
         let reading = Self::possible(text, region)?;
         let national = reading.number.get_national_significant_number().len();
         let may_be_short = dialled.min(national) <= MAX_SHORT;
-        // The library leaves a zero where the number would be too short without it. If it is not a part of the number,
-        // as in Italy, it is one that is dialled only within the country.
-        let has_zero = reading.number.italian_leading_zero();
-        if (may_be_short || has_zero) && !reading.is_assigned() || may_be_short && dialled < national {
+        // Some plans complete a number that was dialled without its area, and would complete a short one as well.
+        if may_be_short && dialled < national {
             return None;
         }
+        // The library leaves a zero where the number would be too short without it. Where none belongs to the number, as
+        // it does in Italy, that is the zero which is dialled only within the country.
+        let has_zero = reading.number.italian_leading_zero();
+        if (may_be_short || has_zero) && !reading.is_assigned() {
+            return None;
+        }
+        // A second trunk prefix would be dropped when the number is read for the second time.
         let again = Self::possible(&format!("+{}", reading.digits), None)?;
         (again.digits == reading.digits).then_some(reading)
     }

@@ -6,6 +6,10 @@ use super::reading::digit;
 
 /// The longest text, in bytes: the longest number as people write it, in digits of three bytes.
 const MAX_BYTES: usize = 64;
+/// What libphonenumber takes for punctuation, but for `x` and `~`, which may begin an extension: brackets, dots, slashes,
+/// dashes (one of them the long vowel of Katakana), signs of a wait, blanks, and soft hyphen and blanks of no width.
+const SEPARATORS: &str = "()[]\u{FF08}\u{FF09}\u{FF3B}\u{FF3D}./\u{FF0E}\u{FF0F}\
+    -\u{2010}\u{2011}\u{2012}\u{2013}\u{2014}\u{2015}\u{2212}\u{30FC}\u{FF0D}\u{2053}\u{223C} \u{A0}\u{3000}\u{AD}\u{200B}\u{2060}";
 
 /// A number without what stood between its digits.
 pub(super) struct Written {
@@ -28,7 +32,7 @@ impl Written {
         let mut is_after_bracket = false;
         // Address books put marks of direction around a number, which come along when it is copied.
         for c in typed.trim_matches(is_direction_mark).chars() {
-            if is_separator(c) {
+            if SEPARATORS.contains(c) {
                 is_after_bracket = is_opening_bracket(c) || is_after_bracket && c.is_whitespace();
             } else if matches!(c, '+' | '\u{FF0B}') && !written.has_plus && written.digits.is_empty() {
                 written.has_plus = true;
@@ -41,18 +45,6 @@ impl Written {
         }
         (!written.digits.is_empty()).then_some(written)
     }
-}
-
-/// What libphonenumber takes for punctuation, but for the letter `x`: brackets, dots, slashes, tildes, dashes (one of
-/// them the long vowel of Katakana), blanks, soft hyphen and blanks of no width.
-fn is_separator(c: char) -> bool {
-    matches!(
-        c,
-        ' ' | '\u{A0}' | '\u{3000}' | '-' | '.' | '/' | '~' | '(' | ')' | '[' | ']' | '\u{2010}'
-            ..='\u{2015}' | '\u{2212}' | '\u{30FC}' | '\u{FF0D}'
-            ..='\u{FF0F}' | '\u{FF08}' | '\u{FF09}' | '\u{FF3B}' | '\u{FF3D}' | '\u{2053}' | '\u{223C}' | '\u{AD}'
-            | '\u{200B}' | '\u{2060}'
-    )
 }
 
 fn is_opening_bracket(c: char) -> bool {

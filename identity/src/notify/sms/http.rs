@@ -215,11 +215,11 @@ impl Api for Http {
             return Outcome::refused(Reason::new("success.contains is not in its answer"));
         }
         let parsed: Value = if json.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap_or_default() };
-        let holds = |(place, wanted): (&String, &String)| match parsed.pointer(place) {
-            Some(Value::String(value)) => value == wanted,
-            Some(value) => value.to_string() == *wanted,
-            None => false,
+        let said = |place: &str| match parsed.pointer(place)? {
+            Value::String(text) => Some(text.clone()),
+            other => Some(other.to_string()),
         };
+        let holds = |(place, wanted): (&String, &String)| said(place).as_ref() == Some(wanted);
         if json.iter().all(holds) {
             Outcome::Accepted
         } else {

@@ -87,7 +87,7 @@ impl Carrier {
         let mut request = request.map_err(|_| unsayable())?;
         request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         let request = request.try_into().map_err(|_| unsayable())?;
-        self.client.send(request, MAX_REPLY).await.map_err(|failure| unanswered(failure))
+        self.client.send(request, MAX_REPLY).await.map_err(unanswered)
     }
 }
 
