@@ -33,7 +33,7 @@ enum Place {
 }
 
 /// External crates, where they belong, and why.
-const CRATES: [(&[&str], Place, &str); 5] = [
+const CRATES: [(&[&str], Place, &str); 6] = [
     (
         &["diesel", "diesel_async", "diesel_migrations", "libsqlite3_sys", "tokio_postgres", "tokio_postgres_rustls"],
         Place::Only(&["identity/src/store/"]),
@@ -51,6 +51,11 @@ const CRATES: [(&[&str], Place, &str); 5] = [
             "push-gateway/src/error",
         ]),
         "only the top rows know HTTP",
+    ),
+    (
+        &["rlibphonenumber"],
+        Place::Only(&["identity/src/domain/msisdn/"]),
+        "numbers are parsed in one place, which hands it nothing but digits: odd texts make it panic",
     ),
     (&["lettre"], Place::Only(&["identity/src/notify/"]), "only notify/ knows mail"),
     (
@@ -151,6 +156,7 @@ mod tests {
             ("identity/src/flows/bind.rs", "use actix_web::{web, HttpResponse};"),
             ("identity/src/state.rs", "use lettre::Message;"),
             ("identity/src/notify/sms.rs", "use {reqwest::Client, std::fmt};"),
+            ("identity/src/flows/bind.rs", "use rlibphonenumber::PhoneNumber;"),
             ("identity/src/domain/sid.rs", "fn f() { tracing::info!(\"x\") }"),
             ("shared/src/signing.rs", "#[actix_web::main] async fn f() {}"),
         ] {
@@ -166,6 +172,7 @@ mod tests {
             ("shared/src/http/error.rs", "use actix_web::web;"),
             ("identity/src/notify/smtp.rs", "use lettre::Message;"),
             ("shared/src/outbound/client.rs", "use reqwest::Client;"),
+            ("identity/src/domain/msisdn/reading.rs", "use rlibphonenumber::PhoneNumber;"),
             ("identity/src/flows/bind.rs", "// diesel::x\nfn f() { tracing::info!(\"diesel::x\") }"),
             ("identity/src/flows/bind.rs", "#[cfg(test)]\nmod tests { use diesel::x; }"),
         ] {
