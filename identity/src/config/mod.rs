@@ -8,6 +8,7 @@ pub mod email;
 pub mod federation;
 pub mod invites;
 pub mod limits;
+pub mod msisdn;
 pub mod outbox;
 pub mod rules;
 pub mod server;
@@ -26,6 +27,7 @@ use self::email::EmailConfig;
 use self::federation::{Federation, Registration};
 use self::invites::{Invites, LegacyV1, Profile};
 use self::limits::Limits;
+use self::msisdn::MsisdnConfig;
 use self::outbox::Outbox;
 use self::rules::{Account, Algorithm, Auth, Bind, Lookup, Sessions, TermsSource, Unbind};
 use self::server::{Keys, Server};
@@ -62,6 +64,8 @@ pub struct Config {
     pub sessions: Sessions,
     /// `[email]`
     pub email: EmailConfig,
+    /// `[msisdn]`
+    pub msisdn: MsisdnConfig,
     /// `[templates]`
     pub templates: TemplatesConfig,
     /// `[lookup]`
