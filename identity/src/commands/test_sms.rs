@@ -39,10 +39,21 @@ pub async fn send(config: &Config, wish: &Wish<'_>, mut say: impl FnMut(String))
         .map_err(|error| format!("{} in {country}: {error}", wish.number))?;
     let (region, calling_code) = (number.region().unwrap_or("no country"), number.calling_code());
     say(format!("{} ({region}, calling code {calling_code})", number.international()));
-    if !config.sms.permits(&number) {
-        return Err(format!("[sms.rules] allows neither \"{region}\" nor \"{calling_code}\""));
-    }
     let providers: Vec<&str> = config.sms.providers_of(&number).iter().map(|name| name.as_str()).collect();
+    if providers.is_empty() {
+        return Err("[sms] provider names nobody".to_owned());
+    }
+    if !config.sms.permits(&number) {
+        return Err(match number.region() {
+            Some(region) => {
+                format!("the narrowest of [sms.rules] for {region} and +{} does not allow it", number.digits())
+            }
+            None => format!(
+                "no country has assigned this range of numbers, and no rule of [sms.rules] by first digits allows it, \
+                 such as \"{calling_code}\""
+            ),
+        });
+    }
     say(format!("providers: {}", providers.join(", then ")));
 
     let identity = config.server.identity(None);

@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use super::msisdn::Msisdn;
+use super::msisdn::{Msisdn, is_country};
 
 /// Values by country: the keys are the first digits of numbers in international form (`"44"`, `"1876"`) or regions of
 /// ISO 3166 (`"GB"`), in any case.
@@ -30,7 +30,7 @@ impl<T> TryFrom<BTreeMap<String, T>> for ByCountry<T> {
         let mut values = BTreeMap::new();
         for (key, value) in written {
             let name = key.to_ascii_uppercase();
-            let is_region = name.len() == 2 && name.bytes().all(|b| b.is_ascii_uppercase());
+            let is_region = is_country(&name);
             let is_prefix =
                 (1..=15).contains(&name.len()) && !name.starts_with('0') && name.bytes().all(|b| b.is_ascii_digit());
             if !(is_region || is_prefix) || values.insert(name, value).is_some() {
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_key_is_a_country_or_the_first_digits_of_a_number() {
-        for key in ["", "0", "044", "+44", "GBR", "G", "4a", "1234567890123456", "default", "é", "44 "] {
+        for key in ["UK", "ZZ", "", "0", "044", "+44", "GBR", "G", "4a", "1234567890123456", "default", "é", "44 "] {
             assert!(table(&[(key, 0)]).is_err(), "{key}");
         }
         assert!(table(&[("gb", 0), ("GB", 1)]).is_err());

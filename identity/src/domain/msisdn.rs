@@ -142,6 +142,11 @@ pub fn canonical(typed: &str) -> Result<String, InvalidMsisdn> {
     if is_bare { Ok(written.digits) } else { Err(InvalidMsisdn) }
 }
 
+/// Whether this is a country (ISO 3166-1 alpha-2, in any case) that has telephone numbers.
+pub fn is_country(code: &str) -> bool {
+    Region::of(code).is_some()
+}
+
 /// The calling code of a number in canonical form; `None` if its digits begin with none.
 pub fn calling_code(canonical: &str) -> Option<String> {
     Reading::with_plus(canonical, None).map(|reading| reading.calling_code())

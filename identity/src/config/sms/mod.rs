@@ -30,7 +30,6 @@ pub struct SmsConfig {
     /// Whether a country gets messages.
     pub rules: ByCountry<Rule>,
     /// Where no rule says something.
-    #[serde(deserialize_with = "shared::config::word")]
     pub default_rule: Rule,
     /// In whose name, by country and for all others (`default`).
     pub originators: Originators,
@@ -66,12 +65,24 @@ pub struct SmsConfig {
 
 /// Whether a country gets messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String")]
 pub enum Rule {
     /// It does.
     Allow,
     /// It does not: `M_DESTINATION_REJECTED`.
     Reject,
+}
+
+impl TryFrom<String> for Rule {
+    type Error = String;
+
+    fn try_from(word: String) -> Result<Self, String> {
+        match word.as_str() {
+            "allow" => Ok(Self::Allow),
+            "reject" => Ok(Self::Reject),
+            _ => Err(format!("expected \"allow\" or \"reject\", found \"{word}\"")),
+        }
+    }
 }
 
 /// In whose name messages go to a country.

@@ -15,6 +15,7 @@ use tokio::process::{Child, Command};
 
 use super::provider::{Outcome, Provider, Reason, Sms};
 use super::{TexterError, needed};
+use crate::config::ENVIRONMENT_PREFIX;
 use crate::config::sms::providers::Exec as Settings;
 use crate::domain::originator::Originator;
 
@@ -37,7 +38,13 @@ impl Exec {
     }
 
     async fn run(&self, message: &[u8]) -> Outcome {
-        let started = Command::new(&self.command)
+        let mut command = Command::new(&self.command);
+        // Passwords of others may stand among our settings.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with(ENVIRONMENT_PREFIX))
+        {
+            command.env_remove(name);
+        }
+        let started = command
             .args(&self.args)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

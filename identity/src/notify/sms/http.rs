@@ -3,7 +3,7 @@
 //! Invariant: a value is escaped for the place where it is put, and never read as template text again: no text of a
 //! message can become another field, line or header.
 
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Method, Request};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
@@ -16,6 +16,9 @@ use super::over_http::{Api, by_status};
 use super::provider::{Outcome, Reason, Sms};
 use super::{TexterError, needed, web_url};
 use crate::config::sms::providers::{HttpTemplate as Settings, Success};
+
+/// Header fields that say how the request is carried, which is not the operator's to say.
+const OURS: [HeaderName; 5] = [CONTENT_TYPE, CONTENT_LENGTH, TRANSFER_ENCODING, HOST, CONNECTION];
 
 /// The names that a template may hold.
 const NAMES: [&str; 5] = ["to", "from", "text", "token", "secret"];
@@ -92,8 +95,13 @@ impl Http {
             "PUT" => Method::PUT,
             _ => return Err(wrong("method", "expected \"GET\", \"POST\" or \"PUT\"")),
         };
-        if method != Method::GET && settings.body.is_none() {
-            return Err(wrong("body", "set it, or method = \"GET\""));
+        match (method == Method::GET, &settings.body) {
+            (true, Some(_)) => return Err(wrong("body", "a GET has none: take it out, or set another method")),
+            (false, None) => return Err(wrong("body", "set it, or method = \"GET\"")),
+            _ => {}
+        }
+        if settings.success.json.keys().any(|place| !place.starts_with('/')) {
+            return Err(wrong("success.json", "expected places that begin with \"/\", such as \"/messages/0/status\""));
         }
         let escape = Escape::of(&settings.content_type).ok_or_else(|| {
             wrong("content_type", "expected JSON, XML, plain text or \"application/x-www-form-urlencoded\"")
@@ -101,11 +109,18 @@ impl Http {
         let mut headers = Vec::new();
         for (name, value) in &settings.headers {
             let name = HeaderName::try_from(name.as_str()).map_err(|_| wrong("headers", "not the name of a header"))?;
+            if OURS.contains(&name) {
+                return Err(wrong(
+                    "headers",
+                    "a header is among them that is written here; content_type has a key of its own",
+                ));
+            }
             headers.push((name, value.clone()));
         }
         for status in settings.success.status.as_slice() {
             let is_class = status.strip_suffix("xx").is_some_and(|class| ["2", "3", "4"].contains(&class));
-            if !is_class && !status.parse().is_ok_and(|code: u16| (200..600).contains(&code)) {
+            let is_code = status.len() == 3 && status.parse().is_ok_and(|code: u16| (200..600).contains(&code));
+            if !(is_class || is_code) {
                 return Err(wrong("success.status", "expected codes such as \"200\", or \"2xx\""));
             }
         }
@@ -126,14 +141,11 @@ impl Http {
 
     /// Refuses a name that means nothing, and a template that never says to whom or what.
     fn check_names(&self) -> Result<(), TexterError> {
-        let in_headers = self.headers.iter().map(|(_, value)| value);
-        let templates = [&self.url].into_iter().chain(in_headers).chain(&self.body);
-        let mut used = Vec::new();
-        for name in templates.flat_map(|template| names(template.expose())) {
-            if name == "secret" && self.secret.is_none() {
-                return Err(TexterError::Wrong("sms.http.secret: set it, {secret} stands in the request".to_owned()));
-            }
-            used.push(name);
+        let in_headers = self.headers.iter().flat_map(|(_, value)| names(value.expose()));
+        let used: Vec<&str> =
+            [&self.url].into_iter().chain(&self.body).flat_map(|template| names(template.expose())).collect();
+        if self.secret.is_none() && in_headers.chain(used.iter().copied()).any(|name| name == "secret") {
+            return Err(TexterError::Wrong("sms.http.secret: set it, {secret} stands in the request".to_owned()));
         }
         let says_what = used.contains(&"text") || used.contains(&"token");
         if used.contains(&"to") && says_what {
@@ -203,16 +215,11 @@ impl Api for Http {
             None => code == wanted,
         });
         if !is_status {
-            // A success that is not the operator's is a refusal, by the operator's word.
-            return if reply.status.is_success() {
-                Outcome::refused(Reason::with_code("it refused:", code))
-            } else {
-                by_status(reply.status, None)
-            };
+            return by_status(reply.status, None);
         }
         let text = String::from_utf8_lossy(&reply.body);
         if contains.as_ref().is_some_and(|wanted| !text.contains(wanted.as_str())) {
-            return Outcome::refused(Reason::new("success.contains is not in its answer"));
+            return Outcome::Unclear(Reason::new("success.contains is not in its answer"));
         }
         let parsed: Value = if json.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap_or_default() };
         let said = |place: &str| match parsed.pointer(place)? {
@@ -220,10 +227,11 @@ impl Api for Http {
             other => Some(other.to_string()),
         };
         let holds = |(place, wanted): (&String, &String)| said(place).as_ref() == Some(wanted);
+        // Whether a gateway that answers so has sent the message, nobody knows.
         if json.iter().all(holds) {
             Outcome::Accepted
         } else {
-            Outcome::refused(Reason::new("success.json does not hold"))
+            Outcome::Unclear(Reason::new("success.json does not hold"))
         }
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! Invariant: only its owner can read the file, for it holds numbers and tokens; the server's own log holds neither.
 
-use std::fs::OpenOptions;
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use futures_util::FutureExt;
@@ -38,6 +38,9 @@ impl Provider for FileLog {
 }
 
 fn append(path: &Path, line: &str) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
     // One write, so that two processes do not mix their lines.
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)?.write_all(line.as_bytes())
 }

@@ -74,7 +74,7 @@ pub struct TextMessage<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum TexterError {
     /// A key that a provider cannot do without.
-    #[error("{0}: set it, the provider is used")]
+    #[error("{0}: set it, [sms] provider or routes name this provider")]
     Missing(&'static str),
     /// A value that cannot be.
     #[error("{0}")]
@@ -108,13 +108,11 @@ impl Texter {
     /// # Errors
     /// [`TexterError`] for settings that cannot work.
     pub fn new(config: &SmsConfig, extra_ca: Option<&Path>, clock: Clock) -> Result<Self, TexterError> {
+        let carrier = Carrier::new(config, extra_ca, clock.clone())?;
         let mut providers = HashMap::new();
-        if config.sends() {
-            let carrier = Carrier::new(config, extra_ca, clock.clone())?;
-            for name in config.providers() {
-                let way = Way { provider: set_up(name, config, &carrier)?, last_until: AtomicI64::new(0) };
-                providers.insert(name, way);
-            }
+        for name in config.providers() {
+            let way = Way { provider: set_up(name, config, &carrier)?, last_until: AtomicI64::new(0) };
+            providers.insert(name, way);
         }
         Ok(Self { config: config.clone(), providers, clock })
     }
@@ -122,6 +120,9 @@ impl Texter {
     /// Where messages go, for the banner at start.
     pub fn describe(&self) -> String {
         if self.providers.is_empty() {
+            return "no SMS: [sms] provider names nobody".to_owned();
+        }
+        if !self.config.sends() {
             return "no SMS: no country is allowed in [sms.rules]".to_owned();
         }
         let names: Vec<&str> = self.config.provider.as_slice().iter().map(|name| name.as_str()).collect();

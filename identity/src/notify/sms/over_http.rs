@@ -114,9 +114,11 @@ pub(super) fn by_status(status: StatusCode, code: Option<&str>) -> Outcome {
         None => Reason::with_code(what, status.as_str()),
     };
     match status {
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT => {
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
             Outcome::NotSent { reason: reason("it asks for patience:"), again: true }
         }
+        // Something between us may say 408 for a request that went on all the same.
+        StatusCode::REQUEST_TIMEOUT => Outcome::Unclear(reason("it failed:")),
         status if status.is_server_error() => Outcome::Unclear(reason("it failed:")),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Outcome::refused(reason("it does not let us in:")),
         status if status.is_success() => Outcome::Unclear(reason("it answered something unheard of:")),
@@ -159,7 +161,7 @@ mod tests {
             (400, "not_sent", false),
             (401, "not_sent", false),
             (404, "not_sent", false),
-            (408, "not_sent", true),
+            (408, "unclear", false),
             (429, "not_sent", true),
             (500, "unclear", false),
             (502, "unclear", false),

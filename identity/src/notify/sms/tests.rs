@@ -153,7 +153,7 @@ fn what_a_provider_cannot_do_without_is_named() {
     };
     for (toml, told) in [
         ("", "SMS goes out through log"),
-        ("provider = []", "no SMS: no country is allowed in [sms.rules]"),
+        ("provider = []", "no SMS: [sms] provider names nobody"),
         ("provider = ['openmarket', 'log']\nopenmarket = { username = 'u', password = 'p' }", "openmarket, then log"),
         ("provider = 'twilio'", "sms.twilio: set it"),
         ("provider = 'twilio'\ntwilio.auth_token = 'x'", "sms.twilio.account_sid: set it"),
@@ -174,9 +174,11 @@ fn what_a_provider_cannot_do_without_is_named() {
         let said = new(toml).unwrap_or_else(|error| error);
         assert!(said.contains(told), "{toml}: {said}");
     }
-    // Where no country is allowed nothing is needed.
+    // Also before a country is allowed, so that it does not show only then.
     let quiet = config("provider = 'twilio'").unwrap();
-    assert!(Texter::new(&quiet, None, Clock::system()).is_ok());
+    assert!(Texter::new(&quiet, None, Clock::system()).is_err());
+    let nobody = Texter::new(&config("").unwrap(), None, Clock::system()).unwrap();
+    assert_eq!(nobody.describe(), "no SMS: no country is allowed in [sms.rules]");
     assert!(matches!(
         Texter::new(&config("provider = 'exec'\ndefault_rule = 'allow'").unwrap(), None, Clock::system()),
         Err(TexterError::Missing("sms.exec"))

@@ -71,6 +71,17 @@ fn what_makes_no_sense_is_refused_with_its_key() {
             "url = 'https://g.example'\nbody = '{to}{text}'\nsuccess.status = ['9xx']",
             "sms.http.success.status: expected",
         ),
+        (
+            "url = 'https://g.example'\nbody = '{to}{text}'\nsuccess.status = ['0200']",
+            "sms.http.success.status: expected",
+        ),
+        (
+            "url = 'https://g.example'\nbody = '{to}{text}'\nsuccess.json.status = 'ok'",
+            "sms.http.success.json: expected",
+        ),
+        ("url = 'https://g.example'\nbody = '{to}{text}'\nheaders.Content-Length = '3'", "sms.http.headers: a header"),
+        ("url = 'https://g.example'\nbody = 'x'\nheaders.X = '{to}{text}'", "must stand in the url or the body"),
+        ("url = 'https://g.example'\nbody = '{to}{text}'\nmethod = 'GET'", "sms.http.body: a GET has none"),
         ("url = 'https://g.example'\nbody = '{to}{text}'\nsucces.status = ['200']", "did you mean"),
     ] {
         let said = http(toml).err().unwrap_or_else(|| panic!("{toml} is taken"));
@@ -88,16 +99,16 @@ fn the_operator_says_what_success_is() {
         ("", 400, "", "not_sent: it refused: 400"),
         ("", 500, "", "unclear: it failed: 500"),
         ("success.status = ['201', '202']", 202, "", "accepted"),
-        ("success.status = '201'", 200, "", "not_sent: it refused: 200"),
+        ("success.status = '201'", 200, "", "unclear: it answered something unheard of: 200"),
         ("success.contains = 'OK'", 200, "id: OK 1", "accepted"),
-        ("success.contains = 'OK'", 200, "ERR", "not_sent: success.contains is not in its answer"),
+        ("success.contains = 'OK'", 200, "ERR", "unclear: success.contains is not in its answer"),
         ("success.contains = 'OK'", 500, "OK", "unclear: it failed: 500"),
         ("success.json.'/a/0/status' = '0'", 200, r#"{"a":[{"status":"0"}]}"#, "accepted"),
         ("success.json.'/a/0/status' = '0'", 200, r#"{"a":[{"status":0}]}"#, "accepted"),
         ("success.json.'/ok' = 'true'", 200, r#"{"ok":true}"#, "accepted"),
-        ("success.json.'/ok' = 'true'", 200, r#"{"ok":false}"#, "not_sent: success.json does not hold"),
-        ("success.json.'/ok' = 'true'", 200, "<html>", "not_sent: success.json does not hold"),
-        ("success.json.'/ok' = 'true'", 200, "{}", "not_sent: success.json does not hold"),
+        ("success.json.'/ok' = 'true'", 200, r#"{"ok":false}"#, "unclear: success.json does not hold"),
+        ("success.json.'/ok' = 'true'", 200, "<html>", "unclear: success.json does not hold"),
+        ("success.json.'/ok' = 'true'", 200, "{}", "unclear: success.json does not hold"),
     ] {
         assert_eq!(taken(&rule(toml), status, body), expected, "{toml} {status} {body}");
     }
