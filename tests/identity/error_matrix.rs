@@ -4,10 +4,11 @@
 
 use harness::api::Call;
 use harness::homeserver::Fault;
+use harness::wait::wait_until;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::setup::{Session, Settings, World, v2};
+use super::setup::{DEADLINE, Session, Settings, World, v2};
 
 /// The endpoints of accounts with their methods; those that the terms gate come first.
 const WITH_ACCOUNT: [(&str, &str); 14] = [
@@ -291,7 +292,10 @@ async fn an_outage_of_the_database_is_our_fault_and_nothing_is_said_of_it() {
     client.batch_execute("alter table tokens rename to gone_too").await.unwrap();
     let refusal = world.api.get(&v2("/account")).bearer(&token).send().await.expect(500);
     assert_eq!(refusal, json!({"errcode": "M_UNKNOWN", "error": "Internal server error"}));
-    assert_eq!(world.server.logs().matches("a request failed through our own fault").count(), 3);
+    // The log comes through a pipe, after the answer.
+    let told = || world.server.logs().matches("a request failed through our own fault").count();
+    wait_until("three lines of the log", DEADLINE, || told() >= 3).await;
+    assert_eq!(told(), 3);
     client.batch_execute("alter table gone_too rename to tokens").await.unwrap();
     world.api.get(&v2("/account")).bearer(&token).send().await.expect(200);
 }

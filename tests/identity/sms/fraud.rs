@@ -12,7 +12,7 @@ use harness::api::{Answer, Api};
 use serde_json::{Value, json};
 
 use super::{ALICE, ALLOWED, Text, ask, request_code, submit, texts, wish, world};
-use crate::identity::setup::{Session, Settings, World, v2};
+use crate::identity::setup::{DEADLINE, Session, Settings, World, v2};
 
 /// How many requests of an attacker are under way at once.
 const AT_ONCE: usize = 16;
@@ -139,7 +139,7 @@ async fn a_day_has_a_bound_for_each_country_and_one_for_all_that_two_processes_s
     assert_eq!((count(&answers, 200, ""), count(&answers, 400, "M_SEND_ERROR")), (20, 10));
     let of_twin = std::fs::read_to_string(twin.folder().join("data/sms.log")).expect("it has sent some");
     assert_eq!(texts(&world).len() + of_twin.lines().count(), 60);
-    assert!(world.server.logs().contains("max_per_day"), "{}", world.server.logs());
+    world.server.wait_for_log("max_per_day", DEADLINE).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

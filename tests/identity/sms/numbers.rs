@@ -4,7 +4,7 @@ use harness::api::Answer;
 use serde_json::{Value, json};
 
 use super::{ALICE, ALLOWED, ask, log_file, texts, wish, world};
-use crate::identity::setup::{World, v2};
+use crate::identity::setup::{DEADLINE, World, v2};
 
 async fn asked(world: &World, token: &str, number: &str, country: &str) -> Answer {
     ask(world, token, wish(number, country, "s", 1)).send().await
@@ -18,7 +18,7 @@ async fn without_a_word_of_the_operator_nobody_gets_a_message() {
         asked(&world, &alice, number, country).await.refused(400, "M_DESTINATION_REJECTED");
     }
     assert!(!log_file(&world).exists());
-    assert!(world.server.logs().contains("no SMS: no country is allowed in [sms.rules]"), "{}", world.server.logs());
+    world.server.wait_for_log("no SMS: no country is allowed in [sms.rules]", DEADLINE).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
