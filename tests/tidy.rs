@@ -53,6 +53,11 @@ const IDENTITY: Layers = Layers {
             neighbours: Neighbours::WithoutCircle,
             reason: "the rules, pure. A noun is made of other nouns, but never in a circle",
         },
+        Row::of(&[Unit::Module("signing")], "signed JSON: keys, signatures, verification"),
+        Row::of(
+            &[Unit::Module("json"), Unit::Module("canonical_json")],
+            "JSON as Matrix requires it: the strict reader and the canonical form",
+        ),
     ],
 };
 

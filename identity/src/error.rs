@@ -11,13 +11,13 @@ use actix_web::{HttpResponse, ResponseError};
 use serde_json::json;
 use shared::http::body::BodyError;
 use shared::http::error::MatrixError;
-use shared::json::{FieldError, NotJson};
 use shared::outbound::failure::Failure;
 use shared::secret::Secret;
 
 use crate::domain::mxid::UserId;
 use crate::homeserver::keys::KeysError;
 use crate::homeserver::openid::OpenidError;
+use crate::json::{FieldError, NotJson};
 use crate::signing_keys::SealError;
 use crate::store::StoreError;
 

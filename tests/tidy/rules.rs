@@ -158,7 +158,7 @@ mod tests {
             ("identity/src/notify/sms.rs", "use {reqwest::Client, std::fmt};"),
             ("identity/src/flows/bind.rs", "use rlibphonenumber::PhoneNumber;"),
             ("identity/src/domain/sid.rs", "fn f() { tracing::info!(\"x\") }"),
-            ("shared/src/signing.rs", "#[actix_web::main] async fn f() {}"),
+            ("shared/src/clock.rs", "#[actix_web::main] async fn f() {}"),
         ] {
             assert_eq!(
                 crates_out_of_place(&files(path, text)).len(),

@@ -56,11 +56,11 @@ mod tests {
 
     use serde_json::Value;
     use shared::clock::Timestamp;
-    use shared::signing::{SigningKey, decode_key};
 
     use super::Association;
     use crate::domain::mxid::UserId;
     use crate::domain::threepid::{Medium, ThreePid};
+    use crate::signing::{SigningKey, decode_key};
 
     fn association(now: Timestamp, validity: Duration) -> Association {
         let threepid = ThreePid::canonical(Medium::Email, "Bob@Example.com").unwrap();

@@ -149,7 +149,6 @@ mod tests {
 
     use serde_json::Value;
     use shared::clock::Timestamp;
-    use shared::signing::{SigningError, SigningKey, decode_key};
 
     use super::{Invitation, Method, Next, Reply, body, requests};
     use crate::domain::association::Association;
@@ -157,6 +156,7 @@ mod tests {
     use crate::domain::mxid::UserId;
     use crate::domain::room_id::RoomId;
     use crate::domain::threepid::{Medium, ThreePid};
+    use crate::signing::{SigningError, SigningKey, decode_key};
 
     fn association() -> Association {
         Association::new(

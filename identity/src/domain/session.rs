@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use shared::clock::Timestamp;
-use shared::json::{FieldError, Json};
 use subtle::ConstantTimeEq;
 
 use super::client_secret::ClientSecret;
@@ -15,6 +14,7 @@ use super::mxid::UserId;
 use super::next_link::NextLink;
 use super::sid::Sid;
 use super::threepid::{Medium, ThreePid};
+use crate::json::{FieldError, Json};
 
 /// The number of a client's request for a message (specification: `send_attempt`); a message goes out only for a
 /// number greater than the last one that was sent.
@@ -230,7 +230,6 @@ mod tests {
     use std::time::Duration;
 
     use shared::clock::Timestamp;
-    use shared::json::Json;
     use shared::random::Random;
 
     use super::{ClientSecretDigest, Due, SendAttempt, Sending, Session, SessionRules, Submission, Unusable};
@@ -238,6 +237,7 @@ mod tests {
     use crate::domain::mxid::UserId;
     use crate::domain::sid::Sid;
     use crate::domain::threepid::{Medium, ThreePid};
+    use crate::json::Json;
 
     const DAY: Duration = Duration::from_secs(86_400);
     const RULES: SessionRules = SessionRules { lifetime: DAY, email_max_wrong: 20, sms_max_wrong: 5 };

@@ -8,10 +8,10 @@ use std::borrow::Cow;
 use std::slice;
 
 use serde_json::Value;
-use shared::canonical_json::{self, NotCanonical};
-use shared::signing::PublicKey;
 
 use super::server_name::ServerName;
+use crate::canonical_json::{self, NotCanonical};
+use crate::signing::PublicKey;
 
 /// Under which member our name may stand in the signed object: homeservers' own, then the specification's.
 const DESTINATION_MEMBERS: [&str; 2] = ["destination_is", "destination"];

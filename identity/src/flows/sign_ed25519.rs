@@ -4,12 +4,12 @@
 //! signed with the server's own.
 
 use serde_json::{Map, Value, json};
-use shared::signing::SigningKey;
 use zeroize::Zeroizing;
 
 use crate::domain::invite::{Invite, InviteToken};
 use crate::domain::mxid::UserId;
 use crate::error::Error;
+use crate::signing::SigningKey;
 use crate::state::State;
 use crate::store::{ephemeral_keys, invites};
 

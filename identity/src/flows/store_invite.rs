@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::clock::Timestamp;
-use shared::signing::{SigningKey, encode_seed_url_safe};
 
 use crate::config::legacy_v1::Profile;
 use crate::domain::invite::{Invite, InviteToken, expires_at};
@@ -25,6 +24,7 @@ use crate::notify::invitation::InvitationMail;
 use crate::notify::message::OutgoingMail;
 use crate::notify::templates::{Audience, MessageError};
 use crate::notify::{Refusal, SendError};
+use crate::signing::{SigningKey, encode_seed_url_safe};
 use crate::state::State;
 use crate::store::outgoing_mails::{self, QueuedMail};
 use crate::store::{Connection, StoreError, associations, ephemeral_keys, invites};

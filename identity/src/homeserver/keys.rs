@@ -12,12 +12,12 @@ use hyper::{Method, StatusCode};
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 use serde_json::{Map, Value};
-use shared::canonical_json;
 use shared::clock::{Clock, Timestamp};
-use shared::signing::{NOT_SIGNED, PublicKey};
 
 use super::client::{ContactError, FederationRequest, HomeserverClient, Purpose, count_error};
+use crate::canonical_json;
 use crate::domain::server_name::ServerName;
+use crate::signing::{NOT_SIGNED, PublicKey};
 
 const MAX_REPLY: usize = 64 * 1024;
 const LONGEST_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -221,10 +221,10 @@ mod tests {
     use hyper::StatusCode;
     use serde_json::{Value, json};
     use shared::clock::Timestamp;
-    use shared::signing::SigningKey;
 
     use super::{Flaw, LONGEST_LIFE, MAX_KEYS, read};
     use crate::domain::server_name::ServerName;
+    use crate::signing::SigningKey;
 
     const NOW: i64 = 1_750_000_000_000;
 

@@ -9,7 +9,6 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 use shared::http::body::Body;
 use shared::http::client_address::client_address;
-use shared::json::FieldError;
 use shared::secret::Secret;
 
 use super::auth::Credentials;
@@ -18,6 +17,7 @@ use crate::domain::server_name::ServerName;
 use crate::error::Error;
 use crate::flows::register::Registration;
 use crate::flows::{authenticate, bind, register as registration, to_the_end};
+use crate::json::FieldError;
 use crate::state::State;
 
 /// The longest OpenID token in bytes.

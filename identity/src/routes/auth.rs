@@ -10,13 +10,13 @@ use std::future::{Ready, ready};
 use actix_web::dev::Payload;
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::{FromRequest, HttpRequest};
-use shared::json::Object;
 
 use crate::domain::access_token::AccessToken;
 use crate::domain::mxid::UserId;
 use crate::domain::x_matrix::{Malformed, XMatrix};
 use crate::error::Error;
 use crate::flows::{accept_terms, authenticate};
+use crate::json::Object;
 use crate::state::State;
 
 /// How many `X-Matrix` headers are looked at: each may cost signatures to verify, and a homeserver sends one for each

@@ -4,13 +4,13 @@
 
 use actix_web::HttpRequest;
 use shared::http::body::Body;
-use shared::json::{FieldError, Json, Object};
 
 use crate::domain::client_secret::ClientSecret;
 use crate::domain::mxid::UserId;
 use crate::domain::session::SendAttempt;
 use crate::domain::sid::Sid;
 use crate::error::Error;
+use crate::json::{FieldError, Json, Object};
 
 /// The body as a JSON object; an empty body is an object without members.
 pub(super) fn object(body: &Body) -> Result<Object<'_>, Error> {

@@ -9,8 +9,6 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 use shared::http::body::Body;
 use shared::http::client_address::client_address;
-use shared::json::{FieldError, Object};
-use shared::signing::decode_key;
 use zeroize::Zeroizing;
 
 use super::auth::Credentials;
@@ -24,7 +22,9 @@ use crate::error::Error;
 use crate::flows::sign_ed25519::{SigningRequest, sign_ed25519 as sign};
 use crate::flows::store_invite::{InviteRequest, store_invite as store};
 use crate::flows::to_the_end;
+use crate::json::{FieldError, Object};
 use crate::limits::Caller;
+use crate::signing::decode_key;
 use crate::state::State;
 
 /// `POST /store-invite`

@@ -11,7 +11,6 @@ use serde_json::json;
 use shared::http::body::Body;
 use shared::http::client_address::{client_address, client_of_route};
 use shared::http::endpoint::{Endpoint, endpoint};
-use shared::json::{FieldError, Json, Object};
 
 use super::auth::Credentials;
 use super::{input, invitation, pubkey, status, three_pid, validate};
@@ -20,6 +19,7 @@ use crate::domain::threepid::Medium;
 use crate::error::Error;
 use crate::flows::look_up::{look_up_association, look_up_pairs};
 use crate::flows::unbind as unbinding;
+use crate::json::{FieldError, Json, Object};
 use crate::state::State;
 
 /// Registers the routes of the profile.

@@ -10,7 +10,6 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 use shared::http::body::Body;
 use shared::http::client_address::client_address;
-use shared::json::{FieldError, Object};
 
 use super::auth::Credentials;
 use super::input;
@@ -20,6 +19,7 @@ use crate::error::Error;
 use crate::flows::authenticate_homeserver::{Request, authenticate_homeserver};
 use crate::flows::bind as binding;
 use crate::flows::unbind::{self as unbinding, Proof};
+use crate::json::{FieldError, Object};
 use crate::state::State;
 
 /// `GET /3pid/getValidated3pid`

@@ -11,7 +11,6 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde_json::json;
 use shared::http::body::Body;
 use shared::http::client_address::client_address;
-use shared::json::Object;
 
 use super::auth::Credentials;
 use super::input;
@@ -24,6 +23,7 @@ use crate::error::Error;
 use crate::flows::request_token::{TokenRequest, email, sms};
 use crate::flows::submit_token::{SubmittedToken, submit_token};
 use crate::flows::to_the_end;
+use crate::json::Object;
 use crate::notify::page::Page;
 use crate::notify::templates::Audience;
 use crate::state::State;

@@ -8,8 +8,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use shared::random::Random;
-use shared::signing::{SigningKey, decode_key, encode_seed};
 use zeroize::Zeroizing;
+
+use crate::signing::{SigningKey, decode_key, encode_seed};
 
 /// The id of the first key of a server.
 const FIRST_ID: &str = "0";

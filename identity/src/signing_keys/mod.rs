@@ -10,8 +10,9 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 use shared::random::Random;
-use shared::signing::{InvalidKey, SigningError, SigningKey, decode_key};
 use zeroize::Zeroizing;
+
+use crate::signing::{InvalidKey, SigningError, SigningKey, decode_key};
 
 pub use key_file::KeyFileError;
 pub use rotation::{RotationError, rotate};
@@ -131,9 +132,9 @@ mod tests {
 
     use serde_json::{Map, Value, json};
     use shared::random::Random;
-    use shared::signing::PublicKey;
 
     use super::{SigningKeys, SigningKeysError};
+    use crate::signing::PublicKey;
 
     const TWO_KEYS: &str = "# the second is retired\n\ned25519 b_2 tQOpPxbsuKiwNk/2d/9BtdQVWOmwYlqiFLiB+h1Er30\n\
                             ed25519 0 YJDBA9Xnr2sVqXD9Vj7XVUnmFZcZrlw8Md7kMW+3XA1\n";

@@ -8,10 +8,10 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
 use shared::random::Random;
-use shared::signing::{SigningKey, decode_key};
 use zeroize::Zeroizing;
 
 use super::key_file::{self, KeyFileError};
+use crate::signing::{SigningKey, decode_key};
 
 /// Why there is no new key.
 #[derive(Debug, thiserror::Error)]

@@ -11,8 +11,9 @@ use std::fmt;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use shared::random::Random;
-use shared::signing::SigningKey;
 use zeroize::Zeroizing;
+
+use crate::signing::SigningKey;
 
 /// Separates these keys from whatever else may be derived from a seed.
 const INFO: &[u8] = b"identity: sealing at rest, 1";
@@ -102,9 +103,9 @@ fn derive(key: &SigningKey) -> LessSafeKey {
 #[cfg(test)]
 mod tests {
     use shared::random::Random;
-    use shared::signing::SigningKey;
 
     use super::{SealError, SealingKey};
+    use crate::signing::SigningKey;
 
     fn sealing(keys: &[(&str, u8)]) -> SealingKey {
         let keys: Vec<_> = keys.iter().map(|&(id, seed)| SigningKey::from_seed(id, &[seed; 32]).unwrap()).collect();

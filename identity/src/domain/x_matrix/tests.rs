@@ -5,9 +5,9 @@
 use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::prop_compose;
 use serde_json::{Value, json};
-use shared::signing::{PublicKey, SigningKey};
 
 use super::{Destinations, Malformed, SignedRequest, XMatrix};
+use crate::signing::{PublicKey, SigningKey};
 
 const UNBIND: &str = "/_matrix/identity/v2/3pid/unbind";
 const RIGHT: &str = r#"origin="hs.example",key="ed25519:a_1",sig="c2ln",destination="id.example.org""#;

@@ -1,6 +1,6 @@
-//! Signing and verifying against the documents' vectors and against another implementation.
+//! Tests signing and verifying against published vectors and another implementation.
 //!
-//! Invariant: nothing here trusts our own signer to check our own verifier alone.
+//! Invariant: no test checks the verifier with this crate's signer alone.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::{
     InvalidKey, PublicKey, SigningError, SigningKey, VerifyError, decode_base64, decode_key, encode_seed_url_safe,
 };
 
-/// The specification's seed, which both documents use.
+/// The seed of the specification's vectors.
 const SEED: &str = "YJDBA9Xnr2sVqXD9Vj7XVUnmFZcZrlw8Md7kMW+3XA1";
 const PUBLIC: &str = "XGX0JRS2Af3be3knz2fBiRbApjm2Dh61gXDJA8kcJNI";
 
@@ -33,12 +33,12 @@ fn signature(key: &SigningKey, signer: &str, value: &Value) -> String {
 }
 
 #[test]
-fn the_specifications_seed_gives_its_public_key() {
+fn the_seed_of_the_specification_yields_its_public_key() {
     assert_eq!(key("1", SEED).public().encode(), PUBLIC);
 }
 
 #[test]
-fn the_appendix_vectors_come_out() {
+fn the_vectors_of_the_appendix_match() {
     for (value, expected) in [
         (json!({}), "K8280/U9SSy9IVtjBuVeLr+HpOB4BQFWbg+UZaADMtTdGYI7Geitb76LTrr5QV/7Xg4ahLwYGYZzuHGZKM5ZAQ"),
         (
@@ -51,7 +51,7 @@ fn the_appendix_vectors_come_out() {
 }
 
 #[test]
-fn the_association_vector_comes_out() {
+fn the_association_vector_matches() {
     let association = json!({"address": "bob@example.com", "medium": "email", "mxid": "@bob:hs.example",
         "not_after": 4_903_600_000_000_i64, "not_before": 1_750_000_000_000_i64, "ts": 1_750_000_000_000_i64});
     assert_eq!(
@@ -61,7 +61,7 @@ fn the_association_vector_comes_out() {
 }
 
 #[test]
-fn the_onbind_vector_comes_out_inside_and_outside() {
+fn the_inner_and_outer_onbind_vectors_match() {
     let mut signed = object(json!({"mxid": "@bob:hs.example", "token": "abc123"}));
     key("0", SEED).sign("id.example.org", &mut signed).unwrap();
     assert_eq!(
@@ -79,7 +79,7 @@ fn the_onbind_vector_comes_out_inside_and_outside() {
 }
 
 #[test]
-fn the_sign_ed25519_vector_comes_out() {
+fn the_sign_ed25519_vector_matches() {
     let ephemeral = key("0", "tQOpPxbsuKiwNk/2d/9BtdQVWOmwYlqiFLiB+h1Er30");
     assert_eq!(ephemeral.public().encode(), "4GWqEa2UxrXOd8CC94DXvdXQm5bAa14eMwxhC+vkrSg");
     assert_eq!(ephemeral.public().encode_url_safe(), "4GWqEa2UxrXOd8CC94DXvdXQm5bAa14eMwxhC-vkrSg");
@@ -91,9 +91,9 @@ fn the_sign_ed25519_vector_comes_out() {
     );
 }
 
-/// The homeserver's private key is not published, so its signatures are verified.
+/// The vectors contain no private key, so the test verifies signatures.
 #[test]
-fn the_x_matrix_vectors_verify_and_only_over_their_own_destination() {
+fn x_matrix_vectors_verify_for_their_own_destination_only() {
     let homeserver = PublicKey::decode("+AjDdNaJ5z5WHy6a7BjN9mt2euRKahFXcM+bc6/ZOqs").unwrap();
     let request = |destination: &str| {
         object(json!({"method": "POST", "uri": "/_matrix/identity/v2/3pid/unbind", "origin": "hs.example",
@@ -108,7 +108,7 @@ fn the_x_matrix_vectors_verify_and_only_over_their_own_destination() {
 }
 
 #[test]
-fn a_second_signature_joins_the_first_and_unsigned_does_not_matter() {
+fn a_second_signature_is_added_and_unsigned_is_not_covered() {
     let (first, second) = (key("0", SEED), key("b_2", "tQOpPxbsuKiwNk/2d/9BtdQVWOmwYlqiFLiB+h1Er30"));
     let mut signed = object(json!({"a": 1, "unsigned": {"age": 1.5}}));
     first.sign("a.org", &mut signed).unwrap();
@@ -125,7 +125,7 @@ fn a_second_signature_joins_the_first_and_unsigned_does_not_matter() {
 }
 
 #[test]
-fn an_object_that_cannot_be_signed_stays_as_it_was() {
+fn an_object_that_cannot_be_signed_stays_unchanged() {
     for (value, error) in [
         (json!({"a": 1, "signatures": []}), SigningError::Signatures),
         (json!({"a": 1, "signatures": {"x.org": "text"}}), SigningError::Signatures),
@@ -139,7 +139,7 @@ fn an_object_that_cannot_be_signed_stays_as_it_was() {
 }
 
 #[test]
-fn hostile_signatures_are_missing_or_wrong_and_never_panic() {
+fn hostile_signatures_are_rejected_without_a_panic() {
     let public = PublicKey::decode(PUBLIC).unwrap();
     for text in ["", "x", "é", "AAAA", &"A".repeat(86), &"A".repeat(88), &"_".repeat(86)] {
         assert!(public.verify_with(text, &object(json!({}))).is_err(), "{text}");
@@ -152,7 +152,7 @@ fn hostile_signatures_are_missing_or_wrong_and_never_panic() {
 
 #[test]
 fn a_key_of_small_order_verifies_nothing() {
-    // The identity point: without the strict check it accepts the signature of zeros and itself over any text.
+    // The identity point: without the strict check it accepts this forged signature over any text.
     let identity = PublicKey::decode("AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA").unwrap();
     let mut forged = [0_u8; 64];
     forged[0] = 1;
@@ -161,7 +161,7 @@ fn a_key_of_small_order_verifies_nothing() {
 }
 
 #[test]
-fn base64_is_read_in_either_alphabet_with_or_without_padding() {
+fn base64_decodes_in_either_alphabet_with_or_without_padding() {
     for text in ["+/8", "-_8", "+/8=", "-_8=", "+_8="] {
         assert_eq!(decode_base64(text).unwrap().as_slice(), [0xfb, 0xff], "{text}");
     }
@@ -174,7 +174,7 @@ fn base64_is_read_in_either_alphabet_with_or_without_padding() {
 }
 
 #[test]
-fn key_ids_keep_to_their_letters_and_seeds_stay_hidden() {
+fn key_ids_are_validated_and_debug_output_hides_seeds() {
     assert_eq!((key("a_1", SEED).id(), key("a_1", SEED).version()), ("ed25519:a_1", "a_1"));
     for version in ["", "a b", "a:1", "ä", "a\n"] {
         assert_eq!(SigningKey::from_seed(version, &[7; 32]).unwrap_err(), InvalidKey::Id, "{version:?}");
@@ -182,7 +182,7 @@ fn key_ids_keep_to_their_letters_and_seeds_stay_hidden() {
     assert_eq!(format!("{:?}", key("0", SEED)), "SigningKey(ed25519:0)");
 }
 
-/// Any JSON that has a canonical form, up to three levels deep.
+/// Generates JSON that has a canonical form, up to three levels deep.
 fn canonical_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -200,7 +200,7 @@ fn canonical_value() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn whatever_we_sign_another_implementation_verifies(
+    fn another_implementation_verifies_every_signature(
         members in proptest::collection::btree_map(any::<String>(), canonical_value(), 0..5),
         seed in any::<[u8; 32]>(),
     ) {

@@ -1,6 +1,6 @@
-//! Signed JSON (specification, appendix "Signing JSON"): ed25519 keys, signing an object, verifying it.
+//! Signed JSON (specification, appendix "Signing JSON"): ed25519 keys, signing and verifying objects.
 //!
-//! Invariant: a seed is wiped when its key is dropped and never printed; there is no algorithm but ed25519.
+//! Invariant: a seed is zeroized on drop and never printed; ed25519 is the only algorithm.
 
 use std::fmt;
 
@@ -14,11 +14,11 @@ use zeroize::Zeroizing;
 
 use crate::canonical_json::{self, NotCanonical};
 
-/// What a signature does not cover.
+/// Top-level members that signatures do not cover.
 pub const NOT_SIGNED: [&str; 2] = ["signatures", "unsigned"];
 
-/// Standard base64 as others write it: padded or not. The bits that are left over in the last character are not
-/// looked at, because the specification's own seed has some.
+/// Standard base64 with optional padding. Trailing bits in the last character are ignored, because the seed in the
+/// specification has some.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -26,56 +26,56 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A text that is no key.
+/// An invalid key or key id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidKey {
     /// Not base64, or not 32 octets.
     #[error("the key is not base64 of 32 bytes")]
     NotThirtyTwoBytes,
-    /// 32 octets that are no point of the curve.
-    #[error("the bytes are no ed25519 public key")]
+    /// 32 octets that are not a point on the curve.
+    #[error("the bytes are not an ed25519 public key")]
     NotOnTheCurve,
-    /// The part of a key id after `ed25519:` is empty or has other characters than `[a-zA-Z0-9_]`.
+    /// The part of a key id after `ed25519:` does not match `[a-zA-Z0-9_]+`.
     #[error("a key id is one or more of the characters a-z, A-Z, 0-9, _")]
     Id,
 }
 
-/// An object that cannot be signed.
+/// Why an object cannot be signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SigningError {
-    /// It has no canonical form.
+    /// The object has no canonical form.
     #[error(transparent)]
     NotCanonical(#[from] NotCanonical),
-    /// Its `signatures`, or those of the signer in it, are not an object.
+    /// `signatures`, or the signer's member in it, is not an object.
     #[error("signatures is not an object of objects")]
     Signatures,
 }
 
-/// An object that is not signed as required.
+/// Why a signature does not verify.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
-    /// It has no canonical form, so nothing can have been signed.
+    /// The object has no canonical form, so no valid signature exists.
     #[error(transparent)]
     NotCanonical(#[from] NotCanonical),
-    /// The signer has not signed it with this key, or the signature is no base64 of 64 octets.
-    #[error("there is no such signature")]
+    /// There is no signature by this signer with this key, or it is not base64 of 64 octets.
+    #[error("the signature is missing")]
     Missing,
-    /// The signature is of something else or by someone else.
-    #[error("the signature does not fit")]
+    /// The signature covers another text or was made with another key.
+    #[error("the signature is invalid")]
     Wrong,
 }
 
-/// A private key and its id.
+/// A private key with its id.
 pub struct SigningKey {
     id: String,
     key: ed25519_dalek::SigningKey,
 }
 
 impl SigningKey {
-    /// The key that grows from `seed`; `version` is the part of its id after `ed25519:`.
+    /// Derives the key from `seed`; `version` is the part of its id after `ed25519:`.
     ///
     /// # Errors
-    /// [`InvalidKey::Id`] if `version` is not `[a-zA-Z0-9_]+`.
+    /// [`InvalidKey::Id`] if `version` does not match `[a-zA-Z0-9_]+`.
     pub fn from_seed(version: &str, seed: &[u8; 32]) -> Result<Self, InvalidKey> {
         let right = !version.is_empty() && version.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         if !right {
@@ -84,7 +84,7 @@ impl SigningKey {
         Ok(Self { id: format!("ed25519:{version}"), key: ed25519_dalek::SigningKey::from_bytes(seed) })
     }
 
-    /// The whole id, `ed25519:<version>`.
+    /// The complete id, `ed25519:<version>`.
     pub fn id(&self) -> &str {
         &self.id
     }
@@ -94,21 +94,21 @@ impl SigningKey {
         self.id.split_once(':').map_or("", |(_, version)| version)
     }
 
-    /// The public half.
+    /// The public key.
     pub fn public(&self) -> PublicKey {
         PublicKey(self.key.verifying_key())
     }
 
-    /// The seed, to be written to a key file or handed to its owner.
+    /// The seed, for a key file or the key's owner.
     pub fn seed(&self) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(self.key.to_bytes())
     }
 
-    /// Adds the signature of `signer` to `object`, next to those that are there. `signatures` and `unsigned` are not
-    /// covered by it.
+    /// Adds a signature by `signer` to `object` and keeps the existing ones. It does not cover `signatures` and
+    /// `unsigned`.
     ///
     /// # Errors
-    /// [`SigningError`]; `object` is then as it was.
+    /// [`SigningError`]; `object` is then unchanged.
     pub fn sign(&self, signer: &str, object: &mut Map<String, Value>) -> Result<(), SigningError> {
         let text = canonical_json::object_to_string(object, &NOT_SIGNED)?;
         let signature = Value::String(STANDARD_NO_PAD.encode(self.key.sign(text.as_bytes()).to_bytes()));
@@ -135,10 +135,10 @@ impl fmt::Debug for SigningKey {
 pub struct PublicKey(ed25519_dalek::VerifyingKey);
 
 impl PublicKey {
-    /// Reads a key in unpadded base64; either alphabet and padding are taken too.
+    /// Decodes a key from base64, in either alphabet, with or without padding.
     ///
     /// # Errors
-    /// [`InvalidKey`] unless it is 32 octets that lie on the curve.
+    /// [`InvalidKey`] unless it is 32 octets that are a point on the curve.
     pub fn decode(text: &str) -> Result<Self, InvalidKey> {
         let bytes = decode_key(text).ok_or(InvalidKey::NotThirtyTwoBytes)?;
         ed25519_dalek::VerifyingKey::from_bytes(&bytes).map(Self).map_err(|_| InvalidKey::NotOnTheCurve)
@@ -159,31 +159,31 @@ impl PublicKey {
         self.0.as_bytes()
     }
 
-    /// Whether `object` carries the signature of `signer` with this key under the id `key_id` (`ed25519:<version>`).
+    /// Verifies the signature by `signer` in `object` under `key_id` (`ed25519:<version>`).
     ///
     /// # Errors
-    /// [`VerifyError`] says what is wrong, never with a part of `object` in it.
+    /// [`VerifyError`]; it never contains a part of `object`.
     pub fn verify(&self, signer: &str, key_id: &str, object: &Map<String, Value>) -> Result<(), VerifyError> {
         let signature = object.get("signatures").and_then(|all| all.get(signer)?.get(key_id)?.as_str());
         self.verify_with(signature.ok_or(VerifyError::Missing)?, object)
     }
 
-    /// Whether `signature` (base64) is this key's over `object` less `signatures` and `unsigned`.
+    /// Verifies `signature` (base64) over `object` without `signatures` and `unsigned`.
     ///
     /// # Errors
-    /// As for [`PublicKey::verify`].
+    /// Those of [`PublicKey::verify`].
     pub fn verify_with(&self, signature: &str, object: &Map<String, Value>) -> Result<(), VerifyError> {
         self.verify_text(signature, &canonical_json::object_to_string(object, &NOT_SIGNED)?)
     }
 
-    /// Whether `signature` (base64) is this key's over `text`, a canonical form that the caller has made.
+    /// Verifies `signature` (base64) over `text`, a canonical form.
     ///
     /// # Errors
-    /// [`VerifyError::Missing`] if `signature` is no base64 of 64 octets, [`VerifyError::Wrong`].
+    /// [`VerifyError::Missing`] if `signature` is not base64 of 64 octets, [`VerifyError::Wrong`].
     pub fn verify_text(&self, signature: &str, text: &str) -> Result<(), VerifyError> {
         let bytes = decode_base64(signature).ok_or(VerifyError::Missing)?;
         let signature = Signature::from_slice(&bytes).map_err(|_| VerifyError::Missing)?;
-        // Strict: a key of small order, which would accept a signature over anything, is refused.
+        // Strict: rejects keys of small order, which accept a signature over any text.
         self.0.verify_strict(text.as_bytes(), &signature).map_err(|_| VerifyError::Wrong)
     }
 }
@@ -194,23 +194,23 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// The octets of `text`, which may use either base64 alphabet, with or without padding.
+/// Decodes base64 in either alphabet, with or without padding.
 pub fn decode_base64(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     let standard = Zeroizing::new(text.replace('-', "+").replace('_', "/"));
     LENIENT.decode(standard.as_bytes()).ok().map(Zeroizing::new)
 }
 
-/// The 32 octets of a public key or a seed, read as [`decode_base64`] does.
+/// Decodes the 32 octets of a public key or a seed like [`decode_base64`].
 pub fn decode_key(text: &str) -> Option<Zeroizing<[u8; 32]>> {
     decode_base64(text)?.as_slice().try_into().ok().map(Zeroizing::new)
 }
 
-/// A seed as it is written: standard base64 without padding.
+/// Encodes a seed in standard base64 without padding.
 pub fn encode_seed(seed: &[u8; 32]) -> Zeroizing<String> {
     Zeroizing::new(STANDARD_NO_PAD.encode(seed))
 }
 
-/// A seed in a link: URL-safe base64 without padding.
+/// Encodes a seed for a link, in URL-safe base64 without padding.
 pub fn encode_seed_url_safe(seed: &[u8; 32]) -> Zeroizing<String> {
     Zeroizing::new(URL_SAFE_NO_PAD.encode(seed))
 }

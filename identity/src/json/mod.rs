@@ -1,7 +1,6 @@
-//! Strict JSON: a request's body as a value in which every key stands once, nothing is nested without end, and texts
-//! are borrowed from the body wherever they can be.
+//! Strict JSON parser for request bodies: unique keys, limited nesting, strings borrowed from the body where possible.
 //!
-//! Invariant: what parses here has exactly one meaning. serde_json alone keeps the last of two equal keys silently.
+//! Invariant: every accepted document has exactly one meaning. serde_json alone keeps the last of two equal keys.
 
 mod fields;
 
@@ -14,11 +13,11 @@ use serde::{Deserializer, Serialize, Serializer};
 
 pub use fields::FieldError;
 
-/// How deep arrays and objects may be nested; the outermost one counts.
+/// The maximum nesting depth of arrays and objects, the outermost one included.
 pub const MAX_DEPTH: usize = 64;
 
-/// The bytes are not JSON as we take it: syntax, UTF-8, a lone surrogate, a number out of range, a key given twice, or
-/// nesting over [`MAX_DEPTH`].
+/// Invalid JSON: a syntax error, invalid UTF-8, a lone surrogate, a number out of range, a duplicate key, or nesting
+/// deeper than [`MAX_DEPTH`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NotJson(String);
@@ -30,29 +29,29 @@ pub enum Json<'a> {
     Null,
     /// `true` or `false`
     Bool(bool),
-    /// A number without fraction and exponent that fits 64 bits.
+    /// A number without fraction or exponent that fits into 64 bits.
     Integer(i128),
     /// Any other number.
     Float(f64),
-    /// A text, free of lone surrogates.
+    /// A string without lone surrogates.
     Text(Cow<'a, str>),
-    /// A list.
+    /// An array.
     Array(Vec<Json<'a>>),
     /// An object.
     Object(Object<'a>),
 }
 
-/// A JSON object: members in the order they came, each key once.
+/// A JSON object: unique keys, members in document order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Object<'a>(Vec<(Cow<'a, str>, Json<'a>)>);
 
 impl<'a> Json<'a> {
-    /// Parses a whole body.
+    /// Parses a complete body.
     ///
     /// # Errors
-    /// [`NotJson`] with the place of the fault, never with the text around it.
+    /// [`NotJson`] with the position of the error; it never quotes the input.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, NotJson> {
-        // One check for the whole body is much cheaper than one for each text.
+        // One check of the whole body is much cheaper than one for each string.
         let text = std::str::from_utf8(bytes).map_err(|_| NotJson("the body is not UTF-8".to_owned()))?;
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let value = Depth(MAX_DEPTH).deserialize(&mut deserializer).map_err(|error| describe(&error))?;
@@ -62,7 +61,7 @@ impl<'a> Json<'a> {
 }
 
 fn describe(error: &serde_json::Error) -> NotJson {
-    // serde_json's own texts may quote the input; ours are the two custom ones.
+    // serde_json's messages may quote the input. `Data` covers only the two messages of this module.
     let reason = match error.classify() {
         serde_json::error::Category::Data => error.to_string().split(" at line ").next().unwrap_or_default().to_owned(),
         serde_json::error::Category::Eof => "the JSON ends too early".to_owned(),
@@ -75,7 +74,7 @@ impl<'a> Object<'a> {
     /// Parses a body that must be an object.
     ///
     /// # Errors
-    /// [`NotJson`], also for any other kind of value.
+    /// [`NotJson`], also for every other type of value.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, NotJson> {
         match Json::parse(bytes)? {
             Json::Object(object) => Ok(object),
@@ -83,16 +82,16 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// An object of texts from a query string or a form (`application/x-www-form-urlencoded`, WHATWG URL).
+    /// Parses a query string or a form (`application/x-www-form-urlencoded`, WHATWG URL) into an object of strings.
     ///
     /// # Errors
-    /// [`FieldError::Invalid`] for a name given twice or a part that is not UTF-8.
+    /// [`FieldError::Invalid`] for a duplicate name or invalid UTF-8.
     pub fn from_form(form: &[u8]) -> Result<Object<'static>, FieldError> {
         let mut members = Vec::new();
-        // Anyone may send a query: looking through all earlier names for each one would cost seconds.
+        // A linear search for each name would let one hostile query use seconds of CPU.
         let mut seen = HashSet::new();
         for (name, value) in url::form_urlencoded::parse(form) {
-            // The parser replaces what is not UTF-8; nobody sends U+FFFD on purpose.
+            // The parser replaces invalid UTF-8 with U+FFFD, which no client sends on purpose.
             if name.contains('\u{FFFD}') || value.contains('\u{FFFD}') {
                 return Err(FieldError::invalid(&name, "valid UTF-8"));
             }
@@ -104,18 +103,18 @@ impl<'a> Object<'a> {
         Ok(Object(members))
     }
 
-    /// The member of that name, `null` included.
+    /// The member with this name, `null` included.
     pub fn find(&self, name: &str) -> Option<&Json<'a>> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
-    /// The members in the order they came.
+    /// The members in document order.
     pub fn members(&self) -> impl Iterator<Item = (&str, &Json<'a>)> {
         self.0.iter().map(|(key, value)| (key.as_ref(), value))
     }
 }
 
-/// Reads a value that may be nested so many levels more.
+/// Parses a value with this many nesting levels left.
 #[derive(Clone, Copy)]
 struct Depth(usize);
 
@@ -194,7 +193,7 @@ impl Depth {
 }
 
 fn has_duplicates(members: &[(Cow<'_, str>, Json<'_>)]) -> bool {
-    // Requests have a handful of members: comparing is cheaper than hashing. Anything larger is hostile or odd.
+    // Requests have few members, for which comparing is cheaper than hashing. Larger objects are rare.
     if members.len() <= 16 {
         members.iter().enumerate().any(|(index, (key, _))| members[..index].iter().any(|(earlier, _)| earlier == key))
     } else {
@@ -203,7 +202,7 @@ fn has_duplicates(members: &[(Cow<'_, str>, Json<'_>)]) -> bool {
     }
 }
 
-/// A key, borrowed where it needs no unescaping.
+/// A key, borrowed unless it contains an escape.
 struct Key<'a>(Cow<'a, str>);
 
 impl<'de> serde::Deserialize<'de> for Key<'de> {
@@ -263,14 +262,14 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_borrowed_unless_they_hold_an_escape() {
+    fn strings_are_borrowed_unless_they_contain_an_escape() {
         let object = Object::parse(br#"{"a":"plain","b":"caf\u00e9"}"#).unwrap();
         assert!(matches!(object.find("a"), Some(Json::Text(Cow::Borrowed("plain")))));
         assert!(matches!(object.find("b"), Some(Json::Text(Cow::Owned(text))) if text == "café"));
     }
 
     #[test]
-    fn what_has_no_single_meaning_is_refused() {
+    fn ambiguous_or_invalid_json_is_rejected() {
         for bad in [
             &br#"{"a":1,"a":2}"#[..],
             br#"{"a":{"b":1,"b":1}}"#,
@@ -294,21 +293,21 @@ mod tests {
     }
 
     #[test]
-    fn a_key_given_twice_is_found_among_many() {
+    fn a_duplicate_key_is_found_among_many() {
         let members: Vec<String> = (0..1000).map(|n| format!("\"k{n}\":0")).collect();
         assert!(Object::parse(format!("{{{}}}", members.join(",")).as_bytes()).is_ok());
         assert!(Object::parse(format!("{{{},\"k7\":1}}", members.join(",")).as_bytes()).is_err());
     }
 
     #[test]
-    fn nesting_ends_at_the_limit_and_never_overflows_the_stack() {
+    fn nesting_is_limited_and_never_overflows_the_stack() {
         assert!(Json::parse(nested(64).as_bytes()).is_ok());
         assert!(Json::parse(nested(65).as_bytes()).is_err());
         assert!(Json::parse("[".repeat(100_000).as_bytes()).is_err());
     }
 
     #[test]
-    fn errors_tell_the_place_and_not_the_text() {
+    fn errors_contain_the_position_and_not_the_input() {
         let error = Object::parse(br#"{"password":hunter2}"#).unwrap_err().to_string();
         assert_eq!(error, "syntax error (line 1, column 13)");
         let error = Object::parse(br#"{"a":1,"a":2}"#).unwrap_err().to_string();
@@ -316,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn forms_give_texts_and_refuse_doubles() {
+    fn forms_yield_strings_and_reject_duplicate_names() {
         let form = Object::from_form(b"a=1&b=x%20y+z").unwrap();
         assert_eq!(form.string("b"), Ok("x y z"));
         assert!(Object::from_form(b"a=1&a=2").is_err());
@@ -324,8 +323,8 @@ mod tests {
     }
 
     #[test]
-    fn a_form_of_a_mebibyte_of_names_costs_no_more_than_its_length() {
-        // Comparing each with each would take minutes here.
+    fn a_form_with_a_mebibyte_of_names_parses_in_linear_time() {
+        // A quadratic comparison would take minutes here.
         let names: Vec<String> = (0..140_000).map(|n| format!("k{n:x}=")).collect();
         let form = names.join("&");
         let started = std::time::Instant::now();
@@ -335,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn it_writes_what_it_read() {
+    fn serialising_returns_the_parsed_document() {
         let text = r#"{"b":[1,-5,18446744073709551615,null,true],"a":{"x":"y"}}"#;
         assert_eq!(serde_json::to_string(&Json::parse(text.as_bytes()).unwrap()).unwrap(), text);
     }

@@ -1,54 +1,53 @@
-//! Canonical JSON (specification, appendix "Canonical JSON"): the one text of a value that is signed.
+//! Canonical JSON (specification, appendix "Canonical JSON"): the serialisation that signatures cover.
 //!
-//! Invariant: a number that is not an integer within ±(2^53 − 1) has no such text; nothing is rounded to get one.
+//! Invariant: only integers within ±(2^53 − 1) have a canonical form; no number is rounded.
 
 use serde_json::{Map, Number, Value};
 
-/// The largest integer that every implementation reads alike.
+/// The largest integer that every implementation parses exactly.
 const MAX_INTEGER: u64 = (1 << 53) - 1;
 
-/// Which integers have a canonical form.
+/// The range of integers that have a canonical form.
 #[derive(Clone, Copy)]
 enum Integers {
-    /// Those within ±(2^53 − 1), as the specification wants.
+    /// Integers within ±(2^53 − 1), as the specification requires.
     Interoperable,
-    /// Whatever fits 64 bits.
+    /// All integers that fit into 64 bits.
     Any,
 }
 
-/// The value holds a float or an integer beyond ±(2^53 − 1).
+/// The value contains a float or an integer outside ±(2^53 − 1).
 ///
-/// `-0` and `1e10` count as floats, because the JSON reader takes every number with a fraction, an exponent or a
-/// negative zero for one.
+/// serde_json parses `-0` and every number with a fraction or an exponent, such as `1e10`, as a float.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the JSON has a number that is not an integer between -(2^53)+1 and (2^53)-1")]
 pub struct NotCanonical;
 
-/// The canonical text of `value`: keys by code point, no blanks, UTF-8 unescaped.
+/// Serialises `value`: keys sorted by code point, no whitespace, UTF-8 unescaped.
 ///
 /// # Errors
-/// [`NotCanonical`] if some number in it has no canonical form.
+/// [`NotCanonical`] if a number has no canonical form.
 pub fn to_string(value: &Value) -> Result<String, NotCanonical> {
     let mut text = String::new();
     write_value(&mut text, value, Integers::Interoperable)?;
     Ok(text)
 }
 
-/// The canonical text of `object` less the members named in `left_out`, at the top level only.
+/// Serialises `object` without the top-level members named in `left_out`.
 ///
 /// # Errors
-/// [`NotCanonical`] as for [`to_string`]; the members left out do not count.
+/// [`NotCanonical`] if a number in the remaining members has no canonical form.
 pub fn object_to_string(object: &Map<String, Value>, left_out: &[&str]) -> Result<String, NotCanonical> {
     let mut text = String::new();
     write_object(&mut text, object, left_out, Integers::Interoperable)?;
     Ok(text)
 }
 
-/// As [`object_to_string`], but an integer beyond ±(2^53 − 1) stands as it is. For documents that others have signed:
-/// some do so with a time in them that is for ever.
+/// Like [`object_to_string`], but accepts all 64-bit integers. For documents that homeservers sign: some contain
+/// timestamps outside ±(2^53 − 1).
 ///
 /// # Errors
-/// [`NotCanonical`] for a float, and for an integer that 64 bits do not hold.
+/// [`NotCanonical`] for a float and for an integer that does not fit into 64 bits.
 pub fn object_to_string_with_any_integer(
     object: &Map<String, Value>,
     left_out: &[&str],
@@ -58,7 +57,7 @@ pub fn object_to_string_with_any_integer(
     Ok(text)
 }
 
-/// The canonical text of a string, quotes included.
+/// Serialises a string, quotes included.
 pub fn string_to_string(string: &str) -> String {
     let mut text = String::with_capacity(string.len() + 2);
     write_string(&mut text, string);
@@ -87,7 +86,7 @@ fn write_value(text: &mut String, value: &Value, integers: Integers) -> Result<(
     Ok(())
 }
 
-/// Sorts by itself, so that the order does not depend on how the map of `serde_json` was configured.
+/// Sorts explicitly, because the order of serde_json's map depends on its features.
 fn write_object(
     text: &mut String,
     object: &Map<String, Value>,
@@ -150,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_specifications_vectors_come_out() {
+    fn the_vectors_of_the_specification_match() {
         for (text, expected) in [
             ("{}", "{}"),
             (r#"{"one": 1, "two": "Two"}"#, r#"{"one":1,"two":"Two"}"#),
@@ -185,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn integers_end_where_floats_lose_them() {
+    fn integers_outside_53_bits_are_rejected() {
         assert_eq!(
             canonical("[9007199254740991,-9007199254740991,0]").as_deref(),
             Ok("[9007199254740991,-9007199254740991,0]")
@@ -205,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_have_signed_may_hold_larger_integers_but_no_floats() {
+    fn signed_documents_may_contain_64_bit_integers_but_no_floats() {
         let any = |text: &str| {
             object_to_string_with_any_integer(serde_json::from_str::<Value>(text).unwrap().as_object().unwrap(), &[])
         };
@@ -224,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn members_are_left_out_at_the_top_only() {
+    fn members_are_left_out_at_the_top_level_only() {
         let object = json!({"a": {"unsigned": 1}, "unsigned": 1.5, "signatures": {}});
         let text = object_to_string(object.as_object().unwrap(), &["signatures", "unsigned"]);
         assert_eq!(text.as_deref(), Ok(r#"{"a":{"unsigned":1}}"#));

@@ -1,34 +1,34 @@
-//! Taking typed fields out of an object, with errors that name the field and never its value.
+//! Typed access to the fields of an object. Errors name the field, never its value.
 //!
-//! Invariant: `null` is the same as absent, everywhere.
+//! Invariant: every accessor treats `null` as absent.
 
 use super::{Json, Object};
 
-/// Why the fields of a request could not be taken.
+/// A missing or invalid field of a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FieldError {
-    /// These fields are absent: all of them, not only the first.
+    /// All required fields that are absent.
     #[error("Missing parameters: {}", .0.join(", "))]
     Missing(Vec<&'static str>),
-    /// A field is of the wrong type, length or grammar.
+    /// A field has the wrong type, length or syntax.
     #[error("Invalid parameter {field}: expected {expected}")]
     Invalid {
-        /// The field's name, shortened if it is the caller's own.
+        /// The field's name, truncated if the client chose it.
         field: String,
-        /// What was expected there.
+        /// The expected value.
         expected: &'static str,
     },
 }
 
 impl FieldError {
-    /// The field does not hold what was expected.
+    /// An invalid field; `expected` completes the message.
     pub fn invalid(field: &str, expected: &'static str) -> Self {
         Self::Invalid { field: field.chars().take(64).filter(|c| !c.is_control()).collect(), expected }
     }
 }
 
 impl<'a> Object<'a> {
-    /// Checks that all these fields are there, whatever their type: missing fields are told before wrong ones.
+    /// Checks that all these fields are present, so that missing fields are reported before invalid ones.
     ///
     /// # Errors
     /// [`FieldError::Missing`] with every absent name.
@@ -37,18 +37,18 @@ impl<'a> Object<'a> {
         if missing.is_empty() { Ok(()) } else { Err(FieldError::Missing(missing)) }
     }
 
-    /// A text that must be there.
+    /// A required string.
     ///
     /// # Errors
-    /// [`FieldError`] if it is absent or no text.
+    /// [`FieldError`] if the field is absent or has another type.
     pub fn string(&self, name: &'static str) -> Result<&str, FieldError> {
         self.optional_string(name)?.ok_or(FieldError::Missing(vec![name]))
     }
 
-    /// A text that may be absent.
+    /// An optional string.
     ///
     /// # Errors
-    /// [`FieldError::Invalid`] if it is there and no text.
+    /// [`FieldError::Invalid`] if the field has another type.
     pub fn optional_string(&self, name: &'static str) -> Result<Option<&str>, FieldError> {
         match self.present(name) {
             None => Ok(None),
@@ -57,10 +57,10 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// An object that must be there.
+    /// A required object.
     ///
     /// # Errors
-    /// [`FieldError`] if it is absent or no object.
+    /// [`FieldError`] if the field is absent or has another type.
     pub fn object(&self, name: &'static str) -> Result<&Object<'a>, FieldError> {
         match self.present(name) {
             None => Err(FieldError::Missing(vec![name])),
@@ -69,10 +69,10 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// A list of texts that must be there.
+    /// A required array of strings.
     ///
     /// # Errors
-    /// [`FieldError`] if it is absent, no list, or holds anything but texts.
+    /// [`FieldError`] if the field is absent, has another type, or contains another type.
     pub fn strings(&self, name: &'static str) -> Result<Vec<&str>, FieldError> {
         let wrong = || FieldError::invalid(name, "a list of strings");
         match self.present(name) {
@@ -88,7 +88,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// The member, unless it is absent or `null`.
+    /// The member; `None` if it is absent or `null`.
     pub fn present(&self, name: &str) -> Option<&Json<'a>> {
         self.find(name).filter(|value| !matches!(value, Json::Null))
     }
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn all_missing_fields_are_named_and_null_is_missing() {
+    fn all_missing_fields_are_named_and_null_counts_as_missing() {
         let body = object(r#"{"a":null,"b":1}"#);
         assert_eq!(body.require(&["a", "b", "c"]), Err(FieldError::Missing(vec!["a", "c"])));
         assert_eq!(body.require(&["b"]), Ok(()));
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_types_name_the_field_and_not_the_value() {
+    fn errors_about_types_name_the_field_and_not_the_value() {
         let body = object(r#"{"a":"secret","b":["x",1],"c":["x"],"d":{}}"#);
         assert_eq!(body.string("a"), Ok("secret"));
         assert_eq!(body.string("b"), Err(FieldError::invalid("b", "a string")));
