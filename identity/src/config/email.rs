@@ -102,7 +102,7 @@ impl EmailConfig {
 
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         if self.retry_after < HumanDuration::from_secs(1) {
-            return Err(ConfigError::Invalid("email.retry_after: expected at least \"1s\"".to_owned()));
+            return Err(ConfigError::invalid("email.retry_after", "expected at least \"1s\""));
         }
         Ok(())
     }
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn an_unknown_key_or_a_mode_that_falls_back_is_refused() {
         assert!(load("tls = 'opportunistic'").is_err());
-        assert!(load("hots = 'x'").unwrap_err().to_string().contains("did you mean host?"));
+        assert!(load("hots = 'x'").unwrap_err().to_string().contains("did you mean [host]?"));
     }
 
     #[test]

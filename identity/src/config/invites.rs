@@ -76,7 +76,6 @@ impl Invites {
     }
 
     pub(super) fn check(&self, allow_http: bool) -> Result<(), ConfigError> {
-        let wrong = |text: String| Err(ConfigError::Invalid(text));
         let url = Url::parse(&self.web_client).ok();
         let is_link = url.is_some_and(|url| {
             (url.scheme() == "https" || (allow_http && url.scheme() == "http"))
@@ -84,18 +83,18 @@ impl Invites {
                 && (url.username(), url.password(), url.query(), url.fragment()) == ("", None, None, None)
         });
         if !is_link {
-            return wrong("invites.web_client: expected an https URL such as \"https://app.element.io\"".to_owned());
+            let problem = "expected an https URL such as \"https://app.element.io\"";
+            return Err(ConfigError::invalid("invites.web_client", problem));
         }
         if let Some(entry) =
             self.web_client_allowlist.as_slice().iter().find(|entry| bare_https_origin(entry).is_none())
         {
-            return wrong(format!(
-                "invites.web_client_allowlist: expected origins such as \"https://chat.example.org\", found \"{entry}\""
-            ));
+            let problem = format!("expected origins such as \"https://chat.example.org\", found \"{entry}\"");
+            return Err(ConfigError::invalid("invites.web_client_allowlist", problem));
         }
-        for (key, subject) in [("subject", &self.subject), ("subject_space", &self.subject_space)] {
+        for (key, subject) in [("invites.subject", &self.subject), ("invites.subject_space", &self.subject_space)] {
             if subject.trim().is_empty() || subject.chars().any(char::is_control) {
-                return wrong(format!("invites.{key}: expected one line of text"));
+                return Err(ConfigError::invalid(key, "expected one line of text"));
             }
         }
         Ok(())
@@ -122,15 +121,15 @@ mod tests {
             (good, &["https://a.example", "https://b.example:8443/"][..], false, None),
             ("https://example.org/element/", &[], false, None),
             ("http://127.0.0.1:8080", &[], true, None),
-            ("http://127.0.0.1:8080", &[], false, Some("invites.web_client: ")),
-            ("javascript:alert(1)", &[], true, Some("invites.web_client: ")),
-            ("app.element.io", &[], true, Some("invites.web_client: ")),
-            ("https://x@app.element.io", &[], true, Some("invites.web_client: ")),
-            ("https://app.element.io/?x", &[], true, Some("invites.web_client: ")),
-            ("https://app.element.io/#/", &[], true, Some("invites.web_client: ")),
-            (good, &["http://a.example"], true, Some("invites.web_client_allowlist: ")),
+            ("http://127.0.0.1:8080", &[], false, Some("[invites] web_client: ")),
+            ("javascript:alert(1)", &[], true, Some("[invites] web_client: ")),
+            ("app.element.io", &[], true, Some("[invites] web_client: ")),
+            ("https://x@app.element.io", &[], true, Some("[invites] web_client: ")),
+            ("https://app.element.io/?x", &[], true, Some("[invites] web_client: ")),
+            ("https://app.element.io/#/", &[], true, Some("[invites] web_client: ")),
+            (good, &["http://a.example"], true, Some("[invites] web_client_allowlist: ")),
             (good, &["https://a.example", "https://b.example/x"], true, Some("found \"https://b.example/x\"")),
-            (good, &["*.example"], true, Some("invites.web_client_allowlist: ")),
+            (good, &["*.example"], true, Some("[invites] web_client_allowlist: ")),
         ] {
             let said = check(web_client, listed, allow_http);
             match complaint {

@@ -65,22 +65,22 @@ impl LegacyV1 {
     }
 
     pub(super) fn check(&self, registration: &Registration) -> Result<(), ConfigError> {
-        let wrong = match (self.profile, self.delegate_allow_ips.is_empty()) {
-            (Profile::Delegate, true) => {
-                "legacy_v1.delegate_allow_ips: profile \"delegate\" needs the addresses of your homeservers, such as \
-                 [\"10.0.0.5\"]"
-            }
-            (Profile::Full, false) => {
-                "legacy_v1.delegate_allow_ips: profile \"full\" serves everyone, so nobody would be held back by it: take \
-                 it out"
-            }
-            (Profile::Full, true) if !registration.allow_servers.is_empty() => {
-                "legacy_v1.profile: \"full\" knows no accounts, so nobody would be held back by registration.allow_servers: \
-                 take one of them out"
-            }
+        let (key, problem) = match (self.profile, self.delegate_allow_ips.is_empty()) {
+            (Profile::Delegate, true) => (
+                "legacy_v1.delegate_allow_ips",
+                "profile \"delegate\" needs the addresses of your homeservers, such as [\"10.0.0.5\"]; set it",
+            ),
+            (Profile::Full, false) => (
+                "legacy_v1.delegate_allow_ips",
+                "profile \"full\" serves everyone, so the list has no effect; remove it",
+            ),
+            (Profile::Full, true) if !registration.allow_servers.is_empty() => (
+                "legacy_v1.profile",
+                "\"full\" has no accounts, so [registration] allow_servers has no effect; remove one of them",
+            ),
             _ => return Ok(()),
         };
-        Err(ConfigError::Invalid(wrong.to_owned()))
+        Err(ConfigError::invalid(key, problem))
     }
 
     pub(super) fn notice(&self) -> Option<String> {
@@ -121,11 +121,11 @@ mod tests {
             (Profile::Invites, &[], &some, None),
             (Profile::Invites, list, &some, None),
             (Profile::Delegate, list, &some, None),
-            (Profile::Delegate, &[], &everyone, Some("legacy_v1.delegate_allow_ips: profile \"delegate\" needs")),
+            (Profile::Delegate, &[], &everyone, Some("[legacy_v1] delegate_allow_ips: profile \"delegate\" needs")),
             (Profile::Full, &[], &everyone, None),
             (Profile::Full, &[], &others, None),
-            (Profile::Full, list, &everyone, Some("legacy_v1.delegate_allow_ips: profile \"full\" serves everyone")),
-            (Profile::Full, &[], &some, Some("registration.allow_servers")),
+            (Profile::Full, list, &everyone, Some("[legacy_v1] delegate_allow_ips: profile \"full\" serves everyone")),
+            (Profile::Full, &[], &some, Some("[registration] allow_servers")),
         ] {
             let settings = settings(profile, allowed);
             match (settings.check(registration), complaint) {

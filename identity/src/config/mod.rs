@@ -143,24 +143,30 @@ impl Config {
         self.email.check()?;
         self.sms.check()?;
         self.outbox.check()?;
-        for (right, wrong) in [
-            (!self.http.bind.is_empty(), "http.bind: expected at least one address"),
-            (self.http.max_connections > 0, "http.max_connections: expected at least 1"),
-            (self.http.workers != Some(0), "http.workers: expected at least 1, or leave it out"),
-            (self.database.max_connections > 0, "database.max_connections: expected at least 1"),
-            (self.auth.max_tokens_per_user > 0, "auth.max_tokens_per_user: expected at least 1"),
+        for (is_valid, key, problem) in [
+            (!self.http.bind.is_empty(), "http.bind", "expected at least one address"),
+            (self.http.max_connections > 0, "http.max_connections", "expected at least 1"),
             (
-                // Later points in time are no integers of canonical JSON.
+                self.http.workers != Some(0),
+                "http.workers",
+                "expected at least 1; remove the key for one worker per core",
+            ),
+            (self.database.max_connections > 0, "database.max_connections", "expected at least 1"),
+            (self.auth.max_tokens_per_user > 0, "auth.max_tokens_per_user", "expected at least 1"),
+            (
+                // Canonical JSON has no integers for later timestamps.
                 self.bind.validity.get().as_secs() <= 73_000_000 * 86_400,
-                "bind.validity: expected at most \"73000000d\"",
+                "bind.validity",
+                "expected at most \"73000000d\"",
             ),
             (
                 self.lookup.algorithms.as_slice().contains(&Algorithm::Sha256),
-                "lookup.algorithms: \"sha256\" must be among them, every client knows it",
+                "lookup.algorithms",
+                "expected \"sha256\" in the list, because every client uses it; add it",
             ),
         ] {
-            if !right {
-                return Err(ConfigError::Invalid(wrong.to_owned()));
+            if !is_valid {
+                return Err(ConfigError::invalid(key, problem));
             }
         }
         Ok(())
@@ -170,7 +176,7 @@ impl Config {
         let data = match &self.server.data_dir {
             Some(path) => folder.join(path),
             None => shared::config::data_dir("matrix-identity").ok_or_else(|| {
-                ConfigError::Invalid("server.data_dir: set it, there is no home folder to put it in".to_owned())
+                ConfigError::invalid("server.data_dir", "not set, and the environment names no home folder; set it")
             })?,
         };
         let in_folder = |path: &mut Option<PathBuf>| {
@@ -226,7 +232,7 @@ mod tests {
         {
             let config = load(&format!("[server]\ndata_dir = \"data\"\n[lookup]\nalgorithms = {algorithms}\n"));
             assert_eq!(config.is_ok(), is_right, "{algorithms}");
-            assert!(config.err().is_none_or(|error| error.contains("lookup.algorithms")), "{algorithms}");
+            assert!(config.err().is_none_or(|error| error.contains("[lookup] algorithms")), "{algorithms}");
         }
     }
 }

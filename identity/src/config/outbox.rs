@@ -25,7 +25,7 @@ impl Default for Outbox {
 impl Outbox {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         if self.retry_after < HumanDuration::from_millis(100) {
-            return Err(ConfigError::Invalid("outbox.retry_after: expected at least \"100ms\"".to_owned()));
+            return Err(ConfigError::invalid("outbox.retry_after", "expected at least \"100ms\""));
         }
         Ok(())
     }

@@ -55,15 +55,17 @@ impl TermsSource {
     /// A sentence that names the file or the policy.
     pub fn read(&self) -> Result<Terms, String> {
         match &self.file {
-            Some(_) if !self.policies.is_empty() => Err("terms.file and terms.policies: keep one of them".to_owned()),
+            Some(_) if !self.policies.is_empty() => {
+                Err("[terms] file and [terms.policies] are both set; keep one of them".to_owned())
+            }
             Some(path) => {
-                let named = |error: &dyn std::fmt::Display| format!("terms.file {}: {error}", path.display());
+                let named = |error: &dyn std::fmt::Display| format!("[terms] file: {}: {error}", path.display());
                 let text = std::fs::read_to_string(path).map_err(|error| named(&error))?;
                 Terms::parse(&text).map_err(|error| named(&error))
             }
             None => {
                 let policies = self.policies.iter().map(|(id, policy)| (id.clone(), policy.clone())).collect();
-                Terms::from_policies(&policies).map_err(|error| format!("terms.policies: {error}"))
+                Terms::from_policies(&policies).map_err(|error| format!("[terms.policies]: {error}"))
             }
         }
     }

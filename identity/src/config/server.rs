@@ -79,18 +79,17 @@ impl Server {
             let (host, path) = alias.split_at(alias.find('/').unwrap_or(alias.len()));
             check_name("server.aliases", host)?;
             if path.ends_with('/') || !path.bytes().all(|b| b.is_ascii_graphic() && !b"\"\\?#".contains(&b)) {
-                return Err(ConfigError::Invalid(format!(
-                    "server.aliases: expected a name such as \"id.example.org\" or \"example.org/identity\", found \"{alias}\""
-                )));
+                let expected = "expected a name such as \"id.example.org\" or \"example.org/identity\"";
+                return Err(ConfigError::invalid("server.aliases", format!("{expected}, found \"{alias}\"")));
             }
         }
         let Some(text) = &self.public_base_url else { return Ok(()) };
-        let wrong = |why: &str| Err(ConfigError::Invalid(format!("server.public_base_url: {why}")));
+        let wrong = |why: &str| Err(ConfigError::invalid("server.public_base_url", why));
         let Ok(url) = Url::parse(text) else { return wrong("expected a URL such as \"https://id.example.org\"") };
         match url.scheme() {
             "https" => {}
             "http" if self.allow_http_base_url => {}
-            "http" => return wrong("expected https (or set server.allow_http_base_url = true)"),
+            "http" => return wrong("expected https; or set [server] allow_http_base_url = true"),
             _ => return wrong("expected https"),
         }
         if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() || url.password().is_some() {
@@ -126,15 +125,14 @@ impl Server {
 impl Keys {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         if let Some(wrong) = self.revoked.as_slice().iter().find(|id| !id.starts_with("ed25519:")) {
-            return Err(ConfigError::Invalid(format!("keys.revoked: expected \"ed25519:<id>\", found \"{wrong}\"")));
+            return Err(ConfigError::invalid("keys.revoked", format!("expected \"ed25519:<id>\", found \"{wrong}\"")));
         }
         self.sign_as.as_slice().iter().try_for_each(|name| check_name("keys.sign_as", name))
     }
 }
 
 fn check_name(key: &str, name: &str) -> Result<(), ConfigError> {
-    let wrong =
-        |_| ConfigError::Invalid(format!("{key}: expected a name such as \"id.example.org\", found \"{name}\""));
+    let wrong = |_| ConfigError::invalid(key, format!("expected a name such as \"id.example.org\", found \"{name}\""));
     ServerName::parse(name).map(drop).map_err(wrong)
 }
 
@@ -178,7 +176,7 @@ mod tests {
             assert!(named(name).is_err(), "{name}");
         }
         let keys = Keys { sign_as: vec!["id.example.org".to_owned(), "a b".to_owned()].into(), ..Keys::default() };
-        assert!(keys.check().unwrap_err().to_string().starts_with("keys.sign_as: "));
+        assert!(keys.check().unwrap_err().to_string().starts_with("[keys] sign_as: "));
     }
 
     #[test]
@@ -199,7 +197,7 @@ mod tests {
         );
         for alias in ["", "https://id.example.org", "/identity", "id.example.org/", "id.example.org/a b", "a b"] {
             let error = Server { aliases: vec![alias.to_owned()].into(), ..Server::default() }.check().unwrap_err();
-            assert!(error.to_string().starts_with("server.aliases: "), "{alias}: {error}");
+            assert!(error.to_string().starts_with("[server] aliases: "), "{alias}: {error}");
         }
     }
 

@@ -127,33 +127,33 @@ fn what_is_wrong_is_told_in_one_line_that_names_it() {
     write("bad.yaml", "policies: {privacy: {version: '1'");
     write("empty.pem", "");
     for (toml, expected) in [
-        ("[http]\nbnid = 'x'", "unknown key http.bnid: did you mean bind?"),
+        ("[http]\nbnid = 'x'", "[http] bnid: unknown key; did you mean bind?"),
         ("[http\nbind = 'x'", "identity.toml: "),
-        ("[http]\nbind = []", "http.bind: expected at least one address"),
-        ("[http]\nworkers = 0", "http.workers: expected at least 1"),
+        ("[http]\nbind = []", "[http] bind: expected at least one address"),
+        ("[http]\nworkers = 0", "[http] workers: expected at least 1"),
         ("[http]\ntls_cert_file = 'x'", "[http] tls_cert_file and tls_key_file go together"),
         ("[http]\ntls_cert_file = 'empty.pem'\ntls_key_file = 'empty.pem'", "empty.pem: "),
-        ("[server]\npublic_base_url = 'http://x'", "expected https (or set server.allow_http_base_url = true)"),
+        ("[server]\npublic_base_url = 'http://x'", "expected https; or set [server] allow_http_base_url = true"),
         ("[server]\npublic_base_url = 'id.example.org'", "expected a URL such as \"https://id.example.org\""),
-        ("[server]\nname = 'https://x'", "server.name: expected a name such as"),
-        ("[keys]\nsign_as = ['a b']", "keys.sign_as: expected a name such as"),
+        ("[server]\nname = 'https://x'", "[server] name: expected a name such as"),
+        ("[keys]\nsign_as = ['a b']", "[keys] sign_as: expected a name such as"),
         ("[keys]\nfile = 'bad.key'", "line 1 of the key file"),
         ("[terms]\nfile = 'bad.yaml'", "bad.yaml: "),
-        ("[terms.policies.privacy]\nversion = '1'", "terms.policies: policy \"privacy\""),
+        ("[terms.policies.privacy]\nversion = '1'", "[terms.policies]: policy \"privacy\""),
         ("[terms]\nfile = 'x'\n[terms.policies.p]\nversion = '1'", "keep one of them"),
         ("[templates]\ndir = 'nowhere'", "nowhere"),
         ("[federation]\nextra_ca_file = 'empty.pem'", "empty.pem: it holds no certificate"),
         ("[federation]\nproxy = 'socks://u:hunter2@h'", "proxy"),
-        ("[federation]\noverrides.'a b' = 'x:1'", "federation.overrides"),
+        ("[federation]\noverrides.'a b' = 'x:1'", "[federation.overrides] \"a b\": "),
         ("[email]\nhost = 'x'\nusername = 'u'", "password"),
-        ("[limits]\nmail_global = { burst = 0, every = '1s' }", "limits.mail_global: burst must be at least 1"),
-        ("[outbox]\nretry_after = '99ms'", "outbox.retry_after: expected at least \"100ms\""),
-        ("[auth]\nmax_tokens_per_user = 0", "auth.max_tokens_per_user: expected at least 1"),
-        ("[legacy_v1]\nprofile = 'v1'", "legacy_v1.profile: expected \"off\", \"invites\", \"delegate\" or \"full\""),
-        ("[legacy_v1]\nprofile = 'delegate'", "legacy_v1.delegate_allow_ips: profile \"delegate\" needs"),
-        ("[legacy_v1]\nprofile = 'delegate'\ndelegate_allow_ips = 'hs.example'", "legacy_v1.delegate_allow_ips: "),
+        ("[limits]\nmail_global = { burst = 0, every = '1s' }", "[limits] mail_global: burst must be at least 1"),
+        ("[outbox]\nretry_after = '99ms'", "[outbox] retry_after: expected at least \"100ms\""),
+        ("[auth]\nmax_tokens_per_user = 0", "[auth] max_tokens_per_user: expected at least 1"),
+        ("[legacy_v1]\nprofile = 'v1'", "[legacy_v1] profile: expected \"off\", \"invites\", \"delegate\" or \"full\""),
+        ("[legacy_v1]\nprofile = 'delegate'", "[legacy_v1] delegate_allow_ips: profile \"delegate\" needs"),
+        ("[legacy_v1]\nprofile = 'delegate'\ndelegate_allow_ips = 'hs.example'", "[legacy_v1] delegate_allow_ips: "),
         ("[legacy_v1]\nprofile = 'full'\ndelegate_allow_ips = '10.0.0.5'", "\"full\" serves everyone"),
-        ("[legacy_v1]\nprofile = 'full'\n[registration]\nallow_servers = 'hs.example'", "registration.allow_servers"),
+        ("[legacy_v1]\nprofile = 'full'\n[registration]\nallow_servers = 'hs.example'", "[registration] allow_servers"),
     ] {
         let output = check_config(folder.path(), toml);
         let said = text(&output);
@@ -163,5 +163,5 @@ fn what_is_wrong_is_told_in_one_line_that_names_it() {
     let output = identity(&["check-config", "--config", "/nowhere.toml"]).output().unwrap();
     assert!(text(&output).contains("cannot read /nowhere.toml"), "{output:?}");
     let output = identity(&["check-config"]).output().unwrap();
-    assert!(text(&output).contains("server.data_dir: set it"), "{output:?}");
+    assert!(text(&output).contains("[server] data_dir: not set"), "{output:?}");
 }

@@ -166,7 +166,7 @@ fn a_folder_that_cannot_be_made_is_told_with_its_setting() {
     let said = refusal(home.path(), &[("IDENTITY__SERVER__DATA_DIR", "file/below")]);
     assert!(said.contains("file/below") && said.contains("[server] data_dir"), "{said}");
     let output = identity(&["serve"]).output().unwrap();
-    assert!(!output.status.success() && text(&output).contains("server.data_dir: set it"), "{output:?}");
+    assert!(!output.status.success() && text(&output).contains("[server] data_dir: not set"), "{output:?}");
 }
 
 #[test]
@@ -174,6 +174,6 @@ fn a_base_url_without_tls_is_refused() {
     let home = tempfile::tempdir().unwrap();
     let url = ("IDENTITY__SERVER__PUBLIC_BASE_URL", "http://id.example.org");
     let said = refusal(home.path(), &[url]);
-    assert!(said.contains("server.public_base_url: expected https (or set server.allow_http_base_url"), "{said}");
+    assert!(said.contains("[server] public_base_url: expected https; or set [server] allow_http_base_url"), "{said}");
     assert!(!home.path().join(".local").exists(), "nothing is made");
 }

@@ -45,10 +45,10 @@ impl AppSettings {
     pub(super) fn read(pattern: &str, table: Value, folder: &Path) -> Result<Self, ConfigError> {
         let path = format!("apps.\"{pattern}\"");
         if pattern.is_empty() {
-            return Err(ConfigError::Invalid(format!("{path}: expected an app_id, or a pattern with * or ?")));
+            return Err(ConfigError::Invalid(format!("[{path}]: expected an app_id, or a pattern with * or ?")));
         }
         let Value::Object(mut table) = table else {
-            return Err(ConfigError::Invalid(format!("{path}: expected a table")));
+            return Err(ConfigError::Invalid(format!("[{path}]: expected a table")));
         };
         let kind = table.remove("type");
         let table = Value::Object(table);
@@ -63,10 +63,10 @@ impl AppSettings {
             Some("fcm") => {
                 let mut settings: fcm::settings::Settings = section(&path, table)?;
                 settings.resolve_paths(folder);
-                settings.check().map_err(|error| ConfigError::Invalid(format!("{path}.{error}")))?;
+                settings.check().map_err(|error| ConfigError::Invalid(format!("[{path}] {error}")))?;
                 Ok(Self::Fcm(Box::new(settings)))
             }
-            other => Err(ConfigError::Invalid(format!("{path}.type: {}", wrong_type(other)))),
+            other => Err(ConfigError::Invalid(format!("[{path}] type: {}", wrong_type(other)))),
         }
     }
 

@@ -44,10 +44,10 @@ impl Limits {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let wrong = |text: &str| Err(ConfigError::Invalid(text.to_owned()));
         if self.request_deadline.get().is_zero() {
-            return wrong("limits.request_deadline: nothing can be delivered in no time");
+            return wrong("[limits] request_deadline: nothing can be delivered in no time");
         }
         if self.max_in_flight == 0 || self.max_devices == 0 {
-            return wrong("limits.max_in_flight, limits.max_devices: expected at least 1");
+            return wrong("[limits] max_in_flight, max_devices: expected at least 1");
         }
         Ok(())
     }

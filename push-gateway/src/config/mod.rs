@@ -123,12 +123,12 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         let wrong = |text: &str| Err(ConfigError::Invalid(text.to_owned()));
         if self.http.bind.is_empty() {
-            return wrong("http.bind: expected at least one address");
+            return wrong("[http] bind: expected at least one address");
         }
         if let Some(proxy) = &self.outbound.proxy {
             let url = url::Url::parse(proxy.expose()).ok();
             if !url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
-                return wrong("outbound.proxy: expected a URL such as \"http://user:password@host:3128\"");
+                return wrong("[outbound] proxy: expected a URL such as \"http://user:password@host:3128\"");
             }
         }
         self.limits.check()?;

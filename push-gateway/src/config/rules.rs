@@ -95,7 +95,7 @@ impl RejectionBreaker {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         for (key, share) in [("share", self.share), ("certain_share", self.certain_share)] {
             if !(0.0..=1.0).contains(&share) {
-                return Err(ConfigError::Invalid(format!("rejection_breaker.{key}: expected 0 to 1")));
+                return Err(ConfigError::Invalid(format!("[rejection_breaker] {key}: expected 0 to 1")));
             }
         }
         Ok(())

@@ -68,10 +68,10 @@ fn an_app_id_keeps_its_case_and_its_dots_and_paths_are_relative_to_the_file() {
 #[test]
 fn unknown_keys_name_the_nearest_one_that_is_known() {
     for (toml, error) in [
-        ("[htpt]\nbind = 'x'", "unknown key htpt: did you mean http?"),
-        ("[limits]\nmax_device = 5", "unknown key limits.max_device: did you mean max_devices?"),
-        ("[apps.'a.b']\ntype = 'apns'\ntopik = 'x'", "unknown key apps.\"a.b\".topik: did you mean topic?"),
-        ("[apps.'a.b']\ntype = 'apsn'", "apps.\"a.b\".type: unknown type \"apsn\": did you mean \"apns\"?"),
+        ("[htpt]\nbind = 'x'", "[htpt]: unknown section; did you mean [http]?"),
+        ("[limits]\nmax_device = 5", "[limits] max_device: unknown key; did you mean max_devices?"),
+        ("[apps.'a.b']\ntype = 'apns'\ntopik = 'x'", "[apps.\"a.b\"] topik: unknown key; did you mean topic?"),
+        ("[apps.'a.b']\ntype = 'apsn'", "[apps.\"a.b\"] type: unknown type \"apsn\": did you mean \"apns\"?"),
     ] {
         assert_eq!(refused(toml), error);
     }
@@ -80,24 +80,24 @@ fn unknown_keys_name_the_nearest_one_that_is_known() {
 #[test]
 fn wrong_values_name_their_key() {
     for (toml, start) in [
-        ("[limits]\nrequest_deadline = 'soon'", "limits.request_deadline: "),
-        ("[limits]\nper_pushkey = 'often'", "limits.per_pushkey: "),
-        ("[limits]\nmax_devices = 0", "limits."),
-        ("[routing]\nunknown_app = 'ignore'", "routing.unknown_app: "),
-        ("[rejection_breaker]\nshare = 50", "rejection_breaker.share: "),
-        ("[http]\nbind = []", "http.bind: "),
-        ("[http]\nbase_path = 'x y'", "http.base_path: "),
-        ("[outbound]\nproxy = 'user:secret@host'", "outbound.proxy: "),
-        ("[apps.'x']", "apps.\"x\".type: missing"),
-        ("[apps.'']\ntype = 'apns'", "apps.\"\": "),
-        ("[apps.'x']\ntype = 'apns'\nplatform = 'prod'", "apps.\"x\".platform: "),
-        ("[apps.'x']\ntype = 'fcm'\nttl = 'long'", "apps.\"x\".ttl: "),
+        ("[limits]\nrequest_deadline = 'soon'", "[limits] request_deadline: "),
+        ("[limits]\nper_pushkey = 'often'", "[limits] per_pushkey: "),
+        ("[limits]\nmax_devices = 0", "[limits] "),
+        ("[routing]\nunknown_app = 'ignore'", "[routing] unknown_app: "),
+        ("[rejection_breaker]\nshare = 50", "[rejection_breaker] share: "),
+        ("[http]\nbind = []", "[http] bind: "),
+        ("[http]\nbase_path = 'x y'", "[http] base_path: "),
+        ("[outbound]\nproxy = 'user:secret@host'", "[outbound] proxy: "),
+        ("[apps.'x']", "[apps.\"x\"] type: missing"),
+        ("[apps.'']\ntype = 'apns'", "[apps.\"\"]: "),
+        ("[apps.'x']\ntype = 'apns'\nplatform = 'prod'", "[apps.\"x\"] platform: "),
+        ("[apps.'x']\ntype = 'fcm'\nttl = 'long'", "[apps.\"x\"] ttl: "),
     ] {
         let error = refused(toml);
         assert!(error.starts_with(start) && !error.contains("secret"), "{toml}: {error}");
     }
     assert!(load("apps = 5\n").is_err());
-    assert!(refused("[apps]\nx = 5").starts_with("apps.\"x\": expected a table"));
+    assert!(refused("[apps]\nx = 5").starts_with("[apps.\"x\"]: expected a table"));
 }
 
 #[test]

@@ -1,9 +1,11 @@
-//! Loading a service's settings: a TOML file, then environment variables, into one typed structure.
+//! Loads a service's settings into one typed structure: a TOML file, then environment variables over it.
 //!
-//! Invariant: an unknown key is an error that names the nearest known one; a setting is never silently ignored.
+//! Invariant: an unknown key is an error that suggests the nearest known key; no setting is silently ignored. Every error
+//! reads `[section] key: problem; action`.
 //!
-//! Environment keys are `<PREFIX>__SECTION__KEY`, lower-cased; lists are written with commas.
+//! Environment keys are `<PREFIX>__SECTION__KEY`, lower-cased; lists are separated by commas.
 
+mod key;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -12,39 +14,47 @@ use config::{Environment, File, FileFormat};
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
+pub use key::key_name;
 pub use values::{ByteSize, Cidr, Globs, HumanDuration, OneOrMany, glob_matches, optional_word, word};
 
 use crate::secret::Secret;
 
-/// Why the settings could not be taken.
+/// Why the configuration is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file cannot be read.
+    /// The configuration file cannot be read.
     #[error("cannot read {path}: {source}")]
     Unreadable {
-        /// The file that was named.
+        /// The configuration file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
-    /// A key is unknown, a value is of the wrong form or missing.
+    /// A key is unknown or missing, or its value is invalid.
     #[error("{0}")]
     Invalid(String),
-    /// A secret is given both in place and as a file.
-    #[error("{0} and {0}_file are both set: keep one of them")]
+    /// A secret is set both in place and as a file. Holds the key's dotted path.
+    #[error("{} and {}_file are both set; keep one of them", key_name(.0), last_component(.0))]
     GivenTwice(String),
 }
 
-/// Loads `T` from `file` (TOML), if there is one, then from environment variables that start with `prefix`.
+impl ConfigError {
+    /// The value at the dotted `path` is invalid: `[section] key: problem`.
+    pub fn invalid(path: &str, problem: impl std::fmt::Display) -> Self {
+        Self::Invalid(format!("{}: {problem}", key_name(path)))
+    }
+}
+
+/// Loads `T` from the TOML `file`, if given, then from environment variables that start with `prefix`.
 ///
 /// # Errors
-/// [`ConfigError`] with the path of the key, what was expected and, for an unknown key, the nearest known one.
+/// [`ConfigError`] with the key, the expected value and, for an unknown key, the nearest known key.
 pub fn load<T: DeserializeOwned>(file: Option<&Path>, prefix: &str) -> Result<T, ConfigError> {
     load_over(&[], file, prefix)
 }
 
-/// As [`load`], over values that hold where neither file nor environment says something: `("http.bind", "…")`. For
-/// sections whose defaults are not the same for every service.
+/// As [`load`], with defaults under the file and the environment: `("http.bind", "…")`. For sections whose defaults differ
+/// between services.
 ///
 /// # Errors
 /// As [`load`].
@@ -76,30 +86,30 @@ fn load_with<T: DeserializeOwned>(
         .build()
         .map_err(|error| ConfigError::Invalid(in_file(file, &without_excerpt(&error.to_string()))))?;
     serde_path_to_error::deserialize(settings).map_err(|error| {
-        let path = error.path().to_string();
-        ConfigError::Invalid(explain(&path, &error.into_inner().to_string()))
+        let keys = key::of_path(error.path());
+        ConfigError::Invalid(explain(keys, &error.into_inner().to_string()))
     })
 }
 
-/// Reads `T` from a table within the settings that was kept as it is, because what it may hold depends on one of its
-/// keys. `path` is where it stands.
+/// Reads `T` from a table that was first loaded as a plain value, because one of its keys decides which keys it has.
+/// `path` is the dotted path of the section.
 ///
 /// # Errors
-/// [`ConfigError::Invalid`], as [`load`] would say it.
+/// [`ConfigError::Invalid`], as for [`load`].
 pub fn section<T: DeserializeOwned>(path: &str, table: serde_json::Value) -> Result<T, ConfigError> {
     serde_path_to_error::deserialize(table).map_err(|error| {
-        let key = error.path().to_string();
-        let message = explain(&key, &error.into_inner().to_string());
-        let message = match message.strip_prefix("unknown key ") {
-            Some(rest) => format!("unknown key {path}.{rest}"),
-            None if key == "." => format!("{path}: {message}"),
-            None => format!("{path}.{message}"),
-        };
-        ConfigError::Invalid(message)
+        let below = key::of_path(error.path());
+        let message = error.into_inner().to_string();
+        let is_whole = below.is_empty() && unknown_field(&message).is_none();
+        ConfigError::Invalid(if is_whole {
+            format!("[{path}]: {message}")
+        } else {
+            explain(key::components(path).into_iter().chain(below).collect(), &message)
+        })
     })
 }
 
-/// A syntax error of TOML comes with the line that it is in, and a password may stand in that line.
+/// A syntax error of TOML quotes the line, and the line may hold a password.
 fn without_excerpt(message: &str) -> String {
     let excerpt = |line: &&str| line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit()).starts_with('|');
     message.lines().filter(|line| !excerpt(line)).collect::<Vec<_>>().join(": ")
@@ -112,33 +122,43 @@ fn in_file(file: Option<&Path>, message: &str) -> String {
     }
 }
 
-/// Puts the key's path in front of serde's message and, for an unknown key, adds the nearest known one.
-fn explain(path: &str, message: &str) -> String {
-    let path = if path == "." || path == "?" { "" } else { path };
-    // config appends " for key `a.b`"; the path already says it.
+/// Puts the key in front of serde's message. An unknown key gets the nearest known key.
+fn explain(mut keys: Vec<String>, message: &str) -> String {
+    // config appends " for key `a.b`"; the path already has it.
     let message = message.split(" for key `").next().unwrap_or(message);
     let message = match message {
-        // The standard library's word for it names no example.
+        // The standard library's message has no example.
         "invalid socket address syntax" => "expected an address with its port, such as \"127.0.0.1:8090\"",
         other => other,
     };
-    let Some(unknown) = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()) else {
-        return if path.is_empty() { message.to_owned() } else { format!("{path}: {message}") };
+    let Some(unknown) = unknown_field(message) else {
+        return if keys.is_empty() { message.to_owned() } else { format!("{}: {message}", key::print(&keys)) };
     };
-    let full = match path.rsplit_once('.') {
-        // serde_path_to_error's path already ends with the unknown key when it got that far.
-        _ if path.is_empty() => unknown.to_owned(),
-        _ if path == unknown || path.ends_with(&format!(".{unknown}")) => path.to_owned(),
-        _ => format!("{path}.{unknown}"),
-    };
+    // serde_path_to_error's path may already end with the unknown key.
+    if keys.last().is_none_or(|last| last != unknown) {
+        keys.push(unknown.to_owned());
+    }
     let known = message.split('`').skip(3).step_by(2);
-    match known.min_by_key(|known| strsim::damerau_levenshtein(known, unknown)) {
-        Some(nearest) => format!("unknown key {full}: did you mean {nearest}?"),
-        None => format!("unknown key {full}: no key is known there"),
+    let nearest = known.min_by_key(|known| strsim::damerau_levenshtein(known, unknown));
+    let (name, is_section) = (key::print(&keys), keys.len() == 1);
+    match nearest {
+        Some(nearest) if is_section => format!("{name}: unknown section; did you mean [{nearest}]?"),
+        Some(nearest) => format!("{name}: unknown key; did you mean {nearest}?"),
+        None => format!("{name}: unknown key; the section has no keys"),
     }
 }
 
-/// A secret that stands either in the settings or in a file of its own (`<key>_file`), never in both.
+/// The key in serde's message about a key that the type does not have.
+fn unknown_field(message: &str) -> Option<&str> {
+    message.strip_prefix("unknown field `")?.split('`').next()
+}
+
+fn last_component(path: &str) -> String {
+    key::components(path).pop().unwrap_or_default()
+}
+
+/// A secret that is set either in the configuration or in a file of its own (`<key>_file`), never in both. `key` is the
+/// dotted path.
 ///
 /// A final line break in the file is not part of the secret.
 ///
@@ -154,7 +174,7 @@ pub fn secret(
         (Some(secret), None) => Ok(Some(secret.clone())),
         (None, Some(path)) => {
             let text = std::fs::read_to_string(path).map_err(|error| {
-                ConfigError::Invalid(format!("{key}_file: cannot read {}: {error}", path.display()))
+                ConfigError::invalid(&format!("{key}_file"), format!("cannot read {}: {error}", path.display()))
             })?;
             let text = Zeroizing::new(text);
             Ok(Some(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned())))
@@ -163,9 +183,9 @@ pub fn secret(
     }
 }
 
-/// Where a service keeps its data when nobody says: systemd's `STATE_DIRECTORY`, else `name` in the user's data folder
-/// (XDG Base Directory: `XDG_DATA_HOME`, `~/.local/share`). `None` without any of them.
-#[expect(clippy::disallowed_methods, reason = "these variables are the system's, not settings of ours")]
+/// The default data folder of a service: systemd's `STATE_DIRECTORY`, else `name` in the user's data folder (XDG Base
+/// Directory: `XDG_DATA_HOME`, `~/.local/share`). `None` if the environment has none of these variables.
+#[expect(clippy::disallowed_methods, reason = "the system sets these variables; they are not configuration keys")]
 pub fn data_dir(name: &str) -> Option<PathBuf> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty()).map(PathBuf::from);
     variable("STATE_DIRECTORY")
@@ -219,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_default_of_the_service_holds_until_the_file_or_the_environment_says_something_else() {
+    fn the_file_and_the_environment_override_a_default_of_the_service() {
         let bind = |toml: &str, environment: &[(&str, &str)]| {
             let mut file = tempfile::NamedTempFile::new().unwrap();
             file.write_all(toml.as_bytes()).unwrap();
@@ -235,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_wins_over_the_file_and_lists_are_written_with_commas() {
+    fn the_environment_overrides_the_file_and_lists_are_separated_by_commas() {
         let settings = load(
             "password = 'x'\n[http]\nbind = ['a', 'b']\ntimeout = '3s'",
             &[("TEST__HTTP__BIND", "c, d"), ("TEST__PASSWORD", "007"), ("TEST__HTTP__PORT", "8090")],
@@ -248,17 +268,17 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_key_names_the_nearest_known_one() {
+    fn an_unknown_key_suggests_the_nearest_known_key() {
         let error = load("[http]\nbnid = 'x'", &[]).unwrap_err().to_string();
-        assert_eq!(error, "unknown key http.bnid: did you mean bind?");
+        assert_eq!(error, "[http] bnid: unknown key; did you mean bind?");
         let error = load("htpt = 1", &[]).unwrap_err().to_string();
-        assert_eq!(error, "unknown key htpt: did you mean http?");
+        assert_eq!(error, "[htpt]: unknown section; did you mean [http]?");
         let error = load("", &[("TEST__HTTP__PROT", "1")]).unwrap_err().to_string();
-        assert_eq!(error, "unknown key http.prot: did you mean port?");
+        assert_eq!(error, "[http] prot: unknown key; did you mean port?");
     }
 
     #[test]
-    fn a_syntax_error_tells_the_place_and_not_the_line() {
+    fn a_syntax_error_names_the_line_number_and_does_not_quote_the_line() {
         for line in ["password = 'hunter2", "password = hunter2", "password = 'hunter2' 'x'", "password 'hunter2'"] {
             let error = load(&format!("[http]\nport = 1\n{line}\n"), &[]).unwrap_err().to_string();
             assert!(error.contains("line 3") && !error.contains("hunter2"), "{error}");
@@ -268,18 +288,18 @@ mod tests {
     #[test]
     fn a_bad_value_names_its_key() {
         let error = load("[http]\ntimeout = 'soon'", &[]).unwrap_err().to_string();
-        assert!(error.starts_with("http.timeout: "), "{error}");
+        assert!(error.starts_with("[http] timeout: "), "{error}");
         let error = load("[http]\nport = 'x'", &[]).unwrap_err().to_string();
-        assert!(error.starts_with("http.port: "), "{error}");
+        assert!(error.starts_with("[http] port: "), "{error}");
         let error = load("[http]\nform = 'tall'", &[]).unwrap_err().to_string();
-        assert_eq!(error, "http.form: unknown variant `tall`, expected `wide` or `narrow`");
+        assert_eq!(error, "[http] form: unknown variant `tall`, expected `wide` or `narrow`");
         let error = load("[http]\naddress = 'localhost'", &[]).unwrap_err().to_string();
-        assert!(error.starts_with("http.address: expected an address with its port"), "{error}");
+        assert!(error.starts_with("[http] address: expected an address with its port"), "{error}");
         assert!(load("[http", &[]).is_err());
     }
 
     #[test]
-    fn names_of_tables_keep_their_case_and_their_dots() {
+    fn table_names_keep_their_case_and_their_dots() {
         #[derive(Deserialize, Default)]
         #[serde(default)]
         struct Apps {
@@ -297,19 +317,19 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_was_kept_is_read_with_the_same_errors() {
+    fn a_section_read_later_gives_the_same_errors() {
         let read = |value| section::<Http>("apps.\"x.y\"", value).map(drop).map_err(|error| error.to_string());
         assert_eq!(read(json!({ "port": 5 })), Ok(()));
         let unknown = read(json!({ "prot": 5 })).unwrap_err();
-        assert_eq!(unknown, "unknown key apps.\"x.y\".prot: did you mean port?");
+        assert_eq!(unknown, "[apps.\"x.y\"] prot: unknown key; did you mean port?");
         let wrong = read(json!({ "port": "x" })).unwrap_err();
-        assert!(wrong.starts_with("apps.\"x.y\".port: "), "{wrong}");
+        assert!(wrong.starts_with("[apps.\"x.y\"] port: "), "{wrong}");
         let no_table = read(json!(5)).unwrap_err();
-        assert!(no_table.starts_with("apps.\"x.y\": "), "{no_table}");
+        assert!(no_table.starts_with("[apps.\"x.y\"]: "), "{no_table}");
     }
 
     #[test]
-    fn a_secret_comes_from_one_place() {
+    fn a_secret_is_set_in_one_place_only() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         writeln!(file, "hunter2").unwrap();
         let here = Secret::new(String::from("here"));
@@ -318,6 +338,8 @@ mod tests {
         assert!(secret("password", None, None).unwrap().is_none());
         let error = secret("password", None, Some("/nowhere".as_ref())).unwrap_err().to_string();
         assert!(error.starts_with("password_file: cannot read /nowhere: "), "{error}");
-        assert!(matches!(secret("password", Some(&here), Some(file.path())), Err(ConfigError::GivenTwice(_))));
+        let error = secret("email.password", Some(&here), Some(file.path())).unwrap_err();
+        assert!(matches!(error, ConfigError::GivenTwice(_)));
+        assert_eq!(error.to_string(), "[email] password and password_file are both set; keep one of them");
     }
 }

@@ -71,5 +71,5 @@ async fn a_text_of_two_messages_is_refused_at_start() {
     std::fs::write(folder.path().join("config.toml"), config).expect("the folder takes files");
     let output = run(binary::identity(), folder.path(), &["check-config"], &[]).await;
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && said.contains("sms.body_template"), "{said}");
+    assert!(!output.status.success() && said.contains("[sms] body_template"), "{said}");
 }

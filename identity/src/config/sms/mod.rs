@@ -181,25 +181,26 @@ impl SmsConfig {
     }
 
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        let wrong = |text: String| Err(ConfigError::Invalid(text));
+        let invalid = |key: &str, problem: String| Err(ConfigError::invalid(&format!("sms.{key}"), problem));
         if !(6..=8).contains(&self.token_digits) {
-            return wrong("sms.token_digits: expected 6, 7 or 8".to_owned());
+            return invalid("token_digits", "expected 6, 7 or 8".to_owned());
         }
         if !self.body_template.contains("{token}") {
-            return wrong("sms.body_template: {token} must stand in it".to_owned());
+            return invalid("body_template", "expected {token} in the text".to_owned());
         }
         let text = self.text(&"0".repeat(self.token_digits));
         if let Err((encoding, units)) = one_message(&text) {
-            return wrong(format!(
-                "sms.body_template: it takes {units} characters, but one SMS holds {} of its alphabet",
-                encoding.capacity()
-            ));
+            let capacity = encoding.capacity();
+            return invalid(
+                "body_template",
+                format!("the text takes {units} characters, but one SMS holds {capacity} of its alphabet; shorten it"),
+            );
         }
         if self.timeout < HumanDuration::from_secs(1) {
-            return wrong("sms.timeout: expected at least \"1s\"".to_owned());
+            return invalid("timeout", "expected at least \"1s\"".to_owned());
         }
         if self.proxy.is_some() && self.proxy().is_none() {
-            return wrong("sms.proxy: expected a URL such as \"http://proxy.example.org:3128\"".to_owned());
+            return invalid("proxy", "expected a URL such as \"http://proxy.example.org:3128\"".to_owned());
         }
         Ok(())
     }

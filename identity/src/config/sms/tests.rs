@@ -72,11 +72,11 @@ fn what_cannot_be_is_refused_with_its_key() {
         assert!(said.contains(told), "{toml}: {said}");
     }
     for (toml, told) in [
-        ("token_digits = 5", "sms.token_digits: expected 6, 7 or 8"),
-        ("token_digits = 9", "sms.token_digits: expected 6, 7 or 8"),
-        ("body_template = 'Hello'", "sms.body_template: {token} must stand in it"),
-        ("timeout = '999ms'", "sms.timeout: expected at least"),
-        ("proxy = 'socks5://x:1'", "sms.proxy: expected"),
+        ("token_digits = 5", "[sms] token_digits: expected 6, 7 or 8"),
+        ("token_digits = 9", "[sms] token_digits: expected 6, 7 or 8"),
+        ("body_template = 'Hello'", "[sms] body_template: expected {token} in the text"),
+        ("timeout = '999ms'", "[sms] timeout: expected at least"),
+        ("proxy = 'socks5://x:1'", "[sms] proxy: expected"),
     ] {
         let said = load(toml).unwrap().check().unwrap_err().to_string();
         assert!(said.contains(told), "{toml}: {said}");
@@ -123,5 +123,7 @@ fn files_are_relative_to_the_settings_and_secrets_come_out_of_them() {
     assert_eq!(config.exec.unwrap().command.unwrap(), Path::new("send"), "looked for in PATH");
     assert_eq!(config.log.unwrap().file.unwrap(), Path::new("/etc/x.log"));
     let mut twice = load("twilio = { auth_token = 'x', auth_token_file = 'secret' }").unwrap();
-    assert!(twice.place(folder.path(), Path::new("/data")).unwrap_err().to_string().contains("sms.twilio.auth_token"));
+    assert!(
+        twice.place(folder.path(), Path::new("/data")).unwrap_err().to_string().contains("[sms.twilio] auth_token")
+    );
 }
