@@ -11,9 +11,10 @@ const MAX_LINES: usize = 300;
 const EMPTY_NAMES: [&str; 7] = ["util", "utils", "helper", "helpers", "common", "manager", "managers"];
 
 /// What lies at the top, besides files that start with a dot.
-const TOP_LEVEL: [&str; 10] = [
+const TOP_LEVEL: [&str; 11] = [
     "Cargo.toml",
     "Cargo.lock",
+    "rust-toolchain.toml",
     "LICENSE",
     "README.md",
     "identity",
