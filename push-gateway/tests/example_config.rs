@@ -129,7 +129,7 @@ fn a_key_that_it_sets_is_one_that_an_app_cannot_do_without() {
 
 #[test]
 fn the_settings_that_the_readme_recommends_are_understood() {
-    let readme = std::fs::read_to_string(in_workspace("README.md")).unwrap();
+    let readme = std::fs::read_to_string(in_workspace("push-gateway/README.md")).unwrap();
     let blocks = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
     let ours: Vec<&str> = blocks.filter(|toml| toml.contains("[apps.")).collect();
     assert_eq!(ours.len(), 1);

@@ -116,7 +116,7 @@ fn a_key_with_a_default_is_not_left_out() {
 
 #[test]
 fn the_settings_that_the_readme_recommends_are_understood() {
-    let readme = std::fs::read_to_string(in_workspace("README.md")).unwrap();
+    let readme = std::fs::read_to_string(in_workspace("identity/README.md")).unwrap();
     let (_, rest) = readme.split_once("```toml\n").unwrap();
     let (toml, _) = rest.split_once("```").unwrap();
     assert!(toml.contains("public_base_url"), "{toml}");
