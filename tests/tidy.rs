@@ -66,34 +66,29 @@ const PUSH_GATEWAY: Layers = Layers {
     package: "push-gateway",
     rows: &[
         Row::of(&[Unit::Module("main")], "the command line; starts things, decides nothing"),
-        Row::of(&[Unit::Module("lib")], "says which modules there are"),
-        Row::of(
-            &[Unit::Module("server"), Unit::Module("test_push"), Unit::Module("check_config")],
-            "each puts the parts together for one command; neither is a part of the other",
-        ),
-        Row::of(&[Unit::Module("reload")], "puts other settings in the place of those that hold"),
-        Row::of(&[Unit::Module("standing")], "how the apps stand, told in words and in gauges"),
-        Row::of(&[Unit::Module("routes")], "knows HTTP and wire types"),
-        Row::of(&[Unit::Module("dispatch")], "brings each device to its provider"),
-        Row::of(&[Unit::Module("state")], "below the handlers, so that there is no circle"),
-        Row::of(&[Unit::Module("verdict")], "what became of a device; remembered in the state, told as an error"),
-        Row::of(&[Unit::Module("error")], "every refusal and its answer"),
-        Row::of(
-            &[Unit::Module("apps"), Unit::Module("breaker"), Unit::Module("buckets"), Unit::Module("retry")],
-            "which app id is served by which provider, and what is decided about all of them alike",
-        ),
-        Row::of(
-            &[Unit::Module("config")],
-            "the settings, as the operator writes them; those of an app by its provider",
-        ),
-        Row::of(
-            &[Unit::Module("apns"), Unit::Module("fcm")],
-            "each knows one push service, and not that there are others",
-        ),
-        Row::of(
-            &[Unit::Module("provider"), Unit::Module("outbound"), Unit::Module("memory"), Unit::Module("legacy_names")],
-            "what every provider needs; what is remembered of devices, whoever serves them; other names of what is measured",
-        ),
+        Row::of(&[Unit::Module("lib")], "declares the modules"),
+        Row::of(&[Unit::EachIn("cli")], "each command assembles its parts; no command uses another one"),
+        Row::of(&[Unit::Within("http", "notify")], "knows HTTP and wire types"),
+        Row::of(&[Unit::Within("apps", "reload")], "replaces the configuration that the whole state was made from"),
+        Row::of(&[Unit::Within("apps", "status")], "reports on the whole state"),
+        Row {
+            units: &[Unit::EachIn("delivery")],
+            neighbours: Neighbours::WithoutCircle,
+            reason: "brings each device to its provider",
+        },
+        Row::of(&[Unit::EachIn("http")], "all API errors and their HTTP responses"),
+        Row {
+            units: &[Unit::EachIn("apps")],
+            neighbours: Neighbours::WithoutCircle,
+            reason: "which app ID is served by which provider",
+        },
+        Row::of(&[Unit::EachIn("config")], "the settings; those of an app by its provider"),
+        Row {
+            units: &[Unit::EachIn("providers")],
+            neighbours: Neighbours::Only(&["device_key", "log_throttle"]),
+            reason: "each provider knows one push service; providers never import one another",
+        },
+        Row::of(&[Unit::Module("outbound")], "the settings of every outgoing connection"),
         Row::of(&[Unit::Module("notification")], "what is to be delivered, pure"),
     ],
 };

@@ -1,24 +1,16 @@
-//! The push gateway, as a library so that its tests can start it; `main.rs` is only the command line.
+//! The push gateway as a library: what `main.rs` and the tests of this package use.
+//!
+//! Invariant: everything else is private.
 
-pub mod apns;
-pub mod apps;
-pub mod breaker;
-pub mod buckets;
-pub mod check_config;
+mod apps;
+mod cli;
 pub mod config;
-pub mod dispatch;
-pub mod error;
-pub mod fcm;
-pub mod legacy_names;
-pub mod memory;
-pub mod notification;
-pub mod outbound;
-pub mod provider;
-pub mod reload;
-pub mod retry;
-pub mod routes;
-pub mod server;
-pub mod standing;
-pub mod state;
-pub mod test_push;
-pub mod verdict;
+mod delivery;
+mod http;
+mod notification;
+mod outbound;
+mod providers;
+
+pub use cli::run;
+pub use providers::apns::Settings as ApnsSettings;
+pub use providers::fcm::Settings as FcmSettings;

@@ -1,134 +1,25 @@
-//! The command line of the push gateway.
-//!
-//! Invariant: it decides nothing; it reads settings and calls the library.
+//! The binary: installs the allocator and the TLS provider, then runs the command line.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
 use mimalloc::MiMalloc;
-use push_gateway::check_config::check;
-use push_gateway::config::Config;
-use push_gateway::server;
-use push_gateway::test_push::{Target, test_push};
 
 /// A delivery allocates some dozens of small pieces on one thread and frees them on another, which the system's
 /// allocator makes a quarter of its price.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// A Matrix push gateway (Push Gateway API v1).
-///
-/// Homeservers tell it of events; it brings them to the phones of your apps through Apple's and Google's push services.
-/// Run it behind a reverse proxy that speaks TLS.
-#[derive(Parser)]
-#[command(name = "push-gateway", version, after_help = EXAMPLES)]
-struct CommandLine {
-    #[command(subcommand)]
-    command: Command,
-}
-
-const EXAMPLES: &str = "\
-Settings come from the file, then from the environment: [http] bind is PUSH_GATEWAY__HTTP__BIND. Secrets may also be
-read from a file of their own: [outbound] proxy_file. deploy/push-gateway.toml lists every key with its default.
-
-Examples:
-  push-gateway check-config --config /etc/push-gateway.toml   is everything right? ends 0 if so
-  push-gateway check-config --online --config /etc/push-gateway.toml   and do the push services let us in?
-  push-gateway serve --config /etc/push-gateway.toml
-  push-gateway test-push --config /etc/push-gateway.toml --app com.example.app.ios --pushkey 5f…";
-
-#[derive(Subcommand)]
-enum Command {
-    /// Run the gateway until SIGTERM or Ctrl-C; requests in flight are finished. SIGHUP reads the settings and keys again.
-    ///
-    /// So does a change of these files, after a few seconds. Settings that cannot be used change
-    /// nothing; apps that are what they were keep their connections. [http], [admin], [log], [metrics] and the size of
-    /// [dedup] hold until the next start.
-    Serve {
-        #[command(flatten)]
-        settings: Settings,
-    },
-    /// Read the settings and every key and certificate that they name, tell what is wrong or about to expire, and end.
-    CheckConfig {
-        #[command(flatten)]
-        settings: Settings,
-        /// Also ask Google for an access token for each of its apps, and connect to Apple for each of Apple's; ends 1 if
-        /// one of them fails. Nothing is sent to any device.
-        #[arg(long)]
-        online: bool,
-    },
-    /// Send one push to one device, tell what the push service answered and what to do; ends 0 if it was accepted.
-    TestPush {
-        #[command(flatten)]
-        settings: Settings,
-        /// The app_id of the device.
-        #[arg(long, value_name = "APP_ID")]
-        app: String,
-        /// The pushkey (device token) of the device.
-        #[arg(long, alias = "token", value_name = "PUSHKEY", allow_hyphen_values = true)]
-        pushkey: String,
-        /// What the app registered as `data`, such as '{"default_payload": {"aps": {"mutable-content": 1}}}'.
-        #[arg(long, value_name = "JSON")]
-        data: Option<String>,
-    },
-}
-
-#[derive(clap::Args)]
-struct Settings {
-    /// The TOML file. Without it, the defaults and the environment.
-    #[arg(long, short, env = "PUSH_GATEWAY_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
-}
-
 #[tokio::main]
 async fn main() -> ExitCode {
-    // The only way this fails is that somebody else has installed a provider before the first line of main.
+    // Fails only if another provider is installed already, which is impossible before the first line of main.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    match run(CommandLine::parse().command).await {
+    match push_gateway::run().await {
         Ok(code) => code,
         Err(error) => {
-            // Nothing can be done if even this cannot be said.
+            // A closed standard error leaves no place to report to.
             let _ = writeln!(io::stderr(), "push-gateway: {error}");
             ExitCode::FAILURE
         }
     }
-}
-
-async fn run(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    match command {
-        Command::Serve { settings } => {
-            server::serve(Config::load(settings.config.as_deref())?, settings.config).await?;
-        }
-        Command::CheckConfig { settings, online } => {
-            let config = Config::load(settings.config.as_deref())?;
-            let notices = config.notices();
-            let findings = check(config, online).await?;
-            let mut out = io::stdout().lock();
-            for line in &findings.lines {
-                writeln!(out, "{line}")?;
-            }
-            for notice in notices {
-                writeln!(out, "note: {notice}")?;
-            }
-            if findings.failures > 0 {
-                writeln!(out, "the configuration can be read, but {} of its apps cannot deliver", findings.failures)?;
-                return Ok(ExitCode::FAILURE);
-            }
-            writeln!(out, "the configuration is good")?;
-        }
-        Command::TestPush { settings, app, pushkey, data } => {
-            let config = Config::load(settings.config.as_deref())?;
-            let report = test_push(config, &Target { app_id: app, pushkey, data }).await?;
-            let mut out = io::stdout().lock();
-            for line in &report.lines {
-                writeln!(out, "{line}")?;
-            }
-            if !report.is_delivered {
-                return Ok(ExitCode::FAILURE);
-            }
-        }
-    }
-    Ok(ExitCode::SUCCESS)
 }

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use push_gateway::config::Config;
-use push_gateway::{apns, fcm};
+use push_gateway::{ApnsSettings, FcmSettings};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -61,8 +61,8 @@ fn known() -> Vec<(String, String)> {
         let keys = known_keys::<Config>(json!({ section.as_str(): nonsense }));
         known.extend(keys.into_iter().map(|key| (section.clone(), key)));
     }
-    let of_apns = known_keys::<apns::settings::Settings>(nonsense.clone());
-    let of_fcm = known_keys::<fcm::settings::Settings>(nonsense);
+    let of_apns = known_keys::<ApnsSettings>(nonsense.clone());
+    let of_fcm = known_keys::<FcmSettings>(nonsense);
     for (app, keys) in [("ios", of_apns), ("android", of_fcm)] {
         let section = format!("apps.\"com.example.app.{app}\"");
         known.push((section.clone(), "type".to_owned()));

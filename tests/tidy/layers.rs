@@ -212,9 +212,10 @@ mod tests {
             "domain/mod",
             "domain/sid",
             "domain/threepid",
-            "apns/mod",
-            "fcm/mod",
-            "provider",
+            "providers/mod",
+            "providers/apns",
+            "providers/fcm",
+            "delivery/mod",
             "notification",
         ]
         .iter()
@@ -295,10 +296,13 @@ mod tests {
 
     #[test]
     fn the_push_gateway_has_its_own_rows() {
-        let path = "push-gateway/src/apns/mod.rs";
-        for wrong in ["use crate::fcm::X;", "use crate::config::X;", "use push_gateway::state::X;"] {
+        let path = "push-gateway/src/providers/apns/mod.rs";
+        for wrong in ["use crate::providers::fcm::X;", "use crate::config::X;", "use push_gateway::delivery::X;"] {
             assert_eq!(violations(&PUSH_GATEWAY, path, wrong).len(), 1, "{wrong}");
         }
-        assert_eq!(violations(&PUSH_GATEWAY, path, "use crate::{provider::P, notification::N};"), Vec::<String>::new());
+        assert_eq!(
+            violations(&PUSH_GATEWAY, path, "use crate::{providers::P, notification::N};"),
+            Vec::<String>::new()
+        );
     }
 }

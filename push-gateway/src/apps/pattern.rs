@@ -19,7 +19,7 @@ pub(super) struct Patterns<T> {
 /// Two patterns match the same app ids, and neither is more specific.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("apps.\"{0}\" and apps.\"{1}\" match the same app ids and neither is more specific: change one of them")]
-pub struct Ambiguous(pub String, pub String);
+pub(crate) struct Ambiguous(pub(crate) String, pub(crate) String);
 
 #[derive(Debug)]
 struct Glob {

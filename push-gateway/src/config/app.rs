@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use shared::config::{ConfigError, HumanDuration, section};
 
 use super::in_folder;
-use crate::{apns, fcm};
+use crate::providers::{apns, fcm};
 
 /// The types that this version has.
 const TYPES: [&str; 2] = ["apns", "fcm"];
@@ -20,7 +20,7 @@ const LATER_TYPES: [&str; 3] = ["webpush", "unifiedpush", "http"];
 
 /// The settings of one app.
 #[derive(Clone, Debug)]
-pub enum AppSettings {
+pub(crate) enum AppSettings {
     /// `type = "apns"`
     Apns(Box<apns::settings::Settings>),
     /// `type = "fcm"`
@@ -29,15 +29,13 @@ pub enum AppSettings {
 
 /// What is the same for every type of app.
 #[derive(Clone, Debug)]
-pub struct Delivering {
+pub(crate) struct Delivering {
     /// Whether payloads carry counts.
-    pub send_badge_counts: bool,
+    pub(crate) send_badge_counts: bool,
     /// Deliveries at the same time.
-    pub max_concurrent: usize,
+    pub(crate) max_concurrent: usize,
     /// The waits between attempts.
-    pub retry_waits: Vec<Duration>,
-    /// Event types that are calls.
-    pub call_types: Vec<String>,
+    pub(crate) retry_waits: Vec<Duration>,
 }
 
 impl AppSettings {
@@ -71,7 +69,7 @@ impl AppSettings {
     }
 
     /// The name of the type.
-    pub fn type_name(&self) -> &'static str {
+    pub(crate) fn type_name(&self) -> &'static str {
         match self {
             Self::Apns(_) => "apns",
             Self::Fcm(_) => "fcm",
@@ -79,7 +77,7 @@ impl AppSettings {
     }
 
     /// What stands and falls together: a credential at a push service. Told in logs and notes, so nothing secret.
-    pub fn circuit(&self) -> String {
+    pub(crate) fn circuit(&self) -> String {
         match self {
             Self::Apns(settings) => {
                 let place = settings.endpoint.clone().unwrap_or_else(|| format!("{:?}", settings.platform));
@@ -100,26 +98,24 @@ impl AppSettings {
     }
 
     /// What is the same for every type.
-    pub fn delivering(&self) -> Delivering {
+    pub(crate) fn delivering(&self) -> Delivering {
         let waits = |waits: &[HumanDuration]| waits.iter().map(|wait| wait.get()).collect();
         match self {
             Self::Apns(settings) => Delivering {
                 send_badge_counts: settings.send_badge_counts,
                 max_concurrent: settings.max_concurrent,
                 retry_waits: waits(settings.retry_waits.as_slice()),
-                call_types: settings.call_types.as_slice().to_vec(),
             },
             Self::Fcm(settings) => Delivering {
                 send_badge_counts: settings.send_badge_counts,
                 max_concurrent: settings.max_concurrent,
                 retry_waits: waits(settings.retry_waits.as_slice()),
-                call_types: settings.call_types.as_slice().to_vec(),
             },
         }
     }
 
     /// The files that it names.
-    pub fn files(&self) -> Vec<&Path> {
+    pub(crate) fn files(&self) -> Vec<&Path> {
         let files = match self {
             Self::Apns(settings) => vec![&settings.key_file, &settings.cert_file, &settings.cert_password_file],
             Self::Fcm(settings) => vec![&settings.service_account_file],
@@ -128,7 +124,7 @@ impl AppSettings {
     }
 
     /// A digest of all of it, secrets and the contents of the files included: whether it is what it was.
-    pub fn digest(&self) -> [u8; 32] {
+    pub(crate) fn digest(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         match self {
             Self::Apns(settings) => {
@@ -146,7 +142,7 @@ impl AppSettings {
     }
 
     /// How the gateway proves to the push service that it may speak for the app; without anything secret.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         match self {
             Self::Apns(settings) => {
                 let platform = match settings.platform {

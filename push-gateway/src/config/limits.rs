@@ -9,21 +9,21 @@ use shared::rate_limit::Limit;
 /// The settings under `[limits]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// From the complete body to the answer, attempts and waits included.
-    pub request_deadline: HumanDuration,
+    pub(crate) request_deadline: HumanDuration,
     /// How long a delivery may wait for its turn when its app is busy.
-    pub queue_wait: HumanDuration,
+    pub(crate) queue_wait: HumanDuration,
     /// Requests that are worked on at the same time.
-    pub max_in_flight: usize,
+    pub(crate) max_in_flight: usize,
     /// Devices of one request.
-    pub max_devices: usize,
+    pub(crate) max_devices: usize,
     /// Deliveries to one device; `None` for no bound.
     #[serde(deserialize_with = "rate")]
-    pub per_pushkey: Option<Limit>,
+    pub(crate) per_pushkey: Option<Limit>,
     /// Requests from one client address; `None` for no bound.
     #[serde(deserialize_with = "rate")]
-    pub per_ip: Option<Limit>,
+    pub(crate) per_ip: Option<Limit>,
 }
 
 impl Default for Limits {

@@ -3,9 +3,9 @@
 //! Invariant: every key but the apps has a default with which the server starts; [`Config::load`] checks what keys mean
 //! together, so that nothing but the contents of key files is found wrong after it.
 
-pub mod app;
-pub mod limits;
-pub mod rules;
+pub(crate) mod app;
+pub(crate) mod limits;
+pub(crate) mod rules;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use self::rules::{Dedup, Metrics, RejectionBreaker, Routing};
 use crate::outbound::Outbound;
 
 /// The prefix of environment variables: `PUSH_GATEWAY__SECTION__KEY`.
-pub const ENVIRONMENT_PREFIX: &str = "PUSH_GATEWAY";
+pub(crate) const ENVIRONMENT_PREFIX: &str = "PUSH_GATEWAY";
 
 /// What this service has otherwise than the other one; here, because a section that is there has the defaults of its type.
 const DEFAULTS: [(&str, &str); 2] = [("http.bind", "127.0.0.1:5000"), ("http.max_body", "512KiB")];
@@ -48,26 +48,26 @@ apps that you publish to it, by the app_id with which they register, for example
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// `[http]`
-    pub http: Http,
+    pub(crate) http: Http,
     /// `[admin]`
-    pub admin: Admin,
+    pub(crate) admin: Admin,
     /// `[log]`
-    pub log: Log,
+    pub(crate) log: Log,
     /// `[metrics]`
-    pub metrics: Metrics,
+    pub(crate) metrics: Metrics,
     /// `[limits]`
-    pub limits: Limits,
+    pub(crate) limits: Limits,
     /// `[dedup]`
-    pub dedup: Dedup,
+    pub(crate) dedup: Dedup,
     /// `[routing]`
-    pub routing: Routing,
+    pub(crate) routing: Routing,
     /// `[rejection_breaker]`
-    pub rejection_breaker: RejectionBreaker,
+    pub(crate) rejection_breaker: RejectionBreaker,
     /// `[outbound]`
-    pub outbound: Outbound,
+    pub(crate) outbound: Outbound,
     /// `[apps."pattern"]`, by pattern.
     #[serde(skip)]
-    pub apps: BTreeMap<String, AppSettings>,
+    pub(crate) apps: BTreeMap<String, AppSettings>,
     /// The same as they were written: what they may hold depends on their `type`.
     #[serde(rename = "apps")]
     tables: BTreeMap<String, Value>,

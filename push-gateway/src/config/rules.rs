@@ -10,35 +10,35 @@ use shared::config::{ConfigError, HumanDuration, OneOrMany};
 /// The settings under `[dedup]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Dedup {
+pub(crate) struct Dedup {
     /// How long a delivery is remembered: as long as homeservers may try again.
-    pub ttl: HumanDuration,
+    pub(crate) ttl: HumanDuration,
     /// How many deliveries are remembered; the oldest are forgotten first.
-    pub capacity: usize,
+    pub(crate) capacity: usize,
     /// Events that are delivered each time they come: "test push" buttons send the same one each time.
-    pub exempt_event_ids: OneOrMany<String>,
+    pub(crate) exempt_event_ids: OneOrMany<String>,
 }
 
 /// The settings under `[metrics]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     /// Whether what is measured is told a second time under the names that dashboards of older gateways ask for.
-    pub legacy_names: bool,
+    pub(crate) legacy_names: bool,
 }
 
 /// The settings under `[routing]`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Routing {
+pub(crate) struct Routing {
     /// What becomes of a device whose `app_id` no app has.
-    pub unknown_app: UnknownApp,
+    pub(crate) unknown_app: UnknownApp,
 }
 
 /// What becomes of a device whose `app_id` no app has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum UnknownApp {
+pub(crate) enum UnknownApp {
     /// Its pushkey is rejected, and the homeserver forgets it.
     #[default]
     Reject,
@@ -50,21 +50,21 @@ pub enum UnknownApp {
 /// of ours.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct RejectionBreaker {
+pub(crate) struct RejectionBreaker {
     /// Whether there is one.
-    pub enabled: bool,
+    pub(crate) enabled: bool,
     /// Rejections that a wrong key, topic or project could explain: from how many in the window on.
-    pub min: usize,
+    pub(crate) min: usize,
     /// And from which share of the app's outcomes on, 0 to 1.
-    pub share: f64,
+    pub(crate) share: f64,
     /// Rejections that leave no doubt: from how many in the window on.
-    pub certain_min: usize,
+    pub(crate) certain_min: usize,
     /// And from which share of the app's outcomes on, 0 to 1.
-    pub certain_share: f64,
+    pub(crate) certain_share: f64,
     /// The time over which outcomes are counted.
-    pub window: HumanDuration,
+    pub(crate) window: HumanDuration,
     /// How long rejections are then answered with an error in place of `rejected`.
-    pub open: HumanDuration,
+    pub(crate) open: HumanDuration,
 }
 
 impl Default for Dedup {

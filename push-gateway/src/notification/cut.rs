@@ -8,7 +8,7 @@ use std::borrow::Cow;
 const MARK: &str = "…";
 
 /// `text` if it has at most `max_bytes`; else its longest prefix of whole code points that leaves room for `…`, and `…`.
-pub fn cut(text: &str, max_bytes: usize) -> Cow<'_, str> {
+pub(crate) fn cut(text: &str, max_bytes: usize) -> Cow<'_, str> {
     if text.len() <= max_bytes {
         return Cow::Borrowed(text);
     }
@@ -18,7 +18,7 @@ pub fn cut(text: &str, max_bytes: usize) -> Cow<'_, str> {
 }
 
 /// The longest prefix of whole code points with at most `max_bytes`.
-pub fn prefix(text: &str, max_bytes: usize) -> &str {
+pub(crate) fn prefix(text: &str, max_bytes: usize) -> &str {
     &text[..text.floor_char_boundary(max_bytes)]
 }
 

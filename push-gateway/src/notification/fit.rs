@@ -14,53 +14,48 @@ const MIN_TEXT: usize = 16;
 
 /// A key that may be left out of a payload.
 #[derive(Clone, Copy, Debug)]
-pub struct Droppable<'a> {
+pub(crate) struct Droppable<'a> {
     /// Its name, as it stands in its object.
-    pub key: &'a str,
+    pub(crate) key: &'a str,
     /// By how many bytes the payload shrinks without it.
-    pub bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 /// What a payload is made of before it is fitted.
 #[derive(Clone, Debug, Default)]
-pub struct Parts<'a> {
+pub(crate) struct Parts<'a> {
     /// The size of the payload with everything in it.
-    pub whole: usize,
+    pub(crate) whole: usize,
     /// The keys of `content` other than `body` and `msgtype`.
-    pub content: Vec<Droppable<'a>>,
+    pub(crate) content: Vec<Droppable<'a>>,
     /// The keys of the default payload.
-    pub default_payload: Vec<Droppable<'a>>,
+    pub(crate) default_payload: Vec<Droppable<'a>>,
     /// `content.body`, `room_name`, `room_alias`, `sender_display_name`, those that are there.
-    pub texts: Vec<&'a str>,
+    pub(crate) texts: Vec<&'a str>,
 }
 
 /// What is to be left out of a payload so that it fits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan<'a> {
+pub(crate) struct Plan<'a> {
     /// The keys of `content` to leave out.
-    pub without_content: HashSet<&'a str>,
+    pub(crate) without_content: HashSet<&'a str>,
     /// The keys of the default payload to leave out.
-    pub without_default_payload: HashSet<&'a str>,
+    pub(crate) without_default_payload: HashSet<&'a str>,
     /// To how many bytes the four texts are to be cut; `None` for as they are.
-    pub text_limit: Option<usize>,
+    pub(crate) text_limit: Option<usize>,
     /// Whether only identifiers and counts are left. Then nothing else in here counts.
-    pub is_bare: bool,
+    pub(crate) is_bare: bool,
 }
 
 impl Plan<'_> {
     /// One of the four texts as it goes into the payload.
-    pub fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
+    pub(crate) fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
         self.text_limit.map_or(Cow::Borrowed(text), |limit| cut(text, limit))
-    }
-
-    /// Whether everything goes into the payload as it is.
-    pub fn is_whole(&self) -> bool {
-        *self == Self::default()
     }
 }
 
 /// How to make a payload of `parts` with at most `limit` bytes. `cost` says how many bytes a text takes in it.
-pub fn fit<'a>(limit: usize, parts: Parts<'a>, cost: impl Fn(&str) -> usize) -> Plan<'a> {
+pub(crate) fn fit<'a>(limit: usize, parts: Parts<'a>, cost: impl Fn(&str) -> usize) -> Plan<'a> {
     let mut plan = Plan::default();
     if parts.whole <= limit {
         return plan;
@@ -98,7 +93,7 @@ pub fn fit<'a>(limit: usize, parts: Parts<'a>, cost: impl Fn(&str) -> usize) -> 
 /// Of keys of `content` that take so many bytes, those that [`fit`] may keep within `limit`, whatever else there is. It
 /// keeps the smallest, and of equal ones the later. So of content with thousands of keys only a few need be named and
 /// sorted, which for each of many devices would be dear.
-pub fn may_stay(sizes: &[usize], limit: usize) -> Vec<bool> {
+pub(crate) fn may_stay(sizes: &[usize], limit: usize) -> Vec<bool> {
     if sizes.iter().sum::<usize>() <= limit {
         return vec![true; sizes.len()];
     }
@@ -183,8 +178,8 @@ mod tests {
     #[test]
     fn what_fits_is_left_alone() {
         let parts = parts(&[("a", 50)], &[("b", 50)], &["text"], 10);
-        assert!(fit(114, parts.clone(), str::len).is_whole());
-        assert!(!fit(113, parts, str::len).is_whole());
+        assert_eq!(fit(114, parts.clone(), str::len), Plan::default());
+        assert_ne!(fit(113, parts, str::len), Plan::default());
     }
 
     #[test]

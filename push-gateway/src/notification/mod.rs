@@ -3,52 +3,52 @@
 //! Invariant: pure; nothing in here waits, tells or forgets anything. What members of a room can write is never an
 //! error: it is absent if it is of the wrong form.
 
-pub mod cut;
-pub mod fit;
-pub mod parse;
+pub(crate) mod cut;
+pub(crate) mod fit;
+pub(crate) mod parse;
 mod raw;
 
 use serde_json::{Map, Value};
 
 /// The largest count: more is shown as this many.
-pub const MAX_COUNT: u32 = i32::MAX.unsigned_abs();
+pub(crate) const MAX_COUNT: u32 = i32::MAX.unsigned_abs();
 
 /// One request's notification, without its devices. Empty identifiers and texts are `None`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Notification {
+pub(crate) struct Notification {
     /// What the payload is made from.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
     /// `event_id`
-    pub event_id: Option<String>,
+    pub(crate) event_id: Option<String>,
     /// `room_id`
-    pub room_id: Option<String>,
+    pub(crate) room_id: Option<String>,
     /// `type`
-    pub event_type: Option<String>,
+    pub(crate) event_type: Option<String>,
     /// `sender`
-    pub sender: Option<String>,
+    pub(crate) sender: Option<String>,
     /// `sender_display_name`
-    pub sender_display_name: Option<String>,
+    pub(crate) sender_display_name: Option<String>,
     /// `room_name`
-    pub room_name: Option<String>,
+    pub(crate) room_name: Option<String>,
     /// `room_alias`
-    pub room_alias: Option<String>,
+    pub(crate) room_alias: Option<String>,
     /// `membership`, for `m.room.member` from `content` if it is not beside it.
-    pub membership: Option<String>,
+    pub(crate) membership: Option<String>,
     /// `user_is_target`
-    pub user_is_target: Option<bool>,
+    pub(crate) user_is_target: Option<bool>,
     /// `prio`
-    pub priority: Priority,
+    pub(crate) priority: Priority,
     /// `counts` as they came.
-    pub counts: Option<Counts>,
+    pub(crate) counts: Option<Counts>,
     /// `content`, unless it is nested too deeply.
-    pub content: Option<Map<String, Value>>,
+    pub(crate) content: Option<Map<String, Value>>,
     /// The members of an encrypted notification (MSC3013).
-    pub encrypted: Option<Encrypted>,
+    pub(crate) encrypted: Option<Encrypted>,
 }
 
 /// What a payload is made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A `ciphertext` (MSC3013): no text is built.
     Encrypted,
     /// An event with its type, and what the homeserver tells of it.
@@ -61,7 +61,7 @@ pub enum Kind {
 
 /// How soon it has to arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Priority {
+pub(crate) enum Priority {
     /// At once.
     High,
     /// When it is convenient for the device.
@@ -70,57 +70,57 @@ pub enum Priority {
 
 /// What is unread; each in `0..=MAX_COUNT`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Unread messages.
-    pub unread: Option<u32>,
+    pub(crate) unread: Option<u32>,
     /// Missed calls.
-    pub missed_calls: Option<u32>,
+    pub(crate) missed_calls: Option<u32>,
 }
 
 /// A notification that only its device can read (MSC3013).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Encrypted {
+pub(crate) struct Encrypted {
     /// `ciphertext`
-    pub ciphertext: String,
+    pub(crate) ciphertext: String,
     /// `ephemeral`
-    pub ephemeral: Option<String>,
+    pub(crate) ephemeral: Option<String>,
     /// `mac`
-    pub mac: Option<String>,
+    pub(crate) mac: Option<String>,
 }
 
 /// A device to deliver to.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Device {
+pub(crate) struct Device {
     /// Names the app.
-    pub app_id: String,
+    pub(crate) app_id: String,
     /// Names the device to the push service, exactly as received.
-    pub pushkey: String,
+    pub(crate) pushkey: String,
     /// When the pushkey was last registered, in seconds since the Unix epoch.
-    pub pushkey_ts: Option<i64>,
+    pub(crate) pushkey_ts: Option<i64>,
     /// What the app registered besides.
-    pub data: Map<String, Value>,
+    pub(crate) data: Map<String, Value>,
     /// What the push rules say of sound and highlight.
-    pub tweaks: Map<String, Value>,
+    pub(crate) tweaks: Map<String, Value>,
     /// Whether payloads for this device carry no counts (MSC4076).
-    pub counts_disabled: bool,
+    pub(crate) counts_disabled: bool,
 }
 
 impl Device {
     /// `data.default_payload` if it is an object: what the app wants in every payload (MSC2631).
-    pub fn default_payload(&self) -> Option<&Map<String, Value>> {
+    pub(crate) fn default_payload(&self) -> Option<&Map<String, Value>> {
         self.data.get("default_payload").and_then(Value::as_object)
     }
 }
 
 impl Notification {
     /// Whether this tells of a call: its type is among `call_types`.
-    pub fn is_call(&self, call_types: &[String]) -> bool {
+    pub(crate) fn is_call(&self, call_types: &[String]) -> bool {
         self.event_type.as_ref().is_some_and(|event_type| call_types.contains(event_type))
     }
 
     /// The counts that `device` may see: those that came, and for a badge update zero if none came. `None` if the device
     /// wants none, or there are none.
-    pub fn counts_for(&self, device: &Device) -> Option<Counts> {
+    pub(crate) fn counts_for(&self, device: &Device) -> Option<Counts> {
         if device.counts_disabled {
             return None;
         }
@@ -134,7 +134,7 @@ impl Notification {
 
 impl Counts {
     /// Both together, at most [`MAX_COUNT`].
-    pub fn total(self) -> u32 {
+    pub(crate) fn total(self) -> u32 {
         self.unread.unwrap_or(0).saturating_add(self.missed_calls.unwrap_or(0)).min(MAX_COUNT)
     }
 }

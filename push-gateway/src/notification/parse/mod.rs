@@ -15,16 +15,16 @@ const DISABLE_BADGE_COUNT: [&str; 2] = ["org.matrix.msc4076.disable_badge_count"
 
 /// A request as it is taken.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Request {
+pub(crate) struct Request {
     /// What is to be delivered.
-    pub notification: Notification,
+    pub(crate) notification: Notification,
     /// To whom; at least one.
-    pub devices: Vec<Device>,
+    pub(crate) devices: Vec<Device>,
 }
 
 /// Why a body is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ParseError {
+pub(crate) enum ParseError {
     /// Syntax, UTF-8, a lone surrogate, a number out of range, or nesting over 64 levels.
     #[error("{0}")]
     NotJson(&'static str),
@@ -52,7 +52,7 @@ impl ParseError {
 ///
 /// # Errors
 /// [`ParseError`] for what the homeserver must have right.
-pub fn parse(body: &[u8], max_devices: usize) -> Result<Request, ParseError> {
+pub(crate) fn parse(body: &[u8], max_devices: usize) -> Result<Request, ParseError> {
     let text = std::str::from_utf8(body).map_err(|_| ParseError::NotJson("the body is not valid UTF-8"))?;
     let notification = match Members::parse_both(text, "notification") {
         Some((body, notification)) => {

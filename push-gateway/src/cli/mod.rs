@@ -1,0 +1,123 @@
+//! The command line and its commands, one file each.
+//!
+//! Invariant: a command assembles the parts that it needs; no command uses another one.
+
+mod check_config;
+mod serve;
+mod test_push;
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use self::check_config::check;
+use self::test_push::{Target, test_push};
+use crate::config::Config;
+
+/// A Matrix push gateway (Push Gateway API v1).
+///
+/// Homeservers tell it of events; it brings them to the phones of your apps through Apple's and Google's push services.
+/// Run it behind a reverse proxy that speaks TLS.
+#[derive(Parser)]
+#[command(name = "push-gateway", version, after_help = EXAMPLES)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Settings come from the file, then from the environment: [http] bind is PUSH_GATEWAY__HTTP__BIND. Secrets may also be
+read from a file of their own: [outbound] proxy_file. deploy/push-gateway.toml lists every key with its default.
+
+Examples:
+  push-gateway check-config --config /etc/push-gateway.toml   is everything right? ends 0 if so
+  push-gateway check-config --online --config /etc/push-gateway.toml   and do the push services let us in?
+  push-gateway serve --config /etc/push-gateway.toml
+  push-gateway test-push --config /etc/push-gateway.toml --app com.example.app.ios --pushkey 5f…";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway until SIGTERM or Ctrl-C; requests in flight are finished. SIGHUP reads the settings and keys again.
+    ///
+    /// So does a change of these files, after a few seconds. Settings that cannot be used change
+    /// nothing; apps that are what they were keep their connections. [http], [admin], [log], [metrics] and the size of
+    /// [dedup] hold until the next start.
+    Serve {
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Read the settings and every key and certificate that they name, tell what is wrong or about to expire, and end.
+    CheckConfig {
+        #[command(flatten)]
+        settings: Settings,
+        /// Also ask Google for an access token for each of its apps, and connect to Apple for each of Apple's; ends 1 if
+        /// one of them fails. Nothing is sent to any device.
+        #[arg(long)]
+        online: bool,
+    },
+    /// Send one push to one device, tell what the push service answered and what to do; ends 0 if it was accepted.
+    TestPush {
+        #[command(flatten)]
+        settings: Settings,
+        /// The app_id of the device.
+        #[arg(long, value_name = "APP_ID")]
+        app: String,
+        /// The pushkey (device token) of the device.
+        #[arg(long, alias = "token", value_name = "PUSHKEY", allow_hyphen_values = true)]
+        pushkey: String,
+        /// What the app registered as `data`, such as '{"default_payload": {"aps": {"mutable-content": 1}}}'.
+        #[arg(long, value_name = "JSON")]
+        data: Option<String>,
+    },
+}
+
+#[derive(clap::Args)]
+struct Settings {
+    /// The TOML file. Without it, the defaults and the environment.
+    #[arg(long, short, env = "PUSH_GATEWAY_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Parses the arguments of the process and runs the command.
+///
+/// # Errors
+/// The error that ends the command, for the terminal.
+pub async fn run() -> Result<ExitCode, Box<dyn Error>> {
+    match CommandLine::parse().command {
+        Command::Serve { settings } => {
+            serve::serve(Config::load(settings.config.as_deref())?, settings.config).await?;
+        }
+        Command::CheckConfig { settings, online } => {
+            let config = Config::load(settings.config.as_deref())?;
+            let notices = config.notices();
+            let findings = check(config, online).await?;
+            let mut out = io::stdout().lock();
+            for line in &findings.lines {
+                writeln!(out, "{line}")?;
+            }
+            for notice in notices {
+                writeln!(out, "note: {notice}")?;
+            }
+            if findings.failures > 0 {
+                writeln!(out, "the configuration can be read, but {} of its apps cannot deliver", findings.failures)?;
+                return Ok(ExitCode::FAILURE);
+            }
+            writeln!(out, "the configuration is good")?;
+        }
+        Command::TestPush { settings, app, pushkey, data } => {
+            let config = Config::load(settings.config.as_deref())?;
+            let report = test_push(config, &Target { app_id: app, pushkey, data }).await?;
+            let mut out = io::stdout().lock();
+            for line in &report.lines {
+                writeln!(out, "{line}")?;
+            }
+            if !report.is_delivered {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,159 @@
+//! A service account's key file, as Google hands it out, and the assertion that it signs (RFC 7523; *OAuth 2.0 for
+//! Server to Server Applications*).
+//!
+//! Invariant: the private key leaves this file as signatures alone.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use reqwest::Url;
+use serde::{Deserialize, Serialize};
+use shared::clock::Timestamp;
+use shared::secret::Secret;
+
+/// What the token may be used for.
+pub(in super::super) const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
+
+/// How long an assertion may be used, in seconds; Google takes no more.
+const ASSERTION_LIFETIME: i64 = 3600;
+
+/// A service account with its key.
+pub(in super::super) struct ServiceAccount {
+    client_email: String,
+    key_id: Option<String>,
+    key: EncodingKey,
+    key_digest: [u8; 32],
+    project_id: Option<String>,
+    token_uri: Url,
+    /// `token_uri` as it is written: Google compares it letter by letter.
+    audience: String,
+}
+
+/// What tells service accounts apart: two with the same may share a token.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(in super::super) struct Identity {
+    client_email: String,
+    key_digest: [u8; 32],
+    audience: String,
+}
+
+/// Why there is no service account.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServiceAccountError {
+    /// The file cannot be read.
+    #[error("service_account_file: cannot read {path}: {source}")]
+    Unreadable {
+        /// The file that was named.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The file is something else, or a part of it is of no use. The text says which part, and never its value.
+    #[error("service_account_file: {path}: {reason}")]
+    Invalid {
+        /// The file that was named.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+}
+
+/// The file as it is written.
+#[derive(Deserialize)]
+struct KeyFile {
+    r#type: Option<String>,
+    project_id: Option<String>,
+    private_key_id: Option<String>,
+    private_key: Option<Secret<String>>,
+    client_email: Option<String>,
+    token_uri: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Claims<'a> {
+    iss: &'a str,
+    scope: &'a str,
+    aud: &'a str,
+    iat: i64,
+    exp: i64,
+}
+
+impl ServiceAccount {
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    /// [`ServiceAccountError`].
+    pub(in super::super) fn load(path: &Path) -> Result<Self, ServiceAccountError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ServiceAccountError::Unreadable { path: path.to_path_buf(), source })?;
+        Self::parse(Secret::new(text).expose())
+            .map_err(|reason| ServiceAccountError::Invalid { path: path.to_path_buf(), reason })
+    }
+
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        // serde's own message could show a part of the key.
+        let file: KeyFile = serde_json::from_str(text).map_err(|_| "it is not a service account's key (JSON)")?;
+        if file.r#type.as_deref() != Some("service_account") {
+            return Err("its \"type\" is not \"service_account\"");
+        }
+        let pem = file.private_key.ok_or("it has no \"private_key\"")?;
+        let key = EncodingKey::from_rsa_pem(pem.expose().as_bytes())
+            .map_err(|_| "its \"private_key\" is no RSA key in PEM")?;
+        let audience = file.token_uri.unwrap_or_else(|| String::from("https://oauth2.googleapis.com/token"));
+        let token_uri = Url::parse(&audience).ok().filter(|url| matches!(url.scheme(), "https" | "http"));
+        let mut key_digest = [0; 32];
+        key_digest.copy_from_slice(digest(&SHA256, pem.expose().as_bytes()).as_ref());
+        let account = Self {
+            client_email: file.client_email.filter(|email| !email.is_empty()).ok_or("it has no \"client_email\"")?,
+            key_id: file.private_key_id.filter(|id| !id.is_empty()),
+            key,
+            key_digest,
+            project_id: file.project_id.filter(|id| !id.is_empty()),
+            token_uri: token_uri.ok_or("its \"token_uri\" is no URL")?,
+            audience,
+        };
+        // A key that cannot sign is found now rather than at the first message.
+        account.assertion(Timestamp::from_millis(0)).map_err(|_| "its \"private_key\" cannot sign")?;
+        Ok(account)
+    }
+
+    /// The project that the account belongs to.
+    pub(in super::super) fn project_id(&self) -> Option<&str> {
+        self.project_id.as_deref()
+    }
+
+    /// Where it gets its tokens.
+    pub(in super::super) fn token_uri(&self) -> &Url {
+        &self.token_uri
+    }
+
+    /// What tells it from others.
+    pub(in super::super) fn identity(&self) -> Identity {
+        Identity {
+            client_email: self.client_email.clone(),
+            key_digest: self.key_digest,
+            audience: self.audience.clone(),
+        }
+    }
+
+    /// A signed request for a token, good for an hour from `now`.
+    ///
+    /// # Errors
+    /// If the key cannot sign.
+    pub(in super::super) fn assertion(&self, now: Timestamp) -> Result<Secret<String>, jsonwebtoken::errors::Error> {
+        let mut header = Header::new(Algorithm::RS256);
+        header.kid.clone_from(&self.key_id);
+        let iat = now.as_millis().div_euclid(1000);
+        let claims =
+            Claims { iss: &self.client_email, scope: SCOPE, aud: &self.audience, iat, exp: iat + ASSERTION_LIFETIME };
+        jsonwebtoken::encode(&header, &claims, &self.key).map(Secret::new)
+    }
+}
+
+impl fmt::Debug for ServiceAccount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceAccount").field("client_email", &self.client_email).finish_non_exhaustive()
+    }
+}

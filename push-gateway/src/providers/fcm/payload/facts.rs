@@ -1,0 +1,276 @@
+//! What goes into `data`: the facts of a notification, each under its key, and the app's own defaults.
+//!
+//! Invariant: whatever comes from outside is a text of at most 1024 bytes in here, and whoever needs a value whole finds
+//! it whole or not at all.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::io;
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::super::settings::{DataLayout, Flatten};
+use crate::notification::cut::cut;
+use crate::notification::fit::may_stay;
+use crate::notification::{Counts, Device, Kind, Notification, Priority};
+
+/// What one value may take, in bytes.
+const MAX_VALUE: usize = 1024;
+
+/// What the keys of `content` begin with.
+const CONTENT: &str = "content_";
+
+/// One key of `data`.
+#[derive(Clone, Debug)]
+pub(super) struct Entry<'a> {
+    pub(super) key: Cow<'a, str>,
+    pub(super) value: Cow<'a, str>,
+    pub(super) part: Part,
+}
+
+/// How dear an entry is when not all of them fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// An identifier or a count: stays to the end.
+    Kept,
+    /// Stays unless nothing but the identifiers and counts fits.
+    Plain,
+    /// One of the texts that may be cut.
+    Text,
+    /// Of `content`, other than its text: goes first.
+    Content,
+    /// Of the app's `default_payload`: goes second.
+    Default,
+}
+
+/// Entries as they are collected: the defaults first, because all that follows wins over them.
+#[derive(Default)]
+pub(super) struct Facts<'a> {
+    pub(super) list: Vec<Entry<'a>>,
+    pub(super) has_ignored_defaults: bool,
+    /// Whether a value was cut or left out because it was too long.
+    pub(super) has_cut: bool,
+}
+
+impl<'a> Facts<'a> {
+    /// The app's defaults whose value passes `wanted`. `aps` has its own place in a message.
+    pub(super) fn add_defaults(&mut self, device: &'a Device, wanted: impl Fn(&Value) -> bool) {
+        for (key, value) in device.default_payload().into_iter().flatten() {
+            let text = match value {
+                _ if key == "aps" || !wanted(value) => continue,
+                _ if is_reserved(key) => {
+                    self.has_ignored_defaults = true;
+                    continue;
+                }
+                Value::Null => continue,
+                Value::String(text) => Cow::Borrowed(text.as_str()),
+                Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => Cow::Owned(value.to_string()),
+            };
+            self.add_text(Cow::Borrowed(key), text, Part::Default);
+        }
+    }
+
+    /// What the notification says of itself, and how it is to be shown.
+    pub(super) fn add_facts(&mut self, notification: &'a Notification, device: &'a Device, layout: DataLayout) {
+        let kind = notification.kind;
+        if matches!(kind, Kind::Full | Kind::Ids) {
+            self.add("event_id", notification.event_id.as_deref(), Part::Kept);
+            self.add("room_id", notification.room_id.as_deref(), Part::Kept);
+        }
+        if kind == Kind::Full {
+            self.add("type", notification.event_type.as_deref(), Part::Plain);
+            self.add("sender", notification.sender.as_deref(), Part::Plain);
+            self.add("room_name", notification.room_name.as_deref(), Part::Text);
+            self.add("room_alias", notification.room_alias.as_deref(), Part::Text);
+            self.add("sender_display_name", notification.sender_display_name.as_deref(), Part::Text);
+        }
+        if kind == Kind::Full && layout == DataLayout::Flat {
+            self.add("membership", notification.membership.as_deref(), Part::Plain);
+            let is_target = notification.user_is_target.map(|is_target| if is_target { "true" } else { "false" });
+            self.add("user_is_target", is_target, Part::Plain);
+        }
+        if kind == Kind::Encrypted
+            && let Some(encrypted) = &notification.encrypted
+        {
+            // Whoever decrypts needs every byte: these are sent whole or not at all.
+            self.push("ciphertext", Cow::Borrowed(&encrypted.ciphertext), Part::Kept);
+            self.push("ephemeral", Cow::Borrowed(encrypted.ephemeral.as_deref().unwrap_or_default()), Part::Kept);
+            self.push("mac", Cow::Borrowed(encrypted.mac.as_deref().unwrap_or_default()), Part::Kept);
+        }
+        let is_high = kind != Kind::Badge && notification.priority == Priority::High;
+        self.add("prio", Some(if is_high { "high" } else { "normal" }), Part::Kept);
+        if let Some(mut counts) = notification.counts_for(device) {
+            if kind == Kind::Badge {
+                // To clear the badge is the whole point.
+                counts.unread = Some(counts.unread.unwrap_or(0));
+            }
+            match layout {
+                DataLayout::Flat => self.add_counts(counts, kind),
+                DataLayout::Json => self.push("counts", Cow::Owned(counts_as_json(counts)), Part::Kept),
+            }
+        }
+        if matches!(kind, Kind::Full | Kind::Ids) && layout == DataLayout::Flat {
+            self.add("sound", device.tweaks.get("sound").and_then(Value::as_str), Part::Plain);
+            let is_highlight = !matches!(device.tweaks.get("highlight"), None | Some(Value::Null | Value::Bool(false)));
+            self.add("highlight", is_highlight.then_some("true"), Part::Plain);
+        }
+    }
+
+    /// Zero is left out, except the one of a badge update.
+    fn add_counts(&mut self, counts: Counts, kind: Kind) {
+        if let Some(unread) = counts.unread.filter(|&unread| unread > 0 || kind == Kind::Badge) {
+            self.push("unread", Cow::Owned(unread.to_string()), Part::Kept);
+        }
+        if let Some(missed_calls) = counts.missed_calls.filter(|&calls| calls > 0) {
+            self.push("missed_calls", Cow::Owned(missed_calls.to_string()), Part::Kept);
+        }
+    }
+
+    /// `content_<key>` for each value that is a text, or may be written as one; but what could not stay within `budget`.
+    pub(super) fn add_content(&mut self, notification: &'a Notification, flatten: Flatten, budget: usize) {
+        let mut others = Vec::new();
+        for (key, value) in notification.content.iter().flatten() {
+            let text = match (value, flatten) {
+                (Value::String(text), _) => Cow::Borrowed(text.as_str()),
+                (Value::Bool(_) | Value::Number(_), Flatten::Scalars) => Cow::Owned(value.to_string()),
+                _ => continue,
+            };
+            match key.as_str() {
+                "body" => self.add_text(Cow::Borrowed("content_body"), text, Part::Text),
+                "msgtype" => self.add_text(Cow::Borrowed("content_msgtype"), text, Part::Plain),
+                // A part of it decrypts to nothing.
+                "ciphertext" if text.len() > MAX_VALUE => self.has_cut = true,
+                _ if text.is_empty() => {}
+                _ => others.push((key, self.shortened(text))),
+            }
+        }
+        let sizes: Vec<usize> = others.iter().map(|(key, text)| CONTENT.len() + key.len() + text.len()).collect();
+        for ((key, text), stays) in others.into_iter().zip(may_stay(&sizes, budget)) {
+            if stays {
+                self.list.push(Entry { key: Cow::Owned([CONTENT, key].concat()), value: text, part: Part::Content });
+            } else {
+                self.has_cut = true;
+            }
+        }
+    }
+
+    /// `content` as JSON text, if it is short.
+    pub(super) fn add_content_as_json(&mut self, notification: &'a Notification) {
+        if let Some(content) = &notification.content {
+            match short_json(content) {
+                Some(text) => self.push("content", Cow::Owned(text), Part::Content),
+                None => self.has_cut = true,
+            }
+        }
+    }
+
+    /// `devices`: the list of this one device, without its pushkey, and if that is too long without what the app
+    /// registered. Defaults are in `data` already.
+    pub(super) fn add_device(&mut self, device: &'a Device) {
+        let list = |with_data: bool, with_defaults: bool| {
+            let mut member = json!({"app_id": device.app_id});
+            if let Some(seconds) = device.pushkey_ts {
+                member["pushkey_ts"] = json!(seconds);
+            }
+            if with_data {
+                let mut data = device.data.clone();
+                if !with_defaults {
+                    data.remove("default_payload");
+                }
+                member["data"] = Value::Object(data);
+                member["tweaks"] = Value::Object(device.tweaks.clone());
+            }
+            json!([member])
+        };
+        let forms = [(true, true), (true, false), (false, false)];
+        let text = forms.iter().find_map(|&(data, defaults)| short_json(&list(data, defaults)));
+        self.push("devices", Cow::Owned(text.unwrap_or_default()), Part::Plain);
+    }
+
+    fn add(&mut self, key: &'static str, value: Option<&'a str>, part: Part) {
+        if let Some(value) = value {
+            self.add_text(Cow::Borrowed(key), Cow::Borrowed(value), part);
+        }
+    }
+
+    /// A text that may be cut.
+    fn add_text(&mut self, key: Cow<'a, str>, text: Cow<'a, str>, part: Part) {
+        if key.is_empty() || text.is_empty() {
+            return;
+        }
+        let value = self.shortened(text);
+        self.list.push(Entry { key, value, part });
+    }
+
+    fn shortened(&mut self, text: Cow<'a, str>) -> Cow<'a, str> {
+        if text.len() <= MAX_VALUE {
+            return text;
+        }
+        self.has_cut = true;
+        Cow::Owned(cut(&text, MAX_VALUE).into_owned())
+    }
+
+    fn push(&mut self, key: &'static str, value: Cow<'a, str>, part: Part) {
+        if !value.is_empty() {
+            self.list.push(Entry { key: Cow::Borrowed(key), value, part });
+        }
+    }
+
+    /// The entries, without the defaults that something of ours has the key of.
+    pub(super) fn into_entries(mut self) -> Vec<Entry<'a>> {
+        let is_default = |entry: &Entry<'_>| entry.part == Part::Default;
+        if self.list.iter().any(is_default) {
+            let ours: HashSet<&str> =
+                self.list.iter().filter(|entry| !is_default(entry)).map(|entry| &*entry.key).collect();
+            let stays: Vec<bool> =
+                self.list.iter().map(|entry| !is_default(entry) || !ours.contains(&*entry.key)).collect();
+            let mut stays = stays.into_iter();
+            self.list.retain(|_| stays.next().unwrap_or(true));
+        }
+        self.list
+    }
+}
+
+impl Entry<'_> {
+    /// Google counts keys and values.
+    pub(super) fn size(&self) -> usize {
+        self.key.len() + self.value.len()
+    }
+}
+
+/// Keys of `data` that Google refuses (*projects.messages*: "should not be a reserved word").
+fn is_reserved(key: &str) -> bool {
+    matches!(key, "from" | "message_type" | "gcm") || key.starts_with("google") || key.starts_with("gcm.")
+}
+
+fn counts_as_json(counts: Counts) -> String {
+    let mut object = Map::new();
+    let members = [("unread", counts.unread), ("missed_calls", counts.missed_calls)];
+    object.extend(members.into_iter().filter_map(|(key, count)| Some((key.to_owned(), json!(count?)))));
+    Value::Object(object).to_string()
+}
+
+/// JSON text that goes into one value whole. Writing ends where it is too long.
+fn short_json(value: &impl Serialize) -> Option<String> {
+    let mut text = Short(Vec::new());
+    serde_json::to_writer(&mut text, value).ok()?;
+    String::from_utf8(text.0).ok()
+}
+
+/// As many bytes as go into one value.
+struct Short(Vec<u8>);
+
+impl io::Write for Short {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > MAX_VALUE {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

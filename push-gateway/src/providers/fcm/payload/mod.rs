@@ -1,0 +1,227 @@
+//! The message that Google is asked to deliver: `data`, what the operator wants in every message, and the target
+//! (*projects.messages*).
+//!
+//! Invariant: `data`, target and `android.priority` are ours alone; the operator's options cannot reach them.
+
+mod data;
+mod facts;
+
+use std::borrow::Cow;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+use serde_json::{Map, Value};
+
+use self::data::{BUDGET, Data};
+use super::settings::{Collapse, DataLayout, Flatten, Settings, Target};
+use crate::notification::{Device, Kind, Notification, Priority};
+
+/// How long a call is worth telling of, in seconds.
+const CALL_TTL: u64 = 30;
+
+/// What Apple takes of a payload, in bytes: an `aps` over it could never be delivered.
+const MAX_APS: usize = 4096;
+
+/// How messages of one app look, whatever they say.
+#[derive(Debug)]
+pub(super) struct Form {
+    options: Map<String, Value>,
+    layout: DataLayout,
+    flatten: Flatten,
+    target: Target,
+    ttl: Option<u64>,
+    collapse: Collapse,
+    call_types: Vec<String>,
+    budget: usize,
+}
+
+/// A message, ready to be sent.
+#[derive(Debug)]
+pub(super) struct Message {
+    /// The request's body.
+    pub(super) body: Vec<u8>,
+    /// Whether a part of `default_payload` was left out because Google would refuse the message for it.
+    pub(super) has_ignored_defaults: bool,
+    /// Whether something was dropped or cut to make it fit.
+    pub(super) is_shortened: bool,
+}
+
+impl Form {
+    pub(super) fn new(settings: &Settings) -> Self {
+        // What is shown by the system itself shares the room with `data`.
+        let shown = settings.fcm_options.get("notification").map_or(0, |shown| shown.to_string().len());
+        Self {
+            options: settings.fcm_options.clone(),
+            layout: settings.data_layout,
+            flatten: settings.flatten,
+            target: settings.target,
+            ttl: settings.ttl.map(|ttl| ttl.get().as_secs()),
+            collapse: settings.collapse,
+            call_types: settings.call_types.as_slice().to_vec(),
+            budget: BUDGET.saturating_sub(shown),
+        }
+    }
+
+    /// The message that tells `device` of `notification`.
+    ///
+    /// # Errors
+    /// Why there is nothing to send, as a label.
+    pub(super) fn message(&self, notification: &Notification, device: &Device) -> Result<Message, &'static str> {
+        let has_counts = notification.counts_for(device).is_some();
+        match notification.kind {
+            Kind::Badge if device.counts_disabled => return Err("badge_disabled"),
+            Kind::Full if notification.event_id.is_none() && notification.room_id.is_none() && !has_counts => {
+                return Err("nothing_to_send");
+            }
+            Kind::Encrypted | Kind::Full | Kind::Ids | Kind::Badge => {}
+        }
+        let data = Data::new(notification, device, self.layout, self.flatten, self.budget).map_err(|_| "too_large")?;
+        let (aps, has_bad_aps) = usable_aps(notification, device);
+        Ok(Message {
+            has_ignored_defaults: data.has_ignored_defaults || has_bad_aps,
+            is_shortened: data.is_shortened,
+            body: self.body(notification, device, &data, aps),
+        })
+    }
+
+    /// What is tried if Google finds fault with the message: as little as an app can do with.
+    pub(super) fn reduced(&self, notification: &Notification, device: &Device) -> Vec<u8> {
+        let data = Data::reduced(notification, device, self.layout, self.budget);
+        self.body(notification, device, &data, None)
+    }
+
+    fn body(&self, notification: &Notification, device: &Device, data: &Data<'_>, aps: Option<&Value>) -> Vec<u8> {
+        let is_silent = notification.kind == Kind::Badge;
+        let options = self.options.iter().filter(|(key, _)| !matches!(key.as_str(), "android" | "apns"));
+        let mut options: Vec<(&str, Cow<'_, Value>)> =
+            options.map(|(key, value)| (key.as_str(), Cow::Borrowed(value))).collect();
+        options.push(("android", Cow::Owned(Value::Object(self.android(notification)))));
+        if let Some(apns) = self.apns(aps) {
+            options.push(("apns", apns));
+        }
+        if is_silent {
+            without_alerts(&mut options);
+        }
+        let envelope = Envelope {
+            message: Parts { data, options: &options, target: (self.target(&device.pushkey), &device.pushkey) },
+        };
+        // Maps with keys that are strings, and strings: there is nothing that could fail.
+        serde_json::to_vec(&envelope).unwrap_or_default()
+    }
+
+    fn android(&self, notification: &Notification) -> Map<String, Value> {
+        let mut android = match self.options.get("android") {
+            Some(Value::Object(android)) => android.clone(),
+            _ => Map::new(),
+        };
+        let is_badge = notification.kind == Kind::Badge;
+        let ttl = if notification.is_call(&self.call_types) { Some(CALL_TTL) } else { self.ttl };
+        if let Some(seconds) = ttl {
+            android.insert("ttl".to_owned(), Value::String(format!("{seconds}s")));
+        }
+        let collapse_key = match (self.collapse, &notification.room_id) {
+            _ if is_badge => Some("badge".to_owned()),
+            (Collapse::Room, Some(room_id)) => Some(hash(room_id)),
+            (Collapse::Room, None) | (Collapse::None, _) => None,
+        };
+        if let Some(key) = collapse_key {
+            android.insert("collapse_key".to_owned(), Value::String(key));
+        }
+        let is_high = !is_badge && notification.priority == Priority::High;
+        let priority = if is_high { "high" } else { "normal" };
+        android.insert("priority".to_owned(), Value::String(priority.to_owned()));
+        android
+    }
+
+    /// The operator's part for Apple devices, with the app's own `aps` in it.
+    fn apns(&self, aps: Option<&Value>) -> Option<Cow<'_, Value>> {
+        let operators = self.options.get("apns");
+        let Some(aps) = aps else { return operators.map(Cow::Borrowed) };
+        let mut apns = operators.cloned().unwrap_or_else(|| Value::Object(Map::new()));
+        apns["payload"]["aps"] = aps.clone();
+        Some(Cow::Owned(apns))
+    }
+
+    fn target(&self, pushkey: &str) -> &'static str {
+        let is_fid = match self.target {
+            Target::Auto => looks_like_fid(pushkey),
+            Target::Token => false,
+            Target::Fid => true,
+        };
+        if is_fid { "fid" } else { "token" }
+    }
+}
+
+/// Whether this is a Firebase installation id (*Manage Firebase installations*: 17 bytes in base64url, of which the
+/// first four bits are `0111`), and not a registration token, which is far longer.
+fn looks_like_fid(pushkey: &str) -> bool {
+    pushkey.len() == 22
+        && pushkey.starts_with(['c', 'd', 'e', 'f'])
+        && pushkey.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+}
+
+/// `default_payload.aps` if Apple's side can take it, and whether one was left out. A badge update has none: an alert in
+/// it would show.
+fn usable_aps<'a>(notification: &Notification, device: &'a Device) -> (Option<&'a Value>, bool) {
+    let Some(aps) = device.default_payload().and_then(|defaults| defaults.get("aps")) else {
+        return (None, false);
+    };
+    if notification.kind == Kind::Badge {
+        return (None, false);
+    }
+    let is_usable = aps.is_object() && aps.to_string().len() <= MAX_APS;
+    (is_usable.then_some(aps), !is_usable)
+}
+
+/// Takes out of the operator's options what would show on the screen.
+fn without_alerts(options: &mut Vec<(&str, Cow<'_, Value>)>) {
+    options.retain(|(key, _)| *key != "notification");
+    for (key, value) in options {
+        let alerts: &[&str] = match *key {
+            "android" | "webpush" => &["/notification"],
+            "apns" => &["/payload/aps/alert", "/payload/aps/sound"],
+            _ => &[],
+        };
+        for pointer in alerts {
+            if let Some((parent, member)) = pointer.rsplit_once('/')
+                && value.pointer(pointer).is_some()
+                && let Some(parent) = value.to_mut().pointer_mut(parent).and_then(Value::as_object_mut)
+            {
+                parent.remove(member);
+            }
+        }
+    }
+}
+
+fn hash(text: &str) -> String {
+    URL_SAFE_NO_PAD.encode(digest(&SHA256, text.as_bytes()))
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    message: Parts<'a>,
+}
+
+struct Parts<'a> {
+    data: &'a Data<'a>,
+    options: &'a [(&'a str, Cow<'a, Value>)],
+    target: (&'static str, &'a str),
+}
+
+impl Serialize for Parts<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("data", self.data)?;
+        for (key, value) in self.options {
+            map.serialize_entry(key, value)?;
+        }
+        map.serialize_entry(self.target.0, self.target.1)?;
+        map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests;
