@@ -35,6 +35,7 @@ const IDENTITY: Layers = Layers {
             reason: "knows HTTP and wire types; no SQL, time or randomness. Any route may ask who is calling and what is said",
         },
         Row::of(&[Unit::EachIn("flows")], "tells the order of one story; a story does not call another one"),
+        Row::of(&[Unit::Module("mail_delivery")], "sends and queues one mail for the flows that have one to send"),
         Row::of(&[Unit::Module("state"), Unit::Module("error")], "below the handlers, so that there is no circle"),
         Row::of(&[Unit::Module("limits")], "counts events in the store's buckets"),
         Row {

@@ -9,6 +9,7 @@ pub mod flows;
 pub mod homeserver;
 pub mod json;
 pub mod limits;
+pub mod mail_delivery;
 pub mod notify;
 pub mod routes;
 pub mod server;

@@ -21,16 +21,14 @@ use tokio::sync::Notify;
 
 use crate::config::Config;
 use crate::config::database::Location;
-use crate::config::email::Transport;
 use crate::config::server::Identity;
 use crate::domain::lookup_hash::Pepper;
 use crate::flows::{clean_up, notify_homeserver, send_queued_mail};
 use crate::homeserver::client::HomeserverClient;
 use crate::homeserver::keys::ServerKeys;
 use crate::limits::{LookupQuota, sms_day};
-use crate::notify::Mailer;
-use crate::notify::message::Sender;
-use crate::notify::sms::Texter;
+use crate::notify::email::Mailer;
+use crate::notify::sms::SmsSender;
 use crate::notify::templates::Templates;
 use crate::routes;
 use crate::signing_keys::{SigningKeys, SigningKeysError};
@@ -113,14 +111,10 @@ pub fn check(config: &Config) -> Result<(), StartError> {
     listen::check(&config.http)?;
     Store::check(&config.database).map_err(StartError::setup)?;
     let extra_ca = config.federation.extra_ca_file.as_deref();
-    // The way into a folder would make the folder.
-    if config.email.transport() == Transport::Smtp {
-        let data = config.server.data_dir.clone().unwrap_or_default();
-        Mailer::new(&config.email, extra_ca, &data, Clock::system(), Random).map_err(StartError::setup)?;
-    }
-    Texter::new(&config.sms, extra_ca, Clock::system()).map_err(StartError::setup)?;
-    let sender = Sender::new(config.email.from.as_deref(), &identity.name).map_err(StartError::setup)?;
-    Templates::load(&config.templates, &config.sms, sender).map_err(StartError::setup)?;
+    let data = config.server.data_dir.clone().unwrap_or_default();
+    Mailer::new(&config.email, &identity.name, extra_ca, &data, Clock::system(), Random).map_err(StartError::setup)?;
+    SmsSender::new(&config.sms, extra_ca, Clock::system()).map_err(StartError::setup)?;
+    Templates::load(&config.templates, &config.sms).map_err(StartError::setup)?;
     let key_file = config.keys.file.as_deref().filter(|path| path.exists());
     if let Some(path) = key_file {
         let revoked = config.keys.revoked.as_slice();
@@ -152,14 +146,14 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
     let key_file = config.keys.file.clone().unwrap_or_else(|| data.join("signing.key"));
     let keys =
         SigningKeys::load(&key_file, config.keys.revoked.as_slice(), sign_as, random).map_err(StartError::setup)?;
-    let mailer =
-        Mailer::new(&config.email, extra_ca.as_deref(), &data, clock.clone(), random).map_err(StartError::setup)?;
-    let sender = Sender::new(config.email.from.as_deref(), &identity.name).map_err(StartError::setup)?;
-    let texter = Texter::new(&config.sms, extra_ca.as_deref(), clock.clone()).map_err(StartError::setup)?;
+    let mailer = Mailer::new(&config.email, &identity.name, extra_ca.as_deref(), &data, clock.clone(), random)
+        .map_err(StartError::setup)?;
+    mailer.prepare().map_err(StartError::setup)?;
+    let sms_sender = SmsSender::new(&config.sms, extra_ca.as_deref(), clock.clone()).map_err(StartError::setup)?;
     let homeservers = HomeserverClient::new(&config.federation, clock.clone(), random).map_err(StartError::setup)?;
     Ok(State {
         terms: CurrentTerms::new(config.terms.read().map_err(StartError::setup)?),
-        templates: Templates::load(&config.templates, &config.sms, sender).map_err(StartError::setup)?,
+        templates: Templates::load(&config.templates, &config.sms).map_err(StartError::setup)?,
         server_keys: ServerKeys::new(homeservers.clone(), clock.clone()),
         homeservers,
         lookup_quota: LookupQuota::new(config.lookup.daily_quota),
@@ -174,7 +168,7 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
         keys: CurrentKeys::new(keys),
         pepper,
         mailer,
-        texter,
+        sms_sender,
         config,
     })
 }
@@ -197,7 +191,7 @@ fn announce(state: &State, listeners: &[Listener], admin: Option<&AdminListener>
         _ => "database: PostgreSQL".to_owned(),
     });
     lines.push(state.mailer.describe());
-    lines.push(state.texter.describe());
+    lines.push(state.sms_sender.describe());
     lines.extend(config.notices().into_iter().map(|notice| format!("note: {notice}")));
     match config.log.format {
         Format::Json => lines.iter().for_each(|line| tracing::info!("{line}")),

@@ -18,8 +18,8 @@ use crate::domain::terms::Terms;
 use crate::homeserver::client::HomeserverClient;
 use crate::homeserver::keys::ServerKeys;
 use crate::limits::LookupQuota;
-use crate::notify::Mailer;
-use crate::notify::sms::Texter;
+use crate::notify::email::Mailer;
+use crate::notify::sms::SmsSender;
 use crate::notify::templates::Templates;
 use crate::signing_keys::SigningKeys;
 use crate::store::Store;
@@ -42,11 +42,11 @@ pub struct State {
     pub pepper: Pepper,
     /// The terms of service.
     pub terms: CurrentTerms,
-    /// The way out for mail.
+    /// Composes and sends email.
     pub mailer: Mailer,
-    /// The way out for SMS.
-    pub texter: Texter,
-    /// The texts of mails and pages.
+    /// Sends SMS through the configured providers.
+    pub sms_sender: SmsSender,
+    /// The templates of mails, SMS and pages.
     pub templates: Templates,
     /// The way to homeservers.
     pub homeservers: HomeserverClient,

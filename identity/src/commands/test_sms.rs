@@ -9,8 +9,7 @@ use shared::telemetry;
 
 use crate::config::Config;
 use crate::domain::msisdn::Msisdn;
-use crate::notify::message::Sender;
-use crate::notify::sms::{TextMessage, Texter};
+use crate::notify::sms::{SmsSender, TextMessage};
 use crate::notify::templates::{Audience, Templates};
 
 /// What to send where.
@@ -56,15 +55,13 @@ pub async fn send(config: &Config, wish: &Wish<'_>, mut say: impl FnMut(String))
     }
     say(format!("providers: {}", providers.join(", then ")));
 
-    let identity = config.server.identity(None);
-    let sender = Sender::new(config.email.from.as_deref(), &identity.name).map_err(|error| error.to_string())?;
-    let templates = Templates::load(&config.templates, &config.sms, sender).map_err(|error| error.to_string())?;
+    let templates = Templates::load(&config.templates, &config.sms).map_err(|error| error.to_string())?;
     let token = Random.digits(config.sms.token_digits);
     let text = templates.text_message(&token, &wish.audience).map_err(|error| error.to_string())?;
     say(format!("text: {text}"));
     let extra_ca = config.federation.extra_ca_file.as_deref();
-    let texter = Texter::new(&config.sms, extra_ca, Clock::system()).map_err(|error| error.to_string())?;
-    let sent = texter.send(&TextMessage { number: &number, text: &text, token: &token }).await;
+    let sender = SmsSender::new(&config.sms, extra_ca, Clock::system()).map_err(|error| error.to_string())?;
+    let sent = sender.send(&TextMessage { number: &number, text: &text, token: &token }).await;
     let by = sent.map_err(|error| error.to_string())?;
     say(format!("taken by {}", by.as_str()));
     Ok(())

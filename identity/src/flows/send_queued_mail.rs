@@ -10,8 +10,8 @@ use shared::http::observe::InFlight;
 
 use crate::domain::retry::mail_pause;
 use crate::error::Error;
-use crate::notify::message::OutgoingMail;
-use crate::notify::{Refusal, SendError};
+use crate::notify::email::message::OutgoingMail;
+use crate::notify::email::{Refusal, SendError};
 use crate::state::State;
 use crate::store::outgoing_mails::{self, QueuedMail};
 

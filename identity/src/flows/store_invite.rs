@@ -15,18 +15,16 @@ use crate::domain::invite_texts::{InviteTexts, WEB_CLIENT_LOCATION};
 use crate::domain::invitee::{Invitee, NotInvitable};
 use crate::domain::mxid::UserId;
 use crate::domain::redaction::redacted;
-use crate::domain::retry::mail_pause;
 use crate::domain::room_id::RoomId;
 use crate::domain::threepid::ThreePid;
 use crate::error::Error;
 use crate::limits::{self, Bucket, Caller, Counted, Verdict};
-use crate::notify::invitation::InvitationMail;
-use crate::notify::message::OutgoingMail;
-use crate::notify::templates::{Audience, MessageError};
-use crate::notify::{Refusal, SendError};
+use crate::mail_delivery::{self, Delivery, MailJob};
+use crate::notify::email::invitation::InvitationMail;
+use crate::notify::templates::Audience;
 use crate::signing::{SigningKey, encode_seed_url_safe};
 use crate::state::State;
-use crate::store::outgoing_mails::{self, QueuedMail};
+use crate::store::outgoing_mails;
 use crate::store::{Connection, StoreError, associations, ephemeral_keys, invites};
 
 /// How long a relay may put an invitation's mail off (RFC 5321 4.5.4.1: at least four to five days).
@@ -225,30 +223,9 @@ async fn delete(conn: &mut Connection, invite: &Invite) -> Result<(), StoreError
     }
 }
 
-/// Sends the mail, or queues it if the relay says "later". The invite stands either way, and also if the relay refuses
-/// a queued mail in the end: the homeserver has it in the room by then, and whoever binds the address still gets it.
+/// Sends the mail, or queues it if the relay defers it. The invite stays valid either way, and also if the relay refuses
+/// a queued mail in the end: the homeserver has put it into the room, and a later bind of the address still delivers it.
 async fn send(state: &State, request: &InviteRequest, invite: &Invite, key: &SigningKey) -> Result<(), Error> {
-    let mail = compose(state, request, invite, key)?;
-    match state.mailer.send(&mail).await {
-        Ok(()) => Ok(()),
-        Err(SendError::TryLater { code }) => {
-            tracing::warn!(invite = invite.id, code, "the relay put a mail off");
-            queue(state, invite, &mail).await
-        }
-        Err(SendError::ImpossibleAddress) => Err(Error::InvalidEmail),
-        Err(error @ (SendError::Disabled | SendError::Refused(_))) => {
-            // A refusal by number concerns one recipient; anything else concerns every mail of this server.
-            if matches!(error, SendError::Refused(Refusal::Reply(_))) {
-                tracing::warn!(invite = invite.id, %error, "a mail was refused");
-            } else {
-                tracing::error!(invite = invite.id, %error, "mail cannot be sent");
-            }
-            Err(Error::EmailSend)
-        }
-    }
-}
-
-fn compose(state: &State, request: &InviteRequest, invite: &Invite, key: &SigningKey) -> Result<OutgoingMail, Error> {
     let settings = &state.config.invites;
     let private_key = encode_seed_url_safe(&key.seed());
     let path = match state.config.legacy_v1.profile {
@@ -274,24 +251,16 @@ fn compose(state: &State, request: &InviteRequest, invite: &Invite, key: &Signin
             accept_language: request.accept_language.as_deref(),
         },
     };
-    state.templates.invitation(&mail, state.clock.now(), state.random).map_err(|error| match error {
-        MessageError::ImpossibleAddress => Error::InvalidEmail,
-        error @ MessageError::Template { .. } => Error::Internal(error.to_string()),
-    })
-}
-
-/// Under the invite's own name, so that revoking the one takes the other out of the queue.
-async fn queue(state: &State, invite: &Invite, mail: &OutgoingMail) -> Result<(), Error> {
-    let now = state.clock.now();
-    let give_up_at = now.plus(GIVE_UP_AFTER);
-    let queued = QueuedMail {
-        sealed_mail: state.keys.read().sealing().seal(&mail.to_bytes(), invite.id.as_bytes(), state.random)?,
-        id: invite.id.clone(),
-        attempts: 1,
-        next_attempt_at: now.plus(mail_pause(state.config.email.retry_after.get(), 1)).as_millis(),
-        expires_at: invite.expires_at.map_or(give_up_at, |end| end.min(give_up_at)).as_millis(),
+    let give_up_at = state.clock.now().plus(GIVE_UP_AFTER);
+    let job = MailJob {
+        // The invite's own id, so that a revocation also removes the queued mail.
+        queue_id: invite.id.clone(),
+        expires_at: invite.expires_at.map_or(give_up_at, |end| end.min(give_up_at)),
+        log_id: &invite.id,
     };
-    state.store.write(async move |conn| outgoing_mails::insert(conn, &queued).await).await?;
-    state.mail_queued.notify_one();
+    if let Delivery::Deferred(mail) = mail_delivery::send(state, &mail, job).await? {
+        state.store.write(async move |conn| outgoing_mails::insert(conn, &mail).await).await?;
+        state.mail_queued.notify_one();
+    }
     Ok(())
 }

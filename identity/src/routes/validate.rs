@@ -24,8 +24,8 @@ use crate::flows::request_token::{TokenRequest, email, sms};
 use crate::flows::submit_token::{SubmittedToken, submit_token};
 use crate::flows::to_the_end;
 use crate::json::Object;
-use crate::notify::page::Page;
 use crate::notify::templates::Audience;
+use crate::notify::templates::page::Page;
 use crate::state::State;
 
 /// `POST /validate/email/requestToken`

@@ -83,7 +83,7 @@ async fn with_nothing_configured_it_starts_and_says_where_everything_is() {
         format!("signing as {} with ed25519:0\n", url.trim_start_matches("http://")),
         format!("data in {}\n", data.display()),
         format!("database: SQLite, {}\n", data.join("identity.db").display()),
-        format!("as files into {} (development only", data.join("mail").display()),
+        format!("email: written as files into {} (development only", data.join("mail").display()),
         "no admin listener: set [admin] bind".to_owned(),
         "note: development only: [server] public_base_url is not set".to_owned(),
         "note: development only: mail is written to files".to_owned(),
@@ -107,7 +107,7 @@ async fn the_environment_says_where_it_listens_and_who_it_is() {
         ("IDENTITY__SESSIONS__NEXT_LINK_HOSTS", "app.example.org"),
         ("STATE_DIRECTORY", "state"),
     ];
-    let running = Running::start(&variables, "mail goes").await;
+    let running = Running::start(&variables, "email: ").await;
     let said = running.said();
     assert_eq!(said.matches("\nlistening on http://127.0.0.1:").count(), 2, "{said}");
     for line in [
@@ -116,7 +116,7 @@ async fn the_environment_says_where_it_listens_and_who_it_is() {
         "\nclients come to https://id.example.org\n",
         "\ndata in state\n",
         "\ndatabase: SQLite in memory, gone at the end\n",
-        "\nmail goes out by SMTP through smtp.example.org:25 with STARTTLS\n",
+        "\nemail: SMTP through smtp.example.org:25 with STARTTLS\n",
     ] {
         assert!(said.contains(line), "{line}:\n{said}");
     }

@@ -7,16 +7,13 @@ use std::sync::Arc;
 use url::form_urlencoded;
 
 use super::{Plan, Prepared, Sent, TokenRequest, finish, open_token, prepare};
-use crate::domain::retry::mail_pause;
 use crate::domain::session::Session;
 use crate::domain::sid::Sid;
 use crate::error::Error;
 use crate::limits::{Bucket, Counted};
-use crate::notify::message::OutgoingMail;
-use crate::notify::templates::{MessageError, VerificationMail};
-use crate::notify::{Refusal, SendError};
+use crate::mail_delivery::{self, Delivery, MailJob};
+use crate::notify::email::verification::VerificationMail;
 use crate::state::State;
-use crate::store::outgoing_mails::QueuedMail;
 
 /// The letters of an e-mail's token: as unguessable as an access token's half.
 const TOKEN_LENGTH: usize = 32;
@@ -63,31 +60,6 @@ fn buckets(state: &State, request: &TokenRequest) -> Vec<Bucket> {
 }
 
 async fn send(state: &State, request: &TokenRequest, session: &Session) -> Result<Sent, Error> {
-    let refused = |error| Ok(Sent::Refused { error, day: None });
-    let mail = match compose(state, request, session)? {
-        Ok(mail) => mail,
-        Err(refusal) => return refused(refusal),
-    };
-    match state.mailer.send(&mail).await {
-        Ok(()) => Ok(Sent::Delivered),
-        Err(SendError::TryLater { code }) => {
-            tracing::warn!(sid = session.sid.as_str(), code, "the relay put a mail off");
-            queue(state, session, &mail).map(Sent::Queued)
-        }
-        Err(SendError::ImpossibleAddress) => refused(Error::InvalidEmail),
-        Err(error @ (SendError::Disabled | SendError::Refused(_))) => {
-            // A refusal by number concerns one recipient; anything else concerns every mail of this server.
-            if matches!(error, SendError::Refused(Refusal::Reply(_))) {
-                tracing::warn!(sid = session.sid.as_str(), %error, "a mail was refused");
-            } else {
-                tracing::error!(sid = session.sid.as_str(), %error, "mail cannot be sent");
-            }
-            refused(Error::EmailSend)
-        }
-    }
-}
-
-fn compose(state: &State, request: &TokenRequest, session: &Session) -> Result<Result<OutgoingMail, Error>, Error> {
     let token = open_token(state, session)?;
     let query = form_urlencoded::Serializer::new(String::new())
         .append_pair("token", &token)
@@ -102,21 +74,13 @@ fn compose(state: &State, request: &TokenRequest, session: &Session) -> Result<R
         client_address: Some(request.client),
         audience: request.audience(),
     };
-    match state.templates.verification(&mail, state.clock.now(), state.random) {
-        Ok(mail) => Ok(Ok(mail)),
-        Err(MessageError::ImpossibleAddress) => Ok(Err(Error::InvalidEmail)),
-        Err(error @ MessageError::Template { .. }) => Err(Error::Internal(error.to_string())),
-    }
-}
-
-fn queue(state: &State, session: &Session, mail: &OutgoingMail) -> Result<QueuedMail, Error> {
-    let id = state.random.base62(24);
-    let now = state.clock.now();
-    Ok(QueuedMail {
-        sealed_mail: state.keys.read().sealing().seal(&mail.to_bytes(), id.as_bytes(), state.random)?,
-        id,
-        attempts: 1,
-        next_attempt_at: now.plus(mail_pause(state.config.email.retry_after.get(), 1)).as_millis(),
-        expires_at: session.created_at.plus(state.config.sessions.lifetime.get()).as_millis(),
+    let job = MailJob {
+        queue_id: state.random.base62(24),
+        expires_at: session.created_at.plus(state.config.sessions.lifetime.get()),
+        log_id: session.sid.as_str(),
+    };
+    Ok(match mail_delivery::send(state, &mail, job).await? {
+        Delivery::Sent => Sent::Delivered,
+        Delivery::Deferred(mail) => Sent::Queued(mail),
     })
 }

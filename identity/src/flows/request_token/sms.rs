@@ -29,7 +29,7 @@ pub async fn request_sms_token(state: Arc<State>, number: Msisdn, request: Token
     let day = SmsDay::of(now, number.calling_code(), settings.max_per_day, settings.max_per_day_per_country);
     let plan = Plan {
         token: state.random.digits(settings.token_digits),
-        longest: state.texter.longest(),
+        longest: state.sms_sender.longest(),
         buckets: buckets(&state, &number, &request),
         day: Some(day.clone()),
     };
@@ -91,7 +91,7 @@ async fn send(
     let token = open_token(state, session)?;
     let text = state.templates.text_message(&token, &request.audience());
     let text = text.map_err(|error| Error::Internal(error.to_string()))?;
-    let sent = state.texter.send(&TextMessage { number, text: &text, token: &token }).await;
+    let sent = state.sms_sender.send(&TextMessage { number, text: &text, token: &token }).await;
     let (event, sent) = match sent {
         Ok(_) => ("sent", Sent::Delivered),
         Err(SmsError::NumberRefused) => {

@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
 use super::provider::{Outcome, Provider, Reason, Sms};
-use super::{TexterError, needed};
+use super::{SmsSetupError, needed};
 use crate::config::ENVIRONMENT_PREFIX;
 use crate::config::sms::providers::Exec as Settings;
 use crate::domain::originator::Originator;
@@ -32,7 +32,7 @@ pub(super) struct Exec {
 }
 
 impl Exec {
-    pub(super) fn new(settings: &Settings, timeout: Duration) -> Result<Self, TexterError> {
+    pub(super) fn new(settings: &Settings, timeout: Duration) -> Result<Self, SmsSetupError> {
         let command = needed("sms.exec.command", settings.command.as_ref())?.clone();
         Ok(Self { command, args: settings.args.as_slice().to_vec(), timeout })
     }

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::over_http::{Api, by_status};
 use super::provider::{Outcome, Reason, Sms};
-use super::{TexterError, needed, web_url};
+use super::{SmsSetupError, needed, web_url};
 use crate::config::sms::providers::{HttpTemplate as Settings, Success};
 
 /// Header fields that say how the request is carried, which is not the operator's to say.
@@ -84,8 +84,8 @@ impl Escape {
 }
 
 impl Http {
-    pub(super) fn new(settings: &Settings) -> Result<Self, TexterError> {
-        let wrong = |key: &str, why: &str| TexterError::Wrong(format!("sms.http.{key}: {why}"));
+    pub(super) fn new(settings: &Settings) -> Result<Self, SmsSetupError> {
+        let wrong = |key: &str, why: &str| SmsSetupError::Wrong(format!("sms.http.{key}: {why}"));
         let url = needed("sms.http.url", settings.url.as_ref())?;
         // The names in it make no difference to what it is.
         web_url("sms.http.url", url.expose())?;
@@ -140,18 +140,18 @@ impl Http {
     }
 
     /// Refuses a name that means nothing, and a template that never says to whom or what.
-    fn check_names(&self) -> Result<(), TexterError> {
+    fn check_names(&self) -> Result<(), SmsSetupError> {
         let in_headers = self.headers.iter().flat_map(|(_, value)| names(value.expose()));
         let used: Vec<&str> =
             [&self.url].into_iter().chain(&self.body).flat_map(|template| names(template.expose())).collect();
         if self.secret.is_none() && in_headers.chain(used.iter().copied()).any(|name| name == "secret") {
-            return Err(TexterError::Wrong("sms.http.secret: set it, {secret} stands in the request".to_owned()));
+            return Err(SmsSetupError::Wrong("sms.http.secret: set it, {secret} stands in the request".to_owned()));
         }
         let says_what = used.contains(&"text") || used.contains(&"token");
         if used.contains(&"to") && says_what {
             return Ok(());
         }
-        Err(TexterError::Wrong("sms.http: {to}, and {text} or {token}, must stand in the url or the body".to_owned()))
+        Err(SmsSetupError::Wrong("sms.http: {to}, and {text} or {token}, must stand in the url or the body".to_owned()))
     }
 
     fn fill(&self, template: &Secret<String>, escape: Escape, sms: &Sms<'_>) -> Zeroizing<String> {

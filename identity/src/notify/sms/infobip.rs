@@ -12,7 +12,7 @@ use shared::secret::Secret;
 
 use super::over_http::{Api, by_status};
 use super::provider::{Outcome, Reason, Sms};
-use super::{JSON, TexterError, needed, web_url};
+use super::{JSON, SmsSetupError, needed, web_url};
 use crate::config::sms::providers::Infobip as Settings;
 
 /// Rejections that concern the number and nobody else: on a list of those who want nothing, barred, not a number.
@@ -26,7 +26,7 @@ pub(super) struct Infobip {
 }
 
 impl Infobip {
-    pub(super) fn new(settings: &Settings) -> Result<Self, TexterError> {
+    pub(super) fn new(settings: &Settings) -> Result<Self, SmsSetupError> {
         let base = web_url("sms.infobip.url", needed("sms.infobip.url", settings.url.as_ref())?)?;
         let key = needed("sms.infobip.api_key", settings.api_key.as_ref())?;
         Ok(Self {

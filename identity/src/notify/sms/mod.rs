@@ -47,7 +47,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 const ROUNDS: usize = 2;
 
 /// The way out for SMS.
-pub struct Texter {
+pub struct SmsSender {
     config: SmsConfig,
     providers: HashMap<ProviderName, Way>,
     clock: Clock,
@@ -72,7 +72,7 @@ pub struct TextMessage<'a> {
 
 /// Why SMS cannot be sent with these settings.
 #[derive(Debug, thiserror::Error)]
-pub enum TexterError {
+pub enum SmsSetupError {
     /// A key that a provider cannot do without.
     #[error("{0}: set it, [sms] provider or routes name this provider")]
     Missing(&'static str),
@@ -101,13 +101,13 @@ pub enum SmsError {
     NotOne,
 }
 
-impl Texter {
+impl SmsSender {
     /// Sets up all providers that are used; nothing is connected, started or made yet. `extra_ca` is `[federation]
     /// extra_ca_file`.
     ///
     /// # Errors
-    /// [`TexterError`] for settings that cannot work.
-    pub fn new(config: &SmsConfig, extra_ca: Option<&Path>, clock: Clock) -> Result<Self, TexterError> {
+    /// [`SmsSetupError`] for settings that cannot work.
+    pub fn new(config: &SmsConfig, extra_ca: Option<&Path>, clock: Clock) -> Result<Self, SmsSetupError> {
         let carrier = Carrier::new(config, extra_ca, clock.clone())?;
         let mut providers = HashMap::new();
         for name in config.providers() {
@@ -129,7 +129,7 @@ impl Texter {
         format!("SMS goes out through {}", names.join(", then "))
     }
 
-    /// The longest that [`Texter::send`] may take.
+    /// The longest that [`SmsSender::send`] may take.
     pub fn longest(&self) -> Duration {
         let attempts = u32::try_from(self.providers.len() * ROUNDS).unwrap_or(u32::MAX);
         (self.config.timeout.get() + PAUSE).saturating_mul(attempts)
@@ -203,7 +203,7 @@ impl Texter {
     }
 }
 
-fn set_up(name: ProviderName, config: &SmsConfig, carrier: &Carrier) -> Result<Box<dyn Provider>, TexterError> {
+fn set_up(name: ProviderName, config: &SmsConfig, carrier: &Carrier) -> Result<Box<dyn Provider>, SmsSetupError> {
     fn over_http<A: Api + 'static>(api: A, carrier: &Carrier) -> Box<dyn Provider> {
         Box::new(OverHttp::new(api, carrier.clone()))
     }
@@ -229,14 +229,14 @@ fn set_up(name: ProviderName, config: &SmsConfig, carrier: &Carrier) -> Result<B
 }
 
 /// A table, or a value in it, that a provider cannot do without.
-fn needed<'a, T>(key: &'static str, value: Option<&'a T>) -> Result<&'a T, TexterError> {
-    value.ok_or(TexterError::Missing(key))
+fn needed<'a, T>(key: &'static str, value: Option<&'a T>) -> Result<&'a T, SmsSetupError> {
+    value.ok_or(SmsSetupError::Missing(key))
 }
 
 /// A URL that a request can be sent to.
-fn web_url<'a>(key: &str, text: &'a str) -> Result<&'a str, TexterError> {
+fn web_url<'a>(key: &str, text: &'a str) -> Result<&'a str, SmsSetupError> {
     let is_web = Url::parse(text).is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.has_host());
-    if is_web { Ok(text) } else { Err(TexterError::Wrong(format!("{key}: expected a URL such as \"https://…\""))) }
+    if is_web { Ok(text) } else { Err(SmsSetupError::Wrong(format!("{key}: expected a URL such as \"https://…\""))) }
 }
 
 /// The value of `Authorization` by name and password (RFC 7617).

@@ -11,7 +11,7 @@ use shared::secret::Secret;
 
 use super::over_http::{Api, by_status};
 use super::provider::{Outcome, Sms};
-use super::{JSON, TexterError, basic, needed, web_url};
+use super::{JSON, SmsSetupError, basic, needed, web_url};
 use crate::config::sms::providers::OpenMarket as Settings;
 use crate::domain::originator::Originator;
 
@@ -22,7 +22,7 @@ pub(super) struct OpenMarket {
 }
 
 impl OpenMarket {
-    pub(super) fn new(settings: &Settings) -> Result<Self, TexterError> {
+    pub(super) fn new(settings: &Settings) -> Result<Self, SmsSetupError> {
         let username = needed("sms.openmarket.username", settings.username.as_ref())?;
         let password = needed("sms.openmarket.password", settings.password.as_ref())?;
         Ok(Self {

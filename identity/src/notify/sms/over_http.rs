@@ -17,7 +17,7 @@ use shared::outbound::failure::Failure;
 use shared::outbound::guard::AddressGuard;
 use shared::outbound::tls;
 
-use super::TexterError;
+use super::SmsSetupError;
 use super::provider::{Outcome, Provider, Reason, Sms};
 use crate::config::sms::SmsConfig;
 
@@ -66,8 +66,8 @@ pub(super) struct Carrier {
 }
 
 impl Carrier {
-    pub(super) fn new(config: &SmsConfig, extra_ca: Option<&Path>, clock: Clock) -> Result<Self, TexterError> {
-        let setup = |error: &dyn std::fmt::Display| TexterError::Setup(error.to_string());
+    pub(super) fn new(config: &SmsConfig, extra_ca: Option<&Path>, clock: Clock) -> Result<Self, SmsSetupError> {
+        let setup = |error: &dyn std::fmt::Display| SmsSetupError::Setup(error.to_string());
         let total = config.timeout.get();
         let client = Client::new(&Settings {
             // The operator wrote these addresses.

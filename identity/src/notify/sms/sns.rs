@@ -17,7 +17,7 @@ use url::form_urlencoded::Serializer;
 
 use super::over_http::{Api, by_status};
 use super::provider::{Outcome, Reason, Sms};
-use super::{FORM, TexterError, needed, web_url};
+use super::{FORM, SmsSetupError, needed, web_url};
 use crate::config::sms::providers::Sns as Settings;
 use crate::domain::originator::Originator;
 
@@ -31,11 +31,11 @@ pub(super) struct Sns {
 }
 
 impl Sns {
-    pub(super) fn new(settings: &Settings) -> Result<Self, TexterError> {
+    pub(super) fn new(settings: &Settings) -> Result<Self, SmsSetupError> {
         let region = needed("sms.sns.region", settings.region.as_ref())?;
         let amazon = format!("https://sns.{region}.amazonaws.com");
         let url = web_url("sms.sns.url", settings.url.as_deref().unwrap_or(&amazon))?;
-        let parsed = Url::parse(url).map_err(|_| TexterError::Wrong("sms.sns.url: not a URL".to_owned()))?;
+        let parsed = Url::parse(url).map_err(|_| SmsSetupError::Wrong("sms.sns.url: not a URL".to_owned()))?;
         let host = parsed.host_str().unwrap_or_default();
         Ok(Self {
             url: format!("{}/", url.trim_end_matches('/')),

@@ -13,7 +13,7 @@ use shared::outbound::client::Reply;
 
 use super::over_http::Api;
 use super::provider::{Outcome, Provider, Reason, Sms};
-use super::{SmsError, TextMessage, Texter, TexterError, Way};
+use super::{SmsError, SmsSender, SmsSetupError, TextMessage, Way};
 use crate::config::msisdn::MsisdnConfig;
 use crate::config::sms::SmsConfig;
 use crate::config::sms::providers::ProviderName;
@@ -64,23 +64,23 @@ pub(super) fn config(toml: &str) -> Result<SmsConfig, ConfigError> {
     shared::config::load(Some(file.path()), "IDENTITY_SMS_TEST")
 }
 
-/// A texter with the usual order twilio, vonage, http, and exec first for Jamaica.
-fn texter(answers: &[(ProviderName, Vec<Outcome>)]) -> (Texter, Asked, Clock) {
+/// An SMS sender with the usual order twilio, vonage, http, and exec first for Jamaica.
+fn sms_sender(answers: &[(ProviderName, Vec<Outcome>)]) -> (SmsSender, Asked, Clock) {
     let (clock, asked) = (Clock::manual(START), Asked::default());
     let config = config("provider = ['twilio', 'vonage', 'http']\nroutes.JM = ['exec', 'vonage']\n").unwrap();
     let providers = answers.iter().map(|(name, answers)| {
         let told = Told { name: name.as_str(), answers: Mutex::new(answers.clone()), asked: asked.clone() };
         (*name, Way { provider: Box::new(told), last_until: 0.into() })
     });
-    (Texter { config, providers: providers.collect(), clock: clock.clone() }, asked, clock)
+    (SmsSender { config, providers: providers.collect(), clock: clock.clone() }, asked, clock)
 }
 
 fn number(typed: &str) -> Msisdn {
     Msisdn::dialled(typed, "US", &MsisdnConfig::default().rules()).unwrap()
 }
 
-async fn send(texter: &Texter, to: &str) -> Result<(), SmsError> {
-    texter.send(&TextMessage { number: &number(to), text: "123456 is your code", token: "123456" }).await.map(drop)
+async fn send(sender: &SmsSender, to: &str) -> Result<(), SmsError> {
+    sender.send(&TextMessage { number: &number(to), text: "123456 is your code", token: "123456" }).await.map(drop)
 }
 
 const GB: &str = "+447700900001";
@@ -107,8 +107,8 @@ async fn the_next_one_is_asked_only_if_the_one_before_surely_sent_nothing() {
         (vec![busy()], vec![refused()], Err(SmsError::NotSent), &["twilio", "vonage", "http", "twilio"]),
     ] {
         let answers = [(Twilio, twilio), (Vonage, vonage), (Http, vec![refused()])];
-        let (texter, asked, _) = texter(&answers);
-        assert_eq!(send(&texter, GB).await, result, "{answers:?}");
+        let (sender, asked, _) = sms_sender(&answers);
+        assert_eq!(send(&sender, GB).await, result, "{answers:?}");
         assert_eq!(*asked.lock().unwrap(), order, "{answers:?}");
     }
 }
@@ -118,11 +118,11 @@ async fn who_was_in_trouble_comes_last_for_a_minute() {
     use ProviderName::{Http, Twilio, Vonage};
     let answers =
         [(Twilio, vec![unclear(), Outcome::Accepted]), (Vonage, vec![Outcome::Accepted]), (Http, vec![refused()])];
-    let (texter, asked, clock) = texter(&answers);
-    assert_eq!(send(&texter, GB).await, Err(SmsError::Unclear));
-    assert_eq!(send(&texter, GB).await, Ok(()));
+    let (sender, asked, clock) = sms_sender(&answers);
+    assert_eq!(send(&sender, GB).await, Err(SmsError::Unclear));
+    assert_eq!(send(&sender, GB).await, Ok(()));
     clock.advance(Duration::from_secs(60));
-    assert_eq!(send(&texter, GB).await, Ok(()));
+    assert_eq!(send(&sender, GB).await, Ok(()));
     assert_eq!(*asked.lock().unwrap(), ["twilio", "vonage", "twilio"]);
 }
 
@@ -130,17 +130,17 @@ async fn who_was_in_trouble_comes_last_for_a_minute() {
 async fn a_country_may_have_an_order_of_its_own() {
     use ProviderName::{Exec, Http, Twilio, Vonage};
     let all = [Exec, Http, Twilio, Vonage].map(|name| (name, vec![refused()]));
-    let (texter, asked, _) = texter(&all);
-    assert_eq!(send(&texter, "+18769220123").await, Err(SmsError::NotSent));
+    let (sender, asked, _) = sms_sender(&all);
+    assert_eq!(send(&sender, "+18769220123").await, Err(SmsError::NotSent));
     assert_eq!(*asked.lock().unwrap(), ["exec", "vonage"]);
 }
 
 #[tokio::test]
 async fn what_is_not_one_sms_goes_to_nobody() {
-    let (texter, asked, _) = texter(&[(ProviderName::Twilio, vec![Outcome::Accepted])]);
+    let (sender, asked, _) = sms_sender(&[(ProviderName::Twilio, vec![Outcome::Accepted])]);
     for text in [String::new(), "x".repeat(161), "ж".repeat(71)] {
         let message = TextMessage { number: &number(GB), text: &text, token: "" };
-        assert_eq!(texter.send(&message).await, Err(SmsError::NotOne));
+        assert_eq!(sender.send(&message).await, Err(SmsError::NotOne));
     }
     assert!(asked.lock().unwrap().is_empty());
 }
@@ -149,7 +149,9 @@ async fn what_is_not_one_sms_goes_to_nobody() {
 fn what_a_provider_cannot_do_without_is_named() {
     let new = |toml: &str| {
         let config = config(&format!("default_rule = 'allow'\n{toml}")).unwrap();
-        Texter::new(&config, None, Clock::system()).map(|texter| texter.describe()).map_err(|error| error.to_string())
+        SmsSender::new(&config, None, Clock::system())
+            .map(|sender| sender.describe())
+            .map_err(|error| error.to_string())
     };
     for (toml, told) in [
         ("", "SMS goes out through log"),
@@ -176,12 +178,12 @@ fn what_a_provider_cannot_do_without_is_named() {
     }
     // Also before a country is allowed, so that it does not show only then.
     let quiet = config("provider = 'twilio'").unwrap();
-    assert!(Texter::new(&quiet, None, Clock::system()).is_err());
-    let nobody = Texter::new(&config("").unwrap(), None, Clock::system()).unwrap();
+    assert!(SmsSender::new(&quiet, None, Clock::system()).is_err());
+    let nobody = SmsSender::new(&config("").unwrap(), None, Clock::system()).unwrap();
     assert_eq!(nobody.describe(), "no SMS: no country is allowed in [sms.rules]");
     assert!(matches!(
-        Texter::new(&config("provider = 'exec'\ndefault_rule = 'allow'").unwrap(), None, Clock::system()),
-        Err(TexterError::Missing("sms.exec"))
+        SmsSender::new(&config("provider = 'exec'\ndefault_rule = 'allow'").unwrap(), None, Clock::system()),
+        Err(SmsSetupError::Missing("sms.exec"))
     ));
 }
 
@@ -202,8 +204,8 @@ async fn a_program_gets_a_line_of_json_and_says_by_its_status_what_came_of_it() 
             "provider = 'exec'\ndefault_rule = 'allow'\ntimeout = '1s'\nexec = {{ command = '/bin/sh', args = ['{}'] }}",
             program.display()
         );
-        let texter = Texter::new(&config(&toml).unwrap(), None, Clock::system()).unwrap();
-        assert_eq!(send(&texter, GB).await, result, "{script}");
+        let sender = SmsSender::new(&config(&toml).unwrap(), None, Clock::system()).unwrap();
+        assert_eq!(send(&sender, GB).await, result, "{script}");
     }
     let got = std::fs::read_to_string(folder.path().join("program.got")).unwrap();
     let expected = serde_json::json!({
@@ -214,8 +216,8 @@ async fn a_program_gets_a_line_of_json_and_says_by_its_status_what_came_of_it() 
     });
     assert_eq!(got, format!("{expected}\n"));
     let missing = config("provider = 'exec'\ndefault_rule = 'allow'\nexec.command = '/nonexistent'").unwrap();
-    let texter = Texter::new(&missing, None, Clock::system()).unwrap();
-    assert_eq!(send(&texter, GB).await, Err(SmsError::NotSent));
+    let sender = SmsSender::new(&missing, None, Clock::system()).unwrap();
+    assert_eq!(send(&sender, GB).await, Err(SmsError::NotSent));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -224,10 +226,10 @@ async fn the_file_for_development_has_a_line_for_each_message_and_one_reader() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sms.log");
     let toml = format!("default_rule = 'allow'\nlog.file = '{}'", path.display());
-    let texter = Texter::new(&config(&toml).unwrap(), None, Clock::system()).unwrap();
+    let sender = SmsSender::new(&config(&toml).unwrap(), None, Clock::system()).unwrap();
     assert!(!path.exists(), "nothing is made before the first message");
     for _ in 0..2 {
-        send(&texter, GB).await.unwrap();
+        send(&sender, GB).await.unwrap();
     }
     let written = std::fs::read_to_string(&path).unwrap();
     assert_eq!(written, "to +447700900001 from Matrix: 123456 is your code\n".repeat(2));

@@ -14,7 +14,7 @@ use url::form_urlencoded::Serializer;
 
 use super::over_http::{Api, by_status};
 use super::provider::{Outcome, Reason, Sms};
-use super::{FORM, TexterError, basic, needed, web_url};
+use super::{FORM, SmsSetupError, basic, needed, web_url};
 use crate::config::sms::providers::Twilio as Settings;
 
 /// Codes that concern the number and nobody else: not a number, opted out, no mobile, a landline.
@@ -29,11 +29,13 @@ pub(super) struct Twilio {
 }
 
 impl Twilio {
-    pub(super) fn new(settings: &Settings) -> Result<Self, TexterError> {
+    pub(super) fn new(settings: &Settings) -> Result<Self, SmsSetupError> {
         let account = needed("sms.twilio.account_sid", settings.account_sid.as_ref())?;
         let token = needed("sms.twilio.auth_token", settings.auth_token.as_ref())?;
         if !account.bytes().all(|b| b.is_ascii_alphanumeric()) {
-            return Err(TexterError::Wrong("sms.twilio.account_sid: expected letters and digits, \"AC…\"".to_owned()));
+            return Err(SmsSetupError::Wrong(
+                "sms.twilio.account_sid: expected letters and digits, \"AC…\"".to_owned(),
+            ));
         }
         let base = web_url("sms.twilio.url", &settings.url)?;
         let name = settings.api_key_sid.as_ref().unwrap_or(account);

@@ -13,7 +13,7 @@ use url::form_urlencoded::Serializer;
 
 use super::over_http::{Api, by_status};
 use super::provider::{Outcome, Reason, Sms};
-use super::{FORM, TexterError, needed, web_url};
+use super::{FORM, SmsSetupError, needed, web_url};
 use crate::config::sms::providers::Vonage as Settings;
 use crate::domain::sms_text::Encoding;
 
@@ -25,7 +25,7 @@ pub(super) struct Vonage {
 }
 
 impl Vonage {
-    pub(super) fn new(settings: &Settings) -> Result<Self, TexterError> {
+    pub(super) fn new(settings: &Settings) -> Result<Self, SmsSetupError> {
         Ok(Self {
             url: web_url("sms.vonage.url", &settings.url)?.to_owned(),
             api_key: needed("sms.vonage.api_key", settings.api_key.as_ref())?.clone(),

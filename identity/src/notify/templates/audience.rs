@@ -1,23 +1,23 @@
-//! Whom a text is for: the brand and the languages that a request asks for.
+//! The brand and the languages that a request asks for.
 //!
-//! Invariant: what a request says is only ever compared with names that were found on disk; it never becomes a path.
+//! Invariant: a request's values are only compared with names found on disk; they never become a path.
 
-/// What a request says about the look and the language it wants.
+/// The brand and the languages of one request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Audience<'a> {
     /// The query parameter `brand`.
     pub brand: Option<&'a str>,
-    /// The query parameter `lang`; wins over `accept_language`.
+    /// The query parameter `lang`; it overrides `accept_language`.
     pub lang: Option<&'a str>,
     /// The header `Accept-Language` (RFC 9110 section 12.5.4).
     pub accept_language: Option<&'a str>,
 }
 
-/// How many languages of a request are looked at; what follows is noise.
+/// The most languages that are read from one request.
 const MAX_LANGUAGES: usize = 16;
 
 impl Audience<'_> {
-    /// The names of language folders to try, in lower case, the most wanted first: each language, then its primary tag.
+    /// The language folders to look for, in lower case and by preference: each language, then its primary tag.
     pub(super) fn languages(&self) -> Vec<String> {
         let mut ranked: Vec<(u16, &str)> = Vec::new();
         for entry in self.accept_language.unwrap_or_default().split(',').take(MAX_LANGUAGES) {
@@ -26,7 +26,7 @@ impl Audience<'_> {
             let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
             ranked.push((weight.map_or(1000, thousandths), tag));
         }
-        // Stable: of equal weights the first stays first.
+        // The sort is stable: equal weights keep the order of the header.
         ranked.sort_by_key(|(weight, _)| std::cmp::Reverse(*weight));
         let accepted = ranked.into_iter().filter(|(weight, _)| *weight > 0).map(|(_, tag)| tag);
         let mut names: Vec<String> = Vec::new();
@@ -42,16 +42,17 @@ impl Audience<'_> {
     }
 }
 
-/// A weight between 0 and 1 in thousandths; what is not one counts as 0.
+/// A weight between 0 and 1 in thousandths; 0 if it does not parse.
 fn thousandths(weight: &str) -> u16 {
     match weight.parse::<f32>() {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it lies between 0 and 1000")]
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the value is between 0 and 1000")]
         Ok(weight) if (0.0..=1.0).contains(&weight) => (weight * 1000.0).round() as u16,
         _ => 0,
     }
 }
 
-/// A language tag in the form that folders are compared in, if it is one (RFC 5646: letters and digits in groups).
+/// Normalizes a language tag (RFC 5646: groups of letters and digits) to the form of folder names; `None` if it is no
+/// tag.
 pub(super) fn language_name(tag: &str) -> Option<String> {
     let tag = tag.trim().replace('_', "-").to_ascii_lowercase();
     let mut groups = tag.split('-');
@@ -62,7 +63,7 @@ pub(super) fn language_name(tag: &str) -> Option<String> {
     (primary && others && tag.len() <= 35).then_some(tag)
 }
 
-/// Whether `name` can be a brand: `[A-Za-z0-9._-]+`, and not only dots.
+/// Whether `name` matches `[A-Za-z0-9._-]+` and has more than dots.
 pub(super) fn is_brand(name: &str) -> bool {
     name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
         && name.bytes().any(|b| b != b'.')
@@ -77,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn languages_come_by_weight_and_the_query_comes_first() {
+    fn languages_sort_by_weight_after_the_query_parameter() {
         let header = "en;q=0.5, de-CH, fr;q=0, *;q=0.1, de;q=0.9, en-GB;q=0.5";
         assert_eq!(languages(None, Some(header)), ["de-ch", "de", "en", "en-gb"]);
         assert_eq!(languages(Some("pt_BR"), Some("de")), ["pt-br", "pt", "de"]);
@@ -85,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_language_is_ignored() {
+    fn invalid_language_tags_are_ignored() {
         for lang in ["", "..", "../x", "/etc", "x", "d/e", "de\0", "*", "de--x", "de-", "-de", "abcdefghi", "dé"] {
             assert_eq!(languages(Some(lang), Some(lang)), Vec::<String>::new(), "{lang:?}");
         }
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_brand_is_a_plain_name() {
+    fn a_brand_has_letters_digits_and_dots_only() {
         for brand in ["matrix-org", "a", "a.b_c-1", ".x"] {
             assert!(is_brand(brand), "{brand}");
         }

@@ -1,92 +1,97 @@
-//! The texts of mails and pages: the operator's, by brand and language, or else the built-in ones.
+//! The templates of mails, SMS and pages: the operator's by brand and language, else the built-in ones.
 //!
-//! Invariant: every template is read and tried once at start; a request reads no file, so a brand cannot lead to one.
+//! Invariant: the server reads and renders every template once at start. A request reads no file, so a brand never
+//! becomes a path.
 
 mod audience;
+mod engine;
+pub mod page;
+mod percent;
 mod sms;
-mod syntax;
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-
-use shared::clock::Timestamp;
-use shared::random::Random;
 
 pub use self::audience::Audience;
 use self::audience::{is_brand, language_name};
-pub(super) use self::syntax::Variables;
-use self::syntax::{Engine, Syntax};
-use super::message::{self, MessageKind, OutgoingMail, Sender, Stamp};
+pub use self::engine::Variables;
+use self::engine::{Engine, Syntax};
 use crate::config::sms::SmsConfig;
 use crate::config::templates::TemplatesConfig;
 
-/// One row for each kind of text. A further kind is a row here and its built-in file.
+/// One row for each kind of template. A further kind is a row here and its built-in file.
 const ROWS: [Row; 4] = [
     Row {
-        text: Text::Mail(MessageKind::Verification),
+        kind: TemplateKind::VerificationMail,
         files: &[("verification_template.eml.j2", Syntax::Jinja), ("verification_template.eml", Syntax::Percent)],
-        built_in: Some(include_str!("../../../templates/verification_template.eml.j2")),
-        subject: "Confirm your e-mail address for Matrix",
+        built_in: include_str!("../../../templates/verification_template.eml.j2"),
     },
     Row {
-        text: Text::Mail(MessageKind::Invite),
+        kind: TemplateKind::InviteMail,
         files: &[("invite_template.eml.j2", Syntax::Jinja), ("invite_template.eml", Syntax::Percent)],
-        built_in: Some(include_str!("../../../templates/invite_template.eml.j2")),
-        subject: "You have been invited to chat",
+        built_in: include_str!("../../../templates/invite_template.eml.j2"),
     },
     Row {
-        text: Text::Sms,
+        kind: TemplateKind::Sms,
         files: &[("verification_template.sms.j2", Syntax::JinjaText), ("verification_template.sms", Syntax::Percent)],
-        built_in: None,
-        subject: "",
+        // `[sms] body_template` is the built-in text.
+        built_in: "",
     },
     Row {
-        text: Text::Page,
+        kind: TemplateKind::Page,
         files: &[("verify_response_template.html", Syntax::PercentHtml)],
-        built_in: Some(include_str!("../../../templates/page.html.j2")),
-        subject: "",
+        built_in: include_str!("../../../templates/page.html.j2"),
     },
 ];
 
 struct Row {
-    text: Text,
-    /// The file names that an operator may use, the first found wins.
+    kind: TemplateKind,
+    /// The file names of the operator's template; the first that exists wins.
     files: &'static [(&'static str, Syntax)],
-    /// Our own text, in Jinja; a mail is a whole message. That of SMS stands in the settings.
-    built_in: Option<&'static str>,
-    /// The subject of a mail whose template brings none.
-    subject: &'static str,
+    /// The server's own template, in Jinja. That of a mail is a whole message.
+    built_in: &'static str,
 }
 
 /// What a template is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Text {
-    Mail(MessageKind),
+pub enum TemplateKind {
+    /// The mail that validates an address.
+    VerificationMail,
+    /// The mail that invites into a room.
+    InviteMail,
+    /// The SMS that validates a number.
     Sms,
+    /// The page of `submitToken`.
     Page,
 }
 
-impl Text {
-    fn row(self) -> &'static Row {
-        // ROWS holds each text; the test below goes through them.
-        ROWS.iter().find(|row| row.text == self).unwrap_or(&ROWS[0])
+impl TemplateKind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::VerificationMail => "verification",
+            Self::InviteMail => "invite",
+            Self::Sms => "sms",
+            Self::Page => "page",
+        }
+    }
+
+    fn built_in(self) -> &'static str {
+        ROWS.iter().find(|row| row.kind == self).map_or("", |row| row.built_in)
     }
 }
 
-/// All texts of this server.
+/// All templates of this server.
 #[derive(Debug)]
 pub struct Templates {
     engine: Engine,
-    sender: Sender,
     default_brand: String,
     raw_messages: bool,
-    /// The text of an SMS for which there is no template, with `{token}`.
+    /// `[sms] body_template`, with `{token}`.
     sms_text: String,
-    /// A token to try the templates of SMS with.
+    /// A token to check the SMS templates with.
     sample_token: String,
-    /// By brand, language (none: the brand's own folder) and text. Every brand that exists has an entry in `brands`.
-    found: HashMap<(String, Option<String>, Text), Source>,
+    /// By brand, language (`None` for the brand's own folder) and kind. `brands` names every brand that exists.
+    found: HashMap<(String, Option<String>, TemplateKind), Source>,
     brands: Vec<String>,
 }
 
@@ -96,68 +101,51 @@ struct Source {
     text: String,
 }
 
-/// Why the operator's templates cannot be used.
+/// An operator's template that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplatesError {
     /// A folder or file cannot be read.
-    #[error("templates.dir: cannot read {path}: {source}")]
+    #[error("[templates] dir: cannot read {path}: {source}")]
     Unreadable {
-        /// Which one.
+        /// The folder or file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
-    /// A template is not written correctly.
+    /// A template does not parse or render.
     #[error("{path}: {mistake}")]
     Mistake {
-        /// Which one.
+        /// The template's file.
         path: PathBuf,
-        /// What is wrong, and in which line.
+        /// The problem and its line.
         mistake: String,
     },
 }
 
-/// Why there is no mail to send.
+/// A template failed with the values of one message.
 #[derive(Debug, thiserror::Error)]
-pub enum MessageError {
-    /// No mail can be addressed to this: `M_INVALID_EMAIL`.
-    #[error("the address cannot be written into an envelope")]
-    ImpossibleAddress,
-    /// A template failed with the values of this mail.
-    #[error("the template for {kind} failed: {mistake}")]
-    Template {
-        /// The kind of mail.
-        kind: &'static str,
-        /// What is wrong, and in which line; never a value.
-        mistake: String,
-    },
+#[error("the template for {kind} failed: {mistake}")]
+pub struct TemplateError {
+    kind: &'static str,
+    /// The problem and its line; never a value.
+    mistake: String,
 }
 
-/// What a verification mail says.
-#[derive(Clone, Copy)]
-pub struct VerificationMail<'a> {
-    /// The address, in the form where mail goes (`ThreePid::recipient`).
-    pub to: &'a str,
-    /// The link that validates.
-    pub link: &'a str,
-    /// The token, for those who copy it.
-    pub token: &'a str,
-    /// Who asked, if known.
-    pub client_address: Option<IpAddr>,
-    /// The brand and language that were asked for.
-    pub audience: Audience<'a>,
+/// A rendered template.
+pub(super) struct Rendered {
+    pub(super) text: String,
+    /// Whether a whole message goes out as the operator's template wrote it.
+    pub(super) is_raw: bool,
 }
 
 impl Templates {
-    /// Reads all templates below `[templates] dir` and tries each. Mails will be from `sender`, and SMS for which there
-    /// is no template will have the text of `sms`.
+    /// Reads and renders every template below `[templates] dir`. An SMS without a template gets the text of `sms`.
     ///
     /// # Errors
     /// [`TemplatesError`] for the first file that cannot be used.
-    pub fn load(config: &TemplatesConfig, sms: &SmsConfig, sender: Sender) -> Result<Self, TemplatesError> {
+    pub fn load(config: &TemplatesConfig, sms: &SmsConfig) -> Result<Self, TemplatesError> {
         let mut templates = Self {
             engine: Engine::new(),
-            sender,
             default_brand: config.default_brand.clone(),
             raw_messages: config.raw_messages,
             sms_text: sms.body_template.clone(),
@@ -180,79 +168,41 @@ impl Templates {
         Ok(templates)
     }
 
-    /// The mail that proves an address.
-    ///
-    /// # Errors
-    /// [`MessageError`].
-    pub fn verification(
+    /// Renders the operator's template for this audience, else the built-in one.
+    pub(super) fn render(
         &self,
-        mail: &VerificationMail<'_>,
-        now: Timestamp,
-        random: Random,
-    ) -> Result<OutgoingMail, MessageError> {
-        let mut variables = Variables::default();
-        variables.set("link", mail.link);
-        variables.set("token", mail.token);
-        match mail.client_address {
-            Some(address) => variables.set("ipaddress", &address.to_string()),
-            None => variables.set("ipaddress", "an unknown address"),
-        }
-        self.mail(MessageKind::Verification, mail.to, variables, &mail.audience, now, random)
-    }
-
-    /// A mail of this kind. Its subject is the template's own, else the variable `subject_header_value`, else the one of
-    /// its row.
-    pub(super) fn mail(
-        &self,
-        kind: MessageKind,
-        to: &str,
-        mut variables: Variables,
+        kind: TemplateKind,
+        variables: &Variables,
         audience: &Audience<'_>,
-        now: Timestamp,
-        random: Random,
-    ) -> Result<OutgoingMail, MessageError> {
-        let to = message::sendable(to).ok_or(MessageError::ImpossibleAddress)?;
-        let stamp = Stamp::new(&self.sender, &to, now, random);
-        variables.set("date", &stamp.date);
-        variables.set("from", &stamp.from);
-        variables.set("to", &stamp.to);
-        variables.set("messageid", &stamp.message_id);
-        variables.set("multipart_boundary", &stamp.boundary);
-        let text = Text::Mail(kind);
-        let operators = self.find(text, audience);
-        let rendered = self
-            .render(text, operators, &variables)
-            .map_err(|mistake| MessageError::Template { kind: kind.as_str(), mistake })?;
-        let raw = self.raw_messages && operators.is_some();
-        let subject = variables.find("subject_header_value").unwrap_or(text.row().subject);
-        let message = message::compose(&rendered, subject, &stamp, raw);
-        Ok(OutgoingMail { kind, from: self.sender.address().to_owned(), to, message })
-    }
-
-    /// The text of the operator's own template for a page, or `None` if ours is to be used.
-    pub(super) fn own_page(&self, variables: &Variables, audience: &Audience<'_>) -> Option<String> {
-        let source = self.find(Text::Page, audience)?;
-        self.render(Text::Page, Some(source), variables).ok()
-    }
-
-    /// Our own text for a page.
-    pub(super) fn built_in_page(&self, variables: &Variables) -> String {
-        // It was tried when it was written: the tests render it in every form.
-        self.render(Text::Page, None, variables).unwrap_or_default()
-    }
-
-    fn render(&self, text: Text, source: Option<&Source>, variables: &Variables) -> Result<String, String> {
-        match source {
-            Some(source) => self.engine.render(source.syntax, &source.text, variables),
-            None => self.engine.render(Syntax::Jinja, text.row().built_in.unwrap_or_default(), variables),
+    ) -> Result<Rendered, TemplateError> {
+        match self.render_own(kind, variables, audience) {
+            Some(text) => Ok(Rendered { text: text?, is_raw: self.raw_messages }),
+            None => Ok(Rendered { text: self.render_built_in(kind, variables)?, is_raw: false }),
         }
     }
 
-    fn find(&self, text: Text, audience: &Audience<'_>) -> Option<&Source> {
-        let wanted = audience.brand.and_then(|brand| self.brands.iter().find(|known| *known == brand));
-        let brand = wanted.unwrap_or(&self.default_brand);
+    /// Renders the operator's template; `None` if there is none for this audience.
+    fn render_own(
+        &self,
+        kind: TemplateKind,
+        variables: &Variables,
+        audience: &Audience<'_>,
+    ) -> Option<Result<String, TemplateError>> {
+        let source = self.find(kind, audience)?;
+        let rendered = self.engine.render(source.syntax, &source.text, variables);
+        Some(rendered.map_err(|mistake| TemplateError { kind: kind.as_str(), mistake }))
+    }
+
+    fn render_built_in(&self, kind: TemplateKind, variables: &Variables) -> Result<String, TemplateError> {
+        let rendered = self.engine.render(Syntax::Jinja, kind.built_in(), variables);
+        rendered.map_err(|mistake| TemplateError { kind: kind.as_str(), mistake })
+    }
+
+    fn find(&self, kind: TemplateKind, audience: &Audience<'_>) -> Option<&Source> {
+        let requested = audience.brand.and_then(|brand| self.brands.iter().find(|known| *known == brand));
+        let brand = requested.unwrap_or(&self.default_brand);
         let languages = audience.languages().into_iter().map(Some);
-        languages.chain([None]).find_map(|language| self.found.get(&(brand.clone(), language, text)))
+        languages.chain([None]).find_map(|language| self.found.get(&(brand.clone(), language, kind)))
     }
 
     fn read_folder(&mut self, folder: &Path, brand: &str, language: Option<&str>) -> Result<(), TemplatesError> {
@@ -264,9 +214,9 @@ impl Templates {
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                     Err(source) => return Err(TemplatesError::Unreadable { path, source }),
                 };
-                self.try_out(row.text, *syntax, &text).map_err(|mistake| TemplatesError::Mistake { path, mistake })?;
+                self.check(row.kind, *syntax, &text).map_err(|mistake| TemplatesError::Mistake { path, mistake })?;
                 self.found.insert(
-                    (brand.to_owned(), language.map(str::to_owned), row.text),
+                    (brand.to_owned(), language.map(str::to_owned), row.kind),
                     Source { syntax: *syntax, text },
                 );
                 break;
@@ -274,15 +224,25 @@ impl Templates {
         }
         Ok(())
     }
+
+    /// Renders a template with sample values, so that a mistake fails the start.
+    fn check(&self, kind: TemplateKind, syntax: Syntax, source: &str) -> Result<(), String> {
+        let mut sample = Variables::sample();
+        if kind == TemplateKind::Sms {
+            sample.set("token", &self.sample_token);
+        }
+        let rendered = self.engine.render(syntax, source, &sample)?;
+        if kind == TemplateKind::Sms { sms::check(rendered.trim(), &self.sample_token) } else { Ok(()) }
+    }
 }
 
-/// The folders in `folder`, by name.
+/// The folders in `folder`, sorted by name.
 fn folders(folder: &Path) -> Result<Vec<(String, PathBuf)>, TemplatesError> {
     let unreadable = |source| TemplatesError::Unreadable { path: folder.to_path_buf(), source };
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        // Not the entry's own type: a folder may be a link, as a mounted Kubernetes volume's are.
+        // `is_dir` follows links: the folders of a mounted Kubernetes volume are links.
         if path.is_dir()
             && let Some(name) = path.file_name().and_then(|name| name.to_str())
         {

@@ -1,41 +1,31 @@
-//! The text of an SMS: the operator's template by brand and language, or else `[sms] body_template`.
+//! The text of an SMS: the operator's template by brand and language, else `[sms] body_template`.
 //!
-//! Invariant: every template was tried at start, and what it gave was one SMS with the token in it.
+//! Invariant: at start each template has rendered to one SMS that contains the token.
 
-use super::{Audience, MessageError, Syntax, Templates, Text, Variables};
+use super::{Audience, TemplateError, TemplateKind, Templates, Variables};
 use crate::domain::sms_text::one_message;
 
 impl Templates {
-    /// Renders a template that was just read, and judges what it gives.
-    pub(super) fn try_out(&self, text: Text, syntax: Syntax, source: &str) -> Result<(), String> {
-        let mut sample = Variables::sample();
-        if text == Text::Sms {
-            sample.set("token", &self.sample_token);
-        }
-        let rendered = self.engine.render(syntax, source, &sample)?;
-        if text == Text::Sms { check(rendered.trim(), &self.sample_token) } else { Ok(()) }
-    }
-
-    /// The SMS that proves a number. White space around the text, such as a file's last line break, is not part of it.
+    /// The SMS that validates a number. White space around the text, such as a file's last line break, is dropped.
     ///
     /// # Errors
-    /// [`MessageError::Template`].
-    pub fn text_message(&self, token: &str, audience: &Audience<'_>) -> Result<String, MessageError> {
-        let Some(source) = self.find(Text::Sms, audience) else { return Ok(self.sms_text.replace("{token}", token)) };
+    /// [`TemplateError`] if the template fails with this token.
+    pub fn text_message(&self, token: &str, audience: &Audience<'_>) -> Result<String, TemplateError> {
         let mut variables = Variables::default();
         variables.set("token", token);
-        let rendered = self.engine.render(source.syntax, &source.text, &variables);
-        let failed = |mistake| MessageError::Template { kind: "sms", mistake };
-        rendered.map(|text| text.trim().to_owned()).map_err(failed)
+        match self.render_own(TemplateKind::Sms, &variables, audience) {
+            Some(text) => Ok(text?.trim().to_owned()),
+            None => Ok(self.sms_text.replace("{token}", token)),
+        }
     }
 }
 
-/// Whether this can be the text of an SMS with this token.
-fn check(text: &str, token: &str) -> Result<(), String> {
+/// Checks that `text` contains the token and fits into one SMS.
+pub(super) fn check(text: &str, token: &str) -> Result<(), String> {
     if !text.contains(token) {
-        return Err("{{ token }} does not stand in it".to_owned());
+        return Err("{{ token }} is missing".to_owned());
     }
     one_message(text).map(drop).map_err(|(encoding, units)| {
-        format!("it takes {units} characters, but one SMS holds {} of its alphabet", encoding.capacity())
+        format!("the text takes {units} characters, but one SMS holds {} of its alphabet", encoding.capacity())
     })
 }

@@ -1,24 +1,32 @@
-//! Tests of what mails and pages say: for whom, in which text, and what a value can do in it.
+//! Tests of template selection, of the built-in texts, and of hostile values.
 
 use std::fs;
 use std::path::Path;
 
 use proptest::prelude::*;
-use shared::clock::Timestamp;
+use shared::clock::{Clock, Timestamp};
 use shared::random::Random;
 
-use super::{Audience, MessageError, ROWS, Templates, TemplatesError, Text, VerificationMail};
+use super::page::Page;
+use super::{Audience, ROWS, TemplateKind, Templates, TemplatesError};
+use crate::config::email::EmailConfig;
 use crate::config::sms::SmsConfig;
 use crate::config::templates::TemplatesConfig;
-use crate::notify::message::{MessageKind, Sender};
-use crate::notify::page::Page;
+use crate::notify::email::message::MessageKind;
+use crate::notify::email::verification::VerificationMail;
+use crate::notify::email::{ComposeError, Mailer};
 
 const LINK: &str =
     "https://id.example.org/_matrix/identity/v2/validate/email/submitToken?token=T0&client_secret=c.=_-&sid=S0";
 
 fn templates(dir: Option<&Path>, raw_messages: bool) -> Result<Templates, TemplatesError> {
     let config = TemplatesConfig { dir: dir.map(Path::to_path_buf), raw_messages, ..TemplatesConfig::default() };
-    Templates::load(&config, &SmsConfig::default(), Sender::new(None, "id.example.org").unwrap())
+    Templates::load(&config, &SmsConfig::default())
+}
+
+fn mailer() -> Mailer {
+    let clock = Clock::manual(Timestamp::from_millis(1_750_000_000_000));
+    Mailer::new(&EmailConfig::default(), "id.example.org", None, Path::new("/nonexistent"), clock, Random).unwrap()
 }
 
 fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -31,14 +39,14 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     dir
 }
 
-fn verification(templates: &Templates, token: &str, to: &str, audience: Audience<'_>) -> Result<String, MessageError> {
+fn verification(templates: &Templates, token: &str, to: &str, audience: Audience<'_>) -> Result<String, ComposeError> {
     let mail = VerificationMail { to, link: LINK, token, client_address: "192.0.2.7".parse().ok(), audience };
-    let mail = templates.verification(&mail, Timestamp::from_millis(1_750_000_000_000), Random)?;
+    let mail = mailer().compose(templates, &mail)?;
     assert_eq!((mail.kind, mail.from.as_str()), (MessageKind::Verification, "noreply@id.example.org"));
     Ok(mail.message)
 }
 
-/// The text of the mail for these wishes.
+/// The body of the mail for this audience.
 fn text(templates: &Templates, audience: Audience<'_>) -> String {
     let message = verification(templates, "T0", "bob@example.com", audience).unwrap();
     message.split_once("\r\n\r\n").unwrap().1.trim().to_owned()
@@ -78,25 +86,25 @@ fn two_mails_share_neither_message_id_nor_boundary() {
 }
 
 #[test]
-fn an_unknown_client_address_is_a_phrase() {
+fn an_unknown_client_address_has_its_own_phrase() {
     let templates = templates(None, false).unwrap();
     let mail =
         VerificationMail { to: "a@b", link: LINK, token: "T", client_address: None, audience: Audience::default() };
-    let mail = templates.verification(&mail, Timestamp::from_millis(0), Random).unwrap();
+    let mail = mailer().compose(&templates, &mail).unwrap();
     assert!(mail.message.contains("someone at an unknown address asked"));
 }
 
 #[test]
-fn an_address_that_no_envelope_can_hold_is_refused() {
+fn an_address_that_no_envelope_can_carry_is_rejected() {
     let templates = templates(None, false).unwrap();
     for to in ["a@x\r\nBcc: b@y", "a@x,b@y", "<b@y>a@x", "a", ""] {
         let refused = verification(&templates, "T", to, Audience::default());
-        assert!(matches!(refused, Err(MessageError::ImpossibleAddress)), "{to:?}");
+        assert!(matches!(refused, Err(ComposeError::ImpossibleAddress)), "{to:?}");
     }
 }
 
 #[test]
-fn brand_and_language_choose_the_text() {
+fn brand_and_language_select_the_template() {
     let dir = folder(&[
         ("matrix-org/verification_template.eml", "default"),
         ("acme/verification_template.eml.j2", "acme jinja"),
@@ -110,7 +118,7 @@ fn brand_and_language_choose_the_text() {
         ("verification_template.eml", "never"),
     ]);
     let templates = templates(Some(dir.path()), false).unwrap();
-    for (wish, expected) in [
+    for (audience, expected) in [
         (Audience::default(), "default"),
         (brand("acme"), "acme jinja"),
         (Audience { lang: Some("de"), ..brand("acme") }, "acme deutsch"),
@@ -120,13 +128,13 @@ fn brand_and_language_choose_the_text() {
         (Audience { lang: Some("fr"), ..brand("acme") }, "acme jinja"),
         (Audience { lang: Some("de"), ..Audience::default() }, "default"),
     ] {
-        assert_eq!(text(&templates, wish), expected, "{wish:?}");
+        assert_eq!(text(&templates, audience), expected, "{audience:?}");
     }
-    assert!(text(&templates, brand("bare")).contains(LINK), "a brand without a mail of its own gets the built-in one");
+    assert!(text(&templates, brand("bare")).contains(LINK), "a brand without a mail template gets the built-in mail");
 }
 
 #[test]
-fn what_is_no_brand_gets_the_default_one() {
+fn an_unknown_brand_gets_the_default_template() {
     let outside = folder(&[
         ("secret/verification_template.eml", "SECRET"),
         ("t/matrix-org/verification_template.eml", "default"),
@@ -146,8 +154,8 @@ fn what_is_no_brand_gets_the_default_one() {
         absolute.to_str().unwrap(),
     ] {
         assert_eq!(text(&templates, brand(wrong)), "default", "{wrong:?}");
-        let wish = Audience { lang: Some(wrong), accept_language: Some(wrong), brand: None };
-        assert_eq!(text(&templates, wish), "default", "{wrong:?}");
+        let audience = Audience { lang: Some(wrong), accept_language: Some(wrong), brand: None };
+        assert_eq!(text(&templates, audience), "default", "{wrong:?}");
     }
 }
 
@@ -176,7 +184,7 @@ fn the_operators_templates_have_the_documented_variables() {
 }
 
 #[test]
-fn raw_messages_send_the_operators_text_but_never_to_another_address() {
+fn raw_messages_keep_the_operators_fields_and_the_recipient() {
     let source = "From: me@x\nTo: %(to)s\nCc: c@x\nX: %(messageid)s\n\nhi\n";
     let dir = folder(&[("matrix-org/verification_template.eml", source)]);
     let raw =
@@ -188,7 +196,7 @@ fn raw_messages_send_the_operators_text_but_never_to_another_address() {
 }
 
 #[test]
-fn a_wrong_template_is_found_at_start() {
+fn a_template_with_a_mistake_fails_the_start() {
     let dir = folder(&[("matrix-org/verification_template.eml.j2", "ok\n{% if %}")]);
     let error = templates(Some(dir.path()), false).unwrap_err().to_string();
     assert!(error.contains("verification_template.eml.j2: line 2"), "{error}");
@@ -197,7 +205,7 @@ fn a_wrong_template_is_found_at_start() {
 }
 
 #[test]
-fn an_sms_has_the_text_of_its_brand_and_language_as_it_is() {
+fn an_sms_has_the_unescaped_text_of_its_brand_and_language() {
     let dir = folder(&[
         ("matrix-org/de/verification_template.sms.j2", "Dein Code für \"Matrix\" & Co.: {{ token }}\n"),
         ("acme/verification_template.sms", "100%% %(token)s\n"),
@@ -211,34 +219,34 @@ fn an_sms_has_the_text_of_its_brand_and_language_as_it_is() {
 }
 
 #[test]
-fn a_template_that_gives_more_than_one_sms_or_none_of_the_code_is_found_at_start() {
-    for (text, told) in [
+fn an_sms_template_that_is_too_long_or_lacks_the_token_fails_the_start() {
+    for (text, expected) in [
         ("x".repeat(155) + "{{ token }}", "161 characters, but one SMS holds 160"),
         ("ж".repeat(65) + "{{ token }}", "71 characters, but one SMS holds 70"),
-        ("Your code".to_owned(), "{{ token }} does not stand in it"),
+        ("Your code".to_owned(), "{{ token }} is missing"),
         ("{% if".to_owned(), "line 1"),
     ] {
         let dir = folder(&[("matrix-org/verification_template.sms.j2", &text)]);
         let error = templates(Some(dir.path()), false).unwrap_err().to_string();
-        assert!(error.contains("verification_template.sms.j2: ") && error.contains(told), "{error}");
+        assert!(error.contains("verification_template.sms.j2: ") && error.contains(expected), "{error}");
     }
 }
 
 #[test]
-fn each_row_has_its_own_text_and_a_built_in_one_that_renders() {
+fn every_kind_has_a_built_in_template_that_renders() {
     let templates = templates(None, false).unwrap();
     for row in &ROWS {
-        assert_eq!(row.text.row().built_in, row.built_in);
-        let rendered = match row.text {
-            Text::Sms => templates.text_message("sample", &Audience::default()).unwrap(),
-            text => templates.render(text, None, &super::Variables::sample()).unwrap(),
+        assert_eq!(row.kind.built_in(), row.built_in);
+        let rendered = match row.kind {
+            TemplateKind::Sms => templates.text_message("sample", &Audience::default()).unwrap(),
+            kind => templates.render_built_in(kind, &super::Variables::sample()).unwrap(),
         };
         assert!(rendered.contains("sample"));
     }
 }
 
 #[test]
-fn pages_are_whole_and_need_nothing_from_elsewhere() {
+fn pages_are_complete_and_load_no_other_resource() {
     let templates = templates(None, false).unwrap();
     let confirm = Page::Confirm { sid: "S0", client_secret: "\"><script>", token: "T0" };
     for page in [Page::Verified, Page::Failed, confirm] {
@@ -278,7 +286,7 @@ fn the_form_repeats_the_request_with_its_confirmation() {
 }
 
 #[test]
-fn the_operators_page_serves_both_results_and_not_the_form() {
+fn the_operators_page_serves_both_results_but_not_the_form() {
     let dir = folder(&[
         ("matrix-org/verify_response_template.html", "<b>%(message)s</b> 100%%"),
         ("acme/de/verify_response_template.html", "acme: %(message)s"),
@@ -305,7 +313,7 @@ proptest! {
             ("b/verification_template.eml", "text\n%(token)s\nend"),
         ]);
         let templates = templates(Some(dir.path()), raw).unwrap();
-        let wish = brand(["a", "b", "built-in"][which]);
+        let audience = brand(["a", "b", "built-in"][which]);
         let count = |message: &str| {
             let (head, body) = message.split_once("\r\n\r\n").unwrap();
             let names: Vec<String> = head.split("\r\n").filter(|line| !line.starts_with([' ', '\t']))
@@ -314,15 +322,15 @@ proptest! {
             let parts = boundary.map(|boundary| body.matches(&format!("--{boundary}")).count());
             (names, parts)
         };
-        let hostile = verification(&templates, &token, "bob@example.com", wish).unwrap();
-        let harmless = verification(&templates, "T0", "bob@example.com", wish).unwrap();
+        let hostile = verification(&templates, &token, "bob@example.com", audience).unwrap();
+        let harmless = verification(&templates, "T0", "bob@example.com", audience).unwrap();
         let without = |(names, parts): (Vec<String>, Option<usize>)| {
-            // An encoding that a value makes necessary is no injection.
+            // A value may require another encoding.
             (names.into_iter().filter(|name| name != "Content-Transfer-Encoding").collect::<Vec<_>>(), parts)
         };
         prop_assert_eq!(without(count(&hostile)), without(count(&harmless)));
-        let acting = ['\r', '\n', '\0', '\u{202e}'];
-        prop_assert!(!hostile.replace("\r\n", "").contains(acting));
+        let active = ['\r', '\n', '\0', '\u{202e}'];
+        prop_assert!(!hostile.replace("\r\n", "").contains(active));
         prop_assert!(hostile.split("\r\n").all(|line| line.len() <= 998));
     }
 }

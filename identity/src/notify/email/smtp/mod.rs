@@ -94,7 +94,7 @@ impl Smtp {
             Tls::Starttls(_) => "with STARTTLS",
             Tls::FromTheStart(_) => "with TLS",
         };
-        format!("by SMTP through {}:{} {protection}", self.host, self.port)
+        format!("SMTP through {}:{} {protection}", self.host, self.port)
     }
 
     /// Hands one mail to the relay.
@@ -222,7 +222,7 @@ async fn converse(connection: &mut AsyncSmtpConnection, mail: &OutgoingMail) -> 
 
 fn envelope_address(address: &str) -> Result<Address, SendError> {
     // A mail from a queue is checked again: what it was built from was checked by another process, maybe another version.
-    let address = super::message::sendable(address).ok_or(SendError::ImpossibleAddress)?;
+    let address = super::address::sendable(address).ok_or(SendError::ImpossibleAddress)?;
     let (local, domain) = address.rsplit_once('@').ok_or(SendError::ImpossibleAddress)?;
     Ok(Address::new_dangerous(local, domain))
 }

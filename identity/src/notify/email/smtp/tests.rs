@@ -17,8 +17,8 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::email::{EmailConfig, TlsMode};
-use crate::notify::message::{MessageKind, OutgoingMail};
-use crate::notify::{Mailer, MailerError, Refusal, SendError};
+use crate::notify::email::message::{MessageKind, OutgoingMail};
+use crate::notify::email::{Mailer, MailerError, Refusal, SendError};
 
 /// How a relay behaves.
 #[derive(Clone, Default)]
@@ -217,7 +217,8 @@ fn config(port: u16, tls: TlsMode) -> EmailConfig {
 
 fn mailer(config: &EmailConfig, authority: Option<&Authority>) -> Mailer {
     let extra_ca = authority.map(|authority| authority.file.path());
-    Mailer::new(config, extra_ca, std::path::Path::new("/nonexistent"), Clock::system(), Random).unwrap()
+    let folder = std::path::Path::new("/nonexistent");
+    Mailer::new(config, "id.example.org", extra_ca, folder, Clock::system(), Random).unwrap()
 }
 
 fn mail(to: &str, body: &str) -> OutgoingMail {
@@ -511,7 +512,8 @@ async fn a_stored_mail_with_a_foul_address_is_not_sent() {
 #[test]
 fn settings_that_cannot_work_are_refused_at_start() {
     let check = |config: &EmailConfig| {
-        Mailer::new(config, None, std::path::Path::new("/nonexistent"), Clock::system(), Random).unwrap_err()
+        let folder = std::path::Path::new("/nonexistent");
+        Mailer::new(config, "id.example.org", None, folder, Clock::system(), Random).unwrap_err()
     };
     let good = config(25, TlsMode::None);
     let smtp = Some(crate::config::email::Transport::Smtp);
@@ -530,7 +532,7 @@ fn settings_that_cannot_work_are_refused_at_start() {
 async fn disabled_mail_is_refused_and_said_so() {
     let mailer = mailer(&EmailConfig { enabled: false, ..EmailConfig::default() }, None);
     assert_eq!(mailer.send(&mail("bob@example.com", "hi")).await, Err(SendError::Disabled));
-    assert_eq!(mailer.describe(), "mail is disabled");
+    assert_eq!(mailer.describe(), "email: disabled");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -538,7 +540,9 @@ async fn without_a_host_each_mail_becomes_a_file_that_only_its_owner_reads() {
     use std::os::unix::fs::PermissionsExt as _;
     let data = tempfile::tempdir().unwrap();
     let clock = Clock::manual(Timestamp::from_millis(1_750_000_000_000));
-    let mailer = Mailer::new(&EmailConfig::default(), None, data.path(), clock, Random).unwrap();
+    let mailer = Mailer::new(&EmailConfig::default(), "id.example.org", None, data.path(), clock, Random).unwrap();
+    assert!(!data.path().join("mail").exists());
+    mailer.prepare().unwrap();
     assert!(
         mailer.describe().contains("development only") && mailer.describe().contains(data.path().to_str().unwrap())
     );

@@ -1,13 +1,14 @@
-//! Tests of what an invitation says, and of what a stranger's words can do in it.
+//! Tests of the invitation mail's text, its variables, and hostile texts of a homeserver.
 
 use std::fs;
 use std::path::Path;
 
 use proptest::prelude::*;
-use shared::clock::Timestamp;
+use shared::clock::{Clock, Timestamp};
 use shared::random::Random;
 
 use super::InvitationMail;
+use crate::config::email::EmailConfig;
 use crate::config::sms::SmsConfig;
 use crate::config::templates::TemplatesConfig;
 use crate::domain::invite::{Invite, InviteToken};
@@ -15,17 +16,17 @@ use crate::domain::invite_texts::InviteTexts;
 use crate::domain::mxid::UserId;
 use crate::domain::room_id::RoomId;
 use crate::domain::threepid::{Medium, ThreePid};
-use crate::notify::message::Sender;
+use crate::notify::email::Mailer;
 use crate::notify::templates::{Audience, Templates};
 
 const SIGNURL: &str = "https://id.example.org/_matrix/identity/api/v1/sign-ed25519?token=abc123&private_key=K0";
 
 fn templates(dir: Option<&Path>) -> Templates {
     let config = TemplatesConfig { dir: dir.map(Path::to_path_buf), ..TemplatesConfig::default() };
-    Templates::load(&config, &SmsConfig::default(), Sender::new(None, "id.example.org").unwrap()).unwrap()
+    Templates::load(&config, &SmsConfig::default()).unwrap()
 }
 
-/// The mail with these texts, by a sender who has shown that they are it.
+/// The mail with these texts, from an authenticated sender.
 fn mail(templates: &Templates, given: &[(&str, &str)], audience: Audience<'_>) -> String {
     mail_by(templates, given, audience, true)
 }
@@ -57,14 +58,16 @@ fn mail_by(templates: &Templates, given: &[(&str, &str)], audience: Audience<'_>
         subject: "{sender_display_name} has invited you to chat",
         audience,
     };
-    let mail = templates.invitation(&mail, Timestamp::from_millis(1_750_000_000_000), Random).unwrap();
+    let (email, clock) = (EmailConfig::default(), Clock::manual(Timestamp::from_millis(1_750_000_000_000)));
+    let mailer = Mailer::new(&email, "id.example.org", None, Path::new("/nonexistent"), clock, Random).unwrap();
+    let mail = mailer.compose(templates, &mail).unwrap();
     assert_eq!(mail.to, "Bob@Example.com");
     mail.message
 }
 
 const NAMED: [(&str, &str); 2] = [("sender_display_name", "Alice"), ("room_name", "Tea & Biscuits")];
 
-/// Header block, text and HTML, as they stand there.
+/// The header block, the text part and the HTML part.
 fn parts(message: &str) -> [&str; 3] {
     let boundary = message.split("boundary=\"").nth(1).unwrap().split('"').next().unwrap();
     let delimiter = format!("\r\n--{boundary}");
@@ -74,7 +77,7 @@ fn parts(message: &str) -> [&str; 3] {
 }
 
 #[test]
-fn the_built_in_mail_says_who_invites_where_in_text_and_html() {
+fn the_built_in_mail_names_sender_and_room_in_text_and_html() {
     let templates = templates(None);
     let message = mail(&templates, &NAMED, Audience::default());
     let [head, text, html] = parts(&message);
@@ -99,7 +102,7 @@ fn the_built_in_mail_says_who_invites_where_in_text_and_html() {
 }
 
 #[test]
-fn a_space_is_called_one_and_what_has_no_name_is_not_named() {
+fn the_mail_says_space_for_a_space_and_omits_missing_names() {
     let templates = templates(None);
     for (given, subject, sentence) in [
         (
@@ -125,7 +128,7 @@ fn a_space_is_called_one_and_what_has_no_name_is_not_named() {
 }
 
 #[test]
-fn a_sender_who_has_shown_nothing_does_not_stand_in_brackets_as_if_they_had() {
+fn only_an_authenticated_sender_appears_in_brackets() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("matrix-org")).unwrap();
     fs::write(dir.path().join("matrix-org/invite_template.eml"), "[%(sender)s|%(bracketed_verified_sender)s]").unwrap();
@@ -209,7 +212,7 @@ fn the_operators_templates_have_the_documented_variables() {
         }
         assert!(
             message.contains("\r\nSubject: Alice has invited you to chat\r\n"),
-            "without one of its own: {message}"
+            "the template has no subject: {message}"
         );
     }
     let german = mail(&templates, &given, Audience { lang: Some("de"), ..acme });
@@ -219,7 +222,7 @@ fn the_operators_templates_have_the_documented_variables() {
 }
 
 #[test]
-fn a_subject_that_looks_encoded_is_read_as_it_was_written() {
+fn a_subject_that_looks_encoded_is_encoded_again() {
     let templates = templates(None);
     let message = mail(&templates, &[("sender_display_name", "=?utf-8?q?=0D=0A?=")], Audience::default());
     let [head, ..] = parts(&message);
@@ -230,7 +233,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_word_of_a_stranger_adds_a_header_a_part_or_a_link(
+    fn no_text_of_a_homeserver_adds_a_header_a_part_or_a_link(
         value in "(?s).{0,80}|(\r\n|\n|\r|\r\n\\.\r\n|Bcc: e@x|--|<a href=\"https://evil\">|%\\(to\\)s|\\{\\{ to \\}\\}|\u{202e}|=\\?){1,12}",
         name in 0..9_usize,
     ) {
@@ -242,9 +245,9 @@ proptest! {
             .map(|line| line.split(':').next().unwrap()).filter(|name| *name != "Content-Transfer-Encoding").collect();
         prop_assert_eq!(names, ["Date", "From", "To", "Subject", "Message-ID", "MIME-Version", "Auto-Submitted", "Content-Type"]);
         prop_assert!(message.split("\r\n").all(|line| line.len() <= 998));
-        let acting = ['\r', '\n', '\0', '\u{202e}'];
-        prop_assert!(!message.replace("\r\n", "").contains(acting));
-        // Encoded as a whole only where a line would be too long; here none is.
+        let active = ['\r', '\n', '\0', '\u{202e}'];
+        prop_assert!(!message.replace("\r\n", "").contains(active));
+        // No line here is long enough to make the part quoted-printable.
         prop_assert_eq!(html.matches("<a ").count(), 1);
         prop_assert_eq!(text.matches("https://app.element.io/#/room/").count(), 1);
     }

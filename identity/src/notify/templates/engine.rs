@@ -1,11 +1,13 @@
-//! The two languages that a template may be written in: Jinja, and the older `%(name)s`.
+//! Renders templates in the two supported languages: Jinja (minijinja) and the older `%(name)s`.
 //!
-//! Invariant: a value is put in once and never read as template text again.
+//! Invariant: a value is inserted once and never parsed as template text.
 
 use std::collections::BTreeMap;
 
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::percent;
 use crate::domain::shown_text::plain;
 
 /// The language of a template.
@@ -13,7 +15,7 @@ use crate::domain::shown_text::plain;
 pub(super) enum Syntax {
     /// Jinja with HTML escaping.
     Jinja,
-    /// Jinja for plain text, with no escaping.
+    /// Jinja for plain text, without escaping.
     JinjaText,
     /// `%(name)s`, `%(name_forhtml)s`, `%(name_forurl)s`, `%%`.
     Percent,
@@ -21,23 +23,23 @@ pub(super) enum Syntax {
     PercentHtml,
 }
 
-/// What a template may name. Unknown names are empty.
+/// The values that a template may name. An unknown name renders as nothing.
 #[derive(Clone, Debug, Default)]
-pub(in crate::notify) struct Variables(BTreeMap<&'static str, String>);
+pub struct Variables(BTreeMap<&'static str, String>);
 
 impl Variables {
-    /// Adds a value. Each run of control and bidirectional formatting characters in it becomes one space: no value can
-    /// start a line, end a header or turn the text around it.
-    pub(in crate::notify) fn set(&mut self, name: &'static str, value: &str) {
+    /// Adds a value. Each run of control and bidirectional formatting characters becomes one space, so no value can
+    /// start a line, end a header or reverse the text around it.
+    pub fn set(&mut self, name: &'static str, value: &str) {
         self.0.insert(name, plain(value));
     }
 
-    /// The value of that name.
-    pub(super) fn find(&self, name: &str) -> Option<&str> {
+    /// The value of `name`.
+    pub fn find(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 
-    /// A value for each name that a template may use, to try a template with.
+    /// A value for every name, to check a template with.
     pub(super) fn sample() -> Self {
         const NAMES: &str = "date from to messageid multipart_boundary link token ipaddress ephemeral_private_key \
             subject_header_value web_client_location address medium room_id room_alias room_avatar_url room_join_rules \
@@ -47,7 +49,7 @@ impl Variables {
     }
 }
 
-/// What the engine knows templates by, to tell which of them are escaped.
+/// minijinja selects the escaping by template name.
 const HTML: &str = "html";
 const PLAIN: &str = "plain";
 
@@ -62,7 +64,8 @@ impl Engine {
         let mut jinja = Environment::new();
         jinja.set_auto_escape_callback(|name| if name == PLAIN { AutoEscape::None } else { AutoEscape::Html });
         jinja.set_undefined_behavior(UndefinedBehavior::Chainable);
-        // minijinja also escapes the slash, which Jinja does not: links would become unreadable.
+        // minijinja's own escaping differs from Jinja's: it also escapes the slash, which makes links unreadable, and
+        // its urlencode filter escapes the tilde.
         jinja.set_formatter(|out, state, value| {
             let text = text_of(value);
             let is_plain = value.is_safe() || matches!(state.auto_escape(), AutoEscape::None);
@@ -79,22 +82,23 @@ impl Engine {
         Self { jinja }
     }
 
-    /// The text that a template gives with these values.
+    /// Renders a template with these values.
     ///
     /// # Errors
-    /// The template's mistake, with its line; never a value.
+    /// The mistake with its line; never a value.
     pub(super) fn render(&self, syntax: Syntax, source: &str, variables: &Variables) -> Result<String, String> {
         match syntax {
-            Syntax::Jinja | Syntax::JinjaText => {
-                let name = if syntax == Syntax::JinjaText { PLAIN } else { HTML };
-                let template = self.jinja.template_from_named_str(name, source).map_err(|error| mistake(&error))?;
-                template
-                    .render(Value::from_pairs(variables.0.iter().map(|(name, value)| (*name, value.as_str()))))
-                    .map_err(|error| mistake(&error))
-            }
-            Syntax::Percent => Ok(percent(source, variables, str::to_owned)),
-            Syntax::PercentHtml => Ok(percent(source, variables, escape_html)),
+            Syntax::Jinja => self.render_jinja(HTML, source, variables),
+            Syntax::JinjaText => self.render_jinja(PLAIN, source, variables),
+            Syntax::Percent => Ok(percent::render(source, variables, str::to_owned)),
+            Syntax::PercentHtml => Ok(percent::render(source, variables, escape_html)),
         }
+    }
+
+    fn render_jinja(&self, name: &str, source: &str, variables: &Variables) -> Result<String, String> {
+        let template = self.jinja.template_from_named_str(name, source).map_err(|error| mistake(&error))?;
+        let values = Value::from_pairs(variables.0.iter().map(|(name, value)| (*name, value.as_str())));
+        template.render(values).map_err(|error| mistake(&error))
     }
 }
 
@@ -102,7 +106,7 @@ fn text_of(value: &Value) -> String {
     if value.is_undefined() || value.is_none() { String::new() } else { value.to_string() }
 }
 
-/// The kind and the place of the mistake. The error's own text may quote a value.
+/// The kind and line of a mistake. minijinja's own message may quote a value.
 fn mistake(error: &minijinja::Error) -> String {
     match error.line() {
         Some(line) => format!("line {line}: {}", error.kind()),
@@ -110,42 +114,7 @@ fn mistake(error: &minijinja::Error) -> String {
     }
 }
 
-/// Replaces `%(name)s` and `%%`. A `%` that starts neither stays.
-fn percent(source: &str, variables: &Variables, plain: impl Fn(&str) -> String) -> String {
-    let mut text = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some((before, after)) = rest.split_once('%') {
-        text.push_str(before);
-        let named = after.strip_prefix('(').and_then(|after| after.split_once(")s"));
-        rest = match named.filter(|(name, _)| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')) {
-            Some((name, after)) => {
-                text.push_str(&value(variables, name, &plain));
-                after
-            }
-            None => {
-                text.push('%');
-                after.strip_prefix('%').unwrap_or(after)
-            }
-        };
-    }
-    text.push_str(rest);
-    text
-}
-
-fn value(variables: &Variables, name: &str, plain: impl Fn(&str) -> String) -> String {
-    let find = |name: &str| variables.find(name);
-    if let Some(value) = find(name) {
-        plain(value)
-    } else if let Some(value) = name.strip_suffix("_forhtml").and_then(find) {
-        escape_html(value)
-    } else if let Some(value) = name.strip_suffix("_forurl").and_then(find) {
-        escape_url(value)
-    } else {
-        String::new()
-    }
-}
-
-/// Escapes for HTML text and quoted attributes, with the entities that Jinja uses.
+/// Escapes for HTML text and quoted attributes, with the entities that Jinja writes.
 pub(super) fn escape_html(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -161,18 +130,10 @@ pub(super) fn escape_html(text: &str) -> String {
     escaped
 }
 
-/// Percent-encodes everything but the unreserved characters of RFC 3986 and the slash.
-fn escape_url(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
-                escaped.push(char::from(byte));
-            }
-            byte => escaped.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    escaped
+/// Percent-encodes all but the unreserved characters of RFC 3986 and the slash, as Jinja does.
+pub(super) fn escape_url(text: &str) -> String {
+    const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
+    utf8_percent_encode(text, ESCAPED).to_string()
 }
 
 #[cfg(test)]
@@ -188,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_vector_for_urlencode_holds_in_both_languages() {
+    fn both_languages_encode_urls_as_jinja_does() {
         let values = [("x", "a b/c~d+e&f'")];
         assert_eq!(render(Syntax::Jinja, "{{ x|urlencode }}", &values), "a%20b/c~d%2Be%26f%27");
         assert_eq!(render(Syntax::Percent, "%(x_forurl)s", &values), "a%20b/c~d%2Be%26f%27");
@@ -196,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn jinja_escapes_for_html_unless_told_that_it_is_safe() {
+    fn jinja_escapes_for_html_unless_a_value_is_marked_safe() {
         let values = [("x", "<a href=\"/b\">'&")];
         let escaped = "&lt;a href=&#34;/b&#34;&gt;&#39;&amp;";
         assert_eq!(render(Syntax::Jinja, "{{ x }}", &values), escaped);
@@ -205,13 +166,13 @@ mod tests {
     }
 
     #[test]
-    fn unknown_variables_are_empty() {
+    fn unknown_variables_render_as_nothing() {
         assert_eq!(render(Syntax::Jinja, "[{{ x }}{{ x.y.z }}{{ x|urlencode }}{% if x %}!{% endif %}]", &[]), "[]");
         assert_eq!(render(Syntax::Percent, "[%(x)s%(x_forhtml)s%(x_forurl)s]", &[]), "[]");
     }
 
     #[test]
-    fn the_older_language_knows_four_forms_and_leaves_the_rest() {
+    fn percent_templates_have_four_forms_and_keep_the_rest() {
         let values = [("x", "<&>")];
         let source = "%(x)s %(x_forhtml)s %(x_forurl)s 100%% 5% %d %(x %(y y)s %";
         assert_eq!(render(Syntax::Percent, source, &values), "<&> &lt;&amp;&gt; %3C%26%3E 100% 5% %d %(x %(y y)s %");
@@ -219,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_never_read_as_template_text() {
+    fn a_value_is_never_parsed_as_template_text() {
         for text in ["{{ y }}", "{% raw %}", "%(y)s", "%%", "{#"] {
             let values = [("x", text), ("y", "LEAK")];
             assert_eq!(render(Syntax::Jinja, "{{ x|safe }}", &values), text);
@@ -228,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn values_lose_what_controls_instead_of_being_shown() {
+    fn values_lose_control_and_formatting_characters() {
         let values = [("x", "a\r\n\0\u{85}b\u{202e}c\u{2066}\u{2029}d\te")];
         assert_eq!(render(Syntax::Percent, "%(x)s", &values), "a b c d e");
         assert_eq!(render(Syntax::Jinja, "{{ x }}", &values), "a b c d e");

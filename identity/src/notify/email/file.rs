@@ -1,6 +1,6 @@
-//! Mail into a folder, one `.eml` file each: for development, where a person reads it instead of a relay.
+//! `transport = "file"`: each mail becomes one `.eml` file in a folder, for development.
 //!
-//! Invariant: a file under its final name is complete, and only its owner can read it, for it holds a token.
+//! Invariant: a file under its final name is complete, and only its owner can read it, because it holds a token.
 
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -12,7 +12,7 @@ use shared::random::Random;
 use super::message::OutgoingMail;
 use super::{MailerError, Refusal, SendError};
 
-/// A folder that mails are written into.
+/// The folder of the `.eml` files.
 pub(super) struct Folder {
     path: PathBuf,
     clock: Clock,
@@ -20,22 +20,22 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder if there is none.
-    pub(super) fn new(path: PathBuf, clock: Clock, random: Random) -> Result<Self, MailerError> {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&path)
-            .map_err(|source| MailerError::Unreadable { path: path.clone(), source })?;
-        Ok(Self { path, clock, random })
+    pub(super) fn new(path: PathBuf, clock: Clock, random: Random) -> Self {
+        Self { path, clock, random }
+    }
+
+    /// Creates the folder unless it exists.
+    pub(super) fn create(&self) -> Result<(), MailerError> {
+        let created = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.path);
+        created.map_err(|source| MailerError::Unreadable { path: self.path.clone(), source })
     }
 
     pub(super) fn describe(&self) -> String {
-        format!("as files into {} (development only: nobody receives them)", self.path.display())
+        format!("written as files into {} (development only: never delivered)", self.path.display())
     }
 
     pub(super) async fn send(&self, mail: &OutgoingMail) -> Result<(), SendError> {
-        // The time first, so that the files sort in the order of the mails.
+        // The time comes first, so that the file names sort by time.
         let name = format!("{:015}-{}", self.clock.now().as_millis(), self.random.base62(8));
         let (folder, message) = (self.path.clone(), mail.message.clone());
         match tokio::task::spawn_blocking(move || write(&folder, &name, &message)).await {
@@ -54,7 +54,7 @@ fn write(folder: &Path, name: &str, message: &str) -> io::Result<()> {
         .and_then(|()| file.sync_all())
         .and_then(|()| std::fs::rename(&unfinished, folder.join(format!("{name}.eml"))));
     if written.is_err() {
-        // What is left of it is of no use; if it cannot be removed either, the first error says why.
+        // The first error is the one to report.
         let _ = std::fs::remove_file(&unfinished);
     }
     written

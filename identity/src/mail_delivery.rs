@@ -1,0 +1,70 @@
+//! Composes a mail, sends it, and turns a mail that the relay defers into a queue row.
+//!
+//! Invariant: a queue row holds the mail sealed, because the mail holds a token.
+
+use shared::clock::Timestamp;
+
+use crate::domain::retry::mail_pause;
+use crate::error::Error;
+use crate::notify::email::message::OutgoingMail;
+use crate::notify::email::{ComposeError, MailContent, Refusal, SendError};
+use crate::state::State;
+use crate::store::outgoing_mails::QueuedMail;
+
+/// How a deferred mail is queued and logged.
+pub struct MailJob<'a> {
+    /// The id of the queue row.
+    pub queue_id: String,
+    /// When the queue drops the mail.
+    pub expires_at: Timestamp,
+    /// The session or invite in log lines.
+    pub log_id: &'a str,
+}
+
+/// An accepted mail.
+pub enum Delivery {
+    /// The relay accepted the mail.
+    Sent,
+    /// The relay deferred the mail; the caller inserts this row.
+    Deferred(QueuedMail),
+}
+
+/// Composes a mail and sends it once.
+///
+/// # Errors
+/// [`Error::InvalidEmail`] if the address cannot receive mail, [`Error::EmailSend`] if the relay refuses the mail.
+pub async fn send<C: MailContent>(state: &State, content: &C, job: MailJob<'_>) -> Result<Delivery, Error> {
+    let mail = state.mailer.compose(&state.templates, content).map_err(|error| match error {
+        ComposeError::ImpossibleAddress => Error::InvalidEmail,
+        error @ ComposeError::Template(_) => Error::Internal(error.to_string()),
+    })?;
+    let (kind, id) = (C::KIND.as_str(), job.log_id);
+    match state.mailer.send(&mail).await {
+        Ok(()) => Ok(Delivery::Sent),
+        Err(SendError::TryLater { code }) => {
+            tracing::warn!(kind, id, code, "the relay deferred a mail");
+            queued(state, &mail, job).map(Delivery::Deferred)
+        }
+        Err(SendError::ImpossibleAddress) => Err(Error::InvalidEmail),
+        Err(error @ SendError::Refused(Refusal::Reply(_))) => {
+            // A reply code concerns one recipient. Any other failure concerns every mail of this server.
+            tracing::warn!(kind, id, %error, "a mail was refused");
+            Err(Error::EmailSend)
+        }
+        Err(error @ (SendError::Disabled | SendError::Refused(_))) => {
+            tracing::error!(kind, id, %error, "mail cannot be sent");
+            Err(Error::EmailSend)
+        }
+    }
+}
+
+fn queued(state: &State, mail: &OutgoingMail, job: MailJob<'_>) -> Result<QueuedMail, Error> {
+    let MailJob { queue_id, expires_at, .. } = job;
+    Ok(QueuedMail {
+        sealed_mail: state.keys.read().sealing().seal(&mail.to_bytes(), queue_id.as_bytes(), state.random)?,
+        id: queue_id,
+        attempts: 1,
+        next_attempt_at: state.clock.now().plus(mail_pause(state.config.email.retry_after.get(), 1)).as_millis(),
+        expires_at: expires_at.as_millis(),
+    })
+}

@@ -1,0 +1,188 @@
+//! Outgoing email: composes a mail and sends it through the configured transport.
+
+mod address;
+pub mod invitation;
+pub mod message;
+mod sender;
+pub mod verification;
+
+mod compose;
+mod file;
+mod mime;
+mod smtp;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use shared::clock::Clock;
+use shared::config::ConfigError;
+use shared::random::Random;
+
+pub use self::compose::{ComposeError, MailContent};
+use self::file::Folder;
+use self::message::OutgoingMail;
+use self::sender::{Sender, SenderError};
+use self::smtp::Smtp;
+use crate::config::email::{EmailConfig, Transport};
+
+/// Composes and sends mail from one sender.
+pub struct Mailer {
+    sender: Sender,
+    backend: Backend,
+    clock: Clock,
+    random: Random,
+}
+
+enum Backend {
+    Disabled,
+    Smtp(Box<Smtp>),
+    Folder(Folder),
+}
+
+/// An `[email]` setting that cannot work.
+#[derive(Debug, thiserror::Error)]
+pub enum MailerError {
+    /// SMTP without a relay.
+    #[error("[email] host: missing, but transport is \"smtp\"; set it, or set transport = \"file\"")]
+    NoHost,
+    /// A user name without a password, or the reverse.
+    #[error("[email] username and password: only one of them is set; set both or neither")]
+    HalfALogin,
+    /// A name that EHLO cannot carry.
+    #[error("[email] helo_name: not a host name; set the server's own host name")]
+    HelloName,
+    /// A wrong `[email] from`.
+    #[error(transparent)]
+    Sender(#[from] SenderError),
+    /// A password that cannot be read.
+    #[error(transparent)]
+    Secret(#[from] ConfigError),
+    /// A file or folder that cannot be read or created.
+    #[error("cannot use {path}: {source}")]
+    Unreadable {
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's error.
+        source: io::Error,
+    },
+    /// No root certificates, or an extra CA file without certificates.
+    #[error("cannot set up TLS for SMTP: {0}")]
+    Tls(String),
+}
+
+/// A mail that was not sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// `[email] enabled = false`. Answered with `M_EMAIL_SEND_ERROR`.
+    #[error("email is disabled")]
+    Disabled,
+    /// Permanent. Answered with `M_EMAIL_SEND_ERROR`.
+    #[error("mail refused: {0}")]
+    Refused(Refusal),
+    /// Temporary: SMTP 4xx, or every connection busy. The caller queues the mail.
+    #[error("mail deferred{}", .code.map(|code| format!(" with reply {code}")).unwrap_or_default())]
+    TryLater {
+        /// The SMTP reply code, if a reply was the reason.
+        code: Option<u16>,
+    },
+    /// The relay lacks SMTPUTF8, or no envelope can carry the address. Answered with `M_INVALID_EMAIL`.
+    #[error("the relay does not support this kind of address")]
+    ImpossibleAddress,
+}
+
+/// The step that failed for good.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A 5xx reply to the mail itself.
+    #[error("reply {0}")]
+    Reply(u16),
+    /// No SMTP session: DNS, TCP, greeting, TLS or certificate. Says nothing about the mail.
+    #[error("no connection: {0}")]
+    Connect(String),
+    /// Authentication failed with this reply, closed the connection, or offered no known mechanism.
+    #[error("login failed{}", .0.map(|code| format!(" with reply {code}")).unwrap_or_default())]
+    Login(Option<u16>),
+    /// The connection closed or timed out during the mail; the relay may have accepted it.
+    #[error("the connection broke during the mail")]
+    Broken,
+    /// Writing the `.eml` file failed.
+    #[error("cannot write the file: {0}")]
+    File(io::ErrorKind),
+}
+
+impl Mailer {
+    /// Opens no connection and creates no file. `extra_ca` is `[federation] extra_ca_file`; a relative `file_dir` is
+    /// resolved against `data_dir`. Without `[email] from` the sender is derived from `server_name`.
+    ///
+    /// # Errors
+    /// [`MailerError`] for a setting that cannot work.
+    pub fn new(
+        config: &EmailConfig,
+        server_name: &str,
+        extra_ca: Option<&Path>,
+        data_dir: &Path,
+        clock: Clock,
+        random: Random,
+    ) -> Result<Self, MailerError> {
+        let backend = match config.transport() {
+            _ if !config.enabled => Backend::Disabled,
+            Transport::Smtp => Backend::Smtp(Box::new(Smtp::new(config, extra_ca)?)),
+            Transport::File => {
+                let folder = config.file_dir.as_deref().unwrap_or(Path::new("mail"));
+                Backend::Folder(Folder::new(data_dir.join(folder), clock.clone(), random))
+            }
+        };
+        Ok(Self { sender: Sender::new(config.from.as_deref(), server_name)?, backend, clock, random })
+    }
+
+    /// Creates the folder of `transport = "file"`, so that a server without access to it fails at start.
+    ///
+    /// # Errors
+    /// [`MailerError::Unreadable`] if the folder cannot be created.
+    pub fn prepare(&self) -> Result<(), MailerError> {
+        match &self.backend {
+            Backend::Folder(folder) => folder.create(),
+            Backend::Disabled | Backend::Smtp(_) => Ok(()),
+        }
+    }
+
+    /// The transport, for the banner at start.
+    pub fn describe(&self) -> String {
+        match &self.backend {
+            Backend::Disabled => String::from("email: disabled"),
+            Backend::Smtp(smtp) => format!("email: {}", smtp.describe()),
+            Backend::Folder(folder) => format!("email: {}", folder.describe()),
+        }
+    }
+
+    /// Sends one mail and waits for the relay's answer. Needs a tokio runtime that outlives the request, because the
+    /// connection is kept.
+    ///
+    /// # Errors
+    /// [`SendError`] decides whether the caller answers with an error or queues the mail.
+    pub async fn send(&self, mail: &OutgoingMail) -> Result<(), SendError> {
+        let sent = match &self.backend {
+            Backend::Disabled => Err(SendError::Disabled),
+            Backend::Smtp(smtp) => smtp.send(mail).await,
+            Backend::Folder(folder) => folder.send(mail).await,
+        };
+        let result = match &sent {
+            Ok(()) => "sent",
+            Err(SendError::Disabled) => "disabled",
+            Err(SendError::Refused(_)) => "refused",
+            Err(SendError::TryLater { .. }) => "try_later",
+            Err(SendError::ImpossibleAddress) => "impossible_address",
+        };
+        metrics::counter!(
+            "identity_messages_total", "medium" => "email", "kind" => mail.kind().as_str(), "result" => result
+        )
+        .increment(1);
+        sent
+    }
+}
+
+impl std::fmt::Debug for Mailer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.describe())
+    }
+}

@@ -1,0 +1,76 @@
+//! The pages of `GET submitToken`, which a browser shows after a click on the link in a message.
+//!
+//! Invariant: every failure shows the same page, so a wrong token looks like an unknown session.
+
+use super::{Audience, TemplateKind, Templates, Variables};
+
+/// A page of `GET submitToken`.
+#[derive(Clone, Copy)]
+pub enum Page<'a> {
+    /// The token validated the session.
+    Verified,
+    /// It did not, for any reason.
+    Failed,
+    /// A form that repeats the request with `confirm=1`.
+    Confirm {
+        /// The session's id.
+        sid: &'a str,
+        /// The client's secret.
+        client_secret: &'a str,
+        /// The token.
+        token: &'a str,
+    },
+}
+
+impl Templates {
+    /// Renders the page as HTML in UTF-8. The page needs no script and no other resource, and works under
+    /// `default-src 'none'; style-src 'unsafe-inline'`.
+    ///
+    /// The operator's template serves the two results. The form is always the built-in one, because the operator's
+    /// template has no place for it.
+    pub fn page(&self, page: &Page<'_>, audience: &Audience<'_>) -> String {
+        let mut variables = Variables::default();
+        let mut set = |values: &[(&'static str, &str)]| {
+            values.iter().for_each(|(name, value)| variables.set(name, value));
+        };
+        match page {
+            Page::Verified => set(&[
+                ("heading", "Verified"),
+                ("sign", "tick"),
+                ("message", "Thank you, this is verified. You can close this page and return to your Matrix app."),
+            ]),
+            Page::Failed => set(&[
+                ("heading", "Not verified"),
+                ("sign", "warning"),
+                (
+                    "message",
+                    "This link is not valid or no longer valid. Return to your Matrix app and ask for a new message.",
+                ),
+            ]),
+            Page::Confirm { sid, client_secret, token } => {
+                set(&[
+                    ("heading", "Is this you?"),
+                    ("message", "Confirm if you asked for this in your Matrix app. If you did not, close this page."),
+                    ("form", "yes"),
+                    ("sid", sid),
+                    ("client_secret", client_secret),
+                    ("token", token),
+                ]);
+                if let Some(brand) = audience.brand {
+                    set(&[("brand", brand)]);
+                }
+                if let Some(lang) = audience.lang {
+                    set(&[("lang", lang)]);
+                }
+                return self.built_in_page(&variables);
+            }
+        }
+        let own = self.render_own(TemplateKind::Page, &variables, audience).and_then(Result::ok);
+        own.unwrap_or_else(|| self.built_in_page(&variables))
+    }
+
+    fn built_in_page(&self, variables: &Variables) -> String {
+        // The tests render the built-in page in every form.
+        self.render_built_in(TemplateKind::Page, variables).unwrap_or_default()
+    }
+}
