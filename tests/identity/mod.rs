@@ -1,36 +1,17 @@
-//! Tests of the identity server.
+//! Tests of the identity server. Where a new one goes: `tests/README.md`.
 
-mod authentication;
-mod bodies;
-mod bound_addresses;
-mod certificates;
-mod client_address;
-mod crash;
-mod discovery;
-mod email_validation;
-mod encodings;
-mod error_matrix;
-mod hostile_fields;
-mod http_layer;
-mod invitation_story;
-mod invites;
+mod account;
+mod across;
+mod bind;
 mod legacy_v1;
-mod limits;
 mod lookup;
-mod outbound_guard;
-mod outbox;
-mod outside;
+mod onbind;
 mod pubkey;
-mod secrets;
-mod server_names;
-mod session_errors;
+mod register;
 mod setup;
-mod shutdown;
-mod sms;
-mod smtp;
-mod story;
+mod sign_ed25519;
+mod store_invite;
 mod terms;
-mod two_processes;
-mod userinfo;
-mod well_known;
-mod x_matrix;
+mod unbind;
+mod validate_email;
+mod validate_msisdn;

@@ -9,22 +9,22 @@ use harness::process::{Server, new_folder};
 use harness::{apns, binary, fcm};
 use serde_json::{Value, json};
 
-use super::setup::NOTIFY;
+use crate::push::setup::NOTIFY;
 
 /// The bundle id of the apps for Apple's devices.
-pub(super) const TOPIC: &str = "com.example.app";
+pub(crate) const TOPIC: &str = "com.example.app";
 
 /// A gateway that runs until it is dropped.
-pub(super) struct Gateway {
-    pub(super) server: Server,
-    pub(super) apple: apns::Apple,
-    pub(super) google: fcm::Google,
-    pub(super) api: Api,
+pub(crate) struct Gateway {
+    pub(crate) server: Server,
+    pub(crate) apple: apns::Apple,
+    pub(crate) google: fcm::Google,
+    pub(crate) api: Api,
     devices: AtomicUsize,
 }
 
 /// One app of the gateway's settings.
-pub(super) struct App<'a> {
+pub(crate) struct App<'a> {
     app_id: &'a str,
     service: Service<'a>,
     /// Further keys of its table.
@@ -37,23 +37,23 @@ enum Service<'a> {
 }
 
 /// An app that is served by Apple.
-pub(super) fn ios<'a>(app_id: &'a str, keys: &'a str) -> App<'a> {
+pub(crate) fn ios<'a>(app_id: &'a str, keys: &'a str) -> App<'a> {
     ios_of(TOPIC, app_id, keys)
 }
 
 /// An app that is served by Apple under another topic.
-pub(super) fn ios_of<'a>(topic: &'a str, app_id: &'a str, keys: &'a str) -> App<'a> {
+pub(crate) fn ios_of<'a>(topic: &'a str, app_id: &'a str, keys: &'a str) -> App<'a> {
     App { app_id, service: Service::Apns { topic }, keys }
 }
 
 /// An app that is served by Google.
-pub(super) fn android<'a>(app_id: &'a str, keys: &'a str) -> App<'a> {
+pub(crate) fn android<'a>(app_id: &'a str, keys: &'a str) -> App<'a> {
     App { app_id, service: Service::Fcm, keys }
 }
 
 impl Gateway {
     /// Starts it with these apps; `http` holds keys of its section, and `tables` whole ones.
-    pub(super) async fn start(http: &str, tables: &str, apps: &[App<'_>]) -> Self {
+    pub(crate) async fn start(http: &str, tables: &str, apps: &[App<'_>]) -> Self {
         let folder = new_folder();
         let google = fcm::Google::start().await;
         let apple = apns::Apple::start_at("127.0.0.1:0", google.authority()).await;
@@ -75,23 +75,23 @@ impl Gateway {
     }
 
     /// A device of `app_id` that Apple knows: its token, in hexadecimal as iOS apps often send it, is nobody else's.
-    pub(super) fn iphone(&self, app_id: &str) -> Value {
+    pub(crate) fn iphone(&self, app_id: &str) -> Value {
         json!({ "app_id": app_id, "pushkey": format!("{:064x}", self.number()), "pushkey_ts": 1_655_896_032 })
     }
 
     /// A device of `app_id` that Google knows, by a registration token that is nobody else's.
-    pub(super) fn phone(&self, app_id: &str) -> Value {
+    pub(crate) fn phone(&self, app_id: &str) -> Value {
         let pushkey = format!("fcm-registration-token:{:040}", self.number());
         json!({ "app_id": app_id, "pushkey": pushkey, "pushkey_ts": 1_655_896_032 })
     }
 
     /// What a homeserver does.
-    pub(super) async fn notify(&self, notification: &Value) -> Answer {
+    pub(crate) async fn notify(&self, notification: &Value) -> Answer {
         self.api.post(NOTIFY, json!({ "notification": notification })).send().await
     }
 
     /// Notifies of `notification` with `device` as its only one, which must be taken.
-    pub(super) async fn deliver(&self, mut notification: Value, device: &Value) {
+    pub(crate) async fn deliver(&self, mut notification: Value, device: &Value) {
         notification["devices"] = json!([device]);
         let answer = self.notify(&notification).await;
         assert_eq!(answer.expect(200), json!({ "rejected": [] }), "{answer}");
@@ -99,7 +99,7 @@ impl Gateway {
 
     /// The only request that reached Apple for `device`.
     #[track_caller]
-    pub(super) fn push(&self, device: &Value) -> apns::Request {
+    pub(crate) fn push(&self, device: &Value) -> apns::Request {
         let token = device["pushkey"].as_str().expect("a pushkey").to_lowercase();
         let mut pushes = self.apple.requests_for(&token);
         assert_eq!(pushes.len(), 1, "pushes to {device}: {pushes:?}");
@@ -108,7 +108,7 @@ impl Gateway {
 
     /// The only message that reached Google for `device`.
     #[track_caller]
-    pub(super) fn message(&self, device: &Value) -> Value {
+    pub(crate) fn message(&self, device: &Value) -> Value {
         let mut messages = self.google.messages_for(device["pushkey"].as_str().expect("a pushkey"));
         assert_eq!(messages.len(), 1, "messages for {device}: {messages:?}");
         messages.remove(0)["message"].take()
@@ -116,7 +116,7 @@ impl Gateway {
 
     /// Notifies of `notification` with `device` as its only one, and nobody hears of it: the homeserver is told that
     /// all is well.
-    pub(super) async fn drops(&self, notification: Value, device: &Value) {
+    pub(crate) async fn drops(&self, notification: Value, device: &Value) {
         self.deliver(notification, device).await;
         let pushkey = device["pushkey"].as_str().expect("a pushkey");
         assert!(self.apple.requests_for(pushkey).is_empty() && self.google.messages_for(pushkey).is_empty());
@@ -128,7 +128,7 @@ impl Gateway {
 }
 
 /// A message of Wilma's in the quarry, as a homeserver tells it.
-pub(super) fn message() -> Value {
+pub(crate) fn message() -> Value {
     json!({
         "event_id": "$slate", "room_id": "!quarry:hs.example", "type": "m.room.message", "sender": "@wilma:hs.example",
         "sender_display_name": "Wilma", "room_name": "Quarry", "prio": "high",
@@ -137,13 +137,13 @@ pub(super) fn message() -> Value {
 }
 
 /// The same, told to an app that wants to fetch the rest by itself (`event_id_only`).
-pub(super) fn ids() -> Value {
+pub(crate) fn ids() -> Value {
     json!({ "event_id": "$slate", "room_id": "!quarry:hs.example" })
 }
 
 /// `object` with the members of `others` in place of its own.
 #[expect(clippy::needless_pass_by_value, reason = "tests write json!(…) in place")]
-pub(super) fn with(mut object: Value, others: Value) -> Value {
+pub(crate) fn with(mut object: Value, others: Value) -> Value {
     for (name, value) in others.as_object().expect("an object") {
         object[name] = value.clone();
     }
@@ -151,7 +151,7 @@ pub(super) fn with(mut object: Value, others: Value) -> Value {
 }
 
 /// `object` without some of its members.
-pub(super) fn without(mut object: Value, names: &[&str]) -> Value {
+pub(crate) fn without(mut object: Value, names: &[&str]) -> Value {
     let members = object.as_object_mut().expect("an object");
     members.retain(|name, _| !names.contains(&name.as_str()));
     object

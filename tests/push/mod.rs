@@ -1,13 +1,7 @@
-//! Tests of the push gateway.
+//! Tests of the push gateway. Where a new one goes: `tests/README.md`.
 
-mod credentials;
+mod across;
+mod admin;
 mod gateway;
-mod hostile;
-mod inbound;
-mod isolation;
-mod nothing_lost;
-mod operations;
-mod outcomes;
-mod payloads;
+mod notify;
 mod setup;
-mod story;

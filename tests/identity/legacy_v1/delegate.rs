@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{EMAIL, FULL, NO_LIMITS, v1, validate};
 use crate::identity::setup::{Session, Settings, World, v2};
-use crate::identity::sms::texts;
+use crate::identity::validate_msisdn::texts;
 
 const ROUTES: [(Method, &str); 3] = [
     (Method::POST, "/validate/msisdn/requestToken"),

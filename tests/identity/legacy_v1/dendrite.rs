@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use shared::clock::Clock;
 
 use super::{FULL, bind, form, look_up, look_up_all, request_token, v1, validated};
-use crate::identity::outbox::{ALICE, BOB, EMAIL, ONBIND, Scene};
+use crate::identity::onbind::{ALICE, BOB, EMAIL, ONBIND, Scene};
 use crate::identity::setup::{World, databases};
 
 const ROOM: &str = "!tea:hs.example";

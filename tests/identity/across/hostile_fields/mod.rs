@@ -1,0 +1,196 @@
+//! Thousands of hostile requests, on both databases: whatever is sent, the server says no in good order and lives on.
+//!
+//! Invariant: a failure shows the seed; `HOSTILE_SEED=<seed>` in the environment makes the same requests again.
+
+mod requests;
+mod values;
+mod wire;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use harness::dice::{Dice, seed};
+use harness::dns::Dns;
+use harness::raw::{NoResponse, Raw, Response};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::identity::legacy_v1::{self, FULL};
+use crate::identity::setup::{DEADLINE, Settings, World, v2};
+use requests::{Insider, Version};
+use wire::Hostile;
+
+/// Requests that the dice make up, besides the systematic ones.
+const MIXED: usize = 4_000;
+/// Requests that are no good HTTP any more.
+const MANGLED: usize = 500;
+/// Connections at the same time.
+const CONNECTIONS: usize = 4;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_a_client_sends_is_our_fault_on_sqlite() {
+    survives("", Version::V2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_a_client_sends_is_our_fault_on_postgresql() {
+    let Some(url) = harness::postgres::database().await else { return };
+    survives(&format!("[database]\nurl = {url:?}\n"), Version::V2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_a_client_of_the_removed_api_sends_is_our_fault_on_sqlite() {
+    survives("", Version::V1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_a_client_of_the_removed_api_sends_is_our_fault_on_postgresql() {
+    let Some(url) = harness::postgres::database().await else { return };
+    survives(&format!("[database]\nurl = {url:?}\n"), Version::V1).await;
+}
+
+async fn survives(database: &str, version: Version) {
+    let seed = seed();
+    // Without other homeservers, so that nothing leaves the machine. The removed API has no accounts, and so no list of
+    // servers whose users may have one.
+    let dns = Dns::start().await;
+    let (others, federation) = match version {
+        Version::V1 => {
+            (FULL, format!("dns_servers = [\"{}\"]\ndeny_cidrs = [\"0.0.0.0/0\", \"::/0\"]\n", dns.address()))
+        }
+        Version::V2 => ("[registration]\nallow_servers = [\"hs.example\"]\n", String::new()),
+    };
+    // Without limits, so that every request is judged.
+    let tables = format!(
+        "{database}{others}[limits]\nenabled = false\n[sessions]\nemail_max_wrong = 1000000\n\
+         [lookup]\nalgorithms = [\"sha256\", \"none\"]\n\
+         [auth]\nmax_tokens_per_user = 1000000\n[account]\nlist_own_bindings = true\n\
+         [sms]\nrules.44 = \"allow\"\nmax_per_day = 1000000\nmax_per_day_per_country = 1000000\n\
+         [terms.policies.tos]\nversion = \"1\"\nrequired = false\nen = {{ name = \"T\", url = \"https://example.org/t\" }}\n"
+    );
+    let world = World::with(Settings { tables: &tables, federation: &federation, ..Settings::default() }).await;
+    let insider = insider(&world, version).await;
+    let mut dice = Dice(seed);
+    let all = requests::all(version, &insider, &mut dice, MIXED);
+    let number = all.len();
+    assert!(number > 4_000, "{number}");
+    let mangled = mangled(&all, &mut dice);
+
+    let all = Arc::new(all);
+    let mut tasks = JoinSet::new();
+    for first in 0..CONNECTIONS {
+        let (all, address) = (Arc::clone(&all), world.server.address());
+        tasks.spawn(async move { send_every(&all, first, address, seed).await });
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+    }
+    for bytes in mangled {
+        let mut connection = Raw::connect(world.server.address()).await;
+        connection.send(&bytes).await;
+        connection.finish().await;
+        match connection.response(DEADLINE).await {
+            Ok(response) => assert!(response.status < 500, "seed {seed}: {}\n{}", show(&bytes), response.head),
+            Err(NoResponse::Closed(_)) => {}
+            Err(NoResponse::Late(_)) => panic!("seed {seed}: no end of\n{}", show(&bytes)),
+        }
+    }
+
+    assert_eq!(world.api.get(&v2("/account")).bearer(&insider.token).send().await.code(), 200, "seed {seed}");
+    let token = world.register("@after:hs.example").await;
+    world.bind(&token, "@after:hs.example", "after@example.com").await;
+    assert_eq!(world.look_up(&token, "after@example.com", "email").await.as_deref(), Some("@after:hs.example"));
+    let logs = world.server.logs();
+    for bad in ["panicked", "through our own fault"] {
+        assert!(
+            !logs.contains(bad),
+            "seed {seed}:\n{}",
+            logs.lines().find(|line| line.contains(bad)).unwrap_or_default()
+        );
+    }
+}
+
+/// What somebody has whose requests get far.
+async fn insider(world: &World, version: Version) -> Insider {
+    let token = world.register("@insider:hs.example").await;
+    let session = match version {
+        Version::V1 => legacy_v1::validate(world, "insider@example.com").await,
+        Version::V2 => world.validate(&token, "insider@example.com").await,
+    };
+    let details = world.api.get(&v2("/hash_details")).bearer(&token).send().await.expect(200);
+    let open_id = world.homeserver.open_id_token("@guest:hs.example");
+    Insider {
+        spare_token: world.register("@insider:hs.example").await,
+        pepper: details["lookup_pepper"].as_str().expect("a pepper").to_owned(),
+        open_id_token: open_id["access_token"].as_str().expect("a token").to_owned(),
+        token,
+        session,
+    }
+}
+
+/// Sends each request whose turn it is on one connection, a new one after each that the server ends.
+async fn send_every(all: &[Hostile], first: usize, address: SocketAddr, seed: u64) {
+    let mut connection = Raw::connect(address).await;
+    for hostile in all.iter().skip(first).step_by(CONNECTIONS) {
+        connection.send(&hostile.bytes).await;
+        let response = match hostile.method.as_str() {
+            "HEAD" => connection.response_to_head(DEADLINE).await,
+            _ => connection.response(DEADLINE).await,
+        };
+        let response = response.unwrap_or_else(|error| panic!("seed {seed}: {error:?} for\n{}", show(&hostile.bytes)));
+        if let Err(fault) = judge(hostile, &response) {
+            let body = String::from_utf8_lossy(&response.body);
+            panic!("seed {seed}: {fault}:\n{}\n{}{body}", show(&hostile.bytes), response.head);
+        }
+        if response.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")) {
+            connection = Raw::connect(address).await;
+        }
+    }
+}
+
+/// Whether this is an answer in good order.
+fn judge(hostile: &Hostile, response: &Response) -> Result<(), String> {
+    if !(200..500).contains(&response.status) {
+        return Err(format!("status {}", response.status));
+    }
+    if response.header("access-control-allow-origin") != Some("*") || response.header("x-request-id").is_none() {
+        return Err("an answer without our headers".to_owned());
+    }
+    let is_html = response.header("content-type") == Some("text/html; charset=utf-8");
+    if matches!(hostile.method.as_str(), "HEAD" | "OPTIONS") || is_html && hostile.may_be_html {
+        return Ok(());
+    }
+    let body: serde_json::Value = serde_json::from_slice(&response.body).map_err(|_| "not JSON".to_owned())?;
+    if response.status >= 400 && !(body["errcode"].is_string() && body["error"].is_string()) {
+        return Err("not a Matrix error".to_owned());
+    }
+    match hostile.errcode {
+        Some(errcode) if body["errcode"] != json!(errcode) => Err(format!("{errcode} expected")),
+        _ => Ok(()),
+    }
+}
+
+/// Requests of which some bytes are changed, cut off or doubled.
+fn mangled(all: &[Hostile], dice: &mut Dice) -> Vec<Vec<u8>> {
+    let short: Vec<&Hostile> = all.iter().filter(|hostile| hostile.bytes.len() < 2_000).collect();
+    (0..MANGLED)
+        .map(|_| {
+            let mut bytes = short[dice.roll(short.len())].bytes.clone();
+            for _ in 0..=dice.roll(4) {
+                let at = dice.roll(bytes.len());
+                match dice.roll(3) {
+                    0 => bytes[at] = dice.bytes(1)[0],
+                    1 => bytes.truncate(at + 1),
+                    _ => bytes.insert(at, bytes[at]),
+                }
+            }
+            bytes
+        })
+        .collect()
+}
+
+/// The start of a request, for the message of a failure.
+fn show(bytes: &[u8]) -> String {
+    let start = &bytes[..bytes.len().min(1_000)];
+    format!("{} ({} bytes)", start.escape_ascii(), bytes.len())
+}

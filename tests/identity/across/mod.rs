@@ -1,0 +1,17 @@
+//! Themes that cross the endpoints of the identity server: stories, listeners, processes, databases, secrets, mail.
+
+mod bodies;
+mod client_address;
+pub(crate) mod crash;
+mod email_story;
+mod encodings;
+mod error_matrix;
+mod hostile_fields;
+mod http_layer;
+mod invitation_story;
+mod limits;
+mod mail;
+mod secrets;
+mod session_errors;
+mod shutdown;
+mod two_processes;

@@ -1,0 +1,233 @@
+//! What the log tells of requests and devices, and what it never tells.
+//!
+//! Invariant: the search is shown to find what is there, so that finding nothing means something.
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use harness::{apns, fcm};
+use serde_json::{Value, json};
+
+use crate::push::setup::{DEADLINE, NOTIFY, World, android, ios_device, iphone, message, token};
+
+/// Of a message, each with a word for the report.
+const PRIVATE: [(&str, &str); 6] = [
+    ("the message's text", "meet me at the old lighthouse"),
+    ("the sender", "@alice-of-nowhere:hs.example"),
+    ("a name", "Alice von Nowhere"),
+    ("the room's name", "Conspirators' den"),
+    ("the room's alias", "#conspiracy-alias:hs.example"),
+    ("what the app registered", "CLIENT-IDENTIFIER-OF-THE-APP"),
+];
+
+/// Pushkeys: three for Apple, three for Google, and one that is nobody's.
+const IPHONES: [char; 3] = ['a', 'b', 'c'];
+const PHONES: [&str; 4] =
+    ["cPhoneGood:APA91bGood", "cPhoneGone:APA91bGone", "cPhoneEcho:APA91bEcho", "cPhoneBusy:APA91b"];
+const NOBODYS: &str = "PUSHKEY-OF-NOBODY-AT-ALL";
+
+/// The forms in which a text may stand in a log.
+fn forms(value: &str) -> Vec<String> {
+    let json = json!(value).to_string();
+    let mut forms = vec![value.to_owned(), json.trim_matches('"').to_owned(), format!("{value:?}").replace('"', "")];
+    forms.push(value.bytes().map(|byte| format!("{byte:02x}")).collect());
+    forms.extend([&STANDARD, &STANDARD_NO_PAD, &URL_SAFE_NO_PAD].map(|engine| engine.encode(value)));
+    forms
+}
+
+fn holds(text: &str, value: &str) -> bool {
+    let text = text.to_lowercase();
+    forms(value).iter().any(|form| text.contains(&form.to_lowercase()))
+}
+
+/// A message with everything in it that is nobody's business.
+fn private_message(event_id: &str, devices: Value) -> Value {
+    let mut body = message(event_id, devices);
+    let [(_, text), (_, sender), (_, name), (_, room), (_, alias), (_, identifier)] = PRIVATE;
+    let notification = &mut body["notification"];
+    notification["sender"] = json!(sender);
+    notification["sender_display_name"] = json!(name);
+    notification["room_name"] = json!(room);
+    notification["room_alias"] = json!(alias);
+    notification["content"]["body"] = json!(text);
+    for device in notification["devices"].as_array_mut().expect("devices") {
+        device["data"] = json!({ "default_payload": { "identifier": identifier, "cs": "x" } });
+    }
+    body
+}
+
+/// Everything that a homeserver and two push services can do, right and wrong.
+async fn live(world: &World) {
+    let notify =
+        async |event_id: &str, devices: Value| world.api.post(NOTIFY, private_message(event_id, devices)).send().await;
+    let [good, gone, echo, busy] = PHONES;
+    let nobody = json!({ "app_id": "com.example.nobody", "pushkey": NOBODYS });
+    world.google.unregister(gone);
+    let all = json!([iphone('a'), android(good), android(gone), nobody]);
+    let answer = notify("$first-event", all.clone()).await;
+    assert_eq!(answer.expect(200), json!({ "rejected": [gone, NOBODYS] }));
+    notify("$first-event", all).await.expect(200);
+
+    // Words of Google's that repeat what it was told.
+    let words = json!({ "error": { "status": "PERMISSION_DENIED", "message": format!("{echo} is\nnot for you") } });
+    world.google.fault_times_for(echo, 1, fcm::Fault::json(403, words));
+    notify("$e1", json!([android(echo)])).await.refused(502, "M_UNKNOWN");
+    for fault in [fcm::Fault::html(400), fcm::Fault::internal(), fcm::Fault::quota_exceeded(), fcm::Fault::Reset] {
+        world.google.fault_times_for(busy, 1, fault);
+        notify("$e2", json!([android(busy)])).await;
+    }
+    world.google.fault_times_for(good, 2, fcm::Fault::unauthenticated());
+    notify("$e3", json!([android(good)])).await.refused(502, "M_UNKNOWN");
+
+    for fault in [
+        apns::Fault::error(403, "InvalidProviderToken"),
+        apns::Fault::error(400, "Something\n\u{1b}[31mNew"),
+        apns::Fault::gone("Unregistered", 1),
+        apns::Fault::error(429, "TooManyRequests"),
+        apns::Fault::Reset(2),
+        apns::Fault::Cut,
+    ] {
+        world.apple.fault_times(&token('b'), 1, fault);
+        notify("$e4", json!([iphone('b')])).await;
+    }
+    notify("$e5", json!([ios_device("NO-TOKEN-OF-APPLE'S-AT-ALL")])).await.expect(200);
+
+    let secret = token('c');
+    for body in [
+        format!("{{\"notification\":{{\"devices\":[{{\"pushkey\":\"{secret}\""),
+        format!("{{\"notification\":{{\"devices\":[{{\"app_id\":5,\"pushkey\":\"{secret}\"}}]}}}}"),
+        format!("\"{secret}\""),
+    ] {
+        assert_eq!(world.api.request(http::Method::POST, NOTIFY).body(body).send().await.code(), 400);
+    }
+    let path = format!("/unknown/{secret}?pushkey={secret}");
+    world
+        .api
+        .get(&path)
+        .bearer(&secret)
+        .header("x-request-id", &format!("{secret}!"))
+        .send()
+        .await
+        .refused(404, "M_UNRECOGNIZED");
+}
+
+/// Keys and what was made of them.
+fn credentials(world: &World) -> Vec<(&'static str, String)> {
+    let pem = world.apple.key_pem();
+    let account = world.google.service_account();
+    let key = account["private_key"].as_str().expect("a key").to_owned();
+    let line = |pem: &str| pem.lines().nth(1).expect("PEM")[..40].to_owned();
+    let mut found = vec![("Apple's key", line(&pem)), ("Google's key", line(&key))];
+    let apple =
+        world.apple.requests().into_iter().filter_map(|request| request.header("authorization").map(str::to_owned));
+    found.extend(apple.map(|value| ("a provider token", value.replace("bearer ", ""))));
+    let google =
+        world.google.messages().into_iter().filter_map(|request| request.header("authorization").map(str::to_owned));
+    found.extend(google.map(|value| ("an access token", value.replace("Bearer ", ""))));
+    let assertions =
+        world.google.token_requests().into_iter().map(|request| String::from_utf8_lossy(&request.body).into_owned());
+    found.extend(assertions.filter_map(|form| Some(("an assertion", form.split("assertion=").nth(1)?.to_owned()))));
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_no_level_does_the_log_tell_what_could_be_used_or_what_was_said() {
+    for format in ["text", "json"] {
+        let mut world = World::start(&format!("[log]\nlevel = \"trace\"\nformat = \"{format}\"\n")).await;
+        live(&world).await;
+        let mut secrets = credentials(&world);
+        assert!(secrets.iter().any(|(what, _)| *what == "an access token") && secrets.len() > 8, "{}", secrets.len());
+        secrets.extend(IPHONES.map(|digit| ("a pushkey", token(digit))));
+        secrets.extend(PHONES.map(|pushkey| ("a pushkey", pushkey.to_owned())));
+        secrets.extend([NOBODYS, "NO-TOKEN-OF-APPLE'S-AT-ALL"].map(|pushkey| ("a pushkey", pushkey.to_owned())));
+        secrets.extend(PRIVATE.map(|(what, value)| (what, value.to_owned())));
+        secrets.push(("a header", "authorization".to_owned()));
+        secrets.push(("a query", "pushkey=".to_owned()));
+        world.server.kill();
+        let logs = world.server.logs();
+        for there in ["notified", "InvalidProviderToken", "PERMISSION_DENIED", "com.example.ios", "first-event"] {
+            assert!(holds(&logs, there), "the log was on, and the search finds {there}:\n{logs}");
+        }
+        assert!(!logs.contains('\u{1b}'), "control characters are escaped");
+        for (what, value) in secrets {
+            let line = logs.lines().find(|line| holds(line, &value));
+            assert_eq!(line, None, "{what} is in the {format} log: {value}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_is_one_line_for_a_request_and_one_more_for_each_device_at_debug() {
+    for level in ["info", "debug"] {
+        let world = World::start(&format!("[log]\nlevel = \"{level}\"\nformat = \"json\"\n")).await;
+        world.google.unregister("gone");
+        world.notify("$the-event", json!([iphone('a'), android("phone"), android("gone")])).await.expect(200);
+        world.api.post(NOTIFY, json!({})).send().await.refused(400, "M_BAD_JSON");
+        world.server.wait_for_log("\"code\":400", DEADLINE).await;
+        let logs = world.server.logs();
+        let lines: Vec<Value> = logs.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let of = |level: &str, message: &str| {
+            let right = |line: &&Value| line["level"] == level && line["message"] == message;
+            lines.iter().filter(right).cloned().collect::<Vec<_>>()
+        };
+        let notified = of("INFO", "notified");
+        assert_eq!(notified.len(), 1, "{logs}");
+        for (field, expected) in
+            [("devices", 3), ("delivered", 2), ("rejected", 1), ("temporary", 0), ("permanent", 0), ("code", 200)]
+        {
+            assert_eq!(notified[0][field], expected, "{field}: {}", notified[0]);
+        }
+        assert!(notified[0]["ms"].is_number(), "{}", notified[0]);
+        // The other one is told by the listener.
+        let answered = of("INFO", "answered");
+        assert_eq!((answered.len(), &answered[0]["code"]), (1, &json!(400)), "{logs}");
+
+        let devices = of("DEBUG", "device");
+        if level == "info" {
+            assert!(devices.is_empty() && !logs.contains("the-event") && !logs.contains("!r:hs.example"), "{logs}");
+            continue;
+        }
+        assert_eq!(devices.len(), 3, "{logs}");
+        let mut names = std::collections::HashSet::new();
+        for line in &devices {
+            let name = line["span"]["device"].as_str().unwrap_or_default().to_owned();
+            assert!(name.len() == 8 && name.chars().all(|c| c.is_ascii_hexdigit()), "{line}");
+            assert_eq!(line["event_id"], "$the-event");
+            assert!(["delivered", "rejected"].contains(&line["outcome"].as_str().unwrap_or_default()), "{line}");
+            assert!(line["span"]["upstream_status"].is_number(), "{line}");
+            names.insert(name);
+        }
+        assert_eq!(names.len(), 3, "{logs}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mistake_of_ours_is_told_in_words_and_not_each_time() {
+    let world = World::start("").await;
+    world.apple.fault(&token('a'), apns::Fault::error(403, "InvalidProviderToken"));
+    world.google.fault(fcm::Fault::error(404, "NOT_FOUND"));
+    for number in 0..3 {
+        world.notify(&format!("$e{number}"), json!([iphone('a'), android("phone")])).await.refused(502, "M_UNKNOWN");
+    }
+    world.server.wait_for_log("permanent=2", DEADLINE).await;
+    let logs = world.server.logs();
+    let errors: Vec<&str> = logs.lines().filter(|line| line.contains("ERROR")).collect();
+    assert_eq!(errors.len(), 2, "{logs}");
+    assert!(errors.iter().any(|line| line.contains("check key_file, key_id and team_id")), "{logs}");
+    assert!(errors.iter().any(|line| line.contains("check project_id")), "{logs}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_of_no_app_is_a_mistake_of_ours_if_the_operator_says_so() {
+    let world = World::start("[routing]\nunknown_app = \"error\"\n").await;
+    for _ in 0..3 {
+        let device = json!({ "app_id": "com.example\n.forgotten", "pushkey": NOBODYS });
+        world.notify("$e", json!([device])).await.refused(502, "M_UNKNOWN");
+    }
+    world.server.wait_for_log("permanent=1", DEADLINE).await;
+    let logs = world.server.logs();
+    let errors: Vec<&str> = logs.lines().filter(|line| line.contains("ERROR")).collect();
+    assert!(errors.len() == 1 && errors[0].contains(r"com.example\n.forgotten") && !logs.contains(NOBODYS), "{logs}");
+    let lines = crate::push::admin::measured(&world).await;
+    let series = "push_config_error_total{app=\"unknown\",reason=\"unknown_app\"}";
+    assert_eq!(crate::push::admin::value(&lines, series), Some(3.0), "{}", lines.join("\n"));
+}

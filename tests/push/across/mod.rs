@@ -1,0 +1,5 @@
+//! Themes that cross the listeners and commands of the push gateway: configuration reload, logs, `check-config`.
+
+mod check_config;
+mod logs;
+mod reload;

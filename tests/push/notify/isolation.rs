@@ -1,0 +1,183 @@
+//! A push service that takes everything and answers nothing slows nobody but its own app.
+//!
+//! Invariant: what is shown is an order of events; the latencies are printed for people and decide nothing.
+
+use std::time::{Duration, Instant};
+
+use harness::api::{Answer, Api};
+use harness::apns;
+use harness::fcm;
+use harness::raw::Raw;
+use harness::wait::{wait_for, wait_until};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::push::setup::{DEADLINE, NOTIFY, Settings, World, android, ios_device, message};
+
+/// What the sick app may have under way at the same time.
+const PLACES: usize = 20;
+
+/// What it gets: three times as much.
+const SICK: usize = 3 * PLACES;
+
+/// What its healthy neighbour gets, and how many at the same time.
+const HEALTHY: usize = 200;
+const AT_ONCE: usize = 8;
+
+/// Nothing is answered before the first attempt has timed out, neither for want of a place nor of time.
+const PATIENT: &str = "[limits]\nqueue_wait = \"20s\"\n";
+
+fn iphone(number: usize) -> Value {
+    ios_device(&format!("{number:064x}"))
+}
+
+fn phone(number: usize) -> Value {
+    android(&format!("phone{number}"))
+}
+
+async fn world() -> World {
+    let places = format!("max_concurrent = {PLACES}\nretry_waits = []\n");
+    World::with(Settings { ios: &places, android: &places, tables: PATIENT }).await
+}
+
+/// Posts an event for each device at the same time; the answers come as they may.
+fn post_all(world: &World, devices: impl Iterator<Item = Value>) -> JoinSet<Answer> {
+    let mut answers = JoinSet::new();
+    for (number, device) in devices.enumerate() {
+        let call = world.api.post(NOTIFY, message(&format!("$sick{number}"), json!([device])));
+        answers.spawn(call.send());
+    }
+    answers
+}
+
+/// Has [`HEALTHY`] events delivered; gives how long each took, the shortest first.
+async fn latencies(api: &Api, event: &str, device: fn(usize) -> Value) -> Vec<Duration> {
+    let mut clients = JoinSet::new();
+    for client in 0..AT_ONCE {
+        let (api, event) = (api.clone(), event.to_owned());
+        clients.spawn(async move {
+            let mut times = Vec::new();
+            for number in (client..HEALTHY).step_by(AT_ONCE) {
+                let call = api.post(NOTIFY, message(&event, json!([device(number)])));
+                let began = Instant::now();
+                assert_eq!(call.send().await.expect(200), json!({ "rejected": [] }));
+                times.push(began.elapsed());
+            }
+            times
+        });
+    }
+    let mut times = clients.join_all().await.concat();
+    times.sort();
+    times
+}
+
+#[expect(clippy::print_stdout, reason = "figures for people")]
+fn print(what: &str, times: &[Duration]) {
+    println!("{what}: p50 {:?}, p99 {:?}", times[times.len() / 2], times[times.len() * 99 / 100]);
+}
+
+/// While `reached` shows that the sick push service has all it may have, the healthy app's events are delivered, and
+/// everybody can see that the gateway lives; nothing of the sick one is answered meanwhile.
+async fn assert_isolated(
+    world: &World,
+    name: &str,
+    sick: fn(usize) -> Value,
+    healthy: fn(usize) -> Value,
+    reached: impl Fn() -> usize,
+    full: usize,
+) {
+    print(&format!("{name} is well"), &latencies(&world.api, "$well", healthy).await);
+    let mut answers = post_all(world, (0..SICK).map(sick));
+    wait_until("the sick push service to be full", DEADLINE, || reached() >= full).await;
+    print(&format!("{name} is black-holed"), &latencies(&world.api, "$ill", healthy).await);
+    for (base, path) in [
+        (world.server.url(), "/health"),
+        (world.server.admin_url(), "/health"),
+        (world.server.admin_url(), "/ready"),
+        (world.server.admin_url(), "/metrics"),
+    ] {
+        assert_eq!(Api::new(&base).get(path).send().await.code(), 200, "{path}");
+    }
+    if let Some(answer) = answers.try_join_next() {
+        panic!(
+            "a healthy app's event, or /health, was answered after this of a sick one:\n{}",
+            answer.expect("a request ends with an answer")
+        );
+    }
+    assert_eq!(reached(), full, "the bulkhead lets more through than it should");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn apples_users_do_not_notice_that_google_answers_nothing() {
+    let world = world().await;
+    world.google.fault(fcm::Fault::Silence);
+    let sick = || world.google.messages().len();
+    assert_isolated(&world, "Google", phone, iphone, sick, PLACES).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn googles_users_do_not_notice_that_apple_answers_nothing() {
+    let world = world().await;
+    world.apple.fault("", apns::Fault::Silence);
+    let sick = || world.apple.requests().len();
+    assert_isolated(&world, "Apple", iphone, phone, sick, PLACES).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn apples_users_do_not_notice_that_nobody_speaks_at_googles_address() {
+    let world = world().await;
+    let admin = Api::new(&world.server.admin_url());
+    wait_for("an access token", DEADLINE, async || (admin.get("/ready").send().await.code() == 200).then_some(()))
+        .await;
+    // There is a token, but no connection for messages yet.
+    world.google.set_silent(true);
+    let before = world.google.connections();
+    let sick = || usize::from(world.google.connections() > before);
+    assert_isolated(&world, "Google", phone, iphone, sick, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_finds_no_place_in_time_is_told_to_come_again() {
+    let settings = Settings {
+        android: "max_concurrent = 2\nretry_waits = []\n",
+        tables: "[limits]\nqueue_wait = \"50ms\"\n",
+        ..Settings::default()
+    };
+    let world = World::with(settings).await;
+    world.google.fault(fcm::Fault::Silence);
+    let mut answers = post_all(&world, (0..6).map(phone));
+    for _ in 0..4 {
+        let answer = answers.join_next().await.expect("six requests").unwrap();
+        answer.refused(503, "M_UNKNOWN");
+        assert_eq!(answer.header("retry-after"), Some("1"));
+    }
+    assert_eq!(world.google.messages().len(), 2);
+    // A badge update is replaced by the next one anyway, so it is dropped at once.
+    let badge = json!({ "notification": { "counts": { "unread": 1 }, "devices": [phone(9)] } });
+    let answer = world.api.post(NOTIFY, badge).send().await;
+    assert_eq!(answer.expect(200), json!({ "rejected": [] }));
+    assert_eq!(world.google.messages().len(), 2);
+    assert!(answers.try_join_next().is_none(), "the two that have a place are not answered yet");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_homeserver_that_hangs_up_keeps_its_place_until_what_it_began_has_ended() {
+    let world = World::start("[limits]\nmax_in_flight = 1\n").await;
+    world.google.fault(fcm::Fault::Silence);
+    let body = message("$event", json!([phone(0)])).to_string();
+    let request = format!("POST {NOTIFY} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let mut homeserver = Raw::connect(world.server.address()).await;
+    assert!(homeserver.send(request.as_bytes()).await);
+    wait_until("the message to be under way", DEADLINE, || world.google.messages().len() == 1).await;
+    homeserver.reset();
+    let admin = Api::new(&world.server.admin_url());
+    wait_for("the gateway to notice", DEADLINE, async || {
+        let metrics = admin.get("/metrics").send().await.text();
+        metrics.lines().any(|line| line == "push_requests_in_flight 0").then_some(())
+    })
+    .await;
+    let other = || world.notify("$other", json!([iphone(1)]));
+    other().await.refused(503, "M_UNKNOWN");
+    // The attempt times out at last.
+    wait_for("the place", DEADLINE, async || (other().await.code() == 200).then_some(())).await;
+}

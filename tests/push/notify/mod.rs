@@ -1,0 +1,10 @@
+//! `POST /_matrix/push/v1/notify`: requests, payloads, outcomes, faults of the providers and of the operator.
+
+mod credentials;
+mod hostile;
+mod isolation;
+mod nothing_lost;
+mod outcomes;
+mod payloads;
+mod requests;
+mod story;

@@ -1,0 +1,99 @@
+//! What the push services have seen, event by event.
+//!
+//! Invariant: it knows only what reached a push service and what that has told; what the gateway believes has no say.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::plan::{Event, Plan, Service};
+use super::pusher::Report;
+use crate::push::setup::World;
+
+/// A request that reached a push service.
+#[derive(Clone, Copy, Debug)]
+struct Arrival {
+    /// Its place in the order in which they came there.
+    place: usize,
+    is_accepted: bool,
+    was_told: bool,
+}
+
+/// All of them.
+pub(super) struct Ledger(BTreeMap<Event, Vec<Arrival>>);
+
+impl Ledger {
+    /// What the push services of `world` have seen of the events of `plan`.
+    pub(super) fn of(world: &World, plan: &Plan) -> Self {
+        let mut ledger: BTreeMap<Event, Vec<Arrival>> = BTreeMap::new();
+        let mut note = |event: Option<Event>, arrival: Arrival| {
+            let event = event.expect("nothing but events of the plan was pushed");
+            ledger.entry(event).or_default().push(arrival);
+        };
+        for (place, request) in world.apple.requests().iter().enumerate() {
+            let event = plan.event(request.device(), &request.json()["event_id"]);
+            note(event, Arrival { place, is_accepted: request.is_accepted, was_told: request.was_told() });
+        }
+        for (place, request) in world.google.messages().iter().enumerate() {
+            let event = request
+                .pushkey()
+                .and_then(|pushkey| plan.event(&pushkey, &request.json()["message"]["data"]["event_id"]));
+            note(event, Arrival { place, is_accepted: request.is_accepted, was_told: request.was_told() });
+        }
+        Self(ledger)
+    }
+
+    /// How many requests came.
+    pub(super) fn arrivals(&self) -> usize {
+        self.0.values().map(Vec::len).sum()
+    }
+
+    /// How often an event was accepted that had been accepted before.
+    pub(super) fn duplicates(&self) -> usize {
+        self.0.values().map(|arrivals| accepted(arrivals).count().saturating_sub(1)).sum()
+    }
+
+    /// How often an event was accepted without the gateway's hearing of it.
+    pub(super) fn lost_answers(&self) -> usize {
+        self.0.values().map(|arrivals| accepted(arrivals).filter(|arrival| !arrival.was_told).count()).sum()
+    }
+
+    /// What the gateway did and should not have done.
+    pub(super) fn violations(&self, report: &Report) -> Vec<String> {
+        let mut violations = Vec::new();
+        for event in &report.delivered {
+            if accepted(self.arrivals_of(event)).next().is_none() {
+                violations.push(format!("{event:?} is lost: no push service has it"));
+            }
+        }
+        let mut last: HashMap<usize, usize> = HashMap::new();
+        for (event, arrivals) in &self.0 {
+            let accepted: Vec<&Arrival> = accepted(arrivals).collect();
+            // All but the last were sent again, and that is right only if nobody heard of them.
+            let doubled = accepted.iter().rev().skip(1).filter(|arrival| arrival.was_told).count();
+            if doubled > 0 {
+                violations.push(format!("{event:?} was sent again although its acceptance was told: {arrivals:?}"));
+            }
+            // Synapse's next event comes when this one is done with: it must have been accepted by then.
+            if let (Some(before), Some(first)) = (last.get(&event.pusher), arrivals.first())
+                && first.place < *before
+            {
+                violations.push(format!("{event:?} was sent before the one before it was accepted: {arrivals:?}"));
+            }
+            last.extend(accepted.first().map(|arrival| (event.pusher, arrival.place)));
+        }
+        violations
+    }
+
+    /// The same of one push service.
+    pub(super) fn of_service(&self, service: Service) -> Self {
+        let of_service = self.0.iter().filter(|(event, _)| Plan::service(event.pusher) == service);
+        Self(of_service.map(|(event, arrivals)| (*event, arrivals.clone())).collect())
+    }
+
+    fn arrivals_of(&self, event: &Event) -> &[Arrival] {
+        self.0.get(event).map_or(&[], Vec::as_slice)
+    }
+}
+
+fn accepted(arrivals: &[Arrival]) -> impl Iterator<Item = &Arrival> {
+    arrivals.iter().filter(|arrival| arrival.is_accepted)
+}

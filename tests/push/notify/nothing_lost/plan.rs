@@ -1,0 +1,268 @@
+//! What happens to whom: which pushers there are, which pushkeys die and when, and which fault meets which attempt.
+//!
+//! Invariant: everything but the outages follows from the seed, the event and the number of the attempt; the order in
+//! which attempts come has no say.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::faults::{self, Kind};
+use crate::push::setup::{World, android, ios_device};
+
+/// One pusher in so many has a pushkey that dies; an odd number, so that it meets both push services.
+const DEATHS: usize = 13;
+
+/// From this attempt at an event on, all goes well.
+const LAST_FAULT: u32 = 6;
+
+/// How long a push service is down, once in a run: shorter than the gateway leaves it alone for that.
+const OUTAGE: Duration = Duration::from_secs(3);
+
+/// A pusher's push service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Service {
+    Apple,
+    Google,
+}
+
+/// An event of a pusher, both counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Event {
+    pub(super) pusher: usize,
+    pub(super) number: usize,
+}
+
+/// The plan of a run.
+pub(super) struct Plan {
+    seed: u64,
+    pushers: usize,
+    events_each: usize,
+    pushkeys: HashMap<String, usize>,
+    /// Faults that meet the first attempt at an event, so that each kind happens.
+    certain: HashMap<Event, &'static str>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    attempts: HashMap<Event, u32>,
+    arrivals: BTreeMap<Service, usize>,
+    outages: BTreeMap<Service, Instant>,
+    met: BTreeMap<(Service, &'static str), usize>,
+}
+
+impl Plan {
+    /// A plan for so many pushers with so many events each.
+    pub(super) fn new(seed: u64, pushers: usize, events_each: usize) -> Self {
+        let mut plan = Self {
+            seed,
+            pushers,
+            events_each,
+            pushkeys: HashMap::new(),
+            certain: HashMap::new(),
+            state: Mutex::default(),
+        };
+        plan.pushkeys = (0..pushers).map(|pusher| (plan.pushkey(pusher), pusher)).collect();
+        for service in [Service::Apple, Service::Google] {
+            for (place, kind) in kinds(service).iter().enumerate() {
+                for time in 0..kind.certainly(pushers * events_each) {
+                    let event = plan.free_event(service, &[place as u64, time as u64]);
+                    plan.certain.insert(event, kind.name);
+                }
+            }
+        }
+        plan
+    }
+
+    /// Makes the push services follow the plan.
+    pub(super) fn direct(self: &Arc<Self>, world: &World) {
+        let plan = Arc::clone(self);
+        world.apple.fault_by(move |request| {
+            let event = plan.event(request.device(), &request.json()["event_id"])?;
+            plan.next(event, Service::Apple, faults::dead_iphone, faults::APPLE, faults::APPLE_OUTAGE)
+        });
+        let plan = Arc::clone(self);
+        world.google.fault_by(move |request| {
+            let event = plan.event(&request.pushkey()?, &request.json()["message"]["data"]["event_id"])?;
+            plan.next(event, Service::Google, faults::dead_android, faults::GOOGLE, faults::GOOGLE_OUTAGE)
+        });
+    }
+
+    pub(super) fn pushers(&self) -> usize {
+        self.pushers
+    }
+
+    /// The events of a pusher that are to be delivered, in order, and the one with which its pushkey is found dead.
+    pub(super) fn events(&self, pusher: usize) -> (Vec<Event>, Option<Event>) {
+        let death = self.death(pusher);
+        let lived = death.unwrap_or(self.events_each);
+        ((0..lived).map(|number| Event { pusher, number }).collect(), death.map(|number| Event { pusher, number }))
+    }
+
+    pub(super) fn service(pusher: usize) -> Service {
+        if pusher.is_multiple_of(2) { Service::Apple } else { Service::Google }
+    }
+
+    /// What the homeserver knows of the pusher.
+    pub(super) fn device(&self, pusher: usize) -> Value {
+        match Self::service(pusher) {
+            Service::Apple => ios_device(&self.pushkey(pusher)),
+            Service::Google => android(&self.pushkey(pusher)),
+        }
+    }
+
+    pub(super) fn pushkey(&self, pusher: usize) -> String {
+        match Self::service(pusher) {
+            Service::Apple => (0..4).map(|part| format!("{:016x}", self.draw(&[1, pusher as u64, part]))).collect(),
+            Service::Google => format!("phone-{pusher}-{:016x}", self.draw(&[1, pusher as u64])),
+        }
+    }
+
+    /// After how long the homeserver hangs up on this try, if it does.
+    pub(super) fn patience(&self, event: Event, tries: u64) -> Option<Duration> {
+        let draw = self.draw(&[2, event.pusher as u64, event.number as u64, tries]);
+        (draw.is_multiple_of(40) && tries < 5).then(|| Duration::from_millis(1 + draw / 40 % 40))
+    }
+
+    /// The event behind an identifier, if it is one of ours.
+    pub(super) fn event(&self, pushkey: &str, event_id: &Value) -> Option<Event> {
+        let pusher = *self.pushkeys.get(pushkey)?;
+        let number = event_id.as_str()?.strip_prefix('$')?.split('-').nth(1)?.parse().ok()?;
+        Some(Event { pusher, number })
+    }
+
+    /// How often each fault was met.
+    pub(super) fn met(&self) -> BTreeMap<(Service, &'static str), usize> {
+        self.state().met.clone()
+    }
+
+    /// The faults that were to happen but never did.
+    pub(super) fn missed(&self) -> Vec<(Service, &'static str)> {
+        let met = self.met();
+        let all = [Service::Apple, Service::Google].into_iter().flat_map(|service| {
+            let certain = move |kind: &NamedKind| kind.certainly(self.pushers * self.events_each) > 0;
+            kinds(service).into_iter().filter(certain).map(move |kind| (service, kind.name))
+        });
+        all.filter(|fault| !met.contains_key(fault)).collect()
+    }
+
+    fn next<F: Clone>(
+        &self,
+        event: Event,
+        service: Service,
+        dead: fn(usize) -> F,
+        table: &[Kind<F>],
+        outage: fn() -> F,
+    ) -> Option<F> {
+        let mut state = self.state();
+        if self.death(event.pusher) == Some(event.number) {
+            *state.met.entry((service, "death")).or_default() += 1;
+            return Some(dead(event.pusher / DEATHS / 2));
+        }
+        let attempt = *state.attempts.entry(event).and_modify(|count| *count += 1).or_insert(1);
+        let arrivals = *state.arrivals.entry(service).and_modify(|count| *count += 1).or_insert(1);
+        if arrivals > self.pushers * self.events_each / 4 {
+            let began = *state.outages.entry(service).or_insert_with(Instant::now);
+            if began.elapsed() < OUTAGE {
+                *state.met.entry((service, "outage")).or_default() += 1;
+                return Some(outage());
+            }
+        }
+        let certain = self.certain.get(&event).filter(|_| attempt == 1);
+        let kind = match certain {
+            Some(name) => table.iter().find(|kind| kind.name == *name)?,
+            None if attempt < LAST_FAULT => {
+                let mut rest = self.draw(&[4, event.pusher as u64, event.number as u64, attempt.into()]) % 1000;
+                table.iter().find(|kind| {
+                    let is_it = rest < kind.per_mille;
+                    rest = rest.saturating_sub(kind.per_mille);
+                    is_it
+                })?
+            }
+            None => return None,
+        };
+        *state.met.entry((service, kind.name)).or_default() += 1;
+        Some((kind.fault)(self.draw(&[5, event.pusher as u64, event.number as u64, attempt.into()])))
+    }
+
+    /// The event at which a pushkey is found dead, if it ever is.
+    fn death(&self, pusher: usize) -> Option<usize> {
+        let event = usize::try_from(self.draw(&[6, pusher as u64]) % self.events_each as u64);
+        (pusher % DEATHS == DEATHS / 2).then(|| event.expect("less than a usize"))
+    }
+
+    /// An event that no certain fault meets yet, of a pusher that lives.
+    fn free_event(&self, service: Service, parts: &[u64]) -> Event {
+        let free = (0_u64..).map(|turn| {
+            let draw = self.draw(&[&[7, service as u64, turn], parts].concat());
+            let number = usize::try_from(draw >> 32).expect("32 bits") % self.events_each;
+            Event { pusher: usize::try_from(draw & 0xffff_ffff).expect("32 bits") % self.pushers, number }
+        });
+        let fits = |event: &Event| {
+            Self::service(event.pusher) == service
+                && self.death(event.pusher).is_none()
+                && !self.certain.contains_key(event)
+        };
+        free.into_iter().find(fits).expect("there is no end to them")
+    }
+
+    /// A number that follows from the seed and `parts` (SplitMix64's mixing).
+    fn draw(&self, parts: &[u64]) -> u64 {
+        parts.iter().fold(mix(self.seed), |state, part| mix(state ^ part.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a homeserver says of an event.
+pub(super) fn event_id(event: Event) -> String {
+    format!("${}-{}-x:hs.example", event.pusher, event.number)
+}
+
+/// The devices of a pusher.
+pub(super) fn devices(plan: &Plan, pusher: usize) -> Value {
+    json!([plan.device(pusher)])
+}
+
+struct NamedKind {
+    name: &'static str,
+    times: usize,
+    times_in_a_long_run: usize,
+}
+
+impl NamedKind {
+    /// How often it happens at least.
+    fn certainly(&self, events: usize) -> usize {
+        if events >= LONG_RUN { self.times_in_a_long_run } else { self.times }
+    }
+}
+
+/// A run in which a device may be left alone for half a minute.
+const LONG_RUN: usize = 5_000;
+
+fn kinds(service: Service) -> Vec<NamedKind> {
+    fn named<F>(table: &[Kind<F>]) -> Vec<NamedKind> {
+        let named = |kind: &Kind<F>| NamedKind {
+            name: kind.name,
+            times: kind.times,
+            times_in_a_long_run: kind.times_in_a_long_run,
+        };
+        table.iter().map(named).collect()
+    }
+    match service {
+        Service::Apple => named(faults::APPLE),
+        Service::Google => named(faults::GOOGLE),
+    }
+}
+
+fn mix(state: u64) -> u64 {
+    let state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    state ^ (state >> 31)
+}
