@@ -1,10 +1,11 @@
-//! The rule of the house: a module imports only from rows below its own, and not from its neighbours in the row.
+//! The layer rule: a module imports only from rows below its own, not from its neighbours in the row.
 //!
-//! Invariant: a module that stands in no row is a violation, so the table can never fall behind the tree.
+//! Invariant: a module without a row is a violation, so the table stays complete.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::source::{NamedPath, SourceFile};
+use super::modules::{Modules, reaches};
+use super::source::SourceFile;
 
 /// A package and its rows, the top one first.
 pub(crate) struct Layers {
@@ -16,11 +17,11 @@ pub(crate) struct Layers {
 
 /// Modules on one level.
 pub(crate) struct Row {
-    /// What stands in it.
+    /// Its modules.
     pub(crate) units: &'static [Unit],
-    /// What a unit may import from its own row.
+    /// Allowed imports within the row.
     pub(crate) neighbours: Neighbours,
-    /// Why it stands where it stands.
+    /// Why the row has its place.
     pub(crate) reason: &'static str,
 }
 
@@ -31,7 +32,7 @@ impl Row {
     }
 }
 
-/// What counts as one module for the rule.
+/// One module as the rule counts it.
 pub(crate) enum Unit {
     /// A file, or a folder as a whole.
     Module(&'static str),
@@ -41,43 +42,43 @@ pub(crate) enum Unit {
     Within(&'static str, &'static str),
 }
 
-/// What a unit may import from its own row.
+/// Allowed imports between units of one row.
 pub(crate) enum Neighbours {
-    /// These units of the same folder alone.
+    /// Only these units of the same folder.
     Only(&'static [&'static str]),
-    /// All, as long as there is no circle.
+    /// All, without a circle.
     WithoutCircle,
 }
 
-/// Where a module stands: its row, and the path of its unit.
+/// The row of a module, and the path of its unit.
 struct Place {
     row: usize,
     unit: Vec<String>,
 }
 
 impl Layers {
-    /// All imports in `files` that go up, sideways or in a circle, and all modules that stand nowhere.
+    /// All imports in `files` from rows above, from neighbours or in a circle, and all modules without a row.
     pub(crate) fn violations(&self, files: &[SourceFile]) -> Vec<String> {
-        let modules: BTreeMap<Vec<String>, &SourceFile> =
-            files.iter().filter_map(|file| Some((file.module(self.package)?, file))).collect();
+        let crate_name = self.package.replace('-', "_");
+        let modules = Modules::below(&format!("{}/src/", self.package), &crate_name, files);
         let mut violations = Vec::new();
-        let mut sideways = BTreeMap::<String, BTreeSet<String>>::new();
-        for (module, file) in &modules {
+        let mut sideways = BTreeMap::<String, BTreeMap<String, ()>>::new();
+        for (module, file) in modules.iter() {
             let Some(from) = self.place(module) else {
-                violations.push(format!("{} stands in no row", file.path));
+                violations.push(format!("{} is in no row", file.path));
                 continue;
             };
             for named in file.named_paths() {
-                let Some(target) = self.resolve(module, &named, &modules) else { continue };
+                let Some(target) = modules.resolve(module, &named) else { continue };
                 let Some(to) = self.place(&target) else { continue };
-                // A folder and what is in it belong together.
+                // A folder and its content are one family.
                 let family = target.starts_with(module) || module.starts_with(&target) || from.unit == to.unit;
                 let row = &self.rows[from.row];
                 let problem = match (&row.neighbours, to.row) {
                     (_, below) if below > from.row => None,
                     _ if family => None,
                     (Neighbours::WithoutCircle, same) if same == from.row => {
-                        sideways.entry(from.unit.join("::")).or_default().insert(to.unit.join("::"));
+                        sideways.entry(from.unit.join("::")).or_default().insert(to.unit.join("::"), ());
                         None
                     }
                     (Neighbours::Only(names), same) if same == from.row => {
@@ -93,7 +94,8 @@ impl Layers {
                 }
             }
         }
-        violations.extend(circles(&sideways));
+        let circular = sideways.keys().filter(|unit| reaches(&sideways, unit, unit));
+        violations.extend(circular.map(|unit| format!("{unit} imports itself in a circle")));
         violations
     }
 
@@ -115,66 +117,6 @@ impl Layers {
         }
         None
     }
-
-    /// The module of this package that `named` leads to, `None` if it leads elsewhere.
-    fn resolve(
-        &self,
-        module: &[String],
-        named: &NamedPath,
-        modules: &BTreeMap<Vec<String>, &SourceFile>,
-    ) -> Option<Vec<String>> {
-        let root = |name: &String| name == "lib" || name == "main";
-        let mut here: Vec<String> = module.iter().filter(|name| !root(name)).chain(&named.inside).cloned().collect();
-        let mut parts = named.parts.as_slice();
-        match parts.first()?.as_str() {
-            "crate" => {
-                here.clear();
-                parts = &parts[1..];
-            }
-            name if name == self.package.replace('-', "_") => {
-                here.clear();
-                parts = &parts[1..];
-            }
-            "self" => parts = &parts[1..],
-            "super" => {
-                while parts.first().is_some_and(|part| part == "super") {
-                    here.pop();
-                    parts = &parts[1..];
-                }
-            }
-            _ => return None,
-        }
-        here.extend_from_slice(parts);
-        // What is left at the end are items of the module, not modules.
-        while !here.is_empty() && !modules.contains_key(&here) {
-            here.pop();
-        }
-        if here.is_empty() { Some(vec!["lib".to_owned()]) } else { Some(here) }
-    }
-}
-
-/// The units that reach themselves.
-fn circles(imports: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
-    let reaches_itself = |start: &String| {
-        let mut seen = BTreeSet::new();
-        let mut open = vec![start];
-        while let Some(unit) = open.pop() {
-            for next in imports.get(unit).into_iter().flatten() {
-                if next == start {
-                    return true;
-                }
-                if seen.insert(next) {
-                    open.push(next);
-                }
-            }
-        }
-        false
-    };
-    imports
-        .keys()
-        .filter(|unit| reaches_itself(unit))
-        .map(|unit| format!("{unit} imports itself in a circle"))
-        .collect()
 }
 
 #[cfg(test)]
@@ -228,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn imports_from_below_and_within_the_family_are_right() {
+    fn imports_from_below_and_within_the_family_pass() {
         for (path, text) in [
             ("identity/src/main.rs", "use identity::server;"),
             ("identity/src/lib.rs", "pub mod domain;"),
@@ -252,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn imports_from_above_or_beside_are_found_however_they_are_written() {
+    fn imports_from_above_or_beside_are_found_in_every_spelling() {
         for (path, text) in [
             ("identity/src/server.rs", "use crate::Thing;"),
             ("identity/src/routes/lookup.rs", "use super::validate::X;"),

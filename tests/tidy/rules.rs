@@ -1,16 +1,16 @@
-//! The rules that need no rows: where external crates belong, headers, lengths, names, the top level, machine paths.
+//! The rules without rows: places of external crates, headers, lengths, names, the top level, machine paths.
 //!
-//! Invariant: a rule is a function of what it is given, so that its test can show it something wrong.
+//! Invariant: a rule is a function of its arguments, so a test can pass it a violation.
 
 use super::source::SourceFile;
 
 /// The longest file, in lines before its unit tests.
 const MAX_LINES: usize = 300;
 
-/// File and folder names that say nothing about what is inside.
+/// File and folder names without information about their content.
 const EMPTY_NAMES: [&str; 7] = ["util", "utils", "helper", "helpers", "common", "manager", "managers"];
 
-/// What lies at the top, besides files that start with a dot.
+/// The entries of the top level, besides files that start with a dot.
 const TOP_LEVEL: [&str; 11] = [
     "Cargo.toml",
     "Cargo.lock",
@@ -55,7 +55,7 @@ const CRATES: [(&[&str], Place, &str); 6] = [
     (
         &["rlibphonenumber"],
         Place::Only(&["identity/src/domain/msisdn/"]),
-        "numbers are parsed in one place, which hands it nothing but digits: odd texts make it panic",
+        "one place parses numbers and passes only digits: other texts make the library panic",
     ),
     (&["lettre"], Place::Only(&["identity/src/notify/"]), "only notify/ knows mail"),
     (
@@ -66,7 +66,7 @@ const CRATES: [(&[&str], Place, &str); 6] = [
     (
         &["tracing", "metrics", "tokio", "futures_util"],
         Place::Not(&["identity/src/domain/", "push-gateway/src/notification"]),
-        "rules are pure: they tell nobody and wait for nothing",
+        "rules are pure: no logs, no metrics, no waiting",
     ),
 ];
 
@@ -104,27 +104,27 @@ pub(crate) fn too_long(files: &[SourceFile]) -> Vec<String> {
     lines.filter(|(_, lines)| *lines > MAX_LINES).map(|(file, lines)| format!("{}: {lines} lines", file.path)).collect()
 }
 
-/// Files and folders whose names say nothing.
+/// Files and folders with a name of [`EMPTY_NAMES`].
 pub(crate) fn empty_names(files: &[SourceFile]) -> Vec<String> {
     let empty =
         |file: &&SourceFile| file.path.split('/').any(|part| EMPTY_NAMES.contains(&part.trim_end_matches(".rs")));
     files.iter().filter(empty).map(|file| file.path.clone()).collect()
 }
 
-/// Names at the top that are not agreed.
-pub(crate) fn strangers_at_the_top(names: &[String]) -> Vec<String> {
+/// Names at the top level that are not agreed.
+pub(crate) fn unknown_top_level_entries(names: &[String]) -> Vec<String> {
     names.iter().filter(|name| !name.starts_with('.') && !TOP_LEVEL.contains(&name.as_str())).cloned().collect()
 }
 
 /// Lines that name a path of the machine or the workplace on which they were written.
 pub(crate) fn machine_paths(files: &[SourceFile]) -> Vec<String> {
-    // In two parts, so that this file does not name them.
+    // In two parts, so that this file does not contain them.
     let roots = [("/ho", "me/"), ("/ro", "ot/"), ("/Us", "ers/"), ("/wo", "rk/"), (":\\Us", "ers\\")]
         .map(|(a, b)| format!("{a}{b}"));
     let mut violations = Vec::new();
     for file in files {
         for (index, line) in file.text.lines().enumerate() {
-            // In the middle of a longer path or a URL it is another folder of the same name.
+            // In the middle of a longer path or a URL the name belongs to another folder.
             let absolute = |root: &String| {
                 line.match_indices(root.as_str()).any(|(at, _)| {
                     root.starts_with(':')
@@ -141,7 +141,7 @@ pub(crate) fn machine_paths(files: &[SourceFile]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{crates_out_of_place, empty_names, machine_paths, strangers_at_the_top, too_long, without_header};
+    use super::{crates_out_of_place, empty_names, machine_paths, too_long, unknown_top_level_entries, without_header};
     use crate::source::SourceFile;
 
     fn files(path: &str, text: &str) -> Vec<SourceFile> {
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_says_nothing_is_found() {
+    fn an_empty_name_is_found() {
         for path in ["identity/src/util.rs", "shared/src/common/mod.rs", "tests/harness/helpers.rs", "a/manager.rs"] {
             assert_eq!(empty_names(&files(path, "")).len(), 1, "{path}");
         }
@@ -213,9 +213,9 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_at_the_top_is_found() {
+    fn an_entry_that_is_not_agreed_is_found() {
         let names = ["Cargo.toml", ".ci", "identity", "target", "notes.md", "src"].map(str::to_owned);
-        assert_eq!(strangers_at_the_top(&names), ["notes.md", "src"]);
+        assert_eq!(unknown_top_level_entries(&names), ["notes.md", "src"]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! The source tree as the rules need it: files with their module paths, and the paths that their code names.
+//! The source tree for the rules: files with their module paths, and the paths in their code.
 //!
-//! Invariant: what stands in a comment, a text or a character is never taken for code.
+//! Invariant: comments, string literals and characters are never read as code.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ pub(crate) struct SourceFile {
     pub(crate) text: String,
 }
 
-/// A path such as `crate::store::sessions` that code names.
+/// A path such as `crate::store::sessions` in the code.
 #[derive(Debug, PartialEq)]
 pub(crate) struct NamedPath {
     /// Its parts. The first one may be `crate`, `self` or `super`.
@@ -53,12 +53,17 @@ impl SourceFile {
 
     /// Its module within `package`: `["store", "sessions"]`; `["lib"]` and `["main"]` for the roots.
     pub(crate) fn module(&self, package: &str) -> Option<Vec<String>> {
-        let path = self.path.strip_prefix(package)?.strip_prefix("/src/")?.strip_suffix(".rs")?;
+        self.module_below(&format!("{package}/src/"))
+    }
+
+    /// Its module in the crate whose root lies in `folder`, which ends with `/`.
+    pub(crate) fn module_below(&self, folder: &str) -> Option<Vec<String>> {
+        let path = self.path.strip_prefix(folder)?.strip_suffix(".rs")?;
         let path = path.strip_suffix("/mod").unwrap_or(path);
         Some(path.split('/').map(str::to_owned).collect())
     }
 
-    /// All paths of at least two parts in the production code, `use` trees written out.
+    /// All paths of at least two parts in the production code, with `use` trees expanded.
     pub(crate) fn named_paths(&self) -> Vec<NamedPath> {
         let tokens = tokens(&without_texts(self.production()));
         let mut paths = Vec::new();
@@ -103,7 +108,7 @@ impl SourceFile {
     }
 }
 
-/// Reads one `use` tree from `at` on; answers where it ends.
+/// Reads one `use` tree from `at` on; returns the position of its end.
 fn read_tree(tokens: &[(String, usize)], mut at: usize, prefix: &[String], found: &mut Vec<Vec<String>>) -> usize {
     let mut path = prefix.to_vec();
     let mut renamed = false;
@@ -150,7 +155,7 @@ fn tokens(code: &str) -> Vec<(String, usize)> {
     tokens
 }
 
-/// `code` with comments, texts, characters and life times taken out; lines stay where they are.
+/// `code` without comments, string literals, characters and lifetimes; line numbers stay the same.
 fn without_texts(code: &str) -> String {
     let mut kept = String::with_capacity(code.len());
     let mut rest = code;
@@ -160,7 +165,7 @@ fn without_texts(code: &str) -> String {
             '/' if rest.starts_with("/*") => block_comment(rest),
             '"' => text(rest),
             'r' | 'b' if !kept.ends_with(|c: char| c.is_alphanumeric() || c == '_') => prefixed_text(rest),
-            '\'' => character_or_life_time(rest),
+            '\'' => character_or_lifetime(rest),
             _ => 0,
         };
         let (skipped, plain) = if length > 0 { (length, false) } else { (c.len_utf8(), true) };
@@ -204,7 +209,7 @@ fn text(rest: &str) -> usize {
     rest.len()
 }
 
-/// `r"…"`, `r#"…"#`, `b"…"`, `br#"…"#`; zero if it is no text.
+/// `r"…"`, `r#"…"#`, `b"…"`, `br#"…"#`; zero for anything else.
 fn prefixed_text(rest: &str) -> usize {
     let prefix = rest.find(|c| !matches!(c, 'r' | 'b')).unwrap_or(rest.len());
     let hashes = rest[prefix..].bytes().take_while(|&b| b == b'#').count();
@@ -219,7 +224,7 @@ fn prefixed_text(rest: &str) -> usize {
     rest[start + 1..].find(&end).map_or(rest.len(), |found| start + 1 + found + end.len())
 }
 
-fn character_or_life_time(rest: &str) -> usize {
+fn character_or_lifetime(rest: &str) -> usize {
     let mut chars = rest.char_indices().skip(1);
     match (chars.next(), chars.next()) {
         (Some((_, '\\')), Some((at, escaped))) => {
@@ -231,7 +236,7 @@ fn character_or_life_time(rest: &str) -> usize {
     }
 }
 
-/// The Rust files of `package`, in order; none if there is no such folder.
+/// The Rust files of `package`, in order; none without such a folder.
 pub(crate) fn rust_files(root: &Path, package: &str) -> Vec<SourceFile> {
     let mut files = Vec::new();
     walk(root, &root.join(package), &mut |path| {
@@ -243,7 +248,7 @@ pub(crate) fn rust_files(root: &Path, package: &str) -> Vec<SourceFile> {
     files
 }
 
-/// The text files that git tracks; without git, all but `target` and what starts with a dot.
+/// The text files that git tracks; without git, all but `target` and names that start with a dot.
 pub(crate) fn tracked_files(root: &Path) -> Vec<SourceFile> {
     let listed = Command::new("git").arg("-C").arg(root).args(["ls-files", "-z"]).output();
     let mut paths: Vec<String> = match listed {
@@ -260,7 +265,7 @@ pub(crate) fn tracked_files(root: &Path) -> Vec<SourceFile> {
     paths.iter().filter_map(|path| read(root, path)).collect()
 }
 
-/// The names of what lies at the top.
+/// The names of the top level.
 pub(crate) fn top_level(root: &Path) -> Vec<String> {
     let entries = fs::read_dir(root).expect("the root can be read");
     entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
@@ -280,7 +285,7 @@ fn walk(root: &Path, folder: &Path, visit: &mut dyn FnMut(&str)) {
     }
 }
 
-/// A file that was deleted but not committed, or that is no text, is none.
+/// `None` for a deleted file that is not committed yet, and for a binary file.
 fn read(root: &Path, path: &str) -> Option<SourceFile> {
     let text = String::from_utf8(fs::read(root.join(path)).ok()?).ok()?;
     Some(SourceFile { path: path.to_owned(), text })
@@ -303,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn use_trees_are_written_out() {
+    fn use_trees_are_expanded() {
         let text = "use a::b;\npub(crate) use crate::{c::{self, D as E}, f::*};\nuse ::g::h as i;\n";
         assert_eq!(paths(text), ["a::b@:1", "crate::c::self@:2", "crate::c::D@:2", "crate::f@:2", "g::h@:3"]);
     }
@@ -315,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_texts_and_characters_are_no_code() {
+    fn comments_string_literals_and_characters_are_no_code() {
         let text = "// a::b\n/* c::d /* e::f */ g::h */ \"i::j \\\" k::l\" r#\"m::n \" o::p\"# b\"q::r\" '\"' '\\'' fn f<'a>(x: &'a s::t) {}";
         assert_eq!(paths(text), ["s::t@:2"]);
     }
