@@ -1,8 +1,7 @@
-//! `deploy/` against the binaries, and by the word of whoever will read it: systemd, Kubernetes' and Compose's schemas,
-//! hadolint, Prometheus.
+//! `deploy/` checked by the binaries and by the tools that read it: systemd, the schemas of Kubernetes and Compose,
+//! hadolint, promtool.
 //!
-//! Invariant: nothing here needs a network. A tool that is not installed is named in a line, with what is skipped for
-//! want of it.
+//! Invariant: no test here needs a network. A check whose tool is missing is listed as skipped.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -17,7 +16,7 @@ use serde_norway::Value;
 
 const SERVICES: [&str; 2] = ["identity", "push-gateway"];
 
-/// What `systemd-analyze security` may find at most, in tenths: 0 is a unit that can do nothing.
+/// The highest exposure that `systemd-analyze security` may report, in tenths; 0 is a fully confined unit.
 const EXPOSURE: &str = "--threshold=15";
 
 fn deploy(path: &str) -> PathBuf {
@@ -53,7 +52,7 @@ fn executable(service: &str) -> &'static Path {
     if service == "identity" { binary::identity() } else { binary::push_gateway() }
 }
 
-/// Files with secrets, such as an operator has, by the names that `deploy/` gives them.
+/// An operator's files with secrets, by their names in `deploy/`.
 async fn secrets() -> BTreeMap<&'static str, String> {
     let key = Command::new(binary::identity()).arg("generate-key").output().expect("the binary can be started");
     let (apple, google) = (apns::Apple::start().await, fcm::Google::start().await);
@@ -66,7 +65,7 @@ async fn secrets() -> BTreeMap<&'static str, String> {
     ])
 }
 
-/// `check-config` on these settings, with these files beside them and no others; gives what it noted.
+/// Runs `check-config` on these settings with only these files beside them; returns its notes.
 async fn check_config(service: &str, settings: &str, files: &[&str]) -> Vec<String> {
     let folder = new_folder();
     let secrets = secrets().await;
@@ -80,13 +79,13 @@ async fn check_config(service: &str, settings: &str, files: &[&str]) -> Vec<Stri
     said.lines().filter(|line| line.starts_with("note: ")).map(str::to_owned).collect()
 }
 
-/// Whether these settings listen on that port of every interface.
+/// Whether these settings listen on this port of every interface.
 fn listens(settings: &str, port: &Value) -> bool {
     let port = port.as_u64().unwrap_or_else(|| panic!("no port: {port:?}"));
     settings.contains(&format!("bind = \"0.0.0.0:{port}\""))
 }
 
-/// Where the image of `service` looks for its settings.
+/// The path of the settings in the image of `service`.
 fn place_of_settings(service: &str) -> String {
     let variable = format!("ENV {}_CONFIG=", service.to_uppercase().replace('-', "_"));
     let dockerfile = read("Dockerfile");
@@ -94,11 +93,11 @@ fn place_of_settings(service: &str) -> String {
     place.unwrap_or_else(|| panic!("no {variable}")).to_owned()
 }
 
-/// Runs a tool that may not be there and must not complain.
+/// Runs a tool, which must succeed; `None` if it is not installed.
 fn tool(name: &str, arguments: &[&dyn AsRef<OsStr>]) -> Option<String> {
     match Command::new(name).args(arguments.iter().map(|argument| argument.as_ref())).output() {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            eprintln!("skipped: what {name} has to say, for it is not installed");
+            harness::skipped::report(&format!("the check by {name}: it is not installed"));
             None
         }
         Err(error) => panic!("{name}: {error}"),
@@ -111,7 +110,7 @@ fn tool(name: &str, arguments: &[&dyn AsRef<OsStr>]) -> Option<String> {
 }
 
 #[tokio::test]
-async fn what_kubernetes_mounts_is_what_the_settings_name() {
+async fn the_kubernetes_manifests_mount_the_files_that_the_settings_name() {
     for service in SERVICES {
         let kustomization = of_kind(&yaml(&format!("kubernetes/{service}/kustomization.yaml")), "Kustomization");
         let settings = read(&format!("kubernetes/{service}/{service}.toml"));
@@ -134,7 +133,7 @@ async fn what_kubernetes_mounts_is_what_the_settings_name() {
 }
 
 #[tokio::test]
-async fn what_compose_mounts_is_what_the_settings_name() {
+async fn the_compose_file_mounts_the_files_that_the_settings_name() {
     let compose = &yaml("compose.yaml")[0];
     for service in SERVICES {
         let described = &compose["services"][service];
@@ -157,10 +156,10 @@ async fn what_compose_mounts_is_what_the_settings_name() {
 }
 
 #[test]
-fn the_units_are_understood_by_systemd_and_may_do_little() {
+fn systemd_accepts_the_units_and_confines_them() {
     let folder = new_folder();
     for service in SERVICES {
-        // The unit has to name a program that is there.
+        // systemd-analyze checks that the program of the unit exists.
         let installed = format!("/usr/local/bin/{service}");
         let unit = read(&format!("systemd/{service}.service"));
         assert!(unit.contains(&installed), "{service}");
@@ -168,7 +167,7 @@ fn the_units_are_understood_by_systemd_and_may_do_little() {
         std::fs::write(&path, unit.replace(&installed, &executable(service).display().to_string()))
             .expect("the folder takes files");
         let verified = tool("systemd-analyze", &[&"verify", &"--man=no", &path]);
-        // What it does not understand it tells, and takes no offence.
+        // systemd-analyze prints warnings for unknown keys but succeeds.
         let complaints = verified.unwrap_or_default();
         assert!(!complaints.contains(&format!("{service}.service:")), "{complaints}");
         tool("systemd-analyze", &[&"security", &"--offline=true", &"--no-pager", &EXPOSURE, &path]);
@@ -176,11 +175,11 @@ fn the_units_are_understood_by_systemd_and_may_do_little() {
 }
 
 #[test]
-fn the_manifests_are_as_kubernetes_wants_them() {
+fn the_manifests_match_the_schemas_of_kubernetes() {
     let written = SERVICES.map(|service| deploy(&format!("kubernetes/{service}/{service}.yaml")));
     tool("kubernetes-validate", &[&"--strict", &"--quiet", &written[0], &written[1]]);
 
-    // As kustomize puts them together, with files in place of the secrets.
+    // As kustomize renders them, with placeholder files for the secrets.
     let folder = new_folder();
     let copied = Command::new("cp").arg("-R").arg(deploy("kubernetes/.")).arg(folder.path()).status();
     assert!(copied.is_ok_and(|status| status.success()));
@@ -202,13 +201,13 @@ fn the_manifests_are_as_kubernetes_wants_them() {
 }
 
 #[test]
-fn compose_file_and_dockerfile_are_as_their_tools_want_them() {
+fn the_compose_file_and_the_dockerfile_pass_their_linters() {
     tool("check-jsonschema", &[&"--builtin-schema", &"vendor.compose-spec", &deploy("compose.yaml")]);
     tool("hadolint", &[&deploy("Dockerfile")]);
 }
 
 #[test]
-fn the_alerts_tell_an_attack_from_a_usual_day() {
+fn the_alerts_fire_on_an_attack_and_not_on_a_usual_day() {
     tool("promtool", &[&"check", &"rules", &deploy("prometheus/identity-sms.rules.yml")]);
     tool("promtool", &[&"test", &"rules", &deploy("prometheus/identity-sms.test.yml")]);
 }

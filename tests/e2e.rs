@@ -1,6 +1,7 @@
 //! Black-box tests: the real binaries, on real sockets, against a faked outside world.
 //!
-//! Invariant: nothing here knows how a service is built inside; what a test cannot see from outside it does not assert.
+//! Invariant: a test asserts only what is visible outside the process.
 
+mod deploy;
 mod identity;
 mod push;

@@ -2,8 +2,6 @@
 //!
 //! Invariant: it is gone when the process is, however that ends: a watcher outside the process waits for the end of a
 //! pipe that only the process holds open, then stops the cluster and removes its folder.
-//!
-//! This file uses nothing else of the harness, so that a service's own store tests can use it as well.
 
 use std::ffi::OsStr;
 use std::net::TcpListener;
@@ -18,15 +16,20 @@ use std::time::{Duration, Instant};
 use shared::random::Random;
 use tokio_postgres::NoTls;
 
+use crate::skipped;
+
 /// A new, empty database as `postgres://user:password@127.0.0.1:PORT/name`; the first call starts the cluster.
 ///
-/// `None` if there is no PostgreSQL on this machine: the line it then writes says that such tests are skipped.
+/// `None` without PostgreSQL on this machine; the test is then listed as skipped.
 ///
 /// # Panics
-/// If there is none although `CI=true`, or if the one there is does not start.
+/// Without PostgreSQL if `CI=true`, or if the cluster does not start.
 pub async fn database() -> Option<String> {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
-    let cluster = tokio::task::spawn_blocking(cluster).await.expect("starting the cluster does not panic")?;
+    let Some(cluster) = tokio::task::spawn_blocking(cluster).await.expect("starting the cluster does not panic") else {
+        skipped::report("PostgreSQL (initdb and postgres in PATH or /usr/lib/postgresql/*/bin)");
+        return None;
+    };
     let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
     let (client, connection) =
         tokio_postgres::connect(&cluster.url("postgres"), NoTls).await.expect("the cluster takes connections");
@@ -54,18 +57,7 @@ impl Cluster {
 /// The cluster of this process.
 fn cluster() -> Option<&'static Cluster> {
     static CLUSTER: OnceLock<Option<Cluster>> = OnceLock::new();
-    CLUSTER
-        .get_or_init(|| {
-            let binaries = find_binaries(&search_path());
-            if binaries.is_none() {
-                #[expect(clippy::disallowed_methods, reason = "where the tests run is no setting of a service")]
-                let in_ci = std::env::var("CI").is_ok_and(|value| value == "true");
-                assert!(!in_ci, "no PostgreSQL on this machine, and CI=true: its tests must run here");
-                eprintln!("skipped: no PostgreSQL (initdb, postgres) in PATH or /usr/lib/postgresql/*/bin");
-            }
-            binaries.map(|binaries| start(&binaries))
-        })
-        .as_ref()
+    CLUSTER.get_or_init(|| find_binaries(&search_path()).map(|binaries| start(&binaries))).as_ref()
 }
 
 fn search_path() -> Vec<PathBuf> {

@@ -81,24 +81,24 @@ mod tests {
 
     #[test]
     fn a_private_word_is_found_in_comments_texts_and_names() {
-        let (nobody, told) = (concat!("nob", "ody"), concat!("to", "ld"));
+        let (first, second) = (concat!("nob", "ody"), concat!("to", "ld"));
         for line in [
-            format!("//! What {nobody} is {told}."),
-            format!("fn a_user_is_{told}() {{}}"),
-            format!("let text = \"{} knows\";", nobody.to_uppercase()),
-            format!("# {nobody}'s"),
+            format!("//! What {first} is {second}."),
+            format!("fn a_user_is_{second}() {{}}"),
+            format!("let text = \"{} knows\";", first.to_uppercase()),
+            format!("# {first}'s"),
         ] {
             assert_eq!(found("identity/src/a.rs", &format!("\n{line}\n")).len(), 1, "{line}");
         }
-        let both = found("a.md", &format!("{nobody} {told}"));
-        assert_eq!(both, [format!("a.md:1: {nobody}, {told}")]);
+        let both = found("a.md", &format!("{first} {second}"));
+        assert_eq!(both, [format!("a.md:1: {first}, {second}")]);
     }
 
     #[test]
     fn other_words_files_and_folders_pass() {
-        let told = concat!("to", "ld");
+        let word = concat!("to", "ld");
         for (path, text) in
-            [("a.rs", "indices, renewed, newspapers, threshold"), ("a.tsv", told), ("clean/later/a.rs", told)]
+            [("a.rs", "indices, renewed, newspapers, threshold"), ("a.tsv", word), ("clean/later/a.rs", word)]
         {
             assert_eq!(found(path, text), Vec::<String>::new(), "{path} {text}");
         }

@@ -41,7 +41,7 @@ async fn both_phones(stage: &Gateway, narrator: &mut Narrator) -> Result<(), Fai
     narrator.step("Her iPhone rings", "What Apple got, and would show:");
     let pushes = stage.apple.requests_for(IPHONE);
     let push = pushes.first().ok_or_else(|| Failure("Apple got nothing".to_owned()))?;
-    narrator.show(&format!("{} {}", push.method, push.path));
+    narrator.show(&format!("{} {}", push.method, push.target));
     for name in ["apns-topic", "apns-push-type", "apns-priority"] {
         narrator.show(&format!("{name}: {}", push.header(name).unwrap_or_default()));
     }

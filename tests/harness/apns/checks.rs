@@ -7,7 +7,7 @@
 use http::HeaderMap;
 use serde_json::Value;
 
-use super::world::Request;
+use crate::fake::Request;
 
 /// A status and its reason.
 pub(super) type Refusal = (u16, &'static str);
@@ -32,7 +32,7 @@ pub(super) fn device(request: &Request) -> Result<&str, Refusal> {
     if request.method != "POST" {
         return Err((405, "MethodNotAllowed"));
     }
-    let token = request.path.strip_prefix("/3/device/").ok_or((404, "BadPath"))?;
+    let token = request.target.strip_prefix("/3/device/").ok_or((404, "BadPath"))?;
     let is_hex = token.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
     match token.len() {
         0 => Err((400, "MissingDeviceToken")),

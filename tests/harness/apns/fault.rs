@@ -1,19 +1,26 @@
-//! The ways in which Apple answers otherwise than with a success.
+//! Errors and missing responses of APNs.
 //!
-//! Invariant: a fault is what the test says to the byte; none has chance in it.
+//! Invariant: a response holds the bytes that the test gave; nothing is random.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// What happens to a request that is in order.
+use crate::fake::{Loss, Reply};
+
+/// What happens to a request instead of the right response.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// This answer.
-    Answer(Answer),
-    /// The right answer, later.
+    /// This response.
+    Reply {
+        /// Status, headers and body.
+        reply: Reply,
+        /// Whether the response repeats the `apns-id` of the request.
+        with_id: bool,
+    },
+    /// The right response, later.
     Delay(Duration),
-    /// No answer, on a stream that stays open.
+    /// No response, on a stream that stays open.
     Silence,
     /// RST_STREAM with this code.
     Reset(u32),
@@ -24,34 +31,10 @@ pub enum Fault {
         /// First a GOAWAY that leaves out nothing, and the real one with the next request.
         two_phase: bool,
     },
-    /// The connection is cut without a word, as soon as everything said on it before has arrived.
+    /// The connection closes when the client has received everything that was written before.
     Cut,
-    /// The push is taken if it is in order, and then its answer gets lost.
+    /// A valid push is accepted, then its response gets lost.
     Lose(Loss),
-}
-
-/// How an answer gets lost.
-#[derive(Clone, Copy, Debug)]
-pub enum Loss {
-    /// RST_STREAM with this code.
-    Reset(u32),
-    /// It never comes, on a stream that stays open.
-    Silence,
-    /// The connection is cut, as by [`Fault::Cut`].
-    Cut,
-}
-
-/// An answer of the test's own.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    pub(super) status: u16,
-    pub(super) body: String,
-    pub(super) with_id: bool,
-    /// The stream is reset before the end of the body.
-    pub(super) broken: bool,
-    /// The body does not end.
-    pub(super) endless: bool,
-    pub(super) headers: Vec<(&'static str, String)>,
 }
 
 impl Fault {
@@ -72,46 +55,39 @@ impl Fault {
 
     /// This status with this body, or with none if it is empty.
     pub fn text(status: u16, body: &str) -> Self {
-        Self::Answer(Answer {
-            status,
-            body: body.to_owned(),
-            with_id: true,
-            broken: false,
-            endless: false,
-            headers: Vec::new(),
-        })
+        Self::Reply { reply: Reply::new(status, body.to_owned()), with_id: true }
     }
 
-    /// The answer, without `apns-id`.
+    /// The response without `apns-id`.
     #[must_use]
     pub fn without_id(self) -> Self {
-        self.changed(|answer| answer.with_id = false)
+        match self {
+            Self::Reply { reply, .. } => Self::Reply { reply, with_id: false },
+            other => other,
+        }
     }
 
-    /// The answer, whose stream is reset before its body ends.
+    /// The response, with the stream reset before its body ends.
     #[must_use]
     pub fn broken(self) -> Self {
-        self.changed(|answer| answer.broken = true)
+        self.map(Reply::cut_off)
     }
 
-    /// The answer, whose body never ends.
+    /// The response, with a body that never ends.
     #[must_use]
     pub fn endless(self) -> Self {
-        self.changed(|answer| answer.endless = true)
+        self.map(Reply::endless)
     }
 
-    /// The answer, with a header field.
+    /// The response with a further header.
     #[must_use]
     pub fn with_header(self, name: &'static str, value: &str) -> Self {
-        self.changed(|answer| answer.headers.push((name, value.to_owned())))
+        self.map(|reply| reply.with_header(name, value))
     }
 
-    fn changed(self, change: impl FnOnce(&mut Answer)) -> Self {
+    fn map(self, change: impl FnOnce(Reply) -> Reply) -> Self {
         match self {
-            Self::Answer(mut answer) => {
-                change(&mut answer);
-                Self::Answer(answer)
-            }
+            Self::Reply { reply, with_id } => Self::Reply { reply: change(reply), with_id },
             other => other,
         }
     }

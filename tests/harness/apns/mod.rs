@@ -6,27 +6,24 @@
 //! An app finds it by `endpoint` (see [`Apple::config`]), with its authority as `[outbound] extra_ca_file`.
 
 mod checks;
-mod connection;
 mod fault;
 mod provider_token;
-mod world;
+mod state;
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use shared::clock::Clock;
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 
-pub use fault::{Answer, Fault, Loss};
-pub use world::Request;
+pub use crate::fake::{Loss, Request};
+pub use fault::Fault;
 
 use self::provider_token::ProviderKey;
-use self::world::{Director, State, World};
+use self::state::{State, World};
 use crate::certificates::{Authority, Certificate};
-use crate::relay::Order;
+use crate::fake::{Faults, HttpServer, Socket};
 
 /// How many streams Apple allows, once it knows the client.
 const USUAL_STREAMS: u32 = 1000;
@@ -37,8 +34,7 @@ pub struct Apple {
     world: Arc<World>,
     authority: Authority,
     certificate: Certificate,
-    address: SocketAddr,
-    task: JoinHandle<()>,
+    server: HttpServer,
 }
 
 impl Apple {
@@ -53,37 +49,31 @@ impl Apple {
     /// # Panics
     /// If the address cannot be taken.
     pub async fn start_at(bind: &str, authority: &Authority) -> Self {
-        let listener = TcpListener::bind(bind).await.unwrap_or_else(|error| panic!("{bind}: {error}"));
-        let address = listener.local_addr().expect("a bound socket has an address");
+        let socket = Socket::bind(bind).await;
         let certificate = authority.issue(&["127.0.0.1", "localhost"]);
         let state = State {
-            tls: certificate.server_config(&["h2"]),
-            silent: false,
             clock: Clock::system(),
             key: ProviderKey::new("KEY1234567", "TEAM123456"),
             by_certificate: false,
             topics: Vec::new(),
             unknown: Vec::new(),
             max_streams: USUAL_STREAMS,
-            one_stream_at_first: false,
-            requests: Vec::new(),
-            faults: Vec::new(),
-            director: None,
-            lines: Vec::new(),
+            faults: Faults::default(),
         };
-        let world = Arc::new(World::new(address.to_string(), state));
-        let task = tokio::spawn(connection::accept(listener, Arc::clone(&world)));
-        Self { world, authority: authority.clone(), certificate, address, task }
+        let world = Arc::new(World { authority: socket.address.to_string(), state: Mutex::new(state) });
+        let server = socket.serve(Some(certificate.server_config(&["h2"])), Arc::clone(&world));
+        server.core.streams.store(USUAL_STREAMS, Ordering::SeqCst);
+        Self { world, authority: authority.clone(), certificate, server }
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.server.address
     }
 
     /// The `endpoint` setting that leads here.
     pub fn endpoint(&self) -> String {
-        format!("https://{}", self.address)
+        format!("https://{}", self.server.address)
     }
 
     /// Who signed its certificate.
@@ -149,133 +139,126 @@ impl Apple {
 
     /// Allows one stream on each new connection until a push was accepted there.
     pub fn allow_one_stream_at_first(&self) {
-        self.world.state().one_stream_at_first = true;
+        self.server.core.streams.store(1, Ordering::SeqCst);
     }
 
     /// Allows this many streams, on connections that are open and on new ones.
     pub fn set_max_streams(&self, max_streams: u32) {
-        let lines = {
-            let mut state = self.world.state();
-            state.max_streams = max_streams;
-            state.lines.clone()
-        };
-        for line in lines {
-            line.announce(max_streams);
+        self.world.state().max_streams = max_streams;
+        // New connections keep a limit of one until a push is accepted there.
+        if self.server.core.streams.load(Ordering::SeqCst) != 1 {
+            self.server.core.streams.store(max_streams, Ordering::SeqCst);
+        }
+        for connection in self.server.core.open() {
+            connection.announce_streams(max_streams);
         }
     }
 
     /// Presents `certificate` from the next connection on.
     pub fn set_certificate(&self, certificate: &Certificate) {
-        self.world.state().tls = certificate.server_config(&["h2"]);
+        self.server.core.set_tls(certificate.server_config(&["h2"]));
     }
 
     /// Chooses this protocol in TLS from the next connection on, `h2` being the right one; none if it is empty.
     pub fn set_protocol(&self, alpn: &[&str]) {
-        self.world.state().tls = self.certificate.server_config(alpn);
+        self.server.core.set_tls(self.certificate.server_config(alpn));
     }
 
     /// From the next connection on, asks for a client certificate from `authority`, and for no provider token.
     pub fn ask_for_certificates(&self, authority: &Authority) {
-        let mut state = self.world.state();
-        state.tls = self.certificate.server_config_for_clients(&["h2"], authority);
-        state.by_certificate = true;
+        self.server.core.set_tls(self.certificate.server_config_for_clients(&["h2"], authority));
+        self.world.state().by_certificate = true;
     }
 
     /// Takes connections but says nothing on them, not even in the TLS handshake.
     pub fn set_silent(&self, silent: bool) {
-        self.world.state().silent = silent;
+        self.server.core.set_silent(silent);
     }
 
     /// Says and hears nothing more on the connections that are open, without closing them.
     pub fn fall_silent(&self) {
-        for line in &self.world.state().lines {
-            line.wire.mute.store(true, Ordering::SeqCst);
+        for connection in self.server.core.open() {
+            connection.wire.mute.store(true, Ordering::SeqCst);
         }
     }
 
     /// Answers every request for a device whose token starts with `device` by `fault`, until [`Apple::mend`]; such a
     /// request is not judged. The newest matching fault counts.
     pub fn fault(&self, device: &str, fault: Fault) {
-        self.world.state().faults.push((device.to_owned(), fault, None));
+        self.world.state().faults.add(device.to_owned(), fault, None);
     }
 
     /// As [`Apple::fault`], for the next `times` requests only.
     pub fn fault_times(&self, device: &str, times: usize, fault: Fault) {
-        self.world.state().faults.push((device.to_owned(), fault, Some(times)));
+        self.world.state().faults.add(device.to_owned(), fault, Some(times));
     }
 
     /// Lets `director` decide about each request that no other fault meets. It must not call this Apple.
     pub fn fault_by(&self, director: impl FnMut(&Request) -> Option<Fault> + Send + 'static) {
-        self.world.state().director = Some(Director(Box::new(director)));
+        self.world.state().faults.set_director(director);
     }
 
     /// Takes back every fault.
     pub fn mend(&self) {
-        let mut state = self.world.state();
-        state.faults.clear();
-        state.director = None;
-        state.silent = false;
+        self.world.state().faults.clear();
+        self.server.core.set_silent(false);
     }
 
     /// GOAWAY on every connection: streams above `last` were not processed.
     pub fn go_away(&self, last: u32, reason: &str) {
-        let lines = self.world.state().lines.clone();
-        for line in lines {
-            line.go_away(last, reason);
+        for connection in self.server.core.open() {
+            connection.go_away_above(last, reason);
         }
     }
 
-    /// Cuts every connection without a word, as soon as everything said on it before has arrived.
+    /// Closes every connection when the client has received everything that was written before.
     pub fn cut(&self) {
-        let lines = self.world.state().lines.clone();
-        for line in lines {
-            line.order(Order::Cut);
-        }
+        self.server.core.close_connections();
     }
 
     /// The requests so far, oldest first. Streams that a GOAWAY had left out are none.
     pub fn requests(&self) -> Vec<Request> {
-        self.world.state().requests.clone()
+        self.server.core.requests()
     }
 
     /// The requests so far for devices whose token starts with `device`.
     pub fn requests_for(&self, device: &str) -> Vec<Request> {
-        self.requests().into_iter().filter(|request| request.device().starts_with(device)).collect()
+        self.server.core.requests_if(|request| request.device().starts_with(device))
     }
 
     /// How many TCP connections were opened, TLS or not.
     pub fn connections(&self) -> usize {
-        self.world.connections.load(Ordering::SeqCst)
+        self.server.core.connections()
     }
 
     /// How many connections are open now.
     pub fn open_connections(&self) -> usize {
-        self.world.state().lines.len()
+        self.server.core.open().len()
     }
 
     /// The most streams that were open at once on one connection.
     pub fn peak_streams(&self) -> usize {
-        self.world.peak_streams.load(Ordering::SeqCst)
+        self.server.core.peak_streams()
     }
 
     /// How many streams were refused because the client had more than it was allowed.
     pub fn refused_streams(&self) -> usize {
-        self.world.refused.load(Ordering::SeqCst)
+        self.server.core.refused_streams()
     }
 
     /// PRIORITY frames and PINGs on the connections that are open.
     pub fn priorities_and_pings(&self) -> (usize, usize) {
-        let state = self.world.state();
-        state.lines.iter().fold((0, 0), |(priorities, pings), line| {
-            let wire = &line.wire;
+        self.server.core.open().iter().fold((0, 0), |(priorities, pings), connection| {
+            let wire = &connection.wire;
             (priorities + wire.priorities.load(Ordering::SeqCst), pings + wire.pings.load(Ordering::SeqCst))
         })
     }
 }
 
-impl Drop for Apple {
-    fn drop(&mut self) {
-        self.task.abort();
+impl Request {
+    /// The device's token in the path; empty without one.
+    pub fn device(&self) -> &str {
+        self.target.strip_prefix("/3/device/").unwrap_or_default()
     }
 }
 

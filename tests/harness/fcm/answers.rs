@@ -1,35 +1,65 @@
-//! What the fake Google answers if nothing is wrong with it.
+//! The responses of the fake FCM, and the faults instead of them.
 //!
 //! Invariant: the order of the checks is Google's: path, project, credentials, form of the message, device.
 
 use serde_json::{Value, json};
 use shared::random::Random;
 
-use super::fault::{self, Fault, Reply};
-use super::world::{Target, World};
+use super::fault::{self, Fault};
+use super::state::{Target, World};
 use super::{METADATA_PATH, Request, TOKEN_PATH, message, token};
+use crate::fake::{INTERNAL_ERROR, Reaction, Recorded, Reply, Service};
 
-/// Keeps the request; gives its number, and the fault that meets it.
-pub(super) fn fault(world: &World, request: &Request) -> (usize, Option<Fault>) {
-    let mut targets = Vec::new();
-    if is_token_path(request) {
-        targets.push(Target::Tokens);
-    } else if request.target.ends_with("/messages:send") {
-        targets.push(Target::Messages);
-        let body: Option<Value> = serde_json::from_slice(&request.body).ok();
-        targets.extend(body.as_ref().and_then(message::pushkey).map(|pushkey| Target::Pushkey(pushkey.to_owned())));
+impl Service for World {
+    async fn react(&self, request: Recorded<'_>) -> Reaction {
+        let lost = match self.fault(&request) {
+            Some(Fault::Reply(reply)) => {
+                if reply.status < 300 {
+                    request.accept();
+                }
+                return Reaction::Reply(reply);
+            }
+            Some(Fault::Silence) => return Reaction::Silence,
+            Some(Fault::Reset) => return Reaction::ResetStream(INTERNAL_ERROR),
+            Some(Fault::GoAway) => return Reaction::GoAway,
+            Some(Fault::Close) => return Reaction::Close,
+            Some(Fault::Lose(loss)) => Some(loss),
+            Some(Fault::Delay(time)) => {
+                tokio::time::sleep(time).await;
+                None
+            }
+            None => None,
+        };
+        let reply = answer(self, &request);
+        if reply.status != 200 {
+            return Reaction::Reply(reply);
+        }
+        request.accept();
+        lost.map_or(Reaction::Reply(reply), Reaction::from)
     }
-    let mut state = world.state();
-    state.requests.push(request.clone());
-    (state.requests.len() - 1, state.next_fault(&targets, request))
 }
 
-/// The right answer.
-pub(super) fn answer(world: &World, request: &Request) -> Reply {
-    let path = request.target.split('?').next().unwrap_or_default();
+impl World {
+    /// The fault that meets the request.
+    fn fault(&self, request: &Request) -> Option<Fault> {
+        let faults = &mut self.state().faults;
+        if is_token_path(request) {
+            return faults.next(|target| *target == Target::Tokens);
+        }
+        if !request.target.ends_with("/messages:send") {
+            return None;
+        }
+        let pushkey = request.pushkey().map(Target::Pushkey);
+        faults.next_or_direct(request, |target| *target == Target::Messages || Some(target) == pushkey.as_ref())
+    }
+}
+
+/// The right response.
+fn answer(world: &World, request: &Request) -> Reply {
+    let path = request.path();
     let send = path.strip_prefix("/v1/projects/").and_then(|rest| rest.strip_suffix("/messages:send"));
     let fault = match (request.method.as_str(), path, send) {
-        ("POST", TOKEN_PATH, _) => issue(world, token::check(&world.clock, &world.authority_of_tokens, request)),
+        ("POST", TOKEN_PATH, _) => issue(world, token::check(&world.clock, &world.token_uri, request)),
         ("GET", METADATA_PATH, _) => issue(world, token::check_metadata(request)),
         ("POST", _, Some(project)) if world.state().projects.contains(project) => send_message(world, project, request),
         _ => Fault::html(404),
@@ -41,7 +71,7 @@ pub(super) fn answer(world: &World, request: &Request) -> Reply {
 }
 
 fn is_token_path(request: &Request) -> bool {
-    matches!(request.target.split('?').next(), Some(TOKEN_PATH | METADATA_PATH))
+    matches!(request.path(), TOKEN_PATH | METADATA_PATH)
 }
 
 fn issue(world: &World, checked: Result<(), (&'static str, String)>) -> Fault {

@@ -1,56 +1,37 @@
-//! The ways in which Google, or something on the way to it, answers badly, slowly or not at all.
+//! Wrong, slow and missing responses of FCM or of a proxy before it.
 //!
-//! Invariant: the errors are those that Google documents, in their documented form; none has chance in it.
+//! Invariant: the errors are those that Google documents, in their documented form; nothing is random.
 
 use std::time::Duration;
 
 use hyper::body::Bytes;
 use serde_json::{Value, json};
 
-/// What happens to a request instead of the right answer.
+use crate::fake::{Loss, Reply};
+
+/// What happens to a request instead of the right response.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// An answer of the test's own; build it with the functions of [`Fault`].
+    /// A response of the test; built by the functions of [`Fault`].
     Reply(Reply),
-    /// The right answer, after this time.
+    /// The right response, after this time.
     Delay(Duration),
-    /// No answer, on a connection that stays open.
+    /// No response, on a connection that stays open.
     Silence,
     /// The stream is reset (`INTERNAL_ERROR`).
     Reset,
     /// The stream is refused (`REFUSED_STREAM`), and the connection takes no more of them (GOAWAY).
     GoAway,
-    /// The connection is cut, as soon as everything said on it before has arrived.
+    /// The connection closes when the client has received everything that was written before.
     Close,
-    /// The message is accepted if it is in order, and then its answer gets lost.
+    /// A valid message is accepted, then its response gets lost.
     Lose(Loss),
-}
-
-/// How an answer gets lost.
-#[derive(Clone, Copy, Debug)]
-pub enum Loss {
-    /// The stream is reset (`INTERNAL_ERROR`).
-    Reset,
-    /// It never comes, on a stream that stays open.
-    Silence,
-    /// The connection is cut, as by [`Fault::Close`].
-    Cut,
-}
-
-/// An answer of the test's own.
-#[derive(Clone, Debug)]
-pub struct Reply {
-    pub(super) status: u16,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: Bytes,
-    /// Whether the stream is reset after the body.
-    pub(super) is_cut_off: bool,
 }
 
 impl Fault {
     /// This status and body.
     pub fn reply(status: u16, body: impl Into<Bytes>) -> Self {
-        Self::Reply(Reply { status, headers: Vec::new(), body: body.into(), is_cut_off: false })
+        Self::Reply(Reply::new(status, body))
     }
 
     /// This status and JSON body.
@@ -117,22 +98,23 @@ impl Fault {
         Self::json(500, error(500, "INTERNAL", "Internal error encountered.", &[fcm_code("INTERNAL")]))
     }
 
-    /// The same with a further header; nothing if it is no reply.
+    /// The same with a further header; unchanged without a response.
     #[must_use]
-    pub fn with_header(mut self, name: &str, value: &str) -> Self {
-        if let Self::Reply(reply) = &mut self {
-            reply.headers.push((name.to_owned(), value.to_owned()));
-        }
-        self
+    pub fn with_header(self, name: &str, value: &str) -> Self {
+        self.map(|reply| reply.with_header(name, value))
     }
 
-    /// The same, but the stream is reset where the body should end; nothing if it is no reply.
+    /// The same, but the stream is reset where the body should end; unchanged without a response.
     #[must_use]
-    pub fn cut_off(mut self) -> Self {
-        if let Self::Reply(reply) = &mut self {
-            reply.is_cut_off = true;
+    pub fn cut_off(self) -> Self {
+        self.map(Reply::cut_off)
+    }
+
+    fn map(self, change: impl FnOnce(Reply) -> Reply) -> Self {
+        match self {
+            Self::Reply(reply) => Self::Reply(change(reply)),
+            other => other,
         }
-        self
     }
 }
 

@@ -5,32 +5,26 @@
 //! the message), and every request that reaches it is counted and kept.
 
 mod answers;
-mod connection;
 mod fault;
 mod message;
+mod state;
 mod token;
-mod world;
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hyper::HeaderMap;
-use hyper::body::Bytes;
 use serde_json::{Value, json};
 use shared::clock::Clock;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
-use connection::Line;
-pub use fault::{Fault, Loss};
-use world::{Director, Rule, State, Target, World};
+pub use crate::fake::{Loss, Request};
+pub use fault::Fault;
 
 use crate::certificates::{Authority, Certificate};
+use crate::fake::{Faults, HttpServer, Socket};
+use state::{State, Target, World};
 
 /// Where the token endpoint is.
 const TOKEN_PATH: &str = "/token";
@@ -43,26 +37,7 @@ const METADATA_PATH: &str = "/computeMetadata/v1/instance/service-accounts/defau
 pub struct Google {
     world: Arc<World>,
     authority: Authority,
-    address: SocketAddr,
-    task: JoinHandle<()>,
-}
-
-/// A request that reached it.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// The method.
-    pub method: String,
-    /// The request target: path and query, as sent.
-    pub target: String,
-    /// The headers.
-    pub headers: HeaderMap,
-    /// The body.
-    pub body: Bytes,
-    /// Whether it came over HTTP/2.
-    pub is_http2: bool,
-    /// Whether the message, or the request for a token, was taken, whatever became of the answer.
-    pub is_accepted: bool,
-    stream: Option<(Arc<Line>, u32)>,
+    server: HttpServer,
 }
 
 impl Google {
@@ -74,43 +49,34 @@ impl Google {
     /// Starts one that goes by `clock`.
     pub async fn start_at(clock: Clock) -> Self {
         let authority = Authority::new("the fake Google's authority");
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("the system gives a port");
-        let address = listener.local_addr().expect("it is bound");
+        let socket = Socket::bind("127.0.0.1:0").await;
         let state = State {
-            tls: authority.issue(&["127.0.0.1", "localhost"]).server_config(&["h2", "http/1.1"]),
-            silent: false,
             projects: HashSet::from([String::from("demo-project")]),
             token_lifetime: Duration::from_secs(3599),
             tokens: HashMap::new(),
             unregistered: HashSet::new(),
-            requests: Vec::new(),
-            faults: Vec::new(),
-            director: None,
+            faults: Faults::default(),
         };
-        let world = Arc::new(World {
-            clock,
-            authority_of_tokens: format!("https://{address}{TOKEN_PATH}"),
-            state: Mutex::new(state),
-            connections: AtomicUsize::new(0),
-            killed: watch::Sender::new(0),
-        });
-        let task = tokio::spawn(connection::accept(listener, Arc::clone(&world)));
-        Self { world, authority, address, task }
+        let token_uri = format!("https://{}{TOKEN_PATH}", socket.address);
+        let world = Arc::new(World { clock, token_uri, state: Mutex::new(state) });
+        let tls = authority.issue(&["127.0.0.1", "localhost"]).server_config(&["h2", "http/1.1"]);
+        let server = socket.serve(Some(tls), Arc::clone(&world));
+        Self { world, authority, server }
     }
 
     /// For `base_url`.
     pub fn base_url(&self) -> String {
-        format!("https://{}", self.address)
+        format!("https://{}", self.server.address)
     }
 
     /// For `metadata_url`.
     pub fn metadata_url(&self) -> String {
-        format!("https://{}{METADATA_PATH}", self.address)
+        format!("https://{}{METADATA_PATH}", self.server.address)
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.server.address
     }
 
     /// Who signed its certificate, for `[outbound] extra_ca_file`.
@@ -127,8 +93,8 @@ impl Google {
             "private_key": token::private_key_pem(),
             "client_email": token::CLIENT_EMAIL,
             "client_id": "100000000000000000001",
-            "auth_uri": format!("https://{}/auth", self.address),
-            "token_uri": self.world.authority_of_tokens,
+            "auth_uri": format!("https://{}/auth", self.server.address),
+            "token_uri": self.world.token_uri,
             "universe_domain": "googleapis.com",
         })
     }
@@ -204,36 +170,33 @@ impl Google {
 
     /// Lets `director` decide about each message that no other fault meets. It must not call this Google.
     pub fn fault_by(&self, director: impl FnMut(&Request) -> Option<Fault> + Send + 'static) {
-        self.world.state().director = Some(Director(Box::new(director)));
+        self.world.state().faults.set_director(director);
     }
 
     /// Takes back every fault, and silence.
     pub fn mend(&self) {
-        let mut state = self.world.state();
-        state.faults.clear();
-        state.director = None;
-        state.silent = false;
+        self.world.state().faults.clear();
+        self.server.core.set_silent(false);
     }
 
     /// Cuts every connection there is without a word, as soon as everything said on it before has arrived.
     pub fn kill_connections(&self) {
-        self.world.killed.send_modify(|count| *count += 1);
+        self.server.core.close_connections();
     }
 
     /// Presents `certificate` from the next connection on.
     pub fn set_certificate(&self, certificate: &Certificate) {
-        self.world.state().tls = certificate.server_config(&["h2", "http/1.1"]);
+        self.server.core.set_tls(certificate.server_config(&["h2", "http/1.1"]));
     }
 
     /// Takes connections but says nothing on them, not even in the TLS handshake.
     pub fn set_silent(&self, silent: bool) {
-        self.world.state().silent = silent;
+        self.server.core.set_silent(silent);
     }
 
     /// The messages that were to be sent so far, oldest first, refused ones too.
     pub fn messages(&self) -> Vec<Request> {
-        let is_message = |request: &Request| request.target.ends_with("/messages:send");
-        self.world.state().requests.iter().filter(|request| is_message(request)).cloned().collect()
+        self.server.core.requests_if(|request| request.target.ends_with("/messages:send"))
     }
 
     /// The messages for this pushkey so far.
@@ -244,53 +207,24 @@ impl Google {
 
     /// The requests for a token so far.
     pub fn token_requests(&self) -> Vec<Request> {
-        let is_token = |request: &Request| {
-            let path = request.target.split('?').next();
-            path == Some(TOKEN_PATH) || path == Some(METADATA_PATH)
-        };
-        self.world.state().requests.iter().filter(|request| is_token(request)).cloned().collect()
+        self.server.core.requests_if(|request| matches!(request.path(), TOKEN_PATH | METADATA_PATH))
     }
 
     /// How many TCP connections were opened, TLS or not.
     pub fn connections(&self) -> usize {
-        self.world.connections.load(Ordering::SeqCst)
+        self.server.core.connections()
     }
 
     fn add_fault(&self, to: Target, fault: Fault, left: Option<usize>) {
-        self.world.state().faults.push(Rule { to, fault, left });
-    }
-}
-
-impl Drop for Google {
-    fn drop(&mut self) {
-        self.task.abort();
+        self.world.state().faults.add(to, fault, left);
     }
 }
 
 impl Request {
-    /// The first header of that name.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).and_then(|value| value.to_str().ok())
-    }
-
-    /// Whether the gateway has heard how it was answered, or is bound to, over HTTP/2. What was accepted without that may
-    /// come again.
-    pub fn was_told(&self) -> bool {
-        self.stream.as_ref().is_some_and(|(line, stream)| line.wire.has_told(*stream))
-    }
-
-    /// Whom the message is for.
+    /// The device of the message, as FCM addresses it.
     pub fn pushkey(&self) -> Option<String> {
         let body: Value = serde_json::from_slice(&self.body).ok()?;
         message::pushkey(&body).map(str::to_owned)
-    }
-
-    /// The body as JSON.
-    ///
-    /// # Panics
-    /// If it is none.
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).expect("a JSON body")
     }
 }
 

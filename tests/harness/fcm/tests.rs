@@ -104,7 +104,7 @@ async fn it_knows_what_it_accepted_and_which_answers_were_lost() {
         (Fault::unavailable(), false, true),
         (Fault::Reset, false, false),
         (Fault::Close, false, false),
-        (Fault::Lose(Loss::Reset), true, false),
+        (Fault::Lose(Loss::Reset(2)), true, false),
         (Fault::Lose(Loss::Cut), true, false),
     ] {
         let client = client(&google);
@@ -119,7 +119,7 @@ async fn it_knows_what_it_accepted_and_which_answers_were_lost() {
     google.fault_by(|request| (request.pushkey()? == "tok").then(|| Fault::html(500)));
     assert_eq!(send(&google, "demo-project", &token, &json!({"message": {"token": "tok"}})).await.0, 500);
     expected.push((false, true));
-    let found: Vec<_> = google.messages().iter().map(|request| (request.is_accepted, request.was_told())).collect();
+    let found: Vec<_> = google.messages().iter().map(|request| (request.is_accepted, request.was_answered())).collect();
     assert_eq!(found, expected);
 }
 

@@ -1,15 +1,16 @@
-//! The right answers, by method and path.
+//! The right responses, by method and path.
 //!
-//! Invariant: what a real homeserver refuses is refused here with the same status and errcode.
+//! Invariant: the fake rejects what a real homeserver rejects, with the same status and errcode.
 
-use hyper::{Response, StatusCode};
+use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 use shared::clock::Clock;
 use url::form_urlencoded;
 
 use super::{Request, State, World, rooms};
+use crate::fake::Reply;
 
-pub(super) async fn answer(world: &World, request: &Request) -> Response<String> {
+pub(super) async fn answer(world: &World, request: &Request) -> Reply {
     let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
     let (status, body) = match (request.method.as_str(), path) {
         ("GET", "/_matrix/federation/v1/openid/userinfo") => userinfo(&world.state(), query),
@@ -21,11 +22,7 @@ pub(super) async fn answer(world: &World, request: &Request) -> Response<String>
         }
         _ => (StatusCode::NOT_FOUND, json!({"errcode": "M_UNRECOGNIZED", "error": "Unrecognized request"})),
     };
-    let mut response = Response::new(body.to_string());
-    *response.status_mut() = status;
-    let json = hyper::header::HeaderValue::from_static("application/json");
-    response.headers_mut().insert(hyper::header::CONTENT_TYPE, json);
-    response
+    Reply::json(status.as_u16(), body)
 }
 
 /// Server-server API, `GET /_matrix/federation/v1/openid/userinfo`.

@@ -8,7 +8,6 @@
 
 mod admission;
 mod answers;
-mod connection;
 mod fault;
 mod rooms;
 mod signing;
@@ -17,47 +16,27 @@ mod x_matrix;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hyper::HeaderMap;
-use hyper::body::Bytes;
-use rustls::ServerConfig;
 use serde_json::{Value, json};
 use shared::random::Random;
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 
+pub use crate::fake::Request;
 pub use fault::Fault;
 pub use rooms::Join;
 pub use signing::{Key, canonical};
 pub use x_matrix::XMatrix;
 
 use crate::certificates::{Authority, Certificate};
+use crate::fake::{Faults, HttpServer, Reaction, Recorded, Service, Socket};
 
 /// A homeserver that runs until it is dropped.
 #[derive(Debug)]
 pub struct Homeserver {
     world: Arc<World>,
     authority: Authority,
-    address: SocketAddr,
-    task: JoinHandle<()>,
-}
-
-/// A request that reached the homeserver.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// The method.
-    pub method: String,
-    /// The request target: path and query, as sent.
-    pub target: String,
-    /// The headers.
-    pub headers: HeaderMap,
-    /// The body.
-    pub body: Bytes,
-    /// The name in the TLS handshake (SNI); none for an IP literal.
-    pub sni: Option<String>,
+    server: HttpServer,
 }
 
 /// What the connections share with the test.
@@ -65,21 +44,17 @@ pub struct Request {
 struct World {
     name: String,
     state: Mutex<State>,
-    connections: AtomicUsize,
-    bytes_sent: Arc<AtomicU64>,
-    /// For its own questions to identity servers.
+    /// For its own requests to identity servers.
     client: reqwest::Client,
 }
 
 #[derive(Debug)]
 struct State {
-    tls: Arc<ServerConfig>,
-    silent: bool,
     keys: Vec<Key>,
     key_lifetime: Duration,
     open_id_tokens: HashMap<String, String>,
-    requests: Vec<Request>,
-    faults: Vec<(String, Fault, Option<usize>)>,
+    /// By the start of the path.
+    faults: Faults<String, Fault>,
     rooms: rooms::Rooms,
 }
 
@@ -95,27 +70,18 @@ impl Homeserver {
     /// # Panics
     /// If the address cannot be taken.
     pub async fn start_with(name: &str, authority: &Authority, bind: &str) -> Self {
-        let listener = TcpListener::bind(bind).await.unwrap_or_else(|error| panic!("{bind}: {error}"));
-        let address = listener.local_addr().expect("a bound socket has an address");
+        let socket = Socket::bind(bind).await;
         let state = State {
-            tls: authority.issue(&[host(name)]).server_config(&["http/1.1"]),
-            silent: false,
             keys: vec![Key::new("ed25519:a_1")],
             key_lifetime: Duration::from_secs(24 * 60 * 60),
             open_id_tokens: HashMap::new(),
-            requests: Vec::new(),
-            faults: Vec::new(),
+            faults: Faults::default(),
             rooms: rooms::Rooms::default(),
         };
-        let world = Arc::new(World {
-            name: name.to_owned(),
-            state: Mutex::new(state),
-            connections: AtomicUsize::new(0),
-            bytes_sent: Arc::default(),
-            client: rooms::client(),
-        });
-        let task = tokio::spawn(connection::accept(listener, Arc::clone(&world)));
-        Self { world, authority: authority.clone(), address, task }
+        let world = Arc::new(World { name: name.to_owned(), state: Mutex::new(state), client: rooms::client() });
+        let tls = authority.issue(&[host(name)]).server_config(&["http/1.1"]);
+        let server = socket.serve(Some(tls), Arc::clone(&world));
+        Self { world, authority: authority.clone(), server }
     }
 
     /// The server name.
@@ -125,7 +91,7 @@ impl Homeserver {
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.server.address
     }
 
     /// Who signed its certificate.
@@ -137,7 +103,7 @@ impl Homeserver {
     /// the authority's file into `folder`.
     pub fn config(&self, folder: &Path) -> String {
         let file = self.authority.write_pem(folder);
-        format!("[federation]\nextra_ca_file = {:?}\noverrides.{:?} = \"{}\"\n", file, self.name(), self.address)
+        format!("[federation]\nextra_ca_file = {:?}\noverrides.{:?} = \"{}\"\n", file, self.name(), self.server.address)
     }
 
     /// A new OpenID token for `user_id`, as a client gets it from its homeserver and hands it to `account/register`.
@@ -190,72 +156,50 @@ impl Homeserver {
 
     /// Presents `certificate` from the next connection on.
     pub fn set_certificate(&self, certificate: &Certificate) {
-        self.world.state().tls = certificate.server_config(&["http/1.1"]);
+        self.server.core.set_tls(certificate.server_config(&["http/1.1"]));
     }
 
     /// Takes connections but says nothing on them, not even in the TLS handshake.
     pub fn set_silent(&self, silent: bool) {
-        self.world.state().silent = silent;
+        self.server.core.set_silent(silent);
     }
 
     /// Answers every request whose path starts with `path` by `fault`, until [`Homeserver::mend`]. The newest
     /// matching fault counts.
     pub fn fault(&self, path: &str, fault: Fault) {
-        self.world.state().faults.push((path.to_owned(), fault, None));
+        self.world.state().faults.add(path.to_owned(), fault, None);
     }
 
     /// As [`Homeserver::fault`], for the next `times` requests only.
     pub fn fault_times(&self, path: &str, times: usize, fault: Fault) {
-        self.world.state().faults.push((path.to_owned(), fault, Some(times)));
+        self.world.state().faults.add(path.to_owned(), fault, Some(times));
     }
 
     /// Takes back every fault.
     pub fn mend(&self) {
-        let mut state = self.world.state();
-        state.faults.clear();
-        state.silent = false;
+        self.world.state().faults.clear();
+        self.server.core.set_silent(false);
     }
 
     /// The requests so far, oldest first.
     pub fn requests(&self) -> Vec<Request> {
-        self.world.state().requests.clone()
+        self.server.core.requests()
     }
 
     /// The requests so far whose path starts with `path`.
     pub fn requests_to(&self, path: &str) -> Vec<Request> {
-        self.world.state().requests.iter().filter(|request| request.target.starts_with(path)).cloned().collect()
+        self.server.core.requests_if(|request| request.target.starts_with(path))
     }
 
     /// How many TCP connections were opened, TLS or not.
     pub fn connections(&self) -> usize {
-        self.world.connections.load(Ordering::SeqCst)
+        self.server.core.connections()
     }
 
     /// How many bytes of bodies were handed to connections: shows when a reader stopped early, give or take what
     /// the sockets buffer.
     pub fn bytes_sent(&self) -> u64 {
-        self.world.bytes_sent.load(Ordering::SeqCst)
-    }
-}
-
-impl Drop for Homeserver {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Request {
-    /// The first header of that name.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).and_then(|value| value.to_str().ok())
-    }
-
-    /// The body as JSON.
-    ///
-    /// # Panics
-    /// If it is none.
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).expect("a JSON body")
+        self.server.core.bytes_sent()
     }
 }
 
@@ -265,13 +209,15 @@ impl World {
     }
 }
 
-impl State {
-    /// The fault that meets a request for `target` now.
-    fn next_fault(&mut self, target: &str) -> Option<Fault> {
-        let at = self.faults.iter().rposition(|(path, _, left)| target.starts_with(path) && *left != Some(0))?;
-        let (_, fault, left) = &mut self.faults[at];
-        *left = left.map(|left| left - 1);
-        Some(fault.clone())
+impl Service for World {
+    async fn react(&self, request: Recorded<'_>) -> Reaction {
+        let fault = self.state().faults.next(|path| request.target.starts_with(path));
+        match fault {
+            None => Reaction::Reply(answers::answer(self, &request).await),
+            Some(Fault::Silence) => Reaction::Silence,
+            Some(Fault::Close) => Reaction::Close,
+            Some(Fault::Reply(reply)) => Reaction::Reply(reply),
+        }
     }
 }
 

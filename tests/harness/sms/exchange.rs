@@ -4,24 +4,10 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use hyper::HeaderMap;
-use hyper::body::Bytes;
 use serde_json::Value;
 
 use super::Sms;
-
-/// A request that arrived in full.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// The method.
-    pub method: String,
-    /// The request target: path and query, as sent.
-    pub target: String,
-    /// The headers.
-    pub headers: HeaderMap,
-    /// The body.
-    pub body: Bytes,
-}
+use crate::fake::{Reply, Request};
 
 /// The message with the answer of a vendor that takes it, or why it does not.
 pub(super) type Judgement = Result<(Sms, Reply), Refusal>;
@@ -35,30 +21,7 @@ pub(super) struct Refusal {
     pub(super) complaint: String,
 }
 
-/// An answer.
-#[derive(Clone, Debug)]
-pub(super) struct Reply {
-    pub(super) status: u16,
-    pub(super) headers: Vec<(&'static str, String)>,
-    pub(super) body: Bytes,
-}
-
 impl Request {
-    /// The first header of that name.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).and_then(|value| value.to_str().ok())
-    }
-
-    /// The target without its query.
-    pub fn path(&self) -> &str {
-        self.target.split('?').next().unwrap_or_default()
-    }
-
-    /// The query, as sent; empty without one.
-    pub fn query(&self) -> &str {
-        self.target.split_once('?').map_or("", |(_, query)| query)
-    }
-
     /// User and password (RFC 7617), if that is how it is authorised.
     pub(super) fn basic(&self) -> Option<(String, String)> {
         let (scheme, encoded) = self.header("authorization")?.split_once(' ')?;
@@ -78,28 +41,14 @@ impl Request {
             && parts.all(|parameter| parameter.eq_ignore_ascii_case("charset=utf-8"))
     }
 
-    /// The body as JSON, if it is some.
-    pub(super) fn json(&self) -> Option<Value> {
+    /// The body as JSON, if it is JSON.
+    pub(super) fn try_json(&self) -> Option<Value> {
         serde_json::from_slice(&self.body).ok()
     }
 }
 
 impl Reply {
-    pub(super) fn new(status: u16, content_type: &str, body: impl Into<Bytes>) -> Self {
-        Self { status, headers: vec![("content-type", content_type.to_owned())], body: body.into() }
-    }
-
-    #[expect(clippy::needless_pass_by_value, reason = "the vendors write json!(…) in place")]
-    pub(super) fn json(status: u16, body: Value) -> Self {
-        Self::new(status, "application/json", body.to_string())
-    }
-
-    pub(super) fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.headers.push((name, value.into()));
-        self
-    }
-
-    /// This answer, because of that.
+    /// This response, for this reason.
     pub(super) fn because(self, complaint: impl Into<String>) -> Refusal {
         Refusal { reply: self, complaint: complaint.into() }
     }

@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use super::Sms;
-use super::exchange::{Reply, Request};
+use crate::fake::{Reply, Request};
 
 /// A header that the template sends along.
 const HEADER: (&str, &str) = ("X-Api-Key", "0123456789abcdef");
@@ -23,7 +23,7 @@ pub(super) fn config(base: &str) -> String {
 /// The message as far as it can be made out: `to`, `from` and `text` of a JSON object, of a form, or of the query. What is
 /// no such thing is all text.
 pub(super) fn judge(request: &Request) -> (Sms, Reply) {
-    let json = request.json().filter(Value::is_object);
+    let json = request.try_json().filter(Value::is_object);
     let fields: Vec<(String, String)> = match &json {
         Some(_) => Vec::new(),
         None => [request.body.as_ref(), request.query().as_bytes()]

@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 use shared::random::Random;
 
 use super::Sms;
-use super::exchange::{Judgement, Refusal, Reply, Request, complain_of_strangers, hex};
+use super::exchange::{Judgement, Refusal, complain_of_strangers, hex};
 use super::rules::{complain_of_length, is_gsm, is_name, is_number, is_short_code};
+use crate::fake::{Reply, Request};
 
 const API_KEY: &str = "0123456789abcdef0123456789abcdef-01234567-89ab-cdef-0123-456789abcdef";
 
@@ -112,7 +113,7 @@ pub(super) fn judge(request: &Request, complaints: &mut Vec<String>) -> Judgemen
     if !request.is("application/json") {
         return Err(status(415).because("the content is not called JSON"));
     }
-    let body = request.json().ok_or_else(|| bad("the content is no JSON"))?;
+    let body = request.try_json().ok_or_else(|| bad("the content is no JSON"))?;
     let (known, envelope): (&[&str], &[&str]) = match form {
         Form::Second => (&MESSAGE_2, &["messages", "bulkId", "sendingSpeedLimit", "tracking", "urlOptions"]),
         Form::Third => (&MESSAGE_3, &["messages", "options"]),

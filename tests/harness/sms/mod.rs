@@ -4,7 +4,6 @@
 //! Invariant: it listens on 127.0.0.1 alone; a message is taken only if the vendor would take it, and whatever a
 //! request does that the vendor's documentation forbids is kept as a complaint, also while a fault is on.
 
-mod connection;
 mod exchange;
 mod exec;
 mod fault;
@@ -15,19 +14,15 @@ mod openmarket;
 mod rules;
 mod signature;
 mod sns;
+mod state;
 mod twilio;
 mod vendor;
 mod vonage;
-mod world;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
-
-pub use exchange::Request;
 pub use exec::{Ending, Script};
 pub use fault::Fault;
 pub use twilio::{
@@ -36,16 +31,18 @@ pub use twilio::{
 };
 pub use vendor::Vendor;
 
+pub use crate::fake::Request;
+
 use crate::certificates::Authority;
+use crate::fake::{HttpServer, Reply, Socket};
 use crate::wait::wait_for;
-use exchange::Reply;
-use world::World;
+use state::World;
 
 /// A vendor's gateway that runs until it is dropped.
 #[derive(Debug)]
 pub struct SmsGateway {
     world: Arc<World>,
-    task: JoinHandle<()>,
+    server: HttpServer,
 }
 
 /// A message that a vendor took.
@@ -77,13 +74,12 @@ impl SmsGateway {
     }
 
     async fn listen(vendor: Vendor, authority: Option<&Authority>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("a bound socket has an address");
+        let socket = Socket::bind("127.0.0.1:0").await;
         let tls = authority.map(|authority| authority.issue(&["127.0.0.1", "localhost"]).server_config(&["http/1.1"]));
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let world = Arc::new(World::new(vendor, address, format!("{scheme}://{address}")));
-        let task = tokio::spawn(connection::accept(listener, tls, Arc::clone(&world)));
-        Self { world, task }
+        let world = Arc::new(World::new(vendor, socket.address, scheme));
+        let server = socket.serve(tls, Arc::clone(&world));
+        Self { world, server }
     }
 
     /// Whose it is.
@@ -93,7 +89,7 @@ impl SmsGateway {
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.world.address
+        self.server.address
     }
 
     /// Its address as a URL, without a path.
@@ -128,12 +124,12 @@ impl SmsGateway {
 
     /// How many requests arrived in full, refused or not.
     pub fn requests(&self) -> usize {
-        self.world.state().requests.len()
+        self.server.core.requests().len()
     }
 
     /// The requests that arrived in full, oldest first.
     pub fn received(&self) -> Vec<Request> {
-        self.world.state().requests.clone()
+        self.server.core.requests()
     }
 
     /// What the requests so far did that the vendor's documentation forbids.
@@ -164,13 +160,7 @@ impl SmsGateway {
 
     /// Answers this to every message that it takes from now on: other gateways say "taken" in other words.
     pub fn set_success(&self, status: u16, content_type: &str, body: &str) {
-        self.world.state().success = Some(Reply::new(status, content_type, body.to_owned()));
-    }
-}
-
-impl Drop for SmsGateway {
-    fn drop(&mut self) {
-        self.task.abort();
+        self.world.state().success = Some(Reply::of_type(status, content_type, body.to_owned()));
     }
 }
 

@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 use shared::random::Random;
 
 use super::Sms;
-use super::exchange::{Judgement, Reply, Request, complain_of_strangers, hex};
+use super::exchange::{Judgement, complain_of_strangers, hex};
 use super::rules::{complain_of_length, is_gsm, is_name, is_number, is_short_code};
+use crate::fake::{Reply, Request};
 
 const USERNAME: &str = "000-000-123-45678";
 
@@ -52,7 +53,7 @@ pub(super) fn status(status: u16) -> Reply {
 
 fn failed(status: u16, code: &str, description: &str) -> Reply {
     let body = json!({"error": {"code": code, "description": description}});
-    Reply::new(status, "application/json;charset=UTF-8", body.to_string())
+    Reply::of_type(status, "application/json;charset=UTF-8", body.to_string())
 }
 
 pub(super) fn judge(request: &Request, base: &str, complaints: &mut Vec<String>) -> Judgement {
@@ -70,7 +71,7 @@ pub(super) fn judge(request: &Request, base: &str, complaints: &mut Vec<String>)
     if !request.is("application/json") {
         return Err(status(415).because("the content is not called JSON"));
     }
-    let body = request.json().ok_or_else(|| refuse("12002", "the content is no JSON"))?;
+    let body = request.try_json().ok_or_else(|| refuse("12002", "the content is no JSON"))?;
     complain_of_strangers(&body, &["mobileTerminate"], complaints);
     let terminate = &body["mobileTerminate"];
     let known = ["interaction", "promotional", "options", "destination", "source", "message", "delivery"];
@@ -115,7 +116,7 @@ fn sender(source: &Value) -> Option<String> {
 fn accepted(base: &str) -> Reply {
     let ticket = hex(&Random.bytes::<10>()).to_uppercase();
     let parts = [&ticket[..5], &ticket[5..10], &ticket[10..15], &ticket[15..]];
-    Reply::new(202, "application/json;charset=UTF-8", "")
+    Reply::of_type(202, "application/json;charset=UTF-8", "")
         .with_header("location", format!("{base}{PATH}/{}", parts.join("-")))
         .with_header("x-request-id", hex(&Random.bytes::<16>()))
 }

@@ -10,7 +10,8 @@ use std::time::Duration;
 use aws_lc_rs::{digest, hmac};
 use shared::clock::Timestamp;
 
-use super::exchange::{Request, hex};
+use super::exchange::hex;
+use crate::fake::Request;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 

@@ -11,10 +11,11 @@ use shared::clock::Clock;
 use shared::random::Random;
 
 use super::Sms;
-use super::exchange::{Judgement, Reply, Request, hex};
+use super::exchange::{Judgement, hex};
 use super::form::Form;
 use super::rules::{complain_of_length, e164, is_gsm, is_name, is_number, is_short_code};
 use super::signature::{self, Account};
+use crate::fake::{Reply, Request};
 
 /// The example account of Amazon's documentation.
 const ACCOUNT: Account = Account {
@@ -101,7 +102,7 @@ fn published() -> Reply {
 }
 
 fn xml(status: u16, request_id: &str, body: String) -> Reply {
-    Reply::new(status, "text/xml", body).with_header("x-amzn-requestid", request_id)
+    Reply::of_type(status, "text/xml", body).with_header("x-amzn-requestid", request_id)
 }
 
 pub(super) fn judge(request: &Request, complaints: &mut Vec<String>) -> Judgement {

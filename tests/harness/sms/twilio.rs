@@ -10,9 +10,10 @@ use serde_json::json;
 use shared::random::Random;
 
 use super::Sms;
-use super::exchange::{Judgement, Reply, Request, hex};
+use super::exchange::{Judgement, hex};
 use super::form::Form;
 use super::rules::{complain_of_length, e164, is_gsm, is_name, is_short_code, segments};
+use crate::fake::{Reply, Request};
 
 const ACCOUNT_SID: &str = "AC0123456789abcdef0123456789abcdef";
 

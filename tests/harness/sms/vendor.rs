@@ -2,8 +2,9 @@
 //!
 //! Invariant: all of them answer the same four questions; what one of them knows stands in its own file.
 
-use super::exchange::{Judgement, Reply, Request};
+use super::exchange::Judgement;
 use super::{generic, infobip, openmarket, sns, twilio, vonage};
+use crate::fake::{Reply, Request};
 
 /// Whose gateway it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

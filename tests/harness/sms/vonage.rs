@@ -12,9 +12,10 @@ use serde_json::json;
 use shared::random::Random;
 
 use super::Sms;
-use super::exchange::{Judgement, Reply, Request, hex};
+use super::exchange::{Judgement, hex};
 use super::form::Form;
 use super::rules::{complain_of_length, is_gsm, is_name, is_number, is_short_code, segments};
+use crate::fake::{Reply, Request};
 
 const API_KEY: &str = "a1b2c3d4";
 
@@ -77,7 +78,7 @@ pub(super) fn status(status: u16) -> Reply {
         "detail": "The request could not be carried out.",
         "instance": hex(&Random.bytes::<16>()),
     });
-    Reply::new(status, "application/problem+json", problem.to_string())
+    Reply::of_type(status, "application/problem+json", problem.to_string())
 }
 
 pub(super) fn judge(request: &Request, complaints: &mut Vec<String>) -> Judgement {

@@ -143,7 +143,7 @@ fn google_rows() -> Vec<Row<fcm::Fault>> {
         ("a stream reset", fcm::Fault::Reset, ALWAYS, Owed, 3),
         ("a stream refused", fcm::Fault::GoAway, 1, Done, 2),
         ("a connection cut", fcm::Fault::Close, 1, Done, 2),
-        ("an answer lost", fcm::Fault::Lose(fcm::Loss::Reset), 1, Done, 2),
+        ("an answer lost", fcm::Fault::Lose(fcm::Loss::Reset(2)), 1, Done, 2),
         // The third device within ten seconds would speak for the project.
         ("429, come back in a second", fcm::Fault::quota_exceeded().with_header("retry-after", "1"), 1, Done, 2),
         ("429", fcm::Fault::quota_exceeded(), ALWAYS, OwedFor(60), 1),

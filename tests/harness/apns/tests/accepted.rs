@@ -38,7 +38,7 @@ async fn it_knows_what_it_accepted_and_which_answers_were_lost() {
     apple.fault_times("ab", 1, Fault::Lose(Loss::Cut));
     assert_eq!(send(&sender, request(&apple, &device(), &[("apns-topic", "")]), BODY).await.unwrap().0, 400);
     expected.push((false, true));
-    let found: Vec<_> = apple.requests().iter().map(|request| (request.is_accepted, request.was_told())).collect();
+    let found: Vec<_> = apple.requests().iter().map(|request| (request.is_accepted, request.was_answered())).collect();
     assert_eq!(found, expected);
 }
 
@@ -58,5 +58,5 @@ async fn a_push_that_was_taken_is_left_out_by_no_later_go_away() {
     assert_eq!(third.unwrap().0, 200);
     // The third was taken at once, so the first and the second are answered too.
     assert_eq!((first.unwrap().0, second.unwrap().0), (200, 200));
-    assert!(apple.requests().iter().all(|request| request.is_accepted && request.was_told()));
+    assert!(apple.requests().iter().all(|request| request.is_accepted && request.was_answered()));
 }

@@ -129,7 +129,7 @@ async fn garbage_retry_after_and_redirect_look_as_they_should() {
     // This client follows.
     gateway.fail_next(1, Fault::Redirect);
     assert_eq!(ask(&gateway, "POST", "/send", &[FORM], BODY).await.status, 404);
-    assert_eq!(take_complaints(&gateway), ["a redirect was followed: POST /moved"]);
+    assert_eq!(take_complaints(&gateway), ["the client followed a redirect: POST /moved"]);
     assert_eq!(counts(&gateway), (4, 0));
 }
 

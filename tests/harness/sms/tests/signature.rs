@@ -21,8 +21,7 @@ const TIME: Timestamp = Timestamp::from_millis(1_440_938_160_000);
 
 /// `post-x-www-form-urlencoded` of that suite, with these headers in the place of its own or besides them.
 fn example(headers: &[(&str, &str)], body: &'static str) -> Request {
-    let mut request =
-        Request { method: "POST".into(), target: "/".into(), headers: hyper::HeaderMap::new(), body: body.into() };
+    let mut request = Request::post("/", body);
     let own = [
         ("content-type", "application/x-www-form-urlencoded"),
         ("host", "example.amazonaws.com"),

@@ -126,7 +126,7 @@ async fn nothing_that_is_sent_is_our_fault_or_keeps_a_good_notification_back() {
     mangled(&gateway, &all, &mut dice, seed).await;
 
     for push in gateway.apple.requests() {
-        assert_eq!(push.status, Some(200), "seed {seed}: {} {:?}\n{}", push.path, push.headers, show(&push.body));
+        assert_eq!(push.status, Some(200), "seed {seed}: {} {:?}\n{}", push.target, push.headers, show(&push.body));
     }
     let logs = gateway.server.logs();
     for bad in ["panicked", "ERROR", "through our own fault", "\u{1b}[31m"] {

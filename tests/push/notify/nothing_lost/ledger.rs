@@ -14,7 +14,7 @@ struct Arrival {
     /// Its place in the order in which they came there.
     place: usize,
     is_accepted: bool,
-    was_told: bool,
+    was_answered: bool,
 }
 
 /// All of them.
@@ -30,13 +30,13 @@ impl Ledger {
         };
         for (place, request) in world.apple.requests().iter().enumerate() {
             let event = plan.event(request.device(), &request.json()["event_id"]);
-            note(event, Arrival { place, is_accepted: request.is_accepted, was_told: request.was_told() });
+            note(event, Arrival { place, is_accepted: request.is_accepted, was_answered: request.was_answered() });
         }
         for (place, request) in world.google.messages().iter().enumerate() {
             let event = request
                 .pushkey()
                 .and_then(|pushkey| plan.event(&pushkey, &request.json()["message"]["data"]["event_id"]));
-            note(event, Arrival { place, is_accepted: request.is_accepted, was_told: request.was_told() });
+            note(event, Arrival { place, is_accepted: request.is_accepted, was_answered: request.was_answered() });
         }
         Self(ledger)
     }
@@ -53,7 +53,7 @@ impl Ledger {
 
     /// How often an event was accepted without the gateway's hearing of it.
     pub(super) fn lost_answers(&self) -> usize {
-        self.0.values().map(|arrivals| accepted(arrivals).filter(|arrival| !arrival.was_told).count()).sum()
+        self.0.values().map(|arrivals| accepted(arrivals).filter(|arrival| !arrival.was_answered).count()).sum()
     }
 
     /// What the gateway did and should not have done.
@@ -68,7 +68,7 @@ impl Ledger {
         for (event, arrivals) in &self.0 {
             let accepted: Vec<&Arrival> = accepted(arrivals).collect();
             // All but the last were sent again, and that is right only if nobody heard of them.
-            let doubled = accepted.iter().rev().skip(1).filter(|arrival| arrival.was_told).count();
+            let doubled = accepted.iter().rev().skip(1).filter(|arrival| arrival.was_answered).count();
             if doubled > 0 {
                 violations.push(format!("{event:?} was sent again although its acceptance was told: {arrivals:?}"));
             }

@@ -39,7 +39,7 @@ async fn a_device_token_is_read_in_every_spelling_and_asked_for_in_one() {
             Some(device) => {
                 sent += 1;
                 assert_eq!(answer.expect(200), json!({ "rejected": [] }), "{app} {pushkey}");
-                assert_eq!(pushes.last().map(|push| push.path.clone()), Some(format!("/3/device/{device}")));
+                assert_eq!(pushes.last().map(|push| push.target.clone()), Some(format!("/3/device/{device}")));
             }
             None => assert_eq!(answer.expect(200), json!({ "rejected": [pushkey] })),
         }
