@@ -102,16 +102,17 @@ const PUSH_GATEWAY: Layers = Layers {
 /// The packages with Rust files.
 const PACKAGES: [&str; 4] = ["identity", "push-gateway", "shared", "tests"];
 
-/// The crates whose modules may not import each other in a circle: the folders of their roots, and their names.
-const CRATES: [(&str, &str); 4] = [
-    ("identity/src/", "identity"),
-    ("push-gateway/src/", "push_gateway"),
-    ("shared/src/", "shared"),
-    ("tests/harness/", "harness"),
+/// The crates whose modules may not import each other in a circle: the folders of their roots, their names, and whether
+/// the rule holds for the root itself. The rows of a service may split a folder of the root.
+const CRATES: [(&str, &str, bool); 4] = [
+    ("identity/src/", "identity", false),
+    ("push-gateway/src/", "push_gateway", false),
+    ("shared/src/", "shared", true),
+    ("tests/harness/", "harness", true),
 ];
 
 /// Folders in which a circle remains. A folder leaves the list when its circle is removed.
-const CIRCLES_TO_REMOVE: [&str; 2] = ["push-gateway/src/providers/apns/transport/", "tests/harness/"];
+const CIRCLES_TO_REMOVE: [&str; 2] = ["push-gateway/src/providers/apns/client/", "tests/harness/"];
 
 /// Paths that still contain words of `tidy/words.rs`. A path leaves the list when its texts are rewritten.
 const WORDS_TO_REPLACE: &[&str] = &[
@@ -155,7 +156,8 @@ fn modules_import_only_from_rows_below() {
 #[test]
 fn modules_of_one_folder_do_not_import_each_other_in_a_circle() {
     let files = sources();
-    let circles = CRATES.iter().flat_map(|(folder, name)| Modules::below(folder, name, &files).circles());
+    let circles =
+        CRATES.iter().flat_map(|(folder, name, in_root)| Modules::below(folder, name, &files).circles(*in_root));
     let circles: Vec<_> =
         circles.filter(|line| !CIRCLES_TO_REMOVE.iter().any(|folder| line.starts_with(folder))).collect();
     assert_none("imports in a circle", &circles);

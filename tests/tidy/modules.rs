@@ -67,8 +67,9 @@ impl<'a> Modules<'a> {
         Some((target, item))
     }
 
-    /// Imports between modules of one folder that lead back to where they begin, in every folder of the crate.
-    pub(crate) fn circles(&self) -> Vec<String> {
+    /// Imports between modules of one folder that lead back to where they begin, in every folder of the crate; in the root
+    /// of the crate with `in_root`.
+    pub(crate) fn circles(&self, in_root: bool) -> Vec<String> {
         let paths: Vec<_> = self
             .iter()
             .flat_map(|(module, file)| file.named_paths().into_iter().map(move |p| (module, file, p)))
@@ -96,7 +97,7 @@ impl<'a> Modules<'a> {
             imports.entry(to.clone()).or_insert(at);
         }
         let mut circles = Vec::new();
-        for graph in folders.values() {
+        for graph in folders.iter().filter(|(folder, _)| in_root || !folder.is_empty()).map(|(_, graph)| graph) {
             for (from, imports) in graph {
                 let leads_back = imports.iter().filter(|(to, _)| reaches(graph, to, from));
                 circles.extend(leads_back.map(|(to, at)| format!("{at} imports {to}, which leads back to {from}")));
@@ -133,7 +134,7 @@ mod tests {
             text: (*text).to_owned(),
         };
         let files: Vec<_> = files.iter().map(file).collect();
-        Modules::below("push-gateway/src/", "push_gateway", &files).circles()
+        Modules::below("push-gateway/src/", "push_gateway", &files).circles(true)
     }
 
     #[test]
