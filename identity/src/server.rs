@@ -110,7 +110,7 @@ pub fn check(config: &Config) -> Result<(), StartError> {
     config.terms.read().map_err(StartError::setup)?;
     listen::check(&config.http)?;
     Store::check(&config.database).map_err(StartError::setup)?;
-    let extra_ca = config.federation.extra_ca_file.as_deref();
+    let extra_ca = config.outbound.extra_ca_file.as_deref();
     let data = config.server.data_dir.clone().unwrap_or_default();
     Mailer::new(&config.email, &identity.name, extra_ca, &data, Clock::system(), Random).map_err(StartError::setup)?;
     SmsSender::new(&config.sms, extra_ca, Clock::system()).map_err(StartError::setup)?;
@@ -120,7 +120,7 @@ pub fn check(config: &Config) -> Result<(), StartError> {
         let revoked = config.keys.revoked.as_slice();
         SigningKeys::read(path, revoked, sign_as(config, &identity)).map_err(StartError::setup)?;
     }
-    HomeserverClient::new(&config.federation, Clock::system(), Random).map_err(StartError::setup)?;
+    HomeserverClient::new(&config.federation, &config.outbound, Clock::system(), Random).map_err(StartError::setup)?;
     Ok(())
 }
 
@@ -135,7 +135,7 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
         StartError::setup(format!("cannot make the data folder {folder}: {error}; [server] data_dir chooses another"))
     })?;
 
-    let extra_ca = config.federation.extra_ca_file.clone();
+    let extra_ca = config.outbound.extra_ca_file.clone();
     let store = Store::open(&config.database, extra_ca.as_deref()).await.map_err(StartError::setup)?;
     let fresh = Pepper::draw(random);
     let now = clock.now();
@@ -150,7 +150,8 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
         .map_err(StartError::setup)?;
     mailer.prepare().map_err(StartError::setup)?;
     let sms_sender = SmsSender::new(&config.sms, extra_ca.as_deref(), clock.clone()).map_err(StartError::setup)?;
-    let homeservers = HomeserverClient::new(&config.federation, clock.clone(), random).map_err(StartError::setup)?;
+    let homeservers = HomeserverClient::new(&config.federation, &config.outbound, clock.clone(), random);
+    let homeservers = homeservers.map_err(StartError::setup)?;
     Ok(State {
         terms: CurrentTerms::new(config.terms.read().map_err(StartError::setup)?),
         templates: Templates::load(&config.templates, &config.sms).map_err(StartError::setup)?,

@@ -39,7 +39,7 @@ impl Authority {
         self.0.pem()
     }
 
-    /// Writes its certificate to `folder/ca.pem`, for `[federation] extra_ca_file`; gives the path.
+    /// Writes its certificate to `folder/ca.pem`, for `[outbound] extra_ca_file`; gives the path.
     ///
     /// # Panics
     /// If the file cannot be written.

@@ -44,6 +44,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) http: &'a str,
     /// Lines of `[email]`.
     pub(crate) email: &'a str,
+    /// Lines of `[outbound]`.
+    pub(crate) outbound: &'a str,
     /// Lines of `[federation]`.
     pub(crate) federation: &'a str,
     /// Other tables, with their headers.
@@ -53,9 +55,10 @@ pub(crate) struct Settings<'a> {
 }
 
 impl Settings<'_> {
-    /// The whole file; `federation` is that section with its header, `email` lines without one.
+    /// The whole file; `federation` is `[outbound]` and `[federation]` with headers, `email` lines without one.
     pub(crate) fn toml(&self, federation: &str, email: &str) -> String {
-        let Self { server, http, email: more_email, federation: more_federation, tables, .. } = self;
+        let Self { server, http, email: more_email, outbound, federation: more_federation, tables, .. } = self;
+        let federation = federation.replacen("[outbound]\n", &format!("[outbound]\n{outbound}\n"), 1);
         format!(
             "[server]\ndata_dir = \"data\"\n{server}\n[http]\nbind = \"127.0.0.1:0\"\n{http}\n[admin]\nbind = \"127.0.0.1:0\"\n\
              {federation}\n{more_federation}\n[email]\n{email}\n{more_email}\n{tables}\n"

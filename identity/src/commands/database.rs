@@ -17,5 +17,5 @@ pub(super) async fn open(config: &Config) -> Result<Store, StoreError> {
         let path = path.display();
         return Err(StoreError::Connect(format!("there is no {path}; has the server run with these settings?")));
     }
-    Store::open(&config.database, config.federation.extra_ca_file.as_deref()).await
+    Store::open(&config.database, config.outbound.extra_ca_file.as_deref()).await
 }

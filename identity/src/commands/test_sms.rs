@@ -59,7 +59,7 @@ pub async fn send(config: &Config, wish: &Wish<'_>, mut say: impl FnMut(String))
     let token = Random.digits(config.sms.token_digits);
     let text = templates.text_message(&token, &wish.audience).map_err(|error| error.to_string())?;
     say(format!("text: {text}"));
-    let extra_ca = config.federation.extra_ca_file.as_deref();
+    let extra_ca = config.outbound.extra_ca_file.as_deref();
     let sender = SmsSender::new(&config.sms, extra_ca, Clock::system()).map_err(|error| error.to_string())?;
     let sent = sender.send(&TextMessage { number: &number, text: &text, token: &token }).await;
     let by = sent.map_err(|error| error.to_string())?;

@@ -19,8 +19,9 @@ pub mod templates;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use shared::config::{ConfigError, secret};
+use shared::config::{ConfigError, SpecialKeys, secret};
 use shared::http::settings::{Admin, Http};
+use shared::outbound::settings::Outbound;
 use shared::secret::Secret;
 use shared::telemetry::Log;
 
@@ -39,6 +40,14 @@ use self::templates::TemplatesConfig;
 
 /// The prefix of environment variables: `IDENTITY__SECTION__KEY`.
 pub const ENVIRONMENT_PREFIX: &str = "IDENTITY";
+
+/// Old and new paths of moved keys.
+const MOVED: [(&str, &str); 4] = [
+    ("federation.extra_ca_file", "outbound.extra_ca_file"),
+    ("federation.proxy", "outbound.proxy"),
+    ("federation.allow_cidrs", "outbound.allow_cidrs"),
+    ("federation.deny_cidrs", "outbound.deny_cidrs"),
+];
 
 /// All settings.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -86,6 +95,8 @@ pub struct Config {
     pub legacy_v1: LegacyV1,
     /// `[outbox]`
     pub outbox: Outbox,
+    /// `[outbound]`
+    pub outbound: Outbound,
     /// `[federation]`
     pub federation: Federation,
     /// `[limits]`
@@ -99,7 +110,8 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] names the key.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
-        let mut config: Self = shared::config::load(file, ENVIRONMENT_PREFIX)?;
+        let keys = SpecialKeys { moved: &MOVED, ..SpecialKeys::default() };
+        let mut config: Self = shared::config::load_special(keys, file, ENVIRONMENT_PREFIX)?;
         let folder = file.and_then(Path::parent).map(Path::to_path_buf).unwrap_or_default();
         config.place(&folder)?;
         config.check()?;
@@ -192,7 +204,6 @@ impl Config {
             &mut self.email.file_dir,
             &mut self.email.password_file,
             &mut self.templates.dir,
-            &mut self.federation.extra_ca_file,
             &mut self.database.url_file,
         ] {
             in_folder(path);
@@ -206,6 +217,7 @@ impl Config {
             Some(url) => url,
             None => Secret::new(format!("sqlite://{}", data.join("identity.db").display())),
         });
+        self.outbound.resolve(folder)?;
         self.sms.place(folder, &data)?;
         self.database.place(folder);
         self.server.data_dir = Some(data);
@@ -223,6 +235,16 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(toml.as_bytes()).unwrap();
         Config::load(Some(file.path())).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn keys_that_moved_to_outbound_are_errors_that_name_it() {
+        for key in ["extra_ca_file", "proxy", "allow_cidrs", "deny_cidrs"] {
+            let error = load(&format!("[federation]\n{key} = '127.0.0.1'\n")).unwrap_err();
+            assert_eq!(error, format!("[federation] {key}: moved; write [outbound] {key}"));
+        }
+        let config = load("[outbound]\nproxy = 'http://proxy.example:3128'\nallow_cidrs = '10.0.0.0/8'\n").unwrap();
+        assert!(config.outbound.proxy.is_some());
     }
 
     #[test]

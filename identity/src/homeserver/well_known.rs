@@ -1,17 +1,20 @@
-//! `https://<host>/.well-known/matrix/server`: to which name a server delegates, remembered for a while.
+//! `https://<host>/.well-known/matrix/server`: the delegation of a server, with a cache.
 //! <https://spec.matrix.org/v1.19/server-server-api/#getwell-knownmatrixserver>
 //!
-//! Invariant: any flaw of the file or on the way to it is the same as no file at all, and is remembered at most an hour.
+//! Invariant: an invalid or unreachable file counts as absent, and its absence is cached for at most an hour.
 
 use std::time::Duration;
 
+use http_body_util::Full;
+use hyper::header::{CACHE_CONTROL, HeaderMap, LOCATION};
+use hyper::{Request, StatusCode};
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
-use reqwest::header::{CACHE_CONTROL, HeaderMap, LOCATION};
-use reqwest::{Method, Request, StatusCode, Url};
 use serde_json::Value;
 use shared::clock::{Clock, Timestamp};
+use shared::outbound::backoff::Backoff;
 use shared::outbound::client::{Client, Reply};
+use url::Url;
 
 use crate::domain::server_name::ServerName;
 
@@ -20,12 +23,12 @@ const MAX_BODY: usize = 50 * 1024;
 const MAX_ENTRIES: u64 = 10_000;
 
 const HOUR: Duration = Duration::from_secs(3600);
-const USUAL_LIFE: Duration = HOUR.saturating_mul(24);
-const LONGEST_LIFE: Duration = HOUR.saturating_mul(48);
-/// After the first failure; it doubles with each further one, up to an hour.
-const FIRST_FAILURE_LIFE: Duration = Duration::from_secs(60);
+const DEFAULT_LIFETIME: Duration = HOUR.saturating_mul(24);
+const MAX_LIFETIME: Duration = HOUR.saturating_mul(48);
+/// How long a failed fetch is cached.
+const FAILURE_LIFETIME: Backoff = Backoff::new(Duration::from_secs(60), HOUR);
 
-/// Fetches well-known files and remembers what they said.
+/// Fetches well-known files and caches the results.
 pub(super) struct WellKnown {
     client: Client,
     cache: Cache<String, Entry>,
@@ -42,30 +45,30 @@ struct Entry {
 }
 
 impl WellKnown {
-    /// Files are fetched from `port` within `timeout`, redirects included.
+    /// Fetches files from `port` within `timeout`, redirects included.
     pub(super) fn new(client: Client, clock: Clock, port: u16, timeout: Duration) -> Self {
         let cache = Cache::builder().max_capacity(MAX_ENTRIES).eviction_policy(EvictionPolicy::lru()).build();
         Self { client, cache, clock, port, timeout }
     }
 
-    /// The name to which `host` delegates, if it does.
+    /// The name to which `host` delegates.
     pub(super) async fn find(&self, host: &str) -> Option<ServerName> {
         let known = self.cache.get(host).await;
         if let Some(entry) = known.as_ref().filter(|entry| entry.until > self.clock.now()) {
             return entry.delegated.clone();
         }
         let found = tokio::time::timeout(self.timeout, self.fetch(host)).await.ok().flatten();
-        let (delegated, life, failures) = match found {
-            Some((server, life)) => (Some(server), life, 0),
+        let (delegated, lifetime, failures) = match found {
+            Some((server, lifetime)) => (Some(server), lifetime, 0),
             None => {
                 let failures = known.map_or(0, |entry| entry.failures).saturating_add(1);
-                (None, failure_life(failures), failures)
+                (None, FAILURE_LIFETIME.after(failures), failures)
             }
         };
-        if life.is_zero() {
+        if lifetime.is_zero() {
             self.cache.invalidate(host).await;
         } else {
-            let until = self.clock.now().plus(life);
+            let until = self.clock.now().plus(lifetime);
             self.cache.insert(host.to_owned(), Entry { delegated: delegated.clone(), until, failures }).await;
         }
         delegated
@@ -74,10 +77,11 @@ impl WellKnown {
     async fn fetch(&self, host: &str) -> Option<(ServerName, Duration)> {
         let mut url = Url::parse(&format!("https://{host}:{}/.well-known/matrix/server", self.port)).ok()?;
         for _ in 0..=MAX_REDIRECTS {
-            let reply = match self.client.send(Request::new(Method::GET, url.clone()), MAX_BODY).await {
+            let request = Request::get(url.as_str()).body(Full::default()).ok()?;
+            let reply = match self.client.fetch(request, MAX_BODY).await {
                 Ok(reply) => reply,
                 Err(failure) => {
-                    tracing::debug!(host, "no well-known file: {failure}");
+                    tracing::debug!(host, %failure, "well-known request failed");
                     return None;
                 }
             };
@@ -85,7 +89,7 @@ impl WellKnown {
                 StatusCode::OK => return read(&reply),
                 status if is_redirect(status) => url = next(&url, &reply.headers)?,
                 status => {
-                    tracing::debug!(host, status = status.as_u16(), "no well-known file");
+                    tracing::debug!(host, status = status.as_u16(), "well-known file not found");
                     return None;
                 }
             }
@@ -95,55 +99,49 @@ impl WellKnown {
 }
 
 fn read(reply: &Reply) -> Option<(ServerName, Duration)> {
-    // Not into a struct: serde would take one from an array as well.
+    // A struct would also accept an array.
     let file: Value = serde_json::from_slice(&reply.body).ok()?;
     let server = file.get("m.server")?.as_str()?;
-    Some((ServerName::parse(server).ok()?, life(&reply.headers)))
+    Some((ServerName::parse(server).ok()?, lifetime(&reply.headers)))
 }
 
 fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
-/// Where a redirect leads; nowhere if that is not https or has user information in it.
+/// The target of a redirect. `None` unless it is an `https` URL without user information.
 fn next(from: &Url, headers: &HeaderMap) -> Option<Url> {
     let to = from.join(headers.get(LOCATION)?.to_str().ok()?).ok()?;
     (to.scheme() == "https" && to.username().is_empty() && to.password().is_none()).then_some(to)
 }
 
-/// How long a good file is remembered: as `Cache-Control` says, up to two days; a day if it says nothing.
-fn life(headers: &HeaderMap) -> Duration {
+/// How long a valid file is cached: as `Cache-Control` specifies, at most two days; a day by default.
+fn lifetime(headers: &HeaderMap) -> Duration {
     let lines = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
     let directives = lines.flat_map(|line| line.split(',')).map(|directive| directive.trim().to_ascii_lowercase());
-    let mut life = USUAL_LIFE;
+    let mut lifetime = DEFAULT_LIFETIME;
     for directive in directives {
         if directive == "no-store" || directive == "no-cache" {
             return Duration::ZERO;
         }
         if let Some(seconds) = directive.strip_prefix("max-age=").and_then(|text| text.trim_matches('"').parse().ok()) {
-            life = Duration::from_secs(seconds).min(LONGEST_LIFE);
+            lifetime = Duration::from_secs(seconds).min(MAX_LIFETIME);
         }
     }
-    life
-}
-
-fn failure_life(failures: u32) -> Duration {
-    let doubled = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
-    FIRST_FAILURE_LIFE.saturating_mul(doubled).min(HOUR)
+    lifetime
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use reqwest::header::{CACHE_CONTROL, HeaderMap, HeaderValue, LOCATION};
-    use reqwest::{StatusCode, Url};
+    use hyper::StatusCode;
+    use hyper::header::{CACHE_CONTROL, HeaderMap, HeaderValue, LOCATION};
     use shared::outbound::client::Reply;
+    use url::Url;
 
-    use super::{HOUR, failure_life, life, next, read};
+    use super::{HOUR, lifetime, next, read};
 
     #[test]
-    fn only_an_object_with_a_server_name_delegates() {
+    fn only_an_object_with_a_valid_server_name_delegates() {
         let delegated = |body: &str| {
             let reply = Reply { status: StatusCode::OK, headers: HeaderMap::new(), body: body.into() };
             read(&reply).map(|(server, _)| server.as_str().to_owned())
@@ -156,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn cache_control_is_obeyed_up_to_two_days() {
+    fn cache_control_is_honoured_up_to_two_days() {
         for (lines, hours) in [
             (&[][..], 24),
             (&["public"], 24),
@@ -172,19 +170,12 @@ mod tests {
             for line in lines {
                 headers.append(CACHE_CONTROL, HeaderValue::from_static(line));
             }
-            assert_eq!(life(&headers), HOUR * hours, "{lines:?}");
+            assert_eq!(lifetime(&headers), HOUR * hours, "{lines:?}");
         }
     }
 
     #[test]
-    fn failures_are_remembered_longer_each_time_but_never_over_an_hour() {
-        let minutes = [1, 2, 3, 6, 7, 8, 40, u32::MAX].map(|failures| failure_life(failures).as_secs() / 60);
-        assert_eq!(minutes, [1, 2, 4, 32, 60, 60, 60, 60]);
-        assert!(failure_life(0) <= Duration::from_secs(60));
-    }
-
-    #[test]
-    fn a_redirect_stays_on_https_and_carries_no_user() {
+    fn redirects_to_other_schemes_or_with_user_information_are_rejected() {
         let from = Url::parse("https://hs.example/.well-known/matrix/server").unwrap();
         let to = |location: &'static str| {
             let headers = HeaderMap::from_iter([(LOCATION, HeaderValue::from_static(location))]);

@@ -185,7 +185,7 @@ fn postgres_target(url: &str) -> Result<tokio_postgres::Config, StoreError> {
     let mut target: tokio_postgres::Config = url.parse().map_err(|_| {
         StoreError::Url(
             "expected postgres://user:password@host:port/name?option=value; a password has anything but letters and \
-             digits percent-encoded (@ is %40), and there is no option sslrootcert: set [federation] extra_ca_file"
+             digits percent-encoded (@ is %40), and there is no option sslrootcert: set [outbound] extra_ca_file"
                 .to_owned(),
         )
     })?;
@@ -233,7 +233,7 @@ fn describe(error: &dyn std::error::Error) -> String {
     }
     if text.contains("TLS handshake") {
         text.push_str(
-            " (for a certificate of your own authority set [federation] extra_ca_file; without TLS, on a network that \
+            " (for a certificate of your own authority set [outbound] extra_ca_file; without TLS, on a network that \
              you trust, add ?sslmode=disable to the URL)",
         );
     }

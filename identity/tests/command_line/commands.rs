@@ -142,7 +142,7 @@ fn what_is_wrong_is_told_in_one_line_that_names_it() {
         ("[terms.policies.privacy]\nversion = '1'", "[terms.policies]: policy \"privacy\""),
         ("[terms]\nfile = 'x'\n[terms.policies.p]\nversion = '1'", "keep one of them"),
         ("[templates]\ndir = 'nowhere'", "nowhere"),
-        ("[federation]\nextra_ca_file = 'empty.pem'", "empty.pem: it holds no certificate"),
+        ("[outbound]\nextra_ca_file = 'empty.pem'", "empty.pem: the file contains no certificate"),
         ("[federation]\nproxy = 'socks://u:hunter2@h'", "proxy"),
         ("[federation]\noverrides.'a b' = 'x:1'", "[federation.overrides] \"a b\": "),
         ("[email]\nhost = 'x'\nusername = 'u'", "password"),

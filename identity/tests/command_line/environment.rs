@@ -51,7 +51,7 @@ fn a_value_that_cannot_be_understood_is_told_with_its_key() {
         ("IDENTITY__BIND__VALIDITY", "1y", "[bind] validity: "),
         ("IDENTITY__UNBIND__ALLOW_OWNER_TOKEN", "maybe", "[unbind] allow_owner_token: "),
         ("IDENTITY__FEDERATION__DNS_SERVERS", "9.9.9.9", "[federation] dns_servers: "),
-        ("IDENTITY__FEDERATION__EXTRA_CA_FILE", "nowhere.pem", "nowhere.pem"),
+        ("IDENTITY__OUTBOUND__EXTRA_CA_FILE", "nowhere.pem", "[outbound] extra_ca_file: "),
         ("IDENTITY__LIMITS__EMAIL_PER_ACCOUNT__BURST", "3", "[limits] email_per_account: missing configuration field"),
         ("IDENTITY__TERMS__FILE", "nowhere.yaml", "[terms] file: nowhere.yaml: "),
     ] {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
-use shared::config::{ConfigError, secret};
+use shared::config::{ConfigError, SpecialKeys, secret};
 use shared::http::settings::{Admin, Http};
 use shared::telemetry::Log;
 
@@ -80,7 +80,8 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] names the key.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
-        let mut config: Self = shared::config::load_over(&DEFAULTS, file, ENVIRONMENT_PREFIX)?;
+        let keys = SpecialKeys { defaults: &DEFAULTS, ..SpecialKeys::default() };
+        let mut config: Self = shared::config::load_special(keys, file, ENVIRONMENT_PREFIX)?;
         let folder = file.and_then(Path::parent).map(Path::to_path_buf).unwrap_or_default();
         config.place(&folder)?;
         config.check()?;

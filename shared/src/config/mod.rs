@@ -45,34 +45,42 @@ impl ConfigError {
     }
 }
 
+/// Keys that need more than their type. Paths are dotted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SpecialKeys<'a> {
+    /// Defaults of this service for sections whose defaults differ between services: `("http.bind", "…")`.
+    pub defaults: &'a [(&'a str, &'a str)],
+    /// Old and new paths of moved keys; the old path is an error that names the new one.
+    pub moved: &'a [(&'a str, &'a str)],
+}
+
 /// Loads `T` from the TOML `file`, if given, then from environment variables that start with `prefix`.
 ///
 /// # Errors
 /// [`ConfigError`] with the key, the expected value and, for an unknown key, the nearest known key.
 pub fn load<T: DeserializeOwned>(file: Option<&Path>, prefix: &str) -> Result<T, ConfigError> {
-    load_over(&[], file, prefix)
+    load_special(SpecialKeys::default(), file, prefix)
 }
 
-/// As [`load`], with defaults under the file and the environment: `("http.bind", "…")`. For sections whose defaults differ
-/// between services.
+/// As [`load`], with [`SpecialKeys`].
 ///
 /// # Errors
-/// As [`load`].
-pub fn load_over<T: DeserializeOwned>(
-    defaults: &[(&str, &str)],
+/// As [`load`], and [`ConfigError::Invalid`] for a moved key.
+pub fn load_special<T: DeserializeOwned>(
+    keys: SpecialKeys<'_>,
     file: Option<&Path>,
     prefix: &str,
 ) -> Result<T, ConfigError> {
-    load_with(defaults, file, Environment::with_prefix(prefix))
+    load_with(keys, file, Environment::with_prefix(prefix))
 }
 
 fn load_with<T: DeserializeOwned>(
-    defaults: &[(&str, &str)],
+    keys: SpecialKeys<'_>,
     file: Option<&Path>,
     environment: Environment,
 ) -> Result<T, ConfigError> {
     let mut builder = config::Config::builder();
-    for (key, value) in defaults {
+    for (key, value) in keys.defaults {
         let invalid = |error: config::ConfigError| ConfigError::Invalid(error.to_string());
         builder = builder.set_default(*key, *value).map_err(invalid)?;
     }
@@ -85,6 +93,11 @@ fn load_with<T: DeserializeOwned>(
         .add_source(environment.prefix_separator("__").separator("__").ignore_empty(true))
         .build()
         .map_err(|error| ConfigError::Invalid(in_file(file, &without_excerpt(&error.to_string()))))?;
+    for (old, new) in keys.moved {
+        if settings.get::<config::Value>(old).is_ok() {
+            return Err(ConfigError::invalid(old, format!("moved; write {}", key_name(new))));
+        }
+    }
     serde_path_to_error::deserialize(settings).map_err(|error| {
         let keys = key::of_path(error.path());
         ConfigError::Invalid(explain(keys, &error.into_inner().to_string()))
@@ -204,7 +217,7 @@ mod tests {
     use serde::Deserialize;
     use serde_json::json;
 
-    use super::{ConfigError, HumanDuration, OneOrMany, Secret, load_with, secret, section};
+    use super::{ConfigError, HumanDuration, OneOrMany, Secret, SpecialKeys, load_with, secret, section};
 
     #[derive(Debug, Deserialize, Default)]
     #[serde(deny_unknown_fields, default)]
@@ -235,7 +248,7 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(toml.as_bytes()).unwrap();
         let pairs: HashMap<String, String> = environment.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
-        load_with(&[], Some(file.path()), Environment::with_prefix("TEST").source(Some(pairs)))
+        load_with(SpecialKeys::default(), Some(file.path()), Environment::with_prefix("TEST").source(Some(pairs)))
     }
 
     #[test]
@@ -245,13 +258,31 @@ mod tests {
             file.write_all(toml.as_bytes()).unwrap();
             let pairs: HashMap<String, String> = environment.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
             let environment = Environment::with_prefix("TEST").source(Some(pairs));
-            let settings: Settings = load_with(&[("http.bind", "x")], Some(file.path()), environment).unwrap();
+            let keys = SpecialKeys { defaults: &[("http.bind", "x")], ..SpecialKeys::default() };
+            let settings: Settings = load_with(keys, Some(file.path()), environment).unwrap();
             settings.http.bind.as_slice().to_vec()
         };
         assert_eq!(bind("", &[]), ["x"]);
         assert_eq!(bind("[http]\nport = 5", &[]), ["x"]);
         assert_eq!(bind("[http]\nbind = ['a', 'b']", &[]), ["a", "b"]);
         assert_eq!(bind("[http]\nbind = 'a'", &[("TEST__HTTP__BIND", "c,d")]), ["c", "d"]);
+    }
+
+    #[test]
+    fn a_moved_key_is_an_error_that_names_the_new_place() {
+        let keys = SpecialKeys { moved: &[("federation.proxy", "outbound.proxy")], ..SpecialKeys::default() };
+        let load = |toml: &str, environment: &[(&str, &str)]| {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(toml.as_bytes()).unwrap();
+            let pairs: HashMap<String, String> = environment.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+            let environment = Environment::with_prefix("TEST").source(Some(pairs));
+            let loaded = load_with::<serde_json::Value>(keys, Some(file.path()), environment);
+            loaded.map(drop).map_err(|error| error.to_string())
+        };
+        let moved = Err("[federation] proxy: moved; write [outbound] proxy".to_owned());
+        assert_eq!(load("[federation]\nproxy = 'http://user:hunter2@a.example:1'", &[]), moved);
+        assert_eq!(load("", &[("TEST__FEDERATION__PROXY", "x")]), moved);
+        assert_eq!(load("[outbound]\nproxy = 'x'\n[federation]\ntimeout = '1s'", &[]), Ok(()));
     }
 
     #[test]
@@ -308,7 +339,11 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         write!(file, "[apps.'com.Example.App']\ntype = 'x'\n[apps.'com.*'.Payload]\nn = 1\n[apps.\"a[0]\"]").unwrap();
         let pairs = HashMap::from([("TEST__APPS__PLAIN__TYPE".to_owned(), "y".to_owned())]);
-        let apps = load_with::<Apps>(&[], Some(file.path()), Environment::with_prefix("TEST").source(Some(pairs)));
+        let apps = load_with::<Apps>(
+            SpecialKeys::default(),
+            Some(file.path()),
+            Environment::with_prefix("TEST").source(Some(pairs)),
+        );
         let apps = apps.unwrap().apps;
         assert_eq!(apps["com.Example.App"]["type"], "x");
         assert_eq!(apps["com.*"]["Payload"]["n"], 1);

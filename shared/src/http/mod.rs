@@ -11,6 +11,5 @@ pub mod error;
 pub mod listen;
 pub mod observe;
 pub mod operations;
-pub mod retry_after;
 pub mod server;
 pub mod settings;

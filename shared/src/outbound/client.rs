@@ -1,244 +1,185 @@
-//! An HTTP client for URLs that strangers choose or redirect: every address is judged before it is connected to.
+//! HTTP client over a [`Connector`] with a connection pool.
 //!
-//! Invariant: it follows no redirect, decodes no content, keeps no cookie, and never holds more of a reply than the
-//! caller asked for.
+//! Invariant: it follows no redirect, decodes no content and keeps no cookies. Its limits for time and size always apply.
 
-use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+use std::error::Error;
+use std::fmt;
 use std::time::Duration;
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::HeaderMap;
-use reqwest::{Proxy, Request, StatusCode, Url};
-use url::Host;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ACCEPT, HeaderMap, HeaderValue, PROXY_AUTHORIZATION};
+use hyper::{Request, StatusCode};
+use hyper_util::client::legacy;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::{Instant, timeout_at};
 
-use super::dns::Dns;
+use super::connector::Connector;
 use super::failure::Failure;
-use super::guard::{AddressGuard, port_is_usual};
 
-/// What a [`Client`] is made of.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Judges every address.
-    pub guard: AddressGuard,
-    /// Resolves every name, except behind a proxy, where it serves the judgement alone.
-    pub dns: Dns,
-    /// From [`super::tls::client_config`].
-    pub tls: rustls::ClientConfig,
-    /// An `http://` proxy for everything. Its own address is the operator's, and exempt.
-    pub proxy: Option<Url>,
-    /// For TCP and TLS together.
-    pub connect_timeout: Duration,
-    /// For everything from the name look-up to the last byte of the reply.
-    pub total_timeout: Duration,
+/// How often a request is sent again that the server declined to process.
+const MAX_RESENDS: usize = 2;
+/// The default lifetime of an idle connection.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// An HTTP client. Clones share the pool.
+#[derive(Clone)]
+pub struct Client<C = Connector> {
+    http: legacy::Client<C, Full<Bytes>>,
+    /// Knows the proxy that forwards requests to `http` URLs.
+    forwarding: Option<Connector>,
+    timeout: Duration,
 }
 
-/// A guarded HTTP client with a pool of connections. Clones share the pool.
-#[derive(Clone, Debug)]
-pub struct Client {
-    usual_ports: reqwest::Client,
-    other_ports: reqwest::Client,
-    guard: AddressGuard,
-    dns: Dns,
-    proxied: bool,
-    total_timeout: Duration,
+/// A response whose body has not been read yet.
+#[derive(Debug)]
+pub struct Response {
+    /// The status code, redirects included.
+    pub status: StatusCode,
+    /// The header fields.
+    pub headers: HeaderMap,
+    body: Incoming,
+    deadline: Instant,
 }
 
-/// A reply, read to its end.
+/// A complete response.
 #[derive(Clone, Debug)]
 pub struct Reply {
     /// The status code, redirects included.
     pub status: StatusCode,
     /// The header fields.
     pub headers: HeaderMap,
-    /// The body as it was sent.
+    /// The body.
     pub body: Vec<u8>,
 }
 
-/// The HTTP library refused the settings.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot set up the HTTP client: {0}")]
-pub struct SetupError(#[source] reqwest::Error);
+/// The settings of a connection pool, with timers and defaults.
+pub fn pool() -> legacy::Builder {
+    let mut builder = legacy::Client::builder(TokioExecutor::new());
+    builder.timer(TokioTimer::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT);
+    builder
+}
 
 impl Client {
-    /// A client after `settings`.
-    ///
-    /// # Errors
-    /// [`SetupError`] if the library refuses them, for example the proxy's URL.
-    pub fn new(settings: &Settings) -> Result<Self, SetupError> {
-        let proxied = settings.proxy.is_some();
-        // A resolver is not told the port. So that the port rule holds for exactly the addresses that are used, URLs
-        // with an unusual port have a client of their own, whose resolver answers as for the first such port.
-        let client = |port| {
-            let guard = if proxied { AddressGuard::unrestricted() } else { settings.guard.clone() };
-            build(settings, GuardedResolver { dns: settings.dns.clone(), guard, port })
-        };
-        Ok(Self {
-            usual_ports: client(443)?,
-            other_ports: client(1)?,
-            guard: settings.guard.clone(),
-            dns: settings.dns.clone(),
-            proxied,
-            total_timeout: settings.total_timeout,
-        })
+    /// A client with the settings of `pool`. `timeout` limits each request from the connection to the last byte of the
+    /// response.
+    pub fn new(connector: Connector, pool: &legacy::Builder, timeout: Duration) -> Self {
+        Self { http: pool.build(connector.clone()), forwarding: Some(connector), timeout }
+    }
+}
+
+impl<C: legacy::connect::Connect + Clone + Send + Sync + 'static> Client<C> {
+    /// Like [`Client::new`], over a connector that finds its targets itself.
+    pub fn over(connector: C, pool: &legacy::Builder, timeout: Duration) -> Self {
+        Self { http: pool.build(connector), forwarding: None, timeout }
     }
 
-    /// Sends `request` and reads at most `max_reply` bytes of the reply's body.
+    /// Sends `request` and reads the response.
     ///
     /// # Errors
-    /// [`Failure`]; [`Failure::Blocked`] means that nothing was sent to anyone.
-    pub async fn send(&self, request: Request, max_reply: usize) -> Result<Reply, Failure> {
-        let exchange = async {
-            self.judge(request.url()).await?;
-            let client = if self.has_usual_port(request.url()) { &self.usual_ports } else { &self.other_ports };
-            let mut response = client.execute(request).await.map_err(|error| Failure::of(&error))?;
-            let (status, headers) = (response.status(), response.headers().clone());
-            let mut body = Vec::new();
-            while let Some(chunk) = response.chunk().await.map_err(|error| Failure::of(&error))? {
-                if body.len() + chunk.len() > max_reply {
-                    return Err(Failure::TooLarge);
+    /// [`Failure`] if no complete response arrives in time or if its body exceeds `max_body` bytes.
+    pub async fn fetch(&self, request: Request<Full<Bytes>>, max_body: usize) -> Result<Reply, Failure> {
+        let mut response = self.send(request).await?;
+        let body = response.read(max_body).await?;
+        Ok(Reply { status: response.status, headers: response.headers, body })
+    }
+
+    /// Sends `request`; the response has no body yet. `Accept` is `*/*` unless the request has its own.
+    ///
+    /// A request that the server explicitly declined to process (`REFUSED_STREAM`, or a GOAWAY without an error that
+    /// excludes its stream) is sent again, at most twice. Both are safe (RFC 9113 §8.7).
+    ///
+    /// # Errors
+    /// [`Failure`] if no status arrives in time.
+    pub async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Response, Failure> {
+        let deadline = Instant::now() + self.timeout;
+        request.headers_mut().entry(ACCEPT).or_insert(const { HeaderValue::from_static("*/*") });
+        let authorization = self.forwarding.as_ref().and_then(|proxy| proxy.forward_authorization(request.uri()));
+        if let Some(authorization) = authorization.cloned() {
+            request.headers_mut().insert(PROXY_AUTHORIZATION, authorization);
+        }
+        let mut resends = 0;
+        loop {
+            let sent = timeout_at(deadline, self.http.request(request.clone())).await.map_err(|_| Failure::Timeout)?;
+            match sent {
+                Ok(response) => {
+                    let (head, body) = response.into_parts();
+                    return Ok(Response { status: head.status, headers: head.headers, body, deadline });
                 }
-                body.extend_from_slice(&chunk);
+                Err(error) if resends < MAX_RESENDS && is_unprocessed(&error) => resends += 1,
+                Err(error) => {
+                    let failure = Failure::of(&error);
+                    let cause = error.source().map(ToString::to_string).unwrap_or_default();
+                    tracing::debug!(failure = failure.label(), %error, cause, "request failed");
+                    return Err(failure);
+                }
             }
-            Ok(Reply { status, headers, body })
-        };
-        tokio::time::timeout(self.total_timeout, exchange).await.unwrap_or(Err(Failure::Timeout))
+        }
     }
+}
 
-    /// Judges what no resolver sees: addresses written in the URL and, behind a proxy, everything.
-    async fn judge(&self, url: &Url) -> Result<(), Failure> {
-        let port = url.port_or_known_default().ok_or(Failure::Blocked)?;
-        let literal = match url.host().ok_or(Failure::Blocked)? {
-            Host::Ipv4(ip) => IpAddr::V4(ip),
-            Host::Ipv6(ip) => IpAddr::V6(ip),
-            Host::Domain(name) if self.proxied => {
-                return permitted(&self.dns, &self.guard, name, port).await.map(drop);
+impl Response {
+    /// The body, at most `max` bytes. An early end closes the connection instead of reading on.
+    ///
+    /// # Errors
+    /// [`Failure`] if the body is larger, breaks off or does not arrive in time.
+    pub async fn read(&mut self, max: usize) -> Result<Vec<u8>, Failure> {
+        let mut bytes = Vec::new();
+        while let Some(data) = self.chunk().await? {
+            if bytes.len() + data.len() > max {
+                return Err(Failure::TooLarge);
             }
-            Host::Domain(_) => return Ok(()),
-        };
-        if self.guard.permits(SocketAddr::new(literal, port)) { Ok(()) } else { Err(Failure::Blocked) }
+            bytes.extend_from_slice(&data);
+        }
+        Ok(bytes)
     }
 
-    fn has_usual_port(&self, url: &Url) -> bool {
-        url.port_or_known_default().is_some_and(port_is_usual)
+    /// The beginning of the body, at most `max` bytes: as much as arrives in time.
+    pub async fn read_prefix(mut self, max: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while let Ok(Some(data)) = self.chunk().await {
+            let room = max - bytes.len();
+            bytes.extend_from_slice(&data[..data.len().min(room)]);
+            if data.len() >= room {
+                break;
+            }
+        }
+        bytes
+    }
+
+    async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
+        loop {
+            let frame = timeout_at(self.deadline, self.body.frame()).await.map_err(|_| Failure::Timeout)?;
+            match frame.transpose().map_err(|error| Failure::of(&error))?.map(hyper::body::Frame::into_data) {
+                None => return Ok(None),
+                Some(Ok(data)) => return Ok(Some(data)),
+                // Trailers.
+                Some(Err(_)) => {}
+            }
+        }
     }
 }
 
-/// The addresses of `name` that the guard permits at `port`; at least one.
-///
-/// # Errors
-/// [`Failure::Dns`] if the name has no address, [`Failure::Blocked`] if it has none that is permitted.
-pub async fn permitted(dns: &Dns, guard: &AddressGuard, name: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
-    let mut found = dns.addresses(name).await.map_err(|error| {
-        tracing::debug!(%error, "a name does not resolve");
-        Failure::Dns
-    })?;
-    if found.is_empty() {
-        return Err(Failure::Dns);
+/// Whether the server declared that it has not processed the request.
+fn is_unprocessed(error: &legacy::Error) -> bool {
+    let mut next: Option<&(dyn Error + 'static)> = error.source();
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            let reason = error.reason();
+            return error.is_remote()
+                && (error.is_go_away() && reason == Some(h2::Reason::NO_ERROR)
+                    || error.is_reset() && reason == Some(h2::Reason::REFUSED_STREAM));
+        }
+        next = error.source();
     }
-    found.retain(|&ip| guard.permits(SocketAddr::new(ip, port)));
-    if found.is_empty() {
-        return Err(Failure::Blocked);
-    }
-    Ok(found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
+    false
 }
 
-#[expect(clippy::disallowed_types, reason = "to turn redirects off")]
-fn build(settings: &Settings, resolver: GuardedResolver) -> Result<reqwest::Client, SetupError> {
-    let mut builder = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .no_proxy()
-        .tls_backend_preconfigured(settings.tls.clone())
-        .dns_resolver(std::sync::Arc::new(resolver))
-        .connect_timeout(settings.connect_timeout);
-    if let Some(proxy) = &settings.proxy {
-        builder = builder.proxy(Proxy::all(proxy.clone()).map_err(SetupError)?);
-    }
-    builder.build().map_err(SetupError)
-}
-
-/// Answers with the permitted addresses of a name only, so that what was judged is what is connected to.
-struct GuardedResolver {
-    dns: Dns,
-    guard: AddressGuard,
-    port: u16,
-}
-
-impl Resolve for GuardedResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let (dns, guard, port) = (self.dns.clone(), self.guard.clone(), self.port);
-        let found = async move {
-            let addresses = permitted(&dns, &guard, name.as_str(), port).await?;
-            // Port 0 stands for "the one in the URL".
-            Ok(Box::new(addresses.into_iter().map(|address| SocketAddr::new(address.ip(), 0))) as Addrs)
-        };
-        Box::pin(found) as Pin<Box<dyn Future<Output = _> + Send>>
+impl<C> fmt::Debug for Client<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Client")
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use reqwest::{Method, Request};
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
-
-    use super::{Client, Settings};
-    use crate::outbound::dns::Dns;
-    use crate::outbound::failure::Failure;
-    use crate::outbound::guard::AddressGuard;
-    use crate::outbound::tls;
-
-    /// A client that may go to `allowed` besides the public network, and knows no name but `localhost`.
-    fn client(allowed: &[&str]) -> Client {
-        let allowed: Vec<_> = allowed.iter().map(|cidr| cidr.parse().unwrap()).collect();
-        Client::new(&Settings {
-            guard: AddressGuard::new(&allowed, &[]),
-            dns: Dns::new(&["127.0.0.1:9".parse().unwrap()]).unwrap(),
-            tls: tls::client_config(None, false).unwrap(),
-            proxy: None,
-            connect_timeout: Duration::from_secs(5),
-            total_timeout: Duration::from_secs(5),
-        })
-        .unwrap()
-    }
-
-    async fn get(client: &Client, url: &str, max: usize) -> Result<(u16, usize), Failure> {
-        let reply = client.send(Request::new(Method::GET, url.parse().unwrap()), max).await?;
-        Ok((reply.status.as_u16(), reply.body.len()))
-    }
-
-    #[tokio::test]
-    async fn only_what_is_allowed_is_reached_and_only_what_is_wanted_is_read() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (accepted, mut connections) = tokio::sync::mpsc::unbounded_channel();
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                accepted.send(()).unwrap();
-                let mut head = [0; 1024];
-                let _read = stream.read(&mut head).await;
-                let reply = "HTTP/1.1 302 Found\r\nLocation: /again\r\nConnection: close\r\nContent-Length: 10\r\n\r\n0123456789";
-                stream.write_all(reply.as_bytes()).await.unwrap();
-            }
-        });
-        let closed = client(&[]);
-        for host in ["localhost", "127.0.0.1", "127.1", "0x7f000001", "[::ffff:127.0.0.1]", "[::1]", "0"] {
-            assert_eq!(get(&closed, &format!("http://{host}:{port}/"), 10).await, Err(Failure::Blocked), "{host}");
-        }
-        assert_eq!(get(&closed, "http://9.9.9.9:25/", 10).await, Err(Failure::Blocked));
-        assert!(connections.try_recv().is_err(), "a connection was made");
-
-        let open = client(&["127.0.0.1"]);
-        for host in ["localhost", "127.0.0.1", "127.1"] {
-            assert_eq!(get(&open, &format!("http://{host}:{port}/"), 10).await, Ok((302, 10)), "{host}");
-            assert_eq!(get(&open, &format!("http://{host}:{port}/"), 9).await, Err(Failure::TooLarge), "{host}");
-        }
-        // The operator's word also covers ports that nobody else may be sent to.
-        assert_eq!(get(&open, "http://localhost:1/", 10).await, Err(Failure::Connect));
-        assert_eq!(get(&closed, "http://localhost:1/", 10).await, Err(Failure::Blocked));
-    }
-}
+mod tests;

@@ -1,9 +1,10 @@
-//! Looking up names: addresses, from the hosts file and the name servers, and SRV records.
+//! DNS client: addresses (the hosts file included) and SRV records.
 //!
-//! Invariant: "there is none" is an empty list; an error means that nobody knows.
+//! Invariant: a name without records is an empty list; an error means that no name server gave a usable response.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
@@ -11,33 +12,33 @@ use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::RData;
 
-/// A DNS client with a cache that keeps answers as long as they say. Clones share it.
+/// A DNS client with a cache that honours TTLs. Clones share the cache.
 #[derive(Clone)]
-pub struct Dns(TokioResolver);
+pub struct Dns(Arc<TokioResolver>);
 
 /// One SRV record (RFC 2782).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
-    /// Lower comes first.
+    /// Clients try lower values first.
     pub priority: u16,
-    /// The share of the traffic among records of one priority.
+    /// The share of requests among records of one priority.
     pub weight: u16,
-    /// The port at which the target serves.
+    /// The TCP port.
     pub port: u16,
-    /// The target's name without the final dot. It is empty if the service is declared not to exist.
+    /// The host name without the final dot. An empty name declares that the service does not exist.
     pub target: String,
 }
 
-/// A look-up that brought neither a record nor the certainty that there is none.
+/// A lookup without a usable response.
 #[derive(Debug, thiserror::Error)]
-#[error("DNS look-up failed: {0}")]
+#[error("DNS lookup failed: {0}")]
 pub struct DnsError(String);
 
 impl Dns {
-    /// A client of `servers`, or of those that the system is set to use if the list is empty.
+    /// A client of `servers`, or of the system's name servers if the list is empty.
     ///
     /// # Errors
-    /// [`DnsError`] if the system's settings cannot be read.
+    /// [`DnsError`] if the system's resolver configuration cannot be read.
     pub fn new(servers: &[SocketAddr]) -> Result<Self, DnsError> {
         let builder = if servers.is_empty() {
             TokioResolver::builder_tokio().map_err(DnsError::from)?
@@ -48,19 +49,23 @@ impl Dns {
             *builder.options_mut() = ResolverOpts::default();
             builder
         };
-        Ok(Self(builder.build().map_err(DnsError::from)?))
+        Ok(Self(Arc::new(builder.build().map_err(DnsError::from)?)))
     }
 
-    /// The addresses of `host`, IPv6 and IPv4 taking turns, as RFC 8305 likes them to be tried.
+    /// The addresses of `host`, IPv6 and IPv4 alternating, as RFC 8305 recommends.
     ///
-    /// A name with a dot in it is a whole name; one without is also looked for in the system's search domains.
+    /// A name with a dot is absolute. A name without a dot is also looked up in the system's search domains.
     ///
     /// # Errors
-    /// [`DnsError`] if no name server answered usably; a name without addresses is an empty list.
+    /// [`DnsError`] if no name server gave a usable response.
     pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, DnsError> {
         let name = if host.contains('.') { absolute(host) } else { host.to_owned() };
         match self.0.lookup_ip(name).await {
-            Ok(found) => Ok(take_turns(found.iter())),
+            Ok(found) => {
+                let mut addresses: Vec<IpAddr> = found.iter().collect();
+                addresses.sort_by_key(IpAddr::is_ipv4);
+                Ok(interleave(addresses, IpAddr::is_ipv6))
+            }
             Err(error) => none_or(error),
         }
     }
@@ -68,7 +73,7 @@ impl Dns {
     /// The SRV records of `name`, for example `_matrix-fed._tcp.example.org`, unsorted.
     ///
     /// # Errors
-    /// [`DnsError`] if no name server answered usably; a name without SRV records is an empty list.
+    /// [`DnsError`] if no name server gave a usable response.
     pub async fn services(&self, name: &str) -> Result<Vec<Service>, DnsError> {
         let found = match self.0.srv_lookup(absolute(name)).await {
             Ok(found) => found,
@@ -115,43 +120,50 @@ fn name_server(address: SocketAddr) -> NameServerConfig {
     NameServerConfig::new(address.ip(), true, connections.to_vec())
 }
 
-fn take_turns(addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
-    let (mut v6, v4): (Vec<_>, Vec<_>) = addresses.partition(IpAddr::is_ipv6);
-    let mut turns = Vec::with_capacity(v6.len() + v4.len());
-    let mut v4 = v4.into_iter();
-    for address in v6.drain(..) {
-        turns.push(address);
-        turns.extend(v4.next());
+/// Alternates between the address families, beginning with the family of the first address (RFC 8305 §4).
+pub(super) fn interleave<T>(addresses: impl IntoIterator<Item = T>, is_ipv6: impl Fn(&T) -> bool) -> Vec<T> {
+    let mut addresses = addresses.into_iter().peekable();
+    let Some(first_is_ipv6) = addresses.peek().map(&is_ipv6) else { return Vec::new() };
+    let (first, second): (Vec<T>, Vec<T>) = addresses.partition(|address| is_ipv6(address) == first_is_ipv6);
+    let mut alternating = Vec::with_capacity(first.len() + second.len());
+    let mut second = second.into_iter();
+    for address in first {
+        alternating.push(address);
+        alternating.extend(second.next());
     }
-    turns.extend(v4);
-    turns
+    alternating.extend(second);
+    alternating
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
 
-    use super::{Dns, absolute, take_turns};
+    use super::{Dns, absolute, interleave};
 
     #[test]
-    fn families_take_turns_and_none_is_lost() {
-        let ips = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpAddr>>();
-        assert_eq!(
-            take_turns(ips(&["1.1.1.1", "2.2.2.2", "::2", "3.3.3.3"]).into_iter()),
-            ips(&["::2", "1.1.1.1", "2.2.2.2", "3.3.3.3"])
-        );
-        assert_eq!(take_turns(ips(&["::2", "::3", "1.1.1.1"]).into_iter()), ips(&["::2", "1.1.1.1", "::3"]));
+    fn address_families_alternate_and_no_address_is_lost() {
+        for (addresses, expected) in [
+            (&["::2", "1.1.1.1", "2.2.2.2", "3.3.3.3"][..], &["::2", "1.1.1.1", "2.2.2.2", "3.3.3.3"][..]),
+            (&["::2", "::3", "1.1.1.1"], &["::2", "1.1.1.1", "::3"]),
+            (&["1.1.1.1", "2.2.2.2", "::2"], &["1.1.1.1", "::2", "2.2.2.2"]),
+            (&[], &[]),
+        ] {
+            let addresses: Vec<IpAddr> = addresses.iter().map(|text| text.parse().unwrap()).collect();
+            let found: Vec<String> = interleave(addresses, IpAddr::is_ipv6).iter().map(ToString::to_string).collect();
+            assert_eq!(found, expected);
+        }
     }
 
     #[test]
-    fn a_name_becomes_absolute_once() {
+    fn a_name_becomes_absolute_with_one_final_dot() {
         assert_eq!(absolute("hs.example"), "hs.example.");
         assert_eq!(absolute("hs.example."), "hs.example.");
     }
 
     #[tokio::test]
-    async fn the_local_host_is_known_without_asking_anyone() {
-        // Port 9 discards: an answer can only come from here.
+    async fn localhost_resolves_without_a_name_server() {
+        // Nothing listens on this port, so the addresses come from the hosts file.
         let dns = Dns::new(&["127.0.0.1:9".parse().unwrap()]).unwrap();
         let found = dns.addresses("localhost").await.unwrap();
         assert!(found.contains(&"127.0.0.1".parse().unwrap()), "{found:?}");

@@ -1,41 +1,41 @@
-//! Why a request to the outside brought nothing usable, in the few kinds that callers tell apart.
+//! Why a connection or a request failed, in the few kinds that callers distinguish.
 //!
-//! Invariant: a [`Failure`] carries no text of its own, so no URL, token or address can leave with it.
+//! Invariant: a [`Failure`] contains no text from outside, so no URL, token or address leaks through it.
 
 use std::error::Error;
 use std::io;
 
-/// What went wrong, as seen from the party that was to be reached: every text continues "the server cannot be used: …".
+/// The kind of a failed connection or request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Failure {
-    /// All its addresses are refused by the address guard; nothing was sent.
+    /// The address guard rejected all addresses of the host.
     #[error("its address is not allowed")]
     Blocked,
-    /// Its name has no address, or the name servers gave no answer.
+    /// The host name has no address, or no name server answered.
     #[error("its name does not resolve")]
     Dns,
     /// No address accepted a connection.
     #[error("it accepts no connection")]
     Connect,
-    /// No address accepted one in time.
+    /// The connection was not established in time.
     #[error("it accepts no connection in time")]
     ConnectTimeout,
-    /// No TLS session: most often its certificate is not for this name or not trusted.
-    #[error("its TLS certificate or handshake is not acceptable")]
+    /// The TLS handshake failed, usually because the certificate is invalid for this name or not trusted.
+    #[error("its TLS certificate or handshake is invalid")]
     Tls,
-    /// It was too slow.
-    #[error("it did not answer in time")]
+    /// The response did not arrive in time.
+    #[error("it did not respond in time")]
     Timeout,
-    /// It sent more than the caller wanted to read.
-    #[error("its reply is too large")]
+    /// The response is larger than the caller's limit.
+    #[error("its response is too large")]
     TooLarge,
-    /// It broke off, or spoke something other than HTTP.
-    #[error("its reply cannot be read")]
+    /// The connection was lost, or the response is not HTTP.
+    #[error("its response is incomplete or invalid")]
     Other,
 }
 
 impl Failure {
-    /// A word for metric labels.
+    /// The value of metric labels.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Blocked => "blocked",
@@ -49,72 +49,89 @@ impl Failure {
         }
     }
 
-    /// The kind of an error of an HTTP client, found in the chain of its causes.
-    pub fn of(error: &(dyn Error + 'static)) -> Self {
-        let mut weak = Self::Other;
-        let mut next = Some(error);
-        while let Some(error) = next {
-            let kind = Self::of_one(error);
-            if let Some(found) = kind
-                && found != Self::Connect
-            {
-                return found;
-            }
-            weak = kind.unwrap_or(weak);
-            next = error.source();
+    /// Whether the server may have received the request or a part of it. `false` means that no connection was
+    /// established, so the request can safely be sent again or to another server.
+    pub const fn may_have_been_sent(self) -> bool {
+        match self {
+            Self::Blocked | Self::Dns | Self::Connect | Self::ConnectTimeout | Self::Tls => false,
+            Self::Timeout | Self::TooLarge | Self::Other => true,
         }
-        weak
     }
 
-    /// `Connect` is the weakest finding: clients use that word for DNS and TLS as well.
-    fn of_one(error: &(dyn Error + 'static)) -> Option<Self> {
-        if let Some(failure) = error.downcast_ref::<Self>() {
-            return Some(*failure);
-        }
-        if error.is::<rustls::Error>() {
-            return Some(Self::Tls);
-        }
-        if let Some(error) = error.downcast_ref::<reqwest::Error>() {
-            return match (error.is_connect(), error.is_timeout()) {
-                // Nothing was sent yet, which matters to those who must not send twice.
-                (true, true) => Some(Self::ConnectTimeout),
-                (false, true) => Some(Self::Timeout),
-                (true, false) => Some(Self::Connect),
-                (false, false) => None,
-            };
-        }
-        let error = error.downcast_ref::<io::Error>()?;
-        // An io::Error does not name what it wraps as its source, only that one's source.
-        if let Some(inner) = error.get_ref() {
-            match Self::of(inner) {
-                Self::Other => {}
-                found => return Some(found),
+    /// Classifies an error of the HTTP client. Only a [`ConnectError`] in its chain proves that nothing was sent: a TLS
+    /// error alone may also occur after the request.
+    pub(super) fn of(error: &(dyn Error + 'static)) -> Self {
+        for error in chain(error) {
+            if let Some(error) = error.downcast_ref::<ConnectError>() {
+                return error.failure;
+            }
+            let hyper_timeout = error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_timeout);
+            let tcp_timeout =
+                error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);
+            if hyper_timeout || tcp_timeout {
+                return Self::Timeout;
             }
         }
-        match error.kind() {
-            io::ErrorKind::TimedOut => Some(Self::Timeout),
-            io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::HostUnreachable
-            | io::ErrorKind::NetworkUnreachable
-            | io::ErrorKind::AddrNotAvailable => Some(Self::Connect),
-            _ => None,
-        }
+        Self::Other
     }
+}
+
+/// A connection that was not established.
+#[derive(Debug, thiserror::Error)]
+#[error("{detail}")]
+pub struct ConnectError {
+    /// The phase that failed.
+    pub failure: Failure,
+    /// The cause for the log, with the texts of the resolver, the operating system or the TLS library.
+    detail: String,
+}
+
+impl ConnectError {
+    /// A failure with its cause.
+    pub fn new(failure: Failure, cause: &(dyn Error + 'static)) -> Self {
+        let mut detail = cause.to_string();
+        for source in chain(cause).skip(1).map(ToString::to_string) {
+            if !detail.ends_with(&source) {
+                detail = format!("{detail}: {source}");
+            }
+        }
+        Self { failure, detail }
+    }
+}
+
+impl From<Failure> for ConnectError {
+    fn from(failure: Failure) -> Self {
+        Self { failure, detail: failure.to_string() }
+    }
+}
+
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
 }
 
 #[cfg(test)]
 mod tests {
     use std::io;
 
-    use super::Failure;
+    use super::{ConnectError, Failure};
 
     #[test]
-    fn the_deepest_telling_cause_decides() {
-        let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, rustls::Error::HandshakeNotComplete));
-        assert_eq!(Failure::of(&wrapped), Failure::Tls);
-        assert_eq!(Failure::of(&io::Error::other(Failure::Blocked)), Failure::Blocked);
-        assert_eq!(Failure::of(&io::Error::from(io::ErrorKind::ConnectionRefused)), Failure::Connect);
+    fn only_a_connect_error_proves_that_nothing_was_sent() {
+        let handshake = io::Error::new(io::ErrorKind::InvalidData, rustls::Error::HandshakeNotComplete);
+        assert_eq!(Failure::of(&handshake), Failure::Other);
+        assert!(Failure::of(&handshake).may_have_been_sent());
+        let refused = ConnectError::new(Failure::Tls, &handshake);
+        assert_eq!(Failure::of(&refused), Failure::Tls);
+        assert!(!Failure::of(&refused).may_have_been_sent());
         assert_eq!(Failure::of(&io::Error::from(io::ErrorKind::TimedOut)), Failure::Timeout);
-        assert_eq!(Failure::of(&io::Error::other("unheard of")), Failure::Other);
+        assert_eq!(Failure::of(&io::Error::from(io::ErrorKind::ConnectionReset)), Failure::Other);
+    }
+
+    #[test]
+    fn a_connect_error_shows_its_causes() {
+        let cause = io::Error::new(io::ErrorKind::InvalidData, rustls::Error::HandshakeNotComplete);
+        let text = ConnectError::new(Failure::Tls, &cause).to_string();
+        assert_eq!(text, "handshake not complete");
+        assert_eq!(ConnectError::from(Failure::Dns).to_string(), "its name does not resolve");
     }
 }

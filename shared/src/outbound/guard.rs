@@ -1,7 +1,6 @@
-//! The address filter: which addresses a request that strangers can steer may go to.
+//! The address guard against server-side request forgery: which addresses connections to user-chosen hosts may use.
 //!
-//! Invariant: the answer depends on the address alone, never on the name that led to it, so it must be asked about
-//! the very address that is connected to.
+//! Invariant: the decision depends on the address alone, never on the name that resolved to it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -10,39 +9,33 @@ use ipnet::{Ipv4Net, Ipv6Net};
 
 use crate::config::Cidr;
 
-/// Judges addresses: what is not public is refused, except where the operator allowed it.
+/// Rejects addresses that are not public, unless the operator allows them.
 #[derive(Clone, Debug)]
 pub struct AddressGuard {
     allow: Arc<[Cidr]>,
     deny: Arc<[Cidr]>,
-    open: bool,
 }
 
 impl AddressGuard {
-    /// A guard that also refuses `deny`, and lets through whatever is in `allow`, on any port.
+    /// A guard that permits the networks in `allow` on every port and also rejects those in `deny`.
     pub fn new(allow: &[Cidr], deny: &[Cidr]) -> Self {
-        Self { allow: allow.into(), deny: deny.into(), open: false }
+        Self { allow: allow.into(), deny: deny.into() }
     }
 
-    /// A guard that lets everything through, for addresses that the operator wrote.
-    pub fn unrestricted() -> Self {
-        Self { allow: Arc::default(), deny: Arc::default(), open: true }
-    }
-
-    /// Whether a connection to `address` may be made.
+    /// Whether a connection to `address` is permitted.
     pub fn permits(&self, address: SocketAddr) -> bool {
         let ip = address.ip();
         let plain = ip.to_canonical();
-        if self.open || self.allow.iter().any(|net| net.contains(plain) || net.contains(ip)) {
+        if self.allow.iter().any(|net| net.contains(plain) || net.contains(ip)) {
             return true;
         }
         port_is_usual(address.port())
-            && !self.refuses(ip)
-            && !self.refuses(plain)
-            && !embedded_ipv4(ip).is_some_and(|inner| self.refuses(IpAddr::V4(inner)))
+            && !self.rejects(ip)
+            && !self.rejects(plain)
+            && !embedded_ipv4(ip).is_some_and(|inner| self.rejects(IpAddr::V4(inner)))
     }
 
-    fn refuses(&self, ip: IpAddr) -> bool {
+    fn rejects(&self, ip: IpAddr) -> bool {
         let public = match ip {
             IpAddr::V4(ip) => !DENIED_V4.iter().any(|net| net.contains(&ip)),
             IpAddr::V6(ip) => !DENIED_V6.iter().any(|net| net.contains(&ip)),
@@ -51,18 +44,18 @@ impl AddressGuard {
     }
 }
 
-/// Whether the port rule lets this port through: below 1024 there are services that were never meant for strangers.
-pub fn port_is_usual(port: u16) -> bool {
+/// Ports below 1024 belong to services that must not receive requests of users.
+fn port_is_usual(port: u16) -> bool {
     port >= 1024 || port == 80 || port == 443
 }
 
-/// The IPv4 address to which a translating network would deliver what is sent to this IPv6 address.
+/// The IPv4 address to which a translating network delivers packets for this IPv6 address.
 fn embedded_ipv4(ip: IpAddr) -> Option<Ipv4Addr> {
     let IpAddr::V6(ip) = ip else { return None };
     let o = ip.octets();
     let last = Ipv4Addr::new(o[12], o[13], o[14], o[15]);
     match ip.segments() {
-        // ::ffff:0:0/96, ::/96 and 64:ff9b::/96 end with it, 2002::/16 starts with it.
+        // ::ffff:0:0/96, ::/96 and 64:ff9b::/96 end with the IPv4 address, 2002::/16 starts with it.
         [0, 0, 0, 0, 0, 0xffff | 0, _, _] | [0x64, 0xff9b, 0, 0, 0, 0, _, _] => Some(last),
         [0x2002, ..] => Some(Ipv4Addr::new(o[2], o[3], o[4], o[5])),
         _ => None,
@@ -129,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_and_the_last_address_of_every_denied_network_are_refused_and_their_public_neighbours_are_not() {
+    fn denied_networks_are_rejected_from_first_to_last_address_and_their_neighbours_are_permitted() {
         let open = guard(&[], &[]);
         for (first, last) in [
             ("0.0.0.0", "0.255.255.255"),
@@ -198,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn an_embedded_ipv4_address_is_judged_as_that_address() {
+    fn an_embedded_ipv4_address_is_treated_like_that_address() {
         let open = guard(&[], &["9.9.9.0/24"]);
         for (ip, allowed) in [
             ("::ffff:127.0.0.1", false),
@@ -219,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn low_ports_other_than_the_webs_are_refused() {
+    fn ports_below_1024_except_80_and_443_are_rejected() {
         let open = guard(&[], &[]);
         for (port, allowed) in [
             (0, false),
@@ -239,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_operator_allows_overrides_the_list_the_own_denials_and_the_port_rule() {
+    fn allowed_networks_override_the_denied_ones_and_the_port_rule() {
         let own = guard(&["127.0.0.1", "fd00::/8", "10.1.0.0/16"], &["8.8.8.0/24", "10.1.0.0/16"]);
         assert!(permits(&own, "127.0.0.1", 22));
         assert!(permits(&own, "::ffff:127.0.0.1", 22));
@@ -250,8 +243,7 @@ mod tests {
         assert!(!permits(&own, "8.8.8.8", 443));
         assert!(!permits(&own, "::ffff:8.8.8.8", 443));
         assert!(permits(&own, "8.8.4.4", 443));
-        // A translator's loopback is not ours.
+        // The loopback address of a translator belongs to another machine.
         assert!(!permits(&own, "64:ff9b::127.0.0.1", 443));
-        assert!(permits(&AddressGuard::unrestricted(), "127.0.0.1", 1));
     }
 }

@@ -1,10 +1,17 @@
-//! Requests to the outside world, whose addresses strangers choose.
+//! Outbound connections of both services: one connector under every client, and one HTTP client over it.
 //!
-//! Invariant: nothing here connects to an address before [`guard::AddressGuard`] has seen that very address. Names are
-//! resolved once, and the addresses that were judged are the addresses that are used.
+//! Invariant: a connection to a host that users choose uses only addresses that [`guard::AddressGuard`] permitted.
 
+pub mod backoff;
 pub mod client;
+pub mod connector;
 pub mod dns;
 pub mod failure;
 pub mod guard;
+mod happy_eyeballs;
+pub mod proxy;
+pub mod resolver;
+pub mod retry_after;
+pub mod settings;
+pub mod stream;
 pub mod tls;

@@ -1,7 +1,6 @@
-//! The TLS settings of outbound connections: the system's trusted roots, the operator's own, and the switch that turns
-//! verification off.
+//! TLS settings of outbound connections: trusted roots, and the switch that disables verification.
 //!
-//! Invariant: with verification on, chain and name of every certificate are verified; there is nothing in between.
+//! Invariant: verification covers the chain and the name of every certificate, or it is off entirely.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,26 +12,27 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 
-/// Why there are no TLS settings to start with.
+/// Why the TLS settings cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The file with the operator's own roots cannot be used.
-    #[error("cannot read certificates from {path}: {reason}")]
+    /// The file with additional roots is unusable.
+    #[error("[outbound] extra_ca_file: cannot read certificates from {path}: {reason}")]
     ExtraCa {
-        /// The file that was named.
+        /// The configured file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         reason: String,
     },
-    /// There are no roots, or the TLS library refused.
+    /// The system has no trusted roots, or the TLS library rejected the settings.
     #[error("cannot set up TLS: {0}")]
     Setup(#[from] rustls::Error),
 }
 
-/// Settings that trust the system's roots and those in `extra_ca_file` (PEM), or, with `verify` off, any certificate.
+/// Settings that trust the system's roots and those in `extra_ca_file` (PEM). Without `verify` they accept every
+/// certificate.
 ///
 /// # Errors
-/// [`TlsError`] if the file cannot be read or holds no certificate, or if there is no root to trust at all.
+/// [`TlsError`] if the file cannot be read or contains no certificate, or if there is no trusted root.
 pub fn client_config(extra_ca_file: Option<&Path>, verify: bool) -> Result<ClientConfig, TlsError> {
     let extra = extra_ca_file.map(read_certificates).transpose()?.unwrap_or_default();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -53,10 +53,14 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErr
     let certificates = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| wrong(error.to_string()))?;
-    if certificates.is_empty() { Err(wrong(String::from("it holds no certificate"))) } else { Ok(certificates) }
+    if certificates.is_empty() {
+        Err(wrong(String::from("the file contains no certificate")))
+    } else {
+        Ok(certificates)
+    }
 }
 
-/// Refuses nothing: not a name, an age, an issuer, or a form (X.509 v1) that the verifying library cannot read.
+/// Accepts every certificate, including those that the verifying library cannot parse (X.509 v1).
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 
@@ -103,9 +107,9 @@ mod tests {
     use super::{TlsError, client_config};
 
     #[test]
-    fn a_file_without_a_certificate_is_an_error_that_names_it() {
+    fn a_file_without_a_certificate_is_an_error_that_names_the_file() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
-        writeln!(file, "nothing here").unwrap();
+        writeln!(file, "not a certificate").unwrap();
         for path in [file.path(), Path::new("/nonexistent/ca.pem")] {
             let error = client_config(Some(path), true).unwrap_err();
             assert!(matches!(error, TlsError::ExtraCa { .. }));
@@ -114,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn without_verification_no_root_is_needed() {
+    fn settings_without_verification_need_no_root() {
         assert!(client_config(None, false).is_ok());
     }
 }

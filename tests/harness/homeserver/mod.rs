@@ -4,7 +4,7 @@
 //! Invariant: it listens on 127.0.0.1 alone, and every connection and request that reaches it is counted and kept.
 //!
 //! To be found it needs `[federation.overrides] "hs.example" = "127.0.0.1:PORT"` (see [`Homeserver::config`]) or the
-//! fake DNS together with `allow_cidrs`, and its authority as `[federation] extra_ca_file`.
+//! fake DNS together with `allow_cidrs`, and its authority as `[outbound] extra_ca_file`.
 
 mod admission;
 mod answers;
@@ -99,11 +99,15 @@ impl Homeserver {
         &self.authority
     }
 
-    /// The `[federation]` section that leads the server under test here, to which further keys may be appended; writes
-    /// the authority's file into `folder`.
+    /// The sections `[outbound]` and `[federation]` for the server under test; the latter is last, so that keys can be
+    /// appended to it. Writes the authority's file into `folder`.
     pub fn config(&self, folder: &Path) -> String {
         let file = self.authority.write_pem(folder);
-        format!("[federation]\nextra_ca_file = {:?}\noverrides.{:?} = \"{}\"\n", file, self.name(), self.server.address)
+        format!(
+            "[outbound]\nextra_ca_file = {file:?}\n[federation]\noverrides.{:?} = \"{}\"\n",
+            self.name(),
+            self.server.address
+        )
     }
 
     /// A new OpenID token for `user_id`, as a client gets it from its homeserver and hands it to `account/register`.

@@ -184,12 +184,12 @@ async fn an_override_replaces_resolution_and_keeps_the_name() {
         let free = std::net::TcpListener::bind((ip, 0)).unwrap();
         free.local_addr().unwrap().port()
     };
-    // No allow_cidrs: what the operator wrote is exempt from the address filter.
+    // Without allow_cidrs: overrides are exempt from the address guard.
     let federation = format!(
         "overrides.\"hs.test\" = \"{ip}:{port}\"\noverrides.\"hs.test:7\" = \"inside.test:{port}\"\n\
          overrides.\"9.9.9.9\" = \"{ip}:{port}\""
     );
-    let world = Outside::with(&federation, "").await;
+    let world = Outside::with_outbound("", &federation, "").await;
     world.dns.set_addresses("inside.test", &[ip]);
     let server = world.homeserver("hs.test", ip, port).await;
     server.set_certificate(&world.authority.issue(&["hs.test", "9.9.9.9"]));
@@ -202,7 +202,7 @@ async fn an_override_replaces_resolution_and_keeps_the_name() {
     assert!(questions.iter().all(|(name, _)| name == "inside.test"), "{questions:?}");
 
     // The certificate has to be the name's, not that of the place.
-    let other = Outside::with(&federation, "").await;
+    let other = Outside::with_outbound("", &federation, "").await;
     server.set_certificate(&other.authority.issue(&[&ip.to_string(), "inside.test"]));
     unreachable(&other.register_at("hs.test").await);
     server.set_certificate(&Certificate::self_signed(&["hs.test"]));

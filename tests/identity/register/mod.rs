@@ -42,20 +42,26 @@ pub(crate) struct Outside {
 impl Outside {
     /// A server that may reach all of the local host.
     pub(crate) async fn open() -> Self {
-        Self::with("allow_cidrs = [\"127.0.0.0/8\"]", "").await
+        Self::with("", "").await
     }
 
     /// A server that may reach `address` and the public network, and nothing else.
     pub(crate) async fn reaching(address: IpAddr) -> Self {
-        Self::with(&format!("allow_cidrs = [\"{address}\"]"), "").await
+        Self::with_outbound(&format!("allow_cidrs = [\"{address}\"]"), "", "").await
     }
 
-    /// A server with these lines of `[federation]` and these tables besides.
+    /// A server with these lines of `[federation]` and these tables, which may connect to all loopback addresses.
     pub(crate) async fn with(federation: &str, tables: &str) -> Self {
+        Self::with_outbound("allow_cidrs = [\"127.0.0.0/8\"]", federation, tables).await
+    }
+
+    /// A server with these lines of `[outbound]` and `[federation]` and these tables.
+    pub(crate) async fn with_outbound(outbound: &str, federation: &str, tables: &str) -> Self {
         let folder = new_folder();
         let (dns, authority) = (Dns::start().await, Authority::new("the world's authority"));
         let section = format!(
-            "[federation]\nextra_ca_file = {:?}\ndns_servers = [\"{}\"]\nwell_known_port = {WELL_KNOWN_PORT}\n",
+            "[outbound]\nextra_ca_file = {:?}\n{outbound}\n\
+             [federation]\ndns_servers = [\"{}\"]\nwell_known_port = {WELL_KNOWN_PORT}\n",
             authority.write_pem(folder.path()),
             dns.address(),
         );

@@ -214,8 +214,8 @@ async fn ports_of_other_services_are_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operators_networks_are_denied_and_allowed_besides() {
     let (allowed, denied) = (fresh_ip(), fresh_ip());
-    let federation = format!("allow_cidrs = [\"{allowed}/32\"]\ndeny_cidrs = [\"9.9.9.0/24\", \"{denied}\"]");
-    let world = Outside::with(&federation, "").await;
+    let outbound = format!("allow_cidrs = [\"{allowed}/32\"]\ndeny_cidrs = [\"9.9.9.0/24\", \"{denied}\"]");
+    let world = Outside::with_outbound(&outbound, "", "").await;
     let server = world.homeserver(&allowed.to_string(), allowed, 8448).await;
     let other = world.homeserver(&denied.to_string(), denied, 8448).await;
     registered(&world.register(&server).await);

@@ -39,7 +39,7 @@ async fn what_is_no_server_name_is_refused_before_any_network_use() {
 async fn servers_that_may_not_register_are_refused_before_any_network_use() {
     let rules = "[registration]\nallow_servers = [\"*.good.test\", \"one.test\"]\n\
                  deny_servers = [\"bad.*\", \"*.bad.good.test\"]";
-    let world = Outside::with("allow_cidrs = [\"127.0.0.0/8\"]", rules).await;
+    let world = Outside::with("", rules).await;
     let stranger = world.usual_homeserver("stranger.test").await;
     let strangers = "stranger.test stranger.test:8448 STRANGER.test good.test one.test.stranger.test xone.test \
                      bad.good.test BAD.Good.Test x.bad.good.test 127.0.0.1";
@@ -57,8 +57,7 @@ async fn servers_that_may_not_register_are_refused_before_any_network_use() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_an_allow_list_all_but_the_denied_may_register() {
-    let world =
-        Outside::with("allow_cidrs = [\"127.0.0.0/8\"]", "[registration]\ndeny_servers = [\"*.bad.test\"]").await;
+    let world = Outside::with("", "[registration]\ndeny_servers = [\"*.bad.test\"]").await;
     world.register_at("a.bad.test").await.refused(403, "M_UNAUTHORIZED");
     let friend = world.usual_homeserver("bad.test").await;
     registered(&world.register(&friend).await);

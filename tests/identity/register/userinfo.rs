@@ -191,7 +191,9 @@ async fn a_homeserver_that_takes_too_long_is_a_timeout_however_it_does_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redirect_is_not_followed() {
     let other = Homeserver::start("127.0.0.1").await;
-    let world = start("allow_cidrs = [\"127.0.0.0/8\"]").await;
+    let outbound = "allow_cidrs = [\"127.0.0.0/8\"]";
+    let tables = "[limits]\nenabled = false";
+    let world = World::with(Settings { outbound, tables, ..Settings::default() }).await;
     for status in [301, 302, 303, 307, 308] {
         world.homeserver.mend();
         let location = format!("https://{}{USERINFO}", other.address());

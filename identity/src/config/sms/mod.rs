@@ -10,8 +10,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use shared::config::{ConfigError, HumanDuration, OneOrMany};
-use shared::secret::Secret;
-use url::Url;
+use shared::outbound::proxy::Proxy;
 
 use self::providers::{Exec, FileLog, HttpTemplate, Infobip, OpenMarket, ProviderName, Sns, Twilio, Vonage, read};
 use crate::domain::by_country::ByCountry;
@@ -44,7 +43,7 @@ pub struct SmsConfig {
     /// How long one provider may take for one message.
     pub timeout: HumanDuration,
     /// An HTTP proxy for all providers.
-    pub proxy: Option<Secret<String>>,
+    pub proxy: Option<Proxy>,
     /// `[sms.log]`
     pub log: Option<FileLog>,
     /// `[sms.twilio]`
@@ -199,16 +198,7 @@ impl SmsConfig {
         if self.timeout < HumanDuration::from_secs(1) {
             return invalid("timeout", "expected at least \"1s\"".to_owned());
         }
-        if self.proxy.is_some() && self.proxy().is_none() {
-            return invalid("proxy", "expected a URL such as \"http://proxy.example.org:3128\"".to_owned());
-        }
         Ok(())
-    }
-
-    /// The proxy's URL.
-    pub fn proxy(&self) -> Option<Url> {
-        let url = Url::parse(self.proxy.as_ref()?.expose()).ok()?;
-        (url.scheme() == "http" && url.has_host()).then_some(url)
     }
 
     /// The text with this token, where there is no template.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use harness::homeserver::{Fault, Homeserver, Key};
 use shared::clock::Clock;
+use shared::outbound::settings::Outbound;
 use shared::random::Random;
 
 use crate::config::federation::Federation;
@@ -30,13 +31,11 @@ impl Fixture {
         let folder = tempfile::tempdir().unwrap();
         let name = ServerName::parse("hs.example").unwrap();
         let endpoint = homeserver.address().to_string().parse().unwrap();
-        let settings = Federation {
-            extra_ca_file: Some(homeserver.authority().write_pem(folder.path())),
-            overrides: [(name.clone(), endpoint)].into(),
-            ..Federation::default()
-        };
+        let outbound =
+            Outbound { extra_ca_file: Some(homeserver.authority().write_pem(folder.path())), ..Outbound::default() };
+        let federation = Federation { overrides: [(name.clone(), endpoint)].into(), ..Federation::default() };
         let clock = Clock::manual(Clock::system().now());
-        let client = HomeserverClient::new(&settings, clock.clone(), Random).unwrap();
+        let client = HomeserverClient::new(&federation, &outbound, clock.clone(), Random).unwrap();
         Self { homeserver, keys: ServerKeys::new(client, clock.clone()), clock, name, _folder: folder }
     }
 

@@ -148,9 +148,9 @@ async fn an_override_replaces_resolution_and_keeps_the_name() {
     let ip = fresh_ip();
     let server = world.serve(ip, 0, &["hs.test", "9.9.9.9"], json("{}")).await;
     let mut settings = world.settings();
-    settings.allow_cidrs = Vec::new().into();
+    settings.outbound.allow_cidrs = Vec::new().into();
     let endpoint = |text: String| text.parse().unwrap();
-    settings.overrides = BTreeMap::from([
+    settings.federation.overrides = BTreeMap::from([
         (ServerName::parse("hs.test").unwrap(), endpoint(server.address.to_string())),
         (ServerName::parse("hs.test:7").unwrap(), endpoint(format!("inside.test:{}", server.address.port()))),
         (ServerName::parse("9.9.9.9").unwrap(), endpoint(server.address.to_string())),
@@ -243,6 +243,24 @@ async fn a_well_known_file_is_fetched_again_when_its_time_is_over() {
         fetched.push((usual.seen().len(), never.seen().len(), absent.seen().len()));
     }
     assert_eq!(fetched, [(1, 1, 1), (1, 2, 1), (1, 3, 2), (1, 4, 3), (2, 5, 4)]);
+}
+
+#[tokio::test]
+async fn an_absent_well_known_file_is_cached_longer_after_each_failure() {
+    let world = World::new().await;
+    let absent = world.well_known("absent.test", http("404 Not Found", "", "")).await;
+    let client = world.client(&world.settings());
+    let minute = Duration::from_secs(60);
+    let millisecond = Duration::from_millis(1);
+    assert!(get(&client, "absent.test").await.is_err());
+    for (failures, minutes) in (1..).zip([1, 2, 4, 8, 16, 32, 60, 60]) {
+        world.clock.advance(minutes * minute - millisecond);
+        assert!(get(&client, "absent.test").await.is_err());
+        assert_eq!(absent.seen().len(), failures, "cached for less than {minutes} minutes");
+        world.clock.advance(millisecond);
+        assert!(get(&client, "absent.test").await.is_err());
+        assert_eq!(absent.seen().len(), failures + 1, "cached for more than {minutes} minutes");
+    }
 }
 
 #[tokio::test]

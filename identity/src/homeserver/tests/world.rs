@@ -19,6 +19,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use shared::clock::{Clock, Timestamp};
 use shared::outbound::failure::Failure;
+use shared::outbound::settings::Outbound;
 use shared::random::Random;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
@@ -42,6 +43,13 @@ pub(super) struct World {
 struct Zone {
     records: HashMap<(String, RecordType), Vec<RData>>,
     asked: Vec<String>,
+}
+
+/// The sections that the client under test depends on.
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) federation: Federation,
+    pub(super) outbound: Outbound,
 }
 
 /// A certificate authority whose root is in a file.
@@ -93,19 +101,23 @@ impl World {
         self.zone.lock().unwrap().asked.clone()
     }
 
-    /// Settings that know this world and allow all of it.
-    pub(super) fn settings(&self) -> Federation {
-        Federation {
+    /// Settings for this world that allow all of its addresses.
+    pub(super) fn settings(&self) -> Settings {
+        let outbound = Outbound {
             extra_ca_file: Some(self.authority.file.path().to_path_buf()),
             allow_cidrs: vec!["127.0.0.0/8".parse().unwrap()].into(),
+            ..Outbound::default()
+        };
+        let federation = Federation {
             dns_servers: vec![self.name_server].into(),
             well_known_port: WELL_KNOWN_PORT,
             ..Federation::default()
-        }
+        };
+        Settings { federation, outbound }
     }
 
-    pub(super) fn client(&self, settings: &Federation) -> HomeserverClient {
-        HomeserverClient::new(settings, self.clock.clone(), Random).unwrap()
+    pub(super) fn client(&self, settings: &Settings) -> HomeserverClient {
+        HomeserverClient::new(&settings.federation, &settings.outbound, self.clock.clone(), Random).unwrap()
     }
 
     /// An HTTPS server at `ip` with a certificate for `names` that gives every request the same reply.

@@ -111,7 +111,7 @@ pub enum Refusal {
 }
 
 impl Mailer {
-    /// Opens no connection and creates no file. `extra_ca` is `[federation] extra_ca_file`; a relative `file_dir` is
+    /// Opens no connection and creates no file. `extra_ca` is `[outbound] extra_ca_file`; a relative `file_dir` is
     /// resolved against `data_dir`. Without `[email] from` the sender is derived from `server_name`.
     ///
     /// # Errors

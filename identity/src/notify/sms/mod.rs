@@ -102,7 +102,7 @@ pub enum SmsError {
 }
 
 impl SmsSender {
-    /// Sets up all providers that are used; nothing is connected, started or made yet. `extra_ca` is `[federation]
+    /// Sets up all providers that are used; nothing is connected, started or made yet. `extra_ca` is `[outbound]
     /// extra_ca_file`.
     ///
     /// # Errors

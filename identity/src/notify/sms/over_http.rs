@@ -8,14 +8,19 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use http_body_util::Full;
+use hyper::body::Bytes;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::{Request, StatusCode};
 use shared::clock::{Clock, Timestamp};
-use shared::outbound::client::{Client, Reply, Settings};
-use shared::outbound::dns::Dns;
+use shared::config::Globs;
+use shared::outbound::client::{Client, Reply, pool};
+use shared::outbound::connector::Connector;
 use shared::outbound::failure::Failure;
-use shared::outbound::guard::AddressGuard;
+use shared::outbound::proxy::ProxyRule;
+use shared::outbound::resolver::Resolver;
 use shared::outbound::tls;
+use url::Url;
 
 use super::SmsSetupError;
 use super::provider::{Outcome, Provider, Reason, Sms};
@@ -68,42 +73,43 @@ pub(super) struct Carrier {
 impl Carrier {
     pub(super) fn new(config: &SmsConfig, extra_ca: Option<&Path>, clock: Clock) -> Result<Self, SmsSetupError> {
         let setup = |error: &dyn std::fmt::Display| SmsSetupError::Setup(error.to_string());
+        let tls = tls::client_config(extra_ca, true).map_err(|error| setup(&error))?;
+        let proxy = ProxyRule::new(config.proxy.clone(), Globs::default());
         let total = config.timeout.get();
-        let client = Client::new(&Settings {
-            // The operator wrote these addresses.
-            guard: AddressGuard::unrestricted(),
-            dns: Dns::new(&[]).map_err(|error| setup(&error))?,
-            tls: tls::client_config(extra_ca, true).map_err(|error| setup(&error))?,
-            proxy: config.proxy(),
-            // Shorter than the whole: a host that does not answer must be told from one that took the request.
-            connect_timeout: (total / 2).min(Duration::from_secs(5)),
-            total_timeout: total,
-        });
-        Ok(Self { client: client.map_err(|error| setup(&error))?, clock })
+        // Shorter than the total, so that a connection that times out differs from a request that was sent.
+        let connect_timeout = (total / 2).min(Duration::from_secs(5));
+        let connector = Connector::new(Resolver::System, proxy, tls, connect_timeout);
+        Ok(Self { client: Client::new(connector, &pool(), total), clock })
     }
 
     async fn exchange(&self, request: Result<Request<Vec<u8>>, hyper::http::Error>) -> Result<Reply, Outcome> {
         let unsayable = || Outcome::refused(Reason::new("the request cannot be written with these settings"));
-        let mut request = request.map_err(|_| unsayable())?;
-        request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        let request = request.try_into().map_err(|_| unsayable())?;
-        self.client.send(request, MAX_REPLY).await.map_err(unanswered)
+        let (mut head, body) = request.map_err(|_| unsayable())?.into_parts();
+        // Normalises the URL: percent-encodes what `Uri` leaves as it is.
+        let url = Url::parse(&head.uri.to_string()).map_err(|_| unsayable())?;
+        head.uri = url.as_str().parse().map_err(|_| unsayable())?;
+        head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        let request = Request::from_parts(head, Full::new(Bytes::from(body)));
+        self.client.fetch(request, MAX_REPLY).await.map_err(unanswered)
     }
 }
 
-/// What it means that there is no answer.
+/// The outcome of a request without a response.
 fn unanswered(failure: Failure) -> Outcome {
-    let not_sent = |what| Outcome::NotSent { reason: Reason::new(what), again: true };
-    match failure {
-        Failure::Blocked => Outcome::refused(Reason::new("its address is not allowed")),
-        Failure::Dns => not_sent("its name does not resolve"),
-        Failure::Connect => not_sent("it accepts no connection"),
-        Failure::ConnectTimeout => not_sent("no connection in time"),
-        Failure::Tls => not_sent("its TLS certificate or handshake is not acceptable"),
-        Failure::Timeout => Outcome::Unclear(Reason::new("no answer in time")),
-        Failure::TooLarge => Outcome::Unclear(Reason::new("its answer is too large")),
-        Failure::Other => Outcome::Unclear(Reason::new("its answer broke off")),
+    let reason = Reason::new(match failure {
+        Failure::Blocked => "its address is not allowed",
+        Failure::Dns => "its name does not resolve",
+        Failure::Connect => "it accepts no connection",
+        Failure::ConnectTimeout => "no connection in time",
+        Failure::Tls => "its TLS certificate or handshake is not acceptable",
+        Failure::Timeout => "no answer in time",
+        Failure::TooLarge => "its answer is too large",
+        Failure::Other => "its answer broke off",
+    });
+    if failure.may_have_been_sent() {
+        return Outcome::Unclear(reason);
     }
+    Outcome::NotSent { reason, again: failure != Failure::Blocked }
 }
 
 /// What a status other than success means, whoever sends it: only who refuses a request has surely not carried it out.

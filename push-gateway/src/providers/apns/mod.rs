@@ -22,7 +22,7 @@ use metrics::{Counter, Histogram};
 use moka::future::Cache;
 use sha2::{Digest, Sha256};
 use shared::clock::{Clock, Timestamp};
-use shared::http::retry_after;
+use shared::outbound::retry_after;
 
 pub(crate) use self::credentials::token::ProviderTokenCache;
 pub use self::settings::Settings;

@@ -13,8 +13,8 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Body, Client, ClientBuilder, Method, Proxy, Request, Url};
 use shared::clock::Clock;
 use shared::config::{ConfigError, Globs};
-use shared::http::retry_after;
 use shared::outbound::failure::Failure;
+use shared::outbound::retry_after;
 use shared::outbound::tls::{self, TlsError};
 use tokio::time::{Instant, timeout_at};
 
@@ -202,7 +202,7 @@ impl Route {
 pub(super) async fn exchange(client: &Client, request: Request, clock: &Clock) -> Result<Answer, Failure> {
     let end = Instant::now() + ATTEMPT;
     let sent = timeout_at(end, client.execute(request)).await.map_err(|_| Failure::Timeout)?;
-    let mut response = sent.map_err(|error| Failure::of(&error))?;
+    let mut response = sent.map_err(|error| failure(&error))?;
     let status = response.status().as_u16();
     let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let retry_after = header.and_then(|value| retry_after::parse(value, clock.now()));
@@ -215,6 +215,28 @@ pub(super) async fn exchange(client: &Client, request: Request, clock: &Clock) -
         }
     }
     Ok(Answer { status, retry_after, body })
+}
+
+/// The kind of an error of reqwest.
+fn failure(error: &reqwest::Error) -> Failure {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let cause_is_tls = cause.is::<rustls::Error>()
+            || cause
+                .downcast_ref::<std::io::Error>()
+                .and_then(std::io::Error::get_ref)
+                .is_some_and(|inner| inner.is::<rustls::Error>());
+        if cause_is_tls {
+            return Failure::Tls;
+        }
+        source = cause.source();
+    }
+    match (error.is_connect(), error.is_timeout()) {
+        (true, true) => Failure::ConnectTimeout,
+        (false, true) => Failure::Timeout,
+        (true, false) => Failure::Connect,
+        (false, false) => Failure::Other,
+    }
 }
 
 /// Counts a message on its slot while it is under way.

@@ -1,0 +1,184 @@
+//! The HTTP proxy for outbound connections.
+//!
+//! Invariant: no error, log line or debug output contains its password.
+
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::str::FromStr;
+use std::task::{Context, Poll};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hyper::Uri;
+use hyper::header::HeaderValue;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::rt::TokioIo;
+use percent_encoding::percent_decode_str;
+use serde::{Deserialize, Deserializer};
+use tokio::net::TcpStream;
+use tower_service::Service;
+use url::{Host, Url};
+
+use super::failure::{ConnectError, Failure};
+use super::happy_eyeballs::{self, MAX_ADDRESSES};
+use super::resolver::system_addresses;
+use crate::config::Globs;
+
+/// A proxy that supports CONNECT: `http://[user:password@]host:port`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Proxy {
+    host: Host<String>,
+    port: u16,
+    authorization: Option<HeaderValue>,
+}
+
+/// The text is not the URL of a proxy. The error does not repeat it, because it may contain a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected \"http://[user:password@]host:port\"")]
+pub struct InvalidProxy;
+
+/// The proxy, and the hosts that are connected to without it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProxyRule {
+    proxy: Option<Proxy>,
+    no_proxy: Globs,
+}
+
+impl Proxy {
+    /// The value of `Proxy-Authorization`.
+    pub(super) fn authorization(&self) -> Option<&HeaderValue> {
+        self.authorization.as_ref()
+    }
+
+    /// Connects to the proxy itself. The operator configured its address, so the address guard does not apply.
+    pub(super) async fn connect(&self) -> Result<TcpStream, ConnectError> {
+        let addresses = system_addresses(&self.host, self.port).await?;
+        happy_eyeballs::connect(&addresses).await
+    }
+
+    /// Opens a tunnel to the first address that the proxy can connect to.
+    pub(super) async fn tunnel_to_first(&self, addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError> {
+        let mut last = ConnectError::from(Failure::Connect);
+        for address in addresses.iter().take(MAX_ADDRESSES) {
+            match self.tunnel(&address.to_string()).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Opens a tunnel to `authority`, a host or an address with a port.
+    pub(super) async fn tunnel(&self, authority: &str) -> Result<TcpStream, ConnectError> {
+        let invalid = |error: hyper::http::Error| ConnectError::new(Failure::Connect, &error);
+        let uri = |authority: &str| Uri::builder().scheme("https").authority(authority).path_and_query("/").build();
+        let mut tunnel = Tunnel::new(uri(&format!("{}:{}", self.host, self.port)).map_err(invalid)?, self.clone());
+        if let Some(authorization) = &self.authorization {
+            tunnel = tunnel.with_auth(authorization.clone());
+        }
+        let stream = tunnel.call(uri(authority).map_err(invalid)?).await;
+        stream.map(TokioIo::into_inner).map_err(|error| ConnectError::new(Failure::Connect, &error))
+    }
+}
+
+/// Connects to the proxy, for [`Tunnel`].
+impl Service<Uri> for Proxy {
+    type Response = TokioIo<TcpStream>;
+    type Error = ConnectError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ConnectError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let proxy = self.clone();
+        Box::pin(async move { proxy.connect().await.map(TokioIo::new) })
+    }
+}
+
+impl FromStr for Proxy {
+    type Err = InvalidProxy;
+
+    fn from_str(text: &str) -> Result<Self, InvalidProxy> {
+        let url = Url::parse(text).map_err(|_| InvalidProxy)?;
+        let host = url.host().filter(|_| url.scheme() == "http").ok_or(InvalidProxy)?.to_owned();
+        let port = url.port_or_known_default().ok_or(InvalidProxy)?;
+        let authorization = match (url.username(), url.password()) {
+            ("", None) => None,
+            (user, password) => Some(basic(user, password.unwrap_or_default())?),
+        };
+        Ok(Self { host, port, authorization })
+    }
+}
+
+impl<'de> Deserialize<'de> for Proxy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Proxy({}:{})", self.host, self.port)
+    }
+}
+
+impl ProxyRule {
+    /// `proxy` for all hosts except those that match `no_proxy`.
+    pub fn new(proxy: Option<Proxy>, no_proxy: Globs) -> Self {
+        Self { proxy, no_proxy }
+    }
+
+    /// The proxy for connections to `host`.
+    pub fn find(&self, host: &Host<String>) -> Option<&Proxy> {
+        self.proxy.as_ref().filter(|_| !self.no_proxy.matches(&host.to_string()))
+    }
+}
+
+fn basic(user: &str, password: &str) -> Result<HeaderValue, InvalidProxy> {
+    let mut pair: Vec<u8> = percent_decode_str(user).collect();
+    pair.push(b':');
+    pair.extend(percent_decode_str(password));
+    let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair))).map_err(|_| InvalidProxy)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use url::Host;
+
+    use super::{InvalidProxy, Proxy, ProxyRule};
+    use crate::config::Globs;
+
+    #[test]
+    fn user_and_password_are_percent_decoded_and_never_printed() {
+        let proxy: Proxy = "http://us%40er:pa:ss@proxy.example:3128".parse().unwrap();
+        assert_eq!(proxy.authorization().unwrap(), "Basic dXNAZXI6cGE6c3M=");
+        assert_eq!(format!("{proxy:?}"), "Proxy(proxy.example:3128)");
+        let other: Proxy = "http://us%40er:other@proxy.example:3128".parse().unwrap();
+        assert_ne!(proxy, other);
+        let open: Proxy = "http://[::1]".parse().unwrap();
+        assert_eq!((format!("{open:?}"), open.authorization()), ("Proxy([::1]:80)".to_owned(), None));
+    }
+
+    #[test]
+    fn only_http_urls_are_proxies_and_errors_do_not_repeat_them() {
+        for text in ["", "hunter2", "socks5://user:hunter2@host:1", "https://user:hunter2@host:1", "user:hunter2@host"]
+        {
+            assert_eq!(text.parse::<Proxy>(), Err(InvalidProxy), "{text}");
+        }
+        assert!(!InvalidProxy.to_string().contains("hunter2"));
+    }
+
+    #[test]
+    fn exempt_hosts_are_connected_to_without_the_proxy() {
+        let rule = ProxyRule::new("http://proxy:3128".parse().ok(), Globs::from(["*.internal", "127.0.0.*"]));
+        let is_proxied = |host: &str| rule.find(&Host::parse(host).unwrap()).is_some();
+        assert!(is_proxied("hs.example") && is_proxied("10.0.0.1"));
+        assert!(!is_proxied("hs.internal") && !is_proxied("127.0.0.5"));
+    }
+}
