@@ -116,8 +116,6 @@ const CIRCLES_TO_REMOVE: [&str; 2] = ["push-gateway/src/providers/apns/client/",
 
 /// Paths that still contain words of `tidy/words.rs`. A path leaves the list when its texts are rewritten.
 const WORDS_TO_REPLACE: &[&str] = &[
-    "README.md",
-    "deploy/",
     "identity/migrations/",
     "identity/src/",
     "identity/tests/",
