@@ -26,10 +26,11 @@ const IDENTITY: Layers = Layers {
         Row::of(&[Unit::Module("main")], "the command line: starts the service, decides nothing"),
         Row::of(&[Unit::Module("lib")], "declares the modules"),
         Row {
-            units: &[Unit::Module("server"), Unit::EachIn("commands")],
+            units: &[Unit::EachIn("cli")],
             neighbours: Neighbours::Only(&["database", "table"]),
             reason: "each assembles the parts of one command; commands do not share parts",
         },
+        Row::of(&[Unit::Module("server")], "assembles the parts of the running server"),
         Row::of(
             &[Unit::Within("routes", "legacy_v1")],
             "calls the handlers of v2 without an account; they do not import it",
@@ -39,7 +40,11 @@ const IDENTITY: Layers = Layers {
             neighbours: Neighbours::Only(&["auth", "input"]),
             reason: "HTTP and wire types; no SQL, time or randomness. Every route may use the authentication and the request reader",
         },
-        Row::of(&[Unit::EachIn("flows")], "the order of steps of one operation; a flow does not call another flow"),
+        Row {
+            units: &[Unit::EachIn("flows")],
+            neighbours: Neighbours::Only(&["authenticate", "authenticate_homeserver", "submit_token"]),
+            reason: "the order of steps of one operation. A flow may only authenticate its caller or submit its token",
+        },
         Row::of(&[Unit::Module("mail_delivery")], "sends and queues one mail for the flows that have one to send"),
         Row::of(&[Unit::Module("state"), Unit::Module("error")], "below the handlers, so that there is no circle"),
         Row::of(&[Unit::Module("limits")], "counts events in the store's buckets"),

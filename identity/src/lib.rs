@@ -1,19 +1,24 @@
-//! The identity server, as a library so that its tests can start it; `main.rs` is only the command line.
+//! The identity server. `main.rs` runs it, and the tests of the example file read its configuration.
 
-pub mod canonical_json;
-pub mod commands;
-pub mod config;
-pub mod domain;
-pub mod error;
-pub mod flows;
-pub mod homeserver;
-pub mod json;
-pub mod limits;
-pub mod mail_delivery;
-pub mod notify;
-pub mod routes;
-pub mod server;
-pub mod signing;
-pub mod signing_keys;
-pub mod state;
-pub mod store;
+#![expect(unreachable_pub, reason = "the modules are private: `pub` in them means visible in the crate")]
+
+mod canonical_json;
+mod cli;
+mod config;
+mod domain;
+mod error;
+mod flows;
+mod homeserver;
+mod json;
+mod limits;
+mod mail_delivery;
+mod notify;
+mod routes;
+mod server;
+mod signing;
+mod signing_keys;
+mod state;
+mod store;
+
+pub use self::cli::run;
+pub use self::config::RawConfig;

@@ -1,10 +1,11 @@
-//! Puts the parts of the server together, says what came of it, and runs them until the process is told to stop.
+//! `identity serve`: assembles the parts of the server, prints the startup banner, and runs until SIGTERM or SIGINT.
 //!
-//! Invariant: nothing listens before everything that a request needs is there.
+//! Invariant: the server accepts requests only after every part of the state is ready.
 
 use std::fs::DirBuilder;
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use actix_web::web::Data;
@@ -21,7 +22,6 @@ use tokio::sync::Notify;
 
 use crate::config::Config;
 use crate::config::database::Location;
-use crate::config::server::Identity;
 use crate::domain::lookup_hash::Pepper;
 use crate::flows::{clean_up, notify_homeserver, send_queued_mail};
 use crate::homeserver::client::HomeserverClient;
@@ -35,7 +35,7 @@ use crate::signing_keys::{SigningKeys, SigningKeysError};
 use crate::state::{CurrentKeys, CurrentTerms, State};
 use crate::store::{Store, associations, onbinds, outgoing_mails, peppers};
 
-/// Every answer lets browsers of any origin read it (specification, "Web browser clients"). `*` would not cover
+/// Browsers of every origin may read every response (specification, "Web browser clients"). `*` would not cover
 /// `Authorization` in the allowed headers.
 const CROSS_ORIGIN: &[(&str, &str)] = &[
     ("access-control-allow-origin", "*"),
@@ -44,16 +44,13 @@ const CROSS_ORIGIN: &[(&str, &str)] = &[
     ("access-control-max-age", "86400"),
 ];
 
-/// Why the server does not start; each says what to do about it.
+/// Why the server does not start; each text ends with an action for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A part of the server cannot be set up with these settings.
     #[error("{0}")]
     Setup(String),
-    /// The addresses cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// The operating system refused something.
     #[error("{0}")]
     System(#[from] io::Error),
 }
@@ -67,7 +64,7 @@ impl StartError {
 /// Serves until SIGTERM or SIGINT. Must run on a multi-threaded Tokio runtime.
 ///
 /// # Errors
-/// [`StartError`] if something that the settings name cannot be had.
+/// [`StartError`] if a part of the server cannot be set up.
 pub async fn serve(config: Config) -> Result<(), StartError> {
     telemetry::log(config.log, &["identity", "shared"]);
     let metrics = telemetry::metrics().map_err(StartError::setup)?;
@@ -79,7 +76,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     tokio::spawn(clean_up::run(state.clone()));
     tokio::spawn(send_queued_mail::run(state.clone()));
     tokio::spawn(notify_homeserver::run(state.clone()));
-    tokio::spawn(reread(state.clone()));
+    tokio::spawn(reload_on_hangup(state.clone()));
 
     let observer = Observer {
         requests_total: "identity_http_requests_total",
@@ -93,34 +90,10 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     let shared_state = state.clone();
     let configure = move |config: &mut actix_web::web::ServiceConfig| {
         config.app_data(Data::from(shared_state.clone()));
-        routes::configure(config, &shared_state.config.legacy_v1);
+        routes::configure(config, &shared_state.config);
     };
     run(&state.config.http, observer, listeners, configure, admin.map(|listener| (listener, operations))).await?;
     tracing::info!("stopped");
-    Ok(())
-}
-
-/// Checks everything that can be checked without listening, connecting or making anything: settings, certificates,
-/// keys, terms, templates.
-///
-/// # Errors
-/// [`StartError`] for the first thing that is wrong.
-pub fn check(config: &Config) -> Result<(), StartError> {
-    let identity = config.server.identity(None);
-    config.terms.read().map_err(StartError::setup)?;
-    listen::check(&config.http)?;
-    Store::check(&config.database).map_err(StartError::setup)?;
-    let extra_ca = config.outbound.extra_ca_file.as_deref();
-    let data = config.server.data_dir.clone().unwrap_or_default();
-    Mailer::new(&config.email, &identity.name, extra_ca, &data, Clock::system(), Random).map_err(StartError::setup)?;
-    SmsSender::new(&config.sms, extra_ca, Clock::system()).map_err(StartError::setup)?;
-    Templates::load(&config.templates, &config.sms).map_err(StartError::setup)?;
-    let key_file = config.keys.file.as_deref().filter(|path| path.exists());
-    if let Some(path) = key_file {
-        let revoked = config.keys.revoked.as_slice();
-        SigningKeys::read(path, revoked, sign_as(config, &identity)).map_err(StartError::setup)?;
-    }
-    HomeserverClient::new(&config.federation, &config.outbound, Clock::system(), Random).map_err(StartError::setup)?;
     Ok(())
 }
 
@@ -128,12 +101,7 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
     let (clock, random) = (Clock::system(), Random);
     let listening = listeners.first().and_then(Listener::local_addr);
     let identity = config.server.identity(listening);
-    let data = config.server.data_dir.clone().unwrap_or_default();
-    // For its owner alone: addresses, mails and the signing key lie in it.
-    DirBuilder::new().recursive(true).mode(0o700).create(&data).map_err(|error| {
-        let folder = data.display();
-        StartError::setup(format!("cannot make the data folder {folder}: {error}; [server] data_dir chooses another"))
-    })?;
+    create_data_folder(&config.server.data_dir)?;
 
     let extra_ca = config.outbound.extra_ca_file.clone();
     let store = Store::open(&config.database, extra_ca.as_deref()).await.map_err(StartError::setup)?;
@@ -142,11 +110,9 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
     let pepper = store.write(async move |conn| peppers::find_or_insert(conn, &fresh, now).await).await;
     let pepper = pepper.map_err(StartError::setup)?;
 
-    let sign_as = sign_as(&config, &identity);
-    let key_file = config.keys.file.clone().unwrap_or_else(|| data.join("signing.key"));
-    let keys =
-        SigningKeys::load(&key_file, config.keys.revoked.as_slice(), sign_as, random).map_err(StartError::setup)?;
-    let mailer = Mailer::new(&config.email, &identity.name, extra_ca.as_deref(), &data, clock.clone(), random)
+    let keys = SigningKeys::load(&config.keys.file, &config.keys.revoked, config.keys.sign_as(&identity), random)
+        .map_err(StartError::setup)?;
+    let mailer = Mailer::new(&config.email, &identity.name, extra_ca.as_deref(), clock.clone(), random)
         .map_err(StartError::setup)?;
     mailer.prepare().map_err(StartError::setup)?;
     let sms_sender = SmsSender::new(&config.sms, extra_ca.as_deref(), clock.clone()).map_err(StartError::setup)?;
@@ -174,22 +140,30 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
     })
 }
 
-/// The first lines: where it listens, where its data is, how mail is sent, what is for development only.
+/// The data folder is for its owner alone: it holds addresses, mails and the signing key.
+fn create_data_folder(path: &Path) -> Result<(), StartError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
+        let path = path.display();
+        StartError::setup(format!("[server] data_dir: cannot create {path}: {error}; choose another folder"))
+    })
+}
+
+/// Prints the startup banner: addresses, data, mail and SMS, and the notices.
 fn announce(state: &State, listeners: &[Listener], admin: Option<&AdminListener>) -> io::Result<()> {
     let config = &state.config;
     let mut lines = vec![format!("identity {}", env!("CARGO_PKG_VERSION"))];
     lines.extend(listeners.iter().map(|listener| format!("listening on {}", listener.url())));
     lines.push(match admin {
         Some(listener) => format!("admin listener on {}", listener.url()),
-        None => "no admin listener: set [admin] bind for /health, /ready and /metrics".to_owned(),
+        None => "no admin listener; set [admin] bind for /health, /ready and /metrics".to_owned(),
     });
     lines.push(format!("signing as {} with {}", state.identity.name, state.keys.read().current().id()));
-    lines.push(format!("clients come to {}", state.identity.base_url));
-    lines.push(format!("data in {}", config.server.data_dir.clone().unwrap_or_default().display()));
-    lines.push(match config.database.location() {
-        Ok(Location::SqliteFile(path)) => format!("database: SQLite, {}", path.display()),
-        Ok(Location::SqliteMemory) => "database: SQLite in memory, gone at the end".to_owned(),
-        _ => "database: PostgreSQL".to_owned(),
+    lines.push(format!("public base URL: {}", state.identity.base_url));
+    lines.push(format!("data folder: {}", config.server.data_dir.display()));
+    lines.push(match &config.database.location {
+        Location::SqliteFile(path) => format!("database: SQLite, {}", path.display()),
+        Location::SqliteMemory => "database: SQLite, in memory (data is lost on exit)".to_owned(),
+        Location::Postgres(_) => "database: PostgreSQL".to_owned(),
     });
     lines.push(state.mailer.describe());
     lines.push(state.sms_sender.describe());
@@ -217,25 +191,25 @@ fn operations(state: &Arc<State>, metrics: Recorder) -> Operations {
             #[expect(clippy::cast_precision_loss, reason = "a handful of connections")]
             metrics::gauge!("identity_db_pool_in_use").set(state.store.connections_in_use() as f64);
             state.store.ping().await.map_err(|error| {
-                tracing::error!(%error, "not ready");
+                tracing::error!(%error, "readiness check failed");
                 "the database does not answer".to_owned()
             })?;
             Ok(Vec::new())
         }
     };
     Operations::new(("identity", env!("CARGO_PKG_VERSION")), ready, metrics, activity)
-        .with_gauges(move || bring_gauges_up_to_date(counted.clone()))
+        .with_gauges(move || update_gauges(counted.clone()))
 }
 
-/// Counts what would cost too much to count for every probe.
-async fn bring_gauges_up_to_date(state: Arc<State>) {
+/// Updates the gauges that are too expensive for every readiness probe.
+async fn update_gauges(state: Arc<State>) {
     let now = state.clock.now();
     let counts = state.store.read(async move |conn| {
         let (outbox, oldest) = onbinds::listing::count(conn).await?;
         let today = sms_day::messages_today(conn, now).await?;
         Ok((associations::count(conn).await?, outgoing_mails::count(conn).await?, outbox, oldest, today))
     });
-    #[expect(clippy::cast_precision_loss, reason = "a gauge of 2^53 bindings is not in sight")]
+    #[expect(clippy::cast_precision_loss, reason = "counts stay below 2^53")]
     match counts.await {
         Ok((bindings, mails, outbox, oldest, today)) => {
             metrics::gauge!("identity_bindings").set(bindings as f64);
@@ -246,41 +220,35 @@ async fn bring_gauges_up_to_date(state: Arc<State>) {
             let age = oldest.map(|oldest| now.since(oldest)).unwrap_or_default();
             metrics::gauge!("identity_outbox_oldest_seconds").set(age.as_secs_f64());
         }
-        Err(error) => tracing::warn!(%error, "the gauges could not be brought up to date"),
+        Err(error) => tracing::warn!(%error, "update of the gauges failed"),
     }
 }
 
-/// SIGHUP reads the terms and the key file again; what cannot be used changes nothing.
-async fn reread(state: Arc<State>) {
+/// Reloads the terms of service and the key file on SIGHUP. An invalid file keeps the loaded version in force.
+async fn reload_on_hangup(state: Arc<State>) {
     let Ok(mut hang_up) = signal(SignalKind::hangup()) else { return };
     while hang_up.recv().await.is_some() {
         match state.config.terms.read() {
             Ok(terms) => {
                 state.terms.replace(terms);
-                tracing::info!("SIGHUP: the terms of service were read again");
+                tracing::info!("terms of service reloaded on SIGHUP");
             }
-            Err(error) => tracing::error!(error, "SIGHUP: the terms of service stay as they were"),
+            Err(error) => {
+                tracing::error!(error, "reload of the terms of service failed; the loaded terms stay in force");
+            }
         }
-        match reread_keys(&state) {
+        match reload_keys(&state) {
             Ok(()) => {
                 let signer = state.keys.read().current().id().to_owned();
-                tracing::info!(signer, "SIGHUP: the signing keys were read again");
+                tracing::info!(signer, "signing keys reloaded on SIGHUP");
             }
-            Err(error) => tracing::error!(%error, "SIGHUP: the signing keys stay as they were"),
+            Err(error) => tracing::error!(%error, "reload of the signing keys failed; the loaded keys stay in force"),
         }
     }
 }
 
-fn reread_keys(state: &State) -> Result<(), SigningKeysError> {
-    let (settings, sign_as) = (&state.config.keys, sign_as(&state.config, &state.identity));
-    // `Config::load` has filled it in.
-    let path = settings.file.clone().unwrap_or_default();
-    state.keys.replace(SigningKeys::read(&path, settings.revoked.as_slice(), sign_as)?);
+fn reload_keys(state: &State) -> Result<(), SigningKeysError> {
+    let keys = &state.config.keys;
+    state.keys.replace(SigningKeys::read(&keys.file, &keys.revoked, keys.sign_as(&state.identity))?);
     Ok(())
-}
-
-/// The names to sign under.
-fn sign_as(config: &Config, identity: &Identity) -> Vec<String> {
-    let names = config.keys.sign_as.as_slice();
-    if names.is_empty() { vec![identity.name.clone()] } else { names.to_vec() }
 }

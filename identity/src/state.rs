@@ -2,7 +2,6 @@
 //!
 //! Invariant: nothing in here changes but what has its own lock, and no lock is held across a wait.
 
-use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use shared::clock::Clock;
@@ -82,11 +81,6 @@ impl CurrentTerms {
     /// Puts other terms in force.
     pub fn replace(&self, terms: Terms) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(terms);
-    }
-
-    /// Whether nobody has to accept anything.
-    pub fn are_empty(&self) -> bool {
-        self.read().satisfied(&HashSet::new())
     }
 }
 

@@ -156,7 +156,7 @@ async fn a_policy_whose_url_changes_is_to_be_accepted_again() {
     world.reread(&DOCS.replace("version: '1'", "version: '7'"), "\"7\"").await;
     assert!(has_agreed(&world.api, &alice).await, "and so is what was accepted once");
 
-    world.reread("policies: {}\nx: {", "the terms of service stay as they were").await;
+    world.reread("policies: {}\nx: {", "the loaded terms stay in force").await;
     assert_eq!(world.api.get(&v2("/terms")).send().await.expect(200)["policies"]["tos"]["version"], "7");
     world.reread("policies: {}", "{\"policies\":{}}").await;
     let bob = world.register("@bob:hs.example").await;

@@ -1,32 +1,34 @@
-//! `[database]`: which database, and how much of it one process uses.
+//! `[database]`: the database, and how many connections one process opens.
 
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use shared::config::{ConfigError, secret};
 use shared::secret::Secret;
 
-/// The settings under `[database]`.
+/// The section `[database]` as written.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Database {
-    /// `sqlite:///absolute/path`, `sqlite://relative/path` (from the config file's folder), `sqlite::memory:` or
-    /// `postgres://user:password@host/name`.
-    /// Unset: `identity.db` in the data folder.
-    pub url: Option<Secret<String>>,
-    /// A file that holds the URL, so that its password stands in no config file.
-    pub url_file: Option<PathBuf>,
-    /// Connections that one process opens at most.
-    pub max_connections: usize,
-    /// What SQLite waits for at a commit. `normal` never corrupts, but a power cut may take back the last commits;
-    /// `full` keeps them at the price of one disk flush each. PostgreSQL has its own setting.
+pub struct RawDatabase {
+    /// `sqlite:///absolute/path`, `sqlite://relative/path` (from the configuration file's folder), `sqlite::memory:` or
+    /// `postgres://user:password@host/name`. Default: `identity.db` in the data folder.
+    url: Option<Secret<String>>,
+    /// A file that holds the URL, because the URL may hold a password.
+    url_file: Option<PathBuf>,
+    max_connections: usize,
     #[serde(deserialize_with = "shared::config::word")]
-    pub synchronous: Synchronous,
+    synchronous: Synchronous,
 }
 
-impl Default for Database {
-    fn default() -> Self {
-        Self { url: None, url_file: None, max_connections: 8, synchronous: Synchronous::Normal }
-    }
+/// The section `[database]`, complete.
+#[derive(Clone, Debug)]
+pub struct Database {
+    pub location: Location,
+    /// Connections that one process opens at most.
+    pub max_connections: usize,
+    /// When SQLite flushes to disk. `normal` never corrupts, but a power cut may lose the last commits; `full` keeps them
+    /// at the price of one flush each. PostgreSQL has its own setting.
+    pub synchronous: Synchronous,
 }
 
 /// SQLite's `PRAGMA synchronous`.
@@ -40,7 +42,7 @@ pub enum Synchronous {
 }
 
 impl Synchronous {
-    /// The word that SQLite knows.
+    /// The argument of the PRAGMA.
     pub fn pragma(self) -> &'static str {
         match self {
             Self::Normal => "NORMAL",
@@ -49,77 +51,106 @@ impl Synchronous {
     }
 }
 
-/// Where the database is, as the URL says it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where the database is.
+#[derive(Clone, Debug)]
 pub enum Location {
-    /// Gone when the process ends.
+    /// SQLite in memory; the data is lost on exit.
     SqliteMemory,
     /// One file, with its `-wal` and `-shm` beside it.
     SqliteFile(PathBuf),
-    /// The URL for the driver; may hold a password.
-    Postgres(String),
+    /// The URL for the driver, which may hold a password.
+    Postgres(Secret<String>),
 }
 
-impl Database {
-    /// Makes a relative SQLite path start at `folder`.
-    pub(super) fn place(&mut self, folder: &Path) {
-        if let Ok(Location::SqliteFile(path)) = self.location() {
-            self.url = Some(Secret::new(format!("sqlite://{}", folder.join(path).display())));
-        }
+impl Default for RawDatabase {
+    fn default() -> Self {
+        Self { url: None, url_file: None, max_connections: 8, synchronous: Synchronous::Normal }
     }
+}
 
-    /// Reads the URL.
+impl RawDatabase {
+    pub(super) fn complete(self, base: &Path, data_dir: &Path) -> Result<Database, ConfigError> {
+        let Self { url, url_file, max_connections, synchronous } = self;
+        if max_connections == 0 {
+            return Err(ConfigError::invalid("database.max_connections", "expected at least 1"));
+        }
+        let location = match secret("database.url", url.as_ref(), url_file.map(|file| base.join(file)).as_deref())? {
+            Some(url) => Location::parse(url.expose(), base)?,
+            None => Location::SqliteFile(data_dir.join("identity.db")),
+        };
+        Ok(Database { location, max_connections, synchronous })
+    }
+}
+
+#[cfg(test)]
+impl Database {
+    /// The database of a test.
+    pub fn at(url: &str) -> Self {
+        let location = Location::parse(url, Path::new("")).unwrap();
+        Self { location, max_connections: 8, synchronous: Synchronous::Normal }
+    }
+}
+
+impl Location {
+    /// Parses a URL. A relative SQLite path starts at `base`.
     ///
     /// # Errors
-    /// A text that says which forms exist; it never quotes the URL, which may hold a password.
-    pub fn location(&self) -> Result<Location, String> {
-        let url = self.url.as_ref().map_or("", |url| url.expose().as_str());
+    /// [`ConfigError::Invalid`] with the known forms. It never quotes the URL, which may hold a password.
+    pub fn parse(url: &str, base: &Path) -> Result<Self, ConfigError> {
         if url == "sqlite::memory:" {
-            Ok(Location::SqliteMemory)
+            Ok(Self::SqliteMemory)
         } else if let Some(path) = url.strip_prefix("sqlite://").filter(|path| !path.is_empty()) {
-            Ok(Location::SqliteFile(PathBuf::from(path)))
+            Ok(Self::SqliteFile(base.join(path)))
         } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            Ok(Location::Postgres(url.to_owned()))
+            Ok(Self::Postgres(Secret::new(url.to_owned())))
         } else {
-            Err("expected sqlite:///path, sqlite::memory: or postgres://user@host/name".to_owned())
+            let problem = "expected sqlite:///path, sqlite::memory: or postgres://user@host/name";
+            Err(ConfigError::invalid("database.url", problem))
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Database, Location};
-    use shared::secret::Secret;
+    use std::path::Path;
 
-    fn location(url: &str) -> Result<Location, String> {
-        Database { url: Some(Secret::new(url.to_owned())), ..Database::default() }.location()
+    use super::Location;
+
+    /// The form and what it holds.
+    fn location(url: &str) -> Result<(&'static str, String), String> {
+        match Location::parse(url, Path::new("/etc/x")) {
+            Ok(Location::SqliteMemory) => Ok(("memory", String::new())),
+            Ok(Location::SqliteFile(path)) => Ok(("file", path.display().to_string())),
+            Ok(Location::Postgres(url)) => Ok(("postgres", url.expose().clone())),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     #[test]
-    fn each_form_of_the_url_is_understood() {
-        assert_eq!(location("sqlite::memory:"), Ok(Location::SqliteMemory));
-        assert_eq!(location("sqlite:///var/lib/x.db"), Ok(Location::SqliteFile("/var/lib/x.db".into())));
-        assert_eq!(location("sqlite://x.db"), Ok(Location::SqliteFile("x.db".into())));
-        assert_eq!(location("postgres://u@h/d"), Ok(Location::Postgres("postgres://u@h/d".into())));
+    fn each_form_of_the_url_is_parsed_and_a_relative_path_starts_at_the_folder_of_the_configuration() {
+        for (url, form, place) in [
+            ("sqlite::memory:", "memory", ""),
+            ("sqlite:///var/lib/x.db", "file", "/var/lib/x.db"),
+            ("sqlite://data/x.db", "file", "/etc/x/data/x.db"),
+            ("postgres://u@h/d", "postgres", "postgres://u@h/d"),
+            ("postgresql://u@h/d", "postgres", "postgresql://u@h/d"),
+        ] {
+            assert_eq!(location(url), Ok((form, place.to_owned())), "{url}");
+        }
     }
 
     #[test]
-    fn a_relative_path_starts_at_the_folder_of_the_settings() {
-        let placed = |url: &str| {
-            let mut database = Database { url: Some(Secret::new(url.to_owned())), ..Database::default() };
-            database.place("/etc/x".as_ref());
-            database.location().unwrap()
-        };
-        assert_eq!(placed("sqlite://data/x.db"), Location::SqliteFile("/etc/x/data/x.db".into()));
-        assert_eq!(placed("sqlite:///var/x.db"), Location::SqliteFile("/var/x.db".into()));
-        assert_eq!(placed("sqlite::memory:"), Location::SqliteMemory);
+    fn an_invalid_url_is_rejected_and_not_quoted() {
+        for url in ["mysql://root:hunter2@h/d", "sqlite://", ""] {
+            let error = location(url).unwrap_err();
+            assert!(error.starts_with("[database] url: expected sqlite:///path"), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
     }
 
     #[test]
-    fn a_url_that_is_not_understood_is_not_quoted() {
-        let error = location("mysql://root:hunter2@h/d").unwrap_err();
-        assert!(!error.contains("hunter2") && error.contains("postgres://"), "{error}");
-        assert!(location("sqlite://").is_err());
-        assert!(location("").is_err());
+    fn debug_output_hides_the_password() {
+        let location = Location::parse("postgres://u:hunter2@h/d", Path::new("")).unwrap();
+        assert!(!format!("{location:?}").contains("hunter2"));
     }
 }

@@ -1,6 +1,6 @@
 //! `[invites]`: invitations by address.
 //!
-//! Invariant: no link in a mail leads to a host that is not named here.
+//! Invariant: links in mails lead only to hosts that this section names.
 
 use serde::Deserialize;
 use shared::config::{ConfigError, Globs, HumanDuration, OneOrMany};
@@ -9,37 +9,37 @@ use url::Url;
 use crate::domain::invite_link::bare_https_origin;
 use crate::domain::invite_rules::InviteRules;
 
-/// The settings under `[invites]`.
+/// The section `[invites]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Invites {
     /// Patterns of user IDs that may invite; empty: all.
     pub allow_senders: Globs,
-    /// Patterns of homeservers whose users may not.
+    /// Patterns of homeservers whose users may not invite.
     pub blocked_homeservers: Globs,
-    /// Patterns of room IDs into which nobody may.
+    /// Patterns of room IDs that allow no invitations.
     pub blocked_rooms: Globs,
-    /// Words that no text of an invitation may have, in whatever case.
+    /// Words that reject an invitation, whatever their case.
     pub blocked_keywords: OneOrMany<String>,
-    /// Characters of the part before the `@` that `display_name` shows at most.
+    /// How many characters of the local part `display_name` shows at most.
     pub show_local_chars: usize,
-    /// Characters of the domain that it shows at most.
+    /// How many characters of the domain `display_name` shows at most.
     pub show_domain_chars: usize,
-    /// Whether it shows the whole address instead.
+    /// Whether `display_name` shows the whole address.
     pub full_display_name: bool,
-    /// The subject of a mail that invites into a room.
+    /// The subject of a mail with an invitation to a room.
     pub subject: String,
-    /// The subject of one that invites into a space.
+    /// The subject of a mail with an invitation to a space.
     pub subject_space: String,
-    /// The client that links lead to.
+    /// The web client in links.
     pub web_client: String,
-    /// Origins that a homeserver may have them lead to instead.
+    /// Origins that a homeserver may choose instead of `web_client`.
     pub web_client_allowlist: OneOrMany<String>,
-    /// Whether v2 `sign-ed25519` does without an account; [`super::Config::signs_without_account`] says what applies.
+    /// Whether v2 `sign-ed25519` needs no account; [`super::Config::signs_without_account`] has the effective value.
     pub sign_without_account: bool,
-    /// How long an invite may wait; zero for ever.
+    /// After this time a pending invitation expires; zero: never.
     pub expire_after: HumanDuration,
-    /// Whether an invite is remembered after its user's homeserver took it.
+    /// Whether a delivered invitation stays in the database.
     pub keep_delivered: bool,
 }
 
@@ -65,7 +65,6 @@ impl Default for Invites {
 }
 
 impl Invites {
-    /// Who may invite where, and in which words.
     pub fn rules(&self) -> InviteRules {
         InviteRules::new(
             self.allow_senders.clone(),
@@ -106,7 +105,7 @@ mod tests {
     use super::Invites;
 
     #[test]
-    fn links_lead_to_https_and_the_list_has_bare_origins() {
+    fn links_lead_to_https_and_the_allowlist_holds_bare_origins() {
         let check = |web_client: &str, listed: &[&str], allow_http| {
             let listed: Vec<String> = listed.iter().copied().map(str::to_owned).collect();
             let invites = Invites {
@@ -117,7 +116,7 @@ mod tests {
             invites.check(allow_http).map_err(|error| error.to_string())
         };
         let good = "https://app.element.io";
-        for (web_client, listed, allow_http, complaint) in [
+        for (web_client, listed, allow_http, problem) in [
             (good, &["https://a.example", "https://b.example:8443/"][..], false, None),
             ("https://example.org/element/", &[], false, None),
             ("http://127.0.0.1:8080", &[], true, None),
@@ -131,10 +130,10 @@ mod tests {
             (good, &["https://a.example", "https://b.example/x"], true, Some("found \"https://b.example/x\"")),
             (good, &["*.example"], true, Some("[invites] web_client_allowlist: ")),
         ] {
-            let said = check(web_client, listed, allow_http);
-            match complaint {
-                None => assert_eq!(said, Ok(()), "{web_client} {listed:?}"),
-                Some(complaint) => assert!(said.unwrap_err().contains(complaint), "{web_client} {listed:?}"),
+            let result = check(web_client, listed, allow_http);
+            match problem {
+                None => assert_eq!(result, Ok(()), "{web_client} {listed:?}"),
+                Some(problem) => assert!(result.unwrap_err().contains(problem), "{web_client} {listed:?}"),
             }
         }
         for subject in ["", " ", "a\nb"] {

@@ -1,7 +1,7 @@
 //! `[legacy_v1]`: how much of the removed v1 API is served, and to whom.
 //!
-//! Invariant: what goes beyond links and keys is served only if the operator asks for it by name, and a list of who may
-//! call it is never there without effect.
+//! Invariant: routes beyond links and keys need an explicit profile, and a list of allowed addresses without effect is an
+//! error or gives a notice.
 
 use std::net::IpAddr;
 
@@ -10,28 +10,28 @@ use shared::config::{Cidr, ConfigError, OneOrMany};
 
 use super::federation::Registration;
 
-/// The settings under `[legacy_v1]`.
+/// The section `[legacy_v1]`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LegacyV1 {
     /// Which routes of the removed v1 API are served.
     pub profile: Profile,
-    /// The homeservers for which profile `delegate` serves routes: addresses and networks.
+    /// Addresses and networks of the homeservers that profile `delegate` serves.
     pub delegate_allow_ips: OneOrMany<Cidr>,
 }
 
-/// Routes of the removed v1 API; each profile has those of the one before it.
+/// Routes of the removed v1 API; each profile includes the one before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum Profile {
     /// None.
     Off,
-    /// Those that links in mails and homeservers' rooms name: keys, signing, `GET submitToken`.
+    /// Routes named by links in mails and by rooms: keys, signing, `GET submitToken`.
     #[default]
     Invites,
-    /// Those by which a homeserver has telephone numbers validated, for the homeservers that the operator names.
+    /// Routes with which the named homeservers delegate the validation of telephone numbers.
     Delegate,
-    /// All, for everyone.
+    /// All routes, for every client.
     Full,
 }
 
@@ -49,9 +49,20 @@ impl TryFrom<String> for Profile {
     }
 }
 
+/// The versions of the removed API. Only profile `full` serves all of it.
+const LEGACY_VERSIONS: [&str; 4] = ["r0.1.0", "r0.2.0", "r0.2.1", "r0.3.0"];
+
 impl LegacyV1 {
-    /// Whether the routes of homeservers that delegate are there for the client at `address`.
-    pub fn lets_delegate(&self, address: IpAddr) -> bool {
+    /// The versions of the removed API that this server announces.
+    pub fn versions(&self) -> &'static [&'static str] {
+        match self.profile {
+            Profile::Full => &LEGACY_VERSIONS,
+            Profile::Off | Profile::Invites | Profile::Delegate => &[],
+        }
+    }
+
+    /// Whether the delegation routes exist for the client at `address`.
+    pub fn may_delegate(&self, address: IpAddr) -> bool {
         match self.profile {
             Profile::Off | Profile::Invites => false,
             Profile::Delegate => self.delegate_allow_ips.as_slice().iter().any(|network| network.contains(address)),
@@ -59,9 +70,9 @@ impl LegacyV1 {
         }
     }
 
-    /// Whether the client at `address` is one of the homeservers that the operator lets delegate.
+    /// Whether the client at `address` is one of the operator's delegating homeservers.
     pub fn is_delegating_homeserver(&self, address: IpAddr) -> bool {
-        self.profile == Profile::Delegate && self.lets_delegate(address)
+        self.profile == Profile::Delegate && self.may_delegate(address)
     }
 
     pub(super) fn check(&self, registration: &Registration) -> Result<(), ConfigError> {
@@ -86,12 +97,12 @@ impl LegacyV1 {
     pub(super) fn notice(&self) -> Option<String> {
         match self.profile {
             Profile::Full => Some(
-                "INSECURE: [legacy_v1] profile is \"full\": everyone who reaches this server can look up addresses in clear, \
-                 have mail and SMS sent and bind addresses to any user, without an account"
+                "INSECURE: [legacy_v1] profile is \"full\": every client that reaches this server can look up addresses in \
+                 clear text, send mail and SMS, and bind addresses to any user, without an account"
                     .to_owned(),
             ),
             Profile::Off | Profile::Invites if !self.delegate_allow_ips.is_empty() => Some(
-                "[legacy_v1] delegate_allow_ips does nothing: it is for profile \"delegate\"".to_owned(),
+                "[legacy_v1] delegate_allow_ips has no effect: only profile \"delegate\" uses it".to_owned(),
             ),
             Profile::Off | Profile::Invites | Profile::Delegate => None,
         }
@@ -110,12 +121,12 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_would_hold_nobody_back_is_refused_and_one_without_effect_is_told() {
+    fn a_list_that_contradicts_the_profile_is_rejected_and_one_without_effect_gives_a_notice() {
         let everyone = Registration::default();
         let some = Registration { allow_servers: Globs::from(["hs.example"]), ..Registration::default() };
         let others = Registration { deny_servers: Globs::from(["*.evil"]), ..Registration::default() };
         let list = &["10.0.0.5"][..];
-        for (profile, allowed, registration, complaint) in [
+        for (profile, allowed, registration, problem) in [
             (Profile::Off, &[][..], &some, None),
             (Profile::Off, list, &some, None),
             (Profile::Invites, &[], &some, None),
@@ -128,21 +139,21 @@ mod tests {
             (Profile::Full, &[], &some, Some("[registration] allow_servers")),
         ] {
             let settings = settings(profile, allowed);
-            match (settings.check(registration), complaint) {
+            match (settings.check(registration), problem) {
                 (Ok(()), None) => {}
-                (Err(error), Some(complaint)) => assert!(error.to_string().contains(complaint), "{error}"),
-                (said, _) => panic!("{settings:?}: {said:?}"),
+                (Err(error), Some(problem)) => assert!(error.to_string().contains(problem), "{error}"),
+                (result, _) => panic!("{settings:?}: {result:?}"),
             }
-            let is_told = settings.notice().is_some();
-            let is_idle = !allowed.is_empty() && matches!(profile, Profile::Off | Profile::Invites);
-            assert_eq!(is_told, is_idle || profile == Profile::Full, "{settings:?}");
+            let has_notice = settings.notice().is_some();
+            let has_no_effect = !allowed.is_empty() && matches!(profile, Profile::Off | Profile::Invites);
+            assert_eq!(has_notice, has_no_effect || profile == Profile::Full, "{settings:?}");
         }
     }
 
     #[test]
-    fn homeservers_that_delegate_are_known_by_address_and_by_network() {
+    fn delegating_homeservers_are_listed_by_address_or_network() {
         let named = settings(Profile::Delegate, &["10.0.0.5", "192.168.0.0/24", "fd00::/8"]);
-        let lets = |settings: &LegacyV1, address: &str| settings.lets_delegate(address.parse().unwrap());
+        let may = |settings: &LegacyV1, address: &str| settings.may_delegate(address.parse().unwrap());
         for (address, is_named) in [
             ("10.0.0.5", true),
             ("192.168.0.200", true),
@@ -152,10 +163,10 @@ mod tests {
             ("::1", false),
             ("fe80::1", false),
         ] {
-            assert_eq!(lets(&named, address), is_named, "{address}");
-            assert!(lets(&settings(Profile::Full, &[]), address), "{address}");
+            assert_eq!(may(&named, address), is_named, "{address}");
+            assert!(may(&settings(Profile::Full, &[]), address), "{address}");
             for profile in [Profile::Off, Profile::Invites] {
-                assert!(!lets(&settings(profile, &["0.0.0.0/0", "::/0"]), address), "{address}");
+                assert!(!may(&settings(profile, &["0.0.0.0/0", "::/0"]), address), "{address}");
             }
         }
     }

@@ -1,41 +1,40 @@
-//! `[limits]`: how often who may cause what.
+//! `[limits]`: rate limits.
 //!
-//! Invariant: a limit on messages is charged only when one is about to go out.
+//! Invariant: a limit on messages is charged only for a message that is about to be sent.
 
 use serde::Deserialize;
 use shared::config::HumanDuration;
-
 use shared::rate_limit::Limit;
 
-/// The settings under `[limits]`.
+/// The section `[limits]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Whether there are limits at all.
+    /// Whether any limit applies.
     pub enabled: bool,
-    /// Validation mails that one account causes, or one client address by the legacy API.
+    /// Validation mails by one account, or by one client address of the legacy API.
     pub email_per_account: Limit,
     /// Validation mails to one address.
     pub email_per_address: Limit,
-    /// Invitations that one sender causes, or one client address by the legacy API.
+    /// Invitations by one account, or by one client address of the legacy API.
     pub invite_per_account: Limit,
-    /// Invitations of one address.
+    /// Invitations to one address.
     pub invite_per_address: Limit,
     /// Invitations into one room.
     pub invite_per_room: Limit,
-    /// Mails of any kind, by all.
+    /// All mails together.
     pub mail_global: Limit,
     /// SMS to one number.
     pub sms_per_number: Limit,
-    /// SMS to the ten thousand numbers that differ in their last four digits alone, those that were validated aside.
+    /// SMS to the ten thousand numbers that differ in the last four digits alone; validated ones are not counted.
     pub sms_per_range: Limit,
     /// SMS to one calling code.
     pub sms_per_country: Limit,
-    /// SMS that one account causes.
+    /// SMS by one account.
     pub sms_per_account: Limit,
-    /// SMS that one client address causes.
+    /// SMS by one client address.
     pub sms_per_ip: Limit,
-    /// Requests to homeservers that one client address causes: registrations, and fetches of keys for a signed unbind.
+    /// Requests to homeservers by one client address: registrations, and fetches of keys for a signed unbind.
     pub register_per_ip: Limit,
     /// Wrong tokens for one e-mail address.
     pub email_wrong_tokens: Limit,

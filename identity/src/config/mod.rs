@@ -1,7 +1,7 @@
-//! The settings of the identity server, one file a section or group of small ones.
+//! The configuration: one file for each section, or for a group of small ones.
 //!
-//! Invariant: every key has a default with which the server starts; [`Config::load`] checks what keys mean together,
-//! so that nothing is found wrong after the start.
+//! Invariant: a [`Config`] is complete. Its paths are resolved, its defaults applied, its secrets read, and its keys
+//! checked against each other, so that a configuration error never appears after the start.
 
 pub mod database;
 pub mod email;
@@ -15,225 +15,176 @@ pub mod rules;
 pub mod server;
 pub mod sms;
 pub mod templates;
+pub mod terms;
 
-use std::path::{Path, PathBuf};
+mod raw;
 
-use serde::Deserialize;
-use shared::config::{ConfigError, SpecialKeys, secret};
+use std::path::Path;
+
+use shared::config::ConfigError;
 use shared::http::settings::{Admin, Http};
 use shared::outbound::settings::Outbound;
-use shared::secret::Secret;
 use shared::telemetry::Log;
 
 use self::database::Database;
-use self::email::EmailConfig;
+use self::email::{EmailConfig, Transport};
 use self::federation::{Federation, Registration};
 use self::invites::Invites;
 use self::legacy_v1::{LegacyV1, Profile};
 use self::limits::Limits;
 use self::msisdn::MsisdnConfig;
 use self::outbox::Outbox;
-use self::rules::{Account, Algorithm, Auth, Bind, Lookup, Sessions, TermsSource, Unbind};
+pub use self::raw::{ENVIRONMENT_PREFIX, RawConfig};
+use self::rules::{Account, Auth, Bind, Lookup, Sessions, Unbind};
 use self::server::{Keys, Server};
 use self::sms::SmsConfig;
 use self::templates::TemplatesConfig;
+use self::terms::TermsSource;
+use crate::domain::next_link::NextLinkRule;
 
-/// The prefix of environment variables: `IDENTITY__SECTION__KEY`.
-pub const ENVIRONMENT_PREFIX: &str = "IDENTITY";
-
-/// Old and new paths of moved keys.
-const MOVED: [(&str, &str); 4] = [
-    ("federation.extra_ca_file", "outbound.extra_ca_file"),
-    ("federation.proxy", "outbound.proxy"),
-    ("federation.allow_cidrs", "outbound.allow_cidrs"),
-    ("federation.deny_cidrs", "outbound.deny_cidrs"),
-];
-
-/// All settings.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+/// The complete configuration.
+#[derive(Clone, Debug)]
 pub struct Config {
-    /// `[server]`
     pub server: Server,
-    /// `[http]`
     pub http: Http,
-    /// `[admin]`
     pub admin: Admin,
-    /// `[log]`
     pub log: Log,
-    /// `[database]`
     pub database: Database,
-    /// `[keys]`
     pub keys: Keys,
-    /// `[auth]`
     pub auth: Auth,
-    /// `[account]`
     pub account: Account,
-    /// `[registration]`
     pub registration: Registration,
-    /// `[terms]`
     pub terms: TermsSource,
-    /// `[sessions]`
     pub sessions: Sessions,
-    /// `[email]`
     pub email: EmailConfig,
-    /// `[msisdn]`
     pub msisdn: MsisdnConfig,
-    /// `[sms]`
     pub sms: SmsConfig,
-    /// `[templates]`
     pub templates: TemplatesConfig,
-    /// `[lookup]`
     pub lookup: Lookup,
-    /// `[bind]`
     pub bind: Bind,
-    /// `[unbind]`
     pub unbind: Unbind,
-    /// `[invites]`
     pub invites: Invites,
-    /// `[legacy_v1]`
     pub legacy_v1: LegacyV1,
-    /// `[outbox]`
     pub outbox: Outbox,
-    /// `[outbound]`
     pub outbound: Outbound,
-    /// `[federation]`
     pub federation: Federation,
-    /// `[limits]`
     pub limits: Limits,
 }
 
 impl Config {
-    /// Reads `file`, if there is one, and the environment; makes paths absolute (those in the file are relative to
-    /// its folder), reads secrets from their files, and fills in what follows from other keys.
+    /// Reads the TOML `file`, if given, the environment over it, and the files of secrets. Relative paths start at the
+    /// folder of `file`.
     ///
     /// # Errors
     /// [`ConfigError`] names the key.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
-        let keys = SpecialKeys { moved: &MOVED, ..SpecialKeys::default() };
-        let mut config: Self = shared::config::load_special(keys, file, ENVIRONMENT_PREFIX)?;
-        let folder = file.and_then(Path::parent).map(Path::to_path_buf).unwrap_or_default();
-        config.place(&folder)?;
-        config.check()?;
-        Ok(config)
+        let base = file.and_then(Path::parent).unwrap_or(Path::new(""));
+        Self::complete(RawConfig::read(file)?, base)
     }
 
-    /// What an operator should know of these settings before users depend on them; a line each.
+    fn complete(raw: RawConfig, base: &Path) -> Result<Self, ConfigError> {
+        let server = raw.server.complete(base)?;
+        raw.invites.check(server.allow_http_base_url)?;
+        raw.legacy_v1.check(&raw.registration)?;
+        raw.outbox.check()?;
+        raw.auth.check()?;
+        raw.lookup.check()?;
+        raw.bind.check()?;
+        let data_dir = &server.data_dir;
+        let mut outbound = raw.outbound;
+        outbound.resolve(base)?;
+        Ok(Self {
+            http: complete_http(raw.http, base)?,
+            admin: raw.admin,
+            log: raw.log,
+            database: raw.database.complete(base, data_dir)?,
+            keys: raw.keys.complete(base, data_dir)?,
+            auth: raw.auth,
+            account: raw.account,
+            registration: raw.registration,
+            terms: raw.terms.complete(base)?,
+            sessions: raw.sessions,
+            email: raw.email.complete(base, data_dir)?,
+            msisdn: raw.msisdn,
+            sms: raw.sms.complete(base, data_dir)?,
+            templates: raw.templates.complete(base),
+            lookup: raw.lookup,
+            bind: raw.bind,
+            unbind: raw.unbind,
+            invites: raw.invites,
+            legacy_v1: raw.legacy_v1,
+            outbox: raw.outbox,
+            outbound,
+            federation: raw.federation,
+            limits: raw.limits,
+            server,
+        })
+    }
+
+    /// What an operator should know of this configuration before users depend on it; one line each.
     pub fn notices(&self) -> Vec<String> {
         let mut notices = self.server.notices();
-        if self.email.transport() == email::Transport::File {
+        if matches!(self.email.transport, Transport::File(_)) {
             notices.push("development only: mail is written to files; set [email] host to send it".to_owned());
         }
         notices.extend(self.sms.notices());
         if self.sessions.next_link_hosts.matches("any.example") {
-            notices
-                .push("any https site may be a next_link; set [sessions] next_link_hosts to your clients".to_owned());
+            notices.push(
+                "every https site is allowed as next_link; set [sessions] next_link_hosts to the hosts of your clients"
+                    .to_owned(),
+            );
         }
         if !self.federation.tls_verify {
             notices.push(
-                "INSECURE: [federation] tls_verify is off, anyone on the way can pose as any homeserver".to_owned(),
+                "INSECURE: [federation] tls_verify is off: anyone on the network path can impersonate any homeserver"
+                    .to_owned(),
             );
         }
         if !self.limits.enabled {
-            notices.push("INSECURE: [limits] enabled is off, anyone can send mail and SMS without end".to_owned());
+            notices.push("INSECURE: [limits] enabled is off: clients can send mail and SMS without limit".to_owned());
         }
         notices.extend(self.legacy_v1.notice());
         notices
     }
 
-    /// Whether whoever has an invite's token and private key has it signed by v2 without an account. Without the v1
-    /// routes the links in mails lead to v2, and the browsers that follow them have no account there.
+    /// Whether v2 `sign-ed25519` needs no account. Without the v1 routes the links in mails lead to v2, and the browsers
+    /// that follow them have no account.
     pub fn signs_without_account(&self) -> bool {
         self.invites.sign_without_account || self.legacy_v1.profile == Profile::Off
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
-        self.server.check()?;
-        self.invites.check(self.server.allow_http_base_url)?;
-        self.legacy_v1.check(&self.registration)?;
-        self.keys.check()?;
-        self.email.check()?;
-        self.sms.check()?;
-        self.outbox.check()?;
-        for (is_valid, key, problem) in [
-            (!self.http.bind.is_empty(), "http.bind", "expected at least one address"),
-            (self.http.max_connections > 0, "http.max_connections", "expected at least 1"),
-            (
-                self.http.workers != Some(0),
-                "http.workers",
-                "expected at least 1; remove the key for one worker per core",
-            ),
-            (self.database.max_connections > 0, "database.max_connections", "expected at least 1"),
-            (self.auth.max_tokens_per_user > 0, "auth.max_tokens_per_user", "expected at least 1"),
-            (
-                // Canonical JSON has no integers for later timestamps.
-                self.bind.validity.get().as_secs() <= 73_000_000 * 86_400,
-                "bind.validity",
-                "expected at most \"73000000d\"",
-            ),
-            (
-                self.lookup.algorithms.as_slice().contains(&Algorithm::Sha256),
-                "lookup.algorithms",
-                "expected \"sha256\" in the list, because every client uses it; add it",
-            ),
-        ] {
-            if !is_valid {
-                return Err(ConfigError::invalid(key, problem));
-            }
+    /// Which values of `next_link` are valid.
+    pub fn next_link_rule(&self) -> NextLinkRule {
+        NextLinkRule {
+            hosts: self.sessions.next_link_hosts.clone(),
+            allow_http_to_loopback: self.server.allow_http_base_url,
         }
-        Ok(())
     }
+}
 
-    fn place(&mut self, folder: &Path) -> Result<(), ConfigError> {
-        let data = match &self.server.data_dir {
-            Some(path) => folder.join(path),
-            None => shared::config::data_dir("matrix-identity").ok_or_else(|| {
-                ConfigError::invalid("server.data_dir", "not set, and the environment names no home folder; set it")
-            })?,
-        };
-        let in_folder = |path: &mut Option<PathBuf>| {
-            if let Some(path) = path {
-                *path = folder.join(&path);
-            }
-        };
-        for path in [
-            &mut self.http.tls_cert_file,
-            &mut self.http.tls_key_file,
-            &mut self.keys.file,
-            &mut self.terms.file,
-            &mut self.email.file_dir,
-            &mut self.email.password_file,
-            &mut self.templates.dir,
-            &mut self.database.url_file,
-        ] {
-            in_folder(path);
+fn complete_http(mut http: Http, base: &Path) -> Result<Http, ConfigError> {
+    for (is_valid, key, problem) in [
+        (!http.bind.is_empty(), "http.bind", "expected at least one address"),
+        (http.max_connections > 0, "http.max_connections", "expected at least 1"),
+        (http.workers != Some(0), "http.workers", "expected at least 1; remove the key for one worker per core"),
+    ] {
+        if !is_valid {
+            return Err(ConfigError::invalid(key, problem));
         }
-        self.keys.file.get_or_insert_with(|| data.join("signing.key"));
-        self.email.file_dir.get_or_insert_with(|| data.join("mail"));
-        self.email.password =
-            secret("email.password", self.email.password.as_ref(), self.email.password_file.take().as_deref())?;
-        let url = secret("database.url", self.database.url.as_ref(), self.database.url_file.take().as_deref())?;
-        self.database.url = Some(match url {
-            Some(url) => url,
-            None => Secret::new(format!("sqlite://{}", data.join("identity.db").display())),
-        });
-        self.outbound.resolve(folder)?;
-        self.sms.place(folder, &data)?;
-        self.database.place(folder);
-        self.server.data_dir = Some(data);
-        Ok(())
     }
+    for file in [&mut http.tls_cert_file, &mut http.tls_key_file] {
+        *file = file.take().map(|file| base.join(file));
+    }
+    Ok(http)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::Config;
 
     fn load(toml: &str) -> Result<Config, String> {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(toml.as_bytes()).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), format!("[server]\ndata_dir = 'data'\n{toml}")).unwrap();
         Config::load(Some(file.path())).map_err(|error| error.to_string())
     }
 
@@ -245,16 +196,5 @@ mod tests {
         }
         let config = load("[outbound]\nproxy = 'http://proxy.example:3128'\nallow_cidrs = '10.0.0.0/8'\n").unwrap();
         assert!(config.outbound.proxy.is_some());
-    }
-
-    #[test]
-    fn sha256_is_always_offered() {
-        for (algorithms, is_right) in
-            [("[\"sha256\"]", true), ("[\"none\", \"sha256\"]", true), ("[\"none\"]", false), ("[]", false)]
-        {
-            let config = load(&format!("[server]\ndata_dir = \"data\"\n[lookup]\nalgorithms = {algorithms}\n"));
-            assert_eq!(config.is_ok(), is_right, "{algorithms}");
-            assert!(config.err().is_none_or(|error| error.contains("[lookup] algorithms")), "{algorithms}");
-        }
     }
 }

@@ -1,6 +1,6 @@
-//! `[msisdn]`: which telephone numbers messages may go to.
+//! `[msisdn]`: which telephone numbers may receive messages.
 //!
-//! Invariant: whatever it says, numbers that are no whole ones are refused.
+//! Invariant: incomplete numbers are always rejected.
 
 use serde::Deserialize;
 use shared::config::OneOrMany;
@@ -11,10 +11,10 @@ use crate::domain::msisdn::{NumberRules, NumberType, Require};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MsisdnConfig {
-    /// How much has to be known of a number.
+    /// Whether a number must be in an assigned range.
     #[serde(deserialize_with = "shared::config::word")]
     pub require: Require,
-    /// Kinds of numbers that get no messages.
+    /// Types of numbers that receive no messages.
     pub reject_types: OneOrMany<NumberType>,
 }
 
@@ -25,7 +25,6 @@ impl Default for MsisdnConfig {
 }
 
 impl MsisdnConfig {
-    /// The rules that these settings make.
     pub fn rules(&self) -> NumberRules {
         NumberRules { require: self.require, reject_types: self.reject_types.as_slice().to_vec() }
     }
@@ -44,14 +43,14 @@ mod tests {
     }
 
     #[test]
-    fn without_settings_a_number_may_be_unassigned_but_not_dear() {
+    fn by_default_a_number_may_be_unassigned_but_not_of_a_premium_type() {
         let rules = load("").unwrap();
         assert_eq!(rules.require, Require::Possible);
         assert_eq!(rules.reject_types, [NumberType::PremiumRate, NumberType::SharedCost]);
     }
 
     #[test]
-    fn both_settings_are_words() {
+    fn both_keys_are_parsed_from_words() {
         let rules = load("require = 'valid'\nreject_types = ['voip', 'toll_free']").unwrap();
         assert_eq!(rules.require, Require::Valid);
         assert_eq!(rules.reject_types, [NumberType::Voip, NumberType::TollFree]);

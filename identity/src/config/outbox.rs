@@ -1,6 +1,6 @@
-//! `[outbox]`: how long and how often homeservers are told of new associations.
+//! `[outbox]`: how often and for how long the server retries onbind notifications.
 //!
-//! Invariant: a homeserver that does not answer is never asked without a pause.
+//! Invariant: there is a backoff between two attempts.
 
 use serde::Deserialize;
 use shared::config::{ConfigError, HumanDuration};
@@ -9,10 +9,9 @@ use shared::config::{ConfigError, HumanDuration};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Outbox {
-    /// The pause before a homeserver that did not take the news of an association is told again; it doubles with each
-    /// further try, up to an hour. At least a tenth of a second.
+    /// The backoff after the first failed attempt; it doubles with each attempt, up to an hour.
     pub retry_after: HumanDuration,
-    /// After how long news that no homeserver has taken are given up.
+    /// The age at which an undelivered notification becomes a dead letter.
     pub max_age: HumanDuration,
 }
 

@@ -1,26 +1,21 @@
-//! The sections that hold rules of the API: `[auth]`, `[account]`, `[terms]`, `[sessions]`, `[lookup]`, `[bind]`,
-//! `[unbind]`.
+//! The sections with rules of the API: `[auth]`, `[account]`, `[sessions]`, `[lookup]`, `[bind]`, `[unbind]`.
 //!
-//! Invariant: the defaults are those of the documentation; a test loads the example file and compares.
-
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+//! Invariant: the defaults equal those of the example file; a test compares them.
 
 use serde::Deserialize;
-use shared::config::{Globs, HumanDuration, OneOrMany};
+use shared::config::{ConfigError, Globs, HumanDuration, OneOrMany};
 
 use crate::domain::session::SessionRules;
-use crate::domain::terms::Terms;
 
-/// The settings under `[auth]`.
+/// The section `[auth]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Auth {
-    /// Whether `?access_token=` is taken besides the header; homeservers still send it.
+    /// Whether `?access_token=` is accepted besides the header; homeservers still send it.
     pub allow_query_token: bool,
-    /// How long an unused token lives.
+    /// After this time without use a token expires.
     pub token_idle: HumanDuration,
-    /// Tokens of one account; a further one displaces the oldest.
+    /// Tokens of one account; one more deletes the oldest.
     pub max_tokens_per_user: usize,
 }
 
@@ -30,58 +25,34 @@ impl Default for Auth {
     }
 }
 
-/// The settings under `[account]`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Account {
-    /// Whether `GET /_identity/v1/bindings` tells an account its own addresses.
-    pub list_own_bindings: bool,
-}
-
-/// The settings under `[terms]`: either a file, or the policies themselves.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TermsSource {
-    /// YAML or JSON; read again on SIGHUP.
-    pub file: Option<PathBuf>,
-    /// `[terms.policies.<id>]` with `version`, `required` and, for each language, `{ name, url }`.
-    pub policies: BTreeMap<String, serde_json::Value>,
-}
-
-impl TermsSource {
-    /// The terms that the settings describe, read anew.
-    ///
-    /// # Errors
-    /// A sentence that names the file or the policy.
-    pub fn read(&self) -> Result<Terms, String> {
-        match &self.file {
-            Some(_) if !self.policies.is_empty() => {
-                Err("[terms] file and [terms.policies] are both set; keep one of them".to_owned())
-            }
-            Some(path) => {
-                let named = |error: &dyn std::fmt::Display| format!("[terms] file: {}: {error}", path.display());
-                let text = std::fs::read_to_string(path).map_err(|error| named(&error))?;
-                Terms::parse(&text).map_err(|error| named(&error))
-            }
-            None => {
-                let policies = self.policies.iter().map(|(id, policy)| (id.clone(), policy.clone())).collect();
-                Terms::from_policies(&policies).map_err(|error| format!("[terms.policies]: {error}"))
-            }
+impl Auth {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        if self.max_tokens_per_user == 0 {
+            return Err(ConfigError::invalid("auth.max_tokens_per_user", "expected at least 1"));
         }
+        Ok(())
     }
 }
 
-/// The settings under `[sessions]`.
+/// The section `[account]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Account {
+    /// Whether `GET /_identity/v1/bindings` returns an account's own addresses.
+    pub list_own_bindings: bool,
+}
+
+/// The section `[sessions]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sessions {
     /// From creation, and again from validation, to expiry.
     pub lifetime: HumanDuration,
-    /// Wrong tokens that burn an e-mail session.
+    /// Wrong tokens that end an e-mail session.
     pub email_max_wrong: u32,
-    /// Wrong tokens that burn an SMS session.
+    /// Wrong tokens that end an SMS session.
     pub sms_max_wrong: u32,
-    /// Patterns of hosts to which a `next_link` may lead.
+    /// Patterns of hosts that a `next_link` may name.
     pub next_link_hosts: Globs,
 }
 
@@ -97,7 +68,6 @@ impl Default for Sessions {
 }
 
 impl Sessions {
-    /// The part that the domain decides by.
     pub fn rules(&self) -> SessionRules {
         SessionRules {
             lifetime: self.lifetime.get(),
@@ -107,15 +77,15 @@ impl Sessions {
     }
 }
 
-/// The settings under `[lookup]`.
+/// The section `[lookup]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Lookup {
-    /// `sha256`, and `none` if clear-text lookups are wanted.
+    /// `sha256`, and `none` to allow lookups in clear text.
     pub algorithms: OneOrMany<Algorithm>,
-    /// Entries of one request.
+    /// Entries that one request may have.
     pub max_addresses: usize,
-    /// Distinct entries of one account, or one client address by the legacy API, and day; 0 for no bound.
+    /// Distinct entries a day for one account, or for one client address by the legacy API; 0: no limit.
     pub daily_quota: usize,
 }
 
@@ -125,18 +95,27 @@ impl Default for Lookup {
     }
 }
 
-/// How the entries of a lookup are written (specification, "Hashing").
+impl Lookup {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        if self.algorithms.as_slice().contains(&Algorithm::Sha256) {
+            return Ok(());
+        }
+        let problem = "expected \"sha256\" in the list, because every client uses it; add it";
+        Err(ConfigError::invalid("lookup.algorithms", problem))
+    }
+}
+
+/// The encoding of a lookup's entries (specification, "Hashing").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Algorithm {
     /// Hashed with the pepper.
     Sha256,
-    /// In clear.
+    /// In clear text.
     None,
 }
 
 impl Algorithm {
-    /// The name on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Sha256 => "sha256",
@@ -157,15 +136,16 @@ impl std::str::FromStr for Algorithm {
     }
 }
 
-/// The settings under `[bind]`.
+/// The section `[bind]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Bind {
-    /// How long an association holds.
+    /// How long an association is valid.
     pub validity: HumanDuration,
     /// Patterns of homeservers whose users may bind; empty: all.
     pub allow_servers: Globs,
-    /// Whether a homeserver is told of every association of its users, and not only if invitations waited for it.
+    /// Whether a homeserver receives an onbind notification for every association of its users; by default only for
+    /// addresses with pending invitations.
     pub always_notify: bool,
 }
 
@@ -179,10 +159,36 @@ impl Default for Bind {
     }
 }
 
-/// The settings under `[unbind]`.
+impl Bind {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        // Canonical JSON has no integers for later timestamps.
+        if self.validity > HumanDuration::from_secs(73_000_000 * 86_400) {
+            return Err(ConfigError::invalid("bind.validity", "expected at most \"73000000d\""));
+        }
+        Ok(())
+    }
+}
+
+/// The section `[unbind]`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Unbind {
-    /// Whether the owner's access token suffices, besides a session and the homeserver's signature.
+    /// Whether the owner's access token authorizes an unbind, besides a session and the homeserver's signature.
     pub allow_owner_token: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Algorithm, Lookup};
+
+    #[test]
+    fn sha256_is_always_offered() {
+        use Algorithm::{None, Sha256};
+        for (algorithms, is_valid) in [(&[Sha256][..], true), (&[None, Sha256], true), (&[None], false), (&[], false)] {
+            let lookup = Lookup { algorithms: algorithms.to_vec().into(), ..Lookup::default() };
+            let error = lookup.check().map_err(|error| error.to_string()).err();
+            assert_eq!(error.is_none(), is_valid, "{algorithms:?}");
+            assert!(error.is_none_or(|error| error.starts_with("[lookup] algorithms: ")), "{algorithms:?}");
+        }
+    }
 }

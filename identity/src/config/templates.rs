@@ -1,8 +1,8 @@
-//! `[templates]`: the operator's own texts for mails and pages.
+//! `[templates]`: the operator's own templates for mails, SMS and pages.
 //!
-//! Invariant: nothing from a request becomes part of a path; a brand is a name that is looked up among those found here.
+//! Invariant: no part of a request becomes part of a path; a brand is looked up among the folders found here.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -10,17 +10,24 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TemplatesConfig {
-    /// A folder with one folder for each brand; absent for the built-in texts alone.
+    /// A folder with one folder for each brand. Default: the built-in templates alone.
     pub dir: Option<PathBuf>,
-    /// The brand of a request that names none, or one that does not exist.
+    /// The brand of requests without a brand or with an unknown one.
     pub default_brand: String,
-    /// Whether a template that renders to a whole message is sent as it is, its headers included.
+    /// Whether a template that renders a whole message is sent unchanged, headers included.
     pub raw_messages: bool,
 }
 
 impl Default for TemplatesConfig {
     fn default() -> Self {
-        // The default of Sydent, so that its template directory works where it stands.
+        // Sydent's default, so that its template folder works unchanged.
         Self { dir: None, default_brand: String::from("matrix-org"), raw_messages: false }
+    }
+}
+
+impl TemplatesConfig {
+    pub(super) fn complete(mut self, base: &Path) -> Self {
+        self.dir = self.dir.map(|dir| base.join(dir));
+        self
     }
 }

@@ -37,15 +37,6 @@ pub fn recipient<'a>(typed: &'a str, canonical: &'a str) -> &'a str {
     if typed.is_ascii() { typed } else { canonical }
 }
 
-/// `address` with its domain as A-labels, for a relay that does not offer SMTPUTF8. The local part stays as it is.
-///
-/// # Errors
-/// [`InvalidEmail`] if the domain is no valid IDNA, which [`canonical`] has refused before.
-pub fn with_ascii_domain(address: &str) -> Result<String, InvalidEmail> {
-    let (local, domain) = address.rsplit_once('@').ok_or(InvalidEmail("it has no @"))?;
-    Ok(format!("{local}@{}", a_labels(domain)?))
-}
-
 /// Checks all but the domain's labels and answers the domain.
 fn check_form(address: &str) -> Result<&str, InvalidEmail> {
     if address.len() > MAX_ADDRESS {
@@ -109,7 +100,7 @@ fn a_labels(domain: &str) -> Result<String, InvalidEmail> {
 
 #[cfg(test)]
 mod tests {
-    use super::{canonical, recipient, with_ascii_domain};
+    use super::{canonical, recipient};
 
     #[test]
     fn every_hostile_address_is_refused() {
@@ -226,12 +217,6 @@ mod tests {
             let canonical = canonical(typed).unwrap();
             assert_eq!(recipient(typed, &canonical), mailbox);
         }
-    }
-
-    #[test]
-    fn a_domain_goes_to_the_relay_as_a_labels() {
-        assert_eq!(with_ascii_domain("a@müller.example").as_deref(), Ok("a@xn--mller-kva.example"));
-        assert_eq!(with_ascii_domain("jürgen@x.org").as_deref(), Ok("jürgen@x.org"));
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub struct InviteLink<'a> {
 
 impl InviteLink<'_> {
     /// The link.
-    pub fn to_url(&self) -> String {
+    pub fn to_url(self) -> String {
         let kept = |text| utf8_percent_encode(text, ENCODED_BUT_SLASH);
         format!(
             "{}/#/room/{}?email={}&signurl={}&room_name={}&room_avatar_url={}&inviter_name={}&guest_access_token={}\

@@ -42,11 +42,6 @@ impl UserId {
         &self.text
     }
 
-    /// What stands between the `@` and the first colon.
-    pub fn localpart(&self) -> &str {
-        self.text[1..].split(':').next().unwrap_or_default()
-    }
-
     /// The user's homeserver, in lower case.
     pub fn server_name(&self) -> &ServerName {
         &self.server
@@ -64,16 +59,16 @@ mod tests {
     use super::{InvalidUserId, UserId};
 
     #[test]
-    fn the_parts_are_found_and_the_text_is_kept() {
-        for (text, localpart, server) in [
-            ("@alice:hs.example", "alice", "hs.example"),
-            ("@Alice:HS.example:8448", "Alice", "hs.example:8448"),
-            ("@a:[::1]:8448", "a", "[::1]:8448"),
-            ("@é=/ +.-_!:hs", "é=/ +.-_!", "hs"),
-            ("@a:hs:1", "a", "hs:1"),
+    fn the_text_is_kept_and_the_server_name_follows_the_first_colon() {
+        for (text, server) in [
+            ("@alice:hs.example", "hs.example"),
+            ("@Alice:HS.example:8448", "hs.example:8448"),
+            ("@a:[::1]:8448", "[::1]:8448"),
+            ("@é=/ +.-_!:hs", "hs"),
+            ("@a:hs:1", "hs:1"),
         ] {
             let user = UserId::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-            assert_eq!((user.as_str(), user.localpart(), user.server_name().as_str()), (text, localpart, server));
+            assert_eq!((user.as_str(), user.server_name().as_str()), (text, server));
         }
     }
 

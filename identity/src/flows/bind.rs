@@ -10,7 +10,7 @@ use crate::domain::association::Association;
 use crate::domain::client_secret::ClientSecret;
 use crate::domain::lookup_hash::LookupDigests;
 use crate::domain::mxid::UserId;
-use crate::domain::session::{Session, Unusable};
+use crate::domain::session::Session;
 use crate::domain::sid::Sid;
 use crate::domain::threepid::ThreePid;
 use crate::error::Error;
@@ -39,12 +39,8 @@ fn usable(
 ) -> Result<(ThreePid, Timestamp), Error> {
     let session = found.ok_or(Error::NoValidSession)?;
     let lifetime = state.config.sessions.lifetime.get();
-    match session.usable(client_secret, account, state.clock.now(), lifetime) {
-        Ok(validated_at) => Ok((session.threepid, validated_at)),
-        Err(Unusable::NotFound) => Err(Error::NoValidSession),
-        Err(Unusable::Expired) => Err(Error::SessionExpired),
-        Err(Unusable::NotValidated) => Err(Error::SessionNotValidated),
-    }
+    let validated_at = session.usable(client_secret, account, state.clock.now(), lifetime)?;
+    Ok((session.threepid, validated_at))
 }
 
 /// Binds the session's address to `mxid`, in place of whoever had it, and gives the signed association.
@@ -93,8 +89,11 @@ pub async fn bind(
 /// The associations of the account that hold now.
 ///
 /// # Errors
-/// Those of the store.
+/// [`Error::Forbidden`] unless the operator allows it.
 pub async fn list_own(state: &State, account: &UserId) -> Result<Vec<Association>, Error> {
+    if !state.config.account.list_own_bindings {
+        return Err(Error::Forbidden("This server does not list addresses"));
+    }
     let (account, now) = (account.clone(), state.clock.now());
     let mut own = state.store.read(async move |conn| associations::list(conn, &account).await).await?;
     own.retain(|association| association.holds(now));

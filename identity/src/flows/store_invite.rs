@@ -156,7 +156,7 @@ fn recipient<'a>(state: &State, invitee: &'a Invitee) -> Result<&'a ThreePid, Er
         NotInvitable::Medium => Error::UnknownMedium,
         NotInvitable::Email => Error::InvalidEmail,
     })?;
-    if !state.config.email.enabled {
+    if !state.config.email.is_enabled() {
         return Err(Error::EmailSend);
     }
     if state.config.email.permits(threepid.recipient()) { Ok(threepid) } else { Err(Error::InvalidEmail) }

@@ -1,67 +1,103 @@
-//! An association is taken back: by whoever can prove the address anew, by the user's homeserver, or by its owner where
-//! the operator allows.
+//! Removes an association: for a client that validated the address, for the user's homeserver, or for the owner where the
+//! operator allows it.
 //!
-//! Invariant: an association of another user is never touched; asking for one that does not exist changes nothing and
-//! is no error.
+//! Invariant: an association of another user is never removed. A request for an association that does not exist succeeds
+//! and changes nothing.
 
+use super::authenticate::{PresentedTokens, authenticate};
+use super::authenticate_homeserver::{HomeserverSignature, XMatrixRequest, authenticate_homeserver};
 use crate::domain::client_secret::ClientSecret;
 use crate::domain::mxid::UserId;
-use crate::domain::session::Unusable;
 use crate::domain::sid::Sid;
 use crate::domain::threepid::ThreePid;
 use crate::error::Error;
 use crate::state::State;
 use crate::store::{associations, onbinds, sessions};
 
-/// How the caller shows that it may.
-pub enum Proof {
-    /// A validation session for the address, whoever started it.
-    Session(Sid, ClientSecret),
-    /// The signature of the user's homeserver, which [`super::authenticate_homeserver`] has found good for this very
-    /// `mxid`.
-    Homeserver,
-    /// The owner's access token.
-    Owner(UserId),
+/// A request to remove an association, with every proof that it carries.
+pub struct UnbindRequest<'a> {
+    /// The `sid` and `client_secret` of a validation session; first choice.
+    pub session: Option<(Sid, ClientSecret)>,
+    /// The request's `X-Matrix` headers; second choice.
+    pub signed: Option<XMatrixRequest<'a>>,
+    /// The access tokens; last choice. The legacy API has none.
+    pub tokens: Option<&'a PresentedTokens>,
+    /// The association. Its errors are reported after those of the signature, because homeservers read a 400 as "this
+    /// server has no unbind" and forget the association.
+    pub association: Result<(UserId, ThreePid), Error>,
 }
 
-/// Removes the association of `threepid` to `mxid`, if there is one.
+/// Proof that the caller may remove the association in it. Only the three functions below create it.
+struct Permission {
+    mxid: UserId,
+    threepid: ThreePid,
+}
+
+/// Removes the association, if it exists.
 ///
 /// # Errors
-/// [`Error::Forbidden`] if the proof is not enough, or those of a session that cannot be used.
-pub async fn unbind(state: &State, threepid: ThreePid, mxid: UserId, proof: Proof) -> Result<(), Error> {
-    match proof {
-        Proof::Session(sid, client_secret) => check_session(state, sid, &client_secret, &threepid).await?,
-        Proof::Owner(_) if !state.config.unbind.allow_owner_token => {
-            return Err(Error::Forbidden("An access token does not suffice here: give sid and client_secret"));
+/// [`Error::Forbidden`] or [`Error::Unauthorized`] if the proof does not suffice; the errors of
+/// [`authenticate_homeserver`]; those of a session that is not usable.
+pub async fn unbind(state: &State, request: UnbindRequest<'_>) -> Result<(), Error> {
+    let UnbindRequest { session, signed, tokens, association } = request;
+    let permission = match (session, signed) {
+        (Some((sid, client_secret)), _) => permit_by_session(state, association?, sid, &client_secret).await?,
+        (None, Some(signed)) => {
+            let signature = authenticate_homeserver(state, &signed).await?;
+            permit_by_signature(association?, &signature)?
         }
-        Proof::Owner(owner) if owner != mxid => {
-            return Err(Error::Forbidden("The access token is not that of mxid"));
-        }
-        Proof::Homeserver | Proof::Owner(_) => {}
+        (None, None) => permit_by_owner(state, association?, tokens).await?,
+    };
+    remove(state, permission).await
+}
+
+async fn permit_by_session(
+    state: &State,
+    (mxid, threepid): (UserId, ThreePid),
+    sid: Sid,
+    client_secret: &ClientSecret,
+) -> Result<Permission, Error> {
+    let found = state.store.read(async move |conn| sessions::find(conn, &sid).await).await?;
+    let session = found.ok_or(Error::NoValidSession)?;
+    // A validated address suffices, whichever account started the session.
+    let starter = session.account.as_ref();
+    session.usable(client_secret, starter, state.clock.now(), state.config.sessions.lifetime.get())?;
+    if session.threepid != threepid {
+        return Err(Error::Forbidden("The session is for another address"));
     }
+    Ok(Permission { mxid, threepid })
+}
+
+fn permit_by_signature(
+    (mxid, threepid): (UserId, ThreePid),
+    signature: &HomeserverSignature,
+) -> Result<Permission, Error> {
+    if !signature.is_for(&mxid) {
+        return Err(Error::Forbidden("The signature is for another user"));
+    }
+    Ok(Permission { mxid, threepid })
+}
+
+async fn permit_by_owner(
+    state: &State,
+    (mxid, threepid): (UserId, ThreePid),
+    tokens: Option<&PresentedTokens>,
+) -> Result<Permission, Error> {
+    let owner = authenticate(state, tokens.ok_or(Error::Unauthorized)?).await?;
+    if !state.config.unbind.allow_owner_token {
+        return Err(Error::Forbidden("An access token does not suffice here: give sid and client_secret"));
+    }
+    if owner != mxid {
+        return Err(Error::Forbidden("The access token is not that of mxid"));
+    }
+    Ok(Permission { mxid, threepid })
+}
+
+async fn remove(state: &State, Permission { mxid, threepid }: Permission) -> Result<(), Error> {
     let now = state.clock.now();
     let removed = state.store.write(async move |conn| {
         associations::delete(conn, &threepid, &mxid, now).await?;
         onbinds::cancel(conn, &threepid, &mxid).await
     });
     Ok(removed.await?)
-}
-
-async fn check_session(
-    state: &State,
-    sid: Sid,
-    client_secret: &ClientSecret,
-    threepid: &ThreePid,
-) -> Result<(), Error> {
-    let found = state.store.read(async move |conn| sessions::find(conn, &sid).await).await?;
-    let session = found.ok_or(Error::NoValidSession)?;
-    // Proving the address is enough, whichever account did it.
-    let anyone = session.account.as_ref();
-    match session.usable(client_secret, anyone, state.clock.now(), state.config.sessions.lifetime.get()) {
-        Ok(_) if session.threepid == *threepid => Ok(()),
-        Ok(_) => Err(Error::Forbidden("The session is for another address")),
-        Err(Unusable::NotFound) => Err(Error::NoValidSession),
-        Err(Unusable::Expired) => Err(Error::SessionExpired),
-        Err(Unusable::NotValidated) => Err(Error::SessionNotValidated),
-    }
 }

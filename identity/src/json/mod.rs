@@ -107,11 +107,6 @@ impl<'a> Object<'a> {
     pub fn find(&self, name: &str) -> Option<&Json<'a>> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
-
-    /// The members in document order.
-    pub fn members(&self) -> impl Iterator<Item = (&str, &Json<'a>)> {
-        self.0.iter().map(|(key, value)| (key.as_ref(), value))
-    }
 }
 
 /// Parses a value with this many nesting levels left.

@@ -1,9 +1,9 @@
-//! Who is asking: `Authorization: Bearer …`, or `?access_token=…` where the operator allows it; for a homeserver
-//! `Authorization: X-Matrix …`.
+//! The credentials of a request: `Authorization: Bearer …`, `?access_token=…`, and the `Authorization: X-Matrix …` of
+//! homeservers.
 //! <https://spec.matrix.org/v1.19/identity-service-api/#authentication>
 //!
-//! Invariant: as an extractor it never fails; the handler asks for the account, so that nothing is said about a body
-//! before it is known who sent it.
+//! Invariant: the extractor never fails. The handler asks for the account, so that no error about the body precedes the
+//! authentication.
 
 use std::future::{Ready, ready};
 
@@ -15,20 +15,21 @@ use crate::domain::access_token::AccessToken;
 use crate::domain::mxid::UserId;
 use crate::domain::x_matrix::{Malformed, XMatrix};
 use crate::error::Error;
-use crate::flows::{accept_terms, authenticate};
+use crate::flows::accept_terms;
+use crate::flows::authenticate::{PresentedTokens, authenticate};
 use crate::json::Object;
 use crate::state::State;
 
-/// How many `X-Matrix` headers are looked at: each may cost signatures to verify, and a homeserver sends one for each
-/// key that it signs with.
+/// How many `X-Matrix` headers are read. Each may cost the verification of signatures, and a homeserver sends one for each
+/// of its keys.
 const MAX_SIGNATURES: usize = 16;
 
-/// What a request shows of its sender.
+/// The credentials of a request.
 #[derive(Debug)]
 pub struct Credentials {
-    bearer: Option<AccessToken>,
-    query: Option<AccessToken>,
-    x_matrix: Vec<Result<XMatrix, Malformed>>,
+    pub tokens: PresentedTokens,
+    /// The `X-Matrix` headers.
+    pub x_matrix: Vec<Result<XMatrix, Malformed>>,
 }
 
 impl Credentials {
@@ -37,8 +38,7 @@ impl Credentials {
     /// # Errors
     /// [`Error::Unauthorized`].
     pub async fn account(&self, state: &State) -> Result<UserId, Error> {
-        let token = self.token(state).ok_or(Error::Unauthorized)?;
-        authenticate::authenticate(state, token).await
+        authenticate(state, &self.tokens).await
     }
 
     /// The account, which has accepted the terms.
@@ -49,23 +49,6 @@ impl Credentials {
         let account = self.account(state).await?;
         accept_terms::require_acceptance(state, &account).await?;
         Ok(account)
-    }
-
-    /// The token. One in the header wins over one in the query even if it is nobody's.
-    pub fn token(&self, state: &State) -> Option<&AccessToken> {
-        match (&self.bearer, &self.query) {
-            (Some(bearer), _) => Some(bearer),
-            (None, Some(query)) if state.config.auth.allow_query_token => {
-                metrics::counter!("identity_query_token_total").increment(1);
-                Some(query)
-            }
-            _ => None,
-        }
-    }
-
-    /// What homeservers claim to have signed (`Authorization: X-Matrix …`); empty if none does.
-    pub fn x_matrix(&self) -> &[Result<XMatrix, Malformed>] {
-        &self.x_matrix
     }
 }
 
@@ -83,9 +66,9 @@ impl FromRequest for Credentials {
         let bearer = bearer.map(|token| AccessToken::shown(&String::from_utf8_lossy(&token)));
         let x_matrix = headers().filter_map(|value| of_scheme(value, "X-Matrix")).take(MAX_SIGNATURES);
         let x_matrix = x_matrix.map(|parameters| XMatrix::parse(&parameters)).collect();
-        // A query that cannot be read holds no token; the handler refuses it if it needs it.
+        // A malformed query has no token; a handler that needs the query rejects it.
         let query = Object::from_form(request.query_string().as_bytes()).ok();
         let query = query.and_then(|query| query.string("access_token").ok().map(AccessToken::shown));
-        ready(Ok(Self { bearer, query, x_matrix }))
+        ready(Ok(Self { tokens: PresentedTokens::new(bearer, query), x_matrix }))
     }
 }

@@ -1,6 +1,6 @@
-//! From the texts of a request to the types of the domain.
+//! From the body and the query of a request to fields, and from fields to the types of the domain.
 //!
-//! Invariant: missing fields are told before wrong ones, and no error shows a value.
+//! Invariant: missing fields are reported before invalid ones, and no error shows a value.
 
 use actix_web::HttpRequest;
 use shared::http::body::Body;
@@ -9,10 +9,12 @@ use crate::domain::client_secret::ClientSecret;
 use crate::domain::mxid::UserId;
 use crate::domain::session::SendAttempt;
 use crate::domain::sid::Sid;
+use crate::domain::threepid::{Medium, ThreePid};
 use crate::error::Error;
+use crate::flows::submit_token::SubmittedToken;
 use crate::json::{FieldError, Json, Object};
 
-/// The body as a JSON object; an empty body is an object without members.
+/// The body as a JSON object; an empty body is an empty object.
 pub(super) fn object(body: &Body) -> Result<Object<'_>, Error> {
     let bytes = body.bytes()?;
     if bytes.is_empty() {
@@ -21,13 +23,13 @@ pub(super) fn object(body: &Body) -> Result<Object<'_>, Error> {
     Ok(Object::parse(bytes)?)
 }
 
-/// The body as a JSON object, or as a form if it says that it is one.
+/// The body as a JSON object, or as a form if its content type is that of a form.
 pub(super) fn object_or_form(body: &Body) -> Result<Object<'_>, Error> {
     if body.is_form() { Ok(Object::from_form(body.bytes()?)?) } else { object(body) }
 }
 
-/// The arguments of a browser or of a v1 client, who send them in any way: JSON, if that is what the body says it is; else
-/// a form and the query together; and the query alone if there is no body, or only `null`.
+/// The fields of a browser or of a v1 client, which may send them in any form: JSON if the content type says so, else form
+/// and query together, or the query alone if the body is empty or `null`.
 pub(super) fn object_form_or_query<'a>(request: &HttpRequest, body: &'a Body) -> Result<Object<'a>, Error> {
     let bytes = body.bytes()?;
     let is_json = header(request, "content-type").is_some_and(|name| name.trim_start().starts_with("application/json"));
@@ -46,15 +48,47 @@ pub(super) fn query(request: &HttpRequest) -> Result<Object<'static>, Error> {
     Ok(Object::from_form(request.query_string().as_bytes())?)
 }
 
-/// A header's text, if it is readable.
+/// The text of a header, if it is ASCII.
 pub(super) fn header<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
     request.headers().get(name).and_then(|value| value.to_str().ok())
+}
+
+/// `brand`, `lang` and `Accept-Language`: which template a message is made from.
+pub(super) struct AudienceQuery {
+    pub(super) brand: Option<String>,
+    pub(super) lang: Option<String>,
+    pub(super) accept_language: Option<String>,
+}
+
+impl AudienceQuery {
+    pub(super) fn parse(query: &Object<'_>, request: &HttpRequest) -> Result<Self, Error> {
+        Ok(Self {
+            brand: query.optional_string("brand")?.map(str::to_owned),
+            lang: query.optional_string("lang")?.map(str::to_owned),
+            accept_language: header(request, "accept-language").map(str::to_owned),
+        })
+    }
 }
 
 /// `sid` and `client_secret`, both required.
 pub(super) fn session(fields: &Object<'_>) -> Result<(Sid, ClientSecret), Error> {
     let sid = Sid::from(fields.string("sid")?.to_owned());
     Ok((sid, client_secret(fields)?))
+}
+
+/// `sid` and `client_secret`; both are required if either is present.
+pub(super) fn optional_session(fields: &Object<'_>) -> Result<Option<(Sid, ClientSecret)>, Error> {
+    if fields.present("sid").is_none() && fields.present("client_secret").is_none() {
+        return Ok(None);
+    }
+    fields.require(&["client_secret", "sid"])?;
+    session(fields).map(Some)
+}
+
+/// `sid`, `client_secret` and `token` of `submitToken`.
+pub(super) fn submission(medium: Medium, fields: &Object<'_>) -> Result<SubmittedToken, Error> {
+    let (sid, client_secret) = session(fields)?;
+    Ok(SubmittedToken { medium, sid, client_secret, token: fields.string("token")?.to_owned() })
 }
 
 /// `client_secret`.
@@ -65,7 +99,22 @@ pub(super) fn client_secret(fields: &Object<'_>) -> Result<ClientSecret, Error> 
 
 /// `mxid`.
 pub(super) fn mxid(fields: &Object<'_>) -> Result<UserId, Error> {
-    Ok(UserId::parse(fields.string("mxid")?).map_err(|_| FieldError::invalid("mxid", "a user ID"))?)
+    user_id(fields, "mxid")
+}
+
+/// A field with a user ID.
+pub(super) fn user_id(fields: &Object<'_>, name: &'static str) -> Result<UserId, Error> {
+    Ok(UserId::parse(fields.string(name)?).map_err(|_| FieldError::invalid(name, "a user ID"))?)
+}
+
+/// `threepid`: an object with `medium` and `address`.
+pub(super) fn threepid(fields: &Object<'_>) -> Result<ThreePid, Error> {
+    let threepid = fields.object("threepid")?;
+    threepid.require(&["address", "medium"])?;
+    let medium: Medium =
+        threepid.string("medium")?.parse().map_err(|_| FieldError::invalid("medium", "\"email\" or \"msisdn\""))?;
+    Ok(ThreePid::canonical(medium, threepid.string("address")?)
+        .map_err(|_| FieldError::invalid("address", "an address of this medium"))?)
 }
 
 /// `send_attempt`.

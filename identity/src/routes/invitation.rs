@@ -2,7 +2,7 @@
 //! `/_matrix/identity/api/v1`.
 //! <https://spec.matrix.org/v1.19/identity-service-api/#invitation-storage>
 //!
-//! Invariant: of what a homeserver says only the fields named in `domain/invite_texts.rs` go any further.
+//! Invariant: a homeserver's text fields are dropped, except those named in `domain/invite_texts.rs`.
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
@@ -12,7 +12,7 @@ use shared::http::client_address::client_address;
 use zeroize::Zeroizing;
 
 use super::auth::Credentials;
-use super::input;
+use super::input::{self, AudienceQuery};
 use crate::domain::invite::InviteToken;
 use crate::domain::invite_texts::{self, InviteTexts};
 use crate::domain::invitee::Invitee;
@@ -27,10 +27,55 @@ use crate::limits::Caller;
 use crate::signing::decode_key;
 use crate::state::State;
 
+/// The body of `POST /store-invite`.
+struct StoreInviteBody {
+    invitee: Invitee,
+    room_id: RoomId,
+    sender: UserId,
+    texts: InviteTexts,
+}
+
+impl StoreInviteBody {
+    fn parse(fields: &Object<'_>) -> Result<Self, Error> {
+        fields.require(&["address", "medium", "room_id", "sender"])?;
+        let (medium, address) = (fields.string("medium")?, fields.string("address")?);
+        let room_id = RoomId::parse(fields.string("room_id")?)
+            .map_err(|_| FieldError::invalid("room_id", "1 to 255 bytes without control characters and white space"))?;
+        let sender = input::user_id(fields, "sender")?;
+        Ok(Self { invitee: Invitee::new(medium, address), room_id, sender, texts: texts(fields)? })
+    }
+}
+
+fn texts(fields: &Object<'_>) -> Result<InviteTexts, Error> {
+    let mut texts = InviteTexts::default();
+    for name in invite_texts::NAMES {
+        let text = fields.optional_string(name)?.unwrap_or_default();
+        texts.set(name, text).map_err(|_| FieldError::invalid(name, "at most 1024 bytes"))?;
+    }
+    Ok(texts)
+}
+
+/// The body, or the query, of `POST /sign-ed25519`.
+struct SignBody {
+    mxid: UserId,
+    token: InviteToken,
+    private_key: Zeroizing<[u8; 32]>,
+}
+
+impl SignBody {
+    fn parse(fields: &Object<'_>) -> Result<Self, Error> {
+        fields.require(&["mxid", "private_key", "token"])?;
+        let mxid = input::mxid(fields)?;
+        let token = InviteToken::from(fields.string("token")?.to_owned());
+        // A query turns a plus that is not percent-encoded into a space.
+        let private_key = Zeroizing::new(fields.string("private_key")?.replace(' ', "+"));
+        let private_key =
+            decode_key(&private_key).ok_or_else(|| FieldError::invalid("private_key", "base64 of 32 bytes"))?;
+        Ok(Self { mxid, token, private_key })
+    }
+}
+
 /// `POST /store-invite`
-///
-/// # Errors
-/// See [`store`].
 pub async fn store_invite(
     request: HttpRequest,
     state: Data<State>,
@@ -38,35 +83,23 @@ pub async fn store_invite(
     body: Body,
 ) -> Result<HttpResponse, Error> {
     let account = credentials.agreed_account(&state).await?;
-    store_by(&request, state, Some(account), &input::object(&body)?).await
+    store_for(&request, state, Caller::Account(account), &input::object(&body)?).await
 }
 
-/// Stores an invitation by an account, or by nobody in particular.
-pub(super) async fn store_by(
+/// Stores an invitation of an account, or of a client of the legacy API.
+pub(super) async fn store_for(
     request: &HttpRequest,
     state: Data<State>,
-    account: Option<UserId>,
+    caller: Caller,
     fields: &Object<'_>,
 ) -> Result<HttpResponse, Error> {
     let query = input::query(request)?;
-    fields.require(&["address", "medium", "room_id", "sender"])?;
-    let (medium, address) = (fields.string("medium")?, fields.string("address")?);
-    let room_id = RoomId::parse(fields.string("room_id")?)
-        .map_err(|_| FieldError::invalid("room_id", "1 to 255 bytes without control characters and white space"))?;
-    let sender = UserId::parse(fields.string("sender")?).map_err(|_| FieldError::invalid("sender", "a user ID"))?;
-    let wanted = InviteRequest {
-        caller: account.map_or_else(|| Caller::Client(client_address(request)), Caller::Account),
-        sender,
-        room_id,
-        invitee: Invitee::new(medium, address),
-        texts: texts(fields)?,
-        brand: query.optional_string("brand")?.map(str::to_owned),
-        lang: query.optional_string("lang")?.map(str::to_owned),
-        accept_language: input::header(request, "accept-language").map(str::to_owned),
-    };
+    let StoreInviteBody { invitee, room_id, sender, texts } = StoreInviteBody::parse(fields)?;
+    let AudienceQuery { brand, lang, accept_language } = AudienceQuery::parse(&query, request)?;
+    let wanted = InviteRequest { caller, sender, room_id, invitee, texts, brand, lang, accept_language };
     let state = state.into_inner();
     let stored = to_the_end(&state.clone(), store(state.clone(), wanted)).await?;
-    // v2 also for invitations that came by v1: both homeservers and clients take the URL as it is.
+    // The URLs are v2 for invitations by v1 too: homeservers and clients use them unchanged.
     let validity_url = |path: &str| format!("{}/_matrix/identity/v2/pubkey{path}", state.identity.base_url);
     Ok(HttpResponse::Ok().json(json!({
         "token": stored.token.as_str(),
@@ -79,48 +112,29 @@ pub(super) async fn store_by(
     })))
 }
 
-fn texts(fields: &Object<'_>) -> Result<InviteTexts, Error> {
-    let mut texts = InviteTexts::default();
-    for name in invite_texts::NAMES {
-        let text = fields.optional_string(name)?.unwrap_or_default();
-        texts.set(name, text).map_err(|_| FieldError::invalid(name, "at most 1024 bytes"))?;
-    }
-    Ok(texts)
+/// The caller of a route without accounts.
+pub(super) fn client(request: &HttpRequest) -> Caller {
+    Caller::Client(client_address(request))
 }
 
-/// `POST /sign-ed25519`. Where it does without an account, browsers come with everything in the query.
-///
-/// # Errors
-/// See [`sign`], and those of an account where one is needed.
-pub async fn sign_ed25519(
+/// `POST /sign-ed25519`
+pub async fn sign_ed25519(state: Data<State>, credentials: Credentials, body: Body) -> Result<HttpResponse, Error> {
+    credentials.agreed_account(&state).await?;
+    sign_for(&state, &input::object(&body)?).await
+}
+
+/// `POST /sign-ed25519` without an account, by v1 and, if the operator allows it, by v2. Browsers send all fields in the
+/// query.
+pub async fn sign_ed25519_without_account(
     request: HttpRequest,
     state: Data<State>,
-    credentials: Credentials,
     body: Body,
 ) -> Result<HttpResponse, Error> {
-    if state.config.signs_without_account() {
-        return sign_by(&state, &input::object_form_or_query(&request, &body)?).await;
-    }
-    credentials.agreed_account(&state).await?;
-    sign_by(&state, &input::object(&body)?).await
+    sign_for(&state, &input::object_form_or_query(&request, &body)?).await
 }
 
-/// `POST /_matrix/identity/api/v1/sign-ed25519`
-///
-/// # Errors
-/// See [`sign`].
-pub async fn sign_ed25519_by_v1(request: HttpRequest, state: Data<State>, body: Body) -> Result<HttpResponse, Error> {
-    sign_by(&state, &input::object_form_or_query(&request, &body)?).await
-}
-
-async fn sign_by(state: &State, fields: &Object<'_>) -> Result<HttpResponse, Error> {
-    fields.require(&["mxid", "private_key", "token"])?;
-    let mxid = input::mxid(fields)?;
-    let token = InviteToken::from(fields.string("token")?.to_owned());
-    // A plus that was not percent-encoded comes out of a query as a space.
-    let private_key = Zeroizing::new(fields.string("private_key")?.replace(' ', "+"));
-    let private_key =
-        decode_key(&private_key).ok_or_else(|| FieldError::invalid("private_key", "base64 of 32 bytes"))?;
+async fn sign_for(state: &State, fields: &Object<'_>) -> Result<HttpResponse, Error> {
+    let SignBody { mxid, token, private_key } = SignBody::parse(fields)?;
     let signed = sign(state, SigningRequest { mxid, token, private_key }).await?;
     Ok(HttpResponse::Ok().json(signed))
 }

@@ -1,7 +1,7 @@
 //! `GET /_matrix/identity/v2/hash_details`, `POST /_matrix/identity/v2/lookup`.
 //! <https://spec.matrix.org/v1.19/identity-service-api/#association-lookup>
 //!
-//! Invariant: the keys of `mappings` are the caller's own texts, byte for byte.
+//! Invariant: the keys of `mappings` are the caller's own entries, byte for byte.
 
 use actix_web::HttpResponse;
 use actix_web::web::Data;
@@ -12,12 +12,20 @@ use super::auth::Credentials;
 use super::input;
 use crate::error::Error;
 use crate::flows::look_up::{Lookup, look_up};
+use crate::json::Object;
 use crate::state::State;
 
+/// The body of `POST /lookup`.
+fn parse<'a>(fields: &'a Object<'_>) -> Result<Lookup<'a>, Error> {
+    fields.require(&["addresses", "algorithm", "pepper"])?;
+    Ok(Lookup {
+        addresses: fields.strings("addresses")?,
+        algorithm: fields.string("algorithm")?,
+        pepper: fields.string("pepper")?,
+    })
+}
+
 /// `GET /hash_details`
-///
-/// # Errors
-/// [`Error::Unauthorized`], [`Error::TermsNotSigned`].
 pub async fn hash_details(state: Data<State>, credentials: Credentials) -> Result<HttpResponse, Error> {
     credentials.agreed_account(&state).await?;
     let algorithms: Vec<&str> = state.config.lookup.algorithms.as_slice().iter().map(|a| a.as_str()).collect();
@@ -25,18 +33,9 @@ pub async fn hash_details(state: Data<State>, credentials: Credentials) -> Resul
 }
 
 /// `POST /lookup`
-///
-/// # Errors
-/// See [`look_up`].
 pub async fn lookup(state: Data<State>, credentials: Credentials, body: Body) -> Result<HttpResponse, Error> {
     let account = credentials.agreed_account(&state).await?;
     let fields = input::object(&body)?;
-    fields.require(&["addresses", "algorithm", "pepper"])?;
-    let lookup = Lookup {
-        addresses: fields.strings("addresses")?,
-        algorithm: fields.string("algorithm")?,
-        pepper: fields.string("pepper")?,
-    };
-    let mappings = look_up(&state, &account, &lookup).await?;
+    let mappings = look_up(&state, &account, &parse(&fields)?).await?;
     Ok(HttpResponse::Ok().json(json!({ "mappings": mappings })))
 }

@@ -12,7 +12,19 @@ use super::auth::Credentials;
 use super::input;
 use crate::error::Error;
 use crate::flows::accept_terms;
+use crate::json::Object;
 use crate::state::State;
+
+/// The body of `POST /terms`.
+struct AcceptBody<'a> {
+    user_accepts: Vec<&'a str>,
+}
+
+impl<'a> AcceptBody<'a> {
+    fn parse(fields: &'a Object<'_>) -> Result<Self, Error> {
+        Ok(Self { user_accepts: fields.strings("user_accepts")? })
+    }
+}
 
 /// `GET /terms`
 pub async fn terms(state: Data<State>) -> HttpResponse {
@@ -20,13 +32,10 @@ pub async fn terms(state: Data<State>) -> HttpResponse {
 }
 
 /// `POST /terms`
-///
-/// # Errors
-/// [`Error::Unauthorized`], or those of a body without a list of URLs.
 pub async fn accept(state: Data<State>, credentials: Credentials, body: Body) -> Result<HttpResponse, Error> {
     let account = credentials.account(&state).await?;
     let fields = input::object(&body)?;
-    let urls = fields.strings("user_accepts")?;
-    accept_terms::accept_terms(&state, &account, &urls).await?;
+    let AcceptBody { user_accepts } = AcceptBody::parse(&fields)?;
+    accept_terms::accept_terms(&state, &account, &user_accepts).await?;
     Ok(HttpResponse::Ok().json(json!({})))
 }

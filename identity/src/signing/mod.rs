@@ -163,6 +163,7 @@ impl PublicKey {
     ///
     /// # Errors
     /// [`VerifyError`]; it never contains a part of `object`.
+    #[cfg(test)]
     pub fn verify(&self, signer: &str, key_id: &str, object: &Map<String, Value>) -> Result<(), VerifyError> {
         let signature = object.get("signatures").and_then(|all| all.get(signer)?.get(key_id)?.as_str());
         self.verify_with(signature.ok_or(VerifyError::Missing)?, object)
@@ -172,6 +173,7 @@ impl PublicKey {
     ///
     /// # Errors
     /// Those of [`PublicKey::verify`].
+    #[cfg(test)]
     pub fn verify_with(&self, signature: &str, object: &Map<String, Value>) -> Result<(), VerifyError> {
         self.verify_text(signature, &canonical_json::object_to_string(object, &NOT_SIGNED)?)
     }

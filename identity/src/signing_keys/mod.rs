@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use crate::signing::{InvalidKey, SigningError, SigningKey, decode_key};
 
 pub use key_file::KeyFileError;
-pub use rotation::{RotationError, rotate};
+pub use rotation::rotate;
 pub use sealing::{SealError, SealingKey};
 
 /// Why there are no keys to sign with.

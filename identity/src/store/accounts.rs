@@ -23,6 +23,7 @@ queries! {
     }
 
     /// Whether the user has registered here.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests of the store check accounts with it"))]
     pub async fn exists(conn, mxid: &UserId) -> Result<bool, StoreError> {
         let found: i64 =
             accounts::table.filter(accounts::mxid.eq(mxid.as_str())).count().get_result(conn as &mut Conn).await?;

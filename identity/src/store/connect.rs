@@ -45,23 +45,25 @@ pub(super) enum Pool {
 
 /// Whether the settings can be understood; nothing is connected.
 pub(super) fn check(settings: &Database) -> Result<(), StoreError> {
-    match settings.location().map_err(StoreError::Url)? {
+    match &settings.location {
         Location::SqliteMemory | Location::SqliteFile(_) => Ok(()),
-        Location::Postgres(url) => postgres_target(&url).map(drop),
+        Location::Postgres(url) => postgres_target(url.expose()).map(drop),
     }
 }
 
 impl Pool {
     pub(super) async fn open(settings: &Database, extra_ca_file: Option<&Path>) -> Result<Self, StoreError> {
-        let pool = match settings.location().map_err(StoreError::Url)? {
+        let pool = match &settings.location {
             Location::SqliteMemory => Self::sqlite(":memory:", 1, settings)?,
             Location::SqliteFile(path) => {
-                make_private(&path)
+                make_private(path)
                     .map_err(|error| StoreError::Connect(format!("cannot make {}: {error}", path.display())))?;
                 let path = path.to_str().ok_or_else(|| StoreError::Url("the path is not UTF-8".to_owned()))?;
                 Self::sqlite(path, settings.max_connections, settings)?
             }
-            Location::Postgres(url) => Self::Postgres(postgres_pool(&url, settings.max_connections, extra_ca_file)?),
+            Location::Postgres(url) => {
+                Self::Postgres(postgres_pool(url.expose(), settings.max_connections, extra_ca_file)?)
+            }
         };
         pool.migrate().await?;
         Ok(pool)

@@ -3,7 +3,6 @@
 //! Invariant: every test has its own databases; nothing is shared but the PostgreSQL server they are in.
 
 use shared::clock::Timestamp;
-use shared::secret::Secret;
 
 use super::Store;
 use crate::config::database::Database;
@@ -21,7 +20,7 @@ pub(crate) async fn stores() -> Vec<Store> {
     urls.extend(harness::postgres::database().await);
     let mut stores = Vec::new();
     for url in urls {
-        let settings = Database { url: Some(Secret::new(url)), max_connections: 4, ..Database::default() };
+        let settings = Database { max_connections: 4, ..Database::at(&url) };
         stores.push(Store::open(&settings, None).await.unwrap());
     }
     stores

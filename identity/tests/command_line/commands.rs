@@ -99,8 +99,8 @@ fn what_is_dangerous_is_noted() {
 fn what_the_removed_api_opens_is_noted() {
     let folder = tempfile::tempdir().unwrap();
     let full =
-        "note: INSECURE: [legacy_v1] profile is \"full\": everyone who reaches this server can look up addresses";
-    let idle = "note: [legacy_v1] delegate_allow_ips does nothing";
+        "note: INSECURE: [legacy_v1] profile is \"full\": every client that reaches this server can look up addresses";
+    let idle = "note: [legacy_v1] delegate_allow_ips has no effect";
     for (toml, note) in [
         ("[legacy_v1]\nprofile = 'full'\n[registration]\ndeny_servers = '*.evil'", Some(full)),
         ("[legacy_v1]\nprofile = 'off'\ndelegate_allow_ips = '10.0.0.0/8'", Some(idle)),

@@ -45,7 +45,7 @@ fn a_value_that_cannot_be_understood_is_told_with_its_key() {
         ("IDENTITY__SESSIONS__EMAIL_MAX_WRONG", "-1", "[sessions] email_max_wrong: "),
         ("IDENTITY__EMAIL__TLS", "opportunistic", "[email] tls: "),
         ("IDENTITY__EMAIL__FROM", "nobody", "nobody"),
-        ("IDENTITY__EMAIL__TRANSPORT", "smtp", "[email] host: missing"),
+        ("IDENTITY__EMAIL__TRANSPORT", "smtp", "[email] host: not set"),
         ("IDENTITY__LOOKUP__ALGORITHMS", "none", "[lookup] algorithms: expected \"sha256\" in the list"),
         ("IDENTITY__LOOKUP__ALGORITHMS", "sha256,md5", "[lookup] algorithms: expected \"sha256\" or \"none\""),
         ("IDENTITY__BIND__VALIDITY", "1y", "[bind] validity: "),

@@ -1,7 +1,7 @@
 //! `deploy/identity.toml` against the code: every key is there, with the value it has anyway, or with an example that
 //! works.
 
-use identity::config::Config;
+use identity::RawConfig;
 use serde_json::{Value, json};
 
 use super::in_workspace;
@@ -51,7 +51,7 @@ fn known_keys(path: Option<&str>) -> Vec<String> {
         Some(section) => json!({ section: nonsense }),
         None => nonsense,
     };
-    let error = serde_json::from_value::<Config>(settings).unwrap_err().to_string();
+    let error = serde_json::from_value::<RawConfig>(settings).unwrap_err().to_string();
     let (_, expected) = error.split_once("expected ").unwrap_or_else(|| panic!("{path:?}: {error}"));
     expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
@@ -65,14 +65,14 @@ pub(crate) fn known() -> Vec<(String, String)> {
     known_keys(None).into_iter().flat_map(keys).collect()
 }
 
-fn load(toml: &str) -> Result<Config, String> {
+fn load(toml: &str) -> Result<RawConfig, String> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), toml).unwrap();
     // Under a prefix that nobody uses, so that the environment of the test has no say.
     shared::config::load(Some(file.path()), "EXAMPLE_CONFIG_TEST").map_err(|error| error.to_string())
 }
 
-fn shown(config: &Config) -> Vec<String> {
+fn shown(config: &RawConfig) -> Vec<String> {
     format!("{config:#?}").lines().map(str::to_owned).collect()
 }
 
@@ -93,7 +93,7 @@ fn every_key_is_explained() {
 
 #[test]
 fn every_value_that_it_sets_is_the_default() {
-    assert_eq!(shown(&load(&example()).unwrap()), shown(&Config::default()));
+    assert_eq!(shown(&load(&example()).unwrap()), shown(&RawConfig::default()));
 }
 
 #[test]
@@ -101,13 +101,13 @@ fn every_line_that_it_leaves_out_works_and_sets_what_was_not_set() {
     for Line { section, text, .. } in lines().into_iter().filter(|line| line.is_unset) {
         let config =
             load(&format!("[{section}]\n{text}")).unwrap_or_else(|error| panic!("[{section}] {text}: {error}"));
-        assert_ne!(shown(&config), shown(&Config::default()), "[{section}] {text}");
+        assert_ne!(shown(&config), shown(&RawConfig::default()), "[{section}] {text}");
     }
 }
 
 #[test]
 fn a_key_with_a_default_is_not_left_out() {
-    let default = shown(&Config::default());
+    let default = shown(&RawConfig::default());
     for Line { section, key, .. } in lines().into_iter().filter(|line| line.is_unset) {
         let unset = [format!("{key}: None,"), format!("{key}: {{}},")];
         assert!(default.iter().any(|line| unset.contains(&line.trim().to_owned())), "[{section}] {key}");
@@ -127,5 +127,5 @@ fn the_settings_that_the_readme_recommends_are_understood() {
 fn a_key_that_serde_does_not_know_is_what_the_known_ones_are_told_from() {
     assert_eq!(known_keys(Some("account")), ["list_own_bindings"]);
     assert_eq!(known_keys(Some("unbind")), ["allow_owner_token"]);
-    assert!(serde_json::from_value::<Config>(Value::Object(serde_json::Map::new())).is_ok());
+    assert!(serde_json::from_value::<RawConfig>(Value::Object(serde_json::Map::new())).is_ok());
 }

@@ -79,15 +79,15 @@ async fn with_nothing_configured_it_starts_and_says_where_everything_is() {
     let url = url.lines().next().unwrap();
     for line in [
         format!("identity {}\n", env!("CARGO_PKG_VERSION")),
-        format!("clients come to {url}\n"),
+        format!("public base URL: {url}\n"),
         format!("signing as {} with ed25519:0\n", url.trim_start_matches("http://")),
-        format!("data in {}\n", data.display()),
+        format!("data folder: {}\n", data.display()),
         format!("database: SQLite, {}\n", data.join("identity.db").display()),
         format!("email: written as files into {} (development only", data.join("mail").display()),
-        "no admin listener: set [admin] bind".to_owned(),
+        "no admin listener; set [admin] bind".to_owned(),
         "note: development only: [server] public_base_url is not set".to_owned(),
         "note: development only: mail is written to files".to_owned(),
-        "note: any https site may be a next_link".to_owned(),
+        "note: every https site is allowed as next_link".to_owned(),
     ] {
         assert!(said.contains(&line), "{line}:\n{said}");
     }
@@ -113,9 +113,9 @@ async fn the_environment_says_where_it_listens_and_who_it_is() {
     for line in [
         "\nadmin listener on http://127.0.0.1:",
         "\nsigning as id.example.org with ed25519:0\n",
-        "\nclients come to https://id.example.org\n",
-        "\ndata in state\n",
-        "\ndatabase: SQLite in memory, gone at the end\n",
+        "\npublic base URL: https://id.example.org\n",
+        "\ndata folder: state\n",
+        "\ndatabase: SQLite, in memory (data is lost on exit)\n",
         "\nemail: SMTP through smtp.example.org:25 with STARTTLS\n",
     ] {
         assert!(said.contains(line), "{line}:\n{said}");

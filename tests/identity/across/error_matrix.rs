@@ -293,7 +293,7 @@ async fn an_outage_of_the_database_is_our_fault_and_nothing_is_said_of_it() {
     let refusal = world.api.get(&v2("/account")).bearer(&token).send().await.expect(500);
     assert_eq!(refusal, json!({"errcode": "M_UNKNOWN", "error": "Internal server error"}));
     // The log comes through a pipe, after the answer.
-    let told = || world.server.logs().matches("a request failed through our own fault").count();
+    let told = || world.server.logs().matches("request failed with an internal error").count();
     wait_until("three lines of the log", DEADLINE, || told() >= 3).await;
     assert_eq!(told(), 3);
     client.batch_execute("alter table gone_too rename to tokens").await.unwrap();

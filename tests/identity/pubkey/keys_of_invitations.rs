@@ -53,8 +53,8 @@ async fn hang_up(world: &World, sign: &str) {
     wait_for(sign, DEADLINE, async || (world.server.logs().matches(sign).count() > before).then_some(())).await;
 }
 
-const TAKEN: &str = "SIGHUP: the signing keys were read again";
-const LEFT: &str = "SIGHUP: the signing keys stay as they were";
+const TAKEN: &str = "signing keys reloaded on SIGHUP";
+const LEFT: &str = "the loaded keys stay in force";
 
 fn key_file(world: &World) -> std::path::PathBuf {
     world.server.folder().join("data/signing.key")
@@ -76,7 +76,10 @@ async fn a_running_server_takes_a_new_key_and_keeps_the_old_one() {
     // Something sealed with the old key, to be opened with the new one.
     let session = world.request_token(&alice, "alice@example.com").await;
 
-    assert_eq!(rotate(&world, &[]).await, (true, "ed25519:1 signs; send SIGHUP to a server that runs\n".to_owned()));
+    assert_eq!(
+        rotate(&world, &[]).await,
+        (true, "ed25519:1 is the signing key now; send SIGHUP to running servers\n".to_owned())
+    );
     assert_eq!(mode(&key_file(&world)), 0o600);
     assert_eq!(store(&world, &alice, invitation(BOB)).await.expect(200)["public_key"], old, "not before SIGHUP");
     world.api.get(&v2("/pubkey/ed25519:1")).send().await.refused(404, "M_NOT_FOUND");
@@ -127,7 +130,10 @@ async fn a_key_file_that_cannot_be_used_changes_nothing_and_none_is_made() {
         let (success, output) = rotate(&world, &["--id", id]).await;
         assert!(!success && output.contains(said), "{output}");
     }
-    assert_eq!(rotate(&world, &["--id", "b_2"]).await.1, "ed25519:b_2 signs; send SIGHUP to a server that runs\n");
+    assert_eq!(
+        rotate(&world, &["--id", "b_2"]).await.1,
+        "ed25519:b_2 is the signing key now; send SIGHUP to running servers\n"
+    );
     world.restart().await;
     assert_eq!(public(&world, "ed25519:0").await, old);
     assert_ne!(public(&world, "ed25519:b_2").await, old);
@@ -137,7 +143,7 @@ async fn a_key_file_that_cannot_be_used_changes_nothing_and_none_is_made() {
 async fn a_revoked_key_is_valid_no_more_and_its_id_is_never_given_again() {
     let tables = "[keys]\nrevoked = [\"ed25519:3\"]\n";
     let world = World::with(Settings { tables, ..Settings::default() }).await;
-    assert_eq!(rotate(&world, &[]).await.1, "ed25519:4 signs; send SIGHUP to a server that runs\n");
+    assert_eq!(rotate(&world, &[]).await.1, "ed25519:4 is the signing key now; send SIGHUP to running servers\n");
     hang_up(&world, TAKEN).await;
     let old = public(&world, "ed25519:0").await;
     let config = std::fs::read_to_string(world.server.folder().join("config.toml")).unwrap();

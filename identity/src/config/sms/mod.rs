@@ -1,74 +1,67 @@
-//! `[sms]`: whether, where to, through whom and in whose name messages to telephones leave.
+//! `[sms]`: which numbers receive SMS, through which providers and from which sender.
 //!
-//! Invariant: without a word of the operator no country gets any, because strangers choose the numbers and he pays.
+//! Invariant: no country receives SMS by default, because anyone may enter a number and the operator pays.
 
 pub mod providers;
+mod raw;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use shared::config::{ConfigError, HumanDuration, OneOrMany};
 use shared::outbound::proxy::Proxy;
 
-use self::providers::{Exec, FileLog, HttpTemplate, Infobip, OpenMarket, ProviderName, Sns, Twilio, Vonage, read};
+use self::providers::{Exec, HttpTemplate, Infobip, OpenMarket, ProviderName, Sns, Twilio, Vonage};
+pub use self::raw::RawSms;
 use crate::domain::by_country::ByCountry;
 use crate::domain::msisdn::Msisdn;
 use crate::domain::originator::Originator;
 use crate::domain::sms_text::one_message;
 
-/// The section `[sms]`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+/// The section `[sms]`, complete.
+#[derive(Clone, Debug)]
 pub struct SmsConfig {
-    /// Through whom, tried in this order; none: no message is sent.
+    /// The providers in the order of attempts; empty: no SMS is sent.
     pub provider: OneOrMany<ProviderName>,
-    /// Another order for some countries.
+    /// Overrides `provider` for some countries.
     pub routes: ByCountry<OneOrMany<ProviderName>>,
-    /// Whether a country gets messages.
+    /// Which countries receive SMS.
     pub rules: ByCountry<Rule>,
-    /// Where no rule says something.
+    /// The rule of countries without one.
     pub default_rule: Rule,
-    /// In whose name, by country and for all others (`default`).
+    /// The senders by country, and for all others (`default`).
     pub originators: Originators,
-    /// The text, with `{token}`, for brands and languages that have no template.
+    /// The text, with `{token}`, for brands and languages without a template.
     pub body_template: String,
-    /// The digits of a token.
+    /// The number of digits in a token.
     pub token_digits: usize,
-    /// Messages of one day (UTC), all processes on one database together.
+    /// SMS a day (UTC), counted over all processes on one database.
     pub max_per_day: u32,
-    /// The same to one calling code.
+    /// The same limit for one calling code.
     pub max_per_day_per_country: u32,
-    /// How long one provider may take for one message.
+    /// How long one provider may take for one SMS.
     pub timeout: HumanDuration,
     /// An HTTP proxy for all providers.
     pub proxy: Option<Proxy>,
-    /// `[sms.log]`
-    pub log: Option<FileLog>,
-    /// `[sms.twilio]`
+    /// The file of provider `log`.
+    pub log_file: PathBuf,
     pub twilio: Option<Twilio>,
-    /// `[sms.vonage]`
     pub vonage: Option<Vonage>,
-    /// `[sms.sns]`
     pub sns: Option<Sns>,
-    /// `[sms.openmarket]`
     pub openmarket: Option<OpenMarket>,
-    /// `[sms.infobip]`
     pub infobip: Option<Infobip>,
-    /// `[sms.http]`
     pub http: Option<HttpTemplate>,
-    /// `[sms.exec]`
     pub exec: Option<Exec>,
 }
 
-/// Whether a country gets messages.
+/// Whether a country receives SMS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum Rule {
-    /// It does.
     Allow,
-    /// It does not: `M_DESTINATION_REJECTED`.
+    /// `M_DESTINATION_REJECTED`.
     Reject,
 }
 
@@ -84,7 +77,7 @@ impl TryFrom<String> for Rule {
     }
 }
 
-/// In whose name messages go to a country.
+/// The senders by country.
 #[derive(Clone, Deserialize)]
 #[serde(try_from = "BTreeMap<String, OneOrMany<Originator>>")]
 pub struct Originators {
@@ -93,7 +86,7 @@ pub struct Originators {
 }
 
 impl Originators {
-    /// The candidates for a number.
+    /// The senders for a number.
     pub fn of(&self, number: &Msisdn) -> &[Originator] {
         self.by_country.find(number).unwrap_or(&self.default).as_slice()
     }
@@ -124,45 +117,19 @@ impl fmt::Debug for Originators {
     }
 }
 
-impl Default for SmsConfig {
-    fn default() -> Self {
-        Self {
-            provider: vec![ProviderName::Log].into(),
-            routes: ByCountry::default(),
-            rules: ByCountry::default(),
-            default_rule: Rule::Reject,
-            originators: Originators::default(),
-            body_template: "{token} is your Matrix code".to_owned(),
-            token_digits: 6,
-            max_per_day: 1000,
-            max_per_day_per_country: 200,
-            timeout: HumanDuration::from_secs(10),
-            proxy: None,
-            log: None,
-            twilio: None,
-            vonage: None,
-            sns: None,
-            openmarket: None,
-            infobip: None,
-            http: None,
-            exec: None,
-        }
-    }
-}
-
 impl SmsConfig {
-    /// Whether a number gets messages at all.
+    /// Whether a number may receive SMS.
     pub fn permits(&self, number: &Msisdn) -> bool {
         let rule = self.rules.find(number).copied().unwrap_or(self.default_rule);
         rule == Rule::Allow && !self.providers_of(number).is_empty()
     }
 
-    /// Through whom a message to the number goes, in this order.
+    /// The providers for a number, in the order of attempts.
     pub fn providers_of(&self, number: &Msisdn) -> &[ProviderName] {
         self.routes.find(number).unwrap_or(&self.provider).as_slice()
     }
 
-    /// Everybody through whom a message may go, once.
+    /// All providers in use, without duplicates.
     pub fn providers(&self) -> Vec<ProviderName> {
         let mut names = Vec::new();
         for name in self.routes.values().chain([&self.provider]).flat_map(OneOrMany::as_slice) {
@@ -173,13 +140,13 @@ impl SmsConfig {
         names
     }
 
-    /// Whether there is any number that gets messages.
+    /// Whether any number may receive SMS.
     pub fn sends(&self) -> bool {
         let allows = self.default_rule == Rule::Allow || self.rules.values().any(|rule| *rule == Rule::Allow);
         allows && !self.providers().is_empty()
     }
 
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
+    fn check(&self) -> Result<(), ConfigError> {
         let invalid = |key: &str, problem: String| Err(ConfigError::invalid(&format!("sms.{key}"), problem));
         if !(6..=8).contains(&self.token_digits) {
             return invalid("token_digits", "expected 6, 7 or 8".to_owned());
@@ -201,55 +168,24 @@ impl SmsConfig {
         Ok(())
     }
 
-    /// The text with this token, where there is no template.
+    /// The text for brands and languages without a template.
     pub fn text(&self, token: &str) -> String {
         self.body_template.replace("{token}", token)
     }
 
-    /// What an operator should know of these settings; a line each.
     pub(super) fn notices(&self) -> Vec<String> {
         let mut notices = Vec::new();
         if self.sends() && self.providers().contains(&ProviderName::Log) {
-            notices
-                .push("development only: SMS is written to a file, nobody receives it; set [sms] provider".to_owned());
+            notices.push("development only: SMS is written to a file and not sent; set [sms] provider".to_owned());
         }
         if self.default_rule == Rule::Allow {
             notices.push(
-                "INSECURE: [sms] default_rule is \"allow\": strangers choose among all numbers of the world, and some earn by what you send; allow countries in [sms.rules] instead".to_owned(),
+                "INSECURE: [sms] default_rule is \"allow\": clients may request SMS to every number in the world, and fraudsters \
+                 earn by each one; allow single countries in [sms.rules] instead"
+                    .to_owned(),
             );
         }
         notices
-    }
-
-    /// Takes secrets from their files and puts paths where they belong: below `folder`, that of the settings, or `data`.
-    pub(super) fn place(&mut self, folder: &Path, data: &Path) -> Result<(), ConfigError> {
-        let log = self.log.get_or_insert_default();
-        log.file = Some(log.file.as_ref().map_or_else(|| data.join("sms.log"), |file| folder.join(file)));
-        // A name without a folder is looked for in PATH.
-        if let Some(command) = self.exec.as_mut().and_then(|exec| exec.command.as_mut())
-            && command.components().count() > 1
-        {
-            *command = folder.join(&*command);
-        }
-        if let Some(it) = &mut self.twilio {
-            read("sms.twilio.auth_token", &mut it.auth_token, &mut it.auth_token_file, folder)?;
-        }
-        if let Some(it) = &mut self.vonage {
-            read("sms.vonage.api_secret", &mut it.api_secret, &mut it.api_secret_file, folder)?;
-        }
-        if let Some(it) = &mut self.sns {
-            read("sms.sns.secret_access_key", &mut it.secret_access_key, &mut it.secret_access_key_file, folder)?;
-        }
-        if let Some(it) = &mut self.openmarket {
-            read("sms.openmarket.password", &mut it.password, &mut it.password_file, folder)?;
-        }
-        if let Some(it) = &mut self.infobip {
-            read("sms.infobip.api_key", &mut it.api_key, &mut it.api_key_file, folder)?;
-        }
-        if let Some(it) = &mut self.http {
-            read("sms.http.secret", &mut it.secret, &mut it.secret_file, folder)?;
-        }
-        Ok(())
     }
 }
 

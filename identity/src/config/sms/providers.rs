@@ -1,7 +1,7 @@
-//! `[sms.<provider>]`: how each provider is reached, and what it knows us by.
+//! `[sms.<provider>]`: the endpoint and the credentials of each provider.
 //!
-//! Invariant: every table loads with whatever is left out; what a provider cannot do without is asked for when it is
-//! set up, so that tables of providers that are not used may be half written.
+//! Invariant: every key is optional when a table is loaded. The setup of a provider in use reports missing keys, so tables
+//! of unused providers may be incomplete.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,24 +12,22 @@ use serde::{Deserialize, Deserializer};
 use shared::config::{ConfigError, OneOrMany, secret};
 use shared::secret::Secret;
 
-/// Who can carry a message.
+/// A provider that sends SMS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProviderName {
-    /// Nobody: it is written to a file. For development.
+    /// Writes SMS to a file, for development.
     Log,
-    /// Twilio.
     Twilio,
     /// Vonage, formerly Nexmo.
     Vonage,
     /// Amazon SNS.
     Sns,
-    /// OpenMarket, or who speaks like it.
+    /// OpenMarket, or a service with its API.
     OpenMarket,
-    /// Infobip.
     Infobip,
-    /// Any gateway that speaks HTTP.
+    /// Any gateway with an HTTP API.
     Http,
-    /// A program of the operator's.
+    /// A program of the operator.
     Exec,
 }
 
@@ -37,7 +35,7 @@ impl ProviderName {
     const ALL: [Self; 8] =
         [Self::Log, Self::Twilio, Self::Vonage, Self::Sns, Self::OpenMarket, Self::Infobip, Self::Http, Self::Exec];
 
-    /// The name in the settings, in metrics and in the log.
+    /// The name in the configuration, in metrics and in logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Log => "log",
@@ -69,11 +67,11 @@ impl<'de> Deserialize<'de> for ProviderName {
     }
 }
 
-/// `[sms.log]`: a file that messages are written to.
+/// `[sms.log]`: the file of provider `log`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FileLog {
-    /// The file; `sms.log` in the data folder by default.
+    /// Default: `sms.log` in the data folder.
     pub file: Option<PathBuf>,
 }
 
@@ -81,17 +79,15 @@ pub struct FileLog {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Twilio {
-    /// Where the API is, without its path.
+    /// The API's base URL.
     pub url: String,
     /// The account, `AC…`.
     pub account_sid: Option<String>,
-    /// An API key, `SK…`, whose secret is `auth_token`; without it, that is the account's own token.
+    /// An API key, `SK…`. With it `auth_token` is the key's secret, else the account's token.
     pub api_key_sid: Option<String>,
-    /// The account's token, or the API key's secret.
     pub auth_token: Option<Secret<String>>,
-    /// A file with it.
     pub auth_token_file: Option<PathBuf>,
-    /// A messaging service, `MG…`, that chooses the sender instead of `[sms.originators]`.
+    /// A messaging service, `MG…`, which chooses the sender instead of `[sms.originators]`.
     pub messaging_service_sid: Option<String>,
 }
 
@@ -99,13 +95,10 @@ pub struct Twilio {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Vonage {
-    /// Where messages are posted to.
+    /// The URL that SMS are posted to.
     pub url: String,
-    /// The account's key.
     pub api_key: Option<String>,
-    /// Its secret.
     pub api_secret: Option<Secret<String>>,
-    /// A file with it.
     pub api_secret_file: Option<PathBuf>,
 }
 
@@ -113,15 +106,12 @@ pub struct Vonage {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sns {
-    /// Where the API is; Amazon's, in `region`, by default.
+    /// The API's base URL. Default: Amazon's in `region`.
     pub url: Option<String>,
-    /// The region, `eu-west-1`.
+    /// Such as `eu-west-1`.
     pub region: Option<String>,
-    /// The access key's id.
     pub access_key_id: Option<String>,
-    /// The access key's secret.
     pub secret_access_key: Option<Secret<String>>,
-    /// A file with it.
     pub secret_access_key_file: Option<PathBuf>,
 }
 
@@ -129,13 +119,10 @@ pub struct Sns {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OpenMarket {
-    /// Where messages are posted to.
+    /// The URL that SMS are posted to.
     pub url: String,
-    /// The account's name.
     pub username: Option<String>,
-    /// Its password.
     pub password: Option<Secret<String>>,
-    /// A file with it.
     pub password_file: Option<PathBuf>,
 }
 
@@ -145,53 +132,48 @@ pub struct OpenMarket {
 pub struct Infobip {
     /// The account's base URL, `https://xxxxx.api.infobip.com`.
     pub url: Option<String>,
-    /// The API key.
     pub api_key: Option<Secret<String>>,
-    /// A file with it.
     pub api_key_file: Option<PathBuf>,
 }
 
-/// `[sms.http]`: any gateway that takes a message in one HTTP request.
+/// `[sms.http]`: any gateway that accepts an SMS in one HTTP request.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpTemplate {
-    /// Where to, with `{to}` and the like if the gateway wants them there.
+    /// May hold `{to}` and the other placeholders.
     pub url: Option<Secret<String>>,
     /// GET, POST or PUT.
     pub method: String,
-    /// Further header fields; `{secret}` may stand in them.
+    /// Further header fields; they may hold `{secret}`.
     pub headers: BTreeMap<String, Secret<String>>,
-    /// The type of `body`; what is put into it is escaped accordingly.
+    /// The type of `body`; values are escaped for it.
     pub content_type: String,
-    /// The body, with `{to}`, `{from}`, `{text}`, `{token}` and `{secret}`.
+    /// May hold `{to}`, `{from}`, `{text}`, `{token}` and `{secret}`.
     pub body: Option<Secret<String>>,
-    /// What stands for `{secret}`.
+    /// The value of `{secret}`.
     pub secret: Option<Secret<String>>,
-    /// A file with it.
     pub secret_file: Option<PathBuf>,
-    /// Which replies mean that the message was taken.
+    /// Which responses mean that the gateway accepted the SMS.
     pub success: Success,
 }
 
-/// `[sms.http] success`: all of these have to hold.
+/// `[sms.http] success`: conditions that must all hold.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Success {
-    /// The status codes, such as `"200"`, or all of a class, `"2xx"`.
+    /// Status codes such as `"200"`, or a whole class such as `"2xx"`.
     pub status: OneOrMany<String>,
-    /// A text within the body.
+    /// A text in the body.
     pub contains: Option<String>,
-    /// Values within a body of JSON, by their place (RFC 6901): `"/messages/0/status" = "0"`.
+    /// Values in a JSON body by JSON Pointer (RFC 6901): `"/messages/0/status" = "0"`.
     pub json: BTreeMap<String, String>,
 }
 
-/// `[sms.exec]`: a program of the operator's.
+/// `[sms.exec]`: a program of the operator.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Exec {
-    /// The program.
     pub command: Option<PathBuf>,
-    /// Its arguments.
     pub args: OneOrMany<String>,
 }
 
@@ -243,14 +225,14 @@ impl Default for Success {
     }
 }
 
-/// Takes a secret from its file, if it has one; `folder` is that of the settings.
-pub(super) fn read(
+/// Replaces a secret's file with its content. A relative path starts at `base`.
+pub(super) fn resolve_secret(
     key: &str,
     value: &mut Option<Secret<String>>,
     file: &mut Option<PathBuf>,
-    folder: &Path,
+    base: &Path,
 ) -> Result<(), ConfigError> {
-    let file = file.take().map(|file| folder.join(file));
+    let file = file.take().map(|file| base.join(file));
     *value = secret(key, value.as_ref(), file.as_deref())?;
     Ok(())
 }

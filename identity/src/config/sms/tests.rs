@@ -1,17 +1,23 @@
-//! What the section says when it says little, what it refuses, and where its files are.
+//! Tests of the section's defaults, its checks and its paths.
 
 use std::path::Path;
 
 use super::providers::ProviderName;
-use super::{Rule, SmsConfig};
+use super::{RawSms, Rule, SmsConfig};
 use crate::config::msisdn::MsisdnConfig;
 use crate::domain::msisdn::Msisdn;
 use crate::domain::originator::Originator;
 
 fn load(toml: &str) -> Result<SmsConfig, String> {
+    load_in(Path::new("/etc"), toml)
+}
+
+fn load_in(base: &Path, toml: &str) -> Result<SmsConfig, String> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), toml).unwrap();
-    shared::config::load(Some(file.path()), "IDENTITY_SMS_TEST").map_err(|error| error.to_string())
+    shared::config::load(Some(file.path()), "IDENTITY_SMS_TEST")
+        .and_then(|raw: RawSms| raw.complete(base, Path::new("/data")))
+        .map_err(|error| error.to_string())
 }
 
 fn number(typed: &str) -> Msisdn {
@@ -19,16 +25,15 @@ fn number(typed: &str) -> Msisdn {
 }
 
 #[test]
-fn without_a_word_of_the_operator_nobody_gets_a_message() {
+fn by_default_no_number_receives_sms() {
     let config = load("").unwrap();
-    assert!(config.check().is_ok());
     assert_eq!((config.provider.as_slice(), config.default_rule), (&[ProviderName::Log][..], Rule::Reject));
     assert!(!config.sends() && !config.permits(&number("+447700900001")));
     assert!(config.notices().is_empty());
 }
 
 #[test]
-fn the_narrowest_rule_decides_and_without_a_provider_none_helps() {
+fn the_narrowest_rule_decides_and_a_number_needs_a_provider() {
     let config = load("rules = { 1 = 'allow', 1876 = 'reject', GB = 'allow', 4477009 = 'reject' }").unwrap();
     assert!(config.sends());
     for (typed, permitted) in [
@@ -43,22 +48,22 @@ fn the_narrowest_rule_decides_and_without_a_provider_none_helps() {
     let config = load("default_rule = 'allow'\nprovider = []\nroutes.44 = 'twilio'").unwrap();
     assert!(config.permits(&number("+447400123456")) && !config.permits(&number("+33612345678")));
     assert_eq!(config.providers_of(&number("+447400123456")), [ProviderName::Twilio]);
-    assert_eq!(config.notices().len(), 1, "a default of allow is told");
+    assert_eq!(config.notices().len(), 1, "default_rule = allow gives a notice");
 }
 
 #[test]
-fn senders_are_chosen_by_country() {
+fn the_country_decides_the_senders() {
     let config = load("originators = { default = 'alpha:Us', 44 = ['long:447000000000', 'short:12345'] }").unwrap();
     let of = |typed: &str| config.originators.of(&number(typed)).len();
     assert_eq!((of("+447400123456"), of("+33612345678")), (2, 1));
-    // Without a default the one of the documentation stays.
+    // The documented default sender remains.
     let config = load("originators.44 = 'short:12345'").unwrap();
     assert_eq!(config.originators.of(&number("+33612345678")), [Originator::Alpha("Matrix".into())]);
 }
 
 #[test]
-fn what_cannot_be_is_refused_with_its_key() {
-    for (toml, told) in [
+fn an_invalid_value_is_rejected_with_its_key() {
+    for (toml, problem) in [
         ("provider = 'twillio'", "expected one of \"log\", \"twilio\""),
         ("default_rule = 'maybe'", "default_rule"),
         ("rules.44 = 'maybe'", "rules"),
@@ -68,43 +73,38 @@ fn what_cannot_be_is_refused_with_its_key() {
         ("originators.044 = 'alpha:x'", "or \"default\""),
         ("twilio.auth_tokn = 'x'", "did you mean"),
         ("proxy = 'socks5://user:hunter2@x:1'", "expected \"http://"),
-    ] {
-        let said = load(toml).map(drop).unwrap_err();
-        assert!(said.contains(told), "{toml}: {said}");
-    }
-    for (toml, told) in [
         ("token_digits = 5", "[sms] token_digits: expected 6, 7 or 8"),
         ("token_digits = 9", "[sms] token_digits: expected 6, 7 or 8"),
         ("body_template = 'Hello'", "[sms] body_template: expected {token} in the text"),
         ("timeout = '999ms'", "[sms] timeout: expected at least"),
     ] {
-        let said = load(toml).unwrap().check().unwrap_err().to_string();
-        assert!(said.contains(told), "{toml}: {said}");
+        let error = load(toml).map(drop).unwrap_err();
+        assert!(error.contains(problem), "{toml}: {error}");
     }
 }
 
 #[test]
-fn a_text_that_would_be_two_messages_is_refused() {
-    let check = |template: &str| load(&format!("body_template = '{template}'")).unwrap().check();
-    assert!(check(&format!("{{token}}{}", "x".repeat(154))).is_ok());
-    let said = check(&format!("{{token}}{}", "x".repeat(155))).unwrap_err().to_string();
-    assert!(said.contains("161 characters, but one SMS holds 160"), "{said}");
-    assert!(check(&format!("{{token}}{}", "ж".repeat(64))).is_ok());
-    let said = check(&format!("{{token}}{}", "ж".repeat(65))).unwrap_err().to_string();
-    assert!(said.contains("71 characters, but one SMS holds 70"), "{said}");
+fn a_text_longer_than_one_sms_is_rejected() {
+    let load = |template: &str| load(&format!("body_template = '{template}'"));
+    assert!(load(&format!("{{token}}{}", "x".repeat(154))).is_ok());
+    let error = load(&format!("{{token}}{}", "x".repeat(155))).unwrap_err();
+    assert!(error.contains("161 characters, but one SMS holds 160"), "{error}");
+    assert!(load(&format!("{{token}}{}", "ж".repeat(64))).is_ok());
+    let error = load(&format!("{{token}}{}", "ж".repeat(65))).unwrap_err();
+    assert!(error.contains("71 characters, but one SMS holds 70"), "{error}");
 }
 
 #[test]
-fn files_are_relative_to_the_settings_and_secrets_come_out_of_them() {
+fn relative_paths_are_resolved_and_secrets_are_read_from_their_files() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("secret"), "hunter2\n").unwrap();
-    let mut config = load(
+    let config = load_in(
+        folder.path(),
         "twilio.auth_token_file = 'secret'\nvonage.api_secret_file = 'secret'\nopenmarket.password_file = 'secret'\n\
          infobip.api_key_file = 'secret'\nsns.secret_access_key_file = 'secret'\nhttp.secret_file = 'secret'\n\
          exec.command = './send'",
     )
     .unwrap();
-    config.place(folder.path(), Path::new("/data")).unwrap();
     let secrets = [
         config.twilio.as_ref().unwrap().auth_token.as_ref(),
         config.vonage.as_ref().unwrap().api_secret.as_ref(),
@@ -116,14 +116,11 @@ fn files_are_relative_to_the_settings_and_secrets_come_out_of_them() {
     assert!(secrets.iter().all(|secret| secret.unwrap().expose() == "hunter2"));
     assert!(!format!("{config:?}").contains("hunter2"));
     assert_eq!(config.exec.unwrap().command.unwrap(), folder.path().join("./send"));
-    assert_eq!(config.log.unwrap().file.unwrap(), Path::new("/data/sms.log"));
+    assert_eq!(config.log_file, Path::new("/data/sms.log"));
 
-    let mut config = load("exec.command = 'send'\nlog.file = 'x.log'").unwrap();
-    config.place(Path::new("/etc"), Path::new("/data")).unwrap();
-    assert_eq!(config.exec.unwrap().command.unwrap(), Path::new("send"), "looked for in PATH");
-    assert_eq!(config.log.unwrap().file.unwrap(), Path::new("/etc/x.log"));
-    let mut twice = load("twilio = { auth_token = 'x', auth_token_file = 'secret' }").unwrap();
-    assert!(
-        twice.place(folder.path(), Path::new("/data")).unwrap_err().to_string().contains("[sms.twilio] auth_token")
-    );
+    let config = load("exec.command = 'send'\nlog.file = 'x.log'").unwrap();
+    assert_eq!(config.exec.unwrap().command.unwrap(), Path::new("send"), "the system looks it up in PATH");
+    assert_eq!(config.log_file, Path::new("/etc/x.log"));
+    let error = load_in(folder.path(), "twilio = { auth_token = 'x', auth_token_file = 'secret' }").unwrap_err();
+    assert!(error.contains("[sms.twilio] auth_token"), "{error}");
 }

@@ -23,7 +23,7 @@ const TOKEN_LENGTH: usize = 32;
 /// # Errors
 /// [`Error::InvalidEmail`], [`Error::EmailSend`] or [`Error::LimitExceeded`]; nothing is then remembered as sent.
 pub async fn request_email_token(state: Arc<State>, request: TokenRequest) -> Result<Sid, Error> {
-    if !state.config.email.enabled {
+    if !state.config.email.is_enabled() {
         return Err(Error::EmailSend);
     }
     if !state.config.email.permits(request.threepid.recipient()) {

@@ -15,7 +15,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use shared::clock::Clock;
-use shared::config::ConfigError;
 use shared::random::Random;
 
 pub use self::compose::{ComposeError, MailContent};
@@ -42,21 +41,9 @@ enum Backend {
 /// An `[email]` setting that cannot work.
 #[derive(Debug, thiserror::Error)]
 pub enum MailerError {
-    /// SMTP without a relay.
-    #[error("[email] host: missing, but transport is \"smtp\"; set it, or set transport = \"file\"")]
-    NoHost,
-    /// A user name without a password, or the reverse.
-    #[error("[email] username and password: only one of them is set; set both or neither")]
-    HalfALogin,
-    /// A name that EHLO cannot carry.
-    #[error("[email] helo_name: not a host name; set the server's own host name")]
-    HelloName,
     /// A wrong `[email] from`.
     #[error(transparent)]
     Sender(#[from] SenderError),
-    /// A password that cannot be read.
-    #[error(transparent)]
-    Secret(#[from] ConfigError),
     /// A file or folder that cannot be read or created.
     #[error("cannot use {path}: {source}")]
     Unreadable {
@@ -111,8 +98,8 @@ pub enum Refusal {
 }
 
 impl Mailer {
-    /// Opens no connection and creates no file. `extra_ca` is `[outbound] extra_ca_file`; a relative `file_dir` is
-    /// resolved against `data_dir`. Without `[email] from` the sender is derived from `server_name`.
+    /// Opens no connection and creates no file. `extra_ca` is `[outbound] extra_ca_file`. Without `[email] from` the
+    /// sender is derived from `server_name`.
     ///
     /// # Errors
     /// [`MailerError`] for a setting that cannot work.
@@ -120,17 +107,13 @@ impl Mailer {
         config: &EmailConfig,
         server_name: &str,
         extra_ca: Option<&Path>,
-        data_dir: &Path,
         clock: Clock,
         random: Random,
     ) -> Result<Self, MailerError> {
-        let backend = match config.transport() {
-            _ if !config.enabled => Backend::Disabled,
-            Transport::Smtp => Backend::Smtp(Box::new(Smtp::new(config, extra_ca)?)),
-            Transport::File => {
-                let folder = config.file_dir.as_deref().unwrap_or(Path::new("mail"));
-                Backend::Folder(Folder::new(data_dir.join(folder), clock.clone(), random))
-            }
+        let backend = match &config.transport {
+            Transport::Disabled => Backend::Disabled,
+            Transport::Smtp(relay) => Backend::Smtp(Box::new(Smtp::new(relay, config.timeout.get(), extra_ca)?)),
+            Transport::File(folder) => Backend::Folder(Folder::new(folder.clone(), clock.clone(), random)),
         };
         Ok(Self { sender: Sender::new(config.from.as_deref(), server_name)?, backend, clock, random })
     }

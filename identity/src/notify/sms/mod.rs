@@ -208,10 +208,7 @@ fn set_up(name: ProviderName, config: &SmsConfig, carrier: &Carrier) -> Result<B
         Box::new(OverHttp::new(api, carrier.clone()))
     }
     Ok(match name {
-        ProviderName::Log => {
-            let file = config.log.as_ref().and_then(|log| log.file.clone());
-            Box::new(log::FileLog::new(file.unwrap_or_else(|| "sms.log".into())))
-        }
+        ProviderName::Log => Box::new(log::FileLog::new(config.log_file.clone())),
         ProviderName::Exec => {
             Box::new(exec::Exec::new(needed("sms.exec", config.exec.as_ref())?, config.timeout.get())?)
         }

@@ -15,8 +15,8 @@ use super::over_http::Api;
 use super::provider::{Outcome, Provider, Reason, Sms};
 use super::{SmsError, SmsSender, SmsSetupError, TextMessage, Way};
 use crate::config::msisdn::MsisdnConfig;
-use crate::config::sms::SmsConfig;
 use crate::config::sms::providers::ProviderName;
+use crate::config::sms::{RawSms, SmsConfig};
 use crate::domain::msisdn::Msisdn;
 use crate::domain::originator::Originator;
 use crate::domain::sms_text::one_message;
@@ -61,7 +61,8 @@ fn opted_out() -> Outcome {
 pub(super) fn config(toml: &str) -> Result<SmsConfig, ConfigError> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), toml).unwrap();
-    shared::config::load(Some(file.path()), "IDENTITY_SMS_TEST")
+    let raw: RawSms = shared::config::load(Some(file.path()), "IDENTITY_SMS_TEST")?;
+    raw.complete(std::path::Path::new("/etc"), std::path::Path::new("/data"))
 }
 
 /// An SMS sender with the usual order twilio, vonage, http, and exec first for Jamaica.

@@ -9,8 +9,8 @@ use shared::random::Random;
 
 use super::page::Page;
 use super::{Audience, ROWS, TemplateKind, Templates, TemplatesError};
-use crate::config::email::EmailConfig;
-use crate::config::sms::SmsConfig;
+use crate::config::email::RawEmail;
+use crate::config::sms::RawSms;
 use crate::config::templates::TemplatesConfig;
 use crate::notify::email::message::MessageKind;
 use crate::notify::email::verification::VerificationMail;
@@ -21,12 +21,14 @@ const LINK: &str =
 
 fn templates(dir: Option<&Path>, raw_messages: bool) -> Result<Templates, TemplatesError> {
     let config = TemplatesConfig { dir: dir.map(Path::to_path_buf), raw_messages, ..TemplatesConfig::default() };
-    Templates::load(&config, &SmsConfig::default())
+    let sms = RawSms::default().complete(Path::new(""), Path::new("")).unwrap();
+    Templates::load(&config, &sms)
 }
 
 fn mailer() -> Mailer {
     let clock = Clock::manual(Timestamp::from_millis(1_750_000_000_000));
-    Mailer::new(&EmailConfig::default(), "id.example.org", None, Path::new("/nonexistent"), clock, Random).unwrap()
+    let config = RawEmail::default().complete(Path::new(""), Path::new("/nonexistent")).unwrap();
+    Mailer::new(&config, "id.example.org", None, clock, Random).unwrap()
 }
 
 fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {

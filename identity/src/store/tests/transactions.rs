@@ -44,7 +44,7 @@ async fn count(store: &Store) -> i64 {
 
 /// The databases, and one in memory, whose only connection must not get lost.
 async fn all_stores() -> Vec<Store> {
-    let settings = Database { url: Some("sqlite::memory:".to_owned().into()), ..Database::default() };
+    let settings = Database::at("sqlite::memory:");
     let mut stores = stores().await;
     stores.push(Store::open(&settings, None).await.unwrap());
     stores

@@ -8,8 +8,8 @@ use shared::clock::{Clock, Timestamp};
 use shared::random::Random;
 
 use super::InvitationMail;
-use crate::config::email::EmailConfig;
-use crate::config::sms::SmsConfig;
+use crate::config::email::RawEmail;
+use crate::config::sms::RawSms;
 use crate::config::templates::TemplatesConfig;
 use crate::domain::invite::{Invite, InviteToken};
 use crate::domain::invite_texts::InviteTexts;
@@ -23,7 +23,8 @@ const SIGNURL: &str = "https://id.example.org/_matrix/identity/api/v1/sign-ed255
 
 fn templates(dir: Option<&Path>) -> Templates {
     let config = TemplatesConfig { dir: dir.map(Path::to_path_buf), ..TemplatesConfig::default() };
-    Templates::load(&config, &SmsConfig::default()).unwrap()
+    let sms = RawSms::default().complete(Path::new(""), Path::new("")).unwrap();
+    Templates::load(&config, &sms).unwrap()
 }
 
 /// The mail with these texts, from an authenticated sender.
@@ -58,8 +59,9 @@ fn mail_by(templates: &Templates, given: &[(&str, &str)], audience: Audience<'_>
         subject: "{sender_display_name} has invited you to chat",
         audience,
     };
-    let (email, clock) = (EmailConfig::default(), Clock::manual(Timestamp::from_millis(1_750_000_000_000)));
-    let mailer = Mailer::new(&email, "id.example.org", None, Path::new("/nonexistent"), clock, Random).unwrap();
+    let email = RawEmail::default().complete(Path::new(""), Path::new("/nonexistent")).unwrap();
+    let clock = Clock::manual(Timestamp::from_millis(1_750_000_000_000));
+    let mailer = Mailer::new(&email, "id.example.org", None, clock, Random).unwrap();
     let mail = mailer.compose(templates, &mail).unwrap();
     assert_eq!(mail.to, "Bob@Example.com");
     mail.message

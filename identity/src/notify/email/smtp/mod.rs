@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout};
 use self::stream::{Hello, PlainStream};
 use super::message::OutgoingMail;
 use super::{MailerError, Refusal, SendError, mime};
-use crate::config::email::{EmailConfig, TlsMode};
+use crate::config::email::{Relay, TlsMode};
 
 /// How many connections to the relay there may be at once.
 const MAX_CONNECTIONS: usize = 10;
@@ -53,36 +53,21 @@ enum Tls {
 }
 
 impl Smtp {
-    pub(super) fn new(config: &EmailConfig, extra_ca: Option<&Path>) -> Result<Self, MailerError> {
-        // [::1] is a host as it stands in a URL; names are looked up without the brackets.
-        let host = config.host.as_deref().map(|host| host.trim_matches(['[', ']']));
-        let host = host.filter(|host| !host.is_empty()).ok_or(MailerError::NoHost)?.to_owned();
-        let password =
-            shared::config::secret("email.password", config.password.as_ref(), config.password_file.as_deref())?;
-        let credentials = match (&config.username, password) {
-            (Some(name), Some(password)) => Some(Credentials::new(name.clone(), password.expose().clone())),
-            (None, None) => None,
-            _ => return Err(MailerError::HalfALogin),
-        };
-        let hello_name = match &config.helo_name {
-            Some(name) if name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic()) => {
-                return Err(MailerError::HelloName);
-            }
-            Some(name) => ClientId::Domain(name.clone()),
-            None => ClientId::default(),
-        };
-        let tls = match config.tls {
+    pub(super) fn new(relay: &Relay, timeout: Duration, extra_ca: Option<&Path>) -> Result<Self, MailerError> {
+        let login = relay.login.as_ref();
+        let credentials = login.map(|login| Credentials::new(login.username.clone(), login.password.expose().clone()));
+        let tls = match relay.tls {
             TlsMode::None => Tls::None,
-            TlsMode::Starttls => Tls::Starttls(tls_parameters(&host, extra_ca)?),
-            TlsMode::Tls => Tls::FromTheStart(tls_parameters(&host, extra_ca)?),
+            TlsMode::Starttls => Tls::Starttls(tls_parameters(&relay.host, extra_ca)?),
+            TlsMode::Tls => Tls::FromTheStart(tls_parameters(&relay.host, extra_ca)?),
         };
         Ok(Self {
-            host,
-            port: config.port,
+            host: relay.host.clone(),
+            port: relay.port,
             tls,
             credentials,
-            hello_name,
-            timeout: config.timeout.get(),
+            hello_name: relay.helo_name.clone().map_or_else(ClientId::default, ClientId::Domain),
+            timeout,
             idle: Mutex::default(),
             slots: Semaphore::new(MAX_CONNECTIONS),
         })

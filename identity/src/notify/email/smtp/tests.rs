@@ -16,9 +16,9 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _,
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::email::{EmailConfig, TlsMode};
+use crate::config::email::{EmailConfig, RawEmail, TlsMode};
 use crate::notify::email::message::{MessageKind, OutgoingMail};
-use crate::notify::email::{Mailer, MailerError, Refusal, SendError};
+use crate::notify::email::{Mailer, Refusal, SendError};
 
 /// How a relay behaves.
 #[derive(Clone, Default)]
@@ -204,21 +204,24 @@ fn acceptor(certificate: CertificateDer<'static>, key: &KeyPair) -> TlsAcceptor 
     TlsAcceptor::from(Arc::new(config))
 }
 
-fn config(port: u16, tls: TlsMode) -> EmailConfig {
-    EmailConfig {
+fn config(port: u16, tls: TlsMode) -> RawEmail {
+    RawEmail {
         host: Some("localhost".into()),
         port,
         tls,
         helo_name: Some("id.example.org".into()),
         timeout: HumanDuration::from_secs(5),
-        ..EmailConfig::default()
+        ..RawEmail::default()
     }
 }
 
-fn mailer(config: &EmailConfig, authority: Option<&Authority>) -> Mailer {
+fn complete(raw: RawEmail) -> EmailConfig {
+    raw.complete(std::path::Path::new("/nonexistent"), std::path::Path::new("/nonexistent")).unwrap()
+}
+
+fn mailer(config: RawEmail, authority: Option<&Authority>) -> Mailer {
     let extra_ca = authority.map(|authority| authority.file.path());
-    let folder = std::path::Path::new("/nonexistent");
-    Mailer::new(config, "id.example.org", extra_ca, folder, Clock::system(), Random).unwrap()
+    Mailer::new(&complete(config), "id.example.org", extra_ca, Clock::system(), Random).unwrap()
 }
 
 fn mail(to: &str, body: &str) -> OutgoingMail {
@@ -228,7 +231,7 @@ fn mail(to: &str, body: &str) -> OutgoingMail {
 
 async fn send_one(behaviour: Behaviour, tls: TlsMode, authority: Option<&Authority>) -> (Result<(), SendError>, Seen) {
     let (port, seen) = relay(behaviour).await;
-    let sent = mailer(&config(port, tls), authority).send(&mail("bob@example.com", "hi\r\n")).await;
+    let sent = mailer(config(port, tls), authority).send(&mail("bob@example.com", "hi\r\n")).await;
     (sent, seen)
 }
 
@@ -239,7 +242,7 @@ fn with(verb: &'static str, reply: &'static str) -> Behaviour {
 #[tokio::test(flavor = "multi_thread")]
 async fn mails_go_over_one_connection_that_is_kept() {
     let (port, seen) = relay(Behaviour::default()).await;
-    let mailer = Arc::new(mailer(&config(port, TlsMode::None), None));
+    let mailer = Arc::new(mailer(config(port, TlsMode::None), None));
     for _ in 0..3 {
         // Each on a task of its own, as requests are.
         let mailer = Arc::clone(&mailer);
@@ -256,7 +259,7 @@ async fn mails_go_over_one_connection_that_is_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kept_connection_that_was_closed_is_replaced() {
     let (port, seen) = relay(Behaviour { closes_after: Some(1), ..Behaviour::default() }).await;
-    let mailer = mailer(&config(port, TlsMode::None), None);
+    let mailer = mailer(config(port, TlsMode::None), None);
     for _ in 0..3 {
         mailer.send(&mail("bob@example.com", "hi\r\n")).await.unwrap();
     }
@@ -266,7 +269,7 @@ async fn a_kept_connection_that_was_closed_is_replaced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_refusal_the_next_mail_starts_clean() {
     let (port, seen) = relay(with("RCPT", "550 no such user bob@example.com")).await;
-    let mailer = mailer(&config(port, TlsMode::None), None);
+    let mailer = mailer(config(port, TlsMode::None), None);
     for _ in 0..2 {
         assert_eq!(mailer.send(&mail("bob@example.com", "hi\r\n")).await, Err(SendError::Refused(Refusal::Reply(550))));
     }
@@ -321,8 +324,8 @@ async fn a_bad_certificate_is_refused_before_anything_is_said() {
 async fn a_relay_without_starttls_gets_no_login_and_no_mail() {
     let (port, seen) = relay(Behaviour { extensions: &["AUTH PLAIN LOGIN"], ..Behaviour::default() }).await;
     let login = (Some("user".into()), Some(Secret::new(String::from("hunter2"))));
-    let config = EmailConfig { username: login.0, password: login.1, ..config(port, TlsMode::Starttls) };
-    let sent = mailer(&config, None).send(&mail("bob@example.com", "hi\r\n")).await;
+    let config = RawEmail { username: login.0, password: login.1, ..config(port, TlsMode::Starttls) };
+    let sent = mailer(config, None).send(&mail("bob@example.com", "hi\r\n")).await;
     assert!(matches!(sent, Err(SendError::Refused(Refusal::Connect(_)))), "{sent:?}");
     assert!(!seen.saw("MAIL") && !seen.saw("AUTH") && !seen.saw("HELO") && seen.mails().is_empty());
     // Nor if it says that it knows STARTTLS and then refuses it.
@@ -375,7 +378,7 @@ async fn nobody_there_is_refused() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
-    let sent = mailer(&config(port, TlsMode::None), None).send(&mail("bob@example.com", "hi")).await;
+    let sent = mailer(config(port, TlsMode::None), None).send(&mail("bob@example.com", "hi")).await;
     assert!(matches!(sent, Err(SendError::Refused(Refusal::Connect(_)))), "{sent:?}");
 }
 
@@ -383,8 +386,8 @@ async fn nobody_there_is_refused() {
 async fn a_relay_that_falls_silent_is_left_and_its_connection_not_used_again() {
     for (verb, expected) in [("EHLO", Refusal::Connect("timed out".into())), ("DATA", Refusal::Broken)] {
         let (port, seen) = relay(Behaviour { silent_at: verb, ..Behaviour::default() }).await;
-        let config = EmailConfig { timeout: HumanDuration::from_millis(200), ..config(port, TlsMode::None) };
-        let mailer = mailer(&config, None);
+        let config = RawEmail { timeout: HumanDuration::from_millis(200), ..config(port, TlsMode::None) };
+        let mailer = mailer(config, None);
         for _ in 0..2 {
             assert_eq!(mailer.send(&mail("bob@example.com", "hi")).await, Err(SendError::Refused(expected.clone())));
         }
@@ -396,7 +399,7 @@ async fn a_relay_that_falls_silent_is_left_and_its_connection_not_used_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_conversation_does_not_go_back_into_the_pool() {
     let (port, seen) = relay(Behaviour { silent_at: "DATA", ..Behaviour::default() }).await;
-    let mailer = Arc::new(mailer(&config(port, TlsMode::None), None));
+    let mailer = Arc::new(mailer(config(port, TlsMode::None), None));
     let task = tokio::spawn({
         let mailer = Arc::clone(&mailer);
         async move { mailer.send(&mail("bob@example.com", "hi")).await }
@@ -429,12 +432,12 @@ async fn login_uses_the_password_and_a_wrong_one_is_refused() {
         let (port, seen) = relay(behaviour).await;
         let mut password = tempfile::NamedTempFile::new().unwrap();
         writeln!(password, "hunter2").unwrap();
-        let config = EmailConfig {
+        let config = RawEmail {
             username: Some("user".into()),
             password_file: Some(password.path().to_path_buf()),
             ..config(port, TlsMode::Starttls)
         };
-        (mailer(&config, Some(&authority)).send(&mail("bob@example.com", "hi\r\n")).await, seen)
+        (mailer(config, Some(&authority)).send(&mail("bob@example.com", "hi\r\n")).await, seen)
     };
     let (sent, seen) = attempt(behaviour.clone()).await;
     assert_eq!(sent, Ok(()));
@@ -456,7 +459,7 @@ async fn login_uses_the_password_and_a_wrong_one_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_server_is_greeted_with_helo_and_gets_ascii() {
     let (port, seen) = relay(Behaviour { no_ehlo: true, ..Behaviour::default() }).await;
-    let mailer = mailer(&config(port, TlsMode::None), None);
+    let mailer = mailer(config(port, TlsMode::None), None);
     mailer.send(&mail("bob@example.com", "ein süßer Text, und nicht kurz\r\n")).await.unwrap();
     assert_eq!(seen.lines()[0], "EHLO id.example.org");
     assert!(seen.saw("HELO id.example.org") && seen.saw("MAIL FROM:<noreply@id.example.org>"));
@@ -469,7 +472,7 @@ async fn an_old_server_is_greeted_with_helo_and_gets_ascii() {
 async fn an_international_local_part_needs_a_relay_that_can() {
     let body = "grüße\r\n";
     let (port, seen) = relay(Behaviour { extensions: &["8BITMIME", "SMTPUTF8"], ..Behaviour::default() }).await;
-    mailer(&config(port, TlsMode::None), None).send(&mail("jürgen@bücher.example", body)).await.unwrap();
+    mailer(config(port, TlsMode::None), None).send(&mail("jürgen@bücher.example", body)).await.unwrap();
     assert!(seen.saw("RCPT TO:<jürgen@bücher.example>"));
     assert!(
         seen.lines()
@@ -477,7 +480,7 @@ async fn an_international_local_part_needs_a_relay_that_can() {
             .any(|line| line.starts_with("MAIL ") && line.contains(" SMTPUTF8") && line.contains("BODY=8BITMIME"))
     );
     let (port, seen) = relay(Behaviour { extensions: &["8BITMIME"], ..Behaviour::default() }).await;
-    let mailer = mailer(&config(port, TlsMode::None), None);
+    let mailer = mailer(config(port, TlsMode::None), None);
     assert_eq!(mailer.send(&mail("jürgen@example.com", body)).await, Err(SendError::ImpossibleAddress));
     assert!(!seen.saw("MAIL"));
     mailer.send(&mail("bob@bücher.example", body)).await.unwrap_err();
@@ -489,7 +492,7 @@ async fn an_international_local_part_needs_a_relay_that_can() {
 async fn a_line_with_a_dot_ends_nothing() {
     let (port, seen) = relay(Behaviour::default()).await;
     let body = "one\r\n.\r\nMAIL FROM:<evil@x>\r\n..two\r\n.";
-    mailer(&config(port, TlsMode::None), None).send(&mail("bob@example.com", body)).await.unwrap();
+    mailer(config(port, TlsMode::None), None).send(&mail("bob@example.com", body)).await.unwrap();
     assert_eq!(seen.mails().len(), 1);
     assert!(
         seen.mails()[0].ends_with("\r\n\r\none\r\n..\r\nMAIL FROM:<evil@x>\r\n...two\r\n..\r\n.\r\n"),
@@ -502,35 +505,16 @@ async fn a_line_with_a_dot_ends_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stored_mail_with_a_foul_address_is_not_sent() {
     let (port, seen) = relay(Behaviour::default()).await;
-    let mailer = mailer(&config(port, TlsMode::None), None);
+    let mailer = mailer(config(port, TlsMode::None), None);
     for to in ["bob@x>\r\nRCPT TO:<evil@x", "bob@x> NOTIFY=NEVER", "", "bob"] {
         assert_eq!(mailer.send(&mail(to, "hi")).await, Err(SendError::ImpossibleAddress), "{to:?}");
     }
     assert!(!seen.saw("RCPT"));
 }
 
-#[test]
-fn settings_that_cannot_work_are_refused_at_start() {
-    let check = |config: &EmailConfig| {
-        let folder = std::path::Path::new("/nonexistent");
-        Mailer::new(config, "id.example.org", None, folder, Clock::system(), Random).unwrap_err()
-    };
-    let good = config(25, TlsMode::None);
-    let smtp = Some(crate::config::email::Transport::Smtp);
-    assert!(matches!(check(&EmailConfig { transport: smtp, host: None, ..good.clone() }), MailerError::NoHost));
-    assert!(matches!(check(&EmailConfig { username: Some("u".into()), ..good.clone() }), MailerError::HalfALogin));
-    assert!(matches!(
-        check(&EmailConfig { helo_name: Some("a\r\nMAIL".into()), ..good.clone() }),
-        MailerError::HelloName
-    ));
-    let missing = Some("/nonexistent/password".into());
-    let config = EmailConfig { username: Some("u".into()), password_file: missing, ..good };
-    assert!(matches!(check(&config), MailerError::Secret(_)));
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn disabled_mail_is_refused_and_said_so() {
-    let mailer = mailer(&EmailConfig { enabled: false, ..EmailConfig::default() }, None);
+    let mailer = mailer(RawEmail { enabled: false, ..RawEmail::default() }, None);
     assert_eq!(mailer.send(&mail("bob@example.com", "hi")).await, Err(SendError::Disabled));
     assert_eq!(mailer.describe(), "email: disabled");
 }
@@ -540,7 +524,8 @@ async fn without_a_host_each_mail_becomes_a_file_that_only_its_owner_reads() {
     use std::os::unix::fs::PermissionsExt as _;
     let data = tempfile::tempdir().unwrap();
     let clock = Clock::manual(Timestamp::from_millis(1_750_000_000_000));
-    let mailer = Mailer::new(&EmailConfig::default(), "id.example.org", None, data.path(), clock, Random).unwrap();
+    let config = RawEmail::default().complete(data.path(), data.path()).unwrap();
+    let mailer = Mailer::new(&config, "id.example.org", None, clock, Random).unwrap();
     assert!(!data.path().join("mail").exists());
     mailer.prepare().unwrap();
     assert!(

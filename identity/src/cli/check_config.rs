@@ -1,0 +1,37 @@
+//! `identity check-config`: sets up everything that needs no socket, database or new file.
+//!
+//! Invariant: opens no socket and creates no file.
+
+use shared::clock::Clock;
+use shared::http::listen;
+use shared::random::Random;
+
+use crate::config::Config;
+use crate::homeserver::client::HomeserverClient;
+use crate::notify::email::Mailer;
+use crate::notify::sms::SmsSender;
+use crate::notify::templates::Templates;
+use crate::signing_keys::SigningKeys;
+use crate::store::Store;
+
+/// Checks certificates, keys, terms and templates, and that each part accepts its settings.
+///
+/// # Errors
+/// The first error.
+pub(super) fn check(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
+    let identity = config.server.identity(None);
+    config.terms.read()?;
+    listen::check(&config.http)?;
+    Store::check(&config.database)?;
+    let extra_ca = config.outbound.extra_ca_file.as_deref();
+    Mailer::new(&config.email, &identity.name, extra_ca, Clock::system(), Random)?;
+    SmsSender::new(&config.sms, extra_ca, Clock::system())?;
+    Templates::load(&config.templates, &config.sms)?;
+    let keys = &config.keys;
+    // `serve` creates a missing file.
+    if keys.file.exists() {
+        SigningKeys::read(&keys.file, &keys.revoked, keys.sign_as(&identity))?;
+    }
+    HomeserverClient::new(&config.federation, &config.outbound, Clock::system(), Random)?;
+    Ok(())
+}

@@ -1,0 +1,23 @@
+//! How a command opens the server's database.
+//!
+//! Invariant: no command creates a database; only `serve` does.
+
+use crate::config::Config;
+use crate::config::database::Location;
+use crate::store::{Store, StoreError};
+
+/// Opens the configured database.
+///
+/// # Errors
+/// [`StoreError::Connect`] if it does not exist.
+pub(super) async fn open(config: &Config) -> Result<Store, StoreError> {
+    if let Location::SqliteFile(path) = &config.database.location
+        && !path.exists()
+    {
+        let path = path.display();
+        return Err(StoreError::Connect(format!(
+            "{path} does not exist; start the server once with this configuration"
+        )));
+    }
+    Store::open(&config.database, config.outbound.extra_ca_file.as_deref()).await
+}

@@ -1,0 +1,260 @@
+//! The command line: its arguments, and one file for each command that does more than one call.
+//!
+//! Invariant: a running server sees every change that a command makes in the database.
+
+mod check_config;
+mod database;
+mod invites;
+mod outbox;
+mod table;
+mod test_sms;
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use shared::random::Random;
+
+use self::outbox::Chosen;
+use self::test_sms::Wish;
+use crate::config::Config;
+use crate::domain::mxid::UserId;
+use crate::domain::room_id::RoomId;
+use crate::domain::threepid::{Medium, ThreePid};
+use crate::notify::templates::Audience;
+use crate::store::invites::Filter;
+use crate::{server, signing_keys};
+
+/// Matrix identity server (Identity Service API v2).
+///
+/// Users prove that they own an e-mail address or a telephone number; other users find them by hashed lookup. Run it
+/// beside a homeserver, behind a reverse proxy that terminates TLS.
+///
+/// Without configuration it starts for development: on 127.0.0.1:8090, with an SQLite file and a new signing key in the
+/// data folder, and with mail written to files there.
+#[derive(Parser)]
+#[command(name = "identity", version, after_help = EXAMPLES)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+The configuration is read from the file, then from the environment: [http] bind is IDENTITY__HTTP__BIND. Every secret
+may also be in a file of its own: [email] password_file. deploy/identity.toml lists every key with its default.
+
+Examples:
+  identity serve                                     start for development, without configuration
+  identity check-config --config /etc/identity.toml  validate the configuration; exits 0 if it is valid
+  identity serve --config /etc/identity.toml         start the server";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server until SIGTERM or Ctrl-C, then finish requests in flight. SIGHUP reloads the terms of service and
+    /// the key file.
+    Serve {
+        #[command(flatten)]
+        source: ConfigSource,
+    },
+    /// Validate the configuration and the files it names, then exit. Opens no socket and creates no file.
+    ///
+    /// Exits 0 if the configuration is valid. Only `serve` detects a port in use, a folder without write permission, and
+    /// a database or mail relay that does not answer.
+    CheckConfig {
+        #[command(flatten)]
+        source: ConfigSource,
+    },
+    /// Print a new line for the key file: `ed25519 <id> <seed>`.
+    ///
+    /// The key on the first line signs. Add a new key above the old keys and keep those, so that their signatures and the
+    /// data sealed with them stay valid.
+    GenerateKey {
+        /// The id of the key: letters, digits and underscores, never used before. The first key that `serve` creates has
+        /// the id 0.
+        #[arg(long, default_value = "0")]
+        id: String,
+    },
+    /// Add a new key on the first line of the key file, where it signs. The old keys stay below it, so that their
+    /// signatures and the data sealed with them stay valid.
+    ///
+    /// A running server loads the new key on SIGHUP. If several processes share a database, install the new file for all
+    /// of them before you send SIGHUP to the first.
+    RotateKey {
+        #[command(flatten)]
+        source: ConfigSource,
+        /// The id of the new key: letters, digits and underscores, never used before. Default: the next number.
+        #[arg(long)]
+        id: Option<String>,
+    },
+    /// Send one SMS through the configured providers and print the result. Its code validates nothing.
+    ///
+    /// Uses [sms.rules], senders and templates as a validation does, and charges no limit.
+    TestSms {
+        #[command(flatten)]
+        source: ConfigSource,
+        /// The number, in international form or as dialled in --country.
+        #[arg(long)]
+        to: String,
+        /// The country in which the number is dialled, such as GB. Required unless the number starts with "+".
+        #[arg(long)]
+        country: Option<String>,
+        /// The brand of the template.
+        #[arg(long)]
+        brand: Option<String>,
+        /// The language of the template.
+        #[arg(long)]
+        lang: Option<String>,
+    },
+    /// List or revoke invitations: pending, and delivered if [invites] keep_delivered is set.
+    Invites {
+        #[command(subcommand)]
+        command: InvitesCommand,
+    },
+    /// List or retry onbind notifications that no homeserver has accepted yet.
+    ///
+    /// After a bind the server notifies the user's homeserver of the association and of the pending invitations for the
+    /// address, and retries until the homeserver accepts. A rejected notification, or one older than [outbox] max_age,
+    /// becomes a dead letter.
+    Outbox {
+        #[command(subcommand)]
+        command: OutboxCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum InvitesCommand {
+    /// List invitations, oldest first.
+    List {
+        #[command(flatten)]
+        source: ConfigSource,
+        #[command(flatten)]
+        filter: InviteFilter,
+    },
+    /// Revoke invitations: their links stop working, and queued mails are not sent.
+    Revoke {
+        #[command(flatten)]
+        source: ConfigSource,
+        #[command(flatten)]
+        filter: InviteFilter,
+    },
+}
+
+/// Selects invitations that match all filters.
+#[derive(clap::Args)]
+struct InviteFilter {
+    /// Ids of invitations.
+    ids: Vec<String>,
+    /// The invited e-mail address.
+    #[arg(long, value_parser = |text: &str| ThreePid::canonical(Medium::Email, text))]
+    address: Option<ThreePid>,
+    /// The room.
+    #[arg(long, value_parser = RoomId::parse)]
+    room: Option<RoomId>,
+    /// The sender.
+    #[arg(long, value_parser = UserId::parse)]
+    sender: Option<UserId>,
+}
+
+impl From<InviteFilter> for Filter {
+    fn from(InviteFilter { ids, address, room, sender }: InviteFilter) -> Self {
+        Self { ids, threepid: address, room_id: room, sender }
+    }
+}
+
+#[derive(Subcommand)]
+enum OutboxCommand {
+    /// List notifications, ordered by the next attempt, dead letters last.
+    List {
+        #[command(flatten)]
+        source: ConfigSource,
+    },
+    /// Retry notifications now, with a new age and backoff. A running server notices within 5 seconds.
+    #[command(group = clap::ArgGroup::new("which").required(true))]
+    Retry {
+        #[command(flatten)]
+        source: ConfigSource,
+        /// The id of one notification.
+        #[arg(group = "which")]
+        id: Option<String>,
+        /// Retry all dead letters.
+        #[arg(long, group = "which")]
+        dead: bool,
+        /// Retry all notifications.
+        #[arg(long, group = "which")]
+        all: bool,
+    },
+}
+
+#[derive(clap::Args)]
+struct ConfigSource {
+    /// The TOML file. Default: no file; only defaults and the environment apply.
+    #[arg(long, short, env = "IDENTITY_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigSource {
+    fn load(&self) -> Result<Config, Box<dyn Error>> {
+        Ok(Config::load(self.config.as_deref())?)
+    }
+}
+
+/// Runs the command of the process's arguments.
+pub async fn run() -> ExitCode {
+    // Fails only if a provider is installed already, and this is the first statement of the process.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match execute(CommandLine::parse().command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // A closed stderr leaves no channel for the error.
+            let _ = writeln!(io::stderr(), "identity: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn execute(command: Command) -> Result<(), Box<dyn Error>> {
+    match command {
+        Command::Serve { source } => Ok(server::serve(source.load()?).await?),
+        Command::CheckConfig { source } => {
+            let config = source.load()?;
+            check_config::check(&config)?;
+            let notices = config.notices().into_iter().map(|notice| format!("note: {notice}"));
+            print(notices.chain(["the configuration is good".to_owned()]))
+        }
+        Command::GenerateKey { id } => Ok(writeln!(io::stdout(), "{}", *signing_keys::new_line(&id, Random)?)?),
+        Command::RotateKey { source, id } => {
+            let keys = source.load()?.keys;
+            let id = signing_keys::rotate(&keys.file, id.as_deref(), keys.revoked.as_slice(), Random)?;
+            print([format!("{id} is the signing key now; send SIGHUP to running servers")])
+        }
+        Command::TestSms { source, to, country, brand, lang } => {
+            let config = source.load()?;
+            let audience = Audience { brand: brand.as_deref(), lang: lang.as_deref(), ..Audience::default() };
+            let wish = Wish { number: &to, country: country.as_deref(), audience };
+            let mut lines = Vec::new();
+            let sent = test_sms::send(&config, &wish, |line| lines.push(line)).await;
+            print(lines)?;
+            Ok(sent?)
+        }
+        Command::Invites { command: InvitesCommand::List { source, filter } } => {
+            print(invites::list(&source.load()?, filter.into()).await?)
+        }
+        Command::Invites { command: InvitesCommand::Revoke { source, filter } } => {
+            let number = invites::revoke(&source.load()?, filter.into()).await?;
+            print([format!("{number} revoked")])
+        }
+        Command::Outbox { command: OutboxCommand::List { source } } => print(outbox::list(&source.load()?).await?),
+        Command::Outbox { command: OutboxCommand::Retry { source, id, dead, .. } } => {
+            let chosen = id.map_or(if dead { Chosen::Dead } else { Chosen::All }, Chosen::One);
+            let number = outbox::retry(&source.load()?, chosen).await?;
+            print([format!("{number} scheduled for retry")])
+        }
+    }
+}
+
+fn print(lines: impl IntoIterator<Item = String>) -> Result<(), Box<dyn Error>> {
+    let mut out = io::stdout().lock();
+    lines.into_iter().try_for_each(|line| Ok(writeln!(out, "{line}")?))
+}
