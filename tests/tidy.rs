@@ -99,7 +99,6 @@ const PUSH_GATEWAY: Layers = Layers {
             neighbours: Neighbours::Only(&["device_key", "log_throttle"]),
             reason: "each provider knows one push service; providers never import one another",
         },
-        Row::of(&[Unit::Module("outbound")], "the settings of every outgoing connection"),
         Row::of(&[Unit::Module("notification")], "the notification, pure"),
     ],
 };

@@ -8,7 +8,6 @@ pub mod config;
 mod delivery;
 mod http;
 mod notification;
-mod outbound;
 mod providers;
 
 pub use cli::run;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use shared::clock::{Clock, Timestamp};
+use shared::outbound::settings::Outbound;
 use shared::random::Random;
 use tokio::sync::Semaphore;
 
@@ -91,7 +92,9 @@ pub(crate) struct Apps {
     pub(crate) nobody: Complaints,
     tokens: ProviderTokenCache,
     accounts: AccountCache,
-    outbound: [u8; 32],
+    outbound: Outbound,
+    /// The contents of the files that `outbound` names.
+    outbound_files: [u8; 32],
     /// How often the settings were read.
     turn: u64,
 }
@@ -115,7 +118,8 @@ impl Apps {
             nobody: Complaints::default(),
             tokens: ProviderTokenCache::default(),
             accounts: AccountCache::default(),
-            outbound: [0; 32],
+            outbound: Outbound::default(),
+            outbound_files: [0; 32],
             turn: 0,
         };
         nobody.changed_to(config, clock, random)
@@ -127,8 +131,8 @@ impl Apps {
     /// # Errors
     /// As [`Apps::new`].
     pub(crate) fn changed_to(&self, config: &Config, clock: &Clock, random: Random) -> Result<Self, AppsError> {
-        let outbound = config.outbound.digest();
-        let is_way_out_the_same = outbound == self.outbound;
+        let (outbound, outbound_files) = (config.outbound.clone(), config.outbound.digest_of_files());
+        let is_way_out_the_same = outbound == self.outbound && outbound_files == self.outbound_files;
         // Tokens of Apple's are made here and go everywhere; Google's come by connections of their own.
         let accounts = if is_way_out_the_same { self.accounts.clone() } else { AccountCache::default() };
         let turn = self.turn + 1;
@@ -171,7 +175,7 @@ impl Apps {
             apps.push((pattern.clone(), app));
         }
         let (patterns, nobody) = (Patterns::new(apps)?, Complaints::default());
-        Ok(Self { patterns, nobody, tokens: self.tokens.clone(), accounts, outbound, turn })
+        Ok(Self { patterns, nobody, tokens: self.tokens.clone(), accounts, outbound, outbound_files, turn })
     }
 
     /// What is other here than it was in `old`.

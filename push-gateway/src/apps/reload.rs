@@ -141,7 +141,7 @@ impl Reload {
 
 fn named_files(config: &Config, file: Option<&Path>) -> Vec<PathBuf> {
     let apps = config.apps.values().flat_map(|settings| settings.files());
-    let all = file.into_iter().chain(config.outbound.extra_ca_file.as_deref()).chain(apps);
+    let all = file.into_iter().chain(config.outbound.files()).chain(apps);
     all.map(Path::to_path_buf).collect()
 }
 

@@ -12,14 +12,14 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
-use shared::config::{ConfigError, SpecialKeys, secret};
+use shared::config::{ConfigError, SpecialKeys};
 use shared::http::settings::{Admin, Http};
+use shared::outbound::settings::Outbound;
 use shared::telemetry::Log;
 
 use self::app::AppSettings;
 use self::limits::Limits;
 use self::rules::{Dedup, Metrics, RejectionBreaker, Routing};
-use crate::outbound::Outbound;
 
 /// The prefix of environment variables: `PUSH_GATEWAY__SECTION__KEY`.
 pub(crate) const ENVIRONMENT_PREFIX: &str = "PUSH_GATEWAY";
@@ -108,29 +108,16 @@ impl Config {
     }
 
     fn place(&mut self, folder: &Path) -> Result<(), ConfigError> {
-        for path in [
-            &mut self.http.tls_cert_file,
-            &mut self.http.tls_key_file,
-            &mut self.outbound.extra_ca_file,
-            &mut self.outbound.proxy_file,
-        ] {
+        for path in [&mut self.http.tls_cert_file, &mut self.http.tls_key_file] {
             in_folder(folder, path);
         }
-        let Outbound { proxy, proxy_file, .. } = &mut self.outbound;
-        *proxy = secret("outbound.proxy", proxy.as_ref(), proxy_file.take().as_deref())?;
-        Ok(())
+        self.outbound.resolve(folder)
     }
 
     fn check(&self) -> Result<(), ConfigError> {
         let wrong = |text: &str| Err(ConfigError::Invalid(text.to_owned()));
         if self.http.bind.is_empty() {
             return wrong("[http] bind: expected at least one address");
-        }
-        if let Some(proxy) = &self.outbound.proxy {
-            let url = url::Url::parse(proxy.expose()).ok();
-            if !url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
-                return wrong("[outbound] proxy: expected a URL such as \"http://user:password@host:3128\"");
-            }
         }
         self.limits.check()?;
         self.rejection_breaker.check()

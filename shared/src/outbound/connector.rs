@@ -40,7 +40,7 @@ pub struct Connector(Arc<Inner>);
 struct Inner {
     resolver: Resolver,
     proxy: ProxyRule,
-    tls: TlsConnector,
+    tls: Option<TlsConnector>,
     timeout: Duration,
 }
 
@@ -99,7 +99,13 @@ impl Connector {
     /// A connector with `tls` from [`super::tls::client_config`], including the ALPN protocols. `timeout` limits each
     /// connection from resolution to the end of the TLS handshake.
     pub fn new(resolver: Resolver, proxy: ProxyRule, tls: ClientConfig, timeout: Duration) -> Self {
-        Self(Arc::new(Inner { resolver, proxy, tls: TlsConnector::from(Arc::new(tls)), timeout }))
+        let tls = Some(TlsConnector::from(Arc::new(tls)));
+        Self(Arc::new(Inner { resolver, proxy, tls, timeout }))
+    }
+
+    /// A connector without TLS and proxy, for hosts from the configuration.
+    pub fn plain(timeout: Duration) -> Self {
+        Self(Arc::new(Inner { resolver: Resolver::System, proxy: ProxyRule::default(), tls: None, timeout }))
     }
 
     /// Opens a connection.
@@ -110,7 +116,8 @@ impl Connector {
         self.in_time(async {
             let stream = self.tcp(target).await?;
             let Some(name) = &target.tls else { return Ok(Stream::tcp(stream)) };
-            let stream = self.0.tls.connect(name.clone(), stream).await;
+            let tls = self.0.tls.as_ref().ok_or(Failure::Tls)?;
+            let stream = tls.connect(name.clone(), stream).await;
             stream.map(Stream::tls).map_err(|error| ConnectError::new(Failure::Tls, &error))
         })
         .await

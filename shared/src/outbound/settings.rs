@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::digest::{Context, SHA256};
 use rustls::ClientConfig;
 use serde::Deserialize;
 
@@ -58,6 +59,19 @@ impl Outbound {
     /// The files that the section names.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         [&self.extra_ca_file, &self.proxy_file].into_iter().flatten().map(PathBuf::as_path)
+    }
+
+    /// A digest of the files' contents, which tells whether they changed. A missing file counts as an empty one.
+    pub fn digest_of_files(&self) -> [u8; 32] {
+        let mut digest = Context::new(&SHA256);
+        for file in self.files() {
+            let content = std::fs::read(file).unwrap_or_default();
+            digest.update(&content.len().to_be_bytes());
+            digest.update(&content);
+        }
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest.finish().as_ref());
+        bytes
     }
 
     /// The TLS settings for hosts from the configuration.

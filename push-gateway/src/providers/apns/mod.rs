@@ -23,6 +23,7 @@ use moka::future::Cache;
 use sha2::{Digest, Sha256};
 use shared::clock::{Clock, Timestamp};
 use shared::outbound::retry_after;
+use shared::outbound::settings::Outbound;
 
 pub(crate) use self::credentials::token::ProviderTokenCache;
 pub use self::settings::Settings;
@@ -68,7 +69,7 @@ impl Apns {
     pub(crate) fn new(
         app: &str,
         settings: &Settings,
-        outbound: &crate::outbound::Outbound,
+        outbound: &Outbound,
         tokens: &ProviderTokenCache,
         clock: Clock,
     ) -> Result<Self, SetupError> {
@@ -78,7 +79,7 @@ impl Apns {
     fn with_timing(
         app: &str,
         settings: &Settings,
-        outbound: &crate::outbound::Outbound,
+        outbound: &Outbound,
         tokens: &ProviderTokenCache,
         clock: Clock,
         timing: Timing,

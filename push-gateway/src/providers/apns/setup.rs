@@ -8,14 +8,17 @@ use std::time::Duration;
 
 use shared::clock::{Clock, Timestamp};
 use shared::config::ConfigError;
-use shared::outbound::tls::{self, TlsError};
+use shared::outbound::connector::Connector;
+use shared::outbound::resolver::Resolver;
+use shared::outbound::settings::Outbound;
+use shared::outbound::stream::HTTP_2;
+use shared::outbound::tls::TlsError;
 
-use super::client::{Connector, Endpoint, InvalidProxy, NoConnection, Proxy, Timing, Transport};
+use super::client::{Endpoint, EndpointConnector, NoConnection, Timing, Transport};
 use super::credentials::certificate::{ClientCertificate, InvalidCertificate};
 use super::credentials::token::{InvalidKey, ProviderToken, ProviderTokenCache};
 use super::request::Fields;
 use super::settings::Settings;
-use crate::outbound::Outbound;
 
 /// From when on a certificate's end is worth a warning.
 const WARN_BEFORE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -52,9 +55,6 @@ pub(crate) enum SetupError {
     /// Not where anything can be sent.
     #[error("{0}: expected \"https://host[:port]\"")]
     Endpoint(&'static str),
-    /// Not a proxy.
-    #[error("outbound.proxy: {0}")]
-    Proxy(#[from] InvalidProxy),
     /// There are no roots to trust.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -103,16 +103,15 @@ pub(super) fn set_up(
 ) -> Result<Parts, SetupError> {
     let fields = Fields::new(settings).ok_or(SetupError::Topic)?;
     let credentials = credentials(settings, tokens)?;
-    let mut tls = tls::client_config(outbound.extra_ca_file.as_deref(), true)?;
+    let mut tls = outbound.tls()?;
+    tls.alpn_protocols = vec![HTTP_2.to_vec()];
     if let Credentials::Certificate(certificate) = &credentials {
         certificate.present(&mut tls);
     }
-    let proxy = shared::config::secret("outbound.proxy", outbound.proxy.as_ref(), outbound.proxy_file.as_deref())?;
-    let proxy = proxy.as_ref().map(Proxy::parse).transpose()?;
+    let connector = Connector::new(Resolver::System, outbound.proxy_rule(), tls, timing.connect);
     let transport = |key, given: Option<&String>, usual: &str| {
         let endpoint = Endpoint::parse(given.map_or(usual, String::as_str)).ok_or(SetupError::Endpoint(key))?;
-        let proxy = proxy.clone().filter(|_| !outbound.no_proxy.matches(&endpoint.host()));
-        let connector = Connector::new(endpoint, tls.clone(), proxy).ok_or(SetupError::Endpoint(key))?;
+        let connector = EndpointConnector::new(endpoint, connector.clone());
         Ok::<_, SetupError>(Transport::new(app, connector, settings.max_connections, timing))
     };
     let platform = transport("endpoint", settings.endpoint.as_ref(), settings.platform.endpoint())?;

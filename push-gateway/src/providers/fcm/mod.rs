@@ -17,6 +17,7 @@ use bytes::Bytes;
 use metrics::{Counter, Histogram};
 use shared::clock::Clock;
 use shared::outbound::failure::Failure;
+use shared::outbound::settings::Outbound;
 use shared::random::Random;
 
 pub(crate) use self::credentials::AccountCache;
@@ -30,7 +31,6 @@ use self::error_body::ErrorBody;
 use self::payload::Form;
 use self::response::{Verdict, advice, verdict};
 use self::settings::{Credentials, SettingsError};
-use crate::outbound::Outbound;
 use crate::providers::{Delivery, Outcome, Provider, ProviderError, Rejection};
 
 /// A second request within an attempt needs this much time.
@@ -99,15 +99,15 @@ impl Fcm {
         };
         let project_id = project_id.ok_or(SetupError::NoProject)?;
         let url = settings.send_url(&project_id)?;
-        let route = Route::new(outbound)?;
+        let route = Route::new(outbound).map_err(TransportError::from)?;
         Ok(Self {
             app: Arc::from(app),
             seconds: OnceLock::new(),
             accepted: OnceLock::new(),
             form: Form::new(settings),
-            account: accounts.account(source, &route, &clock)?,
+            account: accounts.account(source, &route, &clock),
             pauses: accounts.pauses(url.as_str(), &clock, random),
-            transport: Transport::new(url, settings.max_concurrent, &route, clock)?,
+            transport: Transport::new(&url, settings.max_concurrent, &route, clock)?,
         })
     }
 

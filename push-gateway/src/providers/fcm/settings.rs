@@ -4,11 +4,11 @@
 
 use std::path::{Path, PathBuf};
 
-use reqwest::Url;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use shared::config::{HumanDuration, OneOrMany};
+use url::Url;
 
 /// The longest time for which Google stores a message: four weeks.
 const LONGEST_TTL: u64 = 2_419_200;

@@ -8,12 +8,12 @@ use harness::fcm::{Fault, Google};
 use harness::wait::wait_until;
 use serde_json::{Value, json};
 use shared::clock::{Clock, Timestamp};
+use shared::outbound::settings::Outbound;
 use shared::random::Random;
 use tempfile::TempDir;
 
 use super::{AccountCache, Fcm, Settings, SetupError};
 use crate::notification::parse::{Request, parse};
-use crate::outbound::Outbound;
 use crate::providers::Certainty::{Certain, Suspect};
 use crate::providers::{Delivery, Outcome, Provider, ProviderError, Rejection};
 

@@ -17,11 +17,14 @@ use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
-use tokio::net::TcpStream;
+use shared::outbound::connector::{Connector, Target};
+use shared::outbound::failure::{ConnectError, Failure};
+use shared::outbound::proxy::ProxyRule;
+use shared::outbound::resolver::Resolver;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
-use self::stream::{Hello, PlainStream};
+use self::stream::{Hello, SmtpStream};
 use super::message::OutgoingMail;
 use super::{MailerError, Refusal, SendError, mime};
 use crate::config::email::{Relay, TlsMode};
@@ -37,6 +40,9 @@ const PROBE: Duration = Duration::from_secs(2);
 pub(super) struct Smtp {
     host: String,
     port: u16,
+    /// `None` if the host is not a host name.
+    target: Option<Target>,
+    connector: Connector,
     tls: Tls,
     credentials: Option<Credentials>,
     hello_name: ClientId,
@@ -49,21 +55,29 @@ enum Tls {
     None,
     /// Required: without it the conversation ends before it began.
     Starttls(TlsParameters),
-    FromTheStart(TlsParameters),
+    Implicit,
 }
 
 impl Smtp {
     pub(super) fn new(relay: &Relay, timeout: Duration, extra_ca: Option<&Path>) -> Result<Self, MailerError> {
         let login = relay.login.as_ref();
         let credentials = login.map(|login| Credentials::new(login.username.clone(), login.password.expose().clone()));
-        let tls = match relay.tls {
-            TlsMode::None => Tls::None,
-            TlsMode::Starttls => Tls::Starttls(tls_parameters(&relay.host, extra_ca)?),
-            TlsMode::Tls => Tls::FromTheStart(tls_parameters(&relay.host, extra_ca)?),
+        let plain = || (Target::tcp(&relay.host, relay.port), Connector::plain(timeout));
+        let (tls, (target, connector)) = match relay.tls {
+            TlsMode::None => (Tls::None, plain()),
+            TlsMode::Starttls => (Tls::Starttls(tls_parameters(&relay.host, extra_ca)?), plain()),
+            TlsMode::Tls => {
+                let tls = shared::outbound::tls::client_config(extra_ca, true);
+                let tls = tls.map_err(|error| MailerError::Tls(error.to_string()))?;
+                let connector = Connector::new(Resolver::System, ProxyRule::default(), tls, timeout);
+                (Tls::Implicit, (Target::tls(&relay.host, relay.port), connector))
+            }
         };
         Ok(Self {
             host: relay.host.clone(),
             port: relay.port,
+            target,
+            connector,
             tls,
             credentials,
             hello_name: relay.helo_name.clone().map_or_else(ClientId::default, ClientId::Domain),
@@ -77,7 +91,7 @@ impl Smtp {
         let protection = match self.tls {
             Tls::None => "without TLS",
             Tls::Starttls(_) => "with STARTTLS",
-            Tls::FromTheStart(_) => "with TLS",
+            Tls::Implicit => "with TLS",
         };
         format!("SMTP through {}:{} {protection}", self.host, self.port)
     }
@@ -143,14 +157,9 @@ impl Smtp {
 
     /// Opens a connection up to the server's answer to our name, under TLS if that is asked for.
     async fn greet(&self, hello: Hello) -> Result<AsyncSmtpConnection, Greeting> {
-        let server = (self.host.as_str(), self.port);
-        if let Tls::FromTheStart(parameters) = &self.tls {
-            let parameters = Some(parameters.clone());
-            return Ok(AsyncSmtpConnection::connect_tokio1(server, None, &self.hello_name, parameters, None).await?);
-        }
-        let stream = TcpStream::connect(server).await?;
-        stream.set_nodelay(true)?;
-        let stream = Box::new(PlainStream::new(stream, hello));
+        let target = self.target.as_ref().ok_or(ConnectError::from(Failure::Dns))?;
+        let stream = self.connector.connect(target).await?;
+        let stream = Box::new(SmtpStream::new(stream, hello));
         let mut connection = AsyncSmtpConnection::connect_with_transport(stream, &self.hello_name).await?;
         if let Tls::Starttls(parameters) = &self.tls {
             connection.starttls(parameters.clone(), &self.hello_name).await?;
@@ -163,7 +172,7 @@ impl Smtp {
 #[derive(Debug, thiserror::Error)]
 enum Greeting {
     #[error("{0}")]
-    Network(#[from] std::io::Error),
+    Network(#[from] ConnectError),
     #[error("{0}")]
     Smtp(#[from] lettre::transport::smtp::Error),
 }

@@ -1,8 +1,7 @@
-//! The plain connection under lettre's SMTP client, with the two things that the client lacks.
+//! The connection under lettre's SMTP client, with two features that the client lacks.
 //!
-//! Invariant: the reader above never holds more than one line, so nothing that was sent in plain text can be left over
-//! to be taken for a reply that came under TLS (the injection of CVE-2011-0411): after STARTTLS it meets the handshake
-//! and fails there.
+//! Invariant: the client never buffers more than one line. So it cannot take plain text that was sent before STARTTLS for
+//! a reply under TLS (the injection of CVE-2011-0411): that text reaches the handshake, which fails.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,34 +9,34 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use lettre::transport::smtp::client::AsyncTokioStream;
+use shared::outbound::stream::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
-/// A TCP connection that hands out a line at a time and can say HELO where its user says EHLO.
+/// A connection that returns one line per read and can send HELO in place of EHLO.
 #[derive(Debug)]
-pub(super) struct PlainStream {
-    inner: TcpStream,
+pub(super) struct SmtpStream {
+    inner: Stream,
     hello: Hello,
     received: Vec<u8>,
     handed_out: usize,
 }
 
-/// How the conversation begins (RFC 5321 section 4.1.1.1). Both words have four letters.
+/// The first command (RFC 5321 section 4.1.1.1). Both have four letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hello {
-    /// With the list of extensions.
+    /// Requests the list of extensions.
     Ehlo,
-    /// For a server that does not know extensions.
+    /// For a server without extensions.
     Helo,
 }
 
-impl PlainStream {
-    pub(super) fn new(inner: TcpStream, hello: Hello) -> Self {
+impl SmtpStream {
+    pub(super) fn new(inner: Stream, hello: Hello) -> Self {
         Self { inner, hello, received: Vec::new(), handed_out: 0 }
     }
 }
 
-impl AsyncRead for PlainStream {
+impl AsyncRead for SmtpStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.handed_out == this.received.len() {
@@ -57,7 +56,7 @@ impl AsyncRead for PlainStream {
     }
 }
 
-impl AsyncWrite for PlainStream {
+impl AsyncWrite for SmtpStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match bytes.strip_prefix(b"EHLO ") {
             Some(rest) if self.hello == Hello::Helo => {
@@ -77,7 +76,7 @@ impl AsyncWrite for PlainStream {
     }
 }
 
-impl AsyncTokioStream for PlainStream {
+impl AsyncTokioStream for SmtpStream {
     fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.inner.peer_addr()
     }

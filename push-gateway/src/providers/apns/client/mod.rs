@@ -9,9 +9,7 @@
 
 mod connect;
 mod connection;
-mod non_vectored_io;
 mod pool;
-mod proxy;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,9 +17,9 @@ use std::time::{Duration, Instant};
 use h2::{Reason, RecvStream};
 use http::header::RETRY_AFTER;
 use http::uri::Authority;
+use shared::outbound::backoff::Backoff;
 
-pub(super) use self::connect::{Connector, Endpoint, NoConnection};
-pub(super) use self::proxy::{InvalidProxy, Proxy};
+pub(super) use self::connect::{Endpoint, EndpointConnector, NoConnection};
 
 use self::pool::{Pool, Ticket};
 use super::request::Push;
@@ -44,10 +42,8 @@ pub(super) struct Timing {
     pub(super) ping_after: Duration,
     /// How long that sign may take.
     pub(super) ping_timeout: Duration,
-    /// How long to wait after the first failure to connect; doubled with each further one.
-    pub(super) first_back_off: Duration,
-    /// The longest wait.
-    pub(super) max_back_off: Duration,
+    /// The delay after consecutive failures to connect.
+    pub(super) backoff: Backoff,
 }
 
 impl Timing {
@@ -58,8 +54,7 @@ impl Timing {
         grow_after: Duration::from_millis(50),
         ping_after: Duration::from_secs(60),
         ping_timeout: Duration::from_secs(10),
-        first_back_off: Duration::from_secs(1),
-        max_back_off: Duration::from_secs(60),
+        backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(60)),
     };
 }
 
@@ -95,7 +90,7 @@ pub(super) enum Failure {
 
 impl Transport {
     /// Nothing is connected yet. `app` is a label for metrics and logs.
-    pub(super) fn new(app: &str, connector: Connector, max_connections: usize, timing: Timing) -> Self {
+    pub(super) fn new(app: &str, connector: EndpointConnector, max_connections: usize, timing: Timing) -> Self {
         let authority = connector.authority().clone();
         Self { pool: Pool::new(app, connector, max_connections, timing), authority, attempt: timing.attempt }
     }

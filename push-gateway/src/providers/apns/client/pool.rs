@@ -16,14 +16,13 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::Timing;
-use super::connect::{Connector, NoConnection, Unreachable};
+use super::connect::{EndpointConnector, NoConnection, Unreachable};
 use super::connection::{self, Connection};
-use super::non_vectored_io::NonVectoredIo;
 
 /// All connections to one endpoint.
 pub(super) struct Pool {
     app: String,
-    connector: Connector,
+    connector: EndpointConnector,
     max_connections: usize,
     timing: Timing,
     state: Mutex<State>,
@@ -51,7 +50,7 @@ pub(super) struct Ticket {
 }
 
 impl Pool {
-    pub(super) fn new(app: &str, connector: Connector, max_connections: usize, timing: Timing) -> Arc<Self> {
+    pub(super) fn new(app: &str, connector: EndpointConnector, max_connections: usize, timing: Timing) -> Arc<Self> {
         Arc::new(Self {
             connections: metrics::gauge!("push_apns_connections", "app" => app.to_owned()),
             app: app.to_owned(),
@@ -170,7 +169,7 @@ impl Pool {
     async fn connect(self: Arc<Self>) {
         let made = timeout(self.timing.connect, async {
             let stream = self.connector.connect().await?;
-            connection::begin(NonVectoredIo(stream)).await.map_err(|error| Unreachable::new("connect", &error))
+            connection::begin(stream).await.map_err(|error| Unreachable::new("connect", &error))
         });
         let made = made.await.unwrap_or_else(|late| Err(Unreachable::new("connect_timeout", &late)));
         if let Some((connection, http2)) = self.made(made) {
@@ -207,9 +206,8 @@ impl Pool {
     /// The first connection that ends without an answer may be an accident; from the next one on there is a pause.
     fn back_off(&self, state: &mut State, consecutive_failures: u32) {
         state.consecutive_failures = consecutive_failures;
-        let doublings = consecutive_failures.saturating_sub(2).min(16);
-        let wait = self.timing.first_back_off.saturating_mul(1 << doublings).min(self.timing.max_back_off);
-        state.not_before = (consecutive_failures >= 2).then(|| Instant::now() + wait);
+        let wait = self.timing.backoff.after(consecutive_failures.saturating_sub(1));
+        state.not_before = (!wait.is_zero()).then(|| Instant::now() + wait);
     }
 
     fn fail_all(&self, state: &mut State, no_connection: NoConnection) {

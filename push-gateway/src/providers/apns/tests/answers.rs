@@ -239,7 +239,7 @@ async fn a_device_of_the_other_world_is_found_there_if_the_operator_wants_it() {
     std::fs::write(&file, authorities).unwrap();
     let mut settings = production.settings();
     change(&mut settings);
-    let outbound = crate::outbound::Outbound { extra_ca_file: Some(file), ..Default::default() };
+    let outbound = shared::outbound::settings::Outbound { extra_ca_file: Some(file), ..Default::default() };
     let with = production.try_provider(&settings, &outbound, super::QUICK).unwrap();
     for number in [1, 2, 3] {
         production.apple.forget(&token(number));

@@ -5,12 +5,12 @@ use std::time::Duration;
 use harness::apns::{Apple, Fault};
 use harness::certificates::Certificate;
 use harness::wait::wait_until;
-use shared::secret::Secret;
+use shared::outbound::backoff::Backoff;
+use shared::outbound::settings::Outbound;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{PATIENCE, QUICK, World, assert_delivered, deliver, deliver_all, temporary, token};
-use crate::outbound::Outbound;
 use crate::providers::apns::client::Timing;
 use crate::providers::{Outcome, ProviderError};
 
@@ -190,7 +190,7 @@ async fn an_idle_connection_is_asked_for_a_sign_of_life_and_kept() {
 async fn an_apple_that_cannot_be_reached_is_not_asked_without_pause() {
     let world = World::new().await;
     let (address, authority) = (world.apple.address().to_string(), world.apple.authority().clone());
-    let timing = Timing { first_back_off: Duration::from_secs(2), max_back_off: Duration::from_secs(2), ..QUICK };
+    let timing = Timing { backoff: Backoff::new(Duration::from_secs(2), Duration::from_secs(2)), ..QUICK };
     let provider = world.provider_with(|_| {}, timing);
     let World { apple, .. } = world;
     drop(apple);
@@ -284,8 +284,7 @@ async fn proxy() -> (String, tokio::sync::mpsc::UnboundedReceiver<String>) {
 async fn a_proxy_is_asked_for_one_tunnel_and_those_who_need_none_go_straight() {
     let world = World::new().await;
     let (address, mut asked) = proxy().await;
-    let mut outbound =
-        Outbound { proxy: Some(Secret::new(format!("http://user:p%40ss@{address}"))), ..world.outbound() };
+    let mut outbound = Outbound { proxy: format!("http://user:p%40ss@{address}").parse().ok(), ..world.outbound() };
     let provider = std::sync::Arc::new(world.try_provider(&world.settings(), &outbound, QUICK).unwrap());
     assert_delivered(&deliver_all(&provider, 0..50).await);
     let head = asked.recv().await.unwrap();

@@ -7,10 +7,10 @@ use harness::certificates::Authority;
 use p12_keystore::{Certificate, KeyStore, KeyStoreEntry, PrivateKey, PrivateKeyChain};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use shared::outbound::settings::Outbound;
 use shared::secret::Secret;
 
 use super::{QUICK, World, assert_delivered, deliver, deliver_all, temporary, token};
-use crate::outbound::Outbound;
 use crate::providers::apns::Settings;
 use crate::providers::{Outcome, ProviderError};
 
@@ -174,9 +174,6 @@ async fn settings_that_cannot_work_are_refused_before_anything_is_sent() {
         let error = refused(settings, &outbound);
         assert!(error.contains(expected), "{error:?} does not say {expected}");
     }
-    let proxy = |text: &str| Outbound { proxy: Some(Secret::new(text.to_owned())), ..world.outbound() };
-    let error = refused(world.settings(), &proxy("socks5://user:secret@a.example"));
-    assert!(error.contains("outbound.proxy") && !error.contains("secret"), "{error}");
     let error = refused(world.settings(), &Outbound { extra_ca_file: Some(file), ..Outbound::default() });
     assert!(error.contains("certificate"), "{error}");
     assert_eq!(world.apple.connections(), 0);

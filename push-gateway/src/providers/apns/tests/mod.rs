@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use harness::apns::Apple;
 use serde_json::{Value, json};
 use shared::clock::{Clock, Timestamp};
+use shared::outbound::backoff::Backoff;
+use shared::outbound::settings::Outbound;
 use shared::random::Random;
 use shared::secret::Secret;
 use tempfile::TempDir;
@@ -18,7 +20,6 @@ use super::client::Timing;
 use super::settings::Settings;
 use super::testing::{device, notification};
 use super::{Apns, ProviderTokenCache, SetupError};
-use crate::outbound::Outbound;
 use crate::providers::{Certainty, Delivery, Outcome, Provider, ProviderError, Rejection};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -30,8 +31,7 @@ const QUICK: Timing = Timing {
     grow_after: Duration::from_millis(50),
     ping_after: Duration::from_secs(60),
     ping_timeout: PATIENCE,
-    first_back_off: Duration::from_millis(200),
-    max_back_off: Duration::from_millis(800),
+    backoff: Backoff::new(Duration::from_millis(200), Duration::from_millis(800)),
 };
 
 /// Everything that an app of this type needs.

@@ -1,7 +1,7 @@
-//! The way to Google: HTTP/2 over TLS, one attempt at a time.
+//! HTTP client for FCM and its token endpoints: HTTP/2 over TLS.
 //!
-//! Invariant: a status that arrived decides, whatever becomes of the body; no more than 16 KiB of one is ever held, and
-//! no redirect is followed.
+//! Invariant: a status that arrived decides, even if the body does not arrive. The client holds at most 16 KiB of a body
+//! and follows no redirect.
 
 pub(super) mod pauses;
 
@@ -9,130 +9,117 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use reqwest::{Body, Client, ClientBuilder, Method, Proxy, Request, Url};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use http::uri::InvalidUri;
+use http::{Method, Request, Uri};
+use http_body_util::Full;
+use rustls::ClientConfig;
 use shared::clock::Clock;
-use shared::config::{ConfigError, Globs};
+use shared::outbound::client::{Client, pool};
+use shared::outbound::connector::Connector;
 use shared::outbound::failure::Failure;
+use shared::outbound::proxy::ProxyRule;
+use shared::outbound::resolver::Resolver;
 use shared::outbound::retry_after;
-use shared::outbound::tls::{self, TlsError};
-use tokio::time::{Instant, timeout_at};
+use shared::outbound::settings::Outbound;
+use shared::outbound::stream::{HTTP_1, HTTP_2};
+use shared::outbound::tls::TlsError;
+use url::Url;
 
-use crate::outbound::Outbound;
-
-/// For everything from the connection to the last byte of the answer, of a message as of a token request.
+/// The limit for one request, from the connection to the last byte of the response.
 const ATTEMPT: Duration = Duration::from_secs(10);
-
+/// The limit for a connection, from DNS to the TLS handshake.
 const CONNECT: Duration = Duration::from_secs(5);
-
-/// How much of an answer is read, in bytes.
-const MAX_ANSWER: usize = 16 * 1024;
-
-/// How many messages Google's front ends take on one connection at the same time.
+/// The limit for a response body in bytes.
+const MAX_BODY: usize = 16 * 1024;
+/// The concurrent requests that Google's front ends accept on one connection.
 const STREAMS: usize = 100;
-
-/// The protocols by their names in TLS (ALPN).
-const HTTP_2: &[u8] = b"h2";
-const HTTP_1: &[u8] = b"http/1.1";
-
-/// Connections for one app at most.
+/// The maximum number of connections for one app.
 const MAX_SLOTS: usize = 8;
 
-/// The way to one project of Google's.
+/// The connections for the messages of one project.
 #[derive(Debug)]
 pub(super) struct Transport {
-    url: Url,
+    url: Uri,
     slots: Vec<ClientSlot>,
     clock: Clock,
 }
 
-/// A client that keeps one connection, opened when it is first needed.
+/// A client that keeps one connection and opens it on first use.
 #[derive(Debug)]
 struct ClientSlot {
     client: Client,
     in_flight: AtomicUsize,
 }
 
-/// What came back.
+/// A response of FCM or a token endpoint.
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
-    /// `Retry-After`, if it says something.
+    /// The delay from `Retry-After`.
     pub(super) retry_after: Option<Duration>,
-    /// The beginning of the body, or what arrived of it.
+    /// The beginning of the body: as much as arrived in time.
     pub(super) body: Vec<u8>,
 }
 
-/// How every connection is made: whom to trust, and through which proxy.
+/// How connections are opened: trusted roots and the proxy.
 #[derive(Clone, Debug)]
 pub(super) struct Route {
-    tls: rustls::ClientConfig,
-    proxy: Option<Proxy>,
-    no_proxy: Globs,
+    tls: ClientConfig,
+    proxy: ProxyRule,
 }
 
-/// Why there is no way.
+/// Why the settings are unusable.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TransportError {
-    /// No TLS settings.
+    /// The TLS settings are unusable.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The proxy is given twice, or its file cannot be read.
-    #[error(transparent)]
-    ProxyFile(#[from] ConfigError),
-    /// The proxy is no URL of a proxy; it may hold a password, so it is not shown.
-    #[error("outbound.proxy: expected http://host:port")]
-    Proxy,
-    /// The HTTP library refused the settings.
-    #[error("cannot set up the HTTP client: {0}")]
-    Client(#[source] reqwest::Error),
+    /// The URL of the messages is invalid.
+    #[error("invalid URL for messages: {0}")]
+    Url(#[from] InvalidUri),
 }
 
 impl Transport {
-    /// The way to `url`, for `concurrent` messages at the same time.
+    /// Connections to `url` for `concurrent` messages at the same time.
     ///
     /// # Errors
-    /// [`TransportError::Client`].
-    pub(super) fn new(url: Url, concurrent: usize, route: &Route, clock: Clock) -> Result<Self, TransportError> {
-        let slot = |_| -> Result<ClientSlot, TransportError> {
-            let is_https = url.scheme() == "https";
-            let mut builder = route.builder(&url, if is_https { &[HTTP_2] } else { &[] });
-            if is_https {
-                // Said before the first connection: otherwise a burst would open one for each message. Without TLS it
-                // is a test server, which speaks HTTP/1.1.
-                builder = builder.http2_prior_knowledge();
-            }
-            let client = builder
-                // A connection on which nothing comes back is dead before the attempts on it have timed out, so that
-                // the next ones take another.
-                .http2_keep_alive_interval(Duration::from_secs(5))
-                .http2_keep_alive_timeout(Duration::from_secs(4))
-                // Networks forget a silent connection without telling anyone.
-                .pool_idle_timeout(Duration::from_secs(180))
-                .build()
-                .map_err(TransportError::Client)?;
-            Ok(ClientSlot { client, in_flight: AtomicUsize::new(0) })
+    /// [`TransportError::Url`].
+    pub(super) fn new(url: &Url, concurrent: usize, route: &Route, clock: Clock) -> Result<Self, TransportError> {
+        let is_https = url.scheme() == "https";
+        let mut pool = pool();
+        // Without the declaration in advance a burst would open one connection for each message. Without TLS the server
+        // is a fake one, which speaks HTTP/1.1.
+        pool.http2_only(is_https)
+            // Closes a connection without responses before its requests time out, so that the next ones open another.
+            .http2_keep_alive_interval(Duration::from_secs(5))
+            .http2_keep_alive_timeout(Duration::from_secs(4))
+            // Networks drop idle connections silently.
+            .pool_idle_timeout(Duration::from_secs(180));
+        let slot = |_| {
+            let connector = route.connector(if is_https { &[HTTP_2] } else { &[] }, route.proxy.clone());
+            ClientSlot { client: Client::new(connector, &pool, ATTEMPT), in_flight: AtomicUsize::new(0) }
         };
-        let slots = (0..concurrent.div_ceil(STREAMS).clamp(1, MAX_SLOTS)).map(slot).collect::<Result<_, _>>()?;
-        Ok(Self { url, slots, clock })
+        let slots = (0..concurrent.div_ceil(STREAMS).clamp(1, MAX_SLOTS)).map(slot).collect();
+        Ok(Self { url: url.as_str().parse()?, slots, clock })
     }
 
     /// Sends one message.
     ///
     /// # Errors
-    /// [`Failure`] if no status arrived.
+    /// [`Failure`] if no status arrives.
     pub(super) async fn send(&self, authorization: HeaderValue, body: Bytes) -> Result<Answer, Failure> {
-        let mut request = Request::new(Method::POST, self.url.clone());
-        let headers = request.headers_mut();
-        headers.insert(AUTHORIZATION, authorization);
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        *request.body_mut() = Some(Body::from(body));
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.url.clone();
+        request.headers_mut().insert(AUTHORIZATION, authorization);
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let slot = self.free_slot();
         let _flight = Flight::on(slot);
         exchange(&slot.client, request, &self.clock).await
     }
 
-    /// The first slot with room, so that the others stay closed while they are not needed.
+    /// The first slot with a free stream, so that the others stay closed until they are needed.
     fn free_slot(&self) -> &ClientSlot {
         let load = |slot: &&ClientSlot| slot.in_flight.load(Ordering::Relaxed);
         let free = self.slots.iter().find(|slot| load(slot) < STREAMS);
@@ -141,105 +128,47 @@ impl Transport {
 }
 
 impl Route {
-    /// The way out that the operator set.
+    /// The route from the operator's settings.
     ///
     /// # Errors
-    /// [`TransportError`].
-    pub(super) fn new(outbound: &Outbound) -> Result<Self, TransportError> {
-        let tls = tls::client_config(outbound.extra_ca_file.as_deref(), true)?;
-        let proxy = shared::config::secret("outbound.proxy", outbound.proxy.as_ref(), outbound.proxy_file.as_deref())?;
-        let proxy =
-            proxy.map(|url| Proxy::all(url.expose().as_str()).map_err(|_| TransportError::Proxy)).transpose()?;
-        Ok(Self { tls, proxy, no_proxy: outbound.no_proxy.clone() })
+    /// [`TlsError`].
+    pub(super) fn new(outbound: &Outbound) -> Result<Self, TlsError> {
+        Ok(Self { tls: outbound.tls()?, proxy: outbound.proxy_rule() })
     }
 
-    /// A client for requests to the host of `url` alone.
-    ///
-    /// # Errors
-    /// [`TransportError::Client`].
-    pub(super) fn client(&self, url: &Url) -> Result<Client, TransportError> {
-        self.builder(url, &[HTTP_2, HTTP_1]).build().map_err(TransportError::Client)
+    /// A client for token endpoints.
+    pub(super) fn client(&self) -> Client {
+        self.client_through(self.proxy.clone())
     }
 
-    /// A client that goes through no proxy.
-    ///
-    /// # Errors
-    /// [`TransportError::Client`].
-    pub(super) fn direct_client(&self) -> Result<Client, TransportError> {
-        self.direct_builder(&[HTTP_2, HTTP_1]).build().map_err(TransportError::Client)
+    /// A client without the proxy.
+    pub(super) fn direct_client(&self) -> Client {
+        self.client_through(ProxyRule::default())
     }
 
-    fn builder(&self, url: &Url, protocols: &[&[u8]]) -> ClientBuilder {
-        let builder = self.direct_builder(protocols);
-        let is_exempt = url.host_str().is_some_and(|host| self.no_proxy.matches(host));
-        match &self.proxy {
-            Some(proxy) if !is_exempt => builder.proxy(proxy.clone()),
-            Some(_) | None => builder,
-        }
+    fn client_through(&self, proxy: ProxyRule) -> Client {
+        Client::new(self.connector(&[HTTP_2, HTTP_1], proxy), &pool(), ATTEMPT)
     }
 
-    /// `protocols` are offered in TLS. The HTTP library leaves that to whoever brings the TLS settings, and a server that
-    /// is offered nothing speaks HTTP/1.1 (RFC 9113 §3.2).
-    #[expect(clippy::disallowed_types, reason = "to turn redirects off")]
-    fn direct_builder(&self, protocols: &[&[u8]]) -> ClientBuilder {
+    /// A connector that offers `protocols` by ALPN.
+    fn connector(&self, protocols: &[&[u8]], proxy: ProxyRule) -> Connector {
         let mut tls = self.tls.clone();
         tls.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-        Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .no_proxy()
-            .tls_backend_preconfigured(tls)
-            .tcp_nodelay(true)
-            .tcp_keepalive(Duration::from_secs(60))
-            .connect_timeout(CONNECT)
+        Connector::new(Resolver::System, proxy, tls, CONNECT)
     }
 }
 
-/// Sends `request`, and reads the answer as far as it comes within the time of one attempt.
+/// Sends `request` and reads the response, as much as arrives within [`ATTEMPT`].
 ///
 /// # Errors
-/// [`Failure`] if no status arrived.
-pub(super) async fn exchange(client: &Client, request: Request, clock: &Clock) -> Result<Answer, Failure> {
-    let end = Instant::now() + ATTEMPT;
-    let sent = timeout_at(end, client.execute(request)).await.map_err(|_| Failure::Timeout)?;
-    let mut response = sent.map_err(|error| failure(&error))?;
-    let status = response.status().as_u16();
-    let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let retry_after = header.and_then(|value| retry_after::parse(value, clock.now()));
-    let mut body = Vec::new();
-    while let Ok(Ok(Some(chunk))) = timeout_at(end, response.chunk()).await {
-        let room = MAX_ANSWER - body.len();
-        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if chunk.len() >= room {
-            break;
-        }
-    }
-    Ok(Answer { status, retry_after, body })
+/// [`Failure`] if no status arrives.
+pub(super) async fn exchange(client: &Client, request: Request<Full<Bytes>>, clock: &Clock) -> Result<Answer, Failure> {
+    let response = client.send(request).await?;
+    let (status, retry_after) = (response.status.as_u16(), retry_after::of(&response.headers, clock.now()));
+    Ok(Answer { status, retry_after, body: response.read_prefix(MAX_BODY).await })
 }
 
-/// The kind of an error of reqwest.
-fn failure(error: &reqwest::Error) -> Failure {
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let cause_is_tls = cause.is::<rustls::Error>()
-            || cause
-                .downcast_ref::<std::io::Error>()
-                .and_then(std::io::Error::get_ref)
-                .is_some_and(|inner| inner.is::<rustls::Error>());
-        if cause_is_tls {
-            return Failure::Tls;
-        }
-        source = cause.source();
-    }
-    match (error.is_connect(), error.is_timeout()) {
-        (true, true) => Failure::ConnectTimeout,
-        (false, true) => Failure::Timeout,
-        (true, false) => Failure::Connect,
-        (false, false) => Failure::Other,
-    }
-}
-
-/// Counts a message on its slot while it is under way.
+/// Counts a message on its slot until it is dropped.
 struct Flight<'a>(&'a AtomicUsize);
 
 impl<'a> Flight<'a> {

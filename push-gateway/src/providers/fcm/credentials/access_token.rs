@@ -7,12 +7,17 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
-use reqwest::{Body, Client, Method, Request, Url};
+use bytes::Bytes;
+use http::Request;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http_body_util::Full;
 use serde::Deserialize;
 use shared::clock::{Clock, Timestamp};
+use shared::outbound::backoff::Backoff;
+use shared::outbound::client::Client;
 use shared::secret::Secret;
 use tokio::sync::watch;
+use url::Url;
 
 use super::super::client::exchange;
 use super::super::error_body::escaped;
@@ -21,9 +26,8 @@ use super::service_account::{SCOPE, ServiceAccount};
 /// How long before its end a token is renewed.
 const EARLY: Duration = Duration::from_secs(5 * 60);
 
-/// The waits after failures: doubling from the first to the last.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LAST_WAIT: Duration = Duration::from_secs(60);
+/// The delay after failed requests.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
 /// How long a token must have been in use before it is given up a second time without ever having been accepted:
 /// otherwise every delivery of a project that refuses us would ask for another one.
@@ -191,8 +195,8 @@ impl Account {
                 (state.failures, state.not_before) = (0, None);
             }
             Err(reason) => {
-                let wait = LAST_WAIT.min(FIRST_WAIT * 2_u32.pow(state.failures.min(6)));
                 state.failures = state.failures.saturating_add(1);
+                let wait = BACKOFF.after(state.failures);
                 state.not_before = Some(now.plus(wait));
                 tracing::error!(
                     app,
@@ -229,26 +233,23 @@ impl Account {
         Ok(Token(Arc::new(Issued { authorization, since: self.clock.now(), renew_at, end: now.plus(lifetime) })))
     }
 
-    fn request(&self, now: Timestamp) -> Result<Request, String> {
-        match &self.source {
+    fn request(&self, now: Timestamp) -> Result<Request<Full<Bytes>>, String> {
+        let request = match &self.source {
             Source::ServiceAccount(account) => {
                 let assertion = account.assertion(now).map_err(|_| String::from("the key cannot sign"))?;
-                let mut request = Request::new(Method::POST, account.token_uri().clone());
-                let form = HeaderValue::from_static("application/x-www-form-urlencoded");
-                request.headers_mut().insert(CONTENT_TYPE, form);
-                // A JWT consists of characters that stand for themselves in a form.
+                // A JWT contains no characters that a form has to escape.
                 let grant = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer";
-                *request.body_mut() = Some(Body::from(format!("{grant}&assertion={}", assertion.expose())));
-                Ok(request)
+                Request::post(account.token_uri().as_str())
+                    .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+                    .body(Full::from(format!("{grant}&assertion={}", assertion.expose())))
             }
             Source::Metadata(url) => {
                 let mut url = url.clone();
                 url.query_pairs_mut().append_pair("scopes", SCOPE);
-                let mut request = Request::new(Method::GET, url);
-                request.headers_mut().insert("metadata-flavor", HeaderValue::from_static("Google"));
-                Ok(request)
+                Request::get(url.as_str()).header("metadata-flavor", "Google").body(Full::default())
             }
-        }
+        };
+        request.map_err(|error| format!("invalid URL of the token endpoint: {error}"))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

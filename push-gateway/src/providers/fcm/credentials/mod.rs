@@ -14,8 +14,8 @@ use shared::random::Random;
 
 use self::access_token::{Account, Source};
 use self::service_account::Identity;
+use super::client::Route;
 use super::client::pauses::Pauses;
-use super::client::{Route, TransportError};
 
 /// The accounts and projects in use. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -34,17 +34,17 @@ enum AccountName {
 
 impl AccountCache {
     /// The account of `source`: the one that is in use already, or a new one.
-    pub(super) fn account(&self, source: Source, route: &Route, clock: &Clock) -> Result<Arc<Account>, TransportError> {
+    pub(super) fn account(&self, source: Source, route: &Route, clock: &Clock) -> Arc<Account> {
         let name = match &source {
             Source::ServiceAccount(account) => AccountName::Key(account.identity()),
             Source::Metadata(url) => AccountName::Metadata(url.to_string()),
         };
         let client = match &source {
-            Source::ServiceAccount(account) => route.client(account.token_uri())?,
+            Source::ServiceAccount(_) => route.client(),
             // The metadata server is the machine's own; no proxy leads there.
-            Source::Metadata(_) => route.direct_client()?,
+            Source::Metadata(_) => route.direct_client(),
         };
-        Ok(find_or_insert(&self.accounts, name, || Account::new(source, client, clock.clone())))
+        find_or_insert(&self.accounts, name, || Account::new(source, client, clock.clone()))
     }
 
     /// The pauses of the project whose messages go to `url`.

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use shared::clock::Timestamp;
 use shared::secret::Secret;
+use url::Url;
 
 /// What the token may be used for.
 pub(in super::super) const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
