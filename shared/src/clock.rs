@@ -1,7 +1,7 @@
-//! The one clock of a process: every rule that depends on time takes a [`Timestamp`] from here.
+//! The process's clock. Every rule that depends on time takes a [`Timestamp`] from it.
 //!
-//! Invariant: nothing else in the workspace reads the system's time of day (`.clippy.toml` refuses it), so a test
-//! that holds a manual clock holds all of time.
+//! Invariant: no other code reads the system's time of day (`.clippy.toml` forbids it), so a manual clock controls all of
+//! a test's time.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-/// A source of the present time: the system's in production, a hand-set one in tests.
+/// A source of the current time: the system in production, set by hand in tests.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 
@@ -26,12 +26,12 @@ impl Clock {
         Self(Source::System)
     }
 
-    /// A clock that stands at `start` until it is moved with [`Clock::advance`]; clones move together.
+    /// A clock at `start` that moves only with [`Clock::advance`]. Clones move together.
     pub fn manual(start: Timestamp) -> Self {
         Self(Source::Manual(Arc::new(AtomicI64::new(start.0))))
     }
 
-    /// The present time.
+    /// The current time.
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Source::System => Timestamp::from(system_time()),
@@ -39,7 +39,7 @@ impl Clock {
         }
     }
 
-    /// Moves a manual clock forward. The system's clock does not move at anyone's word.
+    /// Moves a manual clock forward. Does nothing to the system's clock.
     pub fn advance(&self, by: Duration) {
         if let Source::Manual(millis) = &self.0 {
             millis.fetch_add(millis_of(by), Ordering::SeqCst);
@@ -52,7 +52,7 @@ fn system_time() -> SystemTime {
     SystemTime::now()
 }
 
-/// A point in time in Unix milliseconds, the form that the Matrix API uses in JSON.
+/// A point in time in Unix milliseconds, the format of the Matrix API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(i64);
@@ -68,19 +68,19 @@ impl Timestamp {
         self.0
     }
 
-    /// This point moved `by` into the future; saturates at the end of time.
+    /// This point plus `by`; saturates.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {
         Self(self.0.saturating_add(millis_of(by)))
     }
 
-    /// This point moved `by` into the past; saturates at the beginning of time.
+    /// This point minus `by`; saturates.
     #[must_use]
     pub fn minus(self, by: Duration) -> Self {
         Self(self.0.saturating_sub(millis_of(by)))
     }
 
-    /// How long after `earlier` this point lies; zero if it lies before.
+    /// The time from `earlier` to this point; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
@@ -118,7 +118,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     #[test]
-    fn a_manual_clock_moves_only_when_told() {
+    fn a_manual_clock_moves_only_with_advance() {
         let clock = Clock::manual(Timestamp::from_millis(1_750_000_000_000));
         let other = clock.clone();
         assert_eq!(clock.now(), clock.now());
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn it_survives_the_way_through_the_systems_type() {
+    fn a_timestamp_survives_the_conversion_to_system_time() {
         for millis in [-1, 0, 1_750_000_000_001] {
             let there = SystemTime::from(Timestamp::from_millis(millis));
             assert_eq!(Timestamp::from(there).as_millis(), millis);

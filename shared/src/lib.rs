@@ -1,5 +1,4 @@
-//! What both services need and neither owns. A module is admitted only if two of the identity server, the push
-//! gateway and the tests use it.
+//! Modules that at least two of identity, push-gateway and tests import; shared/README.md lists them.
 
 pub mod clock;
 pub mod config;

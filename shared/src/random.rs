@@ -1,12 +1,12 @@
-//! The one source of randomness of a process: the operating system's generator.
+//! The process's random source: the operating system's generator.
 //!
-//! Invariant: nothing derived from time, a counter or a seed ever leaves here.
+//! Invariant: no output derives from time, a counter or a seed.
 
 use std::fmt;
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// The dice. Flows roll them and hand the result to the pure rules.
+/// The random source. Flows draw values and pass them to the pure rules.
 #[derive(Clone, Copy, Default)]
 pub struct Random;
 
@@ -14,16 +14,16 @@ impl Random {
     /// `N` random bytes.
     ///
     /// # Panics
-    /// If the operating system has no randomness to give: nothing safe can be done without it.
+    /// If the operating system cannot provide randomness; no operation is safe without it.
     #[expect(clippy::disallowed_methods, reason = "the one place where randomness comes from")]
     #[expect(clippy::expect_used, reason = "going on with bytes that are not random would be worse than stopping")]
     pub fn bytes<const N: usize>(self) -> [u8; N] {
         let mut bytes = [0; N];
-        getrandom::fill(&mut bytes).expect("the operating system gives randomness");
+        getrandom::fill(&mut bytes).expect("the operating system provides randomness");
         bytes
     }
 
-    /// `length` characters of `[0-9A-Za-z]`, each with the full 5.95 bits.
+    /// `length` characters of `[0-9A-Za-z]` with 5.95 bits each.
     pub fn base62(self, length: usize) -> String {
         self.pick(length, BASE62)
     }
@@ -38,7 +38,7 @@ impl Random {
     /// # Panics
     /// If `bound` is zero.
     pub fn below(self, bound: u32) -> u32 {
-        assert!(bound > 0, "there is no number below zero");
+        assert!(bound > 0, "bound must be positive");
         let rest = u32::MAX - u32::MAX % bound;
         loop {
             let candidate = u32::from_le_bytes(self.bytes());
@@ -48,7 +48,7 @@ impl Random {
         }
     }
 
-    /// Draws letters by rejection, so that each letter is equally likely.
+    /// Draws characters by rejection, so that all are equally likely.
     fn pick(self, length: usize, alphabet: &[u8]) -> String {
         let usable = 256 - 256 % alphabet.len();
         let mut text = String::with_capacity(length);

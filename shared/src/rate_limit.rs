@@ -1,7 +1,7 @@
-//! Token buckets, as the generic cell rate algorithm: one time stamp is the whole state of a bucket.
+//! Token buckets by the generic cell rate algorithm: one timestamp is the complete state of a bucket.
 //!
-//! Invariant: integer milliseconds only, so that a limit is exact for ever; and a clock that is set back shuts nobody
-//! out for longer than a full bucket takes to fill.
+//! Invariant: all arithmetic is in integer milliseconds, so a limit is exact. A clock that is set back rejects requests for
+//! at most the time in which a full bucket fills.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,24 +13,24 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
-/// How much is allowed: `burst` at once, and one back `every` so long. Written `{ burst = 5, every = "5m" }`.
+/// A limit: a burst of `burst`, refilled by one `every` duration. Written `{ burst = 5, every = "5m" }`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
     burst: u32,
     every: Duration,
 }
 
-/// What becomes of one charge.
+/// The result of one charge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Charge {
-    /// It is within the limit. `state` is to be remembered for the next one.
+    /// The charge is within the limit. Store `state` for the next charge.
     Allowed {
-        /// When the bucket will be full again; from then on the row may be deleted.
+        /// When the bucket is full again; its row may be deleted from then on.
         state: Timestamp,
     },
-    /// It is beyond the limit; the remembered state stays as it is.
+    /// The charge exceeds the limit; the stored state does not change.
     Refused {
-        /// How long from now until one would be allowed.
+        /// The time until the next charge is allowed.
         retry_after: Duration,
     },
 }
@@ -39,23 +39,23 @@ impl Limit {
     /// A limit for defaults.
     ///
     /// # Panics
-    /// If `burst` is zero, which would allow nothing ever.
+    /// If `burst` is zero, which would reject everything.
     pub const fn new(burst: u32, every: HumanDuration) -> Self {
         assert!(burst > 0, "a burst of zero allows nothing ever");
         Self { burst, every: every.get() }
     }
 
-    /// Charges one at the time `now` to a bucket whose last state is `state`, `None` for a bucket never used.
+    /// Charges one at `now` to a bucket with this state; `None` for an unused bucket.
     pub fn charge(&self, state: Option<Timestamp>, now: Timestamp) -> Charge {
         let capacity = self.every.saturating_mul(self.burst);
-        // A bucket that claims to be full later than an empty one would be was filled by a clock since set back.
+        // A state later than that of an empty bucket comes from a clock that was set back since.
         let full_at = state.unwrap_or(now).clamp(now, now.plus(capacity));
         let charged = full_at.plus(self.every);
         let wait = charged.since(now.plus(capacity));
         if wait.is_zero() { Charge::Allowed { state: charged } } else { Charge::Refused { retry_after: wait } }
     }
 
-    /// The state after one charge is taken back; not before `now`, when the bucket is full.
+    /// The state after one charge is undone; at least `now`, the state of a full bucket.
     pub fn give_back(&self, state: Timestamp, now: Timestamp) -> Timestamp {
         state.minus(self.every).max(now)
     }
@@ -64,7 +64,7 @@ impl Limit {
 impl FromStr for Limit {
     type Err = String;
 
-    /// `240/min`: so many at once, and as many back in that time, evenly.
+    /// `240/min`: a burst of that number, refilled evenly within that time.
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("expected a rate such as \"10/s\", \"240/min\" or \"5000/h\", found \"{text}\"");
         let (count, unit) = text.split_once('/').ok_or_else(wrong)?;
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn five_pass_the_sixth_waits_and_after_ten_idle_seconds_five_pass_again() {
+    fn a_burst_of_five_is_allowed_and_refills_in_ten_seconds() {
         let mut bucket = Bucket(None);
         for start in [0, 10_000, 20_000] {
             for _ in 0..5 {
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn one_every_two_seconds_passes_for_ever() {
+    fn one_charge_every_two_seconds_is_always_allowed() {
         let mut bucket = Bucket(None);
         for _ in 0..5 {
             bucket.charge(START).unwrap();
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wait_is_exact_to_the_millisecond_and_refusals_cost_nothing() {
+    fn the_delay_is_exact_to_the_millisecond_and_rejections_are_free() {
         let mut bucket = Bucket(None);
         for _ in 0..5 {
             bucket.charge(START).unwrap();
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn idling_longer_than_a_full_bucket_saves_up_nothing() {
+    fn a_full_bucket_does_not_fill_further() {
         let mut bucket = Bucket(None);
         bucket.charge(START).unwrap();
         let passed = (0..20).filter(|_| bucket.charge(after(86_400_000)).is_ok()).count();
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_set_back_costs_at_most_a_full_bucket() {
+    fn a_clock_that_is_set_back_costs_at_most_a_full_bucket() {
         let mut bucket = Bucket(None);
         bucket.charge(after(86_400_000)).unwrap();
         assert_eq!(bucket.charge(START), Err(Duration::from_secs(2)));
@@ -201,13 +201,13 @@ mod tests {
     }
 
     #[test]
-    fn no_time_between_means_no_limit() {
+    fn a_zero_refill_time_means_no_limit() {
         let limit = Limit::new(1, HumanDuration::from_secs(0));
         assert_eq!(limit.charge(Some(START), START), Charge::Allowed { state: START });
     }
 
     #[test]
-    fn it_is_read_as_operators_write_it() {
+    fn a_limit_is_parsed_from_the_configuration() {
         let limit: Limit = from_value(json!({"burst": 5, "every": "2s"})).unwrap();
         assert_eq!(limit, FIVE);
         for wrong in [
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_is_read_as_people_write_it() {
+    fn a_rate_is_parsed_from_text() {
         let read = |text: &str| from_value::<Limit>(json!(text));
         assert_eq!(read("240/min").unwrap(), Limit::new(240, HumanDuration::from_millis(250)));
         assert_eq!(read("10/s").unwrap(), Limit::new(10, HumanDuration::from_millis(100)));

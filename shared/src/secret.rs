@@ -1,24 +1,24 @@
-//! A value that must never be seen: `Secret<T>` prints `***` and is wiped from memory when dropped.
+//! A secret value: `Secret<T>` prints `***` and is zeroized on drop.
 //!
-//! Invariant: the only way to the value is [`Secret::expose`], so every place that reads a secret can be found by
-//! searching for that word.
+//! Invariant: [`Secret::expose`] is the only access to the value, so a search for that word finds every place that reads a
+//! secret.
 
 use std::fmt;
 
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroize;
 
-/// Wraps a value that no log line, error or debug output may show.
+/// Wraps a value that logs, errors and debug output must not show.
 #[derive(Clone, Default)]
 pub struct Secret<T: Zeroize>(T);
 
 impl<T: Zeroize> Secret<T> {
-    /// Takes `value` into hiding.
+    /// Wraps `value`.
     pub fn new(value: T) -> Self {
         Self(value)
     }
 
-    /// The value itself, for the one call that needs it.
+    /// The value, for the call that needs it.
     pub fn expose(&self) -> &T {
         &self.0
     }

@@ -1,7 +1,7 @@
-//! Logs and metrics of a process: set up once, at start.
+//! Logs and metrics of a process, set up once at start.
 //!
-//! Invariant: at any level only our own crates say more than warnings. HTTP, mail and database libraries log URLs,
-//! headers and parameters at their lower levels, and those hold tokens and addresses.
+//! Invariant: at every level only our own crates log more than warnings. HTTP, mail and database libraries log URLs,
+//! headers and parameters at lower levels, and those contain tokens and addresses.
 
 use std::fmt;
 use std::io::IsTerminal;
@@ -15,36 +15,36 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt as format};
 
-/// The settings under `[log]`.
+/// The section `[log]`.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
-    /// How much is told.
+    /// The level.
     #[serde(deserialize_with = "crate::config::word")]
     pub level: Level,
-    /// For people or for machines.
+    /// The format.
     #[serde(deserialize_with = "crate::config::word")]
     pub format: Format,
 }
 
-/// How much is told.
+/// The level of detail.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// What somebody must look at.
+    /// Problems that an operator must solve.
     Error,
-    /// What somebody should know.
+    /// Problems that an operator should know.
     Warn,
     /// One line for each request.
     #[default]
     Info,
-    /// What each step decided.
+    /// The decision of each step.
     Debug,
     /// Everything.
     Trace,
 }
 
-/// The form of a log line.
+/// The format of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
@@ -79,15 +79,15 @@ impl From<Level> for tracing::Level {
     }
 }
 
-/// Sends the process's log to standard error; `crates` are those that may say more than warnings.
+/// Sends the process's log to standard error. `crates` may log more than warnings.
 ///
-/// A second call changes nothing.
+/// A second call has no effect.
 pub fn log(settings: Log, crates: &[&'static str]) {
     let level = tracing::Level::from(settings.level);
     let others = level.min(tracing::Level::WARN);
     let filter = Targets::new()
         .with_default(others)
-        // Says "error" of every malformed request, which strangers may send as often as they like.
+        // Logs an error for every malformed request, which clients can send in any number.
         .with_target("actix_http", tracing::level_filters::LevelFilter::OFF)
         .with_targets(crates.iter().map(|name| (*name, level)));
     let lines = format::layer().with_writer(std::io::stderr).with_span_events(FmtSpan::NONE);
@@ -95,47 +95,47 @@ pub fn log(settings: Log, crates: &[&'static str]) {
         Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
         Format::Json => lines.json().flatten_event(true).boxed(),
     };
-    // Only a test that starts two servers in one process meets a log that is already set up.
-    // The filter is for all layers at once: one of a layer's own is asked again at each entrance to a span.
+    // Only a test that starts two servers in one process finds a log that is already set up.
+    // One filter for all layers: a filter per layer is evaluated again at each entrance to a span.
     let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
 }
 
-/// What the `metrics` macros have counted so far.
+/// The values of the `metrics` macros.
 #[derive(Clone)]
 pub struct Recorder(PrometheusHandle);
 
 impl Recorder {
-    /// All of it in the text format of Prometheus.
+    /// All metrics in Prometheus' text format.
     pub fn render(&self) -> String {
         self.0.render()
     }
 }
 
-/// How often what was measured is counted into the histograms. Until then each single value is kept: under load that is
-/// megabytes.
+/// The interval at which measured values are aggregated into histograms. Until then each value is kept, which takes
+/// megabytes under load.
 const UPKEEP: Duration = Duration::from_secs(1);
 
-/// The upper ends of the histograms' buckets, in seconds.
+/// The upper bounds of the histograms' buckets in seconds.
 const BUCKETS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
-/// Why nothing can be measured.
+/// Why metrics cannot be set up.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("cannot set up the metrics: {0}")]
 pub struct MetricsError(String);
 
-/// Installs the recorder behind the `metrics` macros and keeps it small, whether or not anybody reads it. Must be called
+/// Installs the recorder of the `metrics` macros and aggregates its values regularly. Must be called
 /// on a Tokio runtime.
 ///
 /// # Errors
-/// If a recorder is installed already.
+/// If a recorder is already installed.
 pub fn metrics() -> Result<Recorder, MetricsError> {
     metrics_through(|recorder| recorder)
 }
 
-/// As [`metrics()`], with what `wrap` makes of the recorder in front of it.
+/// Like [`metrics()`], with a wrapper around the recorder.
 ///
 /// # Errors
-/// As [`metrics()`].
+/// Those of [`metrics()`].
 pub fn metrics_through<R>(wrap: impl FnOnce(PrometheusRecorder) -> R) -> Result<Recorder, MetricsError>
 where
     R: metrics::Recorder + Sync + 'static,

@@ -1,4 +1,4 @@
-//! The forms in which an operator writes a duration, a size, a network, a list and a set of patterns.
+//! Types for configuration values: durations, sizes, networks, lists and patterns.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,22 +10,22 @@ use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Error, IntoDeserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// A duration as people write it: `500ms`, `10s`, `5m`, `24h`, `7d`; `0` is none at all.
+/// A duration such as `500ms`, `10s`, `5m`, `24h` or `7d`; `0` is zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HumanDuration(Duration);
 
 impl HumanDuration {
-    /// From a number of milliseconds, for defaults.
+    /// From milliseconds, for defaults.
     pub const fn from_millis(millis: u64) -> Self {
         Self(Duration::from_millis(millis))
     }
 
-    /// From a number of seconds, for defaults.
+    /// From seconds, for defaults.
     pub const fn from_secs(secs: u64) -> Self {
         Self(Duration::from_secs(secs))
     }
 
-    /// The duration itself.
+    /// The duration.
     pub const fn get(self) -> Duration {
         self.0
     }
@@ -56,7 +56,7 @@ impl FromStr for HumanDuration {
 pub struct ByteSize(usize);
 
 impl ByteSize {
-    /// From a number of bytes, for defaults.
+    /// From bytes, for defaults.
     pub const fn from_bytes(bytes: usize) -> Self {
         Self(bytes)
     }
@@ -90,12 +90,12 @@ fn split_unit(text: &str) -> Option<(u64, &str)> {
     Some((text[..end].parse().ok()?, text[end..].trim_start()))
 }
 
-/// A network: `10.0.0.0/8`, `fd00::/8`, or one address alone.
+/// A network: `10.0.0.0/8`, `fd00::/8`, or a single address.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Cidr(IpNet);
 
 impl Cidr {
-    /// Whether the address is in it.
+    /// Whether the network contains the address.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address)
     }
@@ -128,23 +128,23 @@ macro_rules! deserialize_from_str {
 }
 deserialize_from_str!(HumanDuration, ByteSize, Cidr);
 
-/// For `deserialize_with`: one of a few words, so that the error for any other lists them.
+/// For `deserialize_with`: one of several words; the error for any other value lists them.
 ///
 /// # Errors
-/// The deserializer's, with the words that are known.
+/// The deserializer's, with the known words.
 pub fn word<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
     T::deserialize(String::deserialize(deserializer)?.into_deserializer())
 }
 
-/// [`word`] for a key that may be left out.
+/// [`word`] for an optional key.
 ///
 /// # Errors
-/// As [`word`].
+/// Those of [`word`].
 pub fn optional_word<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     word(deserializer).map(Some)
 }
 
-/// One value or a list; from the environment a list is written with commas.
+/// One value or a list; in the environment a list is separated by commas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OneOrMany<T>(Vec<T>);
 
@@ -154,7 +154,7 @@ impl<T> OneOrMany<T> {
         &self.0
     }
 
-    /// Whether nothing was given.
+    /// Whether there is no value.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -205,12 +205,12 @@ where
     }
 }
 
-/// Patterns in which `*` stands for any run of characters and `?` for one; compared without regard to ASCII case.
+/// Patterns with `*` for any sequence of characters and `?` for one; ASCII case does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Globs(OneOrMany<String>);
 
 impl Globs {
-    /// Whether some pattern matches the whole of `text`.
+    /// Whether a pattern matches the whole `text`.
     pub fn matches(&self, text: &str) -> bool {
         let text: Vec<char> = text.to_ascii_lowercase().chars().collect();
         self.0.as_slice().iter().any(|pattern| {
@@ -219,12 +219,12 @@ impl Globs {
         })
     }
 
-    /// Whether there is no pattern at all.
+    /// Whether there is no pattern.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The patterns as they were written.
+    /// The patterns as configured.
     pub fn patterns(&self) -> &[String] {
         self.0.as_slice()
     }
@@ -242,9 +242,9 @@ impl<'de> Deserialize<'de> for Globs {
     }
 }
 
-/// Whether `pattern`, in which `*` stands for any run of characters and `?` for one, matches the whole of `text`.
+/// Whether `pattern`, with `*` for any sequence of characters and `?` for one, matches the whole `text`.
 ///
-/// There is one point of return per `*`, so no pattern costs more than its length times the text's.
+/// Backtracks to the last `*` only, so the cost is at most the pattern's length times the text's.
 pub fn glob_matches(pattern: &[char], text: &[char]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
@@ -273,7 +273,7 @@ mod tests {
     use super::{ByteSize, Cidr, Globs, HumanDuration};
 
     #[test]
-    fn durations_and_sizes_are_read_as_people_write_them() {
+    fn durations_and_sizes_are_parsed() {
         for (text, millis) in [
             ("500ms", 500),
             ("10s", 10_000),
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_is_written_with_or_without_its_length() {
+    fn a_network_is_parsed_with_or_without_its_length() {
         assert_eq!("10.0.0.5".parse::<Cidr>(), "10.0.0.5/32".parse());
         assert!("::1".parse::<Cidr>().unwrap().contains("::1".parse().unwrap()));
         assert!(!"10.0.0.0/8".parse::<Cidr>().unwrap().contains("11.0.0.1".parse().unwrap()));

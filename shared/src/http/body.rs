@@ -1,7 +1,7 @@
-//! Reading a request's body: all of it, within a size and a time, before anything is decided.
+//! Reads a request's body within the limits for size and time, before the handler runs.
 //!
-//! Invariant: an oversized body is read to its end (within bounds) before the refusal, because a connection that is
-//! closed on unread bytes is reset, and the client would never see why.
+//! Invariant: the server reads an oversized body to its end (within bounds) before it sends the error. A connection closed
+//! with unread bytes is reset, and the client would never receive the error.
 
 use std::future::{Ready, ready};
 use std::time::Duration;
@@ -13,34 +13,34 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout_at};
 
-/// How many times the limit is still read and thrown away so that the client can read the refusal.
+/// The multiple of the size limit that the server reads and discards so that the client receives the error.
 const DRAIN: usize = 16;
 
-/// What the listener takes from one request.
+/// The limits of a listener for one request.
 #[derive(Clone, Copy, Debug)]
 pub struct BodyLimits {
-    /// Bytes.
+    /// The size in bytes.
     pub max: usize,
-    /// From the end of the header to the end of the body.
+    /// The time from the end of the header to the end of the body.
     pub timeout: Duration,
 }
 
-/// Why there is no body.
+/// Why a body is unavailable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
-    /// Over the limit.
+    /// The body exceeds the size limit.
     #[error("the body is too large")]
     TooLarge,
-    /// The client took too long.
+    /// The body exceeded the time limit.
     #[error("the body did not come in time")]
     TimedOut,
-    /// The transfer broke off or its framing is wrong.
+    /// The transfer was interrupted or its framing is invalid.
     #[error("the body could not be read")]
     Broken,
 }
 
-/// The body as it came, or why it did not; as an extractor it does not fail for that, so that a handler decides what
-/// comes first. It is there behind the middleware of [`super::server::run`] alone.
+/// The body, or why it is unavailable. The extractor itself never fails, so that a handler decides which error comes
+/// first. Requires the middleware of [`super::server::run`].
 #[derive(Clone, Debug)]
 pub struct Body {
     bytes: Result<Bytes, BodyError>,
@@ -56,12 +56,12 @@ impl Body {
         self.bytes.as_ref().map_err(|error| *error)
     }
 
-    /// Whether the client says that this is `application/x-www-form-urlencoded`; parameters after `;` do not count.
+    /// Whether the media type is `application/x-www-form-urlencoded`, regardless of parameters.
     pub fn is_form(&self) -> bool {
         self.is_form
     }
 
-    /// The body of a request, once [`receive`] has run.
+    /// The body of a request after [`receive`].
     pub(super) fn of(request: &HttpRequest) -> Option<Self> {
         request.extensions().get::<Self>().cloned()
     }
@@ -76,16 +76,16 @@ impl FromRequest for Body {
     }
 }
 
-/// Reads the body of `request`, within the listener's limits, and leaves it with the request as [`Body`].
+/// Reads the body of `request` within the listener's limits and stores it in the request as [`Body`].
 ///
-/// Gives what has not come to its end. It must be kept until the answer is written: the server closes the connection
-/// behind an answer whose request is unfinished, but goes on reading for ever if nobody has that end any more.
+/// Returns an unfinished body. Keep it until the response is written: the server closes the connection after a response
+/// to an unfinished request, but reads on for ever once that body is dropped.
 pub(super) async fn receive(request: &mut ServiceRequest) -> Option<Payload> {
     let is_form = is_form(request.headers());
     let mut payload = request.take_payload();
     let (bytes, is_unfinished) = match (&payload, request.app_data::<Data<BodyLimits>>()) {
         (Payload::None, _) => (Ok(Bytes::new()), false),
-        // CONNECT, or the wish for another protocol: what follows is no body (RFC 9112, section 6.3).
+        // CONNECT or an upgrade: no body follows (RFC 9112, section 6.3).
         (_, _) if !is_announced(request.headers()) => (Ok(Bytes::new()), true),
         (_, None) => (Err(BodyError::TooLarge), true),
         (_, Some(limits)) => {
@@ -110,7 +110,7 @@ fn is_form(headers: &HeaderMap) -> bool {
 async fn read_or_drain(payload: &mut Payload, max: usize, deadline: Instant) -> (Result<Bytes, BodyError>, bool) {
     match timeout_at(deadline, read(payload, max)).await {
         Ok(Err(BodyError::TooLarge)) => {
-            // Too large it stays, whatever becomes of the rest.
+            // An oversized body stays oversized, whatever the rest does.
             let came_to_its_end = timeout_at(deadline, drain(payload, max.saturating_mul(DRAIN))).await;
             (Err(BodyError::TooLarge), !came_to_its_end.unwrap_or(false))
         }
@@ -127,7 +127,7 @@ async fn read(payload: &mut Payload, max: usize) -> Result<Bytes, BodyError> {
         if first.as_ref().map_or(body.len(), Bytes::len) + chunk.len() > max {
             return Err(BodyError::TooLarge);
         }
-        // Most bodies come in one piece, which is then not copied.
+        // Most bodies arrive in one piece, which is not copied.
         match first.take() {
             None if body.is_empty() => first = Some(chunk),
             None => body.extend_from_slice(&chunk),
@@ -140,7 +140,7 @@ async fn read(payload: &mut Payload, max: usize) -> Result<Bytes, BodyError> {
     Ok(first.unwrap_or_else(|| body.freeze()))
 }
 
-/// Throws away up to `max` bytes; whether that was all.
+/// Discards up to `max` bytes; returns whether the body ended.
 async fn drain(payload: &mut Payload, max: usize) -> bool {
     let mut seen = 0;
     while let Some(chunk) = payload.next().await {
@@ -165,7 +165,7 @@ mod tests {
 
     const MAX: usize = 10;
 
-    /// What becomes of `body`, and whether more of it may follow.
+    /// The result for `body`, and whether more of it may follow.
     async fn received(body: &'static [u8], announced: bool) -> (Result<Bytes, BodyError>, bool) {
         let limits = BodyLimits { max: MAX, timeout: Duration::from_secs(60) };
         let mut request = TestRequest::post().app_data(Data::new(limits)).set_payload(body).to_srv_request();
@@ -177,18 +177,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_up_to_the_limit_is_read_and_a_larger_one_is_thrown_away() {
+    async fn a_body_up_to_the_limit_is_read_and_a_larger_one_is_discarded() {
         assert_eq!(received(b"0123456789", true).await, (Ok(Bytes::from_static(b"0123456789")), false));
         assert_eq!(received(b"0123456789a", true).await, (Err(BodyError::TooLarge), false));
     }
 
     #[tokio::test]
-    async fn what_follows_a_head_that_announces_no_body_is_not_read() {
+    async fn bytes_after_a_header_without_a_body_are_not_read() {
         assert_eq!(received(b"\x81\x05hello", false).await, (Ok(Bytes::new()), true));
     }
 
     #[tokio::test]
-    async fn a_form_is_known_by_its_media_type_alone() {
+    async fn only_the_media_type_identifies_a_form() {
         for (content_type, is_form) in [
             ("application/x-www-form-urlencoded", true),
             ("Application/X-WWW-form-urlencoded ; charset=utf-8", true),

@@ -1,6 +1,6 @@
-//! Who is asking: the peer of the connection, or what a trusted proxy says of it.
+//! The client's address: the connection's peer, or the address that a trusted proxy reports.
 //!
-//! Invariant: a header is believed only from a peer inside `[http] trusted_proxies`.
+//! Invariant: the server uses the header only from peers in `[http] trusted_proxies`.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -20,7 +20,7 @@ impl TrustedProxies {
         self.0.iter().any(|network| network.contains(address))
     }
 
-    /// The client's address: the peer, or, if the peer is trusted, the first untrusted valid address of
+    /// The client's address: the peer, or, for a trusted peer, the first untrusted valid address of
     /// `X-Forwarded-For` from the right.
     fn client(&self, peer: IpAddr, forwarded_for: &[&str]) -> IpAddr {
         let mut client = peer.to_canonical();
@@ -29,7 +29,7 @@ impl TrustedProxies {
             if !self.contain(client) {
                 break;
             }
-            // What is no address says nothing of anybody; the next one may.
+            // Skips an invalid entry; the next one may be valid.
             if let Some(address) = parse(hop) {
                 client = address.to_canonical();
             }
@@ -43,20 +43,20 @@ pub fn client_address(request: &HttpRequest) -> IpAddr {
     address(request.head(), request.app_data::<Data<TrustedProxies>>())
 }
 
-/// The address of the client whose request is on its way to a route, for routes that are there for some alone.
+/// The address of the client of a request that has no route yet, for guards of routes.
 pub fn client_of_route(context: &GuardContext<'_>) -> IpAddr {
     address(context.head(), context.app_data::<Data<TrustedProxies>>())
 }
 
 fn address(head: &RequestHead, proxies: Option<&Data<TrustedProxies>>) -> IpAddr {
-    // A Unix socket has no peer address; whoever may open it is the operator.
+    // A Unix socket has no peer address. Only the operator can open it.
     let peer = head.peer_addr.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip());
     let Some(proxies) = proxies else { return peer.to_canonical() };
     let lines: Vec<&str> = head.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok()).collect();
     proxies.client(peer, &lines)
 }
 
-/// An address as proxies write it: bare, in brackets, or with a port.
+/// Parses an address as proxies write it: bare, in brackets, or with a port.
 fn parse(hop: &str) -> Option<IpAddr> {
     let bare = hop.strip_prefix('[').and_then(|rest| rest.split(']').next()).unwrap_or(hop);
     bare.parse().ok().or_else(|| hop.parse::<std::net::SocketAddr>().ok().map(|address| address.ip()))
@@ -72,12 +72,12 @@ mod tests {
     }
 
     #[test]
-    fn an_untrusted_peer_is_the_client_whatever_it_says() {
+    fn an_untrusted_peer_is_the_client_regardless_of_headers() {
         assert_eq!(client("9.9.9.9", &["1.2.3.4, 10.0.0.1"]), "9.9.9.9");
     }
 
     #[test]
-    fn the_first_untrusted_address_from_the_right_counts() {
+    fn the_first_untrusted_address_from_the_right_is_used() {
         assert_eq!(client("10.0.0.1", &["6.6.6.6, 1.2.3.4, 10.0.0.2"]), "1.2.3.4");
         assert_eq!(client("10.0.0.1", &["6.6.6.6", "1.2.3.4"]), "1.2.3.4");
         assert_eq!(client("::1", &["[2a00::1]:443"]), "2a00::1");
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_passed_over() {
+    fn invalid_entries_are_skipped() {
         assert_eq!(client("10.0.0.1", &["1.2.3.4, unknown"]), "1.2.3.4");
         assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
         assert_eq!(client("10.0.0.1", &["unknown, 10.0.0.3"]), "10.0.0.3");

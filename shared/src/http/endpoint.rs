@@ -1,7 +1,7 @@
-//! One path with its methods: GET answers HEAD too, OPTIONS says which there are, and any other method is 405 with
+//! One path with its methods: GET serves HEAD too, OPTIONS lists the methods, and every other method is 405 with
 //! `Allow`.
 //!
-//! Invariant: GET needs no body, but one that is too large or too slow is refused there as it is elsewhere.
+//! Invariant: GET needs no body, but rejects one that is too large or too slow like every other method.
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{AppService, HttpServiceFactory, ServiceRequest, ServiceResponse};
@@ -26,7 +26,7 @@ pub fn endpoint(path: &str) -> Endpoint {
 }
 
 impl Endpoint {
-    /// Is there only for requests that `guard` lets through; for others the path is one that nobody serves, unless it is
+    /// Restricts the endpoint to requests that `guard` accepts. For other requests the path does not exist, unless it is
     /// registered again.
     #[must_use]
     pub fn guard(mut self, guard: impl Guard + 'static) -> Self {
@@ -34,7 +34,7 @@ impl Endpoint {
         self
     }
 
-    /// Answers GET, and HEAD with the same header and no body.
+    /// Serves GET, and HEAD with the same header and no body.
     #[must_use]
     pub fn get<F, Args>(mut self, handler: F) -> Self
     where
@@ -49,7 +49,7 @@ impl Endpoint {
         self
     }
 
-    /// Answers POST.
+    /// Serves POST.
     #[must_use]
     pub fn post<F, Args>(mut self, handler: F) -> Self
     where
@@ -88,7 +88,7 @@ async fn refuse_bad_body(
     }
 }
 
-/// The answer to a path that nobody serves. Cross-origin preflight gets a yes there too.
+/// The response for an unknown path. It accepts cross-origin preflight requests, too.
 pub async fn not_found(method: Method) -> HttpResponse {
     match method {
         Method::OPTIONS => options("OPTIONS"),

@@ -1,8 +1,8 @@
-//! What is around every request and its answer on every listener: the body is read first, the answer has an id and the
-//! listener's headers.
+//! Wraps every request and response of every listener: reads the body first, adds a request id and the listener's
+//! headers to the response.
 //!
-//! Invariant: an answer to a request whose body did not come to its end closes the connection, and nothing else of that
-//! body is looked at.
+//! Invariant: the response to an unfinished request closes the connection, and the rest of that body is never
+//! interpreted.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -17,13 +17,13 @@ use actix_web::web::Bytes;
 use super::body::receive;
 use crate::random::Random;
 
-/// Header fields for every answer, those of refusals included.
+/// Header fields for every response, errors included.
 pub type Headers = &'static [(&'static str, &'static str)];
 
-/// Has the request answered by `next`, and gives the answer these headers and this id.
+/// Calls `next` and adds the headers and the request id to its response.
 ///
 /// # Errors
-/// Those of an inner middleware; a handler's error is an answer by the time it comes here.
+/// Those of an inner middleware; a handler's error is already a response.
 pub(super) async fn envelop(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -45,7 +45,7 @@ pub(super) async fn envelop(
     })
 }
 
-/// The proxy's id if it is harmless, so that its log and ours can be read together; else a new one.
+/// The proxy's request id if it is harmless, which connects both logs; else a new one.
 pub(super) fn request_id(headers: &HeaderMap) -> String {
     let harmless = |id: &&str| {
         (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
@@ -56,7 +56,7 @@ pub(super) fn request_id(headers: &HeaderMap) -> String {
     }
 }
 
-/// The body of the last answer on a connection: holds the rest of the request until it is written, see [`receive`].
+/// The body of the last response on a connection. Holds the rest of the request until it is written, see [`receive`].
 struct Last {
     body: BoxBody,
     _unfinished: Payload,

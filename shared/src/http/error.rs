@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::body::BodyError;
 
-/// A refusal as it goes over the wire.
+/// An error response.
 #[derive(Clone, Debug)]
 pub struct MatrixError {
     status: StatusCode,
@@ -21,7 +21,7 @@ pub struct MatrixError {
 }
 
 impl MatrixError {
-    /// A refusal with a status, a code and a text for people.
+    /// An error with a status, a code and a text for people.
     pub fn new(status: StatusCode, errcode: &str, error: impl Into<String>) -> Self {
         let mut members = Map::new();
         members.insert("errcode".to_owned(), errcode.into());
@@ -29,19 +29,19 @@ impl MatrixError {
         Self { status, members, retry_after: None, allow: None }
     }
 
-    /// 404 for a path that nobody serves.
+    /// 404 for an unknown path.
     pub fn unrecognized() -> Self {
         Self::new(StatusCode::NOT_FOUND, "M_UNRECOGNIZED", "Unrecognized request")
     }
 
-    /// 405 for a method that the path does not know; `allow` lists those it does.
+    /// 405 for a method that the path does not support; `allow` lists those that it supports.
     pub fn method_not_allowed(allow: impl Into<Cow<'static, str>>) -> Self {
         let mut error = Self::new(StatusCode::METHOD_NOT_ALLOWED, "M_UNRECOGNIZED", "Unrecognized request");
         error.allow = Some(allow.into());
         error
     }
 
-    /// 429 with the time to wait, in the body (`retry_after_ms`) and as `Retry-After` in seconds, rounded up.
+    /// 429 with the delay in the body (`retry_after_ms`) and in `Retry-After` (seconds, rounded up).
     pub fn limit_exceeded(retry_after: Duration) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "M_LIMIT_EXCEEDED", "Too many requests")
             .retry_after(retry_after)
@@ -53,19 +53,19 @@ impl MatrixError {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "M_TOO_LARGE", "The request body is too large")
     }
 
-    /// 500: says nothing to the client; the reason belongs in the log.
+    /// 500 without details for the client; the log has the cause.
     pub fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "M_UNKNOWN", "Internal server error")
     }
 
-    /// The same with `Retry-After` in seconds, rounded up.
+    /// Adds `Retry-After` in seconds, rounded up.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self
     }
 
-    /// The same with one more member in the body.
+    /// Adds a member to the body.
     #[must_use]
     pub fn with(mut self, name: &str, value: Value) -> Self {
         self.members.insert(name.to_owned(), value);
@@ -116,7 +116,7 @@ mod tests {
     use super::MatrixError;
 
     #[test]
-    fn the_wait_is_told_in_milliseconds_and_in_whole_seconds_rounded_up() {
+    fn the_delay_is_sent_in_milliseconds_and_in_seconds_rounded_up() {
         let response = MatrixError::limit_exceeded(Duration::from_millis(1_001)).error_response();
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers().get("retry-after").unwrap(), "2");

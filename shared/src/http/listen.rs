@@ -1,6 +1,6 @@
-//! Opening the sockets before the server runs, so that a port in use is an error at start and port 0 can be told.
+//! Opens the sockets before the server runs, so that a port in use fails at start and port 0 becomes a known port.
 //!
-//! Invariant: a socket that is open is announced with the address that it really has.
+//! Invariant: an open socket reports the address that it is bound to.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -15,15 +15,15 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::settings::{AdminAddress, Http};
 
-/// Why a listener cannot be had.
+/// Why a listener cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// The address is in use, not ours, or needs more rights.
+    /// The address is in use, belongs to another host, or requires more rights.
     #[error("cannot listen on {address}: {source}{}", advice(.source.kind()))]
     Bind {
-        /// The address as configured.
+        /// The configured address.
         address: String,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
     /// The certificate or its key is unusable.
@@ -31,7 +31,7 @@ pub enum ListenError {
     Tls(String),
 }
 
-/// What an operator can do about it.
+/// Advice for the operator.
 fn advice(kind: io::ErrorKind) -> &'static str {
     match kind {
         io::ErrorKind::AddrInUse => "; another process listens there: stop it, or set another [http] or [admin] bind",
@@ -41,7 +41,7 @@ fn advice(kind: io::ErrorKind) -> &'static str {
     }
 }
 
-/// Whether the certificate and its key can be used, if `[http]` names them.
+/// Checks the certificate and its key, if `[http]` names them.
 ///
 /// # Errors
 /// [`ListenError::Tls`].
@@ -57,12 +57,12 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Where it listens.
+    /// The bound address.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.socket.local_addr().ok()
     }
 
-    /// Where it listens, as a URL.
+    /// The bound address as a URL.
     pub fn url(&self) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         match self.socket.local_addr() {
@@ -75,7 +75,7 @@ impl Listener {
 /// Opens every address of `[http] bind`.
 ///
 /// # Errors
-/// [`ListenError`] for the first that cannot be opened.
+/// [`ListenError`] for the first address that cannot be opened.
 pub fn listen(settings: &Http) -> Result<Vec<Listener>, ListenError> {
     let tls = tls(settings)?;
     let open = |address: &SocketAddr| Ok(Listener { socket: bind(*address)?, tls: tls.clone() });
@@ -92,7 +92,7 @@ pub enum AdminListener {
 }
 
 impl AdminListener {
-    /// Opens the address; a Unix socket that a dead process left behind is replaced.
+    /// Opens the address. Replaces the Unix socket of a process that has ended.
     ///
     /// # Errors
     /// [`ListenError::Bind`].
@@ -105,7 +105,7 @@ impl AdminListener {
         }
     }
 
-    /// Where it listens.
+    /// The bound address.
     pub fn url(&self) -> String {
         match self {
             Self::Tcp(socket) => socket.local_addr().map_or_else(|_| "unknown".to_owned(), |a| format!("http://{a}")),
@@ -120,7 +120,7 @@ fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
 
 fn unix(path: &Path) -> io::Result<UnixListener> {
     use std::os::unix::net::UnixStream;
-    // Only a socket on which nobody listens is removed: a wrong setting must not cost a file, nor a living process its
+    // Removes only a socket without a listener, so that a wrong setting deletes no file and a running process keeps its
     // listener.
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
     let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
@@ -161,7 +161,7 @@ mod tests {
     use super::unix;
 
     #[test]
-    fn a_socket_that_a_dead_process_left_is_replaced_and_nothing_else_is() {
+    fn only_the_socket_of_an_ended_process_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let left = folder.path().join("left.sock");
         drop(UnixListener::bind(&left).unwrap());

@@ -1,7 +1,7 @@
-//! The HTTP side that both services share: bodies, errors, routing rules, what is told about each request, and the
-//! server itself.
+//! The HTTP server of both services: bodies, errors, routing rules, request logs and metrics, and the
+//! listeners.
 //!
-//! Invariant: whatever goes wrong in here is answered as Matrix JSON with the cross-origin headers.
+//! Invariant: every error from here is Matrix JSON with the cross-origin headers.
 
 pub mod body;
 pub mod client_address;

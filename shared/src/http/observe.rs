@@ -1,6 +1,6 @@
-//! What is told of every request: one log line, two metrics, and that it is being answered.
+//! Logs and counts every request, and counts the requests in flight.
 //!
-//! Invariant: neither path nor query is told anywhere, only the route's pattern: both may hold tokens and addresses.
+//! Invariant: logs and metrics contain the route's pattern, never the path or query, which may contain tokens and addresses.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,29 +19,29 @@ use tracing::{Instrument, info_span};
 use super::client_address::client_address;
 use super::envelope::{Headers, envelop, request_id};
 
-/// What a service wants told of its requests.
+/// The names and labels of a service's request metrics.
 #[derive(Debug)]
 pub struct Observer {
     /// The name of the counter of requests.
     pub requests_total: &'static str,
-    /// The name of the histogram of their durations, in seconds.
+    /// The name of the histogram of durations in seconds.
     pub duration_seconds: &'static str,
-    /// What the two tell apart.
+    /// The labels of both.
     pub labels: Labels,
-    /// Headers for every answer, those of refusals included (cross-origin rules).
+    /// Headers for every response, errors included (cross-origin rules).
     pub headers: Headers,
-    /// How much work is going on and whether more is welcome.
+    /// The requests in flight, and whether the process is stopping.
     pub activity: Arc<Activity>,
-    /// What has been counted before.
+    /// The series that already exist.
     pub known: KnownSeries,
 }
 
-/// The series of requests that have been counted before, so that not every request looks them up by their names and
+/// The existing series, so that a request does not look them up by names and
 /// labels.
 #[derive(Debug, Default)]
 pub struct KnownSeries(RwLock<HashMap<Series, (Counter, Histogram)>>);
 
-/// What tells series apart; empty where a service does not.
+/// The labels of a series; empty where a service has none.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Series {
     route: String,
@@ -49,20 +49,20 @@ struct Series {
     code: u16,
 }
 
-/// What the metrics of requests tell apart.
+/// The labels of the request metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Labels {
     /// The counter `route`, `method`, `code`; the histogram `route`.
     Route,
-    /// Both `code` alone: for a service with one endpoint. Probes of `/health` are not counted, they would drown it.
+    /// Both `code` only, for a service with one endpoint. Excludes `/health`, whose probes would dominate the counts.
     Code,
 }
 
-/// Put among the extensions of a request: its handler has told of it in the log, and more than can be told here.
+/// An extension of a request whose handler has logged it in more detail.
 #[derive(Clone, Copy, Debug)]
 pub struct Told;
 
-/// The work in flight, for a stop that loses none of it.
+/// The requests in flight, for a shutdown that loses none of them.
 #[derive(Debug, Default)]
 pub struct Activity {
     in_flight: AtomicUsize,
@@ -70,30 +70,30 @@ pub struct Activity {
 }
 
 impl Activity {
-    /// How many requests are being answered, and other pieces of work done.
+    /// The number of requests in flight and of background tasks.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::SeqCst)
     }
 
-    /// From now on every answer closes its connection.
+    /// Closes the connection after every response from now on.
     pub fn drain(&self) {
-        // Setting it twice changes nothing.
+        // Idempotent.
         let _ = self.draining.set(());
     }
 
-    /// Whether the process is on its way out.
+    /// Whether the process is stopping.
     pub fn is_draining(&self) -> bool {
         self.draining.get().is_some()
     }
 }
 
-/// One piece of work that a stop waits for, as long as this lives: a request, or what goes on behind one whose client
-/// has hung up.
+/// One unit of work that a shutdown waits for until this is dropped: a request, or a background task whose client has
+/// disconnected.
 #[derive(Debug)]
 pub struct InFlight(Arc<Activity>);
 
 impl InFlight {
-    /// Begins it.
+    /// Starts a unit of work.
     pub fn enter(activity: &Arc<Activity>) -> Self {
         activity.in_flight.fetch_add(1, Ordering::SeqCst);
         Self(activity.clone())
@@ -106,15 +106,15 @@ impl Drop for InFlight {
     }
 }
 
-/// For logs: milliseconds, with the microseconds behind the point.
+/// Milliseconds with microseconds after the point, for logs.
 pub fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1_000_000.0).round() / 1000.0
 }
 
-/// The middleware; install it with `actix_web::middleware::from_fn`. Needs `Data<Observer>`.
+/// The middleware; install it with `actix_web::middleware::from_fn`. Requires `Data<Observer>`.
 ///
 /// # Errors
-/// Those of an inner middleware; a handler's error is an answer by the time it comes here.
+/// Those of an inner middleware; a handler's error is already a response.
 pub async fn observe(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -185,7 +185,7 @@ impl Observer {
     }
 }
 
-/// Methods come from outside: a label must not grow with them.
+/// Clients choose methods: a label must not grow with them.
 fn known_method(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",

@@ -1,7 +1,7 @@
-//! The admin listener's routes for people and machines that look after a service: `/health`, `/ready`,
+//! The admin listener's routes for operators and monitoring: `/health`, `/ready`,
 //! `/version`, `/metrics`.
 //!
-//! Invariant: `/health` asks nobody; it says only that the process answers.
+//! Invariant: `/health` depends on nothing; it reports only that the process responds.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -18,12 +18,12 @@ use crate::telemetry::Recorder;
 
 type Check = dyn Fn() -> Pin<Box<dyn Future<Output = Result<Notes, String>> + Send>> + Send + Sync;
 
-/// What should be known of a service that is ready, a sentence each: a key that is about to expire, an open breaker.
+/// Warnings of a ready service, one sentence each: a key that expires soon, an open circuit breaker.
 pub type Notes = Vec<String>;
 
 type Gauges = dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync;
 
-/// What the admin routes need to know of a service.
+/// The input of the admin routes.
 #[derive(Clone)]
 pub struct Operations {
     name: &'static str,
@@ -35,10 +35,10 @@ pub struct Operations {
 }
 
 impl Operations {
-    /// `ready` says whether requests can be served, or in one sentence why not; it is asked at each call of `/ready`,
-    /// and before each `/metrics`, so that it may also bring gauges up to date.
+    /// `ready` returns whether the service can handle requests, or the reason in one sentence. It runs at each call of
+    /// `/ready` and before each `/metrics`, so that it may also update gauges.
     ///
-    /// `name` and `version` are what `/version` tells.
+    /// `/version` returns `name` and `version`.
     pub fn new<F>(
         (name, version): (&'static str, &'static str),
         ready: impl Fn() -> F + Send + Sync + 'static,
@@ -51,7 +51,7 @@ impl Operations {
         Self { name, version, ready: Arc::new(move || Box::pin(ready())), gauges: None, metrics, activity }
     }
 
-    /// The same with what brings costly gauges up to date, before each `/metrics` and not for every probe.
+    /// Adds a function that updates expensive gauges before each `/metrics`, but not for probes.
     #[must_use]
     pub fn with_gauges<F>(mut self, gauges: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
@@ -73,7 +73,7 @@ impl Operations {
     }
 }
 
-/// `GET /health`: also for a main listener.
+/// `GET /health`, also for a main listener.
 pub async fn health() -> impl Responder {
     HttpResponse::Ok().json(json!({ "status": "ok" }))
 }
@@ -97,7 +97,7 @@ async fn version(operations: Data<Operations>) -> impl Responder {
 }
 
 async fn render(operations: Data<Operations>) -> impl Responder {
-    // A service that is not ready still has metrics to show.
+    // A service that is not ready still exports metrics.
     let _ = (operations.ready)().await;
     if let Some(gauges) = &operations.gauges {
         gauges().await;

@@ -1,6 +1,6 @@
-//! Running a service's listeners until it is told to stop, and stopping without losing a request.
+//! Runs a service's listeners until a signal stops them, and stops without losing a request.
 //!
-//! Invariant: after SIGTERM or SIGINT no new connection is taken, and the process waits for what it has begun.
+//! Invariant: after SIGTERM or SIGINT the server accepts no new connection and waits for the requests in flight.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -22,11 +22,11 @@ use super::observe::{Activity, Observer, observe};
 use super::operations::Operations;
 use super::settings::Http;
 
-/// A pause without any request in flight after which a stopping process may go: long enough for a request whose first
-/// bytes are on their way.
+/// A stopping process ends after this long without a request in flight: long enough for a request whose first bytes are
+/// in transit.
 const QUIET: Duration = Duration::from_millis(250);
 
-/// Serves until SIGTERM or SIGINT; `configure` registers the routes of the main listener.
+/// Serves until SIGTERM or SIGINT. `configure` registers the routes of the main listener.
 ///
 /// # Errors
 /// If the operating system refuses a thread or a signal handler.
@@ -78,8 +78,8 @@ pub async fn run(
     };
 
     tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: finishing the requests in flight"),
-        _ = interrupt.recv() => tracing::info!("SIGINT: finishing the requests in flight"),
+        _ = terminate.recv() => tracing::info!("received SIGTERM, finishing the requests in flight"),
+        _ = interrupt.recv() => tracing::info!("received SIGINT, finishing the requests in flight"),
         ended = &mut running => return ended.map_err(io::Error::other)?,
     }
     drain(&handle, &activity, settings.shutdown_timeout.get()).await;
@@ -95,7 +95,7 @@ fn for_each_worker(connections: usize, workers: usize) -> usize {
     (connections / workers).max(1)
 }
 
-/// Registers the routes behind `base_path`, and nothing beside them.
+/// Registers the routes under `base_path` only.
 fn below(base_path: &str, config: &mut ServiceConfig, configure: &impl Fn(&mut ServiceConfig)) {
     if base_path.is_empty() {
         configure(config);
@@ -140,13 +140,13 @@ async fn drain(handle: &ServerHandle, activity: &Arc<Activity>, timeout: Duratio
     let deadline = Instant::now() + timeout;
     let mut quiet_since = Instant::now();
     while Instant::now() < deadline {
-        // Looked at before the time is: on a busy machine this may wake up late.
+        // Checked before the time, because on a busy machine this may wake up late.
         if activity.in_flight() > 0 {
             quiet_since = Instant::now();
         } else if quiet_since.elapsed() >= QUIET {
             break;
         }
-        // Polling for a quarter of a second at the end of a process's life is simpler than a wake-up per request.
+        // Polling for a quarter of a second at the end of the process is simpler than a wake-up per request.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -160,7 +160,7 @@ mod tests {
     use super::{BodyLimits, Data, Duration, ServiceConfig, below, for_each_worker, web};
 
     #[actix_web::test]
-    async fn behind_a_base_path_there_are_the_routes_and_beside_it_nothing() {
+    async fn routes_exist_under_the_base_path_only() {
         for base in ["", "/push"] {
             let configure = |config: &mut ServiceConfig| {
                 let get = || async { HttpResponse::Ok().finish() };
@@ -183,14 +183,14 @@ mod tests {
     }
 
     #[test]
-    fn all_workers_together_keep_within_the_bound_on_connections() {
+    fn all_workers_together_respect_the_connection_limit() {
         for (connections, workers, each) in [(20_000, 16, 1250), (50, 4, 12), (7, 1, 7), (2, 8, 1), (0, 1, 1)] {
             assert_eq!(for_each_worker(connections, workers), each, "{connections} on {workers}");
         }
     }
 
     #[actix_web::test]
-    async fn options_tells_the_methods_of_any_path() {
+    async fn options_lists_the_methods_of_every_path() {
         let get = || async { HttpResponse::Ok().finish() };
         let limits = Data::new(BodyLimits { max: 10, timeout: Duration::from_secs(1) });
         let app = App::new().app_data(limits).service(endpoint("/x").get(get)).default_service(web::to(not_found));

@@ -1,4 +1,4 @@
-//! `[http]`, `[admin]`: where a service listens and what it takes from a connection.
+//! `[http]`, `[admin]`: listeners and their limits.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,38 +8,38 @@ use serde::Deserialize;
 
 use crate::config::{ByteSize, Cidr, HumanDuration, OneOrMany};
 
-/// The settings under `[http]`.
+/// The section `[http]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Http {
-    /// The address, or a list of them.
+    /// The address, or a list of addresses.
     pub bind: OneOrMany<SocketAddr>,
-    /// What a reverse proxy puts in front of every path, such as `/push`; empty for nothing.
+    /// The prefix that a reverse proxy adds to every path, such as `/push`; empty for none.
     pub base_path: BasePath,
-    /// A PEM file with the certificate chain: then this listener speaks TLS.
+    /// A PEM file with the certificate chain; enables TLS on this listener.
     pub tls_cert_file: Option<PathBuf>,
     /// A PEM file with the private key of that certificate.
     pub tls_key_file: Option<PathBuf>,
-    /// The largest body that is read.
+    /// The size limit of a body.
     pub max_body: ByteSize,
-    /// How long a client may take to send the header of a request.
+    /// The time limit for the header of a request.
     pub header_timeout: HumanDuration,
-    /// How long a client may take to send the body.
+    /// The time limit for the body.
     pub body_timeout: HumanDuration,
-    /// How long an idle connection is kept.
+    /// How long the server keeps an idle connection.
     pub keep_alive: HumanDuration,
-    /// Connections that are open at the same time at most; each thread has its equal share, and one at least.
+    /// The maximum number of open connections. Each worker thread has an equal share of at least one.
     pub max_connections: usize,
-    /// Threads that serve HTTP; unset: one for each core.
+    /// Worker threads; unset: one per core.
     pub workers: Option<usize>,
-    /// Networks of reverse proxies whose `X-Forwarded-For` is believed.
+    /// Networks of reverse proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: OneOrMany<Cidr>,
-    /// How long requests in flight may take to end after SIGTERM.
+    /// The time limit for requests in flight after SIGTERM.
     pub shutdown_timeout: HumanDuration,
 }
 
 impl Http {
-    /// The settings of a service that listens on `bind` and takes bodies up to `max_body` unless told otherwise.
+    /// The settings of a service with these defaults for `bind` and `max_body`.
     pub fn with(bind: SocketAddr, max_body: ByteSize) -> Self {
         Self {
             bind: vec![bind].into(),
@@ -64,12 +64,12 @@ impl Default for Http {
     }
 }
 
-/// What stands in front of every path; it begins with a slash and does not end with one, or is empty.
+/// A prefix of every path: starts with a slash and does not end with one, or is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BasePath(String);
 
 impl BasePath {
-    /// The path's text.
+    /// The prefix.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -95,20 +95,20 @@ impl<'de> Deserialize<'de> for BasePath {
     }
 }
 
-/// The settings under `[admin]`: `/health`, `/ready` and `/metrics` for the operator alone.
+/// The section `[admin]`: `/health`, `/ready` and `/metrics` for the operator.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Admin {
-    /// `address:port` or `unix:/path`; unset: there is no such listener.
+    /// `address:port` or `unix:/path`; unset: no admin listener.
     pub bind: Option<AdminAddress>,
 }
 
-/// Where the admin listener stands.
+/// The address of the admin listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdminAddress {
     /// A TCP address.
     Tcp(SocketAddr),
-    /// The path of a Unix socket, made readable for its owner and group alone.
+    /// The path of a Unix socket, accessible to its owner and group only.
     Unix(PathBuf),
 }
 
