@@ -1,19 +1,20 @@
-//! The faked outside world, and the real binaries started in it: what the black-box tests, the demo and the load run
-//! share.
+//! The faked outside world and the real binaries in it, for the black-box tests, the demo and the load run.
 //!
-//! Invariant: nothing here imports a service. A binary is known by its command line, its HTTP and its log; every fake
-//! listens on a port of its own on 127.0.0.1 and ends when it is dropped.
+//! Invariant: no module here imports a service: a binary is its command line, its HTTP and its log. Every fake listens on
+//! a port of its own on 127.0.0.1 and ends when it is dropped.
 
 pub mod api;
 pub mod apns;
 pub mod binary;
 pub mod certificates;
-pub mod dice;
+mod deadline;
 pub mod dns;
 mod fake;
 pub mod fcm;
+pub mod generator;
 pub mod homeserver;
 pub mod mail;
+pub mod options;
 pub mod postgres;
 pub mod process;
 pub mod raw;

@@ -6,6 +6,8 @@ use std::io::Write;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
+use crate::options;
+
 /// Prints its input, each line once, when the process that writes to it has ended.
 const SCRIPT: &str = r#"lines=$(sort -u); printf '\nSKIPPED, because a program is not installed:\n%s\n' "$lines" >&2"#;
 
@@ -15,9 +17,7 @@ const SCRIPT: &str = r#"lines=$(sort -u); printf '\nSKIPPED, because a program i
 /// If `CI=true`.
 pub fn report(what: &str) {
     static LIST: Mutex<Option<Child>> = Mutex::new(None);
-    #[expect(clippy::disallowed_methods, reason = "names the place where the tests run; not a setting of a service")]
-    let in_ci = std::env::var("CI").is_ok_and(|value| value == "true");
-    assert!(!in_ci, "with CI=true nothing is skipped: {what}");
+    assert!(!options::is_ci(), "with CI=true nothing is skipped: {what}");
     let test = std::thread::current().name().unwrap_or("?").to_owned();
     let mut list = LIST.lock().unwrap_or_else(PoisonError::into_inner);
     let shell = list.get_or_insert_with(|| {

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use child::Running;
 use launch::{launch, prepare};
 
+use crate::deadline::Deadline;
 use crate::wait::{wait_for, wait_until};
 
 /// How long a start may take on a busy machine.
@@ -35,6 +36,7 @@ pub struct Server {
     admin: Option<SocketAddr>,
     log: Option<PathBuf>,
     folder: TempDir,
+    _deadline: Deadline,
 }
 
 /// A process that ended, or did not get ready, instead of listening.
@@ -101,8 +103,9 @@ impl Server {
         environment: Vec<(String, String)>,
         log: Option<PathBuf>,
     ) -> Result<Self, NotStarted> {
+        let deadline = Deadline::start();
         let (child, address, admin) = launch(binary, folder.path(), config, &environment, log.as_deref()).await?;
-        Ok(Self { child, binary: binary.to_path_buf(), environment, address, admin, log, folder })
+        Ok(Self { child, binary: binary.to_path_buf(), environment, address, admin, log, folder, _deadline: deadline })
     }
 
     /// Where it listens for clients.

@@ -1,6 +1,6 @@
-//! SIGKILL between `bind` and `onbind`: every invitation arrives, at its address's owner, and at nobody else.
+//! SIGKILL between `bind` and `onbind`: every invitation arrives at the owner of its address, and only there.
 //!
-//! Invariant: `CRASH_ROUNDS` in the environment says how often the server is killed.
+//! Invariant: the number of kills grows with `GATEHOUSE_LONG_TESTS=1`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Thousands of hostile requests, on both databases: whatever is sent, the server says no in good order and lives on.
 //!
-//! Invariant: a failure shows the seed; `HOSTILE_SEED=<seed>` in the environment makes the same requests again.
+//! Invariant: a failure shows the seed; `GATEHOUSE_SEED=<seed>` in the environment makes the same requests again.
 
 mod requests;
 mod values;
@@ -9,8 +9,9 @@ mod wire;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use harness::dice::{Dice, seed};
 use harness::dns::Dns;
+use harness::generator::{Generator, seed};
+use harness::options::scale;
 use harness::raw::{NoResponse, Raw, Response};
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -20,10 +21,10 @@ use crate::identity::setup::{DEADLINE, Settings, World, v2};
 use requests::{Insider, Version};
 use wire::Hostile;
 
-/// Requests that the dice make up, besides the systematic ones.
-const MIXED: usize = 4_000;
+/// Requests that the generator make up, besides the systematic ones.
+const MIXED: (usize, usize) = (800, 4_000);
 /// Requests that are no good HTTP any more.
-const MANGLED: usize = 500;
+const MANGLED: (usize, usize) = (200, 500);
 /// Connections at the same time.
 const CONNECTIONS: usize = 4;
 
@@ -70,11 +71,11 @@ async fn survives(database: &str, version: Version) {
     );
     let world = World::with(Settings { tables: &tables, federation: &federation, ..Settings::default() }).await;
     let insider = insider(&world, version).await;
-    let mut dice = Dice(seed);
-    let all = requests::all(version, &insider, &mut dice, MIXED);
+    let mut generator = Generator(seed);
+    let all = requests::all(version, &insider, &mut generator, scale(MIXED.0, MIXED.1));
     let number = all.len();
-    assert!(number > 4_000, "{number}");
-    let mangled = mangled(&all, &mut dice);
+    assert!(number > scale(MIXED.0, MIXED.1), "{number}");
+    let mangled = mangled(&all, &mut generator);
 
     let all = Arc::new(all);
     let mut tasks = JoinSet::new();
@@ -171,15 +172,15 @@ fn judge(hostile: &Hostile, response: &Response) -> Result<(), String> {
 }
 
 /// Requests of which some bytes are changed, cut off or doubled.
-fn mangled(all: &[Hostile], dice: &mut Dice) -> Vec<Vec<u8>> {
+fn mangled(all: &[Hostile], generator: &mut Generator) -> Vec<Vec<u8>> {
     let short: Vec<&Hostile> = all.iter().filter(|hostile| hostile.bytes.len() < 2_000).collect();
-    (0..MANGLED)
+    (0..scale(MANGLED.0, MANGLED.1))
         .map(|_| {
-            let mut bytes = short[dice.roll(short.len())].bytes.clone();
-            for _ in 0..=dice.roll(4) {
-                let at = dice.roll(bytes.len());
-                match dice.roll(3) {
-                    0 => bytes[at] = dice.bytes(1)[0],
+            let mut bytes = short[generator.below(short.len())].bytes.clone();
+            for _ in 0..=generator.below(4) {
+                let at = generator.below(bytes.len());
+                match generator.below(3) {
+                    0 => bytes[at] = generator.bytes(1)[0],
                     1 => bytes.truncate(at + 1),
                     _ => bytes.insert(at, bytes[at]),
                 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: each of them is well-formed HTTP, so that it is the server's rules that must deal with it.
 
-use harness::dice::Dice;
+use harness::generator::Generator;
 
 use super::values::{AUTHORIZATION, BROKEN, HEADERS, IN_QUERY, PLAIN, path};
 use super::wire::{Hostile, bytes, request_to};
@@ -190,17 +190,17 @@ fn endpoints(version: Version, insider: &Insider) -> Vec<Endpoint> {
     list.filter(|(path, _)| is_of(path)).map(|(path, fields)| Endpoint { version, path, fields }).collect()
 }
 
-/// All requests: the systematic ones, and `mixed` that the dice make up.
-pub(super) fn all(version: Version, insider: &Insider, dice: &mut Dice, mixed: usize) -> Vec<Hostile> {
+/// All requests: the systematic ones, and `mixed` that the generator make up.
+pub(super) fn all(version: Version, insider: &Insider, generator: &mut Generator, mixed: usize) -> Vec<Hostile> {
     let endpoints = endpoints(version, insider);
     let mut requests = Vec::new();
     for endpoint in &endpoints {
         fields(endpoint, insider, &mut requests);
-        bodies(endpoint, insider, dice, &mut requests);
+        bodies(endpoint, insider, generator, &mut requests);
     }
     queries(version, &endpoints, insider, &mut requests);
     authorizations(version, &endpoints, &mut requests);
-    requests.extend((0..mixed).map(|_| mixture(&endpoints, insider, dice)));
+    requests.extend((0..mixed).map(|_| mixture(&endpoints, insider, generator)));
     requests
 }
 
@@ -234,7 +234,7 @@ fn fields(endpoint: &Endpoint, insider: &Insider, requests: &mut Vec<Hostile>) {
 }
 
 /// Bodies that are hostile as a whole, as JSON and as forms.
-fn bodies(endpoint: &Endpoint, insider: &Insider, dice: &mut Dice, requests: &mut Vec<Hostile>) {
+fn bodies(endpoint: &Endpoint, insider: &Insider, generator: &mut Generator, requests: &mut Vec<Hostile>) {
     let members: Vec<String> = (0..2_000).map(|n| format!("\"k{n}\":{n}")).collect();
     let mut wholes: Vec<Vec<u8>> = [
         "",
@@ -265,7 +265,7 @@ fn bodies(endpoint: &Endpoint, insider: &Insider, dice: &mut Dice, requests: &mu
     wholes.push("{}".encode_utf16().flat_map(u16::to_le_bytes).collect());
     wholes.push(b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff".to_vec());
     for length in [1, 10, 100, 1000, 10_000] {
-        wholes.push(dice.bytes(length));
+        wholes.push(generator.bytes(length));
     }
     for body in wholes {
         for content_type in ["application/json", "application/x-www-form-urlencoded"] {
@@ -335,36 +335,37 @@ fn authorizations(version: Version, endpoints: &[Endpoint], requests: &mut Vec<H
 }
 
 /// A request of which everything may be hostile at once.
-fn mixture(endpoints: &[Endpoint], insider: &Insider, dice: &mut Dice) -> Hostile {
+fn mixture(endpoints: &[Endpoint], insider: &Insider, generator: &mut Generator) -> Hostile {
     const METHODS: [&str; 10] = ["POST", "POST", "POST", "POST", "GET", "HEAD", "OPTIONS", "PUT", "DELETE", "X-FILES"];
-    let endpoint = &endpoints[dice.roll(endpoints.len())];
-    let method = dice.pick(&METHODS).to_owned();
-    let mut target = if dice.roll(4) == 0 { path(dice) } else { endpoint.target() };
-    if dice.roll(3) == 0 {
-        let (name, value) = (dice.pick(&["sid", "access_token", "brand", "a", ""]), dice.pick(&IN_QUERY));
+    let endpoint = &endpoints[generator.below(endpoints.len())];
+    let method = generator.pick(&METHODS).to_owned();
+    let mut target = if generator.below(4) == 0 { path(generator) } else { endpoint.target() };
+    if generator.below(3) == 0 {
+        let (name, value) = (generator.pick(&["sid", "access_token", "brand", "a", ""]), generator.pick(&IN_QUERY));
         target = format!("{target}?{name}={value}");
     }
     let members: Vec<String> = endpoint
         .fields
         .iter()
-        .filter_map(|(name, right)| match dice.roll(8) {
+        .filter_map(|(name, right)| match generator.below(8) {
             0 => None,
-            1 | 2 => Some(format!("\"{name}\":{}", dice.pick(&PLAIN))),
-            3 => Some(format!("\"{name}\":{}", dice.pick(&BROKEN))),
+            1 | 2 => Some(format!("\"{name}\":{}", generator.pick(&PLAIN))),
+            3 => Some(format!("\"{name}\":{}", generator.pick(&BROKEN))),
             _ => Some(format!("\"{name}\":{right}")),
         })
         .collect();
     let mut body = format!("{{{}}}", members.join(",")).into_bytes();
-    if dice.roll(5) == 0 && !body.is_empty() {
-        let at = dice.roll(body.len());
-        body[at] = dice.bytes(1)[0];
+    if generator.below(5) == 0 && !body.is_empty() {
+        let at = generator.below(body.len());
+        body[at] = generator.bytes(1)[0];
     }
-    let authorization = match dice.roll(4) {
-        0 => [b"Authorization: ".as_slice(), dice.pick(&AUTHORIZATION)].concat(),
+    let authorization = match generator.below(4) {
+        0 => [b"Authorization: ".as_slice(), generator.pick(&AUTHORIZATION)].concat(),
         _ => format!("Authorization: Bearer {}", token_for(endpoint.path, insider)).into_bytes(),
     };
-    let json = endpoint.json().filter(|_| dice.roll(2) == 0);
-    let headers: Vec<&[u8]> = [authorization.as_slice()].into_iter().chain(json).chain([dice.pick(&HEADERS)]).collect();
+    let json = endpoint.json().filter(|_| generator.below(2) == 0);
+    let headers: Vec<&[u8]> =
+        [authorization.as_slice()].into_iter().chain(json).chain([generator.pick(&HEADERS)]).collect();
     Hostile {
         bytes: bytes(&method, &target, &headers, &body),
         may_be_html: target.contains("submitToken") && method != "POST",

@@ -2,7 +2,7 @@
 //!
 //! Invariant: the same seed gives the same requests.
 
-use harness::dice::Dice;
+use harness::generator::Generator;
 
 /// Values that are JSON and hold no surprise for the parser.
 pub(super) const PLAIN: [&str; 43] = [
@@ -133,7 +133,7 @@ pub(super) const HEADERS: [&[u8]; 14] = [
 ];
 
 /// Letters that may stand in a request line.
-pub(super) fn path(dice: &mut Dice) -> String {
+pub(super) fn path(generator: &mut Generator) -> String {
     const PARTS: [&str; 16] = [
         "/",
         "/_matrix",
@@ -152,7 +152,7 @@ pub(super) fn path(dice: &mut Dice) -> String {
         "/*",
         "/validate/email/",
     ];
-    let start = if dice.roll(2) == 0 { "/_matrix/identity/v2" } else { "" };
-    let parts: String = (0..=dice.roll(4)).map(|_| dice.pick(&PARTS)).collect();
+    let start = if generator.below(2) == 0 { "/_matrix/identity/v2" } else { "" };
+    let parts: String = (0..=generator.below(4)).map(|_| generator.pick(&PARTS)).collect();
     format!("{start}{parts}")
 }

@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use harness::dice::{Dice, seed};
+use harness::generator::{Generator, seed};
+use harness::options::scale;
 use harness::raw::{NoResponse, Raw, Response};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -15,10 +16,10 @@ use super::values::{BROKEN, VALUES, huge};
 use crate::push::gateway::{App, Gateway, android, ids, ios, message, with};
 use crate::push::setup::{DEADLINE, NOTIFY};
 
-/// Requests that the dice make up, besides the systematic ones.
-const MIXED: usize = 4_000;
+/// Requests that the generator make up, besides the systematic ones.
+const MIXED: (usize, usize) = (800, 4_000);
 /// Requests of which bytes are changed.
-const MANGLED: usize = 1_000;
+const MANGLED: (usize, usize) = (200, 1_000);
 /// Connections at the same time.
 const CONNECTIONS: usize = 4;
 
@@ -92,8 +93,8 @@ async fn nothing_that_is_sent_is_our_fault_or_keeps_a_good_notification_back() {
     // So that every request is judged: no memory of rejections that could turn into doubt, no rates.
     let tables = "[rejection_breaker]\nenabled = false\n[limits]\nper_pushkey = \"\"\n";
     let gateway = Gateway::start("", tables, &apps).await;
-    let mut dice = Dice(seed);
-    let all = Arc::new(requests(&gateway, &mut dice));
+    let mut generator = Generator(seed);
+    let all = Arc::new(requests(&gateway, &mut generator));
     assert!(all.len() > 7_000, "{}", all.len());
 
     let mut tasks = JoinSet::new();
@@ -123,7 +124,7 @@ async fn nothing_that_is_sent_is_our_fault_or_keeps_a_good_notification_back() {
     let pushes = (gateway.apple.requests().len(), gateway.google.messages().len());
     println!("seed {seed}: {taken} of {} requests were taken, {pushes:?} pushes made", all.len());
     assert!(taken > 3_000 && pushes.0 > 1_000 && pushes.1 > 1_000, "too little gets through to test anything");
-    mangled(&gateway, &all, &mut dice, seed).await;
+    mangled(&gateway, &all, &mut generator, seed).await;
 
     for push in gateway.apple.requests() {
         assert_eq!(push.status, Some(200), "seed {seed}: {} {:?}\n{}", push.target, push.headers, show(&push.body));
@@ -182,7 +183,7 @@ fn body(notification: &str) -> Vec<u8> {
     format!("{{\"notification\":{notification}}}").into_bytes()
 }
 
-fn requests(gateway: &Gateway, dice: &mut Dice) -> Vec<Hostile> {
+fn requests(gateway: &Gateway, generator: &mut Generator) -> Vec<Hostile> {
     let mut all = Vec::new();
     let huge = huge();
     for (place, path) in STRANGERS.into_iter().chain(HOMESERVERS).enumerate() {
@@ -203,10 +204,10 @@ fn requests(gateway: &Gateway, dice: &mut Dice) -> Vec<Hostile> {
         }
     }
     let names: Vec<&str> = STRANGERS.into_iter().chain(HOMESERVERS).flatten().copied().collect();
-    for number in 0..MIXED {
+    for number in 0..scale(MIXED.0, MIXED.1) {
         let mut tree = Tree::from(&good(gateway, number));
-        for _ in 0..=dice.roll(5) {
-            tree.mutate(dice, &names);
+        for _ in 0..=generator.below(5) {
+            tree.mutate(generator, &names);
         }
         all.push(Hostile { body: body(&tree.write()), must_pass: false });
     }
@@ -244,14 +245,14 @@ fn judge(hostile: &Hostile, response: &Response) -> Result<(), String> {
 }
 
 /// Whole requests of which some bytes are changed, cut off or doubled.
-async fn mangled(gateway: &Gateway, all: &[Hostile], dice: &mut Dice, seed: u64) {
+async fn mangled(gateway: &Gateway, all: &[Hostile], generator: &mut Generator, seed: u64) {
     let short: Vec<&Hostile> = all.iter().filter(|hostile| hostile.body.len() < 2_000).collect();
-    for _ in 0..MANGLED {
-        let mut bytes = request(&short[dice.roll(short.len())].body);
-        for _ in 0..=dice.roll(4) {
-            let at = dice.roll(bytes.len());
-            match dice.roll(3) {
-                0 => bytes[at] = dice.bytes(1)[0],
+    for _ in 0..scale(MANGLED.0, MANGLED.1) {
+        let mut bytes = request(&short[generator.below(short.len())].body);
+        for _ in 0..=generator.below(4) {
+            let at = generator.below(bytes.len());
+            match generator.below(3) {
+                0 => bytes[at] = generator.bytes(1)[0],
                 1 => bytes.truncate(at + 1),
                 _ => bytes.insert(at, bytes[at]),
             }

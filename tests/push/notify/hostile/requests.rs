@@ -1,8 +1,8 @@
-//! Requests that are made up: every field as everything, and mixtures of a valid one by dice.
+//! Requests that are made up: every field as everything, and mixtures of a valid one by generator.
 //!
 //! Invariant: bodies are put together as texts, because no JSON library writes what is no JSON.
 
-use harness::dice::Dice;
+use harness::generator::Generator;
 use serde_json::Value;
 
 use super::values::{BROKEN, VALUES};
@@ -85,49 +85,52 @@ impl Tree {
         }
     }
 
-    /// Changes one place that the dice choose.
-    pub(super) fn mutate(&mut self, dice: &mut Dice, names: &[&str]) {
-        let go_deeper = dice.roll(4) > 0;
+    /// Changes one place that the generator choose.
+    pub(super) fn mutate(&mut self, generator: &mut Generator, names: &[&str]) {
+        let go_deeper = generator.below(4) > 0;
         match self {
             Self::List(items) if go_deeper && !items.is_empty() => {
-                let place = dice.roll(items.len());
-                match dice.roll(8) {
+                let place = generator.below(items.len());
+                match generator.below(8) {
                     0 => drop(items.remove(place)),
                     1 => items.push(items[place].clone()),
-                    _ => items[place].mutate(dice, names),
+                    _ => items[place].mutate(generator, names),
                 }
             }
             Self::Object(members) if go_deeper && !members.is_empty() => {
-                let place = dice.roll(members.len());
-                match dice.roll(10) {
+                let place = generator.below(members.len());
+                match generator.below(10) {
                     0 => drop(members.remove(place)),
-                    1 => members.push((members[place].0.clone(), Self::Text(value(dice)))),
-                    2 => members[place].0 = dice.pick(names).to_owned(),
-                    3 => members.push((dice.pick(names).to_owned(), Self::Text(value(dice)))),
-                    4 => members.insert(dice.roll(place + 1), (dice.pick(names).to_owned(), members[place].1.clone())),
-                    _ => members[place].1.mutate(dice, names),
+                    1 => members.push((members[place].0.clone(), Self::Text(value(generator)))),
+                    2 => members[place].0 = generator.pick(names).to_owned(),
+                    3 => members.push((generator.pick(names).to_owned(), Self::Text(value(generator)))),
+                    4 => members.insert(
+                        generator.below(place + 1),
+                        (generator.pick(names).to_owned(), members[place].1.clone()),
+                    ),
+                    _ => members[place].1.mutate(generator, names),
                 }
             }
-            _ => match dice.roll(3) {
-                0 => *self = Self::List(vec![self.clone(); dice.roll(3)]),
-                _ => *self = Self::Text(value(dice)),
+            _ => match generator.below(3) {
+                0 => *self = Self::List(vec![self.clone(); generator.below(3)]),
+                _ => *self = Self::Text(value(generator)),
             },
         }
     }
 }
 
-/// One value that the dice choose.
-fn value(dice: &mut Dice) -> String {
-    match dice.roll(60) {
-        0 => dice.pick(&BROKEN).to_owned(),
+/// One value that the generator choose.
+fn value(generator: &mut Generator) -> String {
+    match generator.below(60) {
+        0 => generator.pick(&BROKEN).to_owned(),
         1 => {
-            let unit = dice.pick(&["x", "é", "🪨", r"\n", r"\u0000", r#"\""#]).to_owned();
-            format!("\"{}\"", unit.repeat(dice.roll(6_000)))
+            let unit = generator.pick(&["x", "é", "🪨", r"\n", r"\u0000", r#"\""#]).to_owned();
+            format!("\"{}\"", unit.repeat(generator.below(6_000)))
         }
         2 => {
-            let levels = dice.roll(80);
+            let levels = generator.below(80);
             format!("{}{}", "[".repeat(levels), "]".repeat(levels))
         }
-        _ => dice.pick(&VALUES).to_owned(),
+        _ => generator.pick(&VALUES).to_owned(),
     }
 }

@@ -12,6 +12,7 @@ mod pusher;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use harness::options;
 use tokio::task::JoinSet;
 
 use crate::push::setup::{Settings, World};
@@ -19,18 +20,14 @@ use ledger::Ledger;
 use plan::{Plan, Service};
 use pusher::{Pusher, Report};
 
-/// How many events there are, unless [`EVENTS_VARIABLE`] says otherwise.
-const EVENTS: u64 = 10_000;
+/// The number of events in the suite and in a long run.
+const EVENTS: (usize, usize) = (2_000, 10_000);
 
 /// How many events each pusher has.
 const EVENTS_EACH: usize = 20;
 
 /// Any number would do.
 const SEED: u64 = 20_261_122;
-
-const EVENTS_VARIABLE: &str = "PUSH_FAULTS_EVENTS";
-
-const SEED_VARIABLE: &str = "PUSH_FAULTS_SEED";
 
 /// Short waits, so that a delivery is attempted three times.
 const WAITS: &str = "retry_waits = [\"20ms\", \"100ms\"]\n";
@@ -40,8 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_and_nothing_doubled_whatever_the_push_services_do() {
-    let events = usize::try_from(variable(EVENTS_VARIABLE, EVENTS)).expect("a number of events");
-    let seed = variable(SEED_VARIABLE, SEED);
+    let (events, seed) = (options::scale(EVENTS.0, EVENTS.1), options::seed().unwrap_or(SEED));
     let world = World::with(Settings { ios: WAITS, android: WAITS, tables: "" }).await;
     let plan = Arc::new(Plan::new(seed, events / EVENTS_EACH, EVENTS_EACH));
     plan.direct(&world);
@@ -50,18 +46,18 @@ async fn nothing_is_lost_and_nothing_doubled_whatever_the_push_services_do() {
     let pushers = (0..plan.pushers()).map(|number| Pusher::new(number, Arc::clone(&plan), world.api.clone()).run());
     let pushers = pushers.collect::<JoinSet<Report>>().join_all();
     let reports = tokio::time::timeout(PATIENCE, pushers).await;
-    let reports = reports.unwrap_or_else(|_| panic!("{SEED_VARIABLE}={seed}: no end in sight: {:?}", plan.met()));
+    let reports = reports.unwrap_or_else(|_| panic!("seed {seed}: no end in sight: {:?}", plan.met()));
     let seconds = began.elapsed().as_secs_f64();
 
     let report = reports.into_iter().fold(Report::default(), Report::with);
     let ledger = Ledger::of(&world, &plan);
-    print(&format!("{EVENTS_VARIABLE}={events} {SEED_VARIABLE}={seed}: {seconds:.1} s"), &plan, &report, &ledger);
+    print(&format!("{events} events, seed {seed}: {seconds:.1} s"), &plan, &report, &ledger);
     let violations = [report.violations(&plan), ledger.violations(&report)].concat();
     let first: Vec<&String> = violations.iter().take(20).collect();
-    assert!(violations.is_empty(), "{SEED_VARIABLE}={seed}: {} violations, such as {first:#?}", violations.len());
+    assert!(violations.is_empty(), "seed {seed}: {} violations, such as {first:#?}", violations.len());
     assert!(ledger.duplicates() <= ledger.lost_answers());
     // A run in which little happened would show little.
-    assert_eq!(plan.missed(), [], "{SEED_VARIABLE}={seed}: faults that never happened");
+    assert_eq!(plan.missed(), [], "seed {seed}: faults that never happened");
     assert!(!report.rejected.is_empty() && ledger.lost_answers() > 0);
 }
 
@@ -75,10 +71,4 @@ fn print(run: &str, plan: &Plan, report: &Report, ledger: &Ledger) {
         println!("{service:?}: {} attempts, {lost} answers lost, {twice} events again for it", ledger.arrivals());
     }
     println!("{:?}", plan.met());
-}
-
-fn variable(name: &str, default: u64) -> u64 {
-    #[expect(clippy::disallowed_methods, reason = "says how long to test; not a setting of a service")]
-    let value = std::env::var(name).ok();
-    value.map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name}: expected a number, not {value:?}")))
 }

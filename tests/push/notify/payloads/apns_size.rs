@@ -3,7 +3,7 @@
 //! Invariant: what is expected is found by taking one letter after the other away and writing the whole payload again,
 //! which is too slow for a server and too simple to be wrong.
 
-use harness::dice::{Dice, seed};
+use harness::generator::{Generator, seed};
 use serde_json::{Value, json};
 
 use crate::push::gateway::{Gateway, ids, ios, message, with, without};
@@ -55,14 +55,14 @@ async fn texts_of_any_letters_are_cut_where_the_rule_says() {
     let gateway =
         Gateway::start("", "", &[ios(APP, ""), ios(VOIP, "push_type = \"voip\"\nvoip_events = \"all\"")]).await;
     let seed = seed();
-    let mut dice = Dice(seed);
+    let mut generator = Generator(seed);
     for _ in 0..150 {
         let [from, room, body] = [1100, 1100, 5000].map(|most| {
-            let few: Vec<char> = (0..=dice.roll(4)).map(|_| LETTERS[dice.roll(LETTERS.len())]).collect();
-            (0..=dice.roll(most)).map(|_| few[dice.roll(few.len())]).collect::<String>()
+            let few: Vec<char> = (0..=generator.below(4)).map(|_| LETTERS[generator.below(LETTERS.len())]).collect();
+            (0..=generator.below(most)).map(|_| few[generator.below(few.len())]).collect::<String>()
         });
-        let app = if dice.roll(3) == 0 { VOIP } else { APP };
-        check(&gateway, app, [&from, &room, &body], &format!("HOSTILE_SEED={seed}")).await;
+        let app = if generator.below(3) == 0 { VOIP } else { APP };
+        check(&gateway, app, [&from, &room, &body], &format!("GATEHOUSE_SEED={seed}")).await;
     }
 }
 

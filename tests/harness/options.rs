@@ -1,0 +1,31 @@
+//! The environment variables of a test run.
+//!
+//! Invariant: without them the suite is short, its input is random, and a missing program skips tests.
+
+/// Whether nothing may be skipped: `CI=true`.
+pub(crate) fn is_ci() -> bool {
+    variable("CI").is_some_and(|value| value == "true")
+}
+
+/// `long` with `GATEHOUSE_LONG_TESTS=1`, else `short`: rounds, requests or events of a test.
+pub fn scale<T>(short: T, long: T) -> T {
+    if is_long() { long } else { short }
+}
+
+/// Whether the long versions of tests run.
+pub(crate) fn is_long() -> bool {
+    variable("GATEHOUSE_LONG_TESTS").is_some_and(|value| value == "1")
+}
+
+/// `GATEHOUSE_SEED`: the seed of all generated input.
+///
+/// # Panics
+/// If it is no number.
+pub fn seed() -> Option<u64> {
+    variable("GATEHOUSE_SEED").map(|seed| seed.parse().expect("GATEHOUSE_SEED is a number"))
+}
+
+fn variable(name: &str) -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "an option of the test run, not a setting of a service")]
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
