@@ -97,7 +97,7 @@ fn place_of_settings(service: &str) -> String {
 fn tool(name: &str, arguments: &[&dyn AsRef<OsStr>]) -> Option<String> {
     match Command::new(name).args(arguments.iter().map(|argument| argument.as_ref())).output() {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            harness::skipped::report(&format!("the check by {name}: it is not installed"));
+            harness::skipped::check(&format!("the check by {name}"));
             None
         }
         Err(error) => panic!("{name}: {error}"),

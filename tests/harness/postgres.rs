@@ -27,7 +27,7 @@ use crate::skipped;
 pub async fn database() -> Option<String> {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let Some(cluster) = tokio::task::spawn_blocking(cluster).await.expect("starting the cluster does not panic") else {
-        skipped::report("PostgreSQL (initdb and postgres in PATH or /usr/lib/postgresql/*/bin)");
+        skipped::test("PostgreSQL (initdb and postgres in PATH or /usr/lib/postgresql/*/bin)");
         return None;
     };
     let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
