@@ -1,21 +1,22 @@
-//! After the stories: everything stays, for the reader to try.
+//! `--keep`: everything keeps running after the stories, until Ctrl-C.
 //!
-//! Invariant: it ends by Ctrl-C alone, and then nothing is left of it.
+//! Invariant: at the end every process has ended and every file is deleted.
 
 use std::time::Duration;
 
-use crate::gateway::{ANDROID, Gateway, IOS};
+use harness::world::push::{NOTIFY, World};
+
+use crate::gateway::{ANDROID, IOS};
 use crate::narrator::Narrator;
 use crate::stage::Stage;
-use crate::stories::email::Left;
-use crate::stories::push::NOTIFY;
+use crate::stories::email::Account;
 
-/// How often new mail and new lines of the log are looked for.
+/// The interval at which new mails and log lines are shown.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// Tells how to talk to the servers, then shows mails, SMS, notifications and lines of their logs as they come, until Ctrl-C.
-pub(crate) async fn until_interrupted(stage: &Stage, left: &Left, gateway: &Gateway, narrator: &mut Narrator) {
-    narrator.say(&guide(stage, left));
+/// Prints requests to try, then shows mails, SMS, notifications and log lines as they arrive, until Ctrl-C.
+pub(crate) async fn until_interrupted(stage: &Stage, account: &Account, gateway: &World, narrator: &mut Narrator) {
+    narrator.say(&guide(stage, account));
     narrator.say(&guide_to_pushes(gateway));
     let (mut mails, mut pushes) = (stage.mail.mails().len(), gateway.apple.requests().len());
     let mut texts = stage.sms.accepted().len();
@@ -41,12 +42,12 @@ pub(crate) async fn until_interrupted(stage: &Stage, left: &Left, gateway: &Gate
         }
         for push in gateway.apple.requests().into_iter().skip(pushes) {
             pushes += 1;
-            narrator.say(&format!("\nApple got, for {}:", push.device()));
+            narrator.say(&format!("\nAPNs received, for {}:", push.device()));
             narrator.show(&format!("{:#}", push.json()));
         }
         for message in gateway.google.messages().into_iter().skip(messages) {
             messages += 1;
-            narrator.say("\nGoogle got:");
+            narrator.say("\nFCM received:");
             narrator.show(&format!("{:#}", message.json()));
         }
         for (seen, lines) in logs.iter_mut().zip([stage.server.logs(), gateway.server.logs()]) {
@@ -54,22 +55,22 @@ pub(crate) async fn until_interrupted(stage: &Stage, left: &Left, gateway: &Gate
             *seen = lines.len();
         }
     }
-    narrator.say("\nGone.");
+    narrator.say("\nEverything has ended.");
 }
 
-fn guide(stage: &Stage, Left { user, access_token, .. }: &Left) -> String {
+fn guide(stage: &Stage, Account { user, access_token, .. }: &Account) -> String {
     let (url, admin) = (stage.server.url(), stage.server.admin_url());
     let (folder, homeserver) = (stage.server.folder().display(), stage.homeserver.name());
     let new_user = stage.homeserver.open_id_token(&format!("@carol:{homeserver}"));
     format!(
         r#"
-Everything stays as it is until Ctrl-C:
+Everything runs until Ctrl-C:
 
 identity server   {url}
 metrics, health   {admin}/metrics, {admin}/health
 its folder        {folder} (settings, database, signing key)
-homeserver        {homeserver}, a fake; it has given @carol:{homeserver} the OpenID token below
-mail, SMS         ask for one (below); every mail, SMS, notification and line of a log appears here
+homeserver        {homeserver}, a fake; the OpenID token below is one of @carol:{homeserver}
+mail, SMS         request one (below); every mail, SMS, notification and log line appears here
 
 Try, in another terminal:
 
@@ -81,18 +82,18 @@ curl -s $ID/validate/email/requestToken -H "Authorization: Bearer $TOKEN" \
   -d client_secret=monkeys -d email=you@example.org -d send_attempt=1
 curl -s $ID/validate/msisdn/requestToken -H "Authorization: Bearer $TOKEN" \
   -d client_secret=monkeys -d phone_number=07700900002 -d country=GB -d send_attempt=1
-  # open the link of the mail in a browser, or send the code of the SMS to $ID/validate/msisdn/submitToken
-  # (-d client_secret=monkeys -d sid=SID -d token=CODE), then, with the sid of the answer:
+  # open the link of the mail in a browser, or post the code of the SMS to $ID/validate/msisdn/submitToken
+  # (-d client_secret=monkeys -d sid=SID -d token=CODE); then, with the sid of the response:
 curl -s $ID/3pid/bind -H "Authorization: Bearer $TOKEN" \
   -d client_secret=monkeys -d sid=SID -d mxid={user}
-  # another user comes:
+  # register another user:
 curl -s $ID/account/register \
   -d '{new_user}'
 "#
     )
 }
 
-fn guide_to_pushes(gateway: &Gateway) -> String {
+fn guide_to_pushes(gateway: &World) -> String {
     let (url, admin, folder) = (gateway.server.url(), gateway.server.admin_url(), gateway.server.folder().display());
     let iphone = "5f".repeat(32);
     format!(

@@ -1,7 +1,7 @@
-//! The demo: the real identity server amid a fake homeserver, mail server and SMS provider, the real push gateway between
-//! a homeserver and a fake Apple and Google, and the stories of their users, told request by request.
+//! The demo: the real identity server with a fake homeserver, mail relay and SMS provider, the real push gateway with a
+//! fake APNs and FCM, and the stories of their users, request by request.
 //!
-//! Invariant: it ends with 0 only if every step was answered as it should be; otherwise it names the step and why.
+//! Invariant: the exit code is 0 only if every check held; otherwise the demo names the step and the reason.
 
 mod gateway;
 mod keep;
@@ -15,26 +15,26 @@ use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
 use futures_util::FutureExt;
+use harness::world::push::World;
 
-use gateway::Gateway;
 use narrator::{Failure, Narrator};
 use stage::Stage;
 use stories::{email, invitation, number, push};
 
 const USAGE: &str = "\
-Starts the real identity server in a temporary folder, with a fake homeserver, mail server and SMS provider around it,
-then the real push gateway, with a fake Apple and a fake Google, and walks through the stories of their users. Nothing
-leaves this machine, and nothing stays on it.
+Starts the real identity server in a temporary folder with a fake homeserver, mail relay and SMS provider, then the real
+push gateway with a fake APNs and FCM, and runs through the stories of their users. Uses no network but 127.0.0.1, and
+deletes its files at the end.
 
 usage: cargo demo [OPTION]
 
-  --keep     leave everything running at the end, and tell how to talk to it, until Ctrl-C
-  --help     this text
+  --keep     keep everything running until Ctrl-C, and print requests to try
+  --help     print this text
 ";
 
 #[derive(Debug, PartialEq, Eq)]
-enum Wish {
-    Tell { keep: bool },
+enum Arguments {
+    Run { keep: bool },
     Help,
     Unknown(String),
 }
@@ -42,85 +42,85 @@ enum Wish {
 #[tokio::main]
 async fn main() -> ExitCode {
     match read(std::env::args().skip(1)) {
-        Wish::Tell { keep } => tell(keep).await,
-        Wish::Help => {
-            // Nothing to do about a closed terminal.
+        Arguments::Run { keep } => run(keep).await,
+        Arguments::Help => {
+            // The terminal may be closed.
             drop(io::stdout().write_all(USAGE.as_bytes()));
             ExitCode::SUCCESS
         }
-        Wish::Unknown(argument) => {
-            drop(write!(io::stderr(), "demo: what is \"{argument}\"?\n\n{USAGE}"));
+        Arguments::Unknown(argument) => {
+            drop(write!(io::stderr(), "demo: unknown argument \"{argument}\"\n\n{USAGE}"));
             ExitCode::from(2)
         }
     }
 }
 
-fn read(arguments: impl Iterator<Item = String>) -> Wish {
+fn read(arguments: impl Iterator<Item = String>) -> Arguments {
     let mut keep = false;
     for argument in arguments {
         match argument.as_str() {
             // The alias has given cargo its "--" already; `cargo demo -- --keep` brings a second one here.
             "--" => {}
             "--keep" => keep = true,
-            "--help" | "-h" => return Wish::Help,
-            _ => return Wish::Unknown(argument),
+            "--help" | "-h" => return Arguments::Help,
+            _ => return Arguments::Unknown(argument),
         }
     }
-    Wish::Tell { keep }
+    Arguments::Run { keep }
 }
 
-async fn tell(keep: bool) -> ExitCode {
-    // The harness panics when the world does not do what it must; here that ends a story, not in a backtrace.
+async fn run(keep: bool) -> ExitCode {
+    // The harness panics on a failure; here a panic ends the story without a backtrace.
     std::panic::set_hook(Box::new(|_| {}));
     let mut narrator = Narrator::to_stdout();
-    let told = tokio::select! {
-        told = AssertUnwindSafe(stories(&mut narrator)).catch_unwind() => told,
-        // Leaves nothing behind: the stage goes with the story.
+    let result = tokio::select! {
+        result = AssertUnwindSafe(stories(&mut narrator)).catch_unwind() => result,
+        // Dropping the stories ends every process and deletes every file.
         _ = tokio::signal::ctrl_c() => return ExitCode::from(130),
     };
-    let told = told.unwrap_or_else(|panic| Err(Failure(text_of(panic.as_ref()))));
-    match told {
-        Ok((stage, left, gateway)) => {
+    let result = result.unwrap_or_else(|panic| Err(Failure(text_of(panic.as_ref()))));
+    match result {
+        Ok((stage, account, gateway)) => {
             narrator.all_is_well();
             if keep {
-                keep::until_interrupted(&stage, &left, &gateway, &mut narrator).await;
+                keep::until_interrupted(&stage, &account, &gateway, &mut narrator).await;
             }
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            narrator.went_wrong(&failure);
+            narrator.failed(&failure);
             ExitCode::FAILURE
         }
     }
 }
 
-/// All stories, one after the other, each service on its stage.
-async fn stories(narrator: &mut Narrator) -> Result<(Stage, email::Left, Gateway), Failure> {
+/// All stories, one after the other.
+async fn stories(narrator: &mut Narrator) -> Result<(Stage, email::Account, World), Failure> {
     let stage = Stage::set(narrator).await;
-    let left = email::tell(&stage, narrator).await?;
-    invitation::tell(&stage, &left, narrator).await?;
-    number::tell(&stage, &left, narrator).await?;
-    let gateway = Gateway::set(narrator).await;
-    push::tell(&gateway, narrator).await?;
-    Ok((stage, left, gateway))
+    let account = email::run(&stage, narrator).await?;
+    invitation::run(&stage, &account, narrator).await?;
+    number::run(&stage, &account, narrator).await?;
+    let gateway = gateway::start(narrator).await;
+    push::run(&gateway, narrator).await?;
+    Ok((stage, account, gateway))
 }
 
 fn text_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic that says nothing").to_owned()
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a message").to_owned()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Wish, read};
+    use super::{Arguments, read};
 
     #[test]
-    fn the_command_line_is_told_from_what_is_none() {
+    fn unknown_arguments_are_rejected() {
         let read = |arguments: &[&str]| read(arguments.iter().map(|argument| (*argument).to_owned()));
-        assert_eq!(read(&[]), Wish::Tell { keep: false });
-        assert_eq!(read(&["--keep"]), Wish::Tell { keep: true });
-        assert_eq!(read(&["--", "--keep"]), Wish::Tell { keep: true });
-        assert_eq!(read(&["--keep", "--help"]), Wish::Help);
-        assert_eq!(read(&["--kep"]), Wish::Unknown("--kep".to_owned()));
+        assert_eq!(read(&[]), Arguments::Run { keep: false });
+        assert_eq!(read(&["--keep"]), Arguments::Run { keep: true });
+        assert_eq!(read(&["--", "--keep"]), Arguments::Run { keep: true });
+        assert_eq!(read(&["--keep", "--help"]), Arguments::Help);
+        assert_eq!(read(&["--kep"]), Arguments::Unknown("--kep".to_owned()));
     }
 }

@@ -1,18 +1,19 @@
-//! The voice of the demo: prose, requests with their answers, and what is checked of them.
+//! The output of the demo: prose, requests with their responses, and checks.
 //!
-//! Invariant: colours only on a terminal; what is written elsewhere can be compared from run to run by eye.
+//! Invariant: colours appear only on a terminal; other output is the same from run to run but for random values.
 
 use std::io::{self, IsTerminal, Write};
 
 use harness::api::{Answer, Call};
+use harness::process::Server;
 use harness::transcript;
 use serde_json::Value;
 
-/// Why a story cannot go on.
+/// The reason why a story stops.
 #[derive(Debug)]
 pub(crate) struct Failure(pub(crate) String);
 
-/// Tells the stories, and counts what was told.
+/// Writes the stories, and counts steps, requests and checks.
 pub(crate) struct Narrator {
     out: Box<dyn Write + Send>,
     colours: bool,
@@ -22,7 +23,7 @@ pub(crate) struct Narrator {
     checks: usize,
 }
 
-/// What a terminal is told to change the look of a text.
+/// The style of a text on a terminal.
 #[derive(Clone, Copy)]
 enum Look {
     Heading,
@@ -34,7 +35,7 @@ enum Look {
 }
 
 impl Narrator {
-    /// Tells to standard output.
+    /// Writes to standard output.
     pub(crate) fn to_stdout() -> Self {
         // <https://no-color.org>
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -45,7 +46,7 @@ impl Narrator {
         Self { out, colours, step: "", steps: 0, requests: 0, checks: 0 }
     }
 
-    /// Begins a step: its name, by which a failure is told, and a line or two of prose.
+    /// Begins a step: its name, which a failure repeats, and a line or two of prose.
     pub(crate) fn step(&mut self, name: &'static str, prose: &str) {
         self.step = name;
         self.steps += 1;
@@ -62,7 +63,7 @@ impl Narrator {
         }
     }
 
-    /// A text as it is: a file, a mail.
+    /// A verbatim text: a file, a mail.
     pub(crate) fn show(&mut self, text: &str) {
         for line in text.lines() {
             let line = if line.is_empty() { String::new() } else { self.looks(Look::Faint, &format!("     {line}")) };
@@ -70,15 +71,29 @@ impl Narrator {
         }
     }
 
-    /// Sends a request, shows it with its answer, and gives the JSON of the answer.
+    /// Shows the settings of a service that has started, and its first log lines.
+    ///
+    /// # Panics
+    /// If its settings cannot be read.
+    pub(crate) fn show_start(&mut self, server: &Server) {
+        let config = std::fs::read_to_string(server.folder().join("config.toml")).expect("the settings");
+        self.show(&config);
+        self.say("Its log:");
+        self.show(&server.logs());
+    }
+
+    /// Sends a request, shows it with its response, and returns the JSON of the response.
     ///
     /// # Errors
-    /// [`Failure`] if the answer has another status than `status`.
+    /// [`Failure`] if the response has another status than `status`.
     pub(crate) async fn ask(&mut self, call: Call, status: u16) -> Result<Value, Failure> {
         let answer = self.exchange(call).await;
         self.write(&transcript::body("     ", &answer.body));
-        self.is(answer.code() == status, || format!("{} was answered {}, not {status}", answer.path, answer.code()))?;
-        serde_json::from_slice(&answer.body).map_err(|_| Failure(format!("the answer to {} is no JSON", answer.path)))
+        self.is(answer.code() == status, || {
+            format!("the response to {} has status {}, not {status}", answer.path, answer.code())
+        })?;
+        serde_json::from_slice(&answer.body)
+            .map_err(|_| Failure(format!("the response to {} is not JSON", answer.path)))
     }
 
     /// As [`Narrator::ask`], for a request that must be refused with this `errcode`.
@@ -90,7 +105,7 @@ impl Narrator {
         self.is(body["errcode"] == errcode, || format!("the errcode is {}, not {errcode}", body["errcode"]))
     }
 
-    /// As [`Narrator::ask`], for a page; of that only the title is shown, and given.
+    /// As [`Narrator::ask`], for a page; shows and returns only its title.
     ///
     /// # Errors
     /// [`Failure`] for another status, or a page without a title.
@@ -101,32 +116,32 @@ impl Narrator {
         let title = title.map(|(title, _)| title.to_owned()).ok_or_else(|| Failure("the page has no title".to_owned()));
         let page = format!("a page with the title \"{}\"", title.as_deref().unwrap_or_default());
         self.show(&page);
-        self.is(answer.code() == status, || format!("the page came with {}, not {status}", answer.code()))?;
+        self.is(answer.code() == status, || format!("the page has status {}, not {status}", answer.code()))?;
         title
     }
 
-    /// Says what must be so, and that it is.
+    /// Checks that `what` holds, and shows it.
     ///
     /// # Errors
-    /// [`Failure`] if it is not.
+    /// [`Failure`] if it does not.
     pub(crate) fn check(&mut self, what: &str, holds: bool) -> Result<(), Failure> {
-        self.is(holds, || format!("not so: {what}"))?;
+        self.is(holds, || format!("the check failed: {what}"))?;
         let mark = self.looks(Look::Good, "✓");
         self.write(&format!("   {mark} {what}\n"));
         Ok(())
     }
 
-    /// The last line of a good end.
+    /// The last line of a demo that succeeded.
     pub(crate) fn all_is_well(&mut self) {
         let Self { steps, requests, checks, .. } = *self;
-        let text = format!("All is well: {steps} steps, {requests} requests, {checks} things checked.");
+        let text = format!("All is well: {steps} steps, {requests} requests, {checks} checks.");
         let text = self.looks(Look::Good, &text);
         self.write(&format!("\n{text}\n"));
     }
 
-    /// The last lines of a bad end.
-    pub(crate) fn went_wrong(&mut self, Failure(why): &Failure) {
-        let text = self.looks(Look::Bad, &format!("Step {} went wrong: {}", self.steps, self.step));
+    /// The last lines of a demo that failed.
+    pub(crate) fn failed(&mut self, Failure(why): &Failure) {
+        let text = self.looks(Look::Bad, &format!("Step {} failed: {}", self.steps, self.step));
         self.write(&format!("\n{text}\n"));
         self.say(why);
     }
@@ -163,7 +178,7 @@ impl Narrator {
     }
 
     fn write(&mut self, text: &str) {
-        // A story that nobody listens to any more is still told to its end.
+        // The stories run to their end after the output is closed.
         drop(self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()));
     }
 }
@@ -199,36 +214,40 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_exchange_is_shown_whether_or_not_it_went_as_it_should() {
+    async fn every_exchange_is_shown_and_a_wrong_one_is_a_failure() {
         let server = Homeserver::start("127.0.0.1").await;
         let api = Api::trusting(&format!("https://{}", server.address()), &server.authority().pem());
-        let (mut narrator, told) = narrator(false);
-        narrator.step("Nobody is there", "A line.\nAnother one.");
+        let (mut narrator, output) = narrator(false);
+        narrator.step("The server is unknown", "A line.\nAnother one.");
         narrator.refused(api.post("/nowhere", json!({"a": 1})), 404, "M_UNRECOGNIZED").await.unwrap();
         assert_eq!(
-            told(),
-            "\n1. Nobody is there\n   A line.\n   Another one.\n   → POST /nowhere\n     {\n       \"a\": 1\n     }\n   \
+            output(),
+            "\n1. The server is unknown\n   A line.\n   Another one.\n   → POST /nowhere\n     {\n       \"a\": 1\n     }\n   \
              ← 404 Not Found\n     {\n       \"errcode\": \"M_UNRECOGNIZED\",\n       \
              \"error\": \"Unrecognized request\"\n     }\n"
         );
         let Failure(why) = narrator.ask(api.get("/nowhere"), 200).await.unwrap_err();
-        assert_eq!(why, "/nowhere was answered 404, not 200");
+        assert_eq!(why, "the response to /nowhere has status 404, not 200");
         let Failure(why) = narrator.refused(api.get("/nowhere"), 404, "M_NOT_FOUND").await.unwrap_err();
         assert_eq!(why, "the errcode is \"M_UNRECOGNIZED\", not M_NOT_FOUND");
         let Failure(why) = narrator.open(api.get("/nowhere"), 404).await.unwrap_err();
         assert_eq!(why, "the page has no title");
-        narrator.went_wrong(&Failure(why));
-        assert!(told().ends_with("\nStep 1 went wrong: Nobody is there\n   the page has no title\n"), "{}", told());
+        narrator.failed(&Failure(why));
+        assert!(
+            output().ends_with("\nStep 1 failed: The server is unknown\n   the page has no title\n"),
+            "{}",
+            output()
+        );
     }
 
     #[test]
     fn colours_are_for_terminals() {
-        let (mut plain, told) = narrator(false);
+        let (mut plain, output) = narrator(false);
         plain.check("one is one", true).unwrap();
-        assert_eq!(told(), "   ✓ one is one\n");
-        let (mut coloured, told) = narrator(true);
+        assert_eq!(output(), "   ✓ one is one\n");
+        let (mut coloured, output) = narrator(true);
         coloured.check("one is one", true).unwrap();
-        assert_eq!(told(), "   \x1b[32m✓\x1b[0m one is one\n");
+        assert_eq!(output(), "   \x1b[32m✓\x1b[0m one is one\n");
         let Failure(why) = coloured.check("one is two", false).unwrap_err();
         assert_eq!(why, "not so: one is two");
     }

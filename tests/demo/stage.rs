@@ -1,27 +1,27 @@
-//! The stage of the stories about addresses: the real identity server, and the world around it.
+//! The identity server of the demo with its homeserver, mail relay and SMS provider.
 //!
-//! Invariant: everything on it is gone when it is dropped, the server first.
+//! Invariant: everything ends when the stage is dropped, the server first.
 
 use harness::api::Api;
-use harness::binary;
 use harness::homeserver::Homeserver;
-use harness::mail::{Offer, Sink};
-use harness::process::{Server, new_folder};
+use harness::mail::Sink;
+use harness::process::Server;
 use harness::sms::{SmsGateway, Vendor};
+use harness::world::identity::{Settings, World};
 
 use crate::narrator::Narrator;
 
-/// What the stories are told on.
+/// The world of the stories about addresses.
 pub(crate) struct Stage {
     /// The identity server.
     pub(crate) server: Server,
-    /// A client of it.
+    /// A client of the server.
     pub(crate) api: Api,
-    /// Whose users the story is about.
+    /// The homeserver of the users.
     pub(crate) homeserver: Homeserver,
-    /// What takes the mail.
+    /// The relay that accepts the mail.
     pub(crate) mail: Sink,
-    /// What takes the SMS.
+    /// The provider that accepts the SMS.
     pub(crate) sms: SmsGateway,
 }
 
@@ -29,45 +29,34 @@ impl Stage {
     /// Builds and starts everything.
     ///
     /// # Panics
-    /// If the server does not build or start; the message says what it said.
+    /// If the server does not build or start; the message holds its output.
     pub(crate) async fn set(narrator: &mut Narrator) -> Self {
         narrator.step(
             "The identity server starts",
-            "The real binary, built from this tree (the first time, that takes minutes), with these settings:",
+            "The real binary, built from this tree (the first build takes minutes), with these settings:",
         );
-        let binary = binary::identity();
-        let folder = new_folder();
-        let homeserver = Homeserver::start("hs.example").await;
-        let mail = Sink::start_with(Offer::default(), homeserver.authority()).await;
         let sms = SmsGateway::start(Vendor::Twilio).await;
-        let config = config(&homeserver.config(folder.path()), &mail.config(), &sms.config());
-        narrator.show(&config);
-        let server = Server::start_in(folder, binary, &config, &[]).await;
-        narrator.say("and says:");
-        narrator.show(&server.logs());
-        let api = Api::new(&server.url());
+        let settings = Settings {
+            server: "name = \"id.example\"",
+            email: "from = \"Identity of Example <noreply@id.example>\"",
+            tables: &tables(&sms.config()),
+            ..Settings::default()
+        };
+        let World { server, homeserver, mail, api } = World::with(settings).await;
+        narrator.show_start(&server);
         Self { server, api, homeserver, mail, sms }
     }
 }
 
-/// `federation` and `sms` are sections with their headers, `email` lines without one.
-fn config(federation: &str, email: &str, sms: &str) -> String {
+/// The terms and `[sms]`; `provider` is the section of its provider.
+fn tables(provider: &str) -> String {
     format!(
-        r#"[server]
-name = "id.example"
-data_dir = "data"
-[http]
-bind = "127.0.0.1:0"
-[admin]
-bind = "127.0.0.1:0"
-[terms.policies.privacy]
+        r#"[terms.policies.privacy]
 version = "1"
 en = {{ name = "Privacy policy", url = "https://id.example/privacy-1.html" }}
-[email]
-from = "Identity of Example <noreply@id.example>"
-{email}{federation}[sms]
+[sms]
 provider = "twilio"
 rules.44 = "allow"
-{sms}"#
+{provider}"#
     )
 }

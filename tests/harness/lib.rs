@@ -22,3 +22,4 @@ pub mod skipped;
 pub mod sms;
 pub mod transcript;
 pub mod wait;
+pub mod world;

@@ -5,7 +5,7 @@
 use harness::api::Call;
 use serde_json::{Value, json};
 
-use crate::identity::setup::{Settings, World, v2};
+use harness::world::identity::{Settings, World, v2};
 
 async fn user(call: Call) -> Option<String> {
     let answer = call.send().await;

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::identity::setup::{Settings, World, databases, hash, v2};
+use harness::world::identity::{Settings, World, databases, hash, v2};
 
 /// Addresses as they are typed, in canonical form, and in the lower-case form of clients.
 const FORMS: [(&str, &str, &str); 12] = [

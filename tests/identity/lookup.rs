@@ -7,7 +7,7 @@ use harness::binary;
 use harness::process::{Server, new_folder};
 use serde_json::{Value, json};
 
-use crate::identity::setup::{Settings, World, databases, hash, v2};
+use harness::world::identity::{Settings, World, databases, hash, v2};
 
 /// A world without rate limits, with these tables besides.
 async fn start(tables: &str) -> World {

@@ -8,7 +8,6 @@ mod lookup;
 mod onbind;
 mod pubkey;
 mod register;
-mod setup;
 mod sign_ed25519;
 mod store_invite;
 mod terms;

@@ -5,8 +5,8 @@ use hyper::Method;
 use rusqlite::params;
 use serde_json::{Value, json};
 
-use crate::identity::setup::{Settings, World, v2};
 use crate::identity::store_invite::{BOB, NO_LIMITS, invitation, invite, world_with};
+use harness::world::identity::{Settings, World, v2};
 
 const V1: &str = "/_matrix/identity/api/v1/sign-ed25519";
 const MXID: &str = "@bob:hs.example";

@@ -10,7 +10,7 @@ use harness::wait::wait_for;
 use harness::{binary, homeserver::Homeserver};
 use serde_json::{Value, json};
 
-use crate::identity::setup::{DEADLINE, Settings, World, v2};
+use harness::world::identity::{DEADLINE, Settings, World, v2};
 
 /// Two policies to accept, one in two languages, and one that may be left.
 fn policies() -> Value {

@@ -2,6 +2,4 @@
 
 mod across;
 mod admin;
-mod gateway;
 mod notify;
-mod setup;

@@ -1,6 +1,6 @@
-//! What every story about addresses begins with: accounts, and the terms of service.
+//! The first steps of every story about addresses: registration and the terms of service.
 //!
-//! Invariant: nothing here is told of addresses.
+//! Invariant: no step here concerns an address.
 
 use serde_json::{Value, json};
 
@@ -13,17 +13,17 @@ pub(super) fn v2(path: &str) -> String {
     format!("/_matrix/identity/v2{path}")
 }
 
-/// Gives the access token of `user`, whose homeserver vouches for them.
+/// Registers `user` with an OpenID token of the homeserver; returns the access token.
 pub(super) async fn register(stage: &Stage, narrator: &mut Narrator, user: &str) -> Result<String, Failure> {
-    let asked_before = stage.homeserver.requests().len();
+    let requests_before = stage.homeserver.requests().len();
     let body = stage.homeserver.open_id_token(user);
     let answer = narrator.ask(stage.api.post(&v2("/account/register"), body), 200).await?;
-    let asked = stage.homeserver.requests().len() > asked_before;
-    narrator.check("the homeserver was asked, over TLS", asked)?;
+    let asked = stage.homeserver.requests().len() > requests_before;
+    narrator.check("the homeserver received the request, over TLS", asked)?;
     text(&answer, "token")
 }
 
-/// Has `user` accept the policy at `url`.
+/// Accepts the policy at `url` for `user`.
 pub(super) async fn accept_terms(
     stage: &Stage,
     narrator: &mut Narrator,
@@ -36,8 +36,8 @@ pub(super) async fn accept_terms(
     narrator.check(&format!("the account is that of {user}"), account["user_id"] == user)
 }
 
-/// The text `key` of an answer.
+/// The text `key` of a response.
 pub(super) fn text(object: &Value, key: &str) -> Result<String, Failure> {
     let text = object[key].as_str();
-    text.map(str::to_owned).ok_or_else(|| Failure(format!("there is no text \"{key}\" in the answer")))
+    text.map(str::to_owned).ok_or_else(|| Failure(format!("the response has no text \"{key}\"")))
 }

@@ -1,6 +1,6 @@
-//! Bob proves that an e-mail address is his and publishes it; Alice finds him by it; he takes it back.
+//! Bob validates an e-mail address and binds it; Alice finds him by it; he unbinds it.
 //!
-//! Invariant: what can be checked independently of the server is: its signatures by ruma, its hashes here.
+//! Invariant: signatures are checked by ruma and hashes are computed here, without the server's code.
 
 use std::time::Duration;
 
@@ -18,68 +18,70 @@ use crate::stage::Stage;
 const BOB: &str = "@bob:hs.example";
 const ALICE: &str = "@alice:hs.example";
 
-/// Bob types his address with a capital, as people do; what is signed and hashed is the canonical form.
+/// Bob types his address with a capital; the server signs and hashes the canonical form.
 const TYPED: &str = "Bob@Example.org";
 const ADDRESS: &str = "bob@example.org";
 
-/// What the story leaves behind.
-pub(crate) struct Left {
-    /// Who still has an account.
+/// The account that the later stories use.
+pub(crate) struct Account {
+    /// Its user.
     pub(crate) user: &'static str,
-    /// Her access token.
+    /// Its access token.
     pub(crate) access_token: String,
-    /// The policy that everybody has to accept, by its URL.
+    /// The URL of the policy that every account must accept.
     pub(crate) terms: String,
 }
 
-/// Tells it.
+/// Runs the story.
 ///
 /// # Errors
-/// [`Failure`] for the first answer that is not as it should be.
-pub(crate) async fn tell(stage: &Stage, narrator: &mut Narrator) -> Result<Left, Failure> {
-    narrator.step("What does this server speak?", "Clients ask for the versions first. That needs no account.");
+/// [`Failure`] for the first check that fails.
+pub(crate) async fn run(stage: &Stage, narrator: &mut Narrator) -> Result<Account, Failure> {
+    narrator.step("Which versions does the server support?", "Clients ask for them first, without an account.");
     let answer = narrator.ask(stage.api.get("/_matrix/identity/versions"), 200).await?;
-    narrator.check("it speaks v1.1 of the specification and later", holds(&answer["versions"], "v1.1"))?;
+    narrator.check("it supports v1.1 of the specification and later", holds(&answer["versions"], "v1.1"))?;
 
     narrator.step(
         "Bob registers",
-        "His homeserver gave his client an OpenID token. The identity server asks that homeserver whose it is.",
+        "His homeserver gave his client an OpenID token. The identity server asks that homeserver for its user.",
     );
     let bob = register(stage, narrator, BOB).await?;
     narrator.step("Alice registers", "In the same way.");
     let alice = register(stage, narrator, ALICE).await?;
 
-    narrator
-        .step("First, the terms of service", "There is a privacy policy. Until Bob accepts it he can do nothing here.");
+    narrator.step(
+        "The terms of service",
+        "There is a privacy policy. Until Bob accepts it the server answers M_TERMS_NOT_SIGNED.",
+    );
     narrator.refused(stage.api.get(V2_ACCOUNT).bearer(&bob), 403, "M_TERMS_NOT_SIGNED").await?;
     let terms = narrator.ask(stage.api.get(&v2("/terms")), 200).await?;
     let url = text(&terms["policies"]["privacy"]["en"], "url")?;
-    narrator.say("He reads it, and accepts it by its URL. So does Alice.");
+    narrator.say("Bob and Alice accept it by its URL.");
     for (user, token) in [(BOB, &bob), (ALICE, &alice)] {
         accept_terms(stage, narrator, user, token, &url).await?;
     }
 
-    let session = prove_address(stage, narrator, &bob).await?;
-    publish(stage, narrator, &bob, &session).await?;
+    let session = validate(stage, narrator, &bob).await?;
+    bind(stage, narrator, &bob, &session).await?;
     find(stage, narrator, &alice).await?;
-    take_back(stage, narrator, &bob, &alice).await?;
+    unbind(stage, narrator, &bob, &alice).await?;
 
-    narrator.step("Bob logs out", "His access token is worth nothing any more.");
+    narrator.step("Bob logs out", "His access token is revoked.");
     narrator.ask(stage.api.post(&v2("/account/logout"), json!({})).bearer(&bob), 200).await?;
     narrator.refused(stage.api.get(V2_ACCOUNT).bearer(&bob), 401, "M_UNAUTHORIZED").await?;
-    Ok(Left { user: ALICE, access_token: alice, terms: url })
+    Ok(Account { user: ALICE, access_token: alice, terms: url })
 }
 
-/// A validation session: its id, and the secret that only Bob's client knows.
+/// A validation session: its ID, and the secret of Bob's client.
 struct Session {
     sid: String,
     client_secret: String,
 }
 
-async fn prove_address(stage: &Stage, narrator: &mut Narrator, bob: &str) -> Result<Session, Failure> {
-    narrator.step("Bob says that an address is his", "The server sends a mail there, to see whether it is.");
+async fn validate(stage: &Stage, narrator: &mut Narrator, bob: &str) -> Result<Session, Failure> {
+    narrator.step("Bob requests a token for an address", "The server sends a mail with a link to it.");
     let session = request_token(stage, narrator, bob).await?;
-    narrator.step("Before he reads it", "Asking for a mail proves nothing.");
+    narrator.step("Before he opens the link", "The session is not validated yet.");
     let query =
         |call: harness::api::Call| call.query("sid", &session.sid).query("client_secret", &session.client_secret);
     let validated = || query(stage.api.get(&v2("/3pid/getValidated3pid"))).bearer(bob);
@@ -87,9 +89,9 @@ async fn prove_address(stage: &Stage, narrator: &mut Narrator, bob: &str) -> Res
 
     follow_link(stage, narrator, 1).await?;
 
-    narrator.step("The address is his", "Now the session is worth something.");
+    narrator.step("The address is validated", "The session now proves that the address is his.");
     let answer = narrator.ask(validated(), 200).await?;
-    narrator.check(&format!("what was proven is {ADDRESS}"), answer["address"] == ADDRESS)?;
+    narrator.check(&format!("the validated address is {ADDRESS}"), answer["address"] == ADDRESS)?;
     Ok(session)
 }
 
@@ -103,7 +105,7 @@ async fn request_token(stage: &Stage, narrator: &mut Narrator, bob: &str) -> Res
 
 /// Shows the `n`th mail to Bob and opens the link in it, as a browser does.
 async fn follow_link(stage: &Stage, narrator: &mut Narrator, n: usize) -> Result<(), Failure> {
-    narrator.step("The mail arrives", "As the mail server got it, headers and plain text (there is HTML too):");
+    narrator.step("The mail arrives", "Headers and plain text, as the relay received them (it has an HTML part too):");
     let mail = stage.mail.wait_for(TYPED, n, Duration::from_secs(10)).await;
     let message = mail.message();
     for (name, value) in &message.headers {
@@ -112,36 +114,38 @@ async fn follow_link(stage: &Stage, narrator: &mut Narrator, n: usize) -> Result
     narrator.show("");
     narrator.show(message.text());
     let link = message.validation_link();
-    narrator.check("its link leads to this server", link.as_str().starts_with(&stage.server.url()))?;
+    narrator.check("its link leads to the identity server", link.as_str().starts_with(&stage.server.url()))?;
 
-    narrator.step("Bob opens the link", "In a browser, which has no account here.");
+    narrator.step("Bob opens the link", "In a browser, without an account.");
     let target = format!("{}?{}", link.path(), link.query().unwrap_or_default());
     let title = narrator.open(stage.api.get(&target), 200).await?;
-    narrator.check("the page says that it worked", title == "Verified")
+    narrator.check("the page confirms the validation", title == "Verified")
 }
 
-async fn publish(stage: &Stage, narrator: &mut Narrator, bob: &str, session: &Session) -> Result<(), Failure> {
-    narrator.step("Bob publishes the address", "The server signs that it belongs to him.");
+async fn bind(stage: &Stage, narrator: &mut Narrator, bob: &str, session: &Session) -> Result<(), Failure> {
+    narrator.step("Bob binds the address", "The server signs the association of address and user.");
     let body = json!({ "sid": session.sid, "client_secret": session.client_secret, "mxid": BOB });
     let association = narrator.ask(stage.api.post(&v2("/3pid/bind"), body).bearer(bob), 200).await?;
     let named = association["mxid"] == BOB && association["address"] == ADDRESS;
-    narrator.check(&format!("the association says that {ADDRESS} is {BOB}"), named)?;
+    narrator.check(&format!("the association names {ADDRESS} and {BOB}"), named)?;
 
     narrator.step(
-        "Anybody can verify that",
-        "The server tells its public key. The signature is checked with it by ruma-signatures, which is not ours.",
+        "The signature is verified",
+        "The server publishes its key. ruma-signatures, a library of another project, verifies the signature with it.",
     );
     let keys = association["signatures"]["id.example"].as_object();
-    let key_id = keys.and_then(|keys| keys.keys().next()).ok_or_else(|| Failure("nobody signed it".to_owned()))?;
+    let key_id = keys
+        .and_then(|keys| keys.keys().next())
+        .ok_or_else(|| Failure("the association has no signature".to_owned()))?;
     let answer = narrator.ask(stage.api.get(&v2(&format!("/pubkey/{key_id}"))), 200).await?;
     let key = text(&answer, "public_key")?;
-    narrator.check("the signature is good", is_signed(&association, key_id, &key)?)?;
+    narrator.check("the signature is valid", is_signed(&association, key_id, &key)?)?;
     let mut forged = association.clone();
     forged["mxid"] = json!("@mallory:hs.example");
-    narrator.check("with another name in it, it is not", !is_signed(&forged, key_id, &key)?)
+    narrator.check("with another user it is invalid", !is_signed(&forged, key_id, &key)?)
 }
 
-/// Whether `key` of `id.example` has signed `object`, as ruma sees it.
+/// Whether ruma finds a signature of `key` of `id.example` on `object`.
 fn is_signed(object: &Value, key_id: &str, key: &str) -> Result<bool, Failure> {
     let wrong = |error: &dyn std::fmt::Display| Failure(error.to_string());
     let key = ruma_common::serde::Base64::parse(key).map_err(|error| wrong(&error))?;
@@ -154,7 +158,7 @@ fn is_signed(object: &Value, key_id: &str, key: &str) -> Result<bool, Failure> {
 async fn find(stage: &Stage, narrator: &mut Narrator, alice: &str) -> Result<(), Failure> {
     narrator.step(
         "Alice has Bob's address in her address book",
-        "She does not want to tell it to a server that does not know it, so her client sends a hash.",
+        "Her client sends a hash, so that the server learns no address that it does not know.",
     );
     let found = look_up(stage, narrator, alice).await?;
     narrator.check(&format!("she finds {BOB}"), found.as_deref() == Some(BOB))
@@ -172,15 +176,12 @@ async fn look_up(stage: &Stage, narrator: &mut Narrator, alice: &str) -> Result<
     Ok(answer["mappings"][&hash].as_str().map(str::to_owned))
 }
 
-async fn take_back(stage: &Stage, narrator: &mut Narrator, bob: &str, alice: &str) -> Result<(), Failure> {
-    narrator.step(
-        "Bob wants to be found no more",
-        "He proves once more that the address is his, in a new session, so another mail is sent.",
-    );
+async fn unbind(stage: &Stage, narrator: &mut Narrator, bob: &str, alice: &str) -> Result<(), Failure> {
+    narrator.step("Bob wants to unbind the address", "He validates it again in a new session, with another mail.");
     let session = request_token(stage, narrator, bob).await?;
     follow_link(stage, narrator, 2).await?;
 
-    narrator.step("Bob takes the address back", "The session says enough: whoever has it needs no account for this.");
+    narrator.step("Bob unbinds the address", "The validated session is the proof; the request needs no access token.");
     let body = json!({
         "mxid": BOB,
         "threepid": { "medium": "email", "address": ADDRESS },
@@ -189,9 +190,9 @@ async fn take_back(stage: &Stage, narrator: &mut Narrator, bob: &str, alice: &st
     });
     narrator.ask(stage.api.post(&v2("/3pid/unbind"), body), 200).await?;
 
-    narrator.step("Alice looks again", "The same question as before.");
+    narrator.step("Alice looks it up again", "With the same hash.");
     let found = look_up(stage, narrator, alice).await?;
-    narrator.check("she finds nobody", found.is_none())
+    narrator.check("she finds no user", found.is_none())
 }
 
 fn holds(list: &Value, text: &str) -> bool {

@@ -1,6 +1,6 @@
-//! The stories, one file each: a function `tell` that plays on the stage and returns what it leaves behind.
+//! The stories, one file each, with a function `run`.
 //!
-//! Invariant: a story shows every request it makes, and checks every answer.
+//! Invariant: a story shows every request, and checks every response.
 
 mod account;
 pub(crate) mod email;

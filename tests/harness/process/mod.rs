@@ -151,6 +151,16 @@ impl Server {
         self.child.output.text()
     }
 
+    /// Empties the log file.
+    ///
+    /// # Panics
+    /// If the server does not log to a file.
+    pub fn empty_log(&self) {
+        let log = self.log.as_deref().expect("the server logs to a file");
+        let file = std::fs::File::options().write(true).open(log).and_then(|file| file.set_len(0));
+        file.unwrap_or_else(|error| panic!("{}: {error}", log.display()));
+    }
+
     /// Waits until its output contains `text`.
     ///
     /// # Panics

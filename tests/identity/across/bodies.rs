@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use harness::raw::{NoResponse, Raw, Response, exchange};
 use serde_json::json;
 
-use crate::identity::setup::{DEADLINE, Settings, World, v2};
+use harness::world::identity::{DEADLINE, Settings, World, v2};
 
 /// The limit in these tests, in bytes.
 const LIMIT: usize = 4096;

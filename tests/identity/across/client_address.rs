@@ -8,7 +8,7 @@ use harness::certificates::Authority;
 use harness::process::{Server, new_folder};
 use serde_json::json;
 
-use crate::identity::setup::{DEADLINE, Settings, World, v2};
+use harness::world::identity::{DEADLINE, Settings, World, v2};
 
 /// Two registrations an hour from one address, and peers on 127.0.0.1 and in 10.0.0.0/8 that are believed.
 const TWO_EACH: &str = "[limits]\nregister_per_ip = { burst = 2, every = \"1h\" }\n";

@@ -14,7 +14,7 @@ use shared::random::Random;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::identity::setup::{DEADLINE, Settings, World, databases, hash, v2};
+use harness::world::identity::{DEADLINE, Settings, World, databases, hash, v2};
 
 const CLIENTS: usize = 4;
 

@@ -3,7 +3,7 @@
 use ruma_signatures::PublicKeyMap;
 use serde_json::json;
 
-use crate::identity::setup::{World, v2};
+use harness::world::identity::{World, v2};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_proves_an_address_publishes_it_and_is_found() {

@@ -5,7 +5,7 @@
 use hyper::Method;
 use serde_json::json;
 
-use crate::identity::setup::{DEADLINE, World, v2};
+use harness::world::identity::{DEADLINE, World, v2};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_is_json_whatever_its_content_type_says() {

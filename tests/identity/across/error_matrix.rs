@@ -8,7 +8,7 @@ use harness::wait::wait_until;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use crate::identity::setup::{DEADLINE, Session, Settings, World, v2};
+use harness::world::identity::{DEADLINE, Session, Settings, World, v2};
 
 /// The endpoints of accounts with their methods; those that the terms gate come first.
 const WITH_ACCOUNT: [(&str, &str); 14] = [

@@ -6,7 +6,7 @@ use harness::api::{Answer, Api};
 use hyper::Method;
 use serde_json::json;
 
-use crate::identity::setup::{DEADLINE, Settings, World, v2};
+use harness::world::identity::{DEADLINE, Settings, World, v2};
 
 /// The endpoints and their methods as the specification lists them.
 const ENDPOINTS: [(&str, &[Method]); 17] = [

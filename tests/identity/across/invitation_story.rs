@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use crate::identity::onbind::{ALICE, BOB, CAROL, EMAIL, ONBIND, Scene, tokens_in};
-use crate::identity::setup::v2;
+use harness::world::identity::v2;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invited_person_gets_a_mail_proves_the_address_and_is_in_the_room() {

@@ -8,7 +8,7 @@ use harness::binary;
 use harness::process::{Server, new_folder};
 use serde_json::{Value, json};
 
-use crate::identity::setup::{Settings, World, databases, v2};
+use harness::world::identity::{Settings, World, databases, v2};
 
 /// The `[http]` line of a world whose tests are its reverse proxy.
 const BEHIND_PROXY: &str = "trusted_proxies = [\"127.0.0.1\"]";

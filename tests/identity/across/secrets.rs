@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use crate::identity::legacy_v1::{FULL, form, v1};
-use crate::identity::setup::{DEADLINE, Session, Settings, World, hash, v2};
+use harness::world::identity::{DEADLINE, Session, Settings, World, hash, v2};
 
 const SMTP_PASSWORD: &str = "correct horse battery staple";
 const NEXT_LINK: &str = "https://app.example/done?state=STATE-OF-THE-CLIENT";
@@ -48,13 +48,7 @@ impl Used {
         self.secret("a client_secret", &session.client_secret);
         self.secret("a validation token", &session.token);
         self.secret("a link", &session.link());
-        self.private("a query", &session.sid_query());
-    }
-}
-
-impl Session {
-    fn sid_query(&self) -> String {
-        format!("sid={}", self.sid)
+        self.private("a query", &format!("sid={}", session.sid));
     }
 }
 

@@ -7,7 +7,7 @@ use harness::mail::{Script, Stage};
 use harness::wait::wait_for;
 use serde_json::{Value, json};
 
-use crate::identity::setup::{DEADLINE, Session, Settings, World, v2};
+use harness::world::identity::{DEADLINE, Session, Settings, World, v2};
 
 async fn request_token(world: &World, token: &str, fields: Value) -> Answer {
     let mut body = json!({"client_secret": "s", "email": "alice@example.com", "send_attempt": 1});

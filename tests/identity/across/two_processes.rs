@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use shared::random::Random;
 use tokio::task::JoinSet;
 
-use crate::identity::setup::{DEADLINE, Settings, World, hash, v2};
+use harness::world::identity::{DEADLINE, Settings, World, hash, v2};
 
 const NO_LIMITS: &str = "enabled = false";
 

@@ -7,7 +7,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::{BOB, EMAIL, bind, form, look_up, request_token, v1, validated, world_with};
-use crate::identity::setup::World;
+use harness::world::identity::World;
 
 fn post(world: &World, path: &str) -> Call {
     world.api.request(Method::POST, &v1(path))

@@ -8,8 +8,8 @@ use hyper::Method;
 use serde_json::json;
 
 use super::{EMAIL, FULL, NO_LIMITS, v1, validate};
-use crate::identity::setup::{Session, Settings, World, v2};
 use crate::identity::validate_msisdn::texts;
+use harness::world::identity::{Session, Settings, World, v2};
 
 const ROUTES: [(Method, &str); 3] = [
     (Method::POST, "/validate/msisdn/requestToken"),

@@ -14,7 +14,7 @@ use shared::clock::Clock;
 
 use super::{FULL, bind, form, look_up, look_up_all, request_token, v1, validated};
 use crate::identity::onbind::{ALICE, BOB, EMAIL, ONBIND, Scene};
-use crate::identity::setup::{World, databases};
+use harness::world::identity::{World, databases};
 
 const ROOM: &str = "!tea:hs.example";
 const NAME: &str = "id.example.org";

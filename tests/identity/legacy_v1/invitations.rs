@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use super::{BOB, EMAIL, bound, form, v1, world_with};
-use crate::identity::setup::{DEADLINE, World, v2};
+use harness::world::identity::{DEADLINE, World, v2};
 
 const ALICE: &str = "@alice:hs.example";
 

@@ -6,7 +6,7 @@ use harness::api::{Answer, Call};
 use serde_json::{Value, json};
 
 use super::{FULL, form, v1};
-use crate::identity::setup::{Settings, World, hash, v2};
+use harness::world::identity::{Settings, World, hash, v2};
 
 /// A world with these tables, whose tests are its reverse proxy.
 async fn world(tables: &str) -> World {

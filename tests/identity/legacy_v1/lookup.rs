@@ -6,7 +6,7 @@ use harness::wait::wait_for;
 use serde_json::{Value, json};
 
 use super::{BOB, EMAIL, bind, bound, form, look_up, look_up_all, v1, validate_by, world_with};
-use crate::identity::setup::{DEADLINE, World, databases, v2};
+use harness::world::identity::{DEADLINE, World, databases, v2};
 
 const IN_CLEAR: &str = "[lookup]\nalgorithms = [\"sha256\", \"none\"]\n";
 

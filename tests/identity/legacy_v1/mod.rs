@@ -16,7 +16,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 use shared::random::Random;
 
-use crate::identity::setup::{DEADLINE, Session, Settings, World};
+use harness::world::identity::{DEADLINE, Session, Settings, World};
 
 /// All of v1.
 pub(crate) const FULL: &str = "[legacy_v1]\nprofile = \"full\"\n";

@@ -6,7 +6,7 @@ use hyper::Method;
 use serde_json::json;
 
 use super::v1;
-use crate::identity::setup::{Settings, World};
+use harness::world::identity::{Settings, World};
 
 /// The profiles, each with all that the one before it has.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]

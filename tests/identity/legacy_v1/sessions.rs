@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use super::{BOB, EMAIL, bind, bound, form, look_up, request_token, v1, validate, validated, world_with};
-use crate::identity::setup::{Session, World, v2};
+use harness::world::identity::{Session, World, v2};
 
 /// A policy that nobody has accepted, which is nothing to those who have no accounts.
 const TERMS: &str = "[terms.policies.tos]\nversion = \"1\"\nen = { name = \"T\", url = \"https://example.org/t\" }\n";

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::{BOB, CAROL, ONBIND, Scene};
 use crate::identity::across::crash::rounds;
-use crate::identity::setup::{DEADLINE, Session, Settings, databases, v2};
+use harness::world::identity::{DEADLINE, Session, Settings, databases, v2};
 
 const BINDS_A_ROUND: usize = 3;
 

@@ -11,7 +11,7 @@ use ruma_signatures::{PublicKeyMap, PublicKeySet};
 use serde_json::{Value, json};
 
 use super::{ALICE, BOB, EMAIL, ONBIND, Scene, tokens_in};
-use crate::identity::setup::{DEADLINE, Settings, databases, v2};
+use harness::world::identity::{DEADLINE, Settings, databases, v2};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_binds_an_invited_address_is_let_in_at_once_and_the_news_are_the_specified_ones() {

@@ -4,7 +4,7 @@ use harness::homeserver::Fault;
 use harness::wait::wait_until;
 
 use super::{BOB, CAROL, EMAIL, ONBIND, Scene, tokens_in};
-use crate::identity::setup::{DEADLINE, Settings};
+use harness::world::identity::{DEADLINE, Settings};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_invitations_of_one_address_come_in_several_requests_each_once() {

@@ -15,15 +15,12 @@ use std::collections::BTreeMap;
 use std::process::Output;
 
 use harness::api::Api;
-use harness::binary;
 use harness::certificates::Authority;
 use harness::homeserver::{Homeserver, Join};
-use harness::mail::Sink;
-use harness::process::{Server, new_folder};
 use harness::wait::{wait_for, wait_until};
 use serde_json::{Value, json};
 
-use crate::identity::setup::{DEADLINE, Session, Settings, World, v2};
+use harness::world::identity::{DEADLINE, Session, Settings, World, v2};
 
 /// What a homeserver is told by.
 pub(crate) const ONBIND: &str = "/_matrix/federation/v1/3pid/onbind";
@@ -51,10 +48,8 @@ impl Scene {
 
     /// With these settings, no limits and short pauses.
     pub(crate) async fn with(settings: Settings<'_>) -> Self {
-        let (folder, authority) = (new_folder(), Authority::new("the homeservers' authority"));
-        let homeserver = Homeserver::start_with("hs.example", &authority, "127.0.0.1:0").await;
+        let authority = Authority::new("the homeservers' authority");
         let other = Homeserver::start_with("other.example", &authority, "127.0.0.1:0").await;
-        let mail = Sink::start_with(settings.mail.clone(), &authority).await;
         let mut federation = format!("{}\noverrides.'other.example' = '{}'\n", settings.federation, other.address());
         if !federation.contains("timeout") {
             // How long a lease lasts follows from it: within the deadline of a test.
@@ -65,10 +60,9 @@ impl Scene {
             tables += "\n[outbox]\nretry_after = \"100ms\"\n";
         }
         tables += "\n[limits]\nenabled = false\n";
-        let settings = Settings { server: SERVER, federation: &federation, tables: &tables, ..settings };
-        let config = settings.toml(&homeserver.config(folder.path()), &mail.config());
-        let server = Server::start_in(folder, binary::identity(), &config, &[]).await;
-        let world = World { api: Api::new(&server.url()), server, homeserver, mail };
+        let authority = Some(&authority);
+        let settings = Settings { server: SERVER, federation: &federation, tables: &tables, authority, ..settings };
+        let world = World::with(settings).await;
         let mut scene = Self { world, other, tokens: BTreeMap::new() };
         scene.introduce();
         for user in [ALICE, BOB, CAROL] {

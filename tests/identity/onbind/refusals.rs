@@ -6,7 +6,7 @@ use harness::homeserver::Fault;
 use serde_json::json;
 
 use super::{BOB, EMAIL, ONBIND, Scene, tokens_in};
-use crate::identity::setup::databases;
+use harness::world::identity::databases;
 
 fn methods(scene: &Scene) -> Vec<String> {
     scene.world.homeserver.requests_to(ONBIND).into_iter().map(|request| request.method).collect()
@@ -104,7 +104,7 @@ async fn what_no_homeserver_takes_for_too_long_is_given_up() {
     scene.bind(BOB, EMAIL).await;
     let given_up = |lines: &[String]| lines.len() == 1 && lines[0].contains("given up");
     scene.wait_for_listing("it to be given up", given_up).await;
-    scene.world.server.wait_for_log("were given up", crate::identity::setup::DEADLINE).await;
+    scene.world.server.wait_for_log("were given up", harness::world::identity::DEADLINE).await;
     assert!((scene.metric("identity_outbox_dead_total").await - 1.0).abs() < 1e-9);
     let tries = scene.world.homeserver.requests_to(ONBIND).len();
     assert!(tries > 1, "{tries}");

@@ -3,7 +3,7 @@
 use harness::homeserver::Fault;
 
 use super::{ALICE, BOB, CAROL, EMAIL, ONBIND, Scene, tokens_in};
-use crate::identity::setup::databases;
+use harness::world::identity::databases;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_binds_the_address_anew_gets_what_its_former_owner_did_not_get() {

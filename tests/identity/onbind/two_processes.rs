@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::{BOB, EMAIL, ONBIND, Scene};
-use crate::identity::setup::{DEADLINE, Settings, v2};
+use harness::world::identity::{DEADLINE, Settings, v2};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn they_share_the_work_and_send_nothing_twice() {

@@ -7,10 +7,10 @@ use harness::wait::wait_for;
 use serde_json::{Value, json};
 use url::form_urlencoded::byte_serialize;
 
-use crate::identity::setup::{DEADLINE, Settings, World, v2};
 use crate::identity::store_invite::{
     BOB, EPHEMERAL, LONG_TERM, NO_LIMITS, invitation, invite, is_valid, store, world_with,
 };
+use harness::world::identity::{DEADLINE, Settings, World, v2};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ephemeral_key_is_recognised_in_every_way_to_write_it() {

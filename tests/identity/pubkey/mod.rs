@@ -11,7 +11,7 @@ use harness::process::new_folder;
 use serde_json::json;
 use url::form_urlencoded::byte_serialize;
 
-use crate::identity::setup::{Settings, World, v2};
+use harness::world::identity::{Settings, World, v2};
 
 /// A seed whose public key has all the letters that the alphabets of base64 differ in.
 fn telling_seed() -> [u8; 32] {

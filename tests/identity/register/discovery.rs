@@ -7,7 +7,7 @@ use harness::certificates::Certificate;
 use harness::homeserver::Homeserver;
 
 use super::{Outside, asked_as, delegation, fresh_ip, registered, unreachable};
-use crate::identity::setup::v2;
+use harness::world::identity::v2;
 
 /// A handshake with this name, or none, and this `Host`.
 fn as_(sni: Option<&str>, host: &str) -> Vec<(Option<String>, String)> {

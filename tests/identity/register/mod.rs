@@ -22,7 +22,7 @@ use harness::homeserver::{Fault, Homeserver};
 use harness::process::{Server, new_folder};
 use serde_json::{Value, json};
 
-use crate::identity::setup::{Settings, v2};
+use harness::world::identity::{Settings, v2};
 
 /// Where the server under test looks for well-known files: nobody but root can listen at 443.
 pub(crate) const WELL_KNOWN_PORT: u16 = 4430;

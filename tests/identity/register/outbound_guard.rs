@@ -95,7 +95,7 @@ async fn no_spelling_of_the_local_host_leads_there() {
     let port = here.address().port();
     std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
     std::net::TcpStream::connect(("::1", port)).unwrap();
-    harness::wait::wait_until("both families", crate::identity::setup::DEADLINE, || here.connections() == 2).await;
+    harness::wait::wait_until("both families", harness::world::identity::DEADLINE, || here.connections() == 2).await;
 
     let spellings = "0.0.0.0 0 127.1 0177.0.0.1 017700000001 2130706433 0x7f.1 0x7f000001 127.0.0.1 \
                      127.255.255.254 localhost [::] [::1] [0:0:0:0:0:0:0:1] [::127.0.0.1] [::ffff:127.0.0.1] \

@@ -7,7 +7,7 @@ use harness::homeserver::Homeserver;
 use serde_json::{Value, json};
 
 use super::{Outside, registered};
-use crate::identity::setup::v2;
+use harness::world::identity::v2;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_server_name_is_refused_before_any_network_use() {

@@ -10,7 +10,7 @@ use harness::wait::wait_until;
 use serde_json::{Value, json};
 
 use super::{USERINFO, fresh_ip};
-use crate::identity::setup::{DEADLINE, Settings, World, v2};
+use harness::world::identity::{DEADLINE, Settings, World, v2};
 
 /// A world without limits on registrations.
 async fn start(federation: &str) -> World {

@@ -8,7 +8,7 @@ use harness::homeserver::{Fault, Homeserver};
 use serde_json::json;
 
 use super::{Outside, WELL_KNOWN, WELL_KNOWN_PORT, asked_as, delegation, fresh_ip, registered, unreachable};
-use crate::identity::setup::DEADLINE;
+use harness::world::identity::DEADLINE;
 
 /// A homeserver of users of `name` at an IP address, with the file's content that delegates to it.
 async fn behind_a_file(world: &Outside, name: &str) -> (Homeserver, serde_json::Value) {

@@ -4,7 +4,7 @@ use harness::wait::wait_for;
 use serde_json::Value;
 
 use super::{BOB, EPHEMERAL, NO_LIMITS, invitation, invite, is_valid, world_with};
-use crate::identity::setup::{DEADLINE, databases, v2};
+use harness::world::identity::{DEADLINE, databases, v2};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invitation_that_has_waited_too_long_takes_its_key_with_it() {

@@ -6,7 +6,7 @@ use harness::mail::Mail;
 use serde_json::json;
 
 use super::{BOB, NO_LIMITS, invite, subject, with, world_with};
-use crate::identity::setup::databases;
+use harness::world::identity::databases;
 
 /// Texts that would change a mail if they came to stand in it as they are.
 const HOSTILE: [&str; 20] = [

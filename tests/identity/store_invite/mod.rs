@@ -18,7 +18,7 @@ use harness::mail::{Mail, Message};
 use serde_json::{Value, json};
 use url::{Position, Url};
 
-use crate::identity::setup::{DEADLINE, Settings, World, v2};
+use harness::world::identity::{DEADLINE, Settings, World, v2};
 
 pub(crate) const ALICE: &str = "@alice:hs.example";
 pub(crate) const BOB: &str = "bob@example.com";

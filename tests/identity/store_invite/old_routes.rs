@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{BOB, EPHEMERAL, LONG_TERM, NO_LIMITS, invitation, invite, world_with};
 use crate::identity::legacy_v1::v1;
-use crate::identity::setup::{Session, v2};
+use harness::world::identity::{Session, v2};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_are_the_same_under_both_versions() {

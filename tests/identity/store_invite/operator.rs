@@ -4,7 +4,7 @@ use harness::mail::{Script, Stage};
 use serde_json::{Value, json};
 
 use super::{BOB, EPHEMERAL, NO_LIMITS, ROOM, invitation, invite, is_valid, store, with, world_with};
-use crate::identity::setup::{Settings, World, databases};
+use harness::world::identity::{Settings, World, databases};
 
 /// Runs `identity invites …`; gives whether it went well and what it said.
 async fn invites(world: &World, arguments: &[&str]) -> (bool, String) {

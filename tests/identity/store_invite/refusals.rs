@@ -6,7 +6,7 @@ use harness::process::Server;
 use serde_json::{Value, json};
 
 use super::{ALICE, BOB, NO_LIMITS, ROOM, invitation, store, with, world_with};
-use crate::identity::setup::{Settings, World, v2};
+use harness::world::identity::{Settings, World, v2};
 
 /// How many rows the server's SQLite database has in `table`.
 pub(super) fn rows(server: &Server, table: &str) -> i64 {

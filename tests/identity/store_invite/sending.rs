@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::refusals::rows;
 use super::{ALICE, BOB, EPHEMERAL, NO_LIMITS, invitation, invite, is_valid, link, store};
-use crate::identity::setup::{DEADLINE, Settings, World, v2};
+use harness::world::identity::{DEADLINE, Settings, World, v2};
 
 async fn world() -> (World, String) {
     let settings =

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     ALICE, BOB, EPHEMERAL, LONG_TERM, NO_LIMITS, ROOM, invitation, invite, is_valid, subject, with, world_with,
 };
-use crate::identity::setup::{DEADLINE, databases, v2};
+use harness::world::identity::{DEADLINE, databases, v2};
 
 /// Checks the signature under the server's name as a homeserver does, with an implementation that is not ours.
 fn verify(signed: &Value, server: &str, key_id: &str, public_key: &str) {
@@ -129,7 +129,7 @@ async fn what_others_see_of_the_address_is_what_the_operator_allows() {
     }
 }
 
-async fn store_ok(world: &crate::identity::setup::World, access_token: &str, address: &str) -> Value {
+async fn store_ok(world: &harness::world::identity::World, access_token: &str, address: &str) -> Value {
     super::store(world, access_token, invitation(address)).await.expect(200)
 }
 

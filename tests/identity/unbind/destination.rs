@@ -5,7 +5,7 @@
 use serde_json::json;
 
 use super::{Bound, NAME, content};
-use crate::identity::setup::Settings;
+use harness::world::identity::Settings;
 
 const UNBIND: &str = "/_matrix/identity/v2/3pid/unbind";
 

@@ -7,7 +7,7 @@ use harness::homeserver::{Fault, Homeserver, Key, canonical};
 use serde_json::{Value, json};
 
 use super::{Bound, KEYS, NAME, content};
-use crate::identity::setup::{Settings, v2};
+use harness::world::identity::{Settings, v2};
 
 /// Checks that the right request fails for want of keys.
 async fn has_no_keys(bound: &Bound, what: &str) -> String {

@@ -13,7 +13,7 @@ use harness::homeserver::XMatrix;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use crate::identity::setup::{Session, Settings, World, v2};
+use harness::world::identity::{Session, Settings, World, v2};
 
 /// What the server under test calls itself.
 const NAME: &str = "id.example.org";

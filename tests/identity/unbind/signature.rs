@@ -8,7 +8,7 @@ use harness::homeserver::{Key, canonical};
 use serde_json::{Value, json};
 
 use super::{ADDRESS, BOB, Bound, NAME, content};
-use crate::identity::setup::{Settings, v2};
+use harness::world::identity::{Settings, v2};
 
 /// Sends a body whose signature covers it as it is written, also if that is no canonical JSON.
 async fn send_as_written(bound: &Bound, body: &str) -> Answer {

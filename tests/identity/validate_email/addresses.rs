@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::request;
-use crate::identity::setup::{DEADLINE, Settings, World, v2};
+use harness::world::identity::{DEADLINE, Settings, World, v2};
 
 /// Addresses that two programs might read in two ways, and others that are none.
 fn hostile() -> Vec<String> {

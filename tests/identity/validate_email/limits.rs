@@ -4,7 +4,7 @@ use harness::api::Answer;
 use harness::wait::wait_for;
 
 use super::request;
-use crate::identity::setup::{DEADLINE, Settings, World};
+use harness::world::identity::{DEADLINE, Settings, World};
 
 /// Checks the refusal, and that body and header agree on how long to wait; gives that in milliseconds.
 #[track_caller]

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::request;
-use crate::identity::setup::{DEADLINE, Settings, World};
+use harness::world::identity::{DEADLINE, Settings, World};
 
 fn with_next_link(secret: &str, next_link: impl Into<Value>) -> Value {
     let mut body = request(secret, "bob@example.com", 1);

@@ -4,7 +4,7 @@ use harness::api::Answer;
 use hyper::Method;
 
 use super::request;
-use crate::identity::setup::{DEADLINE, Session, Settings, World, v2};
+use harness::world::identity::{DEADLINE, Session, Settings, World, v2};
 
 const BOB: &str = "bob@example.com";
 const SUBMIT: &str = "/validate/email/submitToken";

@@ -5,7 +5,7 @@ use harness::wait::wait_for;
 use serde_json::{Value, json};
 
 use super::request;
-use crate::identity::setup::{DEADLINE, Settings, World, v2};
+use harness::world::identity::{DEADLINE, Settings, World, v2};
 
 const BOB: &str = "bob@example.com";
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use shared::clock::Clock;
 
 use super::request;
-use crate::identity::setup::{DEADLINE, Settings, World, v2};
+use harness::world::identity::{DEADLINE, Settings, World, v2};
 
 const BOB: &str = "bob@example.com";
 
@@ -121,10 +121,10 @@ async fn any_account_may_submit_but_only_the_one_that_asked_may_use_the_result()
     world.validated(&bob, &session).await.refused(400, "M_SESSION_NOT_VALIDATED");
     world.submit(&eve, session.submission()).await.expect(200);
 
-    let unknown = crate::identity::setup::Session { sid: "unknown".to_owned(), ..session.clone() };
+    let unknown = harness::world::identity::Session { sid: "unknown".to_owned(), ..session.clone() };
     let unknown = world.validated(&eve, &unknown).await.refused(404, "M_NO_VALID_SESSION");
     assert_eq!(world.validated(&eve, &session).await.expect(404), unknown);
-    let wrong = crate::identity::setup::Session { client_secret: "wrong".to_owned(), ..session.clone() };
+    let wrong = harness::world::identity::Session { client_secret: "wrong".to_owned(), ..session.clone() };
     assert_eq!(world.validated(&bob, &wrong).await.expect(404), unknown);
     let bind = json!({ "sid": session.sid, "client_secret": session.client_secret, "mxid": "@eve:hs.example" });
     let refused = world.api.post(&v2("/3pid/bind"), bind.clone()).bearer(&eve).send().await;

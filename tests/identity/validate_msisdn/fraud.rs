@@ -12,7 +12,7 @@ use harness::api::{Answer, Api};
 use serde_json::{Value, json};
 
 use super::{ALICE, ALLOWED, Text, ask, request_code, submit, texts, wish, world};
-use crate::identity::setup::{DEADLINE, Session, Settings, World, v2};
+use harness::world::identity::{DEADLINE, Session, Settings, World, v2};
 
 /// How many requests of an attacker are under way at once.
 const AT_ONCE: usize = 16;

@@ -17,7 +17,7 @@ use harness::api::{Answer, Call};
 use serde_json::{Value, json};
 use shared::random::Random;
 
-use crate::identity::setup::{Session, Settings, World, v2};
+use harness::world::identity::{Session, Settings, World, v2};
 
 pub(super) const ALICE: &str = "@alice:hs.example";
 pub(super) const BOB: &str = "@bob:hs.example";

@@ -4,7 +4,7 @@ use harness::api::Answer;
 use serde_json::{Value, json};
 
 use super::{ALICE, ALLOWED, ask, log_file, texts, wish, world};
-use crate::identity::setup::{DEADLINE, World, v2};
+use harness::world::identity::{DEADLINE, World, v2};
 
 async fn asked(world: &World, token: &str, number: &str, country: &str) -> Answer {
     ask(world, token, wish(number, country, "s", 1)).send().await

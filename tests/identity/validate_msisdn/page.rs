@@ -4,7 +4,7 @@ use hyper::Method;
 use serde_json::json;
 
 use super::{ALICE, ALLOWED, ask, request_code, texts, world};
-use crate::identity::setup::{Session, World, v2};
+use harness::world::identity::{Session, World, v2};
 
 fn link(session: &Session, code: &str) -> String {
     let Session { sid, client_secret, .. } = session;

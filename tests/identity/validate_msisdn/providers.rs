@@ -9,7 +9,7 @@ use harness::sms::{Ending, Fault, Script, SmsGateway, TWILIO_API_KEY_SECRET, TWI
 use serde_json::{Value, json};
 
 use super::{ALICE, ask, submit, texts, wish, world};
-use crate::identity::setup::{DEADLINE, Session, Settings, World};
+use harness::world::identity::{DEADLINE, Session, Settings, World};
 
 const VENDORS: [(Vendor, &str); 6] = [
     (Vendor::Twilio, "twilio"),

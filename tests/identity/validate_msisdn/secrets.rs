@@ -6,7 +6,7 @@ use harness::api::Api;
 use harness::sms::{Fault, SmsGateway, Vendor};
 
 use super::{ALICE, ask, submit, wish, world};
-use crate::identity::setup::{Session, v2};
+use harness::world::identity::{Session, v2};
 
 const NUMBER: &str = "447700912345";
 

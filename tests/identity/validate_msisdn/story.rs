@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{ALICE, ALLOWED, BOB, ask, request_code, submit, texts, wish, world};
-use crate::identity::setup::{databases, v2};
+use harness::world::identity::{databases, v2};
 
 const NUMBER: &str = "447700900001";
 
@@ -26,7 +26,7 @@ async fn a_number_is_validated_bound_found_and_taken_back() {
             (NUMBER, &*format!("{} is your Matrix code", sent[0].code()))
         );
 
-        let session = crate::identity::setup::Session { sid, client_secret: "monkeys".into(), token: sent[0].code() };
+        let session = harness::world::identity::Session { sid, client_secret: "monkeys".into(), token: sent[0].code() };
         world.validated(&bob, &session).await.refused(400, "M_SESSION_NOT_VALIDATED");
         // What is between the digits does not count.
         let typed = format!(" {}-{} ", &session.token[..3], &session.token[3..]);

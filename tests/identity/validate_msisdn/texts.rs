@@ -4,10 +4,10 @@ use harness::binary;
 use harness::process::{new_folder, run};
 
 use super::{ALICE, ALLOWED, ask, texts, wish};
-use crate::identity::setup::{Settings, World};
 use harness::homeserver::Homeserver;
 use harness::mail::{Offer, Sink};
 use harness::process::Server;
+use harness::world::identity::{Settings, World};
 
 /// A world whose templates are these files.
 async fn world(files: &[(&str, &str)], tables: &str) -> World {

@@ -1,9 +1,9 @@
-//! The world of the push gateway's load run: the gateway for release, between homeservers that are threads of this
-//! process and push services that take everything.
+//! The release build of the push gateway, between homeservers that are threads of this process and push services that
+//! accept everything, for the load run.
 //!
-//! Invariant: the settings are the defaults, and every request is answered as in production.
+//! Invariant: the settings are the defaults, so every request is processed as in production. The push services have no
+//! checks and no record, so that they take little of the processor: the fakes of the harness are not used.
 
-use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ pub(super) struct World {
     log: PathBuf,
     ca: PathBuf,
     services: Vec<Service>,
-    /// The last number that went into a request.
+    /// The last number that a request contained.
     numbers: Arc<AtomicU64>,
     _google: Google,
     // The push services run on it.
@@ -49,10 +49,10 @@ impl World {
     /// # Panics
     /// If something does not work.
     pub(super) fn start() -> io::Result<Self> {
-        // One thread has all the push services' work: it neither steals nor wakes others for it.
+        // One thread does the work of all push services, without waking other threads.
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let folder = new_folder();
-        // It gives access tokens, nothing else.
+        // It only issues access tokens.
         let google = runtime.block_on(Google::start());
         let ca = google.authority().write_pem(folder.path());
         let mut services = Vec::new();
@@ -91,12 +91,12 @@ impl World {
         self.server.folder()
     }
 
-    /// Where the pushes of `row` arrive.
+    /// The push service of `row`.
     pub(super) fn service(&self, row: &Row) -> &PushService {
         &self.find(row).service
     }
 
-    /// What one homeserver does again and again: a request for as many devices as `row` says.
+    /// One request of a homeserver, repeated: for the devices of `row`.
     pub(super) fn pushes(&self, row: &Row) -> impl FnMut(&mut Connection) -> io::Result<bool> + Send + use<> {
         let app_id = &self.find(row).app_id;
         let mut requests = Requests::new(row.provider, app_id, row.devices, Arc::clone(&self.numbers));
@@ -106,10 +106,10 @@ impl World {
         }
     }
 
-    /// Delivers one request: a load of refusals would say nothing, and this tells why they come.
+    /// Delivers one request, before a load of failures: the error names the reason.
     ///
     /// # Errors
-    /// The answer, or that the push did not arrive.
+    /// The response, or the missing push.
     pub(super) fn try_once(&self, row: &Row) -> io::Result<()> {
         let found = self.find(row);
         let mut requests = Requests::new(row.provider, &found.app_id, row.devices, Arc::clone(&self.numbers));
@@ -125,13 +125,9 @@ impl World {
         Err(io::Error::other(format!("{name}: {} {body}, {arrived} pushes arrived; the log:\n{log}", reply.status)))
     }
 
-    /// Empties the gateway's log: a load writes hundreds of megabytes that nobody reads.
-    ///
-    /// # Panics
-    /// If the file cannot be emptied.
+    /// Empties the gateway's log, to which a load adds hundreds of megabytes.
     pub(super) fn empty_log(&self) {
-        let file = File::options().write(true).open(&self.log).and_then(|file| file.set_len(0));
-        file.unwrap_or_else(|error| panic!("{}: {error}", self.log.display()));
+        self.server.empty_log();
     }
 
     fn find(&self, row: &Row) -> &Service {

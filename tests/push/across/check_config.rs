@@ -1,12 +1,11 @@
 //! `push-gateway check-config`, without and with a word to the push services.
 
+use harness::world::push::{ANDROID, DEADLINE, IOS, World};
 use std::process::Output;
 
 use harness::certificates::Certificate;
 use harness::fcm::Fault;
 use serde_json::json;
-
-use crate::push::setup::{ANDROID, DEADLINE, IOS, World};
 
 fn told(output: &Output) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())

@@ -4,10 +4,9 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use harness::world::push::{DEADLINE, NOTIFY, World, android_device, ios_device, iphone, message_body, token};
 use harness::{apns, fcm};
 use serde_json::{Value, json};
-
-use crate::push::setup::{DEADLINE, NOTIFY, World, android, ios_device, iphone, message, token};
 
 /// Of a message, each with a word for the report.
 const PRIVATE: [(&str, &str); 6] = [
@@ -41,7 +40,7 @@ fn holds(text: &str, value: &str) -> bool {
 
 /// A message with everything in it that is nobody's business.
 fn private_message(event_id: &str, devices: Value) -> Value {
-    let mut body = message(event_id, devices);
+    let mut body = message_body(event_id, devices);
     let [(_, text), (_, sender), (_, name), (_, room), (_, alias), (_, identifier)] = PRIVATE;
     let notification = &mut body["notification"];
     notification["sender"] = json!(sender);
@@ -62,7 +61,7 @@ async fn live(world: &World) {
     let [good, gone, echo, busy] = PHONES;
     let nobody = json!({ "app_id": "com.example.nobody", "pushkey": NOBODYS });
     world.google.unregister(gone);
-    let all = json!([iphone('a'), android(good), android(gone), nobody]);
+    let all = json!([iphone('a'), android_device(good), android_device(gone), nobody]);
     let answer = notify("$first-event", all.clone()).await;
     assert_eq!(answer.expect(200), json!({ "rejected": [gone, NOBODYS] }));
     notify("$first-event", all).await.expect(200);
@@ -70,13 +69,13 @@ async fn live(world: &World) {
     // Words of Google's that repeat what it was told.
     let words = json!({ "error": { "status": "PERMISSION_DENIED", "message": format!("{echo} is\nnot for you") } });
     world.google.fault_times_for(echo, 1, fcm::Fault::json(403, words));
-    notify("$e1", json!([android(echo)])).await.refused(502, "M_UNKNOWN");
+    notify("$e1", json!([android_device(echo)])).await.refused(502, "M_UNKNOWN");
     for fault in [fcm::Fault::html(400), fcm::Fault::internal(), fcm::Fault::quota_exceeded(), fcm::Fault::Reset] {
         world.google.fault_times_for(busy, 1, fault);
-        notify("$e2", json!([android(busy)])).await;
+        notify("$e2", json!([android_device(busy)])).await;
     }
     world.google.fault_times_for(good, 2, fcm::Fault::unauthenticated());
-    notify("$e3", json!([android(good)])).await.refused(502, "M_UNKNOWN");
+    notify("$e3", json!([android_device(good)])).await.refused(502, "M_UNKNOWN");
 
     for fault in [
         apns::Fault::error(403, "InvalidProviderToken"),
@@ -160,7 +159,10 @@ async fn there_is_one_line_for_a_request_and_one_more_for_each_device_at_debug()
     for level in ["info", "debug"] {
         let world = World::start(&format!("[log]\nlevel = \"{level}\"\nformat = \"json\"\n")).await;
         world.google.unregister("gone");
-        world.notify("$the-event", json!([iphone('a'), android("phone"), android("gone")])).await.expect(200);
+        world
+            .notify_message("$the-event", json!([iphone('a'), android_device("phone"), android_device("gone")]))
+            .await
+            .expect(200);
         world.api.post(NOTIFY, json!({})).send().await.refused(400, "M_BAD_JSON");
         world.server.wait_for_log("\"code\":400", DEADLINE).await;
         let logs = world.server.logs();
@@ -206,7 +208,10 @@ async fn a_mistake_of_ours_is_told_in_words_and_not_each_time() {
     world.apple.fault(&token('a'), apns::Fault::error(403, "InvalidProviderToken"));
     world.google.fault(fcm::Fault::error(404, "NOT_FOUND"));
     for number in 0..3 {
-        world.notify(&format!("$e{number}"), json!([iphone('a'), android("phone")])).await.refused(502, "M_UNKNOWN");
+        world
+            .notify_message(&format!("$e{number}"), json!([iphone('a'), android_device("phone")]))
+            .await
+            .refused(502, "M_UNKNOWN");
     }
     world.server.wait_for_log("permanent=2", DEADLINE).await;
     let logs = world.server.logs();
@@ -221,7 +226,7 @@ async fn a_device_of_no_app_is_a_mistake_of_ours_if_the_operator_says_so() {
     let world = World::start("[routing]\nunknown_app = \"error\"\n").await;
     for _ in 0..3 {
         let device = json!({ "app_id": "com.example\n.forgotten", "pushkey": NOBODYS });
-        world.notify("$e", json!([device])).await.refused(502, "M_UNKNOWN");
+        world.notify_message("$e", json!([device])).await.refused(502, "M_UNKNOWN");
     }
     world.server.wait_for_log("permanent=1", DEADLINE).await;
     let logs = world.server.logs();

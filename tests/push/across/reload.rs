@@ -1,10 +1,10 @@
 //! The configuration read again while the gateway runs: what changes, what stays, and what a bad one does.
 
 use harness::apns::Apple;
+use harness::world::push::{ANDROID, DEADLINE, IOS, World, android_device, iphone, token};
 use serde_json::json;
 
 use crate::push::admin::{measured, value};
-use crate::push::setup::{ANDROID, DEADLINE, IOS, World, android, iphone, token};
 
 const READ: &str = "the configuration was read again";
 const KEPT: &str = "everything stays as it was";
@@ -21,7 +21,7 @@ impl Configured {
         let world = World::start("").await;
         let text = std::fs::read_to_string(world.server.folder().join("config.toml")).expect("the configuration");
         // Both push services have their connections.
-        world.notify("$first", json!([iphone('a'), android("phone")])).await.expect(200);
+        world.notify_message("$first", json!([iphone('a'), android_device("phone")])).await.expect(200);
         assert_eq!(world.apple.connections(), 1);
         Self { world, text }
     }
@@ -60,12 +60,12 @@ async fn an_app_that_was_changed_is_another_one_and_the_others_stay_what_they_we
     assert!(world.server.logs().contains(&format!("changed=\"{IOS}\"")), "{}", world.server.logs());
 
     // Nothing is remembered of the changed app, everything of the other one.
-    world.notify("$first", json!([iphone('a'), android("phone")])).await.expect(200);
+    world.notify_message("$first", json!([iphone('a'), android_device("phone")])).await.expect(200);
     let pushed = world.apple.requests_for(&token('a'));
     let topics: Vec<_> = pushed.iter().map(|request| request.header("apns-topic").expect("a topic")).collect();
     assert_eq!(topics, ["com.example.app", "com.example.renamed"]);
     assert_eq!(world.google.messages_for("phone").len(), 1);
-    world.notify("$second", json!([android("phone")])).await.expect(200);
+    world.notify_message("$second", json!([android_device("phone")])).await.expect(200);
     assert_eq!((world.google.connections(), world.google.token_requests().len()), (google, 1));
     // The new app has a connection of its own, and the old one's is closed; the provider token goes on.
     harness::wait::wait_until("the old connection's end", DEADLINE, || world.apple.open_connections() == 1).await;
@@ -85,12 +85,12 @@ async fn an_app_that_was_not_changed_keeps_its_connection() {
     configured.hang_up_with(&more, READ).await;
     configured.hang_up_with(&format!("{more}# and a comment\n"), READ).await;
     assert!(world.server.logs().contains(&format!("changed=\"{ANDROID}\"")), "{}", world.server.logs());
-    world.notify("$second", json!([iphone('a'), android("phone")])).await.expect(200);
+    world.notify_message("$second", json!([iphone('a'), android_device("phone")])).await.expect(200);
     assert_eq!((world.apple.connections(), world.apple.open_connections()), (1, 1));
     assert_eq!(world.google.messages_for("phone")[1]["message"]["android"]["ttl"], "3600s");
     assert_eq!(world.google.token_requests().len(), 1, "the account is the same");
     // What was delivered before is remembered.
-    world.notify("$first", json!([iphone('a')])).await.expect(200);
+    world.notify_message("$first", json!([iphone('a')])).await.expect(200);
     assert_eq!(world.apple.requests_for(&token('a')).len(), 2);
 }
 
@@ -112,11 +112,11 @@ async fn a_configuration_that_cannot_be_used_changes_nothing() {
         let line = logs.lines().rfind(|line| line.contains(KEPT)).expect("a line");
         assert!(line.contains("ERROR") && line.contains(reason), "{reason} is not told: {line}");
     }
-    world.notify("$second", json!([iphone('a'), android("phone")])).await.expect(200);
+    world.notify_message("$second", json!([iphone('a'), android_device("phone")])).await.expect(200);
     assert_eq!(world.apple.requests_for(&token('a'))[1].header("apns-topic"), Some("com.example.app"));
     assert_eq!((world.apple.connections(), configured.times(READ)), (1, 0));
     configured.hang_up_with(&renamed, READ).await;
-    world.notify("$third", json!([iphone('a')])).await.expect(200);
+    world.notify_message("$third", json!([iphone('a')])).await.expect(200);
     assert_eq!(world.apple.requests_for(&token('a'))[2].header("apns-topic"), Some("com.example.renamed"));
 }
 
@@ -128,22 +128,25 @@ async fn a_change_of_a_file_is_seen_without_a_word() {
     let key_file = world.server.folder().join("apns.p8");
     std::fs::write(&key_file, Apple::start().await.key_pem()).expect("a file");
     configured.once_more(READ, 0).await;
-    world.notify("$second", json!([iphone('a'), android("phone")])).await.refused(502, "M_UNKNOWN");
+    world.notify_message("$second", json!([iphone('a'), android_device("phone")])).await.refused(502, "M_UNKNOWN");
     world.apple.allow_token_updates();
     std::fs::write(&key_file, world.apple.key_pem()).expect("a file");
     configured.once_more(READ, 1).await;
-    world.notify("$second", json!([iphone('a'), android("phone")])).await.expect(200);
+    world.notify_message("$second", json!([iphone('a'), android_device("phone")])).await.expect(200);
 
     configured.write(&configured.text.replace(ANDROID, "com.example.moved"));
     configured.once_more(READ, 2).await;
-    let mut moved = android("phone");
-    let rejected = world.notify("$third", json!([moved])).await.expect(200);
+    let mut moved = android_device("phone");
+    let rejected = world.notify_message("$third", json!([moved])).await.expect(200);
     assert_eq!(rejected, json!({ "rejected": ["phone"] }), "the old app_id is nobody's");
     moved["app_id"] = json!("com.example.moved");
-    assert_eq!(world.notify("$third", json!([moved])).await.expect(200), json!({ "rejected": [] }));
+    assert_eq!(world.notify_message("$third", json!([moved])).await.expect(200), json!({ "rejected": [] }));
     // Back again: what was rejected for want of an app is not remembered against it.
     configured.hang_up_with(&configured.text, READ).await;
-    assert_eq!(world.notify("$third", json!([android("phone")])).await.expect(200), json!({ "rejected": [] }));
+    assert_eq!(
+        world.notify_message("$third", json!([android_device("phone")])).await.expect(200),
+        json!({ "rejected": [] })
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -154,9 +157,9 @@ async fn limits_change_at_once_and_what_cannot_is_said() {
         .text
         .replace("[http]\n", "[limits]\nmax_devices = 1\nper_pushkey = \"1/h\"\n[http]\nmax_body = \"1KiB\"\n");
     configured.hang_up_with(&changed, READ).await;
-    world.notify("$two", json!([iphone('a'), android("phone")])).await.refused(400, "M_BAD_JSON");
-    world.notify("$three", json!([iphone('a')])).await.expect(200);
-    world.notify("$four", json!([iphone('a')])).await.refused(429, "M_LIMIT_EXCEEDED");
+    world.notify_message("$two", json!([iphone('a'), android_device("phone")])).await.refused(400, "M_BAD_JSON");
+    world.notify_message("$three", json!([iphone('a')])).await.expect(200);
+    world.notify_message("$four", json!([iphone('a')])).await.refused(429, "M_LIMIT_EXCEEDED");
     world.server.wait_for_log("start it again", DEADLINE).await;
     let logs = world.server.logs();
     let told: Vec<&str> = logs.lines().filter(|line| line.contains("start it again")).collect();

@@ -1,16 +1,19 @@
 //! `[metrics] legacy_names`: the names that dashboards of older gateways ask for.
 
+use harness::world::push::{ANDROID, IOS, NOTIFY, World, android_device, iphone};
 use serde_json::json;
 
 use super::{measured, value};
-use crate::push::setup::{ANDROID, IOS, NOTIFY, World, android, iphone};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dashboards_of_older_gateways_find_their_names() {
     let world = World::start("[metrics]\nlegacy_names = true\n").await;
     world.google.unregister("gone");
-    world.notify("$one", json!([iphone('a'), android("phone"), android("gone")])).await.expect(200);
-    world.notify("$two", json!([iphone('a')])).await.expect(200);
+    world
+        .notify_message("$one", json!([iphone('a'), android_device("phone"), android_device("gone")]))
+        .await
+        .expect(200);
+    world.notify_message("$two", json!([iphone('a')])).await.expect(200);
     world.api.post(NOTIFY, json!({})).send().await.refused(400, "M_BAD_JSON");
     world.api.get("/nowhere").send().await.refused(404, "M_UNRECOGNIZED");
     let lines = measured(&world).await;

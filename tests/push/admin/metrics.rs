@@ -1,5 +1,8 @@
 //! What is measured, under which names, and what `/ready` says of it.
 
+use harness::world::push::{
+    ANDROID, DEADLINE, IOS, NOTIFY, Settings, World, android_device, iphone, message_body, token,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 use harness::certificates::Authority;
@@ -7,7 +10,6 @@ use harness::process::new_folder;
 use serde_json::{Value, json};
 
 use super::{measured, ready, value};
-use crate::push::setup::{ANDROID, DEADLINE, IOS, NOTIFY, Settings, World, android, iphone, message, token};
 
 /// Every metric that operators may count on, with its labels.
 const METRICS: [(&str, &[&str]); 18] = [
@@ -63,20 +65,20 @@ async fn traffic(world: &World) {
     world.google.fault_times_for("lesser", 1, Fault::html(400));
     world.google.fault_times_for("forbidden", 1, Fault::error(403, "PERMISSION_DENIED"));
     for event in ["$one", "$one", "$two"] {
-        let devices = json!([iphone('a'), android("phone"), android("gone")]);
-        world.notify(event, devices).await.expect(200);
+        let devices = json!([iphone('a'), android_device("phone"), android_device("gone")]);
+        world.notify_message(event, devices).await.expect(200);
     }
-    world.notify("$three", json!([android("lesser")])).await.expect(200);
-    world.notify("$four", json!([android("forbidden")])).await.refused(502, "M_UNKNOWN");
-    let mut odd = android("odd");
+    world.notify_message("$three", json!([android_device("lesser")])).await.expect(200);
+    world.notify_message("$four", json!([android_device("forbidden")])).await.refused(502, "M_UNKNOWN");
+    let mut odd = android_device("odd");
     odd["data"] = json!({ "default_payload": ["not an object"] });
-    world.notify("$five", json!([odd])).await.expect(200);
-    let mut long = message("$six", json!([iphone('a'), android("phone")]));
+    world.notify_message("$five", json!([odd])).await.expect(200);
+    let mut long = message_body("$six", json!([iphone('a'), android_device("phone")]));
     long["notification"]["content"]["body"] = json!("long ".repeat(2000));
     world.api.post(NOTIFY, long).send().await.expect(200);
     for number in 0..5 {
         let strange = json!({ "app_id": format!("strange.{number}"), "pushkey": "k" });
-        world.notify("$seven", json!([strange])).await.expect(200);
+        world.notify_message("$seven", json!([strange])).await.expect(200);
     }
     world.api.post(NOTIFY, json!(5)).send().await.refused(400, "M_BAD_JSON");
     world.api.get("/health").send().await.expect(200);
@@ -137,7 +139,7 @@ async fn ready_and_the_gauges_name_the_breakers_that_are_open() {
 
     world.apple.fault(&token('e'), harness::apns::Fault::error(503, "ServiceUnavailable"));
     for number in 0..10 {
-        world.notify(&format!("$e{number}"), json!([iphone('e')])).await.refused(502, "M_UNKNOWN");
+        world.notify_message(&format!("$e{number}"), json!([iphone('e')])).await.refused(502, "M_UNKNOWN");
     }
     let notes = |ready: Value| serde_json::from_value::<Vec<String>>(ready["notes"].clone()).unwrap_or_default();
     let told = notes(ready(&world).await);
@@ -146,7 +148,7 @@ async fn ready_and_the_gauges_name_the_breakers_that_are_open() {
 
     world.google.fault(harness::fcm::Fault::sender_id_mismatch());
     for number in 0..5 {
-        world.notify("$r", json!([android(&format!("phone{number}"))])).await;
+        world.notify_message("$r", json!([android_device(&format!("phone{number}"))])).await;
     }
     let told = notes(ready(&world).await);
     assert!(told.iter().any(|note| note.starts_with(ANDROID) && note.contains("SENDER_ID_MISMATCH")), "{told:?}");
@@ -159,12 +161,12 @@ async fn what_waits_and_what_is_dropped_in_a_busy_app_is_counted() {
     let world =
         World::with(Settings { ios, tables: "[limits]\nqueue_wait = \"100ms\"\n", ..Settings::default() }).await;
     world.apple.fault(&token('b'), harness::apns::Fault::Silence);
-    let (_slow, second) = tokio::join!(world.notify("$slow", json!([iphone('b')])), async {
+    let (_slow, second) = tokio::join!(world.notify_message("$slow", json!([iphone('b')])), async {
         harness::wait::wait_until("the first push", DEADLINE, || !world.apple.requests_for(&token('b')).is_empty())
             .await;
         let during = value(&measured(&world).await, &format!("push_in_flight{{app=\"{IOS}\"}}"));
         assert_eq!(during, Some(1.0));
-        world.notify("$second", json!([iphone('c')])).await
+        world.notify_message("$second", json!([iphone('c')])).await
     });
     second.refused(503, "M_UNKNOWN");
     let lines = measured(&world).await;

@@ -6,9 +6,8 @@ mod legacy_names;
 mod metrics;
 
 use harness::api::Api;
+use harness::world::push::World;
 use serde_json::Value;
-
-use crate::push::setup::World;
 
 /// What the admin listener tells of what was measured: a line each.
 pub(crate) async fn measured(world: &World) -> Vec<String> {

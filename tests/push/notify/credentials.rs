@@ -8,9 +8,8 @@ use harness::apns;
 use harness::certificates::Authority;
 use harness::fcm;
 use harness::process::{NotStarted, Server, new_folder};
+use harness::world::push::{ANDROID, DEADLINE, IOS, NOTIFY, Settings, World, android_device, ios_device, message_body};
 use serde_json::{Value, json};
-
-use crate::push::setup::{ANDROID, DEADLINE, IOS, NOTIFY, Settings, World, android, ios_device, message};
 
 /// More devices than it takes to make the gateway doubt rejections.
 const DEVICES: usize = 60;
@@ -23,14 +22,14 @@ fn iphones() -> impl Iterator<Item = Value> {
 }
 
 fn androids() -> impl Iterator<Item = Value> {
-    (0..DEVICES).map(|number| android(&format!("phone{number}")))
+    (0..DEVICES).map(|number| android_device(&format!("phone{number}")))
 }
 
 /// Pushes to each device by a request of its own, as Synapse does.
 async fn push_to_each(world: &World, event_id: &str, devices: impl Iterator<Item = Value>) -> Vec<Answer> {
     let mut answers = Vec::new();
     for device in devices {
-        answers.push(world.notify(event_id, json!([device])).await);
+        answers.push(world.notify_message(event_id, json!([device])).await);
     }
     answers
 }
@@ -98,7 +97,7 @@ async fn the_wrong_key_for_apple_unregisters_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_is_revoked_while_it_is_in_use_unregisters_nobody() {
     let world = World::start("").await;
-    world.notify("$before", json!([ios_device(&"a".repeat(64))])).await.expect(200);
+    world.notify_message("$before", json!([ios_device(&"a".repeat(64))])).await.expect(200);
     world.apple.fault("", apns::Fault::error(403, "InvalidProviderToken"));
     assert_all_owed(&world, IOS, "permanent", iphones()).await;
     assert_told(&world, "ERROR", &[OURS, IOS, "403 InvalidProviderToken", "check key_file"]);
@@ -132,10 +131,10 @@ async fn a_service_account_that_is_revoked_unregisters_nobody() {
     assert!(ready.text().contains(ANDROID), "{ready}");
     assert!(world.google.messages().is_empty());
     // Apple's users do not notice.
-    world.notify("$ios", json!([ios_device(&"a".repeat(64))])).await.expect(200);
+    world.notify_message("$ios", json!([ios_device(&"a".repeat(64))])).await.expect(200);
     world.google.mend();
     harness::wait::wait_for("a token", DEADLINE, async || {
-        (world.notify("$owed", json!([android("phone0")])).await.code() == 200).then_some(())
+        (world.notify_message("$owed", json!([android_device("phone0")])).await.code() == 200).then_some(())
     })
     .await;
     assert_all_delivered(&world, androids()).await;
@@ -225,7 +224,7 @@ async fn settings_that_are_being_moved_unregister_nobody() {
     let world = World::start("[routing]\nunknown_app = \"error\"").await;
     for number in 0..DEVICES {
         let stranger = json!({ "app_id": "com.example.lost", "pushkey": format!("key{number}") });
-        world.api.post(NOTIFY, message("$e", json!([stranger]))).send().await.refused(502, "M_UNKNOWN");
+        world.api.post(NOTIFY, message_body("$e", json!([stranger]))).send().await.refused(502, "M_UNKNOWN");
     }
     assert_eq!(world.deliveries("unknown", "rejected").await, 0);
 }

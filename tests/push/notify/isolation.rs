@@ -2,6 +2,7 @@
 //!
 //! Invariant: what is shown is an order of events; the latencies are printed for people and decide nothing.
 
+use harness::world::push::{DEADLINE, NOTIFY, Settings, World, android_device, ios_device, message_body};
 use std::time::{Duration, Instant};
 
 use harness::api::{Answer, Api};
@@ -11,8 +12,6 @@ use harness::raw::Raw;
 use harness::wait::{wait_for, wait_until};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-
-use crate::push::setup::{DEADLINE, NOTIFY, Settings, World, android, ios_device, message};
 
 /// What the sick app may have under way at the same time.
 const PLACES: usize = 20;
@@ -32,7 +31,7 @@ fn iphone(number: usize) -> Value {
 }
 
 fn phone(number: usize) -> Value {
-    android(&format!("phone{number}"))
+    android_device(&format!("phone{number}"))
 }
 
 async fn world() -> World {
@@ -44,7 +43,7 @@ async fn world() -> World {
 fn post_all(world: &World, devices: impl Iterator<Item = Value>) -> JoinSet<Answer> {
     let mut answers = JoinSet::new();
     for (number, device) in devices.enumerate() {
-        let call = world.api.post(NOTIFY, message(&format!("$sick{number}"), json!([device])));
+        let call = world.api.post(NOTIFY, message_body(&format!("$sick{number}"), json!([device])));
         answers.spawn(call.send());
     }
     answers
@@ -58,7 +57,7 @@ async fn latencies(api: &Api, event: &str, device: fn(usize) -> Value) -> Vec<Du
         clients.spawn(async move {
             let mut times = Vec::new();
             for number in (client..HEALTHY).step_by(AT_ONCE) {
-                let call = api.post(NOTIFY, message(&event, json!([device(number)])));
+                let call = api.post(NOTIFY, message_body(&event, json!([device(number)])));
                 let began = Instant::now();
                 assert_eq!(call.send().await.expect(200), json!({ "rejected": [] }));
                 times.push(began.elapsed());
@@ -164,7 +163,7 @@ async fn what_finds_no_place_in_time_is_told_to_come_again() {
 async fn a_homeserver_that_hangs_up_keeps_its_place_until_what_it_began_has_ended() {
     let world = World::start("[limits]\nmax_in_flight = 1\n").await;
     world.google.fault(fcm::Fault::Silence);
-    let body = message("$event", json!([phone(0)])).to_string();
+    let body = message_body("$event", json!([phone(0)])).to_string();
     let request = format!("POST {NOTIFY} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     let mut homeserver = Raw::connect(world.server.address()).await;
     assert!(homeserver.send(request.as_bytes()).await);
@@ -176,7 +175,7 @@ async fn a_homeserver_that_hangs_up_keeps_its_place_until_what_it_began_has_ende
         metrics.lines().any(|line| line == "push_requests_in_flight 0").then_some(())
     })
     .await;
-    let other = || world.notify("$other", json!([iphone(1)]));
+    let other = || world.notify_message("$other", json!([iphone(1)]));
     other().await.refused(503, "M_UNKNOWN");
     // The attempt times out at last.
     wait_for("the place", DEADLINE, async || (other().await.code() == 200).then_some(())).await;

@@ -3,13 +3,12 @@
 //!
 //! Invariant: every row has a device of its own, and after every row a healthy one is served as if nothing had happened.
 
+use harness::world::push::{ANDROID, IOS, Settings, World, android_device, ios_device};
 use std::time::Duration;
 
 use harness::api::Answer;
 use harness::{apns, fcm};
 use serde_json::{Value, json};
-
-use crate::push::setup::{ANDROID, IOS, Settings, World, android, ios_device};
 
 /// Three attempts, close to each other.
 const WAITS: &str = "retry_waits = [\"10ms\", \"10ms\"]\n";
@@ -177,8 +176,8 @@ fn fits(found: Heard, expected: Heard) -> bool {
 
 /// Pushes to the device of a row and then to a healthy one; gives what was heard of the first.
 async fn push(world: &World, row: usize, device: &Value, healthy: &Value) -> Heard {
-    let answer = world.notify(&format!("$row{row}"), json!([device])).await;
-    let after = world.notify(&format!("$after{row}"), json!([healthy])).await;
+    let answer = world.notify_message(&format!("$row{row}"), json!([device])).await;
+    let after = world.notify_message(&format!("$after{row}"), json!([healthy])).await;
     assert_eq!(after.expect(200), json!({ "rejected": [] }), "after row {row}");
     heard(&answer, device["pushkey"].as_str().expect("a text"))
 }
@@ -218,7 +217,7 @@ async fn every_answer_of_googles_has_its_outcome() {
     for (row, (name, fault, times, expected, attempts)) in google_rows().into_iter().enumerate() {
         let pushkey = format!("phone{row}");
         world.google.fault_times_for(&pushkey, times, fault);
-        let found = push(&world, row, &android(&pushkey), &android("healthy")).await;
+        let found = push(&world, row, &android_device(&pushkey), &android_device("healthy")).await;
         let asked = world.google.messages_for(&pushkey).len();
         if !fits(found, expected) || asked != attempts {
             wrong.push(format!("{name}: {found:?} after {asked}, not {expected:?} after {attempts}"));
@@ -236,11 +235,11 @@ async fn a_device_that_gets_too_much_is_answered_without_a_call() {
     world.apple.fault_times(&iphone, 1, apns::Fault::error(429, "TooManyRequests"));
     world.google.fault_times_for("phone", 1, fcm::Fault::quota_exceeded());
     for event in ["$1", "$2"] {
-        let answer = world.notify(event, json!([ios_device(&iphone), android("phone")])).await;
+        let answer = world.notify_message(event, json!([ios_device(&iphone), android_device("phone")])).await;
         assert!(fits(heard(&answer, ""), OwedFor(60)), "{answer}");
     }
     assert_eq!((world.apple.requests_for(&iphone).len(), world.google.messages_for("phone").len()), (1, 1));
-    world.notify("$2", json!([ios_device(&"b".repeat(64)), android("other")])).await.expect(200);
+    world.notify_message("$2", json!([ios_device(&"b".repeat(64)), android_device("other")])).await.expect(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -248,10 +247,10 @@ async fn when_three_devices_get_too_much_the_whole_project_rests() {
     let world = world().await;
     for (number, phone) in ["one", "two", "three"].into_iter().enumerate() {
         world.google.fault_for(phone, fcm::Fault::quota_exceeded());
-        let answer = world.notify(&format!("${number}"), json!([android(phone)])).await;
+        let answer = world.notify_message(&format!("${number}"), json!([android_device(phone)])).await;
         assert!(fits(heard(&answer, phone), OwedFor(60)), "{answer}");
     }
-    let answer = world.notify("$4", json!([android("four")])).await;
+    let answer = world.notify_message("$4", json!([android_device("four")])).await;
     assert!(fits(heard(&answer, "four"), OwedFor(60)), "{answer}");
     assert!(world.google.messages_for("four").is_empty());
 }
@@ -264,9 +263,9 @@ async fn a_push_service_that_says_nothing_is_asked_three_times_within_the_deadli
     world.apple.fault(&slow, apns::Fault::text(503, "{").endless());
     world.google.fault_for("phone", fcm::Fault::Silence);
     let answers = tokio::join!(
-        world.notify("$1", json!([ios_device(&iphone)])),
-        world.notify("$2", json!([ios_device(&slow)])),
-        world.notify("$3", json!([android("phone")])),
+        world.notify_message("$1", json!([ios_device(&iphone)])),
+        world.notify_message("$2", json!([ios_device(&slow)])),
+        world.notify_message("$3", json!([android_device("phone")])),
     );
     for answer in [answers.0, answers.1, answers.2] {
         assert_eq!(heard(&answer, ""), Owed);
@@ -282,17 +281,17 @@ async fn ten_failures_in_a_row_spare_the_push_service_and_one_probe_finds_it_wel
     let world = world().await;
     world.google.fault(fcm::Fault::html(503));
     for number in 0..4 {
-        let answer = world.notify(&format!("${number}"), json!([android("phone")])).await;
+        let answer = world.notify_message(&format!("${number}"), json!([android_device("phone")])).await;
         assert!(matches!(heard(&answer, "phone"), Owed | OwedFor(_)), "{answer}");
     }
     // The tenth failure is the first attempt of the fourth.
     assert_eq!(world.google.messages().len(), 10);
-    let answer = world.notify("$5", json!([android("phone")])).await;
+    let answer = world.notify_message("$5", json!([android_device("phone")])).await;
     assert!(matches!(heard(&answer, "phone"), OwedFor(1..=5)), "{answer}");
     assert_eq!(world.google.messages().len(), 10);
     world.google.mend();
     let probe = harness::wait::wait_for("the probe", Duration::from_secs(60), async || {
-        let answer = world.notify("$5", json!([android("phone")])).await;
+        let answer = world.notify_message("$5", json!([android_device("phone")])).await;
         (answer.code() == 200).then_some(answer)
     });
     assert_eq!(probe.await.json(), json!({ "rejected": [] }));

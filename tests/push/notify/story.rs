@@ -1,14 +1,14 @@
 //! A notification on its way from a homeserver to Apple and Google, through the real binary.
 
+use harness::world::push::{DEADLINE, NOTIFY, World, android_device, iphone, token};
 use serde_json::json;
-
-use crate::push::setup::{DEADLINE, NOTIFY, World, android, iphone, token};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_reaches_both_push_services_and_a_dead_pushkey_comes_back() {
     let world = World::start("").await;
     world.google.unregister("gone");
-    let answer = world.notify("$one", json!([iphone('a'), android("phone"), android("gone")])).await;
+    let answer =
+        world.notify_message("$one", json!([iphone('a'), android_device("phone"), android_device("gone")])).await;
     assert_eq!(answer.expect(200), json!({ "rejected": ["gone"] }));
     let pushed = world.apple.requests_for(&token('a'));
     assert_eq!(pushed.len(), 1);
@@ -27,13 +27,13 @@ async fn what_one_push_service_did_not_take_is_all_that_the_retry_sends() {
     let world = World::start("").await;
     let busy = harness::apns::Fault::error(503, "ServiceUnavailable");
     world.apple.fault(&token('a'), busy);
-    let devices = json!([iphone('a'), android("phone")]);
-    world.notify("$two", devices.clone()).await.refused(502, "M_UNKNOWN");
-    world.notify("$two", devices.clone()).await.refused(502, "M_UNKNOWN");
+    let devices = json!([iphone('a'), android_device("phone")]);
+    world.notify_message("$two", devices.clone()).await.refused(502, "M_UNKNOWN");
+    world.notify_message("$two", devices.clone()).await.refused(502, "M_UNKNOWN");
     world.apple.mend();
     let before = world.apple.requests_for(&token('a')).len();
-    assert_eq!(world.notify("$two", devices.clone()).await.expect(200), json!({ "rejected": [] }));
-    assert_eq!(world.notify("$two", devices).await.expect(200), json!({ "rejected": [] }));
+    assert_eq!(world.notify_message("$two", devices.clone()).await.expect(200), json!({ "rejected": [] }));
+    assert_eq!(world.notify_message("$two", devices).await.expect(200), json!({ "rejected": [] }));
     assert_eq!(world.apple.requests_for(&token('a')).len(), before + 1);
     assert_eq!(world.google.messages_for("phone").len(), 1);
 }
@@ -43,7 +43,7 @@ async fn so_many_rejections_that_the_fault_must_be_ours_unregister_nobody_more()
     let world = World::start("").await;
     let answer = |number: usize| {
         let device = json!({ "app_id": "com.example.nobody", "pushkey": format!("key{number}") });
-        world.notify("$three", json!([device]))
+        world.notify_message("$three", json!([device]))
     };
     for number in 0..19 {
         assert_eq!(answer(number).await.expect(200), json!({ "rejected": [format!("key{number}")] }));
@@ -55,7 +55,7 @@ async fn so_many_rejections_that_the_fault_must_be_ours_unregister_nobody_more()
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_device_twice_is_one_push_and_a_badge_update_is_never_suppressed() {
     let world = World::start("").await;
-    world.notify("$four", json!([iphone('b'), iphone('b')])).await.expect(200);
+    world.notify_message("$four", json!([iphone('b'), iphone('b')])).await.expect(200);
     assert_eq!(world.apple.requests_for(&token('b')).len(), 1);
     for _ in 0..2 {
         let badge = json!({ "notification": { "counts": { "unread": 0 }, "devices": [iphone('b')] } });
@@ -68,8 +68,8 @@ async fn the_same_device_twice_is_one_push_and_a_badge_update_is_never_suppresse
 async fn a_device_may_not_be_pushed_to_without_end() {
     let world = World::start("[limits]\nper_pushkey = \"2/h\"").await;
     for event in ["$5", "$6"] {
-        world.notify(event, json!([iphone('c')])).await.expect(200);
+        world.notify_message(event, json!([iphone('c')])).await.expect(200);
     }
-    world.notify("$7", json!([iphone('c')])).await.refused(429, "M_LIMIT_EXCEEDED");
-    world.notify("$7", json!([iphone('d')])).await.expect(200);
+    world.notify_message("$7", json!([iphone('c')])).await.refused(429, "M_LIMIT_EXCEEDED");
+    world.notify_message("$7", json!([iphone('d')])).await.expect(200);
 }

@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::identity::legacy_v1::{self, FULL};
-use crate::identity::setup::{DEADLINE, Settings, World, v2};
+use harness::world::identity::{DEADLINE, Settings, World, v2};
 use requests::{Insider, Version};
 use wire::Hostile;
 

@@ -7,7 +7,7 @@ use harness::generator::Generator;
 use super::values::{AUTHORIZATION, BROKEN, HEADERS, IN_QUERY, PLAIN, path};
 use super::wire::{Hostile, bytes, request_to};
 use crate::identity::legacy_v1::v1;
-use crate::identity::setup::{Session, v2};
+use harness::world::identity::{Session, v2};
 
 /// What a client knows that is allowed in.
 pub(super) struct Insider {

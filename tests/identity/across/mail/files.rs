@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use harness::mail::Message;
 
 use super::{BOB, request};
-use crate::identity::setup::{Settings, World};
+use harness::world::identity::{Settings, World};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_mail_becomes_a_file_that_only_its_owner_can_read() {

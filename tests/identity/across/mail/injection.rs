@@ -9,7 +9,7 @@ use harness::raw;
 use serde_json::json;
 
 use super::{BOB, request};
-use crate::identity::setup::{Settings, World, v2};
+use harness::world::identity::{Settings, World, v2};
 
 const ASK: &str = "/validate/email/requestToken";
 

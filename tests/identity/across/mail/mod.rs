@@ -10,7 +10,7 @@ mod transport;
 
 use serde_json::{Value, json};
 
-use crate::identity::setup::World;
+use harness::world::identity::World;
 
 const BOB: &str = "bob@example.com";
 

@@ -5,7 +5,7 @@ use harness::mail::{Script, Stage};
 use harness::wait::wait_for;
 
 use super::{BOB, request};
-use crate::identity::setup::{DEADLINE, Settings, World};
+use harness::world::identity::{DEADLINE, Settings, World};
 
 async fn world(tables: &str) -> (World, String) {
     let settings = Settings { email: "retry_after = \"1s\"\ntimeout = \"2s\"", tables, ..Settings::default() };

@@ -3,7 +3,7 @@
 use harness::mail::{Offer, Script, Sink, Stage};
 
 use super::{BOB, request};
-use crate::identity::setup::{DEADLINE, Settings, World};
+use harness::world::identity::{DEADLINE, Settings, World};
 
 const STAGES: [Stage; 6] =
     [Stage::Greeting, Stage::Hello, Stage::Mail, Stage::Recipient, Stage::Data, Stage::EndOfData];

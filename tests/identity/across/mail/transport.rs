@@ -4,7 +4,7 @@ use harness::certificates::{Authority, Certificate};
 use harness::mail::{Offer, Script, Stage, Tls};
 
 use super::{BOB, heard, request};
-use crate::identity::setup::{DEADLINE, Settings, World};
+use harness::world::identity::{DEADLINE, Settings, World};
 
 const WAYS: [Tls; 3] = [Tls::None, Tls::StartTls, Tls::Implicit];
 

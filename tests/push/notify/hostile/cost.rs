@@ -3,13 +3,11 @@
 //! Invariant: the smallest of several measurements counts, because a busy machine only adds time. A cost that grows with
 //! the square of the size grows 16 times for four times the size.
 
+use harness::world::push::{NOTIFY, World, android_app, ids, ios_app, message, with};
 use std::time::Duration;
 
 use hyper::Method;
 use serde_json::{Value, json};
-
-use crate::push::gateway::{Gateway, android, ids, ios, message, with};
-use crate::push::setup::NOTIFY;
 
 const IOS: &str = "org.example.ios";
 const ANDROID: &str = "org.example.android";
@@ -28,7 +26,7 @@ const MOST: f64 = 8.0;
 const NOISE: Duration = Duration::from_millis(1);
 
 /// A shape: its name, and how a notification of about so many bytes is made of it.
-type Shape = (&'static str, fn(&Gateway, usize) -> String);
+type Shape = (&'static str, fn(&World, usize) -> String);
 
 const SHAPES: [Shape; 30] = [
     ("content: many keys", |g, n| content(g, ANDROID, &format!("{{{}}}", keys(n, "k", "\"v\"")))),
@@ -98,8 +96,8 @@ const SHAPES: [Shape; 30] = [
 #[expect(clippy::print_stdout, reason = "the figures are worth reading")]
 async fn no_shape_costs_more_than_its_size() {
     let tables = "[rejection_breaker]\nenabled = false\n[limits]\nper_pushkey = \"\"\n";
-    let apps = [ios(IOS, ""), android(ANDROID, ""), android(DART, "data_layout = \"json\"")];
-    let gateway = Gateway::start("", tables, &apps).await;
+    let apps = [ios_app(IOS, ""), android_app(ANDROID, ""), android_app(DART, "data_layout = \"json\"")];
+    let gateway = World::serving("", tables, &apps).await;
     // The first push of each kind pays for connections, keys and tokens.
     for device in [gateway.iphone(IOS), gateway.phone(ANDROID), gateway.phone(DART)] {
         gateway.deliver(ids(), &device).await;
@@ -135,26 +133,26 @@ fn keys(bytes: usize, name: &str, value: &str) -> String {
     (0..bytes / each).map(|number| format!("\"{name}{number:06}\":{value}")).collect::<Vec<_>>().join(",")
 }
 
-fn device(gateway: &Gateway, app: &str) -> Value {
+fn device(gateway: &World, app: &str) -> Value {
     if app == IOS { gateway.iphone(app) } else { gateway.phone(app) }
 }
 
 /// A request with `notification` for a device of `app`, and further members as text.
-fn told(gateway: &Gateway, app: &str, notification: &Value, members: &str) -> String {
+fn told(gateway: &World, app: &str, notification: &Value, members: &str) -> String {
     let text = with(notification.clone(), json!({ "devices": [device(gateway, app)] })).to_string();
     format!("{{\"notification\":{}{members}}}}}", &text[..text.len() - 1])
 }
 
-fn content(gateway: &Gateway, app: &str, content: &str) -> String {
+fn content(gateway: &World, app: &str, content: &str) -> String {
     told(gateway, app, &message(), &format!(",\"content\":{content}"))
 }
 
-fn text(gateway: &Gateway, app: &str, body: &str) -> String {
+fn text(gateway: &World, app: &str, body: &str) -> String {
     content(gateway, app, &format!("{{\"msgtype\":\"m.text\",\"body\":\"{body}\"}}"))
 }
 
 /// A request for a device of `app` with further members of its own.
-fn own(gateway: &Gateway, app: &str, members: &str) -> String {
+fn own(gateway: &World, app: &str, members: &str) -> String {
     let device = device(gateway, app).to_string();
     let event = message().to_string();
     format!(
@@ -164,12 +162,12 @@ fn own(gateway: &Gateway, app: &str, members: &str) -> String {
     )
 }
 
-fn defaults(gateway: &Gateway, app: &str, defaults: &str) -> String {
+fn defaults(gateway: &World, app: &str, defaults: &str) -> String {
     own(gateway, app, &format!("\"data\":{{\"default_payload\":{defaults}}}"))
 }
 
 /// A request for 500 devices that share about so many bytes.
-fn many(gateway: &Gateway, bytes: usize, fill: fn(Value, usize) -> Value) -> String {
+fn many(gateway: &World, bytes: usize, fill: fn(Value, usize) -> Value) -> String {
     let share = (bytes / 500).saturating_sub(220);
     let devices: Vec<Value> =
         (0..500).map(|number| device(gateway, [IOS, ANDROID][number % 2])).map(|device| fill(device, share)).collect();
@@ -177,7 +175,7 @@ fn many(gateway: &Gateway, bytes: usize, fill: fn(Value, usize) -> Value) -> Str
 }
 
 /// A request for 500 devices of `app` that all get the same `content`.
-fn crowd(gateway: &Gateway, app: &str, content: &str) -> String {
+fn crowd(gateway: &World, app: &str, content: &str) -> String {
     let short = |device: Value| json!({ "app_id": app, "pushkey": device["pushkey"] });
     let devices: Vec<Value> = (0..500).map(|_| short(device(gateway, app))).collect();
     let text = with(message(), json!({ "devices": devices })).to_string();

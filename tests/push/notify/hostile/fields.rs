@@ -3,6 +3,7 @@
 //!
 //! Invariant: each request names devices of its own, so that nothing is answered from memory.
 
+use harness::world::push::{App, DEADLINE, NOTIFY, World, android_app, ids, ios_app, message, with};
 use std::sync::Arc;
 
 use harness::generator::{Generator, seed};
@@ -13,8 +14,6 @@ use tokio::task::JoinSet;
 
 use super::requests::Tree;
 use super::values::{BROKEN, VALUES, huge};
-use crate::push::gateway::{App, Gateway, android, ids, ios, message, with};
-use crate::push::setup::{DEADLINE, NOTIFY};
 
 /// Requests that the generator make up, besides the systematic ones.
 const MIXED: (usize, usize) = (800, 4_000);
@@ -92,7 +91,7 @@ async fn nothing_that_is_sent_is_our_fault_or_keeps_a_good_notification_back() {
     let apps = apps();
     // So that every request is judged: no memory of rejections that could turn into doubt, no rates.
     let tables = "[rejection_breaker]\nenabled = false\n[limits]\nper_pushkey = \"\"\n";
-    let gateway = Gateway::start("", tables, &apps).await;
+    let gateway = World::serving("", tables, &apps).await;
     let mut generator = Generator(seed);
     let all = Arc::new(requests(&gateway, &mut generator));
     assert!(all.len() > 7_000, "{}", all.len());
@@ -148,18 +147,24 @@ async fn nothing_that_is_sent_is_our_fault_or_keeps_a_good_notification_back() {
 
 fn apps() -> Vec<App<'static>> {
     vec![
-        ios("ios", "highlight_level = \"passive\"\nthread_id = true\nevent_id_only_badge = true\ncollapse = \"room\""),
-        ios("ios.voip", "push_type = \"voip\"\nvoip_events = \"all\"\npayload = { aps = { category = \"c\" }, a = 1 }"),
-        android(
+        ios_app(
+            "ios",
+            "highlight_level = \"passive\"\nthread_id = true\nevent_id_only_badge = true\ncollapse = \"room\"",
+        ),
+        ios_app(
+            "ios.voip",
+            "push_type = \"voip\"\nvoip_events = \"all\"\npayload = { aps = { category = \"c\" }, a = 1 }",
+        ),
+        android_app(
             "android",
             "flatten = \"scalars\"\ncollapse = \"room\"\nfcm_options = { notification = { title = \"t\" } }",
         ),
-        android("android.json", "data_layout = \"json\""),
+        android_app("android.json", "data_layout = \"json\""),
     ]
 }
 
 /// A good notification with a device that is nobody else's.
-fn good(gateway: &Gateway, kind: usize) -> Value {
+fn good(gateway: &World, kind: usize) -> Value {
     let own = json!({
         "tweaks": { "sound": "default", "highlight": true },
         "data": { "format": "full", "default_payload": { "cs": "s", "aps": { "alert": { "loc-args": ["x"] } } } },
@@ -183,7 +188,7 @@ fn body(notification: &str) -> Vec<u8> {
     format!("{{\"notification\":{notification}}}").into_bytes()
 }
 
-fn requests(gateway: &Gateway, generator: &mut Generator) -> Vec<Hostile> {
+fn requests(gateway: &World, generator: &mut Generator) -> Vec<Hostile> {
     let mut all = Vec::new();
     let huge = huge();
     for (place, path) in STRANGERS.into_iter().chain(HOMESERVERS).enumerate() {
@@ -245,7 +250,7 @@ fn judge(hostile: &Hostile, response: &Response) -> Result<(), String> {
 }
 
 /// Whole requests of which some bytes are changed, cut off or doubled.
-async fn mangled(gateway: &Gateway, all: &[Hostile], generator: &mut Generator, seed: u64) {
+async fn mangled(gateway: &World, all: &[Hostile], generator: &mut Generator, seed: u64) {
     let short: Vec<&Hostile> = all.iter().filter(|hostile| hostile.body.len() < 2_000).collect();
     for _ in 0..scale(MANGLED.0, MANGLED.1) {
         let mut bytes = request(&short[generator.below(short.len())].body);

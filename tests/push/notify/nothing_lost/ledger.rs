@@ -2,11 +2,11 @@
 //!
 //! Invariant: it knows only what reached a push service and what that has told; what the gateway believes has no say.
 
+use harness::world::push::World;
 use std::collections::{BTreeMap, HashMap};
 
 use super::plan::{Event, Plan, Service};
 use super::pusher::Report;
-use crate::push::setup::World;
 
 /// A request that reached a push service.
 #[derive(Clone, Copy, Debug)]

@@ -9,13 +9,13 @@ mod ledger;
 mod plan;
 mod pusher;
 
+use harness::world::push::{Settings, World};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use harness::options;
 use tokio::task::JoinSet;
 
-use crate::push::setup::{Settings, World};
 use ledger::Ledger;
 use plan::{Plan, Service};
 use pusher::{Pusher, Report};

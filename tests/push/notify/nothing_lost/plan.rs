@@ -3,6 +3,7 @@
 //! Invariant: everything but the outages follows from the seed, the event and the number of the attempt; the order in
 //! which attempts come has no say.
 
+use harness::world::push::{World, android_device, ios_device};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,7 +11,6 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::faults::{self, Kind};
-use crate::push::setup::{World, android, ios_device};
 
 /// One pusher in so many has a pushkey that dies; an odd number, so that it meets both push services.
 const DEATHS: usize = 13;
@@ -110,7 +110,7 @@ impl Plan {
     pub(super) fn device(&self, pusher: usize) -> Value {
         match Self::service(pusher) {
             Service::Apple => ios_device(&self.pushkey(pusher)),
-            Service::Google => android(&self.pushkey(pusher)),
+            Service::Google => android_device(&self.pushkey(pusher)),
         }
     }
 

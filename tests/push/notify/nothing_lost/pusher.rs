@@ -3,6 +3,7 @@
 //!
 //! Invariant: an event is done with only when the gateway has said so; a pusher whose pushkey is rejected ends.
 
+use harness::world::push::{NOTIFY, message_body};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,6 @@ use harness::api::Api;
 use serde_json::json;
 
 use super::plan::{self, Event, Plan};
-use crate::push::setup::{NOTIFY, message};
 
 /// The wait after the first failure, doubled with each further one: a fiftieth of Synapse's.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
@@ -62,7 +62,7 @@ impl Pusher {
     async fn push(&self, event: Event, report: &mut Report) -> bool {
         let mut wait = FIRST_WAIT;
         for tries in 1.. {
-            let body = message(&plan::event_id(event), plan::devices(&self.plan, event.pusher));
+            let body = message_body(&plan::event_id(event), plan::devices(&self.plan, event.pusher));
             let sent = self.api.post(NOTIFY, body).try_send();
             let answer = match self.plan.patience(event, tries) {
                 Some(patience) => tokio::time::timeout(patience, sent).await.ok().and_then(Result::ok),

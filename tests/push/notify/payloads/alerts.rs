@@ -2,9 +2,8 @@
 //!
 //! Invariant: every row of the table is tried without and with the name of a room.
 
+use harness::world::push::{World, ios_app, message, with, without};
 use serde_json::{Value, json};
-
-use crate::push::gateway::{Gateway, ios, message, with, without};
 
 const APP: &str = "org.example.ios";
 
@@ -70,7 +69,7 @@ fn rows() -> Vec<Row> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_of_event_is_told_with_its_own_words() {
-    let gateway = Gateway::start("", "", &[ios(APP, "")]).await;
+    let gateway = World::serving("", "", &[ios_app(APP, "")]).await;
     for (changes, alone, in_room) in rows() {
         let event = with(message(), changes);
         for (event, (key, args)) in [(without(event.clone(), &["room_name"]), alone), (event, in_room)] {
@@ -87,7 +86,7 @@ async fn every_kind_of_event_is_told_with_its_own_words() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_membership_that_is_no_invitation_of_the_user_moves_the_badge_at_most() {
-    let gateway = Gateway::start("", "", &[ios(APP, "")]).await;
+    let gateway = World::serving("", "", &[ios_app(APP, "")]).await;
     for changes in [
         json!({ "membership": "invite", "user_is_target": false }),
         json!({ "membership": "invite", "user_is_target": "true" }),
@@ -107,7 +106,7 @@ async fn a_membership_that_is_no_invitation_of_the_user_moves_the_badge_at_most(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_best_name_that_is_a_text_is_shown_of_sender_and_room() {
-    let gateway = Gateway::start("", "", &[ios(APP, "")]).await;
+    let gateway = World::serving("", "", &[ios_app(APP, "")]).await;
     let alias = "#quarry:hs.example";
     for (changes, args) in [
         (json!({}), json!(["Wilma", "Quarry", "Lunch?"])),

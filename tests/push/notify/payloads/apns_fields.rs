@@ -2,9 +2,8 @@
 //!
 //! Invariant: ours win over the device's, and the device's over the operator's.
 
+use harness::world::push::{World, ids, ios_app, message, with};
 use serde_json::{Value, json};
-
-use crate::push::gateway::{Gateway, ids, ios, message, with};
 
 const APP: &str = "org.example.ios";
 
@@ -14,7 +13,7 @@ fn says() -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_devices_default_payload_is_kept_but_for_what_is_ours() {
-    let gateway = Gateway::start("", "", &[ios(APP, "")]).await;
+    let gateway = World::serving("", "", &[ios_app(APP, "")]).await;
     for (defaults, aps, others) in [
         (json!({}), json!({ "alert": says() }), json!({})),
         (
@@ -47,7 +46,7 @@ async fn the_devices_default_payload_is_kept_but_for_what_is_ours() {
 async fn the_operators_payload_lies_under_the_devices() {
     let keys =
         "payload = { aps = { mutable-content = 1, category = \"C\", alert = { title = \"T\" } }, from = \"op\" }";
-    let gateway = Gateway::start("", "", &[ios(APP, keys)]).await;
+    let gateway = World::serving("", "", &[ios_app(APP, keys)]).await;
     let device = gateway.iphone(APP);
     gateway.deliver(message(), &device).await;
     let aps = json!({ "mutable-content": 1, "category": "C", "alert": with(says(), json!({ "title": "T" })) });
@@ -64,7 +63,7 @@ async fn the_operators_payload_lies_under_the_devices() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_badge_is_what_is_unread_and_missed_together() {
-    let gateway = Gateway::start("", "", &[ios(APP, "")]).await;
+    let gateway = World::serving("", "", &[ios_app(APP, "")]).await;
     for (counts, badge) in [
         (json!(null), json!(null)),
         (json!({ "unread": 0 }), json!(0)),
@@ -83,7 +82,8 @@ async fn the_badge_is_what_is_unread_and_missed_together() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sound_of_a_push_rule_is_passed_on_if_it_can_be_a_files_name() {
-    let gateway = Gateway::start("", "", &[ios(APP, ""), ios("org.example.quiet", "tweak_sound = false")]).await;
+    let gateway =
+        World::serving("", "", &[ios_app(APP, ""), ios_app("org.example.quiet", "tweak_sound = false")]).await;
     let longest = "a".repeat(64);
     for (app, sound, expected) in [
         (APP, json!("default"), json!("default")),
@@ -113,7 +113,7 @@ async fn the_sound_of_a_push_rule_is_passed_on_if_it_can_be_a_files_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn highlights_and_threads_are_marked_if_the_operator_wants_it() {
     let marking = "highlight_level = \"time-sensitive\"\nthread_id = true";
-    let gateway = Gateway::start("", "", &[ios(APP, ""), ios("org.example.marking", marking)]).await;
+    let gateway = World::serving("", "", &[ios_app(APP, ""), ios_app("org.example.marking", marking)]).await;
     let marked = json!("time-sensitive");
     for (app, highlight, level) in [
         ("org.example.marking", json!(true), marked.clone()),

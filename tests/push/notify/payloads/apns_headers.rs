@@ -4,10 +4,9 @@
 //! nothing), so a push that arrived was in order.
 
 use harness::apns::{Fault, Request};
+use harness::world::push::{App, World, ids, ios_app, ios_app_of, message, with};
 use serde_json::{Value, json};
 use shared::clock::Clock;
-
-use crate::push::gateway::{App, Gateway, ids, ios, ios_of, message, with};
 
 const APP: &str = "org.example.ios";
 
@@ -31,11 +30,11 @@ async fn type_priority_and_topic_follow_from_app_event_and_payload() {
     ];
     let keys = special.map(|(push_type, topic)| (topic, format!("push_type = {push_type:?}")));
     let mut apps: Vec<App<'_>> =
-        special.iter().zip(&keys).map(|((push_type, _), (topic, keys))| ios_of(topic, push_type, keys)).collect();
-    apps.push(ios(APP, ""));
-    apps.push(ios("voip", "push_type = \"voip\"\nvoip_events = \"all\""));
-    apps.push(ios_of("com.example.app.voip", "voip whole", "push_type = \"voip\""));
-    let gateway = Gateway::start("", "", &apps).await;
+        special.iter().zip(&keys).map(|((push_type, _), (topic, keys))| ios_app_of(topic, push_type, keys)).collect();
+    apps.push(ios_app(APP, ""));
+    apps.push(ios_app("voip", "push_type = \"voip\"\nvoip_events = \"all\""));
+    apps.push(ios_app_of("com.example.app.voip", "voip whole", "push_type = \"voip\""));
+    let gateway = World::serving("", "", &apps).await;
 
     let low = || json!({ "prio": "low" });
     let call = || with(message(), json!({ "type": "m.call.invite", "prio": "low" }));
@@ -74,9 +73,12 @@ async fn type_priority_and_topic_follow_from_app_event_and_payload() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn apple_keeps_a_push_for_a_day_and_a_call_for_half_a_minute() {
-    let apps =
-        [ios(APP, ""), ios("org.example.hour", "expiration = \"1h\""), ios("org.example.now", "expiration = \"0\"")];
-    let gateway = Gateway::start("", "", &apps).await;
+    let apps = [
+        ios_app(APP, ""),
+        ios_app("org.example.hour", "expiration = \"1h\""),
+        ios_app("org.example.now", "expiration = \"0\""),
+    ];
+    let gateway = World::serving("", "", &apps).await;
     let call = with(message(), json!({ "type": "m.call.invite" }));
     for (app, notification, seconds) in [
         (APP, message(), Some(86_400)),
@@ -105,8 +107,8 @@ async fn apple_keeps_a_push_for_a_day_and_a_call_for_half_a_minute() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_replaces_what_is_told_by_a_hash() {
-    let apps = [ios(APP, ""), ios("room", "collapse = \"room\""), ios("event", "collapse = \"event\"")];
-    let gateway = Gateway::start("", "", &apps).await;
+    let apps = [ios_app(APP, ""), ios_app("room", "collapse = \"room\""), ios_app("event", "collapse = \"event\"")];
+    let gateway = World::serving("", "", &apps).await;
     // SHA-256 in base64url, from another tool.
     let (room, event) = ("mr1m-cEDMFvXVohhYQO0mnsPg7Xw-cK4fS23dMIM7G8", "PCGoBCSv0K_54FeRWcYIT9gji51BnaylH7Xz59ivRPk");
     for (app, notification, expected) in [
@@ -125,7 +127,7 @@ async fn what_replaces_what_is_told_by_a_hash() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_has_one_id_on_all_its_attempts_and_nobody_elses() {
-    let gateway = Gateway::start("", "", &[ios(APP, "")]).await;
+    let gateway = World::serving("", "", &[ios_app(APP, "")]).await;
     let (first, second) = (gateway.iphone(APP), gateway.iphone(APP));
     let of = |device: &Value| gateway.apple.requests_for(device["pushkey"].as_str().unwrap());
     gateway.apple.fault_times(first["pushkey"].as_str().unwrap(), 2, Fault::error(503, "ServiceUnavailable"));

@@ -2,9 +2,8 @@
 //!
 //! Invariant: what makes the kind is what came, never what the device says of itself.
 
+use harness::world::push::{World, ids, ios_app, message, with, without};
 use serde_json::{Value, json};
-
-use crate::push::gateway::{Gateway, ids, ios, message, with, without};
 
 const APP: &str = "org.example.ios";
 
@@ -15,8 +14,8 @@ fn defaults() -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn identifiers_and_counts_go_beside_the_default_payload() {
-    let apps = [ios(APP, ""), ios("org.example.badge", "event_id_only_badge = true")];
-    let gateway = Gateway::start("", "", &apps).await;
+    let apps = [ios_app(APP, ""), ios_app("org.example.badge", "event_id_only_badge = true")];
+    let gateway = World::serving("", "", &apps).await;
     let aps = json!({ "mutable-content": 1, "alert": { "loc-key": "N" } });
     let (room, event) = ("!quarry:hs.example", "$slate");
     for (app, changes, data, expected) in [
@@ -62,7 +61,7 @@ async fn identifiers_and_counts_go_beside_the_default_payload() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_with_a_type_is_told_in_words_whatever_format_the_device_asked_for() {
-    let gateway = Gateway::start("", "", &[ios(APP, "")]).await;
+    let gateway = World::serving("", "", &[ios_app(APP, "")]).await;
     let device = with(gateway.iphone(APP), json!({ "data": { "format": "event_id_only" } }));
     gateway.deliver(message(), &device).await;
     assert_eq!(gateway.push(&device).json()["aps"]["alert"]["loc-key"], "MSG_FROM_USER_IN_ROOM_WITH_CONTENT");
@@ -70,7 +69,7 @@ async fn an_event_with_a_type_is_told_in_words_whatever_format_the_device_asked_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_notification_without_an_event_is_a_badge_and_nothing_else() {
-    let gateway = Gateway::start("", "", &[ios(APP, "")]).await;
+    let gateway = World::serving("", "", &[ios_app(APP, "")]).await;
     for (notification, badge) in [
         (json!({ "counts": { "unread": 0 } }), 0),
         (json!({ "counts": {} }), 0),
@@ -88,8 +87,9 @@ async fn a_notification_without_an_event_is_a_badge_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_wants_no_counts_gets_none_in_any_kind_of_payload() {
-    let apps = [ios(APP, ""), ios("org.example.silent", "send_badge_counts = false\nevent_id_only_badge = true")];
-    let gateway = Gateway::start("", "", &apps).await;
+    let apps =
+        [ios_app(APP, ""), ios_app("org.example.silent", "send_badge_counts = false\nevent_id_only_badge = true")];
+    let gateway = World::serving("", "", &apps).await;
     let counts = json!({ "counts": { "unread": 3, "missed_calls": 1 } });
     let off = |name: &str| json!({ name: true });
     for (app, data) in [
@@ -97,7 +97,7 @@ async fn whoever_wants_no_counts_gets_none_in_any_kind_of_payload() {
         (APP, off("org.matrix.msc4076.disable_badge_count")),
         (APP, off("disable_badge_count")),
     ] {
-        let device = |gateway: &Gateway| with(gateway.iphone(app), json!({ "data": data }));
+        let device = |gateway: &World| with(gateway.iphone(app), json!({ "data": data }));
         let full = device(&gateway);
         gateway.deliver(with(message(), counts.clone()), &full).await;
         assert_eq!(gateway.push(&full).json()["aps"].as_object().unwrap().keys().collect::<Vec<_>>(), ["alert"]);
@@ -118,7 +118,7 @@ async fn whoever_wants_no_counts_gets_none_in_any_kind_of_payload() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ciphertext_is_passed_on_whole_or_not_at_all() {
-    let gateway = Gateway::start("", "", &[ios(APP, "")]).await;
+    let gateway = World::serving("", "", &[ios_app(APP, "")]).await;
     let sealed = json!({ "ciphertext": "c2VhbGVk", "ephemeral": "ZXBo", "mac": "bWFj", "counts": { "unread": 2 } });
     let device = with(gateway.iphone(APP), json!({ "data": defaults() }));
     gateway.deliver(sealed.clone(), &device).await;
@@ -139,11 +139,11 @@ async fn a_ciphertext_is_passed_on_whole_or_not_at_all() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_app_for_calls_is_woken_for_calls_alone() {
     let apps = [
-        ios("org.example.voip", "push_type = \"voip\""),
-        ios("org.example.ring", "push_type = \"voip\"\ncall_types = [\"org.example.ring\"]"),
-        ios("org.example.all", "push_type = \"voip\"\nvoip_events = \"all\""),
+        ios_app("org.example.voip", "push_type = \"voip\""),
+        ios_app("org.example.ring", "push_type = \"voip\"\ncall_types = [\"org.example.ring\"]"),
+        ios_app("org.example.all", "push_type = \"voip\"\nvoip_events = \"all\""),
     ];
-    let gateway = Gateway::start("", "", &apps).await;
+    let gateway = World::serving("", "", &apps).await;
     let default_types = [
         "m.call.invite",
         "m.rtc.notification",

@@ -4,9 +4,8 @@
 //! which is too slow for a server and too simple to be wrong.
 
 use harness::generator::{Generator, seed};
+use harness::world::push::{World, ids, ios_app, message, with, without};
 use serde_json::{Value, json};
-
-use crate::push::gateway::{Gateway, ids, ios, message, with, without};
 
 const APP: &str = "org.example.ios";
 const VOIP: &str = "org.example.voip";
@@ -18,7 +17,7 @@ const VOIP_LIMIT: usize = 5120;
 #[tokio::test(flavor = "multi_thread")]
 async fn the_longest_text_loses_letter_after_letter_until_the_payload_fits() {
     let gateway =
-        Gateway::start("", "", &[ios(APP, ""), ios(VOIP, "push_type = \"voip\"\nvoip_events = \"all\"")]).await;
+        World::serving("", "", &[ios_app(APP, ""), ios_app(VOIP, "push_type = \"voip\"\nvoip_events = \"all\"")]).await;
     let mut cases: Vec<(&str, [String; 3])> = Vec::new();
     // Letters by what they take in the text and in its JSON: 1 and 1, 1 and 2, 1 and 6, 2, 3, 4, mixtures.
     for letters in ["a", "\"", "\\", "\n", "\u{8}", "\u{1}", "\u{7f}", "é", "✓", "\u{2028}", "🪨", "a\n", "é\"🪨\u{1f}"]
@@ -53,7 +52,7 @@ async fn texts_of_any_letters_are_cut_where_the_rule_says() {
     const LETTERS: [char; 14] =
         ['a', 'Z', ' ', '"', '\\', '/', '\n', '\u{b}', '\0', 'é', 'ß', '\u{2029}', '\u{fffd}', '🪨'];
     let gateway =
-        Gateway::start("", "", &[ios(APP, ""), ios(VOIP, "push_type = \"voip\"\nvoip_events = \"all\"")]).await;
+        World::serving("", "", &[ios_app(APP, ""), ios_app(VOIP, "push_type = \"voip\"\nvoip_events = \"all\"")]).await;
     let seed = seed();
     let mut generator = Generator(seed);
     for _ in 0..150 {
@@ -67,7 +66,7 @@ async fn texts_of_any_letters_are_cut_where_the_rule_says() {
 }
 
 /// Whether the payload of a message with these texts is what the rule says.
-async fn check(gateway: &Gateway, app: &str, texts @ [from, room, body]: [&str; 3], hint: &str) {
+async fn check(gateway: &World, app: &str, texts @ [from, room, body]: [&str; 3], hint: &str) {
     let device = gateway.iphone(app);
     let content = json!({ "msgtype": "m.text", "body": body });
     let names = json!({ "sender_display_name": from, "room_name": room, "content": content });
@@ -103,7 +102,7 @@ fn expected(app: &str, [from, room, body]: [&str; 3]) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_devices_members_go_largest_first_and_ours_stay() {
-    let gateway = Gateway::start("", "", &[ios(APP, "")]).await;
+    let gateway = World::serving("", "", &[ios_app(APP, "")]).await;
     let text = |bytes: usize| Value::from("x".repeat(bytes));
     let counts = json!({ "counts": { "unread": 2 } });
     let told = with(ids(), json!({ "unread_count": 2 }));
@@ -142,7 +141,7 @@ async fn the_devices_members_go_largest_first_and_ours_stay() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn room_for_256_bytes_of_text_is_made_before_texts_are_cut() {
-    let gateway = Gateway::start("", "", &[ios(APP, "")]).await;
+    let gateway = World::serving("", "", &[ios_app(APP, "")]).await;
     // What the payload takes without texts, and with a member `k` that brings it to the edge.
     let bare = length(&with(expected(APP, ["", "", ""]), json!({ "k": "" })));
     let edge = LIMIT - 256 - bare;
@@ -158,7 +157,7 @@ async fn room_for_256_bytes_of_text_is_made_before_texts_are_cut() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn texts_of_the_devices_own_alert_are_cut_too() {
-    let gateway = Gateway::start("", "", &[ios(APP, "")]).await;
+    let gateway = World::serving("", "", &[ios_app(APP, "")]).await;
     let alert = json!({ "loc-key": "N", "body": "b".repeat(6000), "loc-args": ["c".repeat(3000), 5, "d".repeat(10)] });
     for (alert, rest) in [(alert, json!([5, "d".repeat(10)])), (json!("e".repeat(6000)), json!(null))] {
         let device = with(gateway.iphone(APP), json!({ "data": { "default_payload": { "aps": { "alert": alert } } } }));

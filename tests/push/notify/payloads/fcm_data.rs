@@ -3,9 +3,8 @@
 //! Invariant: the fake refuses what Google refuses (values that are no strings, reserved keys, more than 4096 bytes), so
 //! a message that arrived was in order.
 
+use harness::world::push::{World, android_app, ids, message, with, without};
 use serde_json::{Value, json};
-
-use crate::push::gateway::{Gateway, android, ids, message, with, without};
 
 const APP: &str = "org.example.android";
 const ALL: &str = "org.example.scalars";
@@ -26,7 +25,7 @@ fn few() -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_notification_becomes_flat_strings() {
-    let gateway = Gateway::start("", "", &[android(APP, ""), android(ALL, "flatten = \"scalars\"")]).await;
+    let gateway = World::serving("", "", &[android_app(APP, ""), android_app(ALL, "flatten = \"scalars\"")]).await;
     let content = json!({ "content": {
         "msgtype": "m.text", "body": "b", "n": -1.5, "t": true, "f": false, "null": null, "list": ["x"],
         "object": { "a": "x" }, "": "nameless", "empty": "", "ä/\n": "ö",
@@ -81,7 +80,8 @@ async fn a_notification_becomes_flat_strings() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn counts_are_decimal_and_a_zero_is_left_out_but_in_a_badge_update() {
-    let gateway = Gateway::start("", "", &[android(APP, ""), android("silent", "send_badge_counts = false")]).await;
+    let gateway =
+        World::serving("", "", &[android_app(APP, ""), android_app("silent", "send_badge_counts = false")]).await;
     let normal = json!({ "prio": "normal" });
     for (app, notification, data) in [
         (APP, with(ids(), json!({ "counts": { "unread": 0, "missed_calls": 0 } })), few()),
@@ -118,7 +118,7 @@ async fn counts_are_decimal_and_a_zero_is_left_out_but_in_a_badge_update() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_devices_defaults_become_strings_and_ours_win() {
-    let gateway = Gateway::start("", "", &[android(APP, "")]).await;
+    let gateway = World::serving("", "", &[android_app(APP, "")]).await;
     for (defaults, data) in [
         (
             json!({ "cs": "s", "n": 1, "f": -0.5, "t": true, "l": [1, "ä"], "o": { "b": null }, "null": null, "e": "" }),
@@ -156,7 +156,7 @@ async fn the_devices_defaults_become_strings_and_ours_win() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tweaks_are_told_if_they_say_something() {
-    let gateway = Gateway::start("", "", &[android(APP, "")]).await;
+    let gateway = World::serving("", "", &[android_app(APP, "")]).await;
     let highlight = json!({ "highlight": "true" });
     for (tweaks, data) in [
         (json!({ "sound": "default", "highlight": true }), json!({ "sound": "default", "highlight": "true" })),
@@ -178,7 +178,7 @@ async fn tweaks_are_told_if_they_say_something() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ciphertext_is_told_whole_or_not_at_all() {
-    let gateway = Gateway::start("", "", &[android(APP, "")]).await;
+    let gateway = World::serving("", "", &[android_app(APP, "")]).await;
     let sealed =
         json!({ "ciphertext": "x".repeat(3000), "ephemeral": "ZXBo", "mac": "bWFj", "counts": { "unread": 2 } });
     let device = with(gateway.phone(APP), json!({ "data": { "default_payload": { "cs": "s" } } }));
@@ -192,7 +192,7 @@ async fn a_ciphertext_is_told_whole_or_not_at_all() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn apps_of_the_dart_sdk_get_their_layout_as_json_texts() {
-    let gateway = Gateway::start("", "", &[android(APP, "data_layout = \"json\"")]).await;
+    let gateway = World::serving("", "", &[android_app(APP, "data_layout = \"json\"")]).await;
     let tweaks = json!({ "sound": "default" });
     let own = json!({ "data_message": "android", "default_payload": { "cs": "s", "room_id": "evil" } });
     let device = with(gateway.phone(APP), json!({ "data": own, "tweaks": tweaks }));

@@ -2,9 +2,8 @@
 //!
 //! Invariant: the operator's options never reach `data`, target and priority.
 
+use harness::world::push::{World, android_app, ids, message, with};
 use serde_json::{Value, json};
-
-use crate::push::gateway::{Gateway, android, ids, message, with};
 
 const APP: &str = "org.example.android";
 const OPTIONS: &str = "fcm_options = { notification = { title = \"News\" }, \
@@ -15,12 +14,12 @@ const OPTIONS: &str = "fcm_options = { notification = { title = \"News\" }, \
 #[tokio::test(flavor = "multi_thread")]
 async fn priority_life_time_and_collapse_key_follow_from_event_and_app() {
     let apps = [
-        android(APP, ""),
-        android("hour", "ttl = \"1h\""),
-        android("room", "collapse = \"room\""),
-        android("ringing", "ttl = \"1h\"\ncall_types = [\"org.example.ring\"]"),
+        android_app(APP, ""),
+        android_app("hour", "ttl = \"1h\""),
+        android_app("room", "collapse = \"room\""),
+        android_app("ringing", "ttl = \"1h\"\ncall_types = [\"org.example.ring\"]"),
     ];
-    let gateway = Gateway::start("", "", &apps).await;
+    let gateway = World::serving("", "", &apps).await;
     let call = with(message(), json!({ "type": "m.call.invite" }));
     let badge = json!({ "prio": "high", "counts": { "unread": 1 } });
     // SHA-256 in base64url, from another tool.
@@ -55,7 +54,7 @@ async fn priority_life_time_and_collapse_key_follow_from_event_and_app() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operators_options_are_in_every_message_and_the_apps_aps_is_over_theirs() {
-    let gateway = Gateway::start("", "", &[android(APP, OPTIONS)]).await;
+    let gateway = World::serving("", "", &[android_app(APP, OPTIONS)]).await;
     let told = |message: &Value| ["notification", "android", "apns", "fcm_options"].map(|key| message[key].clone());
     let android = json!({ "priority": "high", "ttl": "5s", "direct_boot_ok": true, "notification": { "icon": "i" } });
     let apns = |aps: Value| json!({ "headers": { "apns-priority": "5" }, "payload": { "aps": aps, "k": 1 } });
@@ -76,7 +75,8 @@ async fn the_operators_options_are_in_every_message_and_the_apps_aps_is_over_the
 
 #[tokio::test(flavor = "multi_thread")]
 async fn google_is_asked_as_it_wants_to_be_asked() {
-    let gateway = Gateway::start("", "", &[android(APP, ""), android("other", "project_id = \"second\"")]).await;
+    let gateway =
+        World::serving("", "", &[android_app(APP, ""), android_app("other", "project_id = \"second\"")]).await;
     gateway.google.add_project("second");
     for (app, project) in [(APP, "demo-project"), ("other", "second")] {
         gateway.deliver(ids(), &gateway.phone(app)).await;

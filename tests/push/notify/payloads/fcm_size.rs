@@ -3,9 +3,8 @@
 //! Invariant: keys and values of `data` and the operator's `notification` never take more than 4096 bytes together; the
 //! fake refuses a message that does.
 
+use harness::world::push::{World, android_app, ids, message, with, without};
 use serde_json::{Value, json};
-
-use crate::push::gateway::{Gateway, android, ids, message, with, without};
 
 const APP: &str = "org.example.android";
 
@@ -29,7 +28,7 @@ fn x(bytes: usize) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_ends_within_1024_bytes_with_a_mark() {
-    let gateway = Gateway::start("", "", &[android(APP, "")]).await;
+    let gateway = World::serving("", "", &[android_app(APP, "")]).await;
     for (text, expected) in [
         ("a".repeat(1024), "a".repeat(1024)),
         ("a".repeat(1025), format!("{}…", "a".repeat(1021))),
@@ -59,7 +58,7 @@ async fn a_value_ends_within_1024_bytes_with_a_mark() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn content_goes_first_the_largest_before_the_smaller() {
-    let gateway = Gateway::start("", "", &[android(APP, "")]).await;
+    let gateway = World::serving("", "", &[android_app(APP, "")]).await;
     let content = json!({ "msgtype": "m.text", "body": x(1000), "a": x(900), "b": x(1000), "c": x(950), "dd": x(70) });
     let device = with(gateway.phone(APP), json!({ "data": { "default_payload": { "cs": x(1000) } } }));
     gateway.deliver(with(message(), json!({ "content": content })), &device).await;
@@ -72,7 +71,7 @@ async fn content_goes_first_the_largest_before_the_smaller() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_thousands_of_keys_as_many_stay_as_fit() {
-    let gateway = Gateway::start("", "", &[android(APP, "")]).await;
+    let gateway = World::serving("", "", &[android_app(APP, "")]).await;
     for number in [200, 300, 20_000] {
         // `content_` and a name of six digits take 14 bytes, and there is a larger one that goes first.
         let mut content: Value = (0..number).map(|key| (format!("{key:06}"), json!("v"))).collect();
@@ -92,7 +91,7 @@ async fn of_thousands_of_keys_as_many_stay_as_fit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_four_texts_are_cut_to_one_length_that_just_fits() {
-    let gateway = Gateway::start("", "", &[android(APP, "")]).await;
+    let gateway = World::serving("", "", &[android_app(APP, "")]).await;
     let rock = "🪨".repeat(300);
     for (body, room_name, defaults) in [
         (x(2000), x(2000), json!({ "cs": x(300) })),
@@ -136,7 +135,7 @@ async fn the_four_texts_are_cut_to_one_length_that_just_fits() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_defaults_go_before_a_text_is_cut_below_sixteen_bytes_and_ids_and_counts_never() {
-    let gateway = Gateway::start("", "", &[android(APP, "")]).await;
+    let gateway = World::serving("", "", &[android_app(APP, "")]).await;
     let defaults = json!({ "a": x(1000), "b": x(1024), "c": x(1000), "d": x(1000), "e": x(1) });
     let device = with(gateway.phone(APP), json!({ "data": { "default_payload": defaults } }));
     let texts =
@@ -162,7 +161,7 @@ async fn the_defaults_go_before_a_text_is_cut_below_sixteen_bytes_and_ids_and_co
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_operator_shows_takes_its_room_from_the_data() {
     let shown = "fcm_options = { notification = { title = \"News\" } }";
-    let gateway = Gateway::start("", "", &[android(APP, shown)]).await;
+    let gateway = World::serving("", "", &[android_app(APP, shown)]).await;
     let room = BUDGET - "{\"title\":\"News\"}".len();
     let defaults = json!({ "a": x(1010), "b": x(1010), "c": x(1010) });
     let fixed =

@@ -2,9 +2,8 @@
 //!
 //! Invariant: a pushkey that is refused comes back as it came, and nothing is sent for it.
 
+use harness::world::push::{World, android_app, ids, ios_app, with};
 use serde_json::{Value, json};
-
-use crate::push::gateway::{Gateway, android, ids, ios, with};
 
 /// Many pushkeys are wrong here on purpose.
 const TRUSTING: &str = "[rejection_breaker]\nenabled = false\n";
@@ -16,8 +15,12 @@ const BASE64URL: &str = "-wD_PhwtS1ppeIeWpbTD0uHwARIjNEVWZ3iJmqu8zd4";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_token_is_read_in_every_spelling_and_asked_for_in_one() {
-    let apps = [ios("auto", ""), ios("hex", "token_encoding = \"hex\""), ios("base64", "token_encoding = \"base64\"")];
-    let gateway = Gateway::start("", TRUSTING, &apps).await;
+    let apps = [
+        ios_app("auto", ""),
+        ios_app("hex", "token_encoding = \"hex\""),
+        ios_app("base64", "token_encoding = \"base64\""),
+    ];
+    let gateway = World::serving("", TRUSTING, &apps).await;
     let upper = HEX.to_uppercase();
     let unpadded = BASE64.trim_end_matches('=');
     let mut sent = 0;
@@ -49,7 +52,7 @@ async fn a_device_token_is_read_in_every_spelling_and_asked_for_in_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_a_device_token_is_rejected_and_nothing_is_sent() {
-    let gateway = Gateway::start("", TRUSTING, &[ios("org.example.ios", "")]).await;
+    let gateway = World::serving("", TRUSTING, &[ios_app("org.example.ios", "")]).await;
     let million = "a".repeat(500_000);
     let too_long = "ab".repeat(101);
     let bytes_101 = "QUJD".repeat(33) + "QUI=";
@@ -80,8 +83,9 @@ async fn what_cannot_be_a_device_token_is_rejected_and_nothing_is_sent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn google_is_told_whether_a_pushkey_is_an_installation_or_a_registration() {
-    let apps = [android("auto", ""), android("token", "target = \"token\""), android("fid", "target = \"fid\"")];
-    let gateway = Gateway::start("", TRUSTING, &apps).await;
+    let apps =
+        [android_app("auto", ""), android_app("token", "target = \"token\""), android_app("fid", "target = \"fid\"")];
+    let gateway = World::serving("", TRUSTING, &apps).await;
     for (app, pushkey, target) in [
         ("auto", "cYzZ0_-9AbCdEfGhIjKlMn", "fid"),
         ("auto", "fYzZ0_-9AbCdEfGhIjKlMn", "fid"),
@@ -105,8 +109,8 @@ async fn google_is_told_whether_a_pushkey_is_an_installation_or_a_registration()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pushkeys_without_measure_and_apps_that_nobody_knows_are_rejected_as_they_came() {
-    let apps = [android("org.example.android", ""), android("org.example.*", "")];
-    let gateway = Gateway::start("", TRUSTING, &apps).await;
+    let apps = [android_app("org.example.android", ""), android_app("org.example.*", "")];
+    let gateway = World::serving("", TRUSTING, &apps).await;
     let (fits, too_long) = ("k".repeat(2048), "k".repeat(2049));
     let known = "org.example.android";
     let devices: Vec<Value> = [

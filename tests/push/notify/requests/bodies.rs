@@ -2,10 +2,8 @@
 //!
 //! Invariant: the same refusal whatever the Content-Type says.
 
+use harness::world::push::{NOTIFY, World, android_app, ids, ios_app, with};
 use serde_json::{Value, json};
-
-use crate::push::gateway::{Gateway, android, ids, ios, with};
-use crate::push::setup::NOTIFY;
 
 const APP: &str = "org.example.android";
 
@@ -26,7 +24,7 @@ fn with_members(device: &Value, members: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_json_is_refused_before_anything_is_sent() {
-    let gateway = Gateway::start("", "", &[android(APP, "")]).await;
+    let gateway = World::serving("", "", &[android_app(APP, "")]).await;
     let device = gateway.phone(APP);
     let good = json!({ "notification": with(ids(), json!({ "devices": [device] })) }).to_string();
     let mut bodies: Vec<Vec<u8>> =
@@ -84,7 +82,7 @@ async fn what_is_no_json_is_refused_before_anything_is_sent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nesting_ends_at_64_levels_but_for_content_which_is_then_absent() {
-    let gateway = Gateway::start("", "", &[android(APP, "")]).await;
+    let gateway = World::serving("", "", &[android_app(APP, "")]).await;
     // Body, notification and the member itself are levels too.
     for (members, levels, fits) in [
         ("\"x\":@", 62, true),
@@ -134,7 +132,7 @@ async fn nesting_ends_at_64_levels_but_for_content_which_is_then_absent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_default_payload_may_be_64_levels_deep_by_itself() {
-    let gateway = Gateway::start("", "", &[android(APP, ""), ios("org.example.ios", "")]).await;
+    let gateway = World::serving("", "", &[android_app(APP, ""), ios_app("org.example.ios", "")]).await;
     for (levels, fits) in [(63, true), (64, false), (5_000, false)] {
         for nested in [lists(levels), objects(levels)] {
             for device in [gateway.phone(APP), gateway.iphone("org.example.ios")] {
@@ -163,7 +161,7 @@ async fn a_default_payload_may_be_64_levels_deep_by_itself() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_may_be_as_long_as_the_limit_and_not_a_byte_longer() {
-    let gateway = Gateway::start("", "", &[android(APP, "")]).await;
+    let gateway = World::serving("", "", &[android_app(APP, "")]).await;
     let limit = 512 * 1024;
     for (length, fits) in [(limit, true), (limit + 1, false), (1_100_000, false)] {
         let device = gateway.phone(APP);

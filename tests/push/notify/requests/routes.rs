@@ -3,11 +3,9 @@
 //! Invariant: every answer is JSON with its length, but for the empty ones to HEAD and OPTIONS.
 
 use harness::api::Answer;
+use harness::world::push::{NOTIFY, World, android_app, ids, with};
 use hyper::Method;
 use serde_json::json;
-
-use crate::push::gateway::{Gateway, android, ids, with};
-use crate::push::setup::NOTIFY;
 
 const APP: &str = "org.example.android";
 const NO_PATHS: [&str; 11] = [
@@ -38,7 +36,7 @@ fn is_complete(answer: &Answer) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn notify_takes_post_alone_with_and_without_a_slash_at_the_end() {
-    let gateway = Gateway::start("", "", &[android(APP, "")]).await;
+    let gateway = World::serving("", "", &[android_app(APP, "")]).await;
     for path in [NOTIFY.to_owned(), format!("{NOTIFY}/"), format!("{NOTIFY}?access_token=x")] {
         for method in ["GET", "HEAD", "PUT", "DELETE", "PATCH", "TRACE", "PROPFIND", "post"] {
             let device = gateway.phone(APP);
@@ -71,7 +69,7 @@ async fn notify_takes_post_alone_with_and_without_a_slash_at_the_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_is_found_at_any_other_path_by_any_method() {
-    let gateway = Gateway::start("", "", &[android(APP, "")]).await;
+    let gateway = World::serving("", "", &[android_app(APP, "")]).await;
     for path in NO_PATHS {
         for method in ["GET", "POST", "PUT", "DELETE", "PROPFIND"] {
             let answer = gateway.api.request(method.parse().unwrap(), path).send().await;
@@ -90,7 +88,7 @@ async fn nobody_is_found_at_any_other_path_by_any_method() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_a_prefix_nothing_is_found_without_it() {
-    let gateway = Gateway::start("base_path = \"/push\"", "", &[android(APP, "")]).await;
+    let gateway = World::serving("base_path = \"/push\"", "", &[android_app(APP, "")]).await;
     let device = gateway.phone(APP);
     let body = json!({ "notification": with(ids(), json!({ "devices": [device] })) });
     gateway.api.post(NOTIFY, body.clone()).send().await.refused(404, "M_UNRECOGNIZED");

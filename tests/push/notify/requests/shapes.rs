@@ -2,10 +2,8 @@
 //!
 //! Invariant: the refusal names the place and never a value, and even the devices that are right get nothing.
 
+use harness::world::push::{NOTIFY, World, android_app, ids, with};
 use serde_json::{Value, json};
-
-use crate::push::gateway::{Gateway, android, ids, with};
-use crate::push::setup::NOTIFY;
 
 const APP: &str = "org.example.android";
 
@@ -100,7 +98,7 @@ fn rows(good: &Value) -> Vec<(String, String)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_has_the_wrong_shape_is_named_by_its_place_and_nothing_is_sent() {
-    let gateway = Gateway::start("", "", &[android(APP, "")]).await;
+    let gateway = World::serving("", "", &[android_app(APP, "")]).await;
     let good = gateway.phone(APP);
     let rows = rows(&good);
     assert!(rows.len() > 90, "{}", rows.len());
@@ -120,7 +118,7 @@ async fn what_has_the_wrong_shape_is_named_by_its_place_and_nothing_is_sent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn five_hundred_devices_may_be_named_and_one_of_them_five_hundred_times() {
     let limits = "[limits]\nper_pushkey = \"\"\n";
-    let gateway = Gateway::start("", limits, &[android(APP, "")]).await;
+    let gateway = World::serving("", limits, &[android_app(APP, "")]).await;
     let device = gateway.phone(APP);
     let short = json!({ "app_id": APP, "pushkey": "k" });
     for devices in [vec![device.clone(); 501], vec![short; 10_000]] {

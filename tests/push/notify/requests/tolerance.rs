@@ -2,10 +2,8 @@
 //!
 //! Invariant: nothing that a remote user writes makes an error.
 
+use harness::world::push::{NOTIFY, World, android_app, ids, ios_app, message, with, without};
 use serde_json::{Value, json};
-
-use crate::push::gateway::{Gateway, android, ids, ios, message, with, without};
-use crate::push::setup::NOTIFY;
 
 const APP: &str = "org.example.android";
 const IOS: &str = "org.example.ios";
@@ -45,7 +43,7 @@ fn body(notification: &Value, device: &Value, members: &str, of_device: &str) ->
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_field_of_the_wrong_type_is_absent_and_the_rest_is_delivered() {
-    let gateway = Gateway::start("", "", &[android(APP, "")]).await;
+    let gateway = World::serving("", "", &[android_app(APP, "")]).await;
     let names = ["sender", "sender_display_name", "room_name", "room_alias", "membership", "user_is_target", "content"];
     let optional = ["prio", "id", "event_id_only", "future", "ciphertext"];
     for name in names.into_iter().chain(optional) {
@@ -80,7 +78,7 @@ async fn a_field_of_the_wrong_type_is_absent_and_the_rest_is_delivered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_inside_content_data_and_tweaks_harms_nothing_but_itself() {
-    let gateway = Gateway::start("", "", &[android(APP, ""), ios(IOS, "highlight_level = \"active\"")]).await;
+    let gateway = World::serving("", "", &[android_app(APP, ""), ios_app(IOS, "highlight_level = \"active\"")]).await;
     for value in VALUES {
         for device in [gateway.phone(APP), gateway.iphone(IOS)] {
             let content = format!("\"content\":{{\"msgtype\":\"m.text\",\"own\":{value},\"body\":{value}}}");
@@ -112,7 +110,7 @@ async fn what_is_inside_content_data_and_tweaks_harms_nothing_but_itself() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_low_is_low() {
-    let gateway = Gateway::start("", "", &[android(APP, "")]).await;
+    let gateway = World::serving("", "", &[android_app(APP, "")]).await;
     for (prio, priority) in [
         (json!("low"), "normal"),
         (json!("high"), "high"),
@@ -132,7 +130,7 @@ async fn only_low_is_low() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn counts_of_any_size_are_brought_into_measure() {
-    let gateway = Gateway::start("", "", &[android(APP, ""), ios(IOS, "")]).await;
+    let gateway = World::serving("", "", &[android_app(APP, ""), ios_app(IOS, "")]).await;
     let most = 2_147_483_647_u32;
     let enormous = "9".repeat(5000);
     for (count, expected) in [
@@ -162,7 +160,7 @@ async fn counts_of_any_size_are_brought_into_measure() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_equal_names_the_last_counts_null_is_absent_and_what_is_unknown_is_ignored() {
-    let gateway = Gateway::start("", "", &[android(APP, "")]).await;
+    let gateway = World::serving("", "", &[android_app(APP, "")]).await;
     let device = gateway.phone(APP);
     let key = device["pushkey"].as_str().unwrap();
     let text = format!(
@@ -181,7 +179,7 @@ async fn of_equal_names_the_last_counts_null_is_absent_and_what_is_unknown_is_ig
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pushkeys_time_may_be_any_number() {
-    let gateway = Gateway::start("", "", &[android(APP, "data_layout = \"json\"")]).await;
+    let gateway = World::serving("", "", &[android_app(APP, "data_layout = \"json\"")]).await;
     for (number, told) in [
         ("42", json!(42)),
         ("42.9", json!(42)),

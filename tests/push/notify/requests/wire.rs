@@ -2,14 +2,12 @@
 //!
 //! Invariant: one request is one request, to us as to any proxy before us, and nobody holds a connection for ever.
 
+use harness::world::push::{DEADLINE, NOTIFY, World, android_app, ids, with};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use harness::raw::{NoResponse, Raw, exchange};
 use serde_json::{Value, json};
-
-use crate::push::gateway::{Gateway, android, ids, with};
-use crate::push::setup::{DEADLINE, NOTIFY};
 
 const APP: &str = "org.example.android";
 
@@ -25,7 +23,7 @@ fn body(device: &Value) -> String {
     json!({ "notification": with(ids(), json!({ "devices": [device] })) }).to_string()
 }
 
-async fn still_delivers(gateway: &Gateway) {
+async fn still_delivers(gateway: &World) {
     let device = gateway.phone(APP);
     gateway.deliver(ids(), &device).await;
     gateway.message(&device);
@@ -42,7 +40,7 @@ async fn status(address: SocketAddr, bytes: &[u8]) -> Option<u16> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_framed_in_two_ways_is_never_taken_for_two() {
-    let gateway = Gateway::start("", "", &[android(APP, "")]).await;
+    let gateway = World::serving("", "", &[android_app(APP, "")]).await;
     let smuggled = gateway.phone(APP);
     let inner = whole(&body(&smuggled));
     let inner = String::from_utf8(inner).unwrap();
@@ -85,7 +83,7 @@ async fn a_request_framed_in_two_ways_is_never_taken_for_two() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_never_stops_is_refused_readably_and_cut_off() {
-    let gateway = Gateway::start("", "", &[android(APP, "")]).await;
+    let gateway = World::serving("", "", &[android_app(APP, "")]).await;
     let address = gateway.server.address();
     let too_much = "x".repeat(513 * 1024);
     let chunked = format!("{:x}\r\n{too_much}\r\n0\r\n\r\n", too_much.len());
@@ -108,7 +106,7 @@ async fn what_never_stops_is_refused_readably_and_cut_off() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_come_in_time_ends_the_connection() {
     let impatient = "header_timeout = \"2s\"\nbody_timeout = \"2s\"\nkeep_alive = \"2s\"";
-    let gateway = Gateway::start(impatient, "", &[android(APP, "")]).await;
+    let gateway = World::serving(impatient, "", &[android_app(APP, "")]).await;
     let address = gateway.server.address();
     for (what, bytes) in [
         ("nothing at all", Vec::new()),
@@ -140,7 +138,7 @@ async fn what_does_not_come_in_time_ends_the_connection() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_behind_one_another_are_answered_in_their_order() {
-    let gateway = Gateway::start("", "", &[android(APP, "")]).await;
+    let gateway = World::serving("", "", &[android_app(APP, "")]).await;
     let (first, second) = (gateway.phone(APP), gateway.phone("org.example.nobody"));
     let mut connection = Raw::connect(gateway.server.address()).await;
     connection.send(&[whole(&body(&first)), whole("x"), whole(&body(&second))].concat()).await;
@@ -157,7 +155,7 @@ async fn requests_behind_one_another_are_answered_in_their_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_protocol_is_refused_and_hurts_nobody() {
-    let gateway = Gateway::start("", "", &[android(APP, "")]).await;
+    let gateway = World::serving("", "", &[android_app(APP, "")]).await;
     let address = gateway.server.address();
     for bytes in [
         // HTTP/2 without TLS, with a flood of resets and of CONTINUATION behind the preface.
@@ -188,9 +186,12 @@ async fn another_protocol_is_refused_and_hurts_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_connections_beyond_the_bound_keep_nobody_out_for_long() {
-    let gateway =
-        Gateway::start("max_connections = 50\nkeep_alive = \"1s\"\nheader_timeout = \"1s\"", "", &[android(APP, "")])
-            .await;
+    let gateway = World::serving(
+        "max_connections = 50\nkeep_alive = \"1s\"\nheader_timeout = \"1s\"",
+        "",
+        &[android_app(APP, "")],
+    )
+    .await;
     let mut idle = Vec::new();
     for _ in 0..300 {
         idle.push(Raw::connect(gateway.server.address()).await);
