@@ -164,14 +164,15 @@ impl Plan {
         }
         let attempt = *state.attempts.entry(event).and_modify(|count| *count += 1).or_insert(1);
         let arrivals = *state.arrivals.entry(service).and_modify(|count| *count += 1).or_insert(1);
-        if arrivals > self.pushers * self.events_each / 4 {
+        let certain = self.certain.get(&event).filter(|_| attempt == 1);
+        // An outage never takes the place of a certain fault.
+        if certain.is_none() && arrivals > self.pushers * self.events_each / 4 {
             let began = *state.outages.entry(service).or_insert_with(Instant::now);
             if began.elapsed() < OUTAGE {
                 *state.met.entry((service, "outage")).or_default() += 1;
                 return Some(outage());
             }
         }
-        let certain = self.certain.get(&event).filter(|_| attempt == 1);
         let kind = match certain {
             Some(name) => table.iter().find(|kind| kind.name == *name)?,
             None if attempt < LAST_FAULT => {
