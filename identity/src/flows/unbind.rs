@@ -94,9 +94,8 @@ async fn permit_by_owner(
 }
 
 async fn remove(state: &State, Permission { mxid, threepid }: Permission) -> Result<(), Error> {
-    let now = state.clock.now();
     let removed = state.store.write(async move |conn| {
-        associations::delete(conn, &threepid, &mxid, now).await?;
+        associations::delete(conn, &threepid, &mxid).await?;
         onbinds::cancel(conn, &threepid, &mxid).await
     });
     Ok(removed.await?)

@@ -1,6 +1,6 @@
-//! `associations` and `association_changes`: which address belongs to whom, and every change of it in its order.
+//! `associations`: the user of each bound address.
 //!
-//! Invariant: whoever changes the one also appends to the other, in the same transaction.
+//! Invariant: an address has at most one association; a delete keeps nothing of it.
 
 use std::collections::HashMap;
 
@@ -15,17 +15,17 @@ use shared::clock::Timestamp;
 
 use super::StoreError;
 use super::connection::queries;
-use super::schema::{association_changes, associations};
+use super::schema::associations;
 use crate::domain::association::Association;
 use crate::domain::lookup_hash::{LookupDigest, LookupDigests};
 use crate::domain::mxid::UserId;
 use crate::domain::threepid::ThreePid;
 
-/// How many digests one statement asks for, twice each: SQLite binds at most 32,766 values.
+/// Digests in one statement, which binds each of them twice: SQLite binds at most 32,766 values.
 const DIGESTS_A_STATEMENT: usize = 16_000;
 
 queries! {
-    /// The association of an address, whether it holds now or not.
+    /// The association of an address, valid at present or not.
     pub async fn find(conn, threepid: &ThreePid) -> Result<Option<Association>, StoreError> {
         let row: Option<Row> = associations::table
             .find((threepid.medium().as_str(), threepid.address().as_str()))
@@ -47,7 +47,7 @@ queries! {
         rows.into_iter().map(Association::try_from).collect()
     }
 
-    /// The users of those digests whose association holds at `now`.
+    /// The users of those digests whose association is valid at `now`.
     pub async fn list_by_digest(
         conn,
         digests: &[LookupDigest],
@@ -56,14 +56,14 @@ queries! {
         let mut found = HashMap::new();
         for part in digests.chunks(DIGESTS_A_STATEMENT) {
             let part: Vec<&[u8]> = part.iter().map(|digest| digest.as_bytes().as_slice()).collect();
-            let holds = associations::not_before
+            let is_valid = associations::not_before
                 .le(now.as_millis())
                 .and(associations::not_after.ge(now.as_millis()));
             let canonical = associations::table
-                .filter(associations::digest.eq_any(&part).and(holds))
+                .filter(associations::digest.eq_any(&part).and(is_valid))
                 .select((associations::digest.nullable(), associations::mxid, true.into_sql::<Bool>()));
             let lower = associations::table
-                .filter(associations::digest_lower.eq_any(&part).and(holds))
+                .filter(associations::digest_lower.eq_any(&part).and(is_valid))
                 .filter(associations::digest_lower.is_not_null())
                 .select((associations::digest_lower, associations::mxid, false.into_sql::<Bool>()));
             let rows: Vec<(Option<Vec<u8>>, String, bool)> =
@@ -73,7 +73,7 @@ queries! {
                     .and_then(|digest| digest.try_into().ok())
                     .ok_or(StoreError::Corrupt("associations.digest"))?;
                 let entry = found.entry(LookupDigest::from_bytes(digest));
-                // The canonical form wins: it is what the address is.
+                // The canonical form has precedence: the lower-case form is only an alternative spelling.
                 if is_canonical {
                     entry.insert_entry(mxid);
                 } else {
@@ -84,7 +84,7 @@ queries! {
         Ok(found)
     }
 
-    /// Writes the association in place of the one that its address had, and notes the change.
+    /// Inserts the association, or replaces the previous one of its address.
     pub async fn save(conn, association: &Association, digests: &LookupDigests) -> Result<(), StoreError> {
         let row = Row::new(association, digests);
         diesel::insert_into(associations::table)
@@ -94,41 +94,18 @@ queries! {
             .set(&row)
             .execute(conn as &mut Conn)
             .await?;
-        diesel::insert_into(association_changes::table)
-            .values((
-                association_changes::medium.eq(association.threepid.medium().as_str()),
-                association_changes::address.eq(association.threepid.address().as_str()),
-                association_changes::mxid.eq(association.mxid.as_str()),
-                association_changes::ts.eq(association.ts.as_millis()),
-                association_changes::not_before.eq(association.not_before.as_millis()),
-                association_changes::not_after.eq(association.not_after.as_millis()),
-            ))
-            .execute(conn)
-            .await?;
         Ok(())
     }
 
-    /// Removes the association of `threepid` to `mxid` and notes the change; false if there is none, and nothing
-    /// changes then.
-    pub async fn delete(conn, threepid: &ThreePid, mxid: &UserId, now: Timestamp) -> Result<bool, StoreError> {
+    /// Deletes the association of `threepid` to `mxid`; false if there is none.
+    pub async fn delete(conn, threepid: &ThreePid, mxid: &UserId) -> Result<bool, StoreError> {
         let row = associations::table
             .find((threepid.medium().as_str(), threepid.address().as_str()))
             .filter(associations::mxid.eq(mxid.as_str()));
-        if diesel::delete(row).execute(conn as &mut Conn).await? == 0 {
-            return Ok(false);
-        }
-        diesel::insert_into(association_changes::table)
-            .values((
-                association_changes::medium.eq(threepid.medium().as_str()),
-                association_changes::address.eq(threepid.address().as_str()),
-                association_changes::ts.eq(now.as_millis()),
-            ))
-            .execute(conn)
-            .await?;
-        Ok(true)
+        Ok(diesel::delete(row).execute(conn as &mut Conn).await? > 0)
     }
 
-    /// How many associations there are.
+    /// The number of associations.
     pub async fn count(conn) -> Result<i64, StoreError> {
         Ok(associations::table.count().get_result(conn as &mut Conn).await?)
     }
@@ -184,39 +161,13 @@ mod tests {
     use std::collections::HashMap;
     use std::time::Duration;
 
-    use diesel::QueryDsl;
-    use diesel_async::RunQueryDsl;
     use shared::clock::Timestamp;
 
     use crate::domain::association::Association;
     use crate::domain::lookup_hash::{LookupDigest, LookupDigests};
     use crate::domain::threepid::{Medium, ThreePid};
-    use crate::store::connection::queries;
-    use crate::store::schema::association_changes;
     use crate::store::testing::{START, email, stores, user};
-    use crate::store::{Store, StoreError, associations};
-
-    /// Medium, address, mxid, ts, not_before, not_after.
-    type Change = (String, String, Option<String>, i64, Option<i64>, Option<i64>);
-
-    queries! {
-        /// Every change in its order.
-        #[expect(unreachable_pub, reason = "the macro writes functions for the whole crate")]
-        pub async fn changes(conn) -> Result<Vec<Change>, StoreError> {
-            Ok(association_changes::table
-                .order(association_changes::id)
-                .select((
-                    association_changes::medium,
-                    association_changes::address,
-                    association_changes::mxid,
-                    association_changes::ts,
-                    association_changes::not_before,
-                    association_changes::not_after,
-                ))
-                .load(conn as &mut Conn)
-                .await?)
-        }
-    }
+    use crate::store::{Store, associations};
 
     const HOUR: Duration = Duration::from_secs(3600);
 
@@ -247,9 +198,9 @@ mod tests {
         store.read(async move |conn| associations::find(conn, &threepid).await).await.unwrap()
     }
 
-    async fn delete(store: &Store, typed: &str, mxid: &str, now: Timestamp) -> bool {
+    async fn delete(store: &Store, typed: &str, mxid: &str) -> bool {
         let (threepid, mxid) = (email(typed), user(mxid));
-        store.write(async move |conn| associations::delete(conn, &threepid, &mxid, now).await).await.unwrap()
+        store.write(async move |conn| associations::delete(conn, &threepid, &mxid).await).await.unwrap()
     }
 
     async fn by_digest(store: &Store, asked: Vec<LookupDigest>, now: Timestamp) -> HashMap<LookupDigest, String> {
@@ -261,7 +212,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn an_address_belongs_to_the_last_one_who_bound_it() {
+    async fn a_later_bind_of_an_address_replaces_the_earlier_one() {
         for store in stores().await {
             assert_eq!(find(&store, email("a@x.org")).await, None);
             let first = association("A@x.org", "@alice:hs", START);
@@ -274,7 +225,7 @@ mod tests {
             save(&store, &second, digests(1)).await;
             assert_eq!(find(&store, email("a@x.org")).await, Some(second));
             assert_eq!(count(&store).await, 1);
-            // What only the first one's spelling gave is gone with it.
+            // The lower-case digest of the first spelling is replaced as well.
             assert_eq!(by_digest(&store, vec![digest(1), digest(2)], after(1)).await.len(), 1);
 
             let same_text = ThreePid::from_row(Medium::Msisdn, "a@x.org".to_owned(), String::new());
@@ -283,31 +234,20 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn only_the_named_users_association_is_deleted_and_every_change_is_noted_in_order() {
+    async fn a_delete_affects_only_the_association_of_the_given_user() {
         for store in stores().await {
             save(&store, &association("a@x.org", "@alice:hs", START), digests(1)).await;
-            assert!(!delete(&store, "a@x.org", "@bob:hs", after(1)).await);
-            assert!(!delete(&store, "b@x.org", "@alice:hs", after(1)).await);
+            assert!(!delete(&store, "a@x.org", "@bob:hs").await);
+            assert!(!delete(&store, "b@x.org", "@alice:hs").await);
             assert!(find(&store, email("a@x.org")).await.is_some());
-            assert!(delete(&store, "A@X.org", "@alice:hs", after(2)).await);
-            assert!(!delete(&store, "a@x.org", "@alice:hs", after(3)).await);
+            assert!(delete(&store, "A@X.org", "@alice:hs").await);
+            assert!(!delete(&store, "a@x.org", "@alice:hs").await);
             assert_eq!(find(&store, email("a@x.org")).await, None);
-            save(&store, &association("a@x.org", "@bob:hs", after(4)), digests(1)).await;
-
-            let change = |mxid: Option<&str>, ts: Timestamp| {
-                let end = mxid.map(|_| ts.plus(HOUR).as_millis());
-                let (medium, address) = ("email".to_owned(), "a@x.org".to_owned());
-                (medium, address, mxid.map(str::to_owned), ts.as_millis(), mxid.map(|_| ts.as_millis()), end)
-            };
-            assert_eq!(
-                store.read(async |conn| changes(conn).await).await.unwrap(),
-                [change(Some("@alice:hs"), START), change(None, after(2)), change(Some("@bob:hs"), after(4))]
-            );
         }
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_users_associations_are_listed_oldest_first() {
+    async fn the_associations_of_a_user_are_listed_oldest_first() {
         for store in stores().await {
             for (typed, mxid, seconds) in [
                 ("c@x.org", "@alice:hs", 2),
@@ -328,7 +268,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn both_digests_find_the_user_and_the_canonical_one_wins() {
+    async fn both_digests_find_the_user_and_the_canonical_one_has_precedence() {
         for store in stores().await {
             let both = LookupDigests { h1: digest(1), h2: Some(digest(2)) };
             save(&store, &association("Strauß@x.org", "@alice:hs", START), both).await;
@@ -344,25 +284,25 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn an_association_is_found_from_its_first_to_its_last_millisecond() {
+    async fn an_association_is_found_from_not_before_to_not_after_inclusive() {
         for store in stores().await {
             let association = association("a@x.org", "@alice:hs", START);
             save(&store, &association, LookupDigests { h1: digest(1), h2: Some(digest(2)) }).await;
             let moment = Duration::from_millis(1);
-            for (now, holds) in [
+            for (now, is_valid) in [
                 (START.minus(moment), false),
                 (START, true),
                 (START.plus(HOUR), true),
                 (START.plus(HOUR + moment), false),
             ] {
                 let found = by_digest(&store, vec![digest(1), digest(2)], now).await;
-                assert_eq!(found.len(), if holds { 2 } else { 0 }, "{now}");
+                assert_eq!(found.len(), if is_valid { 2 } else { 0 }, "{now}");
             }
         }
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn more_digests_than_one_statement_takes_are_looked_up() {
+    async fn a_lookup_of_more_digests_than_fit_in_one_statement_is_complete() {
         for store in stores().await {
             for (typed, number) in [("a@x.org", 0), ("b@x.org", 15_999), ("c@x.org", 16_000), ("d@x.org", 39_999)] {
                 let digests = LookupDigests { h1: digest(number), h2: Some(digest(number + 1_000_000)) };
@@ -376,7 +316,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn no_two_addresses_have_the_same_digest() {
+    async fn a_digest_of_another_address_is_rejected() {
         for store in stores().await {
             save(&store, &association("a@x.org", "@alice:hs", START), digests(1)).await;
             let other = association("b@x.org", "@bob:hs", START);
@@ -384,7 +324,7 @@ mod tests {
             let refused = store.write(async move |conn| associations::save(conn, &other, &digests).await).await;
             assert!(refused.is_err());
             assert_eq!(find(&store, email("b@x.org")).await, None);
-            assert_eq!(store.read(async |conn| changes(conn).await).await.unwrap().len(), 1);
+            assert_eq!(count(&store).await, 1);
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The tables as diesel knows them; the same for both databases (`migrations/` makes them).
+//! The diesel schema of both databases; `migrations/` creates the tables.
 //!
-//! Invariant: every type here exists in SQLite and PostgreSQL alike.
+//! Invariant: every column type exists in SQLite and in PostgreSQL.
 
 use diesel::{allow_tables_to_appear_in_same_query, table};
 
@@ -58,18 +58,6 @@ table! {
         not_after -> BigInt,
         digest -> Binary,
         digest_lower -> Nullable<Binary>,
-    }
-}
-
-table! {
-    association_changes (id) {
-        id -> BigInt,
-        medium -> Text,
-        address -> Text,
-        mxid -> Nullable<Text>,
-        ts -> BigInt,
-        not_before -> Nullable<BigInt>,
-        not_after -> Nullable<BigInt>,
     }
 }
 

@@ -1,4 +1,5 @@
-//! Tests of the store as a whole, each on every database there is: what a transaction promises, and what connecting does.
+//! Tests of the store as a whole, on both databases: connections, transactions and migrations.
 
 mod connecting;
 mod transactions;
+mod upgrade;
