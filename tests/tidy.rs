@@ -45,7 +45,10 @@ const IDENTITY: Layers = Layers {
             neighbours: Neighbours::Only(&["authenticate", "authenticate_homeserver", "submit_token"]),
             reason: "the order of steps of one operation. A flow may only authenticate its caller or submit its token",
         },
-        Row::of(&[Unit::Module("mail_delivery")], "sends and queues one mail for the flows that have one to send"),
+        Row::of(
+            &[Unit::Module("mail_delivery"), Unit::Module("queue_worker")],
+            "what several flows share: to send or queue one mail, and to work on a durable queue",
+        ),
         Row::of(&[Unit::Module("state"), Unit::Module("error")], "below the handlers, so that there is no circle"),
         Row::of(&[Unit::Module("limits")], "counts events in the store's buckets"),
         Row {

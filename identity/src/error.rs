@@ -20,7 +20,7 @@ use crate::homeserver::keys::KeysError;
 use crate::homeserver::openid::OpenidError;
 use crate::json::{FieldError, NotJson};
 use crate::signing_keys::SealError;
-use crate::store::StoreError;
+use crate::store::{StoreError, WriteError};
 
 /// Why a request fails.
 #[derive(Debug, thiserror::Error)]
@@ -202,6 +202,12 @@ impl Error {
                 MatrixError::internal()
             }
         }
+    }
+}
+
+impl WriteError for Error {
+    fn store_error(&self) -> Option<&StoreError> {
+        if let Self::Store(error) = self { Some(error) } else { None }
     }
 }
 

@@ -13,6 +13,7 @@ mod json;
 mod limits;
 mod mail_delivery;
 mod notify;
+mod queue_worker;
 mod routes;
 mod server;
 mod signing;

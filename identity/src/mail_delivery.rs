@@ -4,7 +4,7 @@
 
 use shared::clock::Timestamp;
 
-use crate::domain::retry::mail_pause;
+use crate::domain::retry::mail_backoff;
 use crate::error::Error;
 use crate::notify::email::message::OutgoingMail;
 use crate::notify::email::{ComposeError, MailContent, Refusal, SendError};
@@ -61,10 +61,10 @@ pub async fn send<C: MailContent>(state: &State, content: &C, job: MailJob<'_>) 
 fn queued(state: &State, mail: &OutgoingMail, job: MailJob<'_>) -> Result<QueuedMail, Error> {
     let MailJob { queue_id, expires_at, .. } = job;
     Ok(QueuedMail {
-        sealed_mail: state.keys.read().sealing().seal(&mail.to_bytes(), queue_id.as_bytes(), state.random)?,
+        sealed_mail: state.keys.load().sealing().seal(&mail.to_bytes(), queue_id.as_bytes(), state.random)?,
         id: queue_id,
         attempts: 1,
-        next_attempt_at: state.clock.now().plus(mail_pause(state.config.email.retry_after.get(), 1)).as_millis(),
+        next_attempt_at: state.clock.now().plus(mail_backoff(state.config.email.retry_after.get(), 1)).as_millis(),
         expires_at: expires_at.as_millis(),
     })
 }

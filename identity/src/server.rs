@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use actix_web::web::Data;
+use arc_swap::ArcSwap;
 use shared::clock::Clock;
 use shared::http::listen::{self, AdminListener, ListenError, Listener};
 use shared::http::observe::{Activity, KnownSeries, Labels, Observer};
@@ -23,7 +24,7 @@ use tokio::sync::Notify;
 use crate::config::Config;
 use crate::config::database::Location;
 use crate::domain::lookup_hash::Pepper;
-use crate::flows::{clean_up, notify_homeserver, send_queued_mail};
+use crate::flows::{clean_up, send_onbind, send_queued_mail};
 use crate::homeserver::client::HomeserverClient;
 use crate::homeserver::keys::ServerKeys;
 use crate::limits::{LookupQuota, sms_day};
@@ -32,8 +33,8 @@ use crate::notify::sms::SmsSender;
 use crate::notify::templates::Templates;
 use crate::routes;
 use crate::signing_keys::{SigningKeys, SigningKeysError};
-use crate::state::{CurrentKeys, CurrentTerms, State};
-use crate::store::{Store, associations, onbinds, outgoing_mails, peppers};
+use crate::state::State;
+use crate::store::{Store, StoreError, associations, onbinds, outgoing_mails, peppers};
 
 /// Browsers of every origin may read every response (specification, "Web browser clients"). `*` would not cover
 /// `Authorization` in the allowed headers.
@@ -75,7 +76,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     announce(&state, &listeners, admin.as_ref())?;
     tokio::spawn(clean_up::run(state.clone()));
     tokio::spawn(send_queued_mail::run(state.clone()));
-    tokio::spawn(notify_homeserver::run(state.clone()));
+    tokio::spawn(send_onbind::run(state.clone()));
     tokio::spawn(reload_on_hangup(state.clone()));
 
     let observer = Observer {
@@ -119,7 +120,7 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
     let homeservers = HomeserverClient::new(&config.federation, &config.outbound, clock.clone(), random);
     let homeservers = homeservers.map_err(StartError::setup)?;
     Ok(State {
-        terms: CurrentTerms::new(config.terms.read().map_err(StartError::setup)?),
+        terms: ArcSwap::from_pointee(config.terms.read().map_err(StartError::setup)?),
         templates: Templates::load(&config.templates, &config.sms).map_err(StartError::setup)?,
         server_keys: ServerKeys::new(homeservers.clone(), clock.clone()),
         homeservers,
@@ -132,7 +133,7 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
         clock,
         random,
         store,
-        keys: CurrentKeys::new(keys),
+        keys: ArcSwap::from_pointee(keys),
         pepper,
         mailer,
         sms_sender,
@@ -157,7 +158,7 @@ fn announce(state: &State, listeners: &[Listener], admin: Option<&AdminListener>
         Some(listener) => format!("admin listener on {}", listener.url()),
         None => "no admin listener; set [admin] bind for /health, /ready and /metrics".to_owned(),
     });
-    lines.push(format!("signing as {} with {}", state.identity.name, state.keys.read().current().id()));
+    lines.push(format!("signing as {} with {}", state.identity.name, state.keys.load().current().id()));
     lines.push(format!("public base URL: {}", state.identity.base_url));
     lines.push(format!("data folder: {}", config.server.data_dir.display()));
     lines.push(match &config.database.location {
@@ -207,7 +208,13 @@ async fn update_gauges(state: Arc<State>) {
     let counts = state.store.read(async move |conn| {
         let (outbox, oldest) = onbinds::listing::count(conn).await?;
         let today = sms_day::messages_today(conn, now).await?;
-        Ok((associations::count(conn).await?, outgoing_mails::count(conn).await?, outbox, oldest, today))
+        Ok::<_, StoreError>((
+            associations::count(conn).await?,
+            outgoing_mails::count(conn).await?,
+            outbox,
+            oldest,
+            today,
+        ))
     });
     #[expect(clippy::cast_precision_loss, reason = "counts stay below 2^53")]
     match counts.await {
@@ -230,7 +237,7 @@ async fn reload_on_hangup(state: Arc<State>) {
     while hang_up.recv().await.is_some() {
         match state.config.terms.read() {
             Ok(terms) => {
-                state.terms.replace(terms);
+                state.terms.store(Arc::new(terms));
                 tracing::info!("terms of service reloaded on SIGHUP");
             }
             Err(error) => {
@@ -239,7 +246,7 @@ async fn reload_on_hangup(state: Arc<State>) {
         }
         match reload_keys(&state) {
             Ok(()) => {
-                let signer = state.keys.read().current().id().to_owned();
+                let signer = state.keys.load().current().id().to_owned();
                 tracing::info!(signer, "signing keys reloaded on SIGHUP");
             }
             Err(error) => tracing::error!(%error, "reload of the signing keys failed; the loaded keys stay in force"),
@@ -249,6 +256,6 @@ async fn reload_on_hangup(state: Arc<State>) {
 
 fn reload_keys(state: &State) -> Result<(), SigningKeysError> {
     let keys = &state.config.keys;
-    state.keys.replace(SigningKeys::read(&keys.file, &keys.revoked, keys.sign_as(&state.identity))?);
+    state.keys.store(Arc::new(SigningKeys::read(&keys.file, &keys.revoked, keys.sign_as(&state.identity))?));
     Ok(())
 }

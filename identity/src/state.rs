@@ -1,9 +1,10 @@
-//! What every request may need, put together once at start.
+//! The shared state of a running server, assembled once at start.
 //!
-//! Invariant: nothing in here changes but what has its own lock, and no lock is held across a wait.
+//! Invariant: every mutable part has its own synchronization, and no lock is held across an `await`.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use shared::clock::Clock;
 use shared::http::observe::Activity;
 use shared::random::Random;
@@ -25,82 +26,40 @@ use crate::store::Store;
 
 /// The parts of a running server.
 pub struct State {
-    /// Who this server is.
+    /// The server's name, public base URL and X-Matrix destinations.
     pub identity: Identity,
-    /// The settings.
+    /// The configuration.
     pub config: Config,
-    /// The time.
+    /// The only source of the present time.
     pub clock: Clock,
-    /// The dice.
+    /// The only random source.
     pub random: Random,
-    /// What is remembered.
+    /// The database.
     pub store: Store,
-    /// What is signed with.
-    pub keys: CurrentKeys,
-    /// The pepper in force.
+    /// The signing keys; SIGHUP replaces them as a whole.
+    pub keys: ArcSwap<SigningKeys>,
+    /// The pepper of lookup hashes.
     pub pepper: Pepper,
-    /// The terms of service.
-    pub terms: CurrentTerms,
+    /// The terms of service; SIGHUP replaces them as a whole.
+    pub terms: ArcSwap<Terms>,
     /// Composes and sends email.
     pub mailer: Mailer,
     /// Sends SMS through the configured providers.
     pub sms_sender: SmsSender,
     /// The templates of mails, SMS and pages.
     pub templates: Templates,
-    /// The way to homeservers.
+    /// The federation client.
     pub homeservers: HomeserverClient,
-    /// With what homeservers sign.
+    /// The cache of homeservers' signing keys.
     pub server_keys: ServerKeys,
-    /// What accounts, and clients without, have looked up today.
+    /// The lookups of the day, by account and by client address.
     pub lookup_quota: LookupQuota,
-    /// Rung when a mail is queued.
+    /// Wakes the mail worker.
     pub mail_queued: Notify,
-    /// Rung when there is news for a homeserver.
+    /// Wakes the onbind worker.
     pub onbind_queued: Notify,
-    /// What a stop waits for.
+    /// The work in flight that a shutdown waits for.
     pub activity: Arc<Activity>,
-    /// The runtime for work that must not end when a client hangs up.
+    /// The runtime of work that continues when its client disconnects.
     pub runtime: Handle,
-}
-
-/// The terms of service in force; replaced as a whole when they are read again.
-#[derive(Debug)]
-pub struct CurrentTerms(RwLock<Arc<Terms>>);
-
-impl CurrentTerms {
-    /// Begins with `terms`.
-    pub fn new(terms: Terms) -> Self {
-        Self(RwLock::new(Arc::new(terms)))
-    }
-
-    /// The terms in force.
-    pub fn read(&self) -> Arc<Terms> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Puts other terms in force.
-    pub fn replace(&self, terms: Terms) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(terms);
-    }
-}
-
-/// The signing keys in force; replaced as a whole when the key file is read again.
-#[derive(Debug)]
-pub struct CurrentKeys(RwLock<Arc<SigningKeys>>);
-
-impl CurrentKeys {
-    /// Begins with `keys`.
-    pub fn new(keys: SigningKeys) -> Self {
-        Self(RwLock::new(Arc::new(keys)))
-    }
-
-    /// The keys in force.
-    pub fn read(&self) -> Arc<SigningKeys> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Puts other keys in force.
-    pub fn replace(&self, keys: SigningKeys) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
-    }
 }

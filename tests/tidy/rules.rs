@@ -58,11 +58,7 @@ const CRATES: [(&[&str], Place, &str); 6] = [
         "one place parses numbers and passes only digits: other texts make the library panic",
     ),
     (&["lettre"], Place::Only(&["identity/src/notify/"]), "only notify/ knows mail"),
-    (
-        &["reqwest"],
-        Place::Only(&[]),
-        "the services open every connection with shared::outbound",
-    ),
+    (&["reqwest"], Place::Only(&[]), "the services open every connection with shared::outbound"),
     (
         &["tracing", "metrics", "tokio", "futures_util"],
         Place::Not(&["identity/src/domain/", "push-gateway/src/notification"]),

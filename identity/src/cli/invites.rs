@@ -1,6 +1,6 @@
-//! `identity invites`: the invitations in the database, for the operator.
+//! `identity invites`: lists and revokes invitations.
 //!
-//! Invariant: an invite that is revoked is revoked as a whole: its token, its key, and its mail if that still waits.
+//! Invariant: a revocation covers the invite's token, its key, and its mail if that is queued.
 
 use shared::clock::{Clock, Timestamp};
 
@@ -12,19 +12,19 @@ use crate::domain::redaction::redacted;
 use crate::store::invites::{self, Filter};
 use crate::store::{StoreError, ephemeral_keys, outgoing_mails};
 
-/// Why the operator gets nothing.
+/// Why the command fails.
 #[derive(Debug, thiserror::Error)]
 pub enum InvitesError {
-    /// The database does not do what it should.
+    /// The database fails.
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// Nothing is said about which.
-    #[error("say which invitations to revoke: their ids, --address, --room or --sender")]
-    All,
+    /// No filter is given.
+    #[error("no filter: give ids, --address, --room or --sender")]
+    NoFilter,
 }
 
-/// A table of the invites that fit, oldest first, a line each under a line of headings; one line alone if there is
-/// none. Addresses stand there as rooms' members see them.
+/// A table of the matching invites, oldest first, with a line of headings; a single line if there are none. Addresses are
+/// redacted.
 ///
 /// # Errors
 /// [`InvitesError::Store`].
@@ -37,13 +37,13 @@ pub async fn list(config: &Config, filter: Filter) -> Result<Vec<String>, Invite
     Ok(table(&found, Clock::system().now()))
 }
 
-/// Takes back the invites that fit and are not revoked yet; gives how many those are.
+/// Revokes the matching invites that are not revoked; returns their number.
 ///
 /// # Errors
-/// [`InvitesError::All`] if every invite fits.
+/// [`InvitesError::NoFilter`] if the filter matches every invite.
 pub async fn revoke(config: &Config, filter: Filter) -> Result<usize, InvitesError> {
     if filter.is_empty() {
-        return Err(InvitesError::All);
+        return Err(InvitesError::NoFilter);
     }
     let (store, now) = (open(config).await?, Clock::system().now());
     let revoked = store.write(async move |conn| {
@@ -56,7 +56,7 @@ pub async fn revoke(config: &Config, filter: Filter) -> Result<usize, InvitesErr
                 ephemeral_keys::revoke(conn, public_key, now).await?;
             }
         }
-        Ok(found.len())
+        Ok::<_, StoreError>(found.len())
     });
     Ok(revoked.await?)
 }
@@ -72,5 +72,5 @@ fn table(found: &[Invite], now: Timestamp) -> Vec<String> {
             invite.sender.as_str().to_owned(),
         ]
     });
-    aligned(["ID", "STATE", "MADE", "ADDRESS", "ROOM", "SENDER"], rows)
+    aligned(["ID", "STATE", "CREATED", "ADDRESS", "ROOM", "SENDER"], rows)
 }

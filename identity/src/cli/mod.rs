@@ -17,8 +17,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use shared::random::Random;
 
-use self::outbox::Chosen;
-use self::test_sms::Wish;
+use self::outbox::RetrySelection;
+use self::test_sms::TestSmsArgs;
 use crate::config::Config;
 use crate::domain::mxid::UserId;
 use crate::domain::room_id::RoomId;
@@ -232,9 +232,9 @@ async fn execute(command: Command) -> Result<(), Box<dyn Error>> {
         Command::TestSms { source, to, country, brand, lang } => {
             let config = source.load()?;
             let audience = Audience { brand: brand.as_deref(), lang: lang.as_deref(), ..Audience::default() };
-            let wish = Wish { number: &to, country: country.as_deref(), audience };
+            let args = TestSmsArgs { number: &to, country: country.as_deref(), audience };
             let mut lines = Vec::new();
-            let sent = test_sms::send(&config, &wish, |line| lines.push(line)).await;
+            let sent = test_sms::send(&config, &args, |line| lines.push(line)).await;
             print(lines)?;
             Ok(sent?)
         }
@@ -247,8 +247,9 @@ async fn execute(command: Command) -> Result<(), Box<dyn Error>> {
         }
         Command::Outbox { command: OutboxCommand::List { source } } => print(outbox::list(&source.load()?).await?),
         Command::Outbox { command: OutboxCommand::Retry { source, id, dead, .. } } => {
-            let chosen = id.map_or(if dead { Chosen::Dead } else { Chosen::All }, Chosen::One);
-            let number = outbox::retry(&source.load()?, chosen).await?;
+            let selection =
+                id.map_or(if dead { RetrySelection::Dead } else { RetrySelection::All }, RetrySelection::One);
+            let number = outbox::retry(&source.load()?, selection).await?;
             print([format!("{number} scheduled for retry")])
         }
     }

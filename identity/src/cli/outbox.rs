@@ -1,6 +1,6 @@
-//! `identity outbox`: the news that homeservers have not taken, for the operator.
+//! `identity outbox`: lists and retries undelivered onbind notifications.
 //!
-//! Invariant: it shows whom an association is about and never its address.
+//! Invariant: the output contains the user of an association and never its address.
 
 use shared::clock::{Clock, Timestamp};
 
@@ -8,21 +8,21 @@ use super::database::open;
 use super::table::{aligned, roughly};
 use crate::config::Config;
 use crate::store::StoreError;
-pub use crate::store::onbinds::listing::Chosen;
+pub use crate::store::onbinds::listing::RetrySelection;
 use crate::store::onbinds::listing::{self, ListedOnbind};
 
-/// Why the operator gets nothing.
+/// Why the command fails.
 #[derive(Debug, thiserror::Error)]
 pub enum OutboxError {
-    /// The database does not do what it should.
+    /// The database fails.
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// There is no such row.
-    #[error("nothing in the outbox has this id")]
+    /// No onbind has this id.
+    #[error("no notification in the outbox has this id")]
     Unknown,
 }
 
-/// A table of everything, a line each under a line of headings; one line alone if there is nothing.
+/// A table of the outbox with a line of headings; a single line if it is empty.
 ///
 /// # Errors
 /// [`OutboxError::Store`].
@@ -30,31 +30,31 @@ pub async fn list(config: &Config) -> Result<Vec<String>, OutboxError> {
     let store = open(config).await?;
     let rows = store.read(async |conn| listing::list(conn).await).await?;
     if rows.is_empty() {
-        return Ok(vec!["nothing waits".to_owned()]);
+        return Ok(vec!["the outbox is empty".to_owned()]);
     }
     Ok(table(&rows, Clock::system().now()))
 }
 
-/// Lets what is chosen begin anew; gives how many that are.
+/// Makes the selected notifications due at once; returns their number.
 ///
 /// # Errors
-/// [`OutboxError::Unknown`] if one is chosen that is not there.
-pub async fn retry(config: &Config, chosen: Chosen) -> Result<usize, OutboxError> {
+/// [`OutboxError::Unknown`] if the selected id does not exist.
+pub async fn retry(config: &Config, selection: RetrySelection) -> Result<usize, OutboxError> {
     let store = open(config).await?;
-    let (now, is_one) = (Clock::system().now(), matches!(chosen, Chosen::One(_)));
-    let number = store.write(async move |conn| listing::retry(conn, &chosen, now).await).await?;
+    let (now, is_one) = (Clock::system().now(), matches!(selection, RetrySelection::One(_)));
+    let number = store.write(async move |conn| listing::retry(conn, &selection, now).await).await?;
     if is_one && number == 0 { Err(OutboxError::Unknown) } else { Ok(number) }
 }
 
 fn table(rows: &[(ListedOnbind, i64)], now: Timestamp) -> Vec<String> {
-    let headings = ["ID", "MEDIUM", "USER", "HOMESERVER", "INVITES", "TRIES", "NEXT TRY", "LAST FAILURE"];
+    let headings = ["ID", "MEDIUM", "USER", "HOMESERVER", "INVITES", "ATTEMPTS", "NEXT ATTEMPT", "LAST FAILURE"];
     aligned(headings, rows.iter().map(|(row, invites)| line(row, *invites, now)))
 }
 
 fn line(row: &ListedOnbind, invites: i64, now: Timestamp) -> [String; 8] {
     let next = Timestamp::from_millis(row.next_attempt_at);
     let when = match row.dead_at.map(Timestamp::from_millis) {
-        Some(dead_at) => format!("given up {} ago", roughly(now.since(dead_at))),
+        Some(dead_at) => format!("dead for {}", roughly(now.since(dead_at))),
         None if next <= now => "now".to_owned(),
         None => format!("in {}", roughly(next.since(now))),
     };
@@ -79,7 +79,7 @@ mod tests {
     use super::{ListedOnbind, table};
 
     #[test]
-    fn the_operator_reads_a_table() {
+    fn each_notification_is_a_line_of_the_table() {
         let now = Timestamp::from_millis(1_750_000_000_000);
         let row = |id: &str, next: u64, dead_at: Option<Timestamp>, failure: Option<&str>| ListedOnbind {
             id: id.to_owned(),
@@ -100,10 +100,10 @@ mod tests {
         assert_eq!(
             table(&rows, now),
             [
-                "ID   MEDIUM  USER             HOMESERVER  INVITES  TRIES  NEXT TRY         LAST FAILURE",
-                "a    email   @bob:HS.example  hs.example  1        3      now",
-                "bcd  email   @bob:HS.example  hs.example  12       3      in 10m           it did not answer in time",
-                "e    email   @bob:HS.example  hs.example  1        3      given up 5d ago  it replied 403 M_FORBIDDEN",
+                "ID   MEDIUM  USER             HOMESERVER  INVITES  ATTEMPTS  NEXT ATTEMPT  LAST FAILURE",
+                "a    email   @bob:HS.example  hs.example  1        3         now",
+                "bcd  email   @bob:HS.example  hs.example  12       3         in 10m        it did not answer in time",
+                "e    email   @bob:HS.example  hs.example  1        3         dead for 5d   it replied 403 M_FORBIDDEN",
             ]
         );
     }

@@ -1,12 +1,12 @@
-//! What a command prints as a table, and how it tells durations.
+//! Formats tables and durations of the commands.
 //!
-//! Invariant: a row is one line, whatever stands in it.
+//! Invariant: a row is one line, whatever its cells contain.
 
 use std::time::Duration;
 
 use crate::domain::shown_text::plain;
 
-/// A line of headings and one for each row, in columns that stand below one another.
+/// Formats a line of headings and one line for each row, in aligned columns.
 pub(super) fn aligned<const N: usize>(headings: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Vec<String> {
     let mut cells = vec![headings.map(str::to_owned)];
     cells.extend(rows.into_iter().map(|row| row.map(|cell| plain(&cell))));
@@ -19,7 +19,7 @@ pub(super) fn aligned<const N: usize>(headings: [&str; N], rows: impl IntoIterat
     padded.collect()
 }
 
-/// In the largest unit of which it is more than one.
+/// Formats a duration in its largest whole unit.
 pub(super) fn roughly(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
@@ -37,17 +37,17 @@ mod tests {
     use super::{aligned, roughly};
 
     #[test]
-    fn columns_are_as_wide_as_their_widest_cell_and_a_cell_stays_on_its_line() {
+    fn columns_are_as_wide_as_their_widest_cell_and_line_breaks_are_replaced() {
         let row = |a: &str, b: &str| [a.to_owned(), b.to_owned()];
         let rows = [row("x\r\ny", "1"), row("\u{e4}", "")];
         assert_eq!(aligned(["ID", "NUMBER"], rows), ["ID   NUMBER", "x y  1", "\u{e4}"]);
     }
 
     #[test]
-    fn a_duration_is_told_in_its_unit() {
-        let told = |seconds| roughly(Duration::from_secs(seconds));
+    fn a_duration_is_shown_in_its_largest_unit() {
+        let shown = |seconds| roughly(Duration::from_secs(seconds));
         assert_eq!(
-            [0, 119, 120, 7_199, 7_200, 172_799, 172_800].map(told),
+            [0, 119, 120, 7_199, 7_200, 172_799, 172_800].map(shown),
             ["0s", "119s", "2m", "119m", "2h", "47h", "2d"]
         );
     }

@@ -1,6 +1,6 @@
-//! Associations: "this address belongs to this user", signed by this server.
+//! Associations: an address and its user, signed by this server.
 //!
-//! Invariant: an association carries exactly the seven members of the specification; it never carries anyone's invites.
+//! Invariant: a signed association has exactly the specification's members, and no invitations.
 
 use std::time::Duration;
 
@@ -10,29 +10,29 @@ use shared::clock::Timestamp;
 use super::mxid::UserId;
 use super::threepid::ThreePid;
 
-/// An address and its user, from one point in time to another.
+/// An address and its user, for a period.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Association {
     /// The address.
     pub threepid: ThreePid,
     /// Its user.
     pub mxid: UserId,
-    /// When it was made.
+    /// When it was created.
     pub ts: Timestamp,
-    /// From when on it holds.
+    /// The start of its validity.
     pub not_before: Timestamp,
-    /// Until when it holds.
+    /// The end of its validity, inclusive.
     pub not_after: Timestamp,
 }
 
 impl Association {
-    /// A new one that holds from `now` on for `validity`.
+    /// Creates an association that is valid from `now` for `validity`.
     pub fn new(threepid: ThreePid, mxid: UserId, now: Timestamp, validity: Duration) -> Self {
         Self { threepid, mxid, ts: now, not_before: now, not_after: now.plus(validity) }
     }
 
-    /// Whether it holds at `now`.
-    pub fn holds(&self, now: Timestamp) -> bool {
+    /// Whether it is valid at `now`.
+    pub fn is_valid(&self, now: Timestamp) -> bool {
         self.not_before <= now && now <= self.not_after
     }
 
@@ -68,16 +68,16 @@ mod tests {
     }
 
     #[test]
-    fn it_holds_from_its_first_to_its_last_millisecond() {
+    fn it_is_valid_from_not_before_to_not_after_inclusive() {
         let (start, hour, moment) =
             (Timestamp::from_millis(1_750_000_000_000), Duration::from_secs(3600), Duration::from_millis(1));
         let association = association(start, hour);
-        assert!(association.holds(start) && association.holds(start.plus(hour)));
-        assert!(!association.holds(start.minus(moment)) && !association.holds(start.plus(hour + moment)));
+        assert!(association.is_valid(start) && association.is_valid(start.plus(hour)));
+        assert!(!association.is_valid(start.minus(moment)) && !association.is_valid(start.plus(hour + moment)));
     }
 
     #[test]
-    fn the_signed_association_is_the_known_one() {
+    fn a_signed_association_equals_the_known_vector() {
         let association = association(Timestamp::from_millis(1_750_000_000_000), Duration::from_secs(36_500 * 86_400));
         let seed = decode_key("YJDBA9Xnr2sVqXD9Vj7XVUnmFZcZrlw8Md7kMW+3XA1").unwrap();
         let mut signed = association.to_json();

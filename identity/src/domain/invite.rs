@@ -1,7 +1,6 @@
-//! Invitations of an address that nobody has bound: how far one has come, and what its token is.
+//! Invitations of an unbound address: their state and their tokens.
 //!
-//! Invariant: a token tells nothing of the address, and the private half of an invite's key pair is no part of it: it
-//! stands only in the mail.
+//! Invariant: a token reveals nothing about the address; the private half of an invite's key exists only in the mail.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,20 +12,20 @@ use super::mxid::UserId;
 use super::room_id::RoomId;
 use super::threepid::ThreePid;
 
-/// The letters of a token.
+/// The length of a token in characters.
 const TOKEN_LENGTH: usize = 64;
 
-/// The token of an invite, which stands in the room's state for all its members. Imported ones may have any form.
+/// The token of an invite, part of the room's state and visible to its members. Imported tokens may have any form.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct InviteToken(String);
 
 impl InviteToken {
-    /// A new one: 64 characters of `[0-9A-Za-z]`.
+    /// Draws a new token: 64 characters of `[0-9A-Za-z]`.
     pub fn draw(random: Random) -> Self {
         Self(random.base62(TOKEN_LENGTH))
     }
 
-    /// The text, for the wire, the row and the mail; never for a log.
+    /// The text for the response, the row and the mail; never for a log.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -47,47 +46,47 @@ impl fmt::Debug for InviteToken {
 /// An invitation of an address into a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invite {
-    /// Its name among us: in logs, on the command line, and of its mail in the queue.
+    /// The internal id: in logs, on the command line, and of its mail in the queue.
     pub id: String,
-    /// Whom it is for. Only the canonical form is remembered.
+    /// The invited address, stored in canonical form only.
     pub threepid: ThreePid,
-    /// Where to.
+    /// The room.
     pub room_id: RoomId,
-    /// From whom.
+    /// The inviting user.
     pub sender: UserId,
-    /// What the homeserver knows it by.
+    /// The token that the homeserver received.
     pub token: InviteToken,
-    /// The public half of its own key pair; absent if it was imported from where that was not remembered.
+    /// The public half of its own key pair; absent for imports from servers that did not store it.
     pub public_key: Option<[u8; 32]>,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
-    /// When it ends, if it does.
+    /// When it expires, if ever.
     pub expires_at: Option<Timestamp>,
-    /// When the operator took it back.
+    /// When the operator revoked it.
     pub revoked_at: Option<Timestamp>,
-    /// When its user's homeserver took it.
+    /// When the homeserver of the bound user accepted it.
     pub delivered_at: Option<Timestamp>,
-    /// The news of an association that it goes out with.
+    /// The onbind notification that carries it.
     pub onbind_id: Option<String>,
 }
 
-/// How far an invite has come.
+/// The state of an invite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InviteState {
-    /// It waits for somebody to bind the address.
+    /// The address is not bound.
     Pending,
-    /// Somebody has; their homeserver is being told.
+    /// The address is bound; the onbind notification waits in the outbox.
     Queued,
-    /// That homeserver has it.
+    /// The user's homeserver has accepted it.
     Delivered,
-    /// Its time is over.
+    /// It has expired.
     Expired,
-    /// The operator took it back.
+    /// The operator has revoked it.
     Revoked,
 }
 
 impl InviteState {
-    /// Its name on the command line.
+    /// The word on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -100,7 +99,7 @@ impl InviteState {
 }
 
 impl Invite {
-    /// How far it has come at `now`.
+    /// The state at `now`.
     pub fn state(&self, now: Timestamp) -> InviteState {
         if self.revoked_at.is_some() {
             InviteState::Revoked
@@ -115,13 +114,13 @@ impl Invite {
         }
     }
 
-    /// Whether its token still counts: the invite has neither ended nor arrived.
+    /// Whether its token is accepted: the invite is neither expired, revoked nor delivered.
     pub fn is_open(&self, now: Timestamp) -> bool {
         matches!(self.state(now), InviteState::Pending | InviteState::Queued)
     }
 }
 
-/// When an invite that is made at `now` ends, by `[invites] expire_after`; zero is never.
+/// When an invite created at `now` expires by `[invites] expire_after`; zero means never.
 pub fn expires_at(now: Timestamp, expire_after: Duration) -> Option<Timestamp> {
     (!expire_after.is_zero()).then(|| now.plus(expire_after))
 }
@@ -159,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_64_letters_and_digits_and_not_shown() {
+    fn a_token_has_64_letters_and_digits_and_debug_hides_it() {
         let token = InviteToken::draw(Random);
         assert_eq!(token.as_str().len(), 64);
         assert!(token.as_str().bytes().all(|b| b.is_ascii_alphanumeric()));
@@ -168,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_thing_that_happened_to_an_invite_is_its_state() {
+    fn revoked_precedes_delivered_precedes_expired_precedes_queued() {
         let bound = Invite { onbind_id: Some("o".to_owned()), ..invite() };
         let ending = Invite { expires_at: Some(at(10)), ..bound.clone() };
         let arrived = Invite { delivered_at: Some(at(5)), ..ending.clone() };
@@ -187,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn no_time_to_live_is_for_ever() {
+    fn an_expire_after_of_zero_never_expires() {
         assert_eq!(expires_at(at(5), Duration::ZERO), None);
         assert_eq!(expires_at(at(5), Duration::from_millis(7)), Some(at(12)));
     }

@@ -31,4 +31,5 @@ pub mod sid;
 pub mod sms_text;
 pub mod terms;
 pub mod threepid;
+pub mod utc_day;
 pub mod x_matrix;

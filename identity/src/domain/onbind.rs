@@ -1,8 +1,7 @@
-//! News of an association for its user's homeserver: the invitations that waited for the address, signed
-//! (specification, "Invitation storage"; server-server API, `3pid/onbind`), and what the homeserver's reply means.
+//! The onbind notification to a user's homeserver: the signed association with the invitations of its address
+//! (specification, "Invitation storage"; server-server API, `3pid/onbind`), and the meaning of the homeserver's reply.
 //!
-//! Invariant: the news of an association speaks of its own address alone, and every invitation in it is signed for the
-//! association's user and nobody else.
+//! Invariant: a notification carries invitations of its own address only, each signed for the association's user.
 
 use std::fmt;
 
@@ -13,33 +12,33 @@ use super::invite::InviteToken;
 use super::mxid::UserId;
 use super::room_id::RoomId;
 
-/// How many invitations go into one request at first. The homeserver handles each of them before it replies, and each
+/// Invitations in one request of the first attempt. The homeserver handles each of them before it replies, and each
 /// takes up to a kilobyte.
 const MOST_INVITES: usize = 50;
 
-/// An invitation on its way to a homeserver.
+/// An invitation in an onbind notification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invitation {
-    /// Its name among us.
+    /// The internal id.
     pub id: String,
-    /// Where to.
+    /// The room.
     pub room_id: RoomId,
-    /// From whom.
+    /// The inviting user.
     pub sender: UserId,
-    /// What the homeserver knows it by.
+    /// The token that the homeserver received.
     pub token: InviteToken,
 }
 
-/// How a homeserver is told. Those that run send and take POST, the specification's API description has PUT.
+/// The HTTP method. Deployed homeservers send and accept POST; the specification's API description has PUT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// First.
+    /// Tried first.
     Post,
-    /// Where POST is not known.
+    /// Tried if the homeserver does not know POST.
     Put,
 }
 
-/// What a homeserver replied.
+/// The reply of a homeserver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// The HTTP status.
@@ -48,22 +47,22 @@ pub struct Reply {
     pub errcode: Option<String>,
 }
 
-/// What to do after a reply.
+/// The next step after a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Nothing: the homeserver has the invitations.
+    /// Done: the homeserver has accepted the invitations.
     Delivered,
-    /// The same at once by [`Method::Put`].
-    AskByPut,
-    /// One request for each invitation: it may be about one of them.
-    AskOneByOne,
-    /// Nothing more: the homeserver does not want it.
-    GiveUp,
-    /// The same later.
-    TryAgain,
+    /// Repeat the request with [`Method::Put`].
+    RepeatWithPut,
+    /// Send one request for each invitation: the rejection may concern one of them.
+    Split,
+    /// Permanent: the homeserver has rejected it.
+    Reject,
+    /// Retry after a backoff.
+    Retry,
 }
 
-/// The signed body of a request. `sign` adds this server's signatures to an object.
+/// Builds the signed body of a request. `sign` adds this server's signatures to an object.
 ///
 /// # Errors
 /// Those of `sign`.
@@ -98,9 +97,9 @@ fn object<const N: usize>(members: [(&str, Value); N]) -> Map<String, Value> {
     members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// The invitations of one delivery, request by request. After each failed one the requests are half as long: a
-/// homeserver that did not manage so many in time may manage fewer. And each begins elsewhere, so that no request that
-/// always fails keeps the others from their turn.
+/// Splits the invitations of one attempt into requests. Each attempt halves the length of a request: a homeserver that
+/// timed out on many invitations may manage fewer. Each attempt starts at another request, so that one that always fails
+/// does not block the rest.
 pub fn requests(invitations: &[String], attempts: i32) -> Vec<Vec<String>> {
     let attempts = usize::try_from(attempts).unwrap_or(0);
     let most = (MOST_INVITES >> attempts.min(16)).max(1);
@@ -113,24 +112,24 @@ pub fn requests(invitations: &[String], attempts: i32) -> Vec<Vec<String>> {
 }
 
 impl Reply {
-    /// What to do after this reply to a request of so many invitations.
+    /// Decides the next step after this reply to a request with that number of invitations.
     pub fn next(&self, method: Method, invitations: usize) -> Next {
         let is_unknown = matches!(self.status, 404 | 405) && self.errcode.as_deref() == Some("M_UNRECOGNIZED");
         match self.status {
             200..=299 => Next::Delivered,
-            _ if is_unknown && method == Method::Post => Next::AskByPut,
-            // It may learn the API one day.
-            _ if is_unknown => Next::TryAgain,
-            408 | 429 => Next::TryAgain,
-            400..=499 if self.errcode.is_some() && invitations > 1 => Next::AskOneByOne,
-            400..=499 if self.errcode.is_some() => Next::GiveUp,
-            // Not what a homeserver says: something that stands before it does, or it is in trouble.
-            _ => Next::TryAgain,
+            _ if is_unknown && method == Method::Post => Next::RepeatWithPut,
+            // An upgrade of the homeserver may add the endpoint.
+            _ if is_unknown => Next::Retry,
+            408 | 429 => Next::Retry,
+            400..=499 if self.errcode.is_some() && invitations > 1 => Next::Split,
+            400..=499 if self.errcode.is_some() => Next::Reject,
+            // Not a Matrix error: a proxy replied, or the homeserver fails.
+            _ => Next::Retry,
         }
     }
 }
 
-/// For the operator: the status, and the errcode if it looks like one.
+/// Shows the status, and the errcode only if it has the form of one.
 impl fmt::Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "it replied {}", self.status)?;
@@ -175,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn the_signed_news_are_the_known_ones() {
+    fn a_signed_notification_equals_the_known_vector() {
         let invitation = Invitation {
             id: "i".to_owned(),
             room_id: RoomId::parse("!r:hs.example").unwrap(),
@@ -194,18 +193,18 @@ mod tests {
     }
 
     #[test]
-    fn news_without_invitations_have_an_empty_list_of_them() {
+    fn a_notification_without_invitations_has_an_empty_list() {
         assert_eq!(signed(&[])["invites"], Value::Array(Vec::new()));
     }
 
     #[test]
-    fn what_cannot_be_signed_is_not_sent() {
+    fn a_signing_error_is_returned() {
         let refused = body(&association(), &[], |_| Err(SigningError::Signatures));
         assert_eq!(refused, Err(SigningError::Signatures));
     }
 
     #[test]
-    fn every_reply_has_its_consequence() {
+    fn each_reply_has_one_next_step() {
         use Method::{Post, Put};
         let unknown = Some("M_UNRECOGNIZED");
         let forbidden = Some("M_FORBIDDEN");
@@ -213,29 +212,29 @@ mod tests {
             (200, None, Post, 2, Next::Delivered),
             (204, None, Post, 0, Next::Delivered),
             (200, forbidden, Put, 1, Next::Delivered),
-            (404, unknown, Post, 1, Next::AskByPut),
-            (405, unknown, Post, 2, Next::AskByPut),
-            (404, unknown, Put, 1, Next::TryAgain),
-            (405, unknown, Put, 2, Next::TryAgain),
-            (400, unknown, Post, 2, Next::AskOneByOne),
-            (400, unknown, Post, 1, Next::GiveUp),
-            (404, Some("M_NOT_FOUND"), Post, 1, Next::GiveUp),
-            (404, None, Post, 1, Next::TryAgain),
-            (405, None, Post, 1, Next::TryAgain),
-            (403, forbidden, Post, 3, Next::AskOneByOne),
-            (403, forbidden, Put, 3, Next::AskOneByOne),
-            (403, forbidden, Post, 1, Next::GiveUp),
-            (403, forbidden, Post, 0, Next::GiveUp),
-            (401, Some("M_UNKNOWN"), Put, 1, Next::GiveUp),
-            (403, None, Post, 3, Next::TryAgain),
-            (408, forbidden, Post, 1, Next::TryAgain),
-            (429, Some("M_LIMIT_EXCEEDED"), Post, 2, Next::TryAgain),
-            (301, None, Post, 1, Next::TryAgain),
-            (302, forbidden, Post, 2, Next::TryAgain),
-            (500, Some("M_UNKNOWN"), Post, 2, Next::TryAgain),
-            (502, None, Post, 1, Next::TryAgain),
-            (503, unknown, Post, 1, Next::TryAgain),
-            (600, forbidden, Post, 1, Next::TryAgain),
+            (404, unknown, Post, 1, Next::RepeatWithPut),
+            (405, unknown, Post, 2, Next::RepeatWithPut),
+            (404, unknown, Put, 1, Next::Retry),
+            (405, unknown, Put, 2, Next::Retry),
+            (400, unknown, Post, 2, Next::Split),
+            (400, unknown, Post, 1, Next::Reject),
+            (404, Some("M_NOT_FOUND"), Post, 1, Next::Reject),
+            (404, None, Post, 1, Next::Retry),
+            (405, None, Post, 1, Next::Retry),
+            (403, forbidden, Post, 3, Next::Split),
+            (403, forbidden, Put, 3, Next::Split),
+            (403, forbidden, Post, 1, Next::Reject),
+            (403, forbidden, Post, 0, Next::Reject),
+            (401, Some("M_UNKNOWN"), Put, 1, Next::Reject),
+            (403, None, Post, 3, Next::Retry),
+            (408, forbidden, Post, 1, Next::Retry),
+            (429, Some("M_LIMIT_EXCEEDED"), Post, 2, Next::Retry),
+            (301, None, Post, 1, Next::Retry),
+            (302, forbidden, Post, 2, Next::Retry),
+            (500, Some("M_UNKNOWN"), Post, 2, Next::Retry),
+            (502, None, Post, 1, Next::Retry),
+            (503, unknown, Post, 1, Next::Retry),
+            (600, forbidden, Post, 1, Next::Retry),
         ] {
             let reply = Reply { status, errcode: errcode.map(str::to_owned) };
             assert_eq!(reply.next(method, invitations), expected, "{reply:?} {method:?} {invitations}");
@@ -243,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operator_reads_the_status_and_only_what_looks_like_an_errcode() {
+    fn display_shows_the_status_and_only_a_well_formed_errcode() {
         let shown = |errcode: &str| Reply { status: 403, errcode: Some(errcode.to_owned()) }.to_string();
         assert_eq!(shown("M_FORBIDDEN"), "it replied 403 M_FORBIDDEN");
         for errcode in ["bob@example.com", "a b", "\u{1b}[2J", &"M".repeat(65)] {
@@ -252,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_get_shorter_and_begin_elsewhere_each_time_but_always_hold_every_invitation_once() {
+    fn each_attempt_shortens_and_rotates_the_requests_and_contains_every_invitation_once() {
         let all: Vec<String> = (0..120).map(|number| format!("i{number:03}")).collect();
         for attempts in [-1, 0, 1, 2, 5, 6, 7, 1000, i32::MAX] {
             let requests = requests(&all, attempts);

@@ -1,28 +1,28 @@
-//! When something that failed for now is tried again.
+//! The backoff of both durable queues.
 //!
-//! Invariant: pauses grow, but never beyond an hour, unless the operator begins with a longer one.
+//! Invariant: a backoff doubles up to one hour, or up to the operator's first backoff if that is longer.
 
 use std::time::Duration;
 
-/// The longest pause between two tries.
-const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
-/// Sides of the dice for [`onbind_pause`].
-pub const ONBIND_DICE: u32 = 401;
+/// The longest backoff between two attempts.
+const MAX_BACKOFF: Duration = Duration::from_secs(3600);
+/// The exclusive upper bound of the jitter of [`onbind_backoff`].
+pub const ONBIND_JITTER: u32 = 401;
 
-/// How long a mail waits that the relay has put off `attempts` times: `first` (`[email] retry_after`), doubled each time,
-/// an hour at most, or `first` if that is longer.
-pub fn mail_pause(first: Duration, attempts: i32) -> Duration {
-    doubled(first, attempts).min(LONGEST_PAUSE.max(first))
+/// The backoff of a mail after `attempts` deferrals by the relay: `first` (`[email] retry_after`), doubled each time, at
+/// most one hour, or `first` if that is longer.
+pub fn mail_backoff(first: Duration, attempts: i32) -> Duration {
+    doubled(first, attempts).min(MAX_BACKOFF.max(first))
 }
 
-/// How long a homeserver is left alone that was told in vain `attempts` times: `first` (`[outbox] retry_after`), doubled
-/// each time, a fifth more or less after the `dice` (below [`ONBIND_DICE`]), so that what failed together does not come
-/// back together; an hour at most. What the homeserver asked for, `retry_after`, counts if it is longer, within the hour.
-pub fn onbind_pause(first: Duration, attempts: i32, dice: u32, retry_after: Option<Duration>) -> Duration {
-    let longest = LONGEST_PAUSE.max(first);
-    let pause = doubled(first, attempts).min(longest);
-    let pause = pause.saturating_mul(800 + dice.min(ONBIND_DICE - 1)) / 1000;
-    pause.max(retry_after.unwrap_or_default()).min(longest)
+/// The backoff of an onbind notification after `attempts` failures: `first` (`[outbox] retry_after`), doubled each time,
+/// at most one hour. `jitter` (below [`ONBIND_JITTER`]) changes it by up to a fifth, so that rows which failed together
+/// are not retried together. The homeserver's `retry_after` applies if it is longer, up to one hour.
+pub fn onbind_backoff(first: Duration, attempts: i32, jitter: u32, retry_after: Option<Duration>) -> Duration {
+    let longest = MAX_BACKOFF.max(first);
+    let backoff = doubled(first, attempts).min(longest);
+    let backoff = backoff.saturating_mul(800 + jitter.min(ONBIND_JITTER - 1)) / 1000;
+    backoff.max(retry_after.unwrap_or_default()).min(longest)
 }
 
 fn doubled(first: Duration, attempts: i32) -> Duration {
@@ -34,36 +34,37 @@ fn doubled(first: Duration, attempts: i32) -> Duration {
 mod tests {
     use std::time::Duration;
 
-    use super::{ONBIND_DICE, mail_pause, onbind_pause};
+    use super::{ONBIND_JITTER, mail_backoff, onbind_backoff};
 
     #[test]
-    fn pauses_double_up_to_an_hour() {
+    fn a_backoff_doubles_up_to_one_hour() {
         let first = Duration::from_secs(60);
-        let minutes = |attempts| mail_pause(first, attempts).as_secs() / 60;
+        let minutes = |attempts| mail_backoff(first, attempts).as_secs() / 60;
         assert_eq!([1, 2, 3, 6, 7, 500].map(minutes), [1, 2, 4, 32, 60, 60]);
-        assert_eq!(mail_pause(first, -1), first);
+        assert_eq!(mail_backoff(first, -1), first);
         let long = Duration::from_secs(7200);
-        assert_eq!([1, 2, 500].map(|attempts| mail_pause(long, attempts)), [long; 3]);
+        assert_eq!([1, 2, 500].map(|attempts| mail_backoff(long, attempts)), [long; 3]);
     }
 
     #[test]
-    fn a_homeserver_is_left_alone_for_a_doubling_time_give_or_take_a_fifth_and_for_an_hour_at_most() {
+    fn an_onbind_backoff_doubles_with_jitter_of_a_fifth_up_to_one_hour() {
         let first = Duration::from_secs(1);
-        let seconds = |attempts, dice| onbind_pause(first, attempts, dice, None).as_secs_f64();
+        let seconds = |attempts, jitter| onbind_backoff(first, attempts, jitter, None).as_secs_f64();
         for (attempts, middle) in [(1, 1.0), (2, 2.0), (5, 16.0), (12, 2048.0)] {
-            let pauses = [0, 200, ONBIND_DICE - 1, u32::MAX].map(|dice| seconds(attempts, dice) / middle);
+            let backoffs = [0, 200, ONBIND_JITTER - 1, u32::MAX].map(|jitter| seconds(attempts, jitter) / middle);
             assert!(
-                pauses.iter().zip([0.8, 1.0, 1.2, 1.2]).all(|(a, b)| (a - b).abs() < 1e-6),
-                "{attempts}: {pauses:?}"
+                backoffs.iter().zip([0.8, 1.0, 1.2, 1.2]).all(|(a, b)| (a - b).abs() < 1e-6),
+                "{attempts}: {backoffs:?}"
             );
         }
-        assert_eq!([13, 500].map(|attempts| onbind_pause(first, attempts, 400, None).as_secs()), [3600; 2]);
-        assert_eq!(onbind_pause(first, 500, 0, None).as_secs(), 2880);
+        assert_eq!([13, 500].map(|attempts| onbind_backoff(first, attempts, 400, None).as_secs()), [3600; 2]);
+        assert_eq!(onbind_backoff(first, 500, 0, None).as_secs(), 2880);
     }
 
     #[test]
-    fn a_homeserver_that_asks_for_more_patience_gets_it_within_the_hour() {
-        let pause = |retry_after| onbind_pause(Duration::from_secs(1), 3, 200, Some(Duration::from_secs(retry_after)));
-        assert_eq!([0, 3, 5, 3600, 1 << 40].map(|asked| pause(asked).as_secs()), [4, 4, 5, 3600, 3600]);
+    fn a_longer_retry_after_of_the_homeserver_applies_up_to_one_hour() {
+        let backoff =
+            |retry_after| onbind_backoff(Duration::from_secs(1), 3, 200, Some(Duration::from_secs(retry_after)));
+        assert_eq!([0, 3, 5, 3600, 1 << 40].map(|asked| backoff(asked).as_secs()), [4, 4, 5, 3600, 3600]);
     }
 }

@@ -1,6 +1,6 @@
-//! Validation sessions: how long they live, when a message is due, what a submitted token does, who may use the result.
+//! Validation sessions: their lifetime, when a code is sent, what a submitted token does, who may use the result.
 //!
-//! Invariant: a message or a request never makes a session live longer; only its validation does, once.
+//! Invariant: only the validation extends a session's lifetime, and only once; messages and requests do not.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,16 +16,15 @@ use super::sid::Sid;
 use super::threepid::{Medium, ThreePid};
 use crate::json::{FieldError, Json};
 
-/// The number of a client's request for a message (specification: `send_attempt`); a message goes out only for a
-/// number greater than the last one that was sent.
+/// The specification's `send_attempt`: the server sends a message only if it is greater than that of the last message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SendAttempt(i64);
 
 impl SendAttempt {
-    /// From the field of a request: an integer, or the same in decimal digits, as matrix-js-sdk sends it.
+    /// Parses the field of a request: an integer, or its decimal digits as text, as matrix-js-sdk sends it.
     ///
     /// # Errors
-    /// [`FieldError::Invalid`] for anything else, negative numbers and more than 18 digits included.
+    /// [`FieldError::Invalid`] for any other value, negative numbers and more than 18 digits included.
     pub fn from_field(value: &Json<'_>) -> Result<Self, FieldError> {
         let wrong = || FieldError::invalid("send_attempt", "a non-negative integer");
         match value {
@@ -38,39 +37,38 @@ impl SendAttempt {
         .ok_or_else(wrong)
     }
 
-    /// The number that a row remembers.
+    /// From the value of a row.
     pub const fn from_row(number: i64) -> Self {
         Self(number)
     }
 
-    /// The number, for the row.
+    /// The value for a row.
     pub const fn get(self) -> i64 {
         self.0
     }
 }
 
-/// What is remembered of a client's secret: a digest bound to the address, so that equal secrets of two people look
-/// different.
+/// The stored form of a client secret: a digest over address and secret, so equal secrets of two users differ.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ClientSecretDigest([u8; 32]);
 
 impl ClientSecretDigest {
-    /// The digest of `secret` in a session for `threepid`.
+    /// Computes the digest of `secret` in a session for `threepid`.
     pub fn of(secret: &ClientSecret, threepid: &ThreePid) -> Self {
         let mut hash = Sha256::new();
-        // None of the parts can hold the separator.
+        // No part can contain the separator.
         for part in [threepid.medium().as_str(), "\0", threepid.address().as_str(), "\0", secret.expose()] {
             hash.update(part.as_bytes());
         }
         Self(hash.finalize().into())
     }
 
-    /// The digest that a row remembers.
+    /// From the bytes of a row.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The 32 octets, for the row.
+    /// The bytes for a row.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -82,112 +80,118 @@ impl fmt::Debug for ClientSecretDigest {
     }
 }
 
-/// The operator's bounds on sessions.
+/// The operator's limits for sessions.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionRules {
     /// From creation, and again from validation, to expiry.
     pub lifetime: Duration,
-    /// Wrong tokens that burn an e-mail session.
+    /// Wrong tokens after which an email session is closed.
     pub email_max_wrong: u32,
-    /// Wrong tokens that burn an SMS session.
+    /// Wrong tokens after which an SMS session is closed.
     pub sms_max_wrong: u32,
 }
 
-/// A message that somebody is sending at this moment.
+/// The lease of the worker that is sending the session's message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sending {
-    /// For this request.
+    /// The request that the message answers.
     pub attempt: SendAttempt,
-    /// After this the sender is taken for dead.
+    /// When the lease expires.
     pub until: Timestamp,
 }
 
-/// A session as it is remembered.
+/// A validation session.
 #[derive(Clone, Debug)]
 pub struct Session {
-    /// Its name.
+    /// The session id.
     pub sid: Sid,
-    /// What is to be validated.
+    /// The address to validate.
     pub threepid: ThreePid,
-    /// What the client must know besides the name.
+    /// The digest of the client secret.
     pub client_secret: ClientSecretDigest,
-    /// The account that started it; none for the legacy API, which has no accounts.
+    /// The account that started the session; none for the legacy API, which has no accounts.
     pub account: Option<UserId>,
     /// The validation token, sealed.
     pub sealed_token: Vec<u8>,
-    /// When it was started.
+    /// When the session was started.
     pub created_at: Timestamp,
-    /// When the right token was first submitted.
+    /// When the correct token was first submitted.
     pub validated_at: Option<Timestamp>,
-    /// The last request for which a message went out.
+    /// The last request for which a message was sent.
     pub send_attempt: Option<SendAttempt>,
-    /// The message that is on its way to the relay now.
+    /// The lease of the message that is being sent.
     pub sending: Option<Sending>,
-    /// Wrong tokens submitted so far.
+    /// The number of wrong tokens so far.
     pub wrong_tokens: u32,
-    /// Where a browser goes after the link was followed.
+    /// Where the browser is redirected after validation.
     pub next_link: Option<NextLink>,
 }
 
-/// What a request for a token needs.
+/// Whether a request for a token sends a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Due {
-    /// A new session and its first message: there is none, or it is over.
-    NewSession,
-    /// A message in the session that there is.
-    Message,
-    /// Nothing: this number was sent already, or is being sent.
-    Nothing,
+pub enum SendDecision {
+    /// Start a new session and send its first message: no session exists, or it is closed.
+    StartSession,
+    /// Send another message in the existing session: `send_attempt` has increased.
+    Send,
+    /// Send nothing: the message of this `send_attempt` was sent, or is being sent.
+    Skip,
 }
 
-/// What a submitted token does.
+/// The effect of a submitted token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Submission {
-    /// It is right, and the first right one.
+    /// The first correct token: validates the session.
     Validates,
-    /// It is right, as one before it was.
+    /// A correct token for a session that is validated.
     AlreadyValidated,
-    /// It is wrong, and counts.
+    /// A wrong token, which counts.
     Wrong,
-    /// The session is over: expired, or burnt by too many wrong tokens.
-    Over,
+    /// The session is closed: expired, or too many wrong tokens.
+    Closed,
 }
 
-/// Why a session's result cannot be used.
+/// Why the result of a session cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unusable {
-    /// No such session for this secret and this account.
+    /// No session matches this secret and this account.
     NotFound,
-    /// Its time is over.
+    /// The session has expired.
     Expired,
-    /// Nobody has submitted the token yet.
+    /// No correct token was submitted.
     NotValidated,
 }
 
 impl Session {
-    /// What a request numbered `attempt` needs, `found` being the newest session for the same key.
-    pub fn due(found: Option<&Self>, attempt: SendAttempt, now: Timestamp, rules: &SessionRules) -> Due {
-        let Some(session) = found.filter(|session| !session.is_over(now, rules)) else { return Due::NewSession };
+    /// Decides whether the request `attempt` sends a message; `found` is the newest session of the same key.
+    pub fn send_decision(
+        found: Option<&Self>,
+        attempt: SendAttempt,
+        now: Timestamp,
+        rules: &SessionRules,
+    ) -> SendDecision {
+        let Some(session) = found.filter(|session| !session.is_closed(now, rules)) else {
+            return SendDecision::StartSession;
+        };
         let sent = session.send_attempt.is_some_and(|sent| attempt <= sent);
         let being_sent = session.sending.is_some_and(|sending| attempt <= sending.attempt && now < sending.until);
-        if sent || being_sent { Due::Nothing } else { Due::Message }
+        if sent || being_sent { SendDecision::Skip } else { SendDecision::Send }
     }
 
-    /// What a submission at `now` does; `is_right` says whether the token is the session's.
-    pub fn submission(&self, is_right: bool, now: Timestamp, rules: &SessionRules) -> Submission {
-        match (self.is_over(now, rules), is_right, self.validated_at) {
-            (true, ..) => Submission::Over,
+    /// The effect of a token submitted at `now`; `is_correct` is whether it is the session's.
+    pub fn submission(&self, is_correct: bool, now: Timestamp, rules: &SessionRules) -> Submission {
+        match (self.is_closed(now, rules), is_correct, self.validated_at) {
+            (true, ..) => Submission::Closed,
             (false, false, _) => Submission::Wrong,
             (false, true, None) => Submission::Validates,
             (false, true, Some(_)) => Submission::AlreadyValidated,
         }
     }
 
-    /// When the address was validated, for someone who knows the secret and, if an account started the session, is
-    /// that account.
+    /// When the address was validated. The caller needs the secret and, if an account started the session, that account.
     ///
     /// # Errors
-    /// [`Unusable`], in the order in which the specification wants it told.
+    /// [`Unusable`], checked in the specification's order.
     pub fn usable(
         &self,
         secret: &ClientSecret,
@@ -204,14 +208,21 @@ impl Session {
         self.validated_at.ok_or(Unusable::NotValidated)
     }
 
-    /// Whether this is the session's secret; in constant time.
+    /// Ends the lease `sending`, unless another worker has acquired the session since.
+    pub fn end_sending(&mut self, sending: Sending) {
+        if self.sending == Some(sending) {
+            self.sending = None;
+        }
+    }
+
+    /// Whether `secret` is the session's; compares in constant time.
     pub fn is_secret(&self, secret: &ClientSecret) -> bool {
         let given = ClientSecretDigest::of(secret, &self.threepid);
         given.0.ct_eq(&self.client_secret.0).into()
     }
 
-    /// Whether no submission can change anything any more.
-    pub fn is_over(&self, now: Timestamp, rules: &SessionRules) -> bool {
+    /// Whether the session is expired or has reached its limit of wrong tokens.
+    pub fn is_closed(&self, now: Timestamp, rules: &SessionRules) -> bool {
         let allowed = match self.threepid.medium() {
             Medium::Email => rules.email_max_wrong,
             Medium::Msisdn => rules.sms_max_wrong,
@@ -232,7 +243,7 @@ mod tests {
     use shared::clock::Timestamp;
     use shared::random::Random;
 
-    use super::{ClientSecretDigest, Due, SendAttempt, Sending, Session, SessionRules, Submission, Unusable};
+    use super::{ClientSecretDigest, SendAttempt, SendDecision, Sending, Session, SessionRules, Submission, Unusable};
     use crate::domain::client_secret::ClientSecret;
     use crate::domain::mxid::UserId;
     use crate::domain::sid::Sid;
@@ -268,63 +279,78 @@ mod tests {
         }
     }
 
-    fn due(session: &Session, attempt: i64, after: Duration) -> Due {
-        Session::due(Some(session), SendAttempt(attempt), START.plus(after), &RULES)
+    fn decide(session: &Session, attempt: i64, after: Duration) -> SendDecision {
+        Session::send_decision(Some(session), SendAttempt(attempt), START.plus(after), &RULES)
     }
 
     #[test]
-    fn a_message_goes_out_only_for_a_number_greater_than_the_last_one_sent() {
+    fn a_message_is_sent_only_if_send_attempt_has_increased() {
         let mut session = session();
-        assert_eq!(Session::due(None, SendAttempt(0), START, &RULES), Due::NewSession);
-        assert_eq!(due(&session, 0, Duration::ZERO), Due::Message);
+        assert_eq!(Session::send_decision(None, SendAttempt(0), START, &RULES), SendDecision::StartSession);
+        assert_eq!(decide(&session, 0, Duration::ZERO), SendDecision::Send);
         session.send_attempt = Some(SendAttempt(3));
-        assert_eq!([2, 3, 4].map(|n| due(&session, n, Duration::ZERO)), [Due::Nothing, Due::Nothing, Due::Message]);
+        assert_eq!(
+            [2, 3, 4].map(|n| decide(&session, n, Duration::ZERO)),
+            [SendDecision::Skip, SendDecision::Skip, SendDecision::Send]
+        );
     }
 
     #[test]
-    fn a_message_on_its_way_is_not_sent_again_until_its_sender_is_taken_for_dead() {
+    fn a_message_that_is_being_sent_is_not_sent_again_until_its_lease_expires() {
         let mut session = session();
         let lease = Duration::from_secs(60);
         session.sending = Some(Sending { attempt: SendAttempt(1), until: START.plus(lease) });
-        assert_eq!(due(&session, 1, Duration::ZERO), Due::Nothing);
-        assert_eq!(due(&session, 2, Duration::ZERO), Due::Message);
-        assert_eq!(due(&session, 1, lease), Due::Message);
+        assert_eq!(decide(&session, 1, Duration::ZERO), SendDecision::Skip);
+        assert_eq!(decide(&session, 2, Duration::ZERO), SendDecision::Send);
+        assert_eq!(decide(&session, 1, lease), SendDecision::Send);
     }
 
     #[test]
-    fn a_session_that_is_expired_or_burnt_is_followed_by_a_new_one() {
+    fn the_end_of_a_lease_does_not_affect_a_later_lease_of_the_same_attempt() {
+        let mut session = session();
+        let earlier = Sending { attempt: SendAttempt(1), until: START };
+        let later = Sending { until: START.plus(DAY), ..earlier };
+        session.sending = Some(later);
+        session.end_sending(earlier);
+        assert_eq!(session.sending, Some(later));
+        session.end_sending(later);
+        assert_eq!(session.sending, None);
+    }
+
+    #[test]
+    fn a_request_after_expiry_or_too_many_wrong_tokens_starts_a_new_session() {
         let mut session = session();
         session.send_attempt = Some(SendAttempt(1));
-        assert_eq!(due(&session, 1, DAY), Due::Nothing);
-        assert_eq!(due(&session, 1, DAY + Duration::from_millis(1)), Due::NewSession);
+        assert_eq!(decide(&session, 1, DAY), SendDecision::Skip);
+        assert_eq!(decide(&session, 1, DAY + Duration::from_millis(1)), SendDecision::StartSession);
         session.wrong_tokens = 20;
-        assert_eq!(due(&session, 1, Duration::ZERO), Due::NewSession);
+        assert_eq!(decide(&session, 1, Duration::ZERO), SendDecision::StartSession);
     }
 
     #[test]
-    fn validation_happens_once_and_gives_the_session_one_more_lifetime() {
+    fn validation_extends_the_session_by_one_lifetime_and_only_once() {
         let mut session = session();
         assert_eq!(session.submission(true, START.plus(DAY), &RULES), Submission::Validates);
         session.validated_at = Some(START.plus(DAY));
         assert_eq!(session.submission(true, START.plus(DAY * 2), &RULES), Submission::AlreadyValidated);
-        assert_eq!(session.submission(true, START.plus(DAY * 3), &RULES), Submission::Over);
+        assert_eq!(session.submission(true, START.plus(DAY * 3), &RULES), Submission::Closed);
     }
 
     #[test]
-    fn after_the_last_allowed_wrong_token_even_the_right_one_is_refused() {
+    fn after_the_last_allowed_wrong_token_the_correct_one_is_rejected() {
         let mut session = session();
         session.wrong_tokens = 19;
         assert_eq!(session.submission(false, START, &RULES), Submission::Wrong);
         assert_eq!(session.submission(true, START, &RULES), Submission::Validates);
         session.wrong_tokens = 20;
-        assert_eq!(session.submission(true, START, &RULES), Submission::Over);
+        assert_eq!(session.submission(true, START, &RULES), Submission::Closed);
         session.threepid = ThreePid::canonical(Medium::Msisdn, "447700900001").unwrap();
         session.wrong_tokens = 5;
-        assert_eq!(session.submission(true, START, &RULES), Submission::Over);
+        assert_eq!(session.submission(true, START, &RULES), Submission::Closed);
     }
 
     #[test]
-    fn the_result_serves_only_the_account_that_started_and_refusals_keep_their_order() {
+    fn only_the_starting_account_can_use_the_result_and_errors_keep_their_order() {
         let mut session = session();
         let bob = user("@bob:hs.example");
         let usable = |session: &Session, s: &str, account: Option<&UserId>, after: Duration| {
@@ -342,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn send_attempt_is_an_integer_or_its_digits() {
+    fn send_attempt_is_an_integer_or_its_decimal_digits() {
         for (json, expected) in [
             ("0", Some(0)),
             ("7", Some(7)),

@@ -1,22 +1,22 @@
-//! The name of a validation session (specification, "Definitions": `sid`).
+//! The id of a validation session (specification, "Definitions": `sid`).
 //!
-//! Invariant: one of ours is no secret and may stand in a log; what only claims to be one is not shown.
+//! Invariant: an id of this server is not secret and may be logged; any other text from a client is hidden.
 
 use std::fmt;
 
 use shared::random::Random;
 
-/// The number of characters of a session id that we make.
+/// The length of an id of this server in characters.
 const LENGTH: usize = 24;
 
-/// A session id. Any text from a client is one, though most name no session; imported ones are decimal numbers.
+/// A session id. A client may send any text; imported ids are decimal numbers.
 ///
-/// `Debug` shows it only if it can be ours, so that a client cannot have its secret logged by sending it as `sid`.
+/// `Debug` shows only texts with the form of an id, so that a secret sent as `sid` is not logged.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Sid(String);
 
 impl Sid {
-    /// A new one: 24 characters of `[0-9A-Za-z]`.
+    /// Draws a new id: 24 characters of `[0-9A-Za-z]`.
     pub fn draw(random: Random) -> Self {
         Self(random.base62(LENGTH))
     }
@@ -47,7 +47,7 @@ mod tests {
     use shared::random::Random;
 
     #[test]
-    fn a_new_one_is_24_letters_and_digits_and_can_be_logged() {
+    fn a_new_id_has_24_letters_and_digits_and_debug_shows_it() {
         let sid = Sid::draw(Random);
         assert_eq!(sid.as_str().len(), 24);
         assert!(sid.as_str().bytes().all(|b| b.is_ascii_alphanumeric()));
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn any_text_is_taken_and_a_foreign_one_is_not_shown() {
+    fn any_text_is_accepted_and_debug_hides_texts_of_another_form() {
         for text in ["", "alice@example.com", "a b\n", "é", "0123456789012345678901234567890"] {
             let sid = Sid::from(text.to_owned());
             assert_eq!((sid.as_str(), format!("{sid:?}")), (text, "Sid(?)".to_owned()));

@@ -1,6 +1,6 @@
-//! The terms of service: whether an account has accepted them, and its doing so.
+//! The terms of service: whether an account has accepted them, and its acceptance.
 //!
-//! Invariant: only URLs that the terms hold today are remembered.
+//! Invariant: only URLs of the current terms are stored.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -10,12 +10,12 @@ use crate::error::Error;
 use crate::state::State;
 use crate::store::accepted_terms;
 
-/// Lets an account pass that has accepted every required policy, each in some language.
+/// Checks that the account has accepted every required policy, each in at least one language.
 ///
 /// # Errors
 /// [`Error::TermsNotSigned`] if it has not.
 pub async fn require_acceptance(state: &State, mxid: &UserId) -> Result<(), Error> {
-    let terms = state.terms.read();
+    let terms = state.terms.load_full();
     if terms.satisfied(&HashSet::new()) {
         return Ok(());
     }
@@ -24,13 +24,12 @@ pub async fn require_acceptance(state: &State, mxid: &UserId) -> Result<(), Erro
     if terms.satisfied(&accepted.into_iter().collect()) { Ok(()) } else { Err(Error::TermsNotSigned) }
 }
 
-/// Adds to what the account has accepted; URLs that are not of these terms are ignored.
+/// Adds to the accepted URLs of the account; URLs outside the current terms are ignored.
 ///
 /// # Errors
-/// Those of the store.
+/// [`Error::Store`].
 pub async fn accept_terms(state: &State, mxid: &UserId, urls: &[&str]) -> Result<(), Error> {
-    let terms = state.terms.read();
-    let known = known(&terms, urls);
+    let known = known(&state.terms.load(), urls);
     let (mxid, now) = (mxid.clone(), state.clock.now());
     if !known.is_empty() {
         state.store.write(async move |conn| accepted_terms::insert(conn, &mxid, &known, now).await).await?;
@@ -38,7 +37,7 @@ pub async fn accept_terms(state: &State, mxid: &UserId, urls: &[&str]) -> Result
     Ok(())
 }
 
-/// Each URL that is of these terms, once: a list that says the same a thousand times must not cost a thousand writes.
+/// The URLs of these terms, each once: a list that repeats one URL a thousand times must not cost a thousand writes.
 fn known(terms: &Terms, urls: &[&str]) -> Vec<String> {
     let distinct: BTreeSet<&str> = urls.iter().copied().collect();
     distinct.into_iter().filter(|url| terms.known(url)).map(str::to_owned).collect()
@@ -49,7 +48,7 @@ mod tests {
     use super::{Terms, known};
 
     #[test]
-    fn a_url_counts_once_however_often_it_is_said_and_unknown_ones_not_at_all() {
+    fn a_repeated_url_counts_once_and_an_unknown_one_is_ignored() {
         let text = r#"{"policies":{"p":{"version":"1","en":{"name":"P","url":"https://p.example/en"}}}}"#;
         let terms = Terms::parse(text).unwrap();
         let urls = ["https://p.example/en", "https://else.example", "https://p.example/en", ""];

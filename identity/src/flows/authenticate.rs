@@ -6,7 +6,7 @@ use crate::domain::access_token::{AccessToken, TokenDigest, is_idle, is_use_wort
 use crate::domain::mxid::UserId;
 use crate::error::Error;
 use crate::state::State;
-use crate::store::{StoreError, tokens};
+use crate::store::tokens;
 
 /// The access tokens of one request.
 #[derive(Debug)]
@@ -59,9 +59,8 @@ pub async fn authenticate_for_logout(state: &State, tokens: &PresentedTokens) ->
 /// # Errors
 /// [`Error::UnknownToken`] if another request has deleted it.
 pub async fn log_out(state: &State, KnownToken(digest): KnownToken) -> Result<(), Error> {
-    let deleted: Result<bool, StoreError> =
-        state.store.write(async move |conn| tokens::delete(conn, &digest).await).await;
-    if deleted? { Ok(()) } else { Err(Error::UnknownToken) }
+    let deleted = state.store.write(async move |conn| tokens::delete(conn, &digest).await).await?;
+    if deleted { Ok(()) } else { Err(Error::UnknownToken) }
 }
 
 async fn find_account(state: &State, digest: TokenDigest) -> Result<Option<UserId>, Error> {

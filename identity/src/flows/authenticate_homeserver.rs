@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::domain::mxid::UserId;
 use crate::domain::x_matrix::{Malformed, SignedRequest, XMatrix};
 use crate::error::Error;
-use crate::limits::{self, Verdict};
+use crate::limits::{self, RateLimitDecision};
 use crate::state::State;
 
 /// A request with `X-Matrix` headers.
@@ -77,8 +77,8 @@ pub async fn authenticate_homeserver(
     let key_ids: Vec<&str> = candidates.iter().map(|header| header.key_id()).collect();
     if !state.server_keys.is_known(server, &key_ids).await {
         let now = state.clock.now();
-        let charged = limits::charge_for_question(&state.store, &state.config.limits, request.client, now);
-        if let Verdict::Refused { retry_after } = charged.await? {
+        let charged = limits::charge_homeserver_request(&state.store, &state.config.limits, request.client, now);
+        if let RateLimitDecision::Limited { retry_after } = charged.await? {
             return Err(Error::LimitExceeded(retry_after));
         }
     }

@@ -1,7 +1,7 @@
-//! Once an hour, what is of no use to anybody is forgotten.
+//! Deletes expired rows once an hour.
 //!
-//! Invariant: nothing is removed that an answer could still depend on: a session stays a day after it expired, so that
-//! its client hears "expired" and not "unknown".
+//! Invariant: no response depends on a deleted row. A session is kept for a day after its expiry, so that its client
+//! receives "expired" instead of "unknown".
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,16 +11,16 @@ use crate::limits::sms_day;
 use crate::state::State;
 use crate::store::{ephemeral_keys, invites, rate_limits, sessions, tokens};
 
-const ROUND: Duration = Duration::from_secs(3600);
+const INTERVAL: Duration = Duration::from_secs(3600);
 const KEEP_EXPIRED: Duration = Duration::from_secs(24 * 3600);
 
-/// Cleans up for as long as the process lives.
+/// Cleans up until the process ends.
 pub async fn run(state: Arc<State>) {
-    let mut round = tokio::time::interval(ROUND);
+    let mut interval = tokio::time::interval(INTERVAL);
     loop {
-        round.tick().await;
+        interval.tick().await;
         if let Err(error) = clean_up(&state).await {
-            tracing::error!(%error, "cleaning up failed; the next round tries again");
+            tracing::error!(%error, "clean-up failed; the next one is in an hour");
         }
     }
 }
@@ -30,19 +30,17 @@ async fn clean_up(state: &State) -> Result<(), Error> {
     let old_session = now.minus(state.config.sessions.lifetime.get() + KEEP_EXPIRED);
     let idle_token = now.minus(state.config.auth.token_idle.get());
     let old_invite = now.minus(KEEP_EXPIRED);
-    let (sessions, tokens, invites) = state
-        .store
-        .write(async move |conn| {
-            let sessions = sessions::delete_older(conn, old_session).await?;
-            let tokens = tokens::delete_idle(conn, idle_token).await?;
-            let invites = invites::delete_expired(conn, old_invite).await?;
-            // One that expired is as valid as one that is unknown.
-            ephemeral_keys::delete_expired(conn, old_invite).await?;
-            rate_limits::delete_full(conn, now).await?;
-            sms_day::forget(conn, now).await?;
-            Ok((sessions, tokens, invites))
-        })
-        .await?;
-    tracing::debug!(sessions, tokens, invites, "cleaned up");
+    let deleted = state.store.write(async move |conn| {
+        let sessions = sessions::delete_older(conn, old_session).await?;
+        let tokens = tokens::delete_idle(conn, idle_token).await?;
+        let invites = invites::delete_expired(conn, old_invite).await?;
+        // An expired key and an unknown one get the same response.
+        ephemeral_keys::delete_expired(conn, old_invite).await?;
+        rate_limits::delete_full(conn, now).await?;
+        sms_day::delete_past(conn, now).await?;
+        Ok::<_, Error>((sessions, tokens, invites))
+    });
+    let (sessions, tokens, invites) = deleted.await?;
+    tracing::debug!(sessions, tokens, invites, "expired rows deleted");
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! Whose addresses these are: a lookup by hash, or in clear where the operator allows it.
+//! Looks up the users of addresses: by hash, or in clear where the operator allows it.
 //!
-//! Invariant: both algorithms and the legacy API ask the same question of the same rows, so they cannot disagree.
+//! Invariant: both algorithms and the legacy API run the same query, so their results agree.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,21 +14,21 @@ use crate::domain::lookup_hash::LookupDigest;
 use crate::domain::mxid::UserId;
 use crate::domain::threepid::{Medium, ThreePid};
 use crate::error::Error;
-use crate::limits::Counted;
+use crate::limits::LimitKey;
 use crate::state::State;
 use crate::store::associations;
 
-/// What a client asks.
+/// The request of a client.
 pub struct Lookup<'a> {
-    /// How the entries are written, as the client names it.
+    /// The algorithm of the entries, as the client names it.
     pub algorithm: &'a str,
-    /// The pepper they were hashed with.
+    /// The pepper of the hashes.
     pub pepper: &'a str,
-    /// The entries.
+    /// The entries: hashes, or addresses in clear.
     pub addresses: Vec<&'a str>,
 }
 
-/// The entries that belong to somebody, each exactly as it was asked, with their users.
+/// The entries with an association, each exactly as requested, and their users.
 ///
 /// # Errors
 /// [`Error::InvalidParam`] for an algorithm that is not offered, [`Error::TooManyAddresses`],
@@ -51,7 +51,7 @@ pub async fn look_up<'a>(
         return Err(Error::InvalidPepper { current });
     }
     let now = state.clock.now();
-    state.lookup_quota.charge(Counted::Account(account), &lookup.addresses, now).map_err(Error::LimitExceeded)?;
+    state.lookup_quota.charge(LimitKey::Account(account), &lookup.addresses, now).map_err(Error::LimitExceeded)?;
 
     let entries: Vec<(&str, LookupDigest)> = lookup
         .addresses
@@ -69,12 +69,12 @@ pub async fn look_up<'a>(
         .into_iter()
         .filter_map(|(entry, digest)| found.get(&digest).map(|mxid| (entry, mxid.clone())))
         .collect();
-    tell(algorithm, lookup.addresses.len(), mappings.len());
+    record_metrics(algorithm, lookup.addresses.len(), mappings.len());
     Ok(mappings)
 }
 
-/// Those of the pairs of a medium and an address that belong to somebody, each exactly as it was asked, with their users:
-/// for a client of the legacy API, which has no accounts and knows no hashes.
+/// The pairs of medium and address with an association, each exactly as requested, and their users. For the legacy API,
+/// which has no accounts and no hashes.
 ///
 /// # Errors
 /// [`Error::TooManyAddresses`], [`Error::LimitExceeded`].
@@ -96,11 +96,11 @@ pub async fn look_up_pairs<'a>(
         .zip(digests)
         .filter_map(|((medium, address), digest)| Some((*medium, *address, found.get(&digest?)?.clone())))
         .collect();
-    tell(Algorithm::None, pairs.len(), users.len());
+    record_metrics(Algorithm::None, pairs.len(), users.len());
     Ok(users)
 }
 
-/// The association of an address, signed anew, for a client of the legacy API.
+/// The association of an address with a new signature, for the legacy API.
 ///
 /// # Errors
 /// [`Error::LimitExceeded`].
@@ -118,19 +118,19 @@ pub async fn look_up_association(
         }
         None => None,
     };
-    let signed = match found.filter(|association| association.holds(now)) {
+    let signed = match found.filter(|association| association.is_valid(now)) {
         Some(association) => {
             let mut signed = association.to_json();
-            state.keys.read().sign(&mut signed).map_err(|error| Error::Internal(error.to_string()))?;
+            state.keys.load().sign(&mut signed).map_err(|error| Error::Internal(error.to_string()))?;
             Some(signed)
         }
         None => None,
     };
-    tell(Algorithm::None, 1, usize::from(signed.is_some()));
+    record_metrics(Algorithm::None, 1, usize::from(signed.is_some()));
     Ok(signed)
 }
 
-/// Counts what a client asks, in whatever spelling and together with the addresses it invites.
+/// Charges the addresses, in canonical form, to the quota that also counts the client's invitations.
 fn charge<'a>(
     state: &State,
     client: IpAddr,
@@ -138,7 +138,7 @@ fn charge<'a>(
     now: Timestamp,
 ) -> Result<(), Error> {
     let entries: Vec<&str> = threepids.into_iter().map(|threepid| threepid.address().as_str()).collect();
-    state.lookup_quota.charge(Counted::Client(client), &entries, now).map_err(Error::LimitExceeded)
+    state.lookup_quota.charge(LimitKey::Client(client), &entries, now).map_err(Error::LimitExceeded)
 }
 
 async fn find(
@@ -152,7 +152,7 @@ async fn find(
     Ok(state.store.read(async move |conn| associations::list_by_digest(conn, &digests, now).await).await?)
 }
 
-/// `<address> <medium>`; what is neither matches nothing.
+/// Parses `<address> <medium>`; an invalid entry matches nothing.
 fn in_clear(entry: &str) -> Option<ThreePid> {
     let (address, medium) = entry.rsplit_once(' ')?;
     threepid(medium, address)
@@ -167,10 +167,10 @@ fn digest(state: &State, threepid: &ThreePid) -> LookupDigest {
     LookupDigest::of(threepid.address().as_str(), threepid.medium(), &state.pepper)
 }
 
-fn tell(algorithm: Algorithm, asked: usize, found: usize) {
+fn record_metrics(algorithm: Algorithm, requested: usize, found: usize) {
     metrics::counter!("identity_lookups_total", "algorithm" => algorithm.as_str()).increment(1);
     count("found", found);
-    count("not_found", asked.saturating_sub(found));
+    count("not_found", requested.saturating_sub(found));
 }
 
 fn count(result: &'static str, number: usize) {

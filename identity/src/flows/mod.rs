@@ -1,6 +1,6 @@
-//! The stories that this server tells, one file each: what happens in which order when somebody asks for something.
+//! The flows of the server, one file each: the order of the steps of one operation.
 //!
-//! Invariant: a story knows neither HTTP nor SQL, and none of them calls another.
+//! Invariant: a flow knows neither HTTP nor SQL, and calls no other flow.
 
 pub mod accept_terms;
 pub mod authenticate;
@@ -10,9 +10,9 @@ pub mod check_ephemeral_key;
 pub mod clean_up;
 pub mod follow_link;
 pub mod look_up;
-pub mod notify_homeserver;
 pub mod register;
 pub mod request_token;
+pub mod send_onbind;
 pub mod send_queued_mail;
 pub mod sign_ed25519;
 pub mod store_invite;
@@ -28,21 +28,21 @@ use tracing::Instrument;
 use crate::error::Error;
 use crate::state::State;
 
-/// Runs `story` to its end on the main runtime, whatever becomes of the request that began it: a client that hangs up
-/// must not leave a mail sent and not remembered. A process that is told to stop waits for it.
+/// Runs `flow` on the main runtime until it ends, even if its client disconnects: the server records every message that
+/// it sends. A shutdown waits for it.
 ///
 /// # Errors
-/// Those of the story.
-pub async fn to_the_end<R: Send + 'static>(
+/// Those of the flow.
+pub async fn run_detached<R: Send + 'static>(
     state: &Arc<State>,
-    story: impl Future<Output = Result<R, Error>> + Send + 'static,
+    flow: impl Future<Output = Result<R, Error>> + Send + 'static,
 ) -> Result<R, Error> {
     let in_flight = InFlight::enter(&state.activity);
     let whole = async move {
-        let result = story.await;
+        let result = flow.await;
         drop(in_flight);
         result
     };
     let task = state.runtime.spawn(whole.in_current_span());
-    task.await.map_err(|error| Error::Internal(format!("a story ended before its time: {error}")))?
+    task.await.map_err(|error| Error::Internal(format!("a flow was interrupted: {error}")))?
 }

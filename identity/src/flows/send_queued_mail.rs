@@ -1,101 +1,119 @@
-//! Mails that the relay had put off are tried again, until it takes them, refuses them, or their time is over.
+//! Retries mails that the relay has deferred until the relay accepts or rejects them, or they expire.
 //!
-//! Invariant: a mail has one sender at a time, also with several processes on one database, and survives each of them.
+//! Invariant: a mail has one sender at a time across all processes, and survives the loss of any of them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use shared::clock::Timestamp;
-use shared::http::observe::InFlight;
+use tokio::sync::Notify;
 
-use crate::domain::retry::mail_pause;
+use crate::domain::retry::mail_backoff;
 use crate::error::Error;
 use crate::notify::email::message::OutgoingMail;
 use crate::notify::email::{Refusal, SendError};
+use crate::queue_worker::{self, Attempt, Description, End, Queue};
 use crate::state::State;
 use crate::store::outgoing_mails::{self, QueuedMail};
+use crate::store::{QueueHead, StoreError};
 
-/// How often the queue is looked at when nobody rings; more often if pauses are shorter.
-const ROUND: Duration = Duration::from_secs(15);
+/// The part of the lease beyond the relay's time-outs, for the database before and after an attempt.
+const LEASE_MARGIN: Duration = Duration::from_secs(30);
 
-/// Works on the queue until the process is told to stop, which waits for the mail that is being sent.
+/// Works on the mail queue until the process is draining.
 pub async fn run(state: Arc<State>) {
-    let round = state.config.email.retry_after.get().min(ROUND);
-    loop {
-        loop {
-            let _in_flight = InFlight::enter(&state.activity);
-            if state.activity.is_draining() {
-                return;
-            }
-            match send_one(&state).await {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) => {
-                    tracing::error!(%error, "the mail queue could not be worked on");
-                    break;
-                }
-            }
-        }
-        // A ring or the end of the round, whichever comes first: which one it was does not matter.
-        let _ = tokio::time::timeout(round, state.mail_queued.notified()).await;
-    }
+    queue_worker::run::<MailQueue>(state).await;
 }
 
-/// Tries the mail whose turn it is; false if there is none.
-async fn send_one(state: &State) -> Result<bool, Error> {
-    let now = state.clock.now();
-    let lease = now.plus(state.config.email.timeout.get() * 3 + Duration::from_secs(30));
-    let due = state.store.write(async move |conn| outgoing_mails::take_due(conn, now, lease).await).await?;
-    let Some(queued) = due else { return Ok(false) };
-    if queued.expires_at <= now.as_millis() {
-        tracing::warn!(attempts = queued.attempts, "a mail was given up: its time is over");
-        return forget(state, queued.id).await;
+struct MailQueue;
+
+impl Queue for MailQueue {
+    type Row = QueuedMail;
+    type Report = ();
+
+    const NAME: &'static str = "mail";
+    const MAX_CONCURRENT: usize = 1;
+    const MAX_PER_DESTINATION: usize = Self::MAX_CONCURRENT;
+
+    fn queued(state: &State) -> &Notify {
+        &state.mail_queued
     }
-    let bytes = state.keys.read().sealing().open(&queued.sealed_mail, queued.id.as_bytes())?;
-    let mail = OutgoingMail::from_bytes(&bytes).map_err(|error| Error::Internal(error.to_string()))?;
-    match state.mailer.send(&mail).await {
-        Ok(()) => forget(state, queued.id).await,
-        Err(SendError::TryLater { .. }) => try_again(state, queued, now).await,
-        Err(error) if is_final(&error) => {
-            tracing::warn!(%error, attempts = queued.attempts, "a queued mail was refused for good");
-            forget(state, queued.id).await
-        }
-        Err(error) => {
-            tracing::error!(%error, attempts = queued.attempts, "mail cannot be sent; a queued one stays in the queue");
-            try_again(state, queued, now).await
+
+    fn lease(state: &State) -> Duration {
+        state.config.email.timeout.get() * 3 + LEASE_MARGIN
+    }
+
+    async fn take_due(
+        state: &State,
+        now: Timestamp,
+        leased_until: Timestamp,
+        _: Vec<String>,
+    ) -> Result<QueueHead<QueuedMail>, StoreError> {
+        state.store.write(async move |conn| outgoing_mails::take_due(conn, now, leased_until).await).await
+    }
+
+    fn describe(_: &State, mail: &QueuedMail) -> Description {
+        Description {
+            id: mail.id.clone(),
+            destination: "relay".to_owned(),
+            attempts: mail.attempts,
+            expires_at: Timestamp::from_millis(mail.expires_at),
         }
     }
-}
 
-/// Whether the refusal is about this mail. The client was told that it is on its way, so a relay that is down or refuses
-/// everybody is no reason to drop it.
-fn is_final(error: &SendError) -> bool {
-    match error {
-        SendError::Disabled | SendError::ImpossibleAddress | SendError::Refused(Refusal::Reply(_)) => true,
-        SendError::TryLater { .. }
-        | SendError::Refused(Refusal::Connect(_) | Refusal::Login(_) | Refusal::Broken | Refusal::File(_)) => false,
+    async fn attempt(state: &State, queued: &mut QueuedMail) -> Result<(Attempt, ()), Error> {
+        if queued.expires_at <= state.clock.now().as_millis() {
+            return Ok((Attempt::Rejected { failure: "the mail has expired".to_owned() }, ()));
+        }
+        let bytes = state.keys.load().sealing().open(&queued.sealed_mail, queued.id.as_bytes())?;
+        let mail = OutgoingMail::from_bytes(&bytes).map_err(|error| Error::Internal(error.to_string()))?;
+        Ok((outcome(state.mailer.send(&mail).await), ()))
+    }
+
+    fn backoff(state: &State, attempts: i32, _: Option<Duration>) -> Duration {
+        mail_backoff(state.config.email.retry_after.get(), attempts)
+    }
+
+    async fn save(state: &State, mail: QueuedMail, end: End, (): ()) -> Result<(), Error> {
+        let QueuedMail { id, attempts, .. } = mail;
+        if let End::Dead { failure } = &end {
+            tracing::warn!(id, attempts, failure, "queued mail was dropped");
+        }
+        state
+            .store
+            .write(async move |conn| match end {
+                End::Retry { attempts, at, .. } => outgoing_mails::save_attempt(conn, &id, attempts, at).await,
+                End::Done | End::Dead { .. } => outgoing_mails::delete(conn, &id).await,
+            })
+            .await?;
+        Ok(())
     }
 }
 
-async fn forget(state: &State, id: String) -> Result<bool, Error> {
-    state.store.write(async move |conn| outgoing_mails::delete(conn, &id).await).await?;
-    Ok(true)
-}
-
-async fn try_again(state: &State, queued: QueuedMail, now: Timestamp) -> Result<bool, Error> {
-    let attempts = queued.attempts.saturating_add(1);
-    let next = now.plus(mail_pause(state.config.email.retry_after.get(), attempts));
-    let id = queued.id;
-    state.store.write(async move |conn| outgoing_mails::save_attempt(conn, &id, attempts, next).await).await?;
-    Ok(true)
+/// The client has a success response, so only a rejection of this very mail drops it. A relay that is down, or rejects
+/// every mail, does not.
+fn outcome(sent: Result<(), SendError>) -> Attempt {
+    match sent {
+        Ok(()) => Attempt::Delivered,
+        Err(error @ (SendError::Disabled | SendError::ImpossibleAddress | SendError::Refused(Refusal::Reply(_)))) => {
+            Attempt::Rejected { failure: error.to_string() }
+        }
+        Err(error @ SendError::TryLater { .. }) => Attempt::Failed { failure: error.to_string(), retry_after: None },
+        Err(
+            error @ SendError::Refused(Refusal::Connect(_) | Refusal::Login(_) | Refusal::Broken | Refusal::File(_)),
+        ) => {
+            tracing::error!(%error, "queued mail could not be sent; it stays in the queue");
+            Attempt::Failed { failure: error.to_string(), retry_after: None }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Refusal, SendError, is_final};
+    use super::{Attempt, Refusal, SendError, outcome};
 
     #[test]
-    fn a_queued_mail_is_dropped_only_for_a_refusal_of_itself() {
+    fn only_a_rejection_of_the_mail_itself_drops_it() {
         for (error, dropped) in [
             (SendError::Refused(Refusal::Reply(550)), true),
             (SendError::ImpossibleAddress, true),
@@ -105,7 +123,8 @@ mod tests {
             (SendError::Refused(Refusal::Login(Some(535))), false),
             (SendError::Refused(Refusal::Broken), false),
         ] {
-            assert_eq!(is_final(&error), dropped, "{error}");
+            let shown = error.to_string();
+            assert_eq!(matches!(outcome(Err(error)), Attempt::Rejected { .. }), dropped, "{shown}");
         }
     }
 }

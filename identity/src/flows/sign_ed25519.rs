@@ -1,7 +1,7 @@
-//! Somebody follows the link in an invitation's mail: their join is signed with the key that stands in it.
+//! Signs a join with the key of an invitation, for a user who follows the link in its mail.
 //!
-//! Invariant: token and private key together are the credential. The key is used and forgotten; what it signs is never
-//! signed with the server's own.
+//! Invariant: the token and the private key together are the credential. The private key is not stored, and the server's
+//! own key never signs the object.
 
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
@@ -13,34 +13,36 @@ use crate::signing::SigningKey;
 use crate::state::State;
 use crate::store::{ephemeral_keys, invites};
 
-/// Homeservers know the ephemeral keys by this id, all of them.
+/// The key id that homeservers expect of every ephemeral key.
 const KEY_VERSION: &str = "0";
 
-/// What is to be signed, and with what.
+/// The request of a client.
 pub struct SigningRequest {
-    /// Who joins.
+    /// The user who joins.
     pub mxid: UserId,
     /// The invite's token.
     pub token: InviteToken,
-    /// The private half of its key.
+    /// The private half of the invite's key.
     pub private_key: Zeroizing<[u8; 32]>,
 }
 
-/// The signed object that lets `mxid` join by the invite.
+/// The signed object that permits `mxid` to join by the invite.
 ///
 /// # Errors
-/// [`Error::UnknownInvite`] if no open invite has the token, [`Error::InvalidParam`] if the key is not its key.
+/// [`Error::UnknownInvite`] if no open invite has the token, [`Error::InvalidParam`] if the key is not the invite's.
 pub async fn sign_ed25519(state: &State, request: SigningRequest) -> Result<Map<String, Value>, Error> {
     let SigningRequest { mxid, token, private_key } = request;
     let now = state.clock.now();
     let key = SigningKey::from_seed(KEY_VERSION, &private_key).map_err(|error| Error::Internal(error.to_string()))?;
     let public_key = *key.public().as_bytes();
     let found = state.store.read(async move |conn| {
-        let Some(invite) = invites::find_by_token(conn, token.as_str()).await? else { return Ok(None) };
-        Ok(Some((invite, ephemeral_keys::is_valid(conn, &public_key, now).await?)))
+        let invite = invites::find_by_token(conn, token.as_str()).await?.ok_or(Error::UnknownInvite)?;
+        Ok::<_, Error>((invite, ephemeral_keys::is_valid(conn, &public_key, now).await?))
     });
-    let open = found.await?.filter(|(invite, _)| invite.is_open(now));
-    let (invite, is_known_key) = open.ok_or(Error::UnknownInvite)?;
+    let (invite, is_known_key) = found.await?;
+    if !invite.is_open(now) {
+        return Err(Error::UnknownInvite);
+    }
     if !is_key_of(&invite, public_key, is_known_key) {
         return Err(Error::InvalidParam("private_key is not the key of this invitation".to_owned()));
     }
@@ -52,7 +54,7 @@ pub async fn sign_ed25519(state: &State, request: SigningRequest) -> Result<Map<
     Ok(signed)
 }
 
-/// Invites that were imported from where their keys were not remembered are opened by any key that came with them.
+/// Whether the key belongs to the invite. An imported invite without a stored key accepts any imported key.
 fn is_key_of(invite: &Invite, public_key: [u8; 32], is_known_key: bool) -> bool {
     is_known_key && invite.public_key.is_none_or(|own| own == public_key)
 }

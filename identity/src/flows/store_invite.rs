@@ -1,7 +1,7 @@
-//! A homeserver asks for somebody to be invited into a room who is known to it by an e-mail address alone.
+//! A homeserver invites an email address into a room.
 //!
-//! Invariant: what is refused leaves nothing behind, whoever refuses it, the operator's rules or the relay; and the
-//! private half of an invite's key leaves only in the mail.
+//! Invariant: a rejected request stores nothing, whether a rule of the operator or the relay rejects it. The private half
+//! of an invite's key leaves the server only in the mail.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::domain::redaction::redacted;
 use crate::domain::room_id::RoomId;
 use crate::domain::threepid::ThreePid;
 use crate::error::Error;
-use crate::limits::{self, Bucket, Caller, Counted, Verdict};
+use crate::limits::{self, Bucket, Caller, LimitKey};
 use crate::mail_delivery::{self, Delivery, MailJob};
 use crate::notify::email::invitation::InvitationMail;
 use crate::notify::templates::Audience;
@@ -27,34 +27,34 @@ use crate::state::State;
 use crate::store::outgoing_mails;
 use crate::store::{Connection, StoreError, associations, ephemeral_keys, invites};
 
-/// How long a relay may put an invitation's mail off (RFC 5321 4.5.4.1: at least four to five days).
-const GIVE_UP_AFTER: Duration = Duration::from_secs(5 * 86_400);
+/// How long a deferred mail is retried (RFC 5321 4.5.4.1: at least four to five days).
+const MAIL_LIFETIME: Duration = Duration::from_secs(5 * 86_400);
 
-/// Where a browser has its join signed, by the routes that are served.
+/// Paths of the endpoint that signs a join; the mail's link has the one that is served.
 const SIGN_BY_V1: &str = "/_matrix/identity/api/v1/sign-ed25519";
 const SIGN_BY_V2: &str = "/_matrix/identity/v2/sign-ed25519";
 
-/// What a homeserver asks for.
+/// The request of a homeserver.
 pub struct InviteRequest {
-    /// Who asks; without an account nobody shows who the sender is.
+    /// The caller; only an account proves the sender.
     pub caller: Caller,
-    /// Who invites.
+    /// The inviting user.
     pub sender: UserId,
-    /// Where to.
+    /// The room.
     pub room_id: RoomId,
-    /// Whom.
+    /// The invited address.
     pub invitee: Invitee,
-    /// What else is said, for the mail.
+    /// The request's texts for the mail.
     pub texts: InviteTexts,
-    /// The brand of the mail, if one was asked for.
+    /// The requested brand of the mail.
     pub brand: Option<String>,
-    /// The language of the mail, if one was asked for.
+    /// The requested language of the mail.
     pub lang: Option<String>,
     /// `Accept-Language` of the homeserver.
     pub accept_language: Option<String>,
 }
 
-/// What the homeserver puts into the room.
+/// The response, which the homeserver puts into the room's state.
 pub struct StoredInvite {
     /// The invite's token.
     pub token: InviteToken,
@@ -62,16 +62,16 @@ pub struct StoredInvite {
     pub public_key: String,
     /// The invite's key, in URL-safe base64.
     pub ephemeral_public_key: String,
-    /// The address as the room's members may see it.
+    /// The redacted address for the room's members.
     pub display_name: String,
 }
 
-/// Remembers the invitation and mails it.
+/// Stores the invitation and sends its mail.
 ///
 /// # Errors
 /// In this order: [`Error::ForeignSender`], [`Error::InviteBlocked`], [`Error::LimitExceeded`],
-/// [`Error::ThreepidInUse`], [`Error::UnknownMedium`], [`Error::InvalidEmail`], [`Error::EmailSend`]; nothing is then
-/// remembered.
+/// [`Error::ThreepidInUse`], [`Error::UnknownMedium`], [`Error::InvalidEmail`], [`Error::EmailSend`]; nothing is stored
+/// then.
 pub async fn store_invite(state: Arc<State>, request: InviteRequest) -> Result<StoredInvite, Error> {
     let now = state.clock.now();
     if request.caller.account().is_some_and(|account| *account != request.sender) {
@@ -88,14 +88,14 @@ pub async fn store_invite(state: Arc<State>, request: InviteRequest) -> Result<S
     let (invite, key) = draw(&state, &request, threepid, now)?;
     insert(&state, &request, &invite, now).await?;
     if let Err(error) = send(&state, &request, &invite, &key).await {
-        // The homeserver hears of no token and no key: they would wait for ever.
+        // The homeserver gets neither token nor key, so the invite has no use.
         state.store.write(async move |conn| delete(conn, &invite).await).await?;
         return Err(error);
     }
     let settings = &state.config.invites;
     let typed = invite.threepid.typed();
     Ok(StoredInvite {
-        public_key: state.keys.read().current().public().encode(),
+        public_key: state.keys.load().current().public().encode(),
         ephemeral_public_key: key.public().encode_url_safe(),
         display_name: if settings.full_display_name {
             typed.to_owned()
@@ -106,31 +106,29 @@ pub async fn store_invite(state: Arc<State>, request: InviteRequest) -> Result<S
     })
 }
 
-/// What can be said before anything is made. Whether an address is bound is worth a lookup, and is counted as one.
+/// The checks before a write. The response reveals whether the address is bound, so it counts as a lookup.
 async fn check_limits_and_binding(state: &State, request: &InviteRequest, now: Timestamp) -> Result<(), Error> {
     let (buckets, threepid) = (buckets(state, request), request.invitee.threepid().cloned());
-    let peeked = state.store.read(async move |conn| {
+    let checked = state.store.read(async move |conn| {
         for bucket in &buckets {
-            if let Verdict::Refused { retry_after } = limits::peek(conn, bucket, now).await? {
-                return Ok(Err(retry_after));
-            }
+            limits::peek(conn, bucket, now).await?.into_result().map_err(Error::LimitExceeded)?;
         }
         match &threepid {
-            Some(threepid) => Ok(Ok(bound_to(conn, threepid, now).await?)),
-            None => Ok(Ok(None)),
+            Some(threepid) => Ok(bound_to(conn, threepid, now).await?),
+            None => Ok::<_, Error>(None),
         }
     });
-    let bound_to = peeked.await?.map_err(Error::LimitExceeded)?;
+    let bound_to = checked.await?;
     if let Some(threepid) = request.invitee.threepid() {
         let entries = [threepid.address().as_str()];
-        state.lookup_quota.charge(request.caller.counted(), &entries, now).map_err(Error::LimitExceeded)?;
+        state.lookup_quota.charge(request.caller.limit_key(), &entries, now).map_err(Error::LimitExceeded)?;
     }
     bound_to.map_or(Ok(()), |mxid| Err(Error::ThreepidInUse(mxid)))
 }
 
 async fn bound_to(conn: &mut Connection, threepid: &ThreePid, now: Timestamp) -> Result<Option<UserId>, StoreError> {
     let found = associations::find(conn, threepid).await?;
-    Ok(found.filter(|association| association.holds(now)).map(|association| association.mxid))
+    Ok(found.filter(|association| association.is_valid(now)).map(|association| association.mxid))
 }
 
 fn buckets(state: &State, request: &InviteRequest) -> Vec<Bucket> {
@@ -139,18 +137,18 @@ fn buckets(state: &State, request: &InviteRequest) -> Vec<Bucket> {
         return Vec::new();
     }
     let mut buckets = vec![
-        Bucket::new("invite_per_account", settings.invite_per_account, request.caller.counted()),
-        Bucket::new("invite_per_room", settings.invite_per_room, Counted::Room(&request.room_id)),
-        Bucket::new("mail_global", settings.mail_global, Counted::Everyone),
+        Bucket::new("invite_per_account", settings.invite_per_account, request.caller.limit_key()),
+        Bucket::new("invite_per_room", settings.invite_per_room, LimitKey::Room(&request.room_id)),
+        Bucket::new("mail_global", settings.mail_global, LimitKey::Global),
     ];
     if let Ok(threepid) = request.invitee.by_email() {
-        let counted = Counted::ThreePid(threepid);
-        buckets.push(Bucket::new("invite_per_address", settings.invite_per_address, counted));
+        let key = LimitKey::ThreePid(threepid);
+        buckets.push(Bucket::new("invite_per_address", settings.invite_per_address, key));
     }
     buckets
 }
 
-/// Where the mail goes.
+/// The address of the mail.
 fn recipient<'a>(state: &State, invitee: &'a Invitee) -> Result<&'a ThreePid, Error> {
     let threepid = invitee.by_email().map_err(|error| match error {
         NotInvitable::Medium => Error::UnknownMedium,
@@ -185,34 +183,20 @@ fn draw(
     Ok((invite, key))
 }
 
-enum Inserted {
-    Yes,
-    /// Somebody has bound the address in the meantime.
-    Bound(UserId),
-    Limited(Duration),
-}
-
-/// Before the mail goes out: whoever binds the address while it is being sent must find the invite.
+/// Runs before the mail is sent: a bind during sending must find the invite.
 async fn insert(state: &State, request: &InviteRequest, invite: &Invite, now: Timestamp) -> Result<(), Error> {
     let (buckets, invite) = (buckets(state, request), invite.clone());
     let inserted = state.store.write(async move |conn| {
         if let Some(mxid) = bound_to(conn, &invite.threepid, now).await? {
-            return Ok(Inserted::Bound(mxid));
+            return Err(Error::ThreepidInUse(mxid));
         }
-        if let Verdict::Refused { retry_after } = limits::charge(conn, &buckets, now).await? {
-            return Ok(Inserted::Limited(retry_after));
-        }
+        limits::charge(conn, &buckets, now).await?.into_result().map_err(Error::LimitExceeded)?;
         if let Some(public_key) = &invite.public_key {
             ephemeral_keys::insert(conn, public_key, now, invite.expires_at).await?;
         }
-        invites::insert(conn, &invite).await?;
-        Ok(Inserted::Yes)
+        Ok(invites::insert(conn, &invite).await?)
     });
-    match inserted.await? {
-        Inserted::Yes => Ok(()),
-        Inserted::Bound(mxid) => Err(Error::ThreepidInUse(mxid)),
-        Inserted::Limited(retry_after) => Err(Error::LimitExceeded(retry_after)),
-    }
+    inserted.await
 }
 
 async fn delete(conn: &mut Connection, invite: &Invite) -> Result<(), StoreError> {
@@ -223,8 +207,8 @@ async fn delete(conn: &mut Connection, invite: &Invite) -> Result<(), StoreError
     }
 }
 
-/// Sends the mail, or queues it if the relay defers it. The invite stays valid either way, and also if the relay refuses
-/// a queued mail in the end: the homeserver has put it into the room, and a later bind of the address still delivers it.
+/// Sends the mail, or queues it if the relay defers it. The invite stays valid even if the relay finally rejects a queued
+/// mail: the room's state contains it by then, and a user who binds the address still receives it.
 async fn send(state: &State, request: &InviteRequest, invite: &Invite, key: &SigningKey) -> Result<(), Error> {
     let settings = &state.config.invites;
     let private_key = encode_seed_url_safe(&key.seed());
@@ -251,11 +235,11 @@ async fn send(state: &State, request: &InviteRequest, invite: &Invite, key: &Sig
             accept_language: request.accept_language.as_deref(),
         },
     };
-    let give_up_at = state.clock.now().plus(GIVE_UP_AFTER);
+    let expires_at = state.clock.now().plus(MAIL_LIFETIME);
     let job = MailJob {
         // The invite's own id, so that a revocation also removes the queued mail.
         queue_id: invite.id.clone(),
-        expires_at: invite.expires_at.map_or(give_up_at, |end| end.min(give_up_at)),
+        expires_at: invite.expires_at.map_or(expires_at, |end| end.min(expires_at)),
         log_id: &invite.id,
     };
     if let Delivery::Deferred(mail) = mail_delivery::send(state, &mail, job).await? {

@@ -1,130 +1,151 @@
-//! Somebody submits a validation token, by the client or by the link in the mail.
+//! Submits a validation token, from the client or from the link in the mail.
 //!
-//! Invariant: whoever does not know the client's secret learns nothing and changes nothing, not even a counter.
+//! Invariant: without the client secret a request learns nothing and changes nothing, not even a counter.
 
+use shared::clock::Timestamp;
 use subtle::ConstantTimeEq;
 
 use crate::domain::client_secret::ClientSecret;
 use crate::domain::msisdn;
 use crate::domain::next_link::NextLink;
-use crate::domain::session::Submission;
+use crate::domain::session::{SessionRules, Submission};
 use crate::domain::sid::Sid;
-use crate::domain::threepid::Medium;
+use crate::domain::threepid::{Medium, ThreePid};
 use crate::error::Error;
-use crate::limits::{self, Bucket, Counted, Verdict};
+use crate::limits::{self, Bucket, LimitKey};
 use crate::state::State;
-use crate::store::sessions;
+use crate::store::{Connection, sessions};
 
-/// What is submitted.
+/// The request of a client.
 pub struct SubmittedToken {
     /// The medium of the endpoint.
     pub medium: Medium,
-    /// The session.
+    /// The session id.
     pub sid: Sid,
-    /// Its secret.
+    /// The client secret.
     pub client_secret: ClientSecret,
-    /// The token as it was typed or linked.
+    /// The token as typed or linked.
     pub token: String,
 }
 
-enum Outcome {
-    /// The right one; `is_first` if the session had none before.
-    Right {
-        next_link: Option<NextLink>,
-        is_first: bool,
-    },
+/// What the transaction has committed.
+enum Recorded {
+    /// The correct token; `is_first` if it has validated the session.
+    Correct { next_link: Option<NextLink>, is_first: bool },
+    /// A wrong token, counted although the request fails.
     Wrong,
-    Over,
-    Unknown,
-    Limited(std::time::Duration),
 }
 
-/// Validates the session if the token is right; gives the link to go on with.
+/// What the transaction decides on.
+#[derive(Clone)]
+struct Submitted {
+    sid: Sid,
+    is_correct: bool,
+    now: Timestamp,
+    rules: SessionRules,
+    /// Counts wrong tokens over all sessions of an address.
+    wrong_tokens: Option<Bucket>,
+    /// The charge of a validated message is returned, so toll fraud uses up its range and users do not.
+    range: Option<Bucket>,
+}
+
+/// Validates the session if the token is correct; returns its `next_link`.
 ///
 /// # Errors
 /// [`Error::UnknownSession`], [`Error::SessionExpired`], [`Error::TokenIncorrect`], [`Error::LimitExceeded`].
 pub async fn submit_token(state: &State, submitted: SubmittedToken) -> Result<Option<NextLink>, Error> {
     let SubmittedToken { medium, sid, client_secret, token } = submitted;
-    let token = normal(medium, &token);
     let found = {
         let sid = sid.clone();
         state.store.read(async move |conn| sessions::find(conn, &sid).await).await?
     };
     let known = found.filter(|session| session.threepid.medium() == medium && session.is_secret(&client_secret));
     let Some(session) = known else { return Err(Error::UnknownSession) };
-    let expected = state.keys.read().sealing().open(&session.sealed_token, session.sid.as_str().as_bytes())?;
-    let is_right: bool = expected.ct_eq(token.as_bytes()).into();
-
-    let now = state.clock.now();
-    let rules = state.config.sessions.rules();
-    let settings = &state.config.limits;
-    let (name, limit) = match medium {
-        Medium::Email => ("email_wrong_tokens", settings.email_wrong_tokens),
-        Medium::Msisdn => ("sms_wrong_tokens", settings.sms_wrong_tokens),
+    let expected = state.keys.load().sealing().open(&session.sealed_token, session.sid.as_str().as_bytes())?;
+    let (wrong_tokens, range) = buckets(state, &session.threepid);
+    let submitted = Submitted {
+        sid,
+        is_correct: expected.ct_eq(normalize(medium, &token).as_bytes()).into(),
+        now: state.clock.now(),
+        rules: state.config.sessions.rules(),
+        wrong_tokens,
+        range,
     };
-    let bucket = settings.enabled.then(|| Bucket::new(name, limit, Counted::ThreePid(&session.threepid)));
-    // Who earns by messages does not read them: a range of numbers whose owners do is not held back.
-    let range = (settings.enabled && medium == Medium::Msisdn)
-        .then(|| Bucket::new("sms_per_range", settings.sms_per_range, Counted::NumberRange(&session.threepid)));
-    let country = match medium {
-        Medium::Msisdn => msisdn::calling_code(session.threepid.address().as_str()),
-        Medium::Email => None,
-    };
-    let outcome = state.store.write(async move |conn| {
-        let Some(mut session) = sessions::find(conn, &sid).await? else { return Ok(Outcome::Unknown) };
-        let submission = session.submission(is_right, now, &rules);
-        if submission == Submission::Over {
-            return Ok(Outcome::Over);
-        }
-        // Guessing in many sessions of one address is guessing at one address; who is validated guesses no more.
-        if submission != Submission::AlreadyValidated
-            && let Some(bucket) = &bucket
-            && let Verdict::Refused { retry_after } = limits::peek(conn, bucket, now).await?
-        {
-            return Ok(Outcome::Limited(retry_after));
-        }
-        match submission {
-            Submission::Over => Ok(Outcome::Over),
-            Submission::AlreadyValidated => Ok(Outcome::Right { next_link: session.next_link, is_first: false }),
-            Submission::Validates => {
-                session.validated_at = Some(now);
-                sessions::save(conn, &session).await?;
-                if let Some(range) = &range {
-                    limits::give_back(conn, range, now).await?;
-                }
-                Ok(Outcome::Right { next_link: session.next_link, is_first: true })
-            }
-            Submission::Wrong => {
-                session.wrong_tokens += 1;
-                sessions::save(conn, &session).await?;
-                if let Some(bucket) = &bucket {
-                    limits::charge(conn, &[*bucket], now).await?;
-                }
-                Ok(Outcome::Wrong)
-            }
-        }
-    });
-    let outcome = outcome.await?;
-    let event = match &outcome {
-        Outcome::Right { .. } => "validated",
-        Outcome::Wrong | Outcome::Limited(_) | Outcome::Unknown => "wrong_token",
-        Outcome::Over => "over",
-    };
-    metrics::counter!("identity_sessions_total", "medium" => medium.as_str(), "event" => event).increment(1);
-    if let (Some(country), Outcome::Right { is_first: true, .. }) = (country, &outcome) {
-        metrics::counter!("identity_sms_total", "country" => country, "event" => "validated").increment(1);
-    }
-    match outcome {
-        Outcome::Right { next_link, .. } => Ok(next_link),
-        Outcome::Wrong => Err(Error::TokenIncorrect),
-        Outcome::Over => Err(Error::SessionExpired),
-        Outcome::Unknown => Err(Error::UnknownSession),
-        Outcome::Limited(retry_after) => Err(Error::LimitExceeded(retry_after)),
+    let result = state.store.write(async move |conn| record(conn, &submitted).await).await;
+    record_metrics(&session.threepid, &result);
+    match result? {
+        Recorded::Correct { next_link, .. } => Ok(next_link),
+        Recorded::Wrong => Err(Error::TokenIncorrect),
     }
 }
 
-/// The token without what people add by accident: white space around it, and in a number anything but its digits.
-fn normal(medium: Medium, token: &str) -> String {
+/// The limit of wrong tokens, and for a number the limit of messages to its range.
+fn buckets(state: &State, threepid: &ThreePid) -> (Option<Bucket>, Option<Bucket>) {
+    let settings = &state.config.limits;
+    if !settings.enabled {
+        return (None, None);
+    }
+    let key = LimitKey::ThreePid(threepid);
+    match threepid.medium() {
+        Medium::Email => (Some(Bucket::new("email_wrong_tokens", settings.email_wrong_tokens, key)), None),
+        Medium::Msisdn => (
+            Some(Bucket::new("sms_wrong_tokens", settings.sms_wrong_tokens, key)),
+            Some(Bucket::new("sms_per_range", settings.sms_per_range, LimitKey::NumberRange(threepid))),
+        ),
+    }
+}
+
+/// Validates the session or counts a wrong token; any error leaves all as it was.
+async fn record(conn: &mut Connection, submitted: &Submitted) -> Result<Recorded, Error> {
+    let Submitted { sid, is_correct, now, rules, wrong_tokens, range } = submitted;
+    let mut session = sessions::find(conn, sid).await?.ok_or(Error::UnknownSession)?;
+    let submission = session.submission(*is_correct, *now, rules);
+    // A guesser may open many sessions of one address. A validated session no longer needs the limit.
+    if matches!(submission, Submission::Validates | Submission::Wrong)
+        && let Some(bucket) = wrong_tokens
+    {
+        limits::peek(conn, bucket, *now).await?.into_result().map_err(Error::LimitExceeded)?;
+    }
+    match submission {
+        Submission::Closed => Err(Error::SessionExpired),
+        Submission::AlreadyValidated => Ok(Recorded::Correct { next_link: session.next_link, is_first: false }),
+        Submission::Validates => {
+            session.validated_at = Some(*now);
+            sessions::save(conn, &session).await?;
+            if let Some(range) = range {
+                limits::give_back(conn, range, *now).await?;
+            }
+            Ok(Recorded::Correct { next_link: session.next_link, is_first: true })
+        }
+        Submission::Wrong => {
+            session.wrong_tokens += 1;
+            sessions::save(conn, &session).await?;
+            if let Some(bucket) = wrong_tokens {
+                limits::charge(conn, &[*bucket], *now).await?;
+            }
+            Ok(Recorded::Wrong)
+        }
+    }
+}
+
+fn record_metrics(threepid: &ThreePid, result: &Result<Recorded, Error>) {
+    let event = match result {
+        Ok(Recorded::Correct { .. }) => "validated",
+        Ok(Recorded::Wrong) | Err(Error::LimitExceeded(_) | Error::UnknownSession) => "wrong_token",
+        Err(Error::SessionExpired) => "over",
+        Err(_) => return,
+    };
+    let medium = threepid.medium();
+    metrics::counter!("identity_sessions_total", "medium" => medium.as_str(), "event" => event).increment(1);
+    if let (Medium::Msisdn, Ok(Recorded::Correct { is_first: true, .. })) = (medium, result)
+        && let Some(country) = msisdn::calling_code(threepid.address().as_str())
+    {
+        metrics::counter!("identity_sms_total", "country" => country, "event" => "validated").increment(1);
+    }
+}
+
+/// Removes what users add by accident: white space around a mail's token, and all but the digits of an SMS token.
+fn normalize(medium: Medium, token: &str) -> String {
     match medium {
         Medium::Email => token.trim_matches(|c: char| c.is_ascii_whitespace()).to_owned(),
         Medium::Msisdn => token.chars().filter(char::is_ascii_digit).collect(),
@@ -133,12 +154,12 @@ fn normal(medium: Medium, token: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Medium, normal};
+    use super::{Medium, normalize};
 
     #[test]
-    fn white_space_and_what_is_between_digits_do_not_count() {
-        assert_eq!(normal(Medium::Email, " aB3 \r\n"), "aB3");
-        assert_eq!(normal(Medium::Email, "a B"), "a B");
-        assert_eq!(normal(Medium::Msisdn, " 123-456 "), "123456");
+    fn white_space_and_separators_of_digits_are_ignored() {
+        assert_eq!(normalize(Medium::Email, " aB3 \r\n"), "aB3");
+        assert_eq!(normalize(Medium::Email, "a B"), "a B");
+        assert_eq!(normalize(Medium::Msisdn, " 123-456 "), "123456");
     }
 }

@@ -96,7 +96,7 @@ async fn permit_by_owner(
 async fn remove(state: &State, Permission { mxid, threepid }: Permission) -> Result<(), Error> {
     let removed = state.store.write(async move |conn| {
         associations::delete(conn, &threepid, &mxid).await?;
-        onbinds::cancel(conn, &threepid, &mxid).await
+        onbinds::delete(conn, &threepid, &mxid).await
     });
     Ok(removed.await?)
 }

@@ -1,39 +1,37 @@
-//! How many SMS a day may have: of one country, and in all.
+//! The daily SMS limits: in total, and by calling code.
 //!
-//! Invariant: all processes count together, in the transaction that decides whether a message goes out, so that the bound
-//! is exact; days are those of UTC.
+//! Invariant: all processes count in the transaction that decides on a message, so the limits are exact. Days are UTC.
 
 use shared::clock::Timestamp;
 
+use crate::domain::utc_day::UtcDay;
 use crate::store::{Connection, StoreError, sms_days};
 
-const DAY: i64 = 86_400_000;
+/// The row key of the total of all countries.
+const TOTAL: &str = "";
 
-/// What is counted under no country in particular.
-const OVERALL: &str = "";
-
-/// The day of a message, with the bounds that it is charged to.
+/// The day of a message and the limits that count it.
 #[derive(Clone, Debug)]
 pub struct SmsDay {
-    day: i64,
+    day: UtcDay,
     calling_code: String,
-    overall: u32,
+    total: u32,
     per_country: u32,
 }
 
 impl SmsDay {
-    /// The day that `now` is in, for a message to `calling_code`.
-    pub fn of(now: Timestamp, calling_code: &str, overall: u32, per_country: u32) -> Self {
-        Self { day: now.as_millis().div_euclid(DAY), calling_code: calling_code.to_owned(), overall, per_country }
+    /// The day of `now`, for a message to `calling_code`.
+    pub fn of(now: Timestamp, calling_code: &str, total: u32, per_country: u32) -> Self {
+        Self { day: UtcDay::of(now), calling_code: calling_code.to_owned(), total, per_country }
     }
 
-    /// Whether one more message is within both bounds.
+    /// Whether both limits allow one more message.
     ///
     /// # Errors
-    /// [`StoreError`] if the database does.
+    /// [`StoreError`].
     pub async fn has_room(&self, conn: &mut Connection) -> Result<bool, StoreError> {
-        for (name, calling_code, bound) in self.counters() {
-            if sms_days::count(conn, self.day, calling_code).await? >= i64::from(bound) {
+        for (name, calling_code, limit) in self.counters() {
+            if sms_days::count(conn, self.day.number(), calling_code).await? >= i64::from(limit) {
                 metrics::counter!("identity_rate_limited_total", "limit" => name).increment(1);
                 return Ok(false);
             }
@@ -41,59 +39,56 @@ impl SmsDay {
         Ok(true)
     }
 
-    /// Counts a message. Needs the transaction in which [`SmsDay::has_room`] was asked.
+    /// Counts a message. Needs the transaction of [`SmsDay::has_room`].
     ///
     /// # Errors
-    /// [`StoreError`] if the database does.
+    /// [`StoreError`].
     pub async fn charge(&self, conn: &mut Connection) -> Result<(), StoreError> {
         for (_, calling_code, _) in self.counters() {
-            sms_days::add(conn, self.day, calling_code, 1).await?;
+            sms_days::add(conn, self.day.number(), calling_code, 1).await?;
         }
         Ok(())
     }
 
-    /// Takes the count back of a message that surely was not sent.
+    /// Reverts the count of a message that was certainly not sent.
     ///
     /// # Errors
-    /// [`StoreError`] if the database does.
+    /// [`StoreError`].
     pub async fn give_back(&self, conn: &mut Connection) -> Result<(), StoreError> {
         for (_, calling_code, _) in self.counters() {
-            sms_days::add(conn, self.day, calling_code, -1).await?;
+            sms_days::add(conn, self.day.number(), calling_code, -1).await?;
         }
         Ok(())
     }
 
     fn counters(&self) -> [(&'static str, &str, u32); 2] {
-        [
-            ("max_per_day_per_country", self.calling_code.as_str(), self.per_country),
-            ("max_per_day", OVERALL, self.overall),
-        ]
+        [("max_per_day_per_country", self.calling_code.as_str(), self.per_country), ("max_per_day", TOTAL, self.total)]
     }
 }
 
-/// The messages of the day that `now` is in, to all countries.
+/// The number of messages on the day of `now`, to all countries.
 ///
 /// # Errors
-/// [`StoreError`] if the database does.
+/// [`StoreError`].
 pub async fn messages_today(conn: &mut Connection, now: Timestamp) -> Result<i64, StoreError> {
-    sms_days::count(conn, now.as_millis().div_euclid(DAY), OVERALL).await
+    sms_days::count(conn, UtcDay::of(now).number(), TOTAL).await
 }
 
-/// Forgets the days before the one that `now` is in.
+/// Deletes the counts of the days before that of `now`.
 ///
 /// # Errors
-/// [`StoreError`] if the database does.
-pub async fn forget(conn: &mut Connection, now: Timestamp) -> Result<(), StoreError> {
-    sms_days::delete_before(conn, now.as_millis().div_euclid(DAY)).await
+/// [`StoreError`].
+pub async fn delete_past(conn: &mut Connection, now: Timestamp) -> Result<(), StoreError> {
+    sms_days::delete_before(conn, UtcDay::of(now).number()).await
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{SmsDay, forget, messages_today};
-    use crate::store::Store;
+    use super::{SmsDay, delete_past, messages_today};
     use crate::store::testing::{START, stores};
+    use crate::store::{Store, StoreError};
 
     async fn charge(store: &Store, day: &SmsDay) -> bool {
         let day = day.clone();
@@ -102,13 +97,13 @@ mod tests {
             if has_room {
                 day.charge(conn).await?;
             }
-            Ok(has_room)
+            Ok::<_, StoreError>(has_room)
         });
         charged.await.unwrap()
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_day_has_a_bound_for_each_country_and_one_for_all() {
+    async fn a_day_has_a_limit_for_each_country_and_one_in_total() {
         for store in stores().await {
             let to = |country: &str| SmsDay::of(START, country, 3, 2);
             let mut answers = Vec::new();
@@ -118,21 +113,21 @@ mod tests {
             assert_eq!(answers, [true, true, false, true, false]);
             assert_eq!(store.read(async |conn| messages_today(conn, START).await).await.unwrap(), 3);
 
-            // What was not sent is given back to both.
+            // Both limits count a reverted message no more.
             let back = to("44");
             store.write(async move |conn| back.give_back(conn).await).await.unwrap();
             assert!(charge(&store, &to("44")).await && !charge(&store, &to("44")).await);
 
             let tomorrow = START.plus(Duration::from_secs(86_400));
             assert!(charge(&store, &SmsDay::of(tomorrow, "44", 3, 2)).await);
-            store.write(async move |conn| forget(conn, tomorrow).await).await.unwrap();
+            store.write(async move |conn| delete_past(conn, tomorrow).await).await.unwrap();
             assert_eq!(store.read(async |conn| messages_today(conn, START).await).await.unwrap(), 0);
             assert_eq!(store.read(async move |conn| messages_today(conn, tomorrow).await).await.unwrap(), 1);
         }
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_bound_of_nothing_lets_nothing_through() {
+    async fn a_limit_of_zero_allows_no_message() {
         for store in stores().await {
             assert!(!charge(&store, &SmsDay::of(START, "44", 0, 2)).await);
             assert!(!charge(&store, &SmsDay::of(START, "44", 2, 0)).await);

@@ -16,7 +16,7 @@ use super::input;
 use crate::domain::server_name::ServerName;
 use crate::error::Error;
 use crate::flows::register::Registration;
-use crate::flows::{authenticate, bind, register as registration, to_the_end};
+use crate::flows::{authenticate, bind, register as registration, run_detached};
 use crate::json::{FieldError, Object};
 use crate::state::State;
 
@@ -48,7 +48,7 @@ pub async fn register(request: HttpRequest, state: Data<State>, body: Body) -> R
     let client = client_address(&request);
     let wanted = Registration { openid_token: access_token, server: matrix_server_name, client };
     let state = state.into_inner();
-    let token = to_the_end(&state.clone(), async move { registration::register(&state, wanted).await }).await?;
+    let token = run_detached(&state.clone(), async move { registration::register(&state, wanted).await }).await?;
     // The specification's text says `token`; its example and some clients say `access_token`.
     Ok(HttpResponse::Ok().json(json!({ "token": token.expose(), "access_token": token.expose() })))
 }

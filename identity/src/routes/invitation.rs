@@ -19,9 +19,9 @@ use crate::domain::invitee::Invitee;
 use crate::domain::mxid::UserId;
 use crate::domain::room_id::RoomId;
 use crate::error::Error;
+use crate::flows::run_detached;
 use crate::flows::sign_ed25519::{SigningRequest, sign_ed25519 as sign};
 use crate::flows::store_invite::{InviteRequest, store_invite as store};
-use crate::flows::to_the_end;
 use crate::json::{FieldError, Object};
 use crate::limits::Caller;
 use crate::signing::decode_key;
@@ -98,7 +98,7 @@ pub(super) async fn store_for(
     let AudienceQuery { brand, lang, accept_language } = AudienceQuery::parse(&query, request)?;
     let wanted = InviteRequest { caller, sender, room_id, invitee, texts, brand, lang, accept_language };
     let state = state.into_inner();
-    let stored = to_the_end(&state.clone(), store(state.clone(), wanted)).await?;
+    let stored = run_detached(&state.clone(), store(state.clone(), wanted)).await?;
     // The URLs are v2 for invitations by v1 too: homeservers and clients use them unchanged.
     let validity_url = |path: &str| format!("{}/_matrix/identity/v2/pubkey{path}", state.identity.base_url);
     Ok(HttpResponse::Ok().json(json!({

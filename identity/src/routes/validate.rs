@@ -20,8 +20,8 @@ use crate::domain::session::SendAttempt;
 use crate::domain::threepid::{Medium, ThreePid};
 use crate::error::Error;
 use crate::flows::request_token::{TokenRequest, email, sms};
+use crate::flows::run_detached;
 use crate::flows::submit_token::submit_token;
-use crate::flows::to_the_end;
 use crate::json::Object;
 use crate::state::State;
 
@@ -110,7 +110,7 @@ pub(super) async fn email_token_for(
     let EmailTokenBody { email, session } = EmailTokenBody::parse(fields, &state.config.next_link_rule())?;
     let wanted = token_request(request, &query, account, email, session)?;
     let state = state.into_inner();
-    let sid = to_the_end(&state.clone(), email::request_email_token(state, wanted)).await?;
+    let sid = run_detached(&state.clone(), email::request_email_token(state, wanted)).await?;
     Ok(HttpResponse::Ok().json(json!({ "sid": sid.as_str() })))
 }
 
@@ -128,7 +128,7 @@ pub(super) async fn msisdn_token_for(
     let wanted = token_request(request, &query, account, ThreePid::from(&number), session)?;
     let (msisdn, intl_fmt) = (number.digits().to_owned(), number.international().to_owned());
     let state = state.into_inner();
-    let sid = to_the_end(&state.clone(), sms::request_sms_token(state, number, wanted)).await?;
+    let sid = run_detached(&state.clone(), sms::request_sms_token(state, number, wanted)).await?;
     let answer = json!({ "sid": sid.as_str(), "success": true, "msisdn": msisdn, "intl_fmt": intl_fmt });
     Ok(HttpResponse::Ok().json(answer))
 }

@@ -1,6 +1,6 @@
-//! `accepted_terms`: which policy URLs an account has agreed to.
+//! `accepted_terms`: the policy URLs that an account has accepted.
 //!
-//! Invariant: only what was said is kept; whether it suffices is decided each time from the policies of the day.
+//! Invariant: the table contains URLs only; each request compares them with the current terms.
 
 use diesel::prelude::{ExpressionMethods, QueryDsl};
 use diesel_async::RunQueryDsl;
@@ -21,7 +21,7 @@ queries! {
             .await?)
     }
 
-    /// Adds URLs to those that the account has accepted.
+    /// Adds to the accepted URLs of the account.
     pub async fn insert(conn, mxid: &UserId, urls: &[String], now: Timestamp) -> Result<(), StoreError> {
         for url in urls {
             diesel::insert_into(accepted_terms::table)
@@ -45,7 +45,7 @@ mod tests {
     use crate::store::testing::{START, stores, user};
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_an_account_accepts_adds_up_and_is_its_own() {
+    async fn accepted_urls_accumulate_by_account() {
         for store in stores().await {
             let list = async |mxid: &str| {
                 let mxid = user(mxid);
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn nobody_accepts_without_an_account() {
+    async fn acceptance_requires_an_account() {
         for store in stores().await {
             let urls = vec!["https://x/en".to_owned()];
             let refused =

@@ -1,6 +1,6 @@
-//! `accounts`: the Matrix users who have registered here.
+//! `accounts`: the registered Matrix users.
 //!
-//! Invariant: an account stays when its tokens go; accepted terms hang on it.
+//! Invariant: an account outlives its tokens, because its accepted terms refer to it.
 
 use diesel::prelude::{ExpressionMethods, QueryDsl};
 use diesel_async::RunQueryDsl;
@@ -12,7 +12,7 @@ use super::schema::accounts;
 use crate::domain::mxid::UserId;
 
 queries! {
-    /// Remembers the account; one that exists already stays as it is.
+    /// Inserts the account, unless it exists.
     pub async fn insert(conn, mxid: &UserId, now: Timestamp) -> Result<(), StoreError> {
         diesel::insert_into(accounts::table)
             .values((accounts::mxid.eq(mxid.as_str()), accounts::created_at.eq(now.as_millis())))
@@ -22,7 +22,7 @@ queries! {
         Ok(())
     }
 
-    /// Whether the user has registered here.
+    /// Whether the user has registered.
     #[cfg_attr(not(test), expect(dead_code, reason = "tests of the store check accounts with it"))]
     pub async fn exists(conn, mxid: &UserId) -> Result<bool, StoreError> {
         let found: i64 =
@@ -31,7 +31,7 @@ queries! {
     }
 }
 
-/// The user of that name, with an account in `store`, for the tests of tables that hang on accounts.
+/// Inserts an account for `mxid`, for tests of tables that refer to accounts.
 #[cfg(test)]
 pub(crate) async fn account(store: &super::Store, mxid: &str) -> UserId {
     let account = super::testing::user(mxid);
@@ -48,7 +48,7 @@ mod tests {
     use crate::store::testing::{START, stores, user};
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn an_account_exists_once_it_is_inserted_however_often_and_under_its_exact_name() {
+    async fn repeated_inserts_make_one_account_with_the_exact_mxid() {
         for store in stores().await {
             let exists = async |mxid: &str| {
                 let mxid = user(mxid);

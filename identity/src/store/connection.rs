@@ -1,6 +1,6 @@
-//! One connection to either database, and the macro that writes a query once and compiles it for both.
+//! A connection to either database, and the macro that compiles each query for both.
 //!
-//! Invariant: a transaction that did not end never goes back to the pool with its connection.
+//! Invariant: a connection with an open transaction never returns to its pool.
 
 use diesel::result::Error as DieselError;
 use diesel::sqlite::SqliteConnection;
@@ -11,13 +11,13 @@ use futures_util::future::BoxFuture;
 
 use super::StoreError;
 
-/// The SQLite connection that queries are compiled for.
+/// The SQLite connection of the queries.
 pub(super) type SqliteConn = SyncConnectionWrapper<SqliteConnection, InPlace>;
-/// The PostgreSQL connection that queries are compiled for.
+/// The PostgreSQL connection of the queries.
 pub(super) type PostgresConn = AsyncPgConnection;
 
-/// Runs the statements of SQLite on the thread that asks for them: the store brings each call as a whole to a thread
-/// that may block. To send every statement to another thread would cost more than most of them do.
+/// Runs SQLite statements on the calling thread: the store runs each call as a whole on a blocking thread. A thread change
+/// for every statement would cost more than most statements.
 pub struct InPlace;
 
 impl SpawnBlocking for InPlace {
@@ -33,8 +33,8 @@ impl SpawnBlocking for InPlace {
     }
 }
 
-/// A connection taken from the pool of whichever database is configured.
-#[expect(clippy::large_enum_variant, reason = "one lives for the length of one call; a box would cost each of them")]
+/// A connection from the pool of the configured database.
+#[expect(clippy::large_enum_variant, reason = "it lives for one call; a box would cost an allocation for each")]
 pub enum Connection {
     /// SQLite.
     Sqlite(Object<SqliteConn>),
@@ -45,8 +45,8 @@ pub enum Connection {
 impl Connection {
     pub(super) async fn begin(&mut self) -> Result<(), StoreError> {
         match self {
-            // Takes the write lock at once: a transaction that starts by reading cannot be upgraded while another
-            // one writes, and would be refused instead of waiting.
+            // Acquires the write lock first. A transaction that starts with a read fails instead of waiting if another
+            // one writes meanwhile.
             Self::Sqlite(conn) => conn.batch_execute("BEGIN IMMEDIATE").await?,
             Self::Postgres(conn) => conn.batch_execute("BEGIN ISOLATION LEVEL SERIALIZABLE").await?,
         }
@@ -63,7 +63,7 @@ impl Connection {
 
     async fn roll_back(&mut self) -> Result<(), StoreError> {
         match self.execute("ROLLBACK").await {
-            // SQLite rolls back by itself when the disk is full or cannot be read; the connection is as good as new.
+            // SQLite rolls back by itself after a disk error; the connection stays usable.
             Err(StoreError::Statement(DieselError::DatabaseError(_, information)))
                 if matches!(self, Self::Sqlite(_)) && information.message().contains("no transaction is active") =>
             {
@@ -73,7 +73,7 @@ impl Connection {
         }
     }
 
-    /// Takes the connection out of the pool and closes it.
+    /// Removes the connection from the pool and closes it.
     fn discard(self) {
         match self {
             Self::Sqlite(conn) => drop(Object::take(conn)),
@@ -82,8 +82,8 @@ impl Connection {
     }
 }
 
-/// A connection inside a transaction. If it is dropped before the transaction ended, as when the runtime shuts down
-/// or a rollback fails, the connection is closed and the database undoes the work.
+/// A connection in a transaction. A drop before the end of the transaction, as at a shutdown of the runtime or after a
+/// failed rollback, closes the connection, and the database rolls back.
 pub(super) struct Transaction {
     connection: Option<Connection>,
 }
@@ -98,14 +98,14 @@ impl Transaction {
         self.connection.as_mut().ok_or(StoreError::Interrupted)
     }
 
-    /// Commits; on success the connection goes back to the pool, on failure the transaction waits to be rolled back.
+    /// Commits and returns the connection to the pool. After an error the caller must roll back.
     pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
         self.connection()?.execute("COMMIT").await?;
         self.connection = None;
         Ok(())
     }
 
-    /// Undoes the work; gives the connection back for the next try, or closes it if it cannot even do that.
+    /// Rolls back and returns the connection for a retry, or closes it if the rollback fails.
     pub(super) async fn roll_back(mut self) -> Option<Connection> {
         self.connection.as_mut()?.roll_back().await.ok()?;
         self.connection.take()
@@ -120,18 +120,18 @@ impl Drop for Transaction {
     }
 }
 
-/// Writes each query function once; it is compiled for SQLite and for PostgreSQL, and the function that callers see
-/// picks the one that fits the connection. In a body, `Conn` is the connection's type.
+/// Compiles each query function for SQLite and for PostgreSQL, and generates a function that dispatches on the
+/// connection. In a body, `Conn` is the connection's type.
 macro_rules! queries {
     ($($(#[$meta:meta])* pub async fn $name:ident($conn:ident $(, $arg:ident: $type:ty)* $(,)?) -> $result:ty $body:block)*) => {
         mod sqlite {
-            #[allow(clippy::wildcard_imports, unused_imports, reason = "the body sees what its file imports")]
+            #[allow(clippy::wildcard_imports, unused_imports, reason = "a body uses the imports of its file")]
             use super::*;
             type Conn = crate::store::connection::SqliteConn;
             $(pub(super) async fn $name($conn: &mut Conn $(, $arg: $type)*) -> $result $body)*
         }
         mod postgres {
-            #[allow(clippy::wildcard_imports, unused_imports, reason = "the body sees what its file imports")]
+            #[allow(clippy::wildcard_imports, unused_imports, reason = "a body uses the imports of its file")]
             use super::*;
             type Conn = crate::store::connection::PostgresConn;
             $(pub(super) async fn $name($conn: &mut Conn $(, $arg: $type)*) -> $result $body)*

@@ -1,7 +1,7 @@
-//! `ephemeral_keys`: the public halves of the key pairs that invites were made with.
+//! `ephemeral_keys`: the public halves of the invites' key pairs.
 //!
-//! Invariant: a private half never comes here; and a key outlives its invite, because homeservers ask for it whenever
-//! somebody joins by that invite.
+//! Invariant: a private half is never stored. A key outlives its invite, because homeservers validate it at every join by
+//! that invite.
 
 use diesel::prelude::{BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl};
 use diesel_async::RunQueryDsl;
@@ -12,7 +12,7 @@ use super::connection::queries;
 use super::schema::ephemeral_keys;
 
 queries! {
-    /// Adds a key, valid until `expires_at` if there is such a time.
+    /// Inserts a key, valid until `expires_at` if given.
     pub async fn insert(
         conn,
         public_key: &[u8; 32],
@@ -30,13 +30,13 @@ queries! {
         Ok(())
     }
 
-    /// Whether the key is one of ours, neither revoked nor expired.
+    /// Whether the key exists and is neither revoked nor expired.
     pub async fn is_valid(conn, public_key: &[u8; 32], now: Timestamp) -> Result<bool, StoreError> {
-        let holds = ephemeral_keys::expires_at.is_null().or(ephemeral_keys::expires_at.gt(now.as_millis()));
+        let is_current = ephemeral_keys::expires_at.is_null().or(ephemeral_keys::expires_at.gt(now.as_millis()));
         let found: Option<i64> = ephemeral_keys::table
             .find(public_key.as_slice())
             .filter(ephemeral_keys::revoked_at.is_null())
-            .filter(holds)
+            .filter(is_current)
             .select(ephemeral_keys::created_at)
             .first(conn as &mut Conn)
             .await
@@ -44,8 +44,8 @@ queries! {
         Ok(found.is_some())
     }
 
-    /// Lets these keys be valid for ever, unless they are revoked: their invites have arrived.
-    pub async fn keep(conn, public_keys: &[[u8; 32]]) -> Result<(), StoreError> {
+    /// Removes the expiry of these keys, whose invites were delivered. A revoked key stays revoked.
+    pub async fn make_permanent(conn, public_keys: &[[u8; 32]]) -> Result<(), StoreError> {
         let public_keys: Vec<&[u8]> = public_keys.iter().map(<[u8; 32]>::as_slice).collect();
         diesel::update(ephemeral_keys::table.filter(ephemeral_keys::public_key.eq_any(public_keys)))
             .set(ephemeral_keys::expires_at.eq(None::<i64>))
@@ -54,7 +54,7 @@ queries! {
         Ok(())
     }
 
-    /// Ends the validity of a key now.
+    /// Revokes a key.
     pub async fn revoke(conn, public_key: &[u8; 32], now: Timestamp) -> Result<(), StoreError> {
         diesel::update(ephemeral_keys::table.find(public_key.as_slice()))
             .filter(ephemeral_keys::revoked_at.is_null())
@@ -70,7 +70,7 @@ queries! {
         Ok(())
     }
 
-    /// Removes the keys that expired before `before`; their invites have to go first. Their number.
+    /// Deletes the keys that expired before `before`, after their invites; returns their number.
     pub async fn delete_expired(conn, before: Timestamp) -> Result<usize, StoreError> {
         let expired = ephemeral_keys::table.filter(ephemeral_keys::expires_at.lt(before.as_millis()));
         Ok(diesel::delete(expired).execute(conn as &mut Conn).await?)
@@ -85,7 +85,7 @@ mod tests {
     use crate::store::testing::{START, stores};
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_key_is_valid_until_it_expires_or_is_revoked_and_for_ever_once_it_is_kept() {
+    async fn a_key_is_valid_until_it_expires_or_is_revoked_and_without_expiry_once_permanent() {
         for store in stores().await {
             let later = START.plus(Duration::from_secs(10));
             let inserted = store.write(async move |conn| {
@@ -93,7 +93,7 @@ mod tests {
                 ephemeral_keys::insert(conn, &[2; 32], START, Some(later)).await?;
                 ephemeral_keys::insert(conn, &[3; 32], START, Some(later)).await?;
                 ephemeral_keys::insert(conn, &[4; 32], START, None).await?;
-                ephemeral_keys::keep(conn, &[[3; 32]]).await?;
+                ephemeral_keys::make_permanent(conn, &[[3; 32]]).await?;
                 ephemeral_keys::revoke(conn, &[4; 32], START).await
             });
             inserted.await.unwrap();

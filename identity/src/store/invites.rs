@@ -1,6 +1,6 @@
-//! `invites`: invitations of addresses that nobody had bound.
+//! `invites`: invitations of unbound addresses.
 //!
-//! Invariant: a token stands here in clear, as it does in the room's state; the private key of an invite does not.
+//! Invariant: a token is stored in clear, as in the room's state; the private key of an invite is not stored.
 
 use diesel::SelectableHelper;
 use diesel::prelude::{ExpressionMethods, Insertable, OptionalExtension, QueryDsl, Queryable, Selectable};
@@ -15,12 +15,12 @@ use crate::domain::mxid::UserId;
 use crate::domain::room_id::RoomId;
 use crate::domain::threepid::ThreePid;
 
-/// Which invites are meant: those that fit in everything that is said.
+/// Selects the invites that match all of its filters.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// One of these names; empty for any.
+    /// One of these ids; empty for any.
     pub ids: Vec<String>,
-    /// For this address.
+    /// Of this address.
     pub threepid: Option<ThreePid>,
     /// Into this room.
     pub room_id: Option<RoomId>,
@@ -29,22 +29,22 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Whether nothing is said, so that every invite fits.
+    /// Whether there is no filter, so that every invite matches.
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty() && self.threepid.is_none() && self.room_id.is_none() && self.sender.is_none()
     }
 }
 
 queries! {
-    /// Adds an invite. Its key has to be there.
+    /// Inserts an invite, after its key.
     pub async fn insert(conn, invite: &Invite) -> Result<(), StoreError> {
         diesel::insert_into(invites::table).values(Row::from(invite)).execute(conn as &mut Conn).await?;
         Ok(())
     }
 
-    /// The invite with that token, whatever has become of it.
+    /// The invite with this token, in any state.
     pub async fn find_by_token(conn, token: &str) -> Result<Option<Invite>, StoreError> {
-        // PostgreSQL refuses a NUL in a text, and a client may send any text as a token.
+        // PostgreSQL rejects NUL in text, and a client may send any text as a token.
         if token.contains('\0') {
             return Ok(None);
         }
@@ -57,7 +57,7 @@ queries! {
         row.map(Invite::try_from).transpose()
     }
 
-    /// The invites that fit, oldest first.
+    /// The invites that match all filters, oldest first.
     pub async fn list(conn, filter: &Filter) -> Result<Vec<Invite>, StoreError> {
         let mut query = invites::table.order((invites::created_at, invites::id)).select(Row::as_select()).into_boxed();
         if !filter.ids.is_empty() {
@@ -77,7 +77,7 @@ queries! {
         rows.into_iter().map(Invite::try_from).collect()
     }
 
-    /// Takes an invite back, unless it was already.
+    /// Revokes an invite, unless it is revoked.
     pub async fn revoke(conn, id: &str, now: Timestamp) -> Result<(), StoreError> {
         diesel::update(invites::table.find(id))
             .filter(invites::revoked_at.is_null())
@@ -87,13 +87,13 @@ queries! {
         Ok(())
     }
 
-    /// Removes an invite; its key stays.
+    /// Deletes an invite; its key stays.
     pub async fn delete(conn, id: &str) -> Result<(), StoreError> {
         diesel::delete(invites::table.find(id)).execute(conn as &mut Conn).await?;
         Ok(())
     }
 
-    /// Removes the invites that ended before `before` and were not delivered; their number.
+    /// Deletes the undelivered invites that expired before `before`; returns their number.
     pub async fn delete_expired(conn, before: Timestamp) -> Result<usize, StoreError> {
         let expired = invites::table
             .filter(invites::expires_at.lt(before.as_millis()))
@@ -160,7 +160,7 @@ impl TryFrom<Row> for Invite {
     }
 }
 
-/// An invite of `typed` by `@alice:hs` into `!r:hs`, made at the start, with its key `[number; 32]`, for tests.
+/// An invite of `typed` by `@alice:hs` into `!r:hs`, created at the start, with the key `[number; 32]`, for tests.
 #[cfg(test)]
 pub(crate) fn invite(number: u8, typed: &str) -> Invite {
     Invite {
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn an_invite_is_found_by_its_token_as_it_was_written() {
+    async fn an_invite_is_found_by_its_exact_token_and_read_unchanged() {
         for store in stores().await {
             let ending = Some(START.plus(Duration::from_secs(9)));
             let invite = Invite { expires_at: ending, ..invite(1, "Bob@Example.com") };
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn neither_a_token_nor_a_key_is_there_twice_and_no_invite_without_its_key() {
+    async fn duplicate_tokens_and_keys_and_invites_without_their_key_are_rejected() {
         for store in stores().await {
             insert(&store, &invite(1, "bob@example.com")).await;
             let again = Invite { id: "other".to_owned(), public_key: None, ..invite(1, "carol@example.com") };
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_list_has_what_fits_in_everything_oldest_first() {
+    async fn a_list_contains_what_matches_all_filters_oldest_first() {
         for store in stores().await {
             let (bob, room) = (email("BOB@example.com"), RoomId::parse("!other:hs").unwrap());
             insert(&store, &Invite { created_at: START.plus(Duration::from_secs(5)), ..invite(1, "bob@example.com") })
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_revoked_invite_stays_and_a_deleted_or_long_expired_one_is_gone() {
+    async fn a_revoked_invite_stays_and_a_deleted_or_expired_one_does_not() {
         for store in stores().await {
             let later = START.plus(Duration::from_secs(60));
             insert(&store, &invite(1, "a@x")).await;

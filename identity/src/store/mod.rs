@@ -1,10 +1,9 @@
-//! What the server remembers: a pool of connections to SQLite or PostgreSQL, and one file for each table.
+//! The database, SQLite or PostgreSQL: connection pools, transactions, and one file for each table.
 //!
 //! Invariant: a read that decides a write happens inside [`Store::write`], which loses no update on either database.
 //!
-//! Calls run on the main runtime, never on an HTTP worker: a query that is dropped half way (a client hangs up) would
-//! otherwise leave its connection in an undefined state. SQLite blocks the thread that asks it, so there a call has a
-//! thread of its own from its beginning to its end.
+//! Calls run on the main runtime, never on an HTTP worker: a query that is dropped half way (a client disconnects) would
+//! leave its connection in an undefined state. SQLite blocks its thread, so there each call runs on a blocking thread.
 
 pub mod accepted_terms;
 pub mod accounts;
@@ -32,6 +31,7 @@ use std::time::Duration;
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use futures_util::FutureExt;
+use shared::clock::Timestamp;
 use tokio::runtime::Handle;
 
 use self::connect::Pool;
@@ -40,58 +40,81 @@ use self::connection::Transaction;
 use self::turns::Intent;
 use crate::config::database::Database;
 
-/// How often a transaction is run again when the database says that it collided with another one.
-const MAX_COLLISIONS: u64 = 50;
-/// How often it is run again for an error that may, but need not, come from a collision.
-const MAX_DOUBTS: u64 = 3;
+/// Retries of a transaction that the database reports as a collision with another one.
+const MAX_RETRIES: u64 = 50;
+/// Retries after an error that a collision may, but need not, cause.
+const MAX_UNCERTAIN_RETRIES: u64 = 3;
 
-/// Why the database did not do what was asked. Never means "not found".
+/// A failure of the database. Never means "not found".
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The `[database] url` names no database that we know.
+    /// The `[database] url` is invalid.
     #[error("[database] url: {0}")]
     Url(String),
-    /// No connection can be had.
+    /// No connection is available.
     #[error("cannot connect to the database: {0}")]
     Connect(String),
-    /// The schema could not be brought up to date.
+    /// A migration failed.
     #[error("cannot migrate the database: {0}")]
     Migrate(String),
     /// A statement failed.
-    #[error("the database refused a statement: {0}")]
+    #[error("the database rejected a statement: {0}")]
     Statement(#[from] DieselError),
-    /// A stored value is not what this version writes there.
-    #[error("the database holds a value that cannot be read: {0}")]
+    /// A stored value that this version cannot parse.
+    #[error("the database contains an invalid value: {0}")]
     Corrupt(&'static str),
-    /// The task that did the work ended before its time.
+    /// The task panicked, or the runtime is shutting down.
     #[error("the database call was interrupted")]
     Interrupted,
 }
 
 impl StoreError {
-    /// How many times the same transaction may be run again because it only collided with another one.
-    fn worth_running_again(&self) -> u64 {
+    /// How many times the transaction may be retried after this error.
+    fn max_retries(&self) -> u64 {
         let Self::Statement(DieselError::DatabaseError(kind, information)) = self else { return 0 };
         match kind {
-            DatabaseErrorKind::SerializationFailure => MAX_COLLISIONS,
-            // SQLite has waited for the lock as long as it is worth waiting.
+            DatabaseErrorKind::SerializationFailure => MAX_RETRIES,
+            // SQLite has waited for the lock until its time-out.
             DatabaseErrorKind::Unknown if information.message().contains("database is locked") => 0,
-            DatabaseErrorKind::Unknown if information.message().contains("deadlock detected") => MAX_COLLISIONS,
-            // diesel knows no kind for a deadlock, and a server tells of it in its own language.
-            DatabaseErrorKind::Unknown => MAX_DOUBTS,
-            // Two serialisable transactions that insert the same key collide on the key before they collide as
-            // transactions; the second run sees the row. One that collides with itself never gets better.
-            DatabaseErrorKind::UniqueViolation => MAX_DOUBTS,
+            DatabaseErrorKind::Unknown if information.message().contains("deadlock detected") => MAX_RETRIES,
+            // diesel has no kind for a deadlock, and the server's message may be localized.
+            DatabaseErrorKind::Unknown => MAX_UNCERTAIN_RETRIES,
+            // Two serializable transactions that insert the same key fail on the key first; the retry finds the row. A
+            // transaction that inserts a key twice fails each time.
+            DatabaseErrorKind::UniqueViolation => MAX_UNCERTAIN_RETRIES,
             _ => 0,
         }
     }
 }
 
-/// An asynchronous closure over a connection whose future may move between threads.
+/// An error of the work in a transaction: a failure of the store, or the caller's reason to roll back.
+pub trait WriteError: From<StoreError> + Send + 'static {
+    /// The store's failure; [`Store::write`] retries the work after a collision.
+    fn store_error(&self) -> Option<&StoreError>;
+}
+
+impl WriteError for StoreError {
+    fn store_error(&self) -> Option<&StoreError> {
+        Some(self)
+    }
+}
+
+/// The next row of a durable queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QueueHead<T> {
+    /// A row that is due, now leased.
+    Due(T),
+    /// No row is due before this time.
+    Later(Timestamp),
+    /// No row waits.
+    Empty,
+}
+
+/// An asynchronous closure over a connection, with a `Send` future.
 ///
-/// Stable Rust cannot yet say `AsyncFnOnce(..): Send`; this is diesel-async's way of saying it.
+/// Stable Rust cannot express `AsyncFnOnce(..): Send`; this is diesel-async's workaround.
 pub trait Work<T, R>: AsyncFnOnce(T) -> R + FnOnce(T) -> <Self as Work<T, R>>::Fut {
-    /// The future that the closure makes.
+    /// The closure's future.
     type Fut: Future<Output = R>;
 }
 
@@ -103,7 +126,7 @@ where
     type Fut = Fut;
 }
 
-/// The database of one process; clones share the pool.
+/// The database of one process; clones share the pools.
 #[derive(Clone)]
 pub struct Store {
     pool: Pool,
@@ -111,17 +134,17 @@ pub struct Store {
 }
 
 impl Store {
-    /// Connects, brings the schema up to date and keeps the calling runtime for all later calls. TLS to the database
-    /// trusts the system's roots and those in `extra_ca_file`.
+    /// Connects and migrates the schema; all later calls run on the current runtime. TLS to the database trusts the
+    /// system's roots and those in `extra_ca_file`.
     ///
     /// # Errors
-    /// [`StoreError`] if the address is wrong, nothing answers or a migration fails.
+    /// [`StoreError`] if the URL is invalid, the database does not respond or a migration fails.
     pub async fn open(settings: &Database, extra_ca_file: Option<&Path>) -> Result<Self, StoreError> {
         let pool = Pool::open(settings, extra_ca_file).await?;
         Ok(Self { pool, runtime: Handle::current() })
     }
 
-    /// Whether the settings can be understood; nothing is connected.
+    /// Validates the settings without a connection.
     ///
     /// # Errors
     /// [`StoreError::Url`].
@@ -129,16 +152,16 @@ impl Store {
         connect::check(settings)
     }
 
-    /// Runs `work` on a connection without a transaction: for single statements that only read, or that guard
-    /// themselves.
+    /// Runs `work` on a connection without a transaction. For reads.
     ///
     /// # Errors
-    /// Whatever `work` returns, or [`StoreError::Connect`].
-    pub async fn read<R, F>(&self, work: F) -> Result<R, StoreError>
+    /// Those of `work`, or [`StoreError`] if no connection is available.
+    pub async fn read<R, E, F>(&self, work: F) -> Result<R, E>
     where
         R: Send + 'static,
-        for<'c> F: AsyncFnOnce(&'c mut Connection) -> Result<R, StoreError>
-            + Work<&'c mut Connection, Result<R, StoreError>, Fut: Send>
+        E: From<StoreError> + Send + 'static,
+        for<'c> F: AsyncFnOnce(&'c mut Connection) -> Result<R, E>
+            + Work<&'c mut Connection, Result<R, E>, Fut: Send>
             + Send
             + 'static,
     {
@@ -150,19 +173,23 @@ impl Store {
         .await
     }
 
-    /// Runs `work` in a transaction that no other one can interleave with, and commits if it returns `Ok`.
+    /// Runs `work` in a transaction that is isolated from all others. Commits if `work` returns `Ok`; rolls back if it
+    /// returns any error.
     ///
-    /// `work` may run several times: there must be no sending, no clock and no dice in it. It must pass on every
-    /// error of a statement: PostgreSQL commits nothing after one, and does not say so.
+    /// A write that must persist although the caller reports an error returns `Ok` with that outcome.
+    ///
+    /// `work` may run several times: it must not send, read the clock or draw random values. It must return every error
+    /// of a statement: after one, PostgreSQL commits nothing and reports success.
     ///
     /// # Errors
-    /// Whatever `work` returns, [`StoreError::Interrupted`] if it panics (nothing is written in either case), or
-    /// [`StoreError::Connect`].
-    pub async fn write<R, F>(&self, work: F) -> Result<R, StoreError>
+    /// Those of `work`, [`StoreError::Interrupted`] if it panics, or [`StoreError`] if no connection is available or the
+    /// commit fails. Nothing is written in any of these cases.
+    pub async fn write<R, E, F>(&self, work: F) -> Result<R, E>
     where
         R: Send + 'static,
-        for<'c> F: AsyncFnOnce(&'c mut Connection) -> Result<R, StoreError>
-            + Work<&'c mut Connection, Result<R, StoreError>, Fut: Send>
+        E: WriteError,
+        for<'c> F: AsyncFnOnce(&'c mut Connection) -> Result<R, E>
+            + Work<&'c mut Connection, Result<R, E>, Fut: Send>
             + Clone
             + Send
             + 'static,
@@ -173,13 +200,12 @@ impl Store {
             let mut runs = 0;
             loop {
                 let mut transaction = Transaction::begin(connection).await?;
-                // The panic is caught so that the rollback can be waited for. An SQLite database in memory is gone
-                // with its one connection.
+                // A panic is caught to await the rollback: dropping the connection would lose an in-memory database.
                 let result = AssertUnwindSafe(work.clone()(transaction.connection()?)).catch_unwind().await;
                 let result = match result {
-                    Ok(Ok(value)) => transaction.commit().await.map(|()| value),
+                    Ok(Ok(value)) => transaction.commit().await.map(|()| value).map_err(E::from),
                     Ok(Err(error)) => Err(error),
-                    Err(_) => Err(StoreError::Interrupted),
+                    Err(_) => Err(StoreError::Interrupted.into()),
                 };
                 let error = match result {
                     Ok(value) => return Ok(value),
@@ -187,35 +213,35 @@ impl Store {
                 };
                 let Some(usable) = transaction.roll_back().await else { return Err(error) };
                 runs += 1;
-                if runs > error.worth_running_again() {
+                if runs > error.store_error().map_or(0, StoreError::max_retries) {
                     return Err(error);
                 }
                 connection = usable;
-                // Lets the other transaction finish; without it the two may go on colliding.
+                // Lets the other transaction finish; without a pause both may continue to collide.
                 tokio::time::sleep(Duration::from_millis(runs.min(20))).await;
             }
         })
         .await
     }
 
-    /// Whether the database answers.
+    /// Checks that the database responds.
     ///
     /// # Errors
-    /// [`StoreError`] if it does not.
+    /// [`StoreError`].
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.read(async |connection| connection.execute("select 1").await).await
     }
 
-    /// How many connections are in use now.
+    /// The number of connections in use.
     pub fn connections_in_use(&self) -> usize {
         self.pool.in_use()
     }
 
-    async fn on_runtime<R: Send + 'static>(
+    async fn on_runtime<R: Send + 'static, E: From<StoreError> + Send + 'static>(
         &self,
         intent: Intent,
-        work: impl Future<Output = Result<R, StoreError>> + Send + 'static,
-    ) -> Result<R, StoreError> {
+        work: impl Future<Output = Result<R, E>> + Send + 'static,
+    ) -> Result<R, E> {
         let task = match self.pool.turn(intent).await? {
             None => self.runtime.spawn(work),
             Some(turn) => {

@@ -1,7 +1,7 @@
-//! `outgoing_mails`: mails that the relay has put off (SMTP 4xx), waiting for their next try.
+//! `outgoing_mails`: mails that the relay has deferred (SMTP 4xx), until their next attempt.
 //!
-//! Invariant: a mail lies here sealed, because its link holds a token and a client's secret; and whoever works on one
-//! holds a lease, so that no two processes send it at the same time.
+//! Invariant: a mail is sealed, because its link contains a token and a client secret. A worker leases a mail before it
+//! sends it, so that two processes never send it at the same time.
 
 use diesel::SelectableHelper;
 use diesel::prelude::{
@@ -10,55 +10,55 @@ use diesel::prelude::{
 use diesel_async::RunQueryDsl;
 use shared::clock::Timestamp;
 
-use super::StoreError;
 use super::connection::queries;
 use super::schema::outgoing_mails;
+use super::{QueueHead, StoreError};
 
 /// A mail in the queue.
 #[derive(Clone, Debug, PartialEq, Eq, Queryable, Selectable, Insertable)]
 #[diesel(table_name = outgoing_mails)]
 pub struct QueuedMail {
-    /// Its name, which is also what it is sealed with.
+    /// The id, which is also the seal's associated data.
     pub id: String,
-    /// The mail, sealed.
+    /// The sealed mail.
     pub sealed_mail: Vec<u8>,
-    /// Tries so far.
+    /// Failed attempts so far.
     pub attempts: i32,
-    /// Unix milliseconds of the next try.
+    /// Unix milliseconds of the next attempt.
     pub next_attempt_at: i64,
-    /// Unix milliseconds after which it is worth nothing.
+    /// Unix milliseconds of its expiry.
     pub expires_at: i64,
 }
 
 queries! {
-    /// Adds a mail.
+    /// Adds a mail to the queue.
     pub async fn insert(conn, mail: &QueuedMail) -> Result<(), StoreError> {
         diesel::insert_into(outgoing_mails::table).values(mail).execute(conn as &mut Conn).await?;
         Ok(())
     }
 
-    /// Leases the mail whose turn it is, if there is one. Needs a transaction.
-    pub async fn take_due(conn, now: Timestamp, leased_until: Timestamp) -> Result<Option<QueuedMail>, StoreError> {
-        let now = now.as_millis();
-        let free = outgoing_mails::leased_until.is_null().or(outgoing_mails::leased_until.lt(now));
-        let due: Option<QueuedMail> = outgoing_mails::table
-            .filter(outgoing_mails::next_attempt_at.le(now))
+    /// Leases the next mail if it is due. Needs a transaction.
+    pub async fn take_due(conn, now: Timestamp, leased_until: Timestamp) -> Result<QueueHead<QueuedMail>, StoreError> {
+        let free = outgoing_mails::leased_until.is_null().or(outgoing_mails::leased_until.lt(now.as_millis()));
+        let first: Option<QueuedMail> = outgoing_mails::table
             .filter(free)
             .order(outgoing_mails::next_attempt_at)
             .select(QueuedMail::as_select())
             .first(conn as &mut Conn)
             .await
             .optional()?;
-        if let Some(mail) = &due {
-            diesel::update(outgoing_mails::table.find(&mail.id))
-                .set(outgoing_mails::leased_until.eq(leased_until.as_millis()))
-                .execute(conn)
-                .await?;
+        let Some(mail) = first else { return Ok(QueueHead::Empty) };
+        if mail.next_attempt_at > now.as_millis() {
+            return Ok(QueueHead::Later(Timestamp::from_millis(mail.next_attempt_at)));
         }
-        Ok(due)
+        diesel::update(outgoing_mails::table.find(&mail.id))
+            .set(outgoing_mails::leased_until.eq(leased_until.as_millis()))
+            .execute(conn)
+            .await?;
+        Ok(QueueHead::Due(mail))
     }
 
-    /// Gives a leased mail back for another try.
+    /// Saves a failed attempt and ends the lease.
     pub async fn save_attempt(conn, id: &str, attempts: i32, next_attempt_at: Timestamp) -> Result<(), StoreError> {
         diesel::update(outgoing_mails::table.find(id))
             .set((
@@ -71,13 +71,13 @@ queries! {
         Ok(())
     }
 
-    /// Removes a mail.
+    /// Deletes a mail.
     pub async fn delete(conn, id: &str) -> Result<(), StoreError> {
         diesel::delete(outgoing_mails::table.find(id)).execute(conn as &mut Conn).await?;
         Ok(())
     }
 
-    /// How many wait.
+    /// The number of queued mails.
     pub async fn count(conn) -> Result<i64, StoreError> {
         Ok(outgoing_mails::table.count().get_result(conn as &mut Conn).await?)
     }
@@ -91,7 +91,7 @@ mod tests {
 
     use super::QueuedMail;
     use crate::store::testing::{START, stores};
-    use crate::store::{Store, outgoing_mails};
+    use crate::store::{QueueHead, Store, outgoing_mails};
 
     fn after(seconds: u64) -> Timestamp {
         START.plus(Duration::from_secs(seconds))
@@ -112,47 +112,47 @@ mod tests {
         store.write(async move |conn| outgoing_mails::insert(conn, &mail).await).await.unwrap();
     }
 
-    /// Takes a mail at `now` with a lease of a minute.
-    async fn take(store: &Store, now: Timestamp) -> Option<QueuedMail> {
+    /// Takes the head of the queue at `now` with a lease of a minute.
+    async fn take(store: &Store, now: Timestamp) -> QueueHead<QueuedMail> {
         let until = now.plus(Duration::from_secs(60));
         store.write(async move |conn| outgoing_mails::take_due(conn, now, until).await).await.unwrap()
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn mails_come_in_their_turn_and_none_before_it() {
+    async fn mails_are_taken_in_the_order_of_their_next_attempt_and_not_before() {
         for store in stores().await {
             let (first, second) = (mail("first", after(10)), mail("second", after(20)));
             insert(&store, &second).await;
             insert(&store, &first).await;
             assert_eq!(store.read(async |conn| outgoing_mails::count(conn).await).await.unwrap(), 2);
-            assert_eq!(take(&store, after(9)).await, None);
-            assert_eq!(take(&store, after(20)).await, Some(first));
-            assert_eq!(take(&store, after(20)).await, Some(second));
-            assert_eq!(take(&store, after(20)).await, None);
+            assert_eq!(take(&store, after(9)).await, QueueHead::Later(after(10)));
+            assert_eq!(take(&store, after(20)).await, QueueHead::Due(first));
+            assert_eq!(take(&store, after(20)).await, QueueHead::Due(second));
+            assert_eq!(take(&store, after(20)).await, QueueHead::Empty);
         }
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_leased_mail_is_nobody_elses_until_its_holder_is_taken_for_dead() {
+    async fn a_leased_mail_is_not_taken_until_its_lease_expires() {
         for store in stores().await {
             insert(&store, &mail("m", START)).await;
-            assert!(take(&store, START).await.is_some());
-            assert_eq!(take(&store, after(59)).await, None);
-            assert_eq!(take(&store, after(60)).await, None);
-            assert!(take(&store, after(61)).await.is_some());
+            assert!(matches!(take(&store, START).await, QueueHead::Due(_)));
+            assert_eq!(take(&store, after(59)).await, QueueHead::Empty);
+            assert_eq!(take(&store, after(60)).await, QueueHead::Empty);
+            assert!(matches!(take(&store, after(61)).await, QueueHead::Due(_)));
         }
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_mail_given_back_waits_for_its_next_turn_and_a_deleted_one_is_gone() {
+    async fn a_failed_mail_waits_for_its_next_attempt_and_a_deleted_one_is_not_taken() {
         for store in stores().await {
             insert(&store, &mail("m", START)).await;
-            take(&store, START).await.unwrap();
+            take(&store, START).await;
             let back = store.write(async |conn| outgoing_mails::save_attempt(conn, "m", 2, after(120)).await);
             back.await.unwrap();
-            assert_eq!(take(&store, after(119)).await, None);
-            let again = take(&store, after(120)).await.unwrap();
-            assert_eq!((again.attempts, again.next_attempt_at), (2, after(120).as_millis()));
+            assert_eq!(take(&store, after(119)).await, QueueHead::Later(after(120)));
+            let again = QueuedMail { attempts: 2, ..mail("m", after(120)) };
+            assert_eq!(take(&store, after(120)).await, QueueHead::Due(again));
             for _ in 0..2 {
                 store.write(async |conn| outgoing_mails::delete(conn, "m").await).await.unwrap();
             }
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn workers_that_ask_at_the_same_time_never_get_the_same_mail() {
+    async fn concurrent_workers_never_take_the_same_mail() {
         for store in stores().await {
             for number in 0..12 {
                 insert(&store, &mail(&format!("m{number:02}"), START)).await;
@@ -170,7 +170,7 @@ mod tests {
                 let store = store.clone();
                 tokio::spawn(async move {
                     let mut taken = Vec::new();
-                    while let Some(mail) = take(&store, START).await {
+                    while let QueueHead::Due(mail) = take(&store, START).await {
                         taken.push(mail.id);
                     }
                     taken

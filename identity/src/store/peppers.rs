@@ -1,6 +1,6 @@
-//! `peppers`: the pepper that lookup hashes are made with.
+//! `peppers`: the pepper of the lookup hashes.
 //!
-//! Invariant: there is exactly one row, and its pepper made every digest in `associations`.
+//! Invariant: the table has one row, whose pepper is part of every digest in `associations`.
 
 use diesel::prelude::{ExpressionMethods, QueryDsl};
 use diesel_async::RunQueryDsl;
@@ -12,7 +12,7 @@ use super::schema::peppers;
 use crate::domain::lookup_hash::Pepper;
 
 queries! {
-    /// The pepper in force; on a new database `fresh` becomes it. Processes that start together agree.
+    /// The current pepper; a new database gets `fresh`. Processes that start together get the same one.
     pub async fn find_or_insert(conn, fresh: &Pepper, now: Timestamp) -> Result<Pepper, StoreError> {
         diesel::insert_into(peppers::table)
             .values((
@@ -42,7 +42,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn the_first_pepper_stays() {
+    async fn a_stored_pepper_is_not_replaced() {
         for store in stores().await {
             let first = Pepper::parse("matrixrocks").unwrap();
             assert_eq!(find_or_insert(&store, first).await, "matrixrocks");
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn processes_that_start_together_agree() {
+    async fn processes_that_start_together_get_the_same_pepper() {
         for store in stores().await {
             let starts = (0..4).map(|_| {
                 let store = store.clone();

@@ -1,6 +1,6 @@
 //! `rate_limits`: token buckets, shared by all processes on the database.
 //!
-//! Invariant: a row says only when its bucket is full again; what is counted stands there as a digest.
+//! Invariant: a row contains only the time at which its bucket is full, and a digest of its key.
 
 use diesel::prelude::{ExpressionMethods, OptionalExtension, QueryDsl};
 use diesel_async::RunQueryDsl;
@@ -11,7 +11,7 @@ use super::connection::queries;
 use super::schema::rate_limits;
 
 queries! {
-    /// When the bucket of `subject` is full again; none if it has not been used lately.
+    /// When the bucket of `subject` is full; none if it was not charged lately.
     pub async fn find(conn, subject: &[u8; 32]) -> Result<Option<Timestamp>, StoreError> {
         let full_at: Option<i64> = rate_limits::table
             .find(subject.as_slice())
@@ -22,7 +22,7 @@ queries! {
         Ok(full_at.map(Timestamp::from_millis))
     }
 
-    /// Sets when the bucket of `subject` is full again.
+    /// Saves when the bucket of `subject` is full.
     pub async fn save(conn, subject: &[u8; 32], full_at: Timestamp) -> Result<(), StoreError> {
         diesel::insert_into(rate_limits::table)
             .values((rate_limits::subject.eq(subject.as_slice()), rate_limits::full_at.eq(full_at.as_millis())))
@@ -34,7 +34,7 @@ queries! {
         Ok(())
     }
 
-    /// Removes the buckets that are full: they say nothing that an absent one does not say.
+    /// Deletes the full buckets, which equal absent ones; returns their number.
     pub async fn delete_full(conn, now: Timestamp) -> Result<usize, StoreError> {
         let full = rate_limits::table.filter(rate_limits::full_at.le(now.as_millis()));
         Ok(diesel::delete(full).execute(conn as &mut Conn).await?)
@@ -49,7 +49,7 @@ mod tests {
     use crate::store::testing::{START, stores};
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_bucket_is_what_was_last_saved_and_goes_when_it_is_full() {
+    async fn a_bucket_has_the_last_saved_time_and_is_deleted_when_full() {
         for store in stores().await {
             let later = START.plus(Duration::from_millis(1));
             let find = async |subject: u8| {

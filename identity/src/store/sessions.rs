@@ -1,6 +1,6 @@
 //! `sessions`: validation sessions.
 //!
-//! Invariant: the client's secret stands here as a digest and the validation token sealed.
+//! Invariant: the client secret is stored as a digest and the validation token sealed.
 
 use diesel::SelectableHelper;
 use diesel::prelude::{
@@ -13,6 +13,8 @@ use shared::clock::Timestamp;
 use super::StoreError;
 use super::connection::queries;
 use super::schema::sessions;
+#[cfg(test)]
+use crate::domain::client_secret::ClientSecret;
 use crate::domain::mxid::UserId;
 use crate::domain::next_link::NextLink;
 use crate::domain::session::{ClientSecretDigest, SendAttempt, Sending, Session};
@@ -20,9 +22,9 @@ use crate::domain::sid::Sid;
 use crate::domain::threepid::ThreePid;
 
 queries! {
-    /// The session of that name.
+    /// The session with this id.
     pub async fn find(conn, sid: &Sid) -> Result<Option<Session>, StoreError> {
-        // PostgreSQL refuses a NUL in a text, and a client may send any text as a name.
+        // PostgreSQL rejects NUL in text, and a client may send any text as `sid`.
         if sid.as_str().contains('\0') {
             return Ok(None);
         }
@@ -31,7 +33,7 @@ queries! {
         row.map(Session::try_from).transpose()
     }
 
-    /// The newest session for this address, secret and account.
+    /// The newest session of this address, secret and account.
     pub async fn find_newest(
         conn,
         threepid: &ThreePid,
@@ -53,7 +55,7 @@ queries! {
         row.map(Session::try_from).transpose()
     }
 
-    /// Writes the session, whether it is new or not.
+    /// Inserts or replaces the session.
     pub async fn save(conn, session: &Session) -> Result<(), StoreError> {
         let row = Row::from(session);
         diesel::insert_into(sessions::table)
@@ -66,7 +68,7 @@ queries! {
         Ok(())
     }
 
-    /// Removes the sessions that were started and validated before `before`; their number.
+    /// Deletes the sessions that were started, and validated if at all, before `before`; returns their number.
     pub async fn delete_older(conn, before: Timestamp) -> Result<usize, StoreError> {
         let old = sessions::table.filter(sessions::created_at.lt(before.as_millis())).filter(
             sessions::validated_at.is_null().or(sessions::validated_at.lt(before.as_millis())),
@@ -142,12 +144,32 @@ impl TryFrom<Row> for Session {
     }
 }
 
+/// A session of `@alice:hs` for `Alice@Example.org` with the client secret "secret", for tests.
+#[cfg(test)]
+pub(crate) fn session(sid: &str) -> Session {
+    let (threepid, secret) = (super::testing::email("Alice@Example.org"), ClientSecret::parse("secret").unwrap());
+    Session {
+        sid: Sid::from(sid.to_owned()),
+        client_secret: ClientSecretDigest::of(&secret, &threepid),
+        threepid,
+        account: Some(super::testing::user("@alice:hs")),
+        sealed_token: vec![0, 1, 255],
+        created_at: super::testing::START,
+        validated_at: None,
+        send_attempt: None,
+        sending: None,
+        wrong_tokens: 0,
+        next_link: None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use shared::clock::Timestamp;
 
+    use super::session;
     use crate::domain::client_secret::ClientSecret;
     use crate::domain::next_link::NextLink;
     use crate::domain::session::{ClientSecretDigest, SendAttempt, Sending, Session};
@@ -164,22 +186,6 @@ mod tests {
         ClientSecretDigest::of(&ClientSecret::parse(text).unwrap(), &email("Alice@Example.org"))
     }
 
-    fn session(sid: &str) -> Session {
-        Session {
-            sid: Sid::from(sid.to_owned()),
-            threepid: email("Alice@Example.org"),
-            client_secret: secret("secret"),
-            account: Some(user("@alice:hs")),
-            sealed_token: vec![0, 1, 255],
-            created_at: START,
-            validated_at: None,
-            send_attempt: None,
-            sending: None,
-            wrong_tokens: 0,
-            next_link: None,
-        }
-    }
-
     async fn save(store: &Store, session: &Session) {
         let session = session.clone();
         store.write(async move |conn| sessions::save(conn, &session).await).await.unwrap();
@@ -190,7 +196,7 @@ mod tests {
         store.read(async move |conn| sessions::find(conn, &sid).await).await.unwrap()
     }
 
-    /// The name of the newest session for the usual address.
+    /// The id of the newest session for the usual address.
     async fn newest(store: &Store, secret: ClientSecretDigest, account: Option<&str>) -> Option<String> {
         newest_for(store, email("alice@example.org"), secret, account).await
     }
@@ -207,7 +213,7 @@ mod tests {
         found.await.unwrap().map(|session| session.sid.as_str().to_owned())
     }
 
-    /// All that a row remembers, as something to compare.
+    /// All columns of a row, to compare.
     fn parts(session: &Session) -> impl PartialEq + std::fmt::Debug + use<> {
         (
             (session.sid.as_str().to_owned(), session.threepid.medium(), session.threepid.typed().to_owned()),
@@ -219,7 +225,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_session_comes_back_as_it_was_saved_and_unset_again() {
+    async fn a_saved_session_is_read_unchanged_and_optional_fields_can_be_unset() {
         for store in stores().await {
             assert!(find(&store, "sid").await.is_none());
             let empty = Session { account: None, ..session("sid") };
@@ -243,7 +249,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn any_text_may_be_asked_for_as_a_sid() {
+    async fn any_text_is_accepted_as_a_sid() {
         for store in stores().await {
             save(&store, &session("sid")).await;
             save(&store, &session("")).await;
@@ -260,10 +266,10 @@ mod tests {
     async fn the_key_of_a_session_is_address_medium_secret_and_account() {
         for store in stores().await {
             save(&store, &session("alice's")).await;
-            save(&store, &Session { account: None, ..session("nobody's") }).await;
+            save(&store, &Session { account: None, ..session("anonymous") }).await;
             let found = async |text: &str, account| newest(&store, secret(text), account).await;
             assert_eq!(found("secret", Some("@alice:hs")).await.as_deref(), Some("alice's"));
-            assert_eq!(found("secret", None).await.as_deref(), Some("nobody's"));
+            assert_eq!(found("secret", None).await.as_deref(), Some("anonymous"));
             assert_eq!(found("secret", Some("@bob:hs")).await, None);
             assert_eq!(found("Secret", Some("@alice:hs")).await, None);
 
@@ -276,7 +282,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn the_newest_of_a_key_is_found_and_always_the_same_one_of_equals() {
+    async fn the_newest_session_of_a_key_is_found_and_ties_are_stable() {
         for store in stores().await {
             save(&store, &session("c-old")).await;
             for sid in ["b-new", "a-new", "d-new"] {
@@ -287,7 +293,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_session_is_old_when_its_start_and_its_validation_are() {
+    async fn a_session_is_old_when_both_its_start_and_its_validation_are() {
         for store in stores().await {
             save(&store, &session("old")).await;
             save(&store, &Session { validated_at: Some(after(10)), ..session("validated") }).await;

@@ -1,6 +1,6 @@
-//! `sms_days`: how many SMS a day has had, by calling code.
+//! `sms_days`: the number of SMS of a day, by calling code.
 //!
-//! Invariant: a row is only ever added to, so that processes that count at the same time lose nothing.
+//! Invariant: a row changes only by additions, so that concurrent processes lose no count.
 
 use diesel::prelude::{ExpressionMethods, OptionalExtension, QueryDsl};
 use diesel_async::RunQueryDsl;
@@ -10,7 +10,7 @@ use super::connection::queries;
 use super::schema::sms_days;
 
 queries! {
-    /// The messages of a day under a calling code.
+    /// The messages of a day to a calling code.
     pub async fn count(conn, day: i64, calling_code: &str) -> Result<i64, StoreError> {
         let messages: Option<i64> = sms_days::table
             .find((day, calling_code))
@@ -21,7 +21,7 @@ queries! {
         Ok(messages.unwrap_or_default())
     }
 
-    /// Adds to the messages of a day under a calling code.
+    /// Adds to the messages of a day to a calling code.
     pub async fn add(conn, day: i64, calling_code: &str, messages: i64) -> Result<(), StoreError> {
         diesel::insert_into(sms_days::table)
             .values((
@@ -37,7 +37,7 @@ queries! {
         Ok(())
     }
 
-    /// Removes the days before `day`.
+    /// Deletes the days before `day`.
     pub async fn delete_before(conn, day: i64) -> Result<(), StoreError> {
         diesel::delete(sms_days::table.filter(sms_days::day.lt(day))).execute(conn as &mut Conn).await?;
         Ok(())
@@ -46,11 +46,11 @@ queries! {
 
 #[cfg(test)]
 mod tests {
-    use crate::store::sms_days;
     use crate::store::testing::stores;
+    use crate::store::{StoreError, sms_days};
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn days_and_countries_are_counted_apart() {
+    async fn days_and_countries_are_counted_separately() {
         for store in stores().await {
             let counted = store.write(async |conn| {
                 for (day, country, messages) in [(1, "44", 1), (1, "44", 2), (1, "", 3), (2, "44", 5), (1, "44", -1)] {
@@ -63,7 +63,7 @@ mod tests {
                 }
                 sms_days::delete_before(conn, 2).await?;
                 counted.push(sms_days::count(conn, 1, "44").await?);
-                Ok(counted)
+                Ok::<_, StoreError>(counted)
             });
             assert_eq!(counted.await.unwrap(), [2, 3, 5, 0, 0, 0]);
         }

@@ -1,6 +1,6 @@
-//! Fresh databases for tests of the store: one of each kind, so that the same test runs on both.
+//! New databases for tests of the store, one of each kind, so that each test runs on both.
 //!
-//! Invariant: every test has its own databases; nothing is shared but the PostgreSQL server they are in.
+//! Invariant: every test has its own databases; tests share only the PostgreSQL server.
 
 use shared::clock::Timestamp;
 
@@ -9,12 +9,12 @@ use crate::config::database::Database;
 use crate::domain::mxid::UserId;
 use crate::domain::threepid::{Medium, ThreePid};
 
-/// A point in time for tests to begin at.
+/// The start time of tests.
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_750_000_000_000);
 
-/// A new SQLite database and, where there is a PostgreSQL to be had, a new one there.
+/// A new SQLite database and, if a PostgreSQL server is available, a new PostgreSQL one.
 pub(crate) async fn stores() -> Vec<Store> {
-    // The folder lives as long as the test process; SQLite needs no more than its path.
+    // The folder stays until the test process ends; SQLite needs its path only.
     let folder = tempfile::tempdir().unwrap().keep();
     let mut urls = vec![format!("sqlite://{}", folder.join("test.db").display())];
     urls.extend(harness::postgres::database().await);
@@ -26,12 +26,12 @@ pub(crate) async fn stores() -> Vec<Store> {
     stores
 }
 
-/// The user of that name.
+/// Parses a user ID.
 pub(crate) fn user(mxid: &str) -> UserId {
     UserId::parse(mxid).unwrap()
 }
 
-/// The e-mail address as it was typed.
+/// Parses an email address.
 pub(crate) fn email(typed: &str) -> ThreePid {
     ThreePid::canonical(Medium::Email, typed).unwrap()
 }

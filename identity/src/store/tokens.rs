@@ -1,6 +1,6 @@
 //! `tokens`: the access tokens of accounts, as digests.
 //!
-//! Invariant: no token stands here in clear, so a copy of the database lets nobody in.
+//! Invariant: no token is stored in clear, so a copy of the database grants no access.
 
 use diesel::prelude::{ExpressionMethods, OptionalExtension, QueryDsl};
 use diesel_async::RunQueryDsl;
@@ -12,12 +12,12 @@ use super::schema::tokens;
 use crate::domain::access_token::TokenDigest;
 use crate::domain::mxid::UserId;
 
-/// A token that is known.
+/// A stored token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredToken {
-    /// Whose it is.
+    /// Its account.
     pub mxid: UserId,
-    /// When it was last seen, to about a day.
+    /// When it was last used, to about a day.
     pub used_at: Timestamp,
 }
 
@@ -37,7 +37,7 @@ queries! {
         .transpose()
     }
 
-    /// Adds a token to an account that exists.
+    /// Inserts a token for an existing account.
     pub async fn insert(conn, digest: &TokenDigest, mxid: &UserId, now: Timestamp) -> Result<(), StoreError> {
         diesel::insert_into(tokens::table)
             .values((
@@ -51,13 +51,13 @@ queries! {
         Ok(())
     }
 
-    /// Removes all but the `keep` newest tokens of the account.
+    /// Deletes all but the `keep` newest tokens of the account.
     pub async fn delete_oldest(conn, mxid: &UserId, keep: usize) -> Result<(), StoreError> {
         let surplus: Vec<Vec<u8>> = tokens::table
             .filter(tokens::mxid.eq(mxid.as_str()))
             .order((tokens::created_at.desc(), tokens::digest))
             .offset(i64::try_from(keep).unwrap_or(i64::MAX))
-            // SQLite knows no OFFSET without LIMIT.
+            // SQLite has no OFFSET without LIMIT.
             .limit(i64::MAX)
             .select(tokens::digest)
             .load(conn as &mut Conn)
@@ -68,7 +68,7 @@ queries! {
         Ok(())
     }
 
-    /// Notes that the token was used.
+    /// Saves the time of the token's last use.
     pub async fn save_used_at(conn, digest: &TokenDigest, now: Timestamp) -> Result<(), StoreError> {
         diesel::update(tokens::table.find(digest.as_bytes().as_slice()))
             .set(tokens::used_at.eq(now.as_millis()))
@@ -77,13 +77,13 @@ queries! {
         Ok(())
     }
 
-    /// Removes the token; false if it was not there.
+    /// Deletes the token; false if it does not exist.
     pub async fn delete(conn, digest: &TokenDigest) -> Result<bool, StoreError> {
-        let gone = diesel::delete(tokens::table.find(digest.as_bytes().as_slice())).execute(conn as &mut Conn).await?;
-        Ok(gone > 0)
+        let deleted = diesel::delete(tokens::table.find(digest.as_bytes().as_slice())).execute(conn as &mut Conn).await?;
+        Ok(deleted > 0)
     }
 
-    /// Removes every token that was last used before `before`; the number of them.
+    /// Deletes the tokens that were last used before `before`; returns their number.
     pub async fn delete_idle(conn, before: Timestamp) -> Result<usize, StoreError> {
         let idle = tokens::table.filter(tokens::used_at.lt(before.as_millis()));
         Ok(diesel::delete(idle).execute(conn as &mut Conn).await?)
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_token_is_its_accounts_until_it_is_deleted() {
+    async fn a_token_belongs_to_its_account_until_it_is_deleted() {
         for store in stores().await {
             let alice = account(&store, "@alice:hs").await;
             assert_eq!(find(&store, "t").await, None);
@@ -140,22 +140,22 @@ mod tests {
             assert_eq!(find(&store, "t").await.unwrap().used_at, after(5));
 
             let delete = async || {
-                let gone = digest("t");
-                store.write(async move |conn| tokens::delete(conn, &gone).await).await.unwrap()
+                let deleted = digest("t");
+                store.write(async move |conn| tokens::delete(conn, &deleted).await).await.unwrap()
             };
             assert!(delete().await);
             assert!(!delete().await);
             assert_eq!(find(&store, "t").await, None);
-            // Somebody may log out between the two steps of another request.
+            // A logout may come between the two steps of another request.
             store.write(async move |conn| tokens::save_used_at(conn, &used, after(9)).await).await.unwrap();
             assert_eq!(find(&store, "t").await, None);
         }
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_token_needs_an_account_and_is_never_given_twice() {
+    async fn a_token_requires_an_account_and_duplicates_are_rejected() {
         for store in stores().await {
-            assert!(insert(&store, "t", &user("@nobody:hs"), START).await.is_err());
+            assert!(insert(&store, "t", &user("@unknown:hs"), START).await.is_err());
             let alice = account(&store, "@alice:hs").await;
             let bob = account(&store, "@bob:hs").await;
             insert(&store, "t", &alice, START).await.unwrap();
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn the_oldest_tokens_of_one_account_make_room() {
+    async fn the_oldest_tokens_of_one_account_are_deleted() {
         for store in stores().await {
             let alice = account(&store, "@alice:hs").await;
             let bob = account(&store, "@bob:hs").await;
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn of_tokens_of_the_same_millisecond_exactly_as_many_stay_as_may() {
+    async fn of_tokens_of_the_same_millisecond_exactly_the_allowed_number_stays() {
         for store in stores().await {
             let alice = account(&store, "@alice:hs").await;
             let names = ["a", "b", "c", "d", "e"];
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn idle_tokens_go_by_their_last_use() {
+    async fn idle_tokens_are_deleted_by_their_last_use() {
         for store in stores().await {
             let alice = account(&store, "@alice:hs").await;
             insert(&store, "idle", &alice, START).await.unwrap();

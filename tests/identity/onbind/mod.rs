@@ -180,7 +180,7 @@ impl Scene {
         assert!(output.status.success(), "{output:?}");
         let text = String::from_utf8(output.stdout).expect("text");
         assert!(!text.contains("example.com"), "an address: {text}");
-        if text == "nothing waits\n" {
+        if text == "the outbox is empty\n" {
             return Vec::new();
         }
         text.lines().skip(1).map(str::to_owned).collect()

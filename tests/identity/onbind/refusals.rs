@@ -49,7 +49,7 @@ async fn of_two_invitations_the_one_that_is_refused_keeps_the_other_from_nothing
         scene.world.homeserver.fault_times(ONBIND, 1, Fault::json(400, json!({ "errcode": "M_BAD_JSON" })));
         scene.bind(BOB, EMAIL).await;
         scene.wait_for_join(&taken, BOB).await;
-        let given_up = |lines: &[String]| lines.len() == 1 && lines[0].contains("given up");
+        let given_up = |lines: &[String]| lines.len() == 1 && lines[0].contains("dead for");
         let lines = scene.wait_for_listing("one that was given up", given_up).await;
         let words: Vec<&str> = lines[0].split_whitespace().collect();
         assert_eq!(words[1..6], ["email", BOB, "hs.example", "1", "1"], "{lines:?}");
@@ -88,7 +88,7 @@ async fn what_is_given_up_is_what_was_refused_and_not_what_was_taken_back_meanwh
     scene.wait_for_onbinds(1).await;
     let output = scene.world.server.run(&["invites", "revoke", "--room", "!revoked:hs.example"]).await;
     assert!(output.status.success(), "{output:?}");
-    let given_up = |lines: &[String]| lines.len() == 1 && lines[0].contains("given up");
+    let given_up = |lines: &[String]| lines.len() == 1 && lines[0].contains("dead for");
     scene.wait_for_listing("one that was given up", given_up).await;
     let requests = scene.world.homeserver.requests_to(ONBIND);
     assert_eq!(requests.len(), 2);
@@ -102,9 +102,9 @@ async fn what_no_homeserver_takes_for_too_long_is_given_up() {
     let token = scene.invite("!r:hs.example", EMAIL).await;
     scene.world.homeserver.fault(ONBIND, Fault::reply(502, "gone"));
     scene.bind(BOB, EMAIL).await;
-    let given_up = |lines: &[String]| lines.len() == 1 && lines[0].contains("given up");
+    let given_up = |lines: &[String]| lines.len() == 1 && lines[0].contains("dead for");
     scene.wait_for_listing("it to be given up", given_up).await;
-    scene.world.server.wait_for_log("were given up", harness::world::identity::DEADLINE).await;
+    scene.world.server.wait_for_log("became a dead letter", harness::world::identity::DEADLINE).await;
     assert!((scene.metric("identity_outbox_dead_total").await - 1.0).abs() < 1e-9);
     let tries = scene.world.homeserver.requests_to(ONBIND).len();
     assert!(tries > 1, "{tries}");

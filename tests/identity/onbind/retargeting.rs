@@ -57,7 +57,7 @@ async fn invitations_that_were_given_up_go_to_the_next_owner_too() {
     let token = scene.invite("!r:hs.example", EMAIL).await;
     scene.world.homeserver.refuse_invitation(&token, 403, "M_FORBIDDEN");
     scene.bind(BOB, EMAIL).await;
-    scene.wait_for_listing("a refusal", |lines| lines.len() == 1 && lines[0].contains("given up")).await;
+    scene.wait_for_listing("a refusal", |lines| lines.len() == 1 && lines[0].contains("dead for")).await;
     scene.bind(CAROL, EMAIL).await;
     scene.wait_for_join(&token, CAROL).await;
     scene.wait_for_empty().await;

@@ -281,7 +281,7 @@ async fn an_operator_can_try_the_way_without_the_server() {
     };
     let (good, said) = tried(&["test-sms", "--to", "07400 123456", "--country", "GB"]).await;
     assert!(
-        good && said.contains("+44 7400 123456 (GB, calling code 44)") && said.contains("taken by twilio"),
+        good && said.contains("+44 7400 123456 (GB, calling code 44)") && said.contains("accepted by twilio"),
         "{said}"
     );
     assert_eq!((gateway.accepted_for("447400123456").len(), gateway.complaints()), (1, Vec::new()));

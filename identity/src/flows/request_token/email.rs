@@ -1,27 +1,27 @@
-//! A client asks for a validation token to be sent to an e-mail address.
+//! Sends a validation token to an email address.
 //!
-//! Invariant: a mail that the relay puts off is as good as sent, for the queue has it.
+//! Invariant: a mail that the relay defers counts as sent, because the mail queue has it.
 
 use std::sync::Arc;
 
 use url::form_urlencoded;
 
-use super::{Plan, Prepared, Sent, TokenRequest, finish, open_token, prepare};
-use crate::domain::session::Session;
+use super::TokenRequest;
+use super::lease::{Acquired, NotSent, PlannedMessage, Sent, SessionLease};
 use crate::domain::sid::Sid;
 use crate::error::Error;
-use crate::limits::{Bucket, Counted};
+use crate::limits::{Bucket, LimitKey};
 use crate::mail_delivery::{self, Delivery, MailJob};
 use crate::notify::email::verification::VerificationMail;
 use crate::state::State;
 
-/// The letters of an e-mail's token: as unguessable as an access token's half.
+/// The length of a mail's token in characters: as hard to guess as half an access token.
 const TOKEN_LENGTH: usize = 32;
 
-/// Sends a token, unless this request was answered before, and names the session.
+/// Sends a token, unless the message of this request was sent before, and returns the session's id.
 ///
 /// # Errors
-/// [`Error::InvalidEmail`], [`Error::EmailSend`] or [`Error::LimitExceeded`]; nothing is then remembered as sent.
+/// [`Error::InvalidEmail`], [`Error::EmailSend`] or [`Error::LimitExceeded`]; no message counts as sent then.
 pub async fn request_email_token(state: Arc<State>, request: TokenRequest) -> Result<Sid, Error> {
     if !state.config.email.is_enabled() {
         return Err(Error::EmailSend);
@@ -29,20 +29,19 @@ pub async fn request_email_token(state: Arc<State>, request: TokenRequest) -> Re
     if !state.config.email.permits(request.threepid.recipient()) {
         return Err(Error::InvalidEmail);
     }
-    let plan = Plan {
+    let message = PlannedMessage {
         token: state.random.base62(TOKEN_LENGTH),
-        // Connecting with login, then handing over; and once more if a kept connection was dead.
+        // One time-out to connect and log in, one to send; and one if a pooled connection was closed.
         longest: state.config.email.timeout.get() * 3,
         buckets: buckets(&state, &request),
         day: None,
     };
-    match prepare(&state, &request, plan, state.clock.now()).await? {
-        Prepared::Send(session) => {
-            let sent = send(&state, &request, &session).await;
-            finish(&state, &request, &session.sid, sent).await?;
-            Ok(session.sid)
+    match SessionLease::acquire(&state, &request, message, state.clock.now()).await? {
+        Acquired::NothingToSend(sid) => Ok(sid),
+        Acquired::Lease(lease) => {
+            let sent = send(&state, &request, &lease).await;
+            lease.end(&state, sent).await
         }
-        Prepared::Answered(session) => Ok(session.sid),
     }
 }
 
@@ -51,16 +50,16 @@ fn buckets(state: &State, request: &TokenRequest) -> Vec<Bucket> {
     if !settings.enabled {
         return Vec::new();
     }
-    let caller = request.account.as_ref().map_or(Counted::Client(request.client), Counted::Account);
+    let caller = request.account.as_ref().map_or(LimitKey::Client(request.client), LimitKey::Account);
     vec![
         Bucket::new("email_per_account", settings.email_per_account, caller),
-        Bucket::new("email_per_address", settings.email_per_address, Counted::ThreePid(&request.threepid)),
-        Bucket::new("mail_global", settings.mail_global, Counted::Everyone),
+        Bucket::new("email_per_address", settings.email_per_address, LimitKey::ThreePid(&request.threepid)),
+        Bucket::new("mail_global", settings.mail_global, LimitKey::Global),
     ]
 }
 
-async fn send(state: &State, request: &TokenRequest, session: &Session) -> Result<Sent, Error> {
-    let token = open_token(state, session)?;
+async fn send(state: &State, request: &TokenRequest, lease: &SessionLease) -> Result<Sent, NotSent> {
+    let (session, token) = (lease.session(), lease.token(state)?);
     let query = form_urlencoded::Serializer::new(String::new())
         .append_pair("token", &token)
         .append_pair("client_secret", request.client_secret.expose())

@@ -1,6 +1,6 @@
-//! `onbinds` as the operator sees and moves them.
+//! `onbinds` for the operator: list, retry and count.
 //!
-//! Invariant: no address leaves here.
+//! Invariant: no result contains an address.
 
 use std::collections::HashMap;
 
@@ -14,41 +14,41 @@ use crate::store::StoreError;
 use crate::store::connection::queries;
 use crate::store::schema::{invites, onbinds};
 
-/// A row as the operator sees it: without its address.
+/// An onbind without its address.
 #[derive(Clone, Debug, PartialEq, Eq, Queryable, Selectable)]
 #[diesel(table_name = onbinds)]
 pub struct ListedOnbind {
-    /// Its name.
+    /// The id.
     pub id: String,
-    /// The kind of its address.
+    /// The medium of its address.
     pub medium: String,
-    /// The user that it is about.
+    /// The user who has bound the address.
     pub mxid: String,
-    /// The homeserver that it is for.
+    /// The user's homeserver.
     pub server: String,
-    /// Tries so far.
+    /// Failed attempts so far.
     pub attempts: i32,
-    /// Unix milliseconds of the next try.
+    /// Unix milliseconds of the next attempt.
     pub next_attempt_at: i64,
-    /// Unix milliseconds of when it was given up.
+    /// Unix milliseconds when it became a dead letter.
     pub dead_at: Option<i64>,
-    /// How the last try failed.
+    /// The failure of the last attempt.
     pub last_failure: Option<String>,
 }
 
-/// What the operator wants tried again.
+/// The onbinds that the operator retries.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Chosen {
-    /// The one of this name.
+pub enum RetrySelection {
+    /// The one with this id.
     One(String),
-    /// All that were given up.
+    /// All dead letters.
     Dead,
     /// All.
     All,
 }
 
 queries! {
-    /// Everything, next tries first, the dead last; with the number of invites of each.
+    /// All onbinds with the number of their invites: by next attempt, dead letters last.
     pub async fn list(conn) -> Result<Vec<(ListedOnbind, i64)>, StoreError> {
         let rows: Vec<ListedOnbind> = onbinds::table
             .order((onbinds::dead_at.is_not_null(), onbinds::next_attempt_at, onbinds::id))
@@ -66,27 +66,27 @@ queries! {
         Ok(rows.into_iter().map(|row| (row.clone(), number(&row))).collect())
     }
 
-    /// Lets what the operator has chosen begin anew at once; gives how many that are.
-    pub async fn retry(conn, chosen: &Chosen, now: Timestamp) -> Result<usize, StoreError> {
-        let anew = (
+    /// Makes the selected onbinds due at once, without failed attempts; returns their number.
+    pub async fn retry(conn, selection: &RetrySelection, now: Timestamp) -> Result<usize, StoreError> {
+        let reset = (
             onbinds::dead_at.eq(None::<i64>),
             onbinds::created_at.eq(now.as_millis()),
             onbinds::attempts.eq(0),
             onbinds::next_attempt_at.eq(now.as_millis()),
         );
-        Ok(match chosen {
-            Chosen::One(id) => {
-                diesel::update(onbinds::table.find(id)).set(anew).execute(conn as &mut Conn).await?
+        Ok(match selection {
+            RetrySelection::One(id) => {
+                diesel::update(onbinds::table.find(id)).set(reset).execute(conn as &mut Conn).await?
             }
-            Chosen::Dead => {
+            RetrySelection::Dead => {
                 let dead = onbinds::table.filter(onbinds::dead_at.is_not_null());
-                diesel::update(dead).set(anew).execute(conn as &mut Conn).await?
+                diesel::update(dead).set(reset).execute(conn as &mut Conn).await?
             }
-            Chosen::All => diesel::update(onbinds::table).set(anew).execute(conn as &mut Conn).await?,
+            RetrySelection::All => diesel::update(onbinds::table).set(reset).execute(conn as &mut Conn).await?,
         })
     }
 
-    /// How many wait to be delivered, and since when the oldest of them does.
+    /// The number of pending onbinds, and when the oldest of them was queued.
     pub async fn count(conn) -> Result<(i64, Option<Timestamp>), StoreError> {
         let (number, oldest): (i64, Option<i64>) = onbinds::table
             .filter(onbinds::dead_at.is_null())

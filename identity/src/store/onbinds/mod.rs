@@ -1,9 +1,9 @@
-//! `onbinds`: news of associations for homeservers, and which `invites` go out with each.
+//! `onbinds`: the outbox of onbind notifications, and the invites that each of them carries.
 //!
-//! Invariant: an invite goes out with news of its own address alone, those of the newest association.
+//! Invariant: an onbind carries only invites of its own address, and belongs to the newest association.
 
-pub mod delivery;
 pub mod listing;
+pub mod outbox;
 
 use diesel::dsl::auto_type;
 use diesel::prelude::{BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl};
@@ -16,7 +16,7 @@ use crate::domain::association::Association;
 use crate::domain::mxid::UserId;
 use crate::domain::threepid::ThreePid;
 
-/// Whether an invite is to be delivered as far as it is concerned itself.
+/// Whether an invite is neither revoked, expired nor delivered.
 #[auto_type(no_type_alias)]
 fn is_live(now: i64) -> _ {
     invites::revoked_at
@@ -26,18 +26,18 @@ fn is_live(now: i64) -> _ {
 }
 
 queries! {
-    /// Gives every invite that waits for the association's address to news of the association, which are queued as `id`
-    /// if there are such invites or if `always` is set; false if nothing is queued. Older news of the address end, but
-    /// those that are on their way to the same user stay, and tell the new association from then on: what a homeserver
-    /// is just taking is not sent to it again. Belongs into the transaction that saves the association.
-    pub async fn queue(conn, id: &str, association: &Association, always: bool) -> Result<bool, StoreError> {
+    /// Queues an onbind of the association as `id` with every live invite of its address. Without such invites it is
+    /// queued only if `always` is set; false if it is not queued. Deletes the address's onbinds to other users and its
+    /// dead letters. A pending onbind to the same user is updated instead: an attempt in flight delivers its invites, and
+    /// they are not sent again. Needs the transaction that saves the association.
+    pub async fn save(conn, id: &str, association: &Association, always: bool) -> Result<bool, StoreError> {
         let (medium, address) = (association.threepid.medium().as_str(), association.threepid.address().as_str());
         let mxid = association.mxid.as_str();
         let now = association.ts.as_millis();
         let of_address = onbinds::medium.eq(medium).and(onbinds::address.eq(address));
         let outdated = onbinds::mxid.ne(mxid).or(onbinds::dead_at.is_not_null());
         diesel::delete(onbinds::table.filter(of_address).filter(outdated)).execute(conn as &mut Conn).await?;
-        let under_way: Option<String> = onbinds::table
+        let pending: Option<String> = onbinds::table
             .filter(of_address)
             .order(onbinds::created_at)
             .select(onbinds::id)
@@ -45,7 +45,7 @@ queries! {
             .await
             .optional()?;
         let waiting = invites::medium.eq(medium).and(invites::address.eq(address)).and(is_live(now));
-        let id = under_way.as_deref().unwrap_or(id);
+        let id = pending.as_deref().unwrap_or(id);
         let times = (
             onbinds::ts.eq(now),
             onbinds::not_before.eq(association.not_before.as_millis()),
@@ -54,7 +54,7 @@ queries! {
             onbinds::attempts.eq(0),
             onbinds::next_attempt_at.eq(now),
         );
-        if under_way.is_some() {
+        if pending.is_some() {
             diesel::update(onbinds::table.find(id)).set(times).execute(conn).await?;
         } else {
             let number: i64 = invites::table.filter(waiting).count().get_result(conn).await?;
@@ -78,8 +78,8 @@ queries! {
         Ok(true)
     }
 
-    /// Ends all news of the association of `threepid` to `mxid`; their invites wait for somebody else then.
-    pub async fn cancel(conn, threepid: &ThreePid, mxid: &UserId) -> Result<(), StoreError> {
+    /// Deletes the onbinds of `threepid` to `mxid`; their invites wait for the next bind.
+    pub async fn delete(conn, threepid: &ThreePid, mxid: &UserId) -> Result<(), StoreError> {
         let of_pair = onbinds::medium
             .eq(threepid.medium().as_str())
             .and(onbinds::address.eq(threepid.address().as_str()))
@@ -87,7 +87,6 @@ queries! {
         diesel::delete(onbinds::table.filter(of_pair)).execute(conn as &mut Conn).await?;
         Ok(())
     }
-
 }
 
 #[cfg(test)]

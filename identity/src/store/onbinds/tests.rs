@@ -1,4 +1,4 @@
-//! The outbox on every database there is: which invites go out with what, and who may send it when.
+//! Tests of the outbox on both databases: which invites an onbind carries, and which worker may send it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -8,15 +8,15 @@ use diesel_async::RunQueryDsl;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use shared::clock::Timestamp;
 
-use super::delivery::{LeasedOnbind, Turn};
-use super::listing::{self, Chosen};
-use super::{cancel, delivery, queue};
+use super::listing::{self, RetrySelection};
+use super::outbox::LeasedOnbind;
+use super::{delete, outbox, save};
 use crate::domain::association::Association;
 use crate::domain::invite::{Invite, InviteToken};
 use crate::store::connection::queries;
 use crate::store::schema;
 use crate::store::testing::{START, email, stores, user};
-use crate::store::{Store, StoreError, ephemeral_keys, invites};
+use crate::store::{QueueHead, Store, StoreError, ephemeral_keys, invites};
 
 const BOB: &str = "bob@example.com";
 const HOUR: Duration = Duration::from_secs(3600);
@@ -33,7 +33,7 @@ queries! {
             .optional()?)
     }
 
-    /// Address and user of every row, and the addresses of the invites that go out with it.
+    /// Address and user of every onbind, and the addresses of its invites.
     #[expect(unreachable_pub, reason = "the macro writes functions for the whole crate")]
     pub async fn everything(conn) -> Result<Vec<(String, String, Vec<String>)>, StoreError> {
         let rows: Vec<(String, String, String)> = schema::onbinds::table
@@ -58,7 +58,7 @@ async fn invite(store: &Store, id: &str, address: &str) {
     invite_until(store, id, address, None).await;
 }
 
-/// An invite of the address, with a key of its own.
+/// Inserts an invite of the address with its own key.
 async fn invite_until(store: &Store, id: &str, address: &str, expires_at: Option<Timestamp>) {
     let mut key = [0; 32];
     key[..id.len()].copy_from_slice(id.as_bytes());
@@ -81,7 +81,7 @@ async fn found(store: &Store, id: &'static str) -> Option<(Option<String>, Optio
 
 async fn bind_with(store: &Store, id: &str, address: &str, mxid: &str, ts: Timestamp, always: bool) -> bool {
     let (id, association) = (id.to_owned(), Association::new(email(address), user(mxid), ts, HOUR));
-    store.write(async move |conn| queue(conn, &id, &association, always).await).await.unwrap()
+    store.write(async move |conn| save(conn, &id, &association, always).await).await.unwrap()
 }
 
 async fn bind(store: &Store, id: &str, address: &str, mxid: &str, ts: Timestamp) -> bool {
@@ -90,61 +90,62 @@ async fn bind(store: &Store, id: &str, address: &str, mxid: &str, ts: Timestamp)
 
 async fn unbind(store: &Store, address: &str, mxid: &str) {
     let (threepid, mxid) = (email(address), user(mxid));
-    store.write(async move |conn| cancel(conn, &threepid, &mxid).await).await.unwrap();
+    store.write(async move |conn| delete(conn, &threepid, &mxid).await).await.unwrap();
 }
 
-/// Whose turn it is at `now`; leased for a minute.
-async fn turn(store: &Store, now: Timestamp, busy: &[&str]) -> Turn {
+/// Takes the head of the outbox at `now` with a lease of a minute.
+async fn head(store: &Store, now: Timestamp, busy: &[&str]) -> QueueHead<LeasedOnbind> {
     let busy: Vec<String> = busy.iter().map(|&server| server.to_owned()).collect();
     let until = now.plus(Duration::from_secs(60));
-    store.write(async move |conn| delivery::take_due(conn, now, until, &busy).await).await.unwrap()
+    store.write(async move |conn| outbox::take_due(conn, now, until, &busy).await).await.unwrap()
 }
 
 async fn take(store: &Store, now: Timestamp) -> LeasedOnbind {
-    match turn(store, now, &[]).await {
-        Turn::Now(onbind) => *onbind,
+    match head(store, now, &[]).await {
+        QueueHead::Due(onbind) => onbind,
         other => panic!("{other:?}"),
     }
 }
 
-/// Renews for a minute from `now`; the names of the invites that are to be sent.
-async fn renew(store: &Store, onbind: &LeasedOnbind, invites: &[&str], now: Timestamp) -> Option<Vec<String>> {
+/// Renews the lease for a minute from `now`; returns the ids of the invites to send.
+async fn renew_lease(store: &Store, onbind: &LeasedOnbind, invites: &[&str], now: Timestamp) -> Option<Vec<String>> {
     let (onbind, until) = (onbind.clone(), now.plus(Duration::from_secs(60)));
-    let chosen: Vec<String> = invites.iter().map(|&id| id.to_owned()).collect();
-    let renewed = store.write(async move |conn| delivery::renew(conn, &onbind, until, &chosen, now).await);
+    let wanted: Vec<String> = invites.iter().map(|&id| id.to_owned()).collect();
+    let renewed = store.write(async move |conn| outbox::renew_lease(conn, &onbind, until, &wanted, now).await);
     renewed.await.unwrap().map(|invitations| invitations.into_iter().map(|invitation| invitation.id).collect())
 }
 
-/// The first letters of the keys that are to stay.
-async fn deliver(store: &Store, onbind: &LeasedOnbind, invites: &[&str], keep: bool) -> Vec<u8> {
+/// Marks the invites delivered; returns the first octets of the keys to make permanent.
+async fn mark_delivered(store: &Store, onbind: &LeasedOnbind, invites: &[&str], keep: bool) -> Vec<u8> {
     let id = onbind.id.clone();
-    let taken: Vec<String> = invites.iter().map(|&id| id.to_owned()).collect();
-    let delivered = store.write(async move |conn| delivery::deliver(conn, &id, &taken, keep, after(5)).await);
+    let accepted: Vec<String> = invites.iter().map(|&id| id.to_owned()).collect();
+    let delivered = store.write(async move |conn| outbox::mark_delivered(conn, &id, &accepted, keep, after(5)).await);
     delivered.await.unwrap().iter().map(|key| key[0]).collect()
 }
 
 async fn delete_done(store: &Store, onbind: &LeasedOnbind) -> bool {
     let onbind = onbind.clone();
-    store.write(async move |conn| delivery::delete_done(conn, &onbind, after(6)).await).await.unwrap()
+    store.write(async move |conn| outbox::delete_done(conn, &onbind, after(6)).await).await.unwrap()
 }
 
 async fn save_attempt(store: &Store, onbind: &LeasedOnbind, attempts: i32, next: Timestamp) {
     let onbind = onbind.clone();
     let saved = store
-        .write(async move |conn| delivery::save_attempt(conn, &onbind, attempts, next, Some("it replied 502")).await);
+        .write(async move |conn| outbox::save_attempt(conn, &onbind, attempts, next, Some("it replied 502")).await);
     saved.await.unwrap();
 }
 
-async fn bury(store: &Store, onbind: &LeasedOnbind) -> bool {
+async fn mark_dead(store: &Store, onbind: &LeasedOnbind) -> bool {
     let onbind = onbind.clone();
-    store.write(async move |conn| delivery::bury(conn, &onbind, after(7), "too late").await).await.unwrap()
+    store.write(async move |conn| outbox::mark_dead(conn, &onbind, after(7), "too late").await).await.unwrap()
 }
 
-async fn bury_invite(store: &Store, onbind: &LeasedOnbind, invite: &'static str, dead_id: &'static str) -> bool {
+async fn mark_invite_dead(store: &Store, onbind: &LeasedOnbind, invite: &'static str, dead_id: &'static str) -> bool {
     let id = onbind.id.clone();
-    let buried = store
-        .write(async move |conn| delivery::bury_invite(conn, &id, invite, dead_id, after(7), "it replied 403").await);
-    buried.await.unwrap()
+    let marked = store.write(async move |conn| {
+        outbox::mark_invite_dead(conn, &id, invite, dead_id, after(7), "it replied 403").await
+    });
+    marked.await.unwrap()
 }
 
 async fn list(store: &Store) -> Vec<(listing::ListedOnbind, i64)> {
@@ -156,7 +157,7 @@ async fn count(store: &Store) -> (i64, Option<Timestamp>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_binds_an_address_gets_its_invites_and_no_others() {
+async fn an_onbind_carries_the_invites_of_its_address_only() {
     for store in stores().await {
         invite(&store, "b1", BOB).await;
         invite(&store, "b2", BOB).await;
@@ -165,44 +166,44 @@ async fn whoever_binds_an_address_gets_its_invites_and_no_others() {
         let onbind = take(&store, START).await;
         let association = Association::new(email(BOB), user("@bob:HS.example"), START, HOUR);
         assert_eq!((&onbind.association, onbind.created_at, onbind.attempts), (&association, START, 0));
-        let listed = store.read(async |conn| delivery::list_invites(conn, "o", START).await).await.unwrap();
+        let listed = store.read(async |conn| outbox::list_invites(conn, "o", START).await).await.unwrap();
         assert_eq!(listed, ["b1", "b2"]);
-        assert_eq!(renew(&store, &onbind, &["b1", "b2", "c"], START).await.unwrap(), ["b1", "b2"]);
+        assert_eq!(renew_lease(&store, &onbind, &["b1", "b2", "c"], START).await.unwrap(), ["b1", "b2"]);
         assert_eq!(found(&store, "c").await, Some((None, None)));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_queued_without_invites_unless_it_always_is() {
+async fn an_onbind_without_live_invites_is_queued_only_if_always_is_set() {
     for store in stores().await {
         invite_until(&store, "expired", BOB, Some(START)).await;
         invite(&store, "revoked", BOB).await;
         revoke(&store, "revoked").await;
         assert!(!bind(&store, "o", BOB, "@bob:hs", START).await);
-        assert_eq!(turn(&store, START, &[]).await, Turn::Never);
+        assert_eq!(head(&store, START, &[]).await, QueueHead::Empty);
         assert!(bind_with(&store, "o", BOB, "@bob:hs", START, true).await);
         let onbind = take(&store, START).await;
-        assert_eq!(renew(&store, &onbind, &["expired", "revoked"], START).await.unwrap(), [""; 0]);
+        assert_eq!(renew_lease(&store, &onbind, &["expired", "revoked"], START).await.unwrap(), [""; 0]);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_invite_that_is_revoked_or_expires_before_it_is_sent_is_left_out() {
+async fn an_invite_that_is_revoked_or_expires_before_the_request_is_not_sent() {
     for store in stores().await {
         invite_until(&store, "expires", BOB, Some(after(10))).await;
         invite(&store, "revoked", BOB).await;
         invite(&store, "stays", BOB).await;
         bind(&store, "o", BOB, "@bob:hs", START).await;
         let onbind = take(&store, START).await;
-        assert_eq!(renew(&store, &onbind, &["expires", "revoked", "stays"], START).await.unwrap().len(), 3);
+        assert_eq!(renew_lease(&store, &onbind, &["expires", "revoked", "stays"], START).await.unwrap().len(), 3);
         revoke(&store, "revoked").await;
         let onbind = LeasedOnbind { leased_until: after(60), ..onbind };
-        assert_eq!(renew(&store, &onbind, &["expires", "revoked", "stays"], after(10)).await.unwrap(), ["stays"]);
+        assert_eq!(renew_lease(&store, &onbind, &["expires", "revoked", "stays"], after(10)).await.unwrap(), ["stays"]);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn news_come_in_their_turn_and_those_for_busy_servers_wait() {
+async fn onbinds_are_taken_by_next_attempt_and_those_to_busy_servers_wait() {
     for store in stores().await {
         for (id, address, mxid, ts) in [
             ("a", "a@x.org", "@a:One.example", 20),
@@ -211,43 +212,43 @@ async fn news_come_in_their_turn_and_those_for_busy_servers_wait() {
         ] {
             bind_with(&store, id, address, mxid, after(ts), true).await;
         }
-        assert_eq!(turn(&store, after(5), &[]).await, Turn::At(after(10)));
-        assert_eq!(turn(&store, after(5), &["two.example"]).await, Turn::At(after(20)));
+        assert_eq!(head(&store, after(5), &[]).await, QueueHead::Later(after(10)));
+        assert_eq!(head(&store, after(5), &["two.example"]).await, QueueHead::Later(after(20)));
         assert_eq!(take(&store, after(40)).await.id, "b");
-        assert_eq!(turn(&store, after(40), &["one.example"]).await, Turn::Never);
+        assert_eq!(head(&store, after(40), &["one.example"]).await, QueueHead::Empty);
         assert_eq!(take(&store, after(40)).await.id, "a");
         assert_eq!(take(&store, after(40)).await.id, "c");
-        assert_eq!(turn(&store, after(40), &[]).await, Turn::Never);
+        assert_eq!(head(&store, after(40), &[]).await, QueueHead::Empty);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn leased_news_are_nobody_elses_until_their_holder_is_taken_for_dead() {
+async fn a_leased_onbind_is_not_taken_until_its_lease_expires() {
     for store in stores().await {
         bind_with(&store, "o", BOB, "@bob:hs", START, true).await;
         let slow = take(&store, START).await;
-        assert_eq!(turn(&store, after(60), &[]).await, Turn::Never);
-        assert!(renew(&store, &slow, &[], after(30)).await.is_some());
+        assert_eq!(head(&store, after(60), &[]).await, QueueHead::Empty);
+        assert!(renew_lease(&store, &slow, &[], after(30)).await.is_some());
         let slow = LeasedOnbind { leased_until: after(90), ..slow };
-        assert_eq!(turn(&store, after(90), &[]).await, Turn::Never);
+        assert_eq!(head(&store, after(90), &[]).await, QueueHead::Empty);
         let other = take(&store, after(91)).await;
-        // Whoever comes back late has nothing to say any more.
-        assert_eq!(renew(&store, &slow, &[], after(92)).await, None);
+        // A worker whose lease has expired changes nothing.
+        assert_eq!(renew_lease(&store, &slow, &[], after(92)).await, None);
         save_attempt(&store, &slow, 7, after(1)).await;
-        assert!(!bury(&store, &slow).await);
+        assert!(!mark_dead(&store, &slow).await);
         delete_done(&store, &slow).await;
-        assert!(renew(&store, &other, &[], after(93)).await.is_some());
+        assert!(renew_lease(&store, &other, &[], after(93)).await.is_some());
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn news_given_back_wait_for_their_next_turn_with_the_reason() {
+async fn a_failed_onbind_waits_for_its_next_attempt_with_the_failure() {
     for store in stores().await {
         invite(&store, "i", BOB).await;
         bind(&store, "o", BOB, "@bob:hs", START).await;
         let onbind = take(&store, START).await;
         save_attempt(&store, &onbind, 1, after(100)).await;
-        assert_eq!(turn(&store, after(99), &[]).await, Turn::At(after(100)));
+        assert_eq!(head(&store, after(99), &[]).await, QueueHead::Later(after(100)));
         let (row, invites) = list(&store).await.remove(0);
         assert_eq!((row.medium.as_str(), row.mxid.as_str(), row.server.as_str()), ("email", "@bob:hs", "hs"));
         assert_eq!((row.attempts, row.next_attempt_at, invites), (1, after(100).as_millis(), 1));
@@ -258,7 +259,7 @@ async fn news_given_back_wait_for_their_next_turn_with_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn delivered_invites_go_or_are_kept_and_their_keys_are_told() {
+async fn delivered_invites_are_deleted_or_kept_and_their_keys_are_returned() {
     for store in stores().await {
         for keep in [false, true] {
             let (first, second) = if keep { ("k1", "k2") } else { ("d1", "d2") };
@@ -266,64 +267,64 @@ async fn delivered_invites_go_or_are_kept_and_their_keys_are_told() {
             invite_until(&store, second, BOB, Some(after(1000))).await;
             bind(&store, "o", BOB, "@bob:hs", START).await;
             let onbind = take(&store, START).await;
-            assert_eq!(deliver(&store, &onbind, &[first, "nobody"], keep).await, [first.as_bytes()[0]]);
+            assert_eq!(mark_delivered(&store, &onbind, &[first, "unknown"], keep).await, [first.as_bytes()[0]]);
             let kept = keep.then_some((None, Some(after(5).as_millis())));
             assert_eq!(found(&store, first).await, kept);
             assert_eq!(found(&store, second).await, Some((Some("o".to_owned()), None)));
             assert!(!delete_done(&store, &onbind).await);
-            deliver(&store, &onbind, &[second], keep).await;
+            mark_delivered(&store, &onbind, &[second], keep).await;
             assert!(delete_done(&store, &onbind).await);
             assert_eq!(count(&store).await, (0, None));
-            // Nobody gets it a second time.
+            // A later bind does not carry it again.
             assert!(!bind(&store, "p", BOB, "@carol:hs", after(9)).await);
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_binds_an_address_anew_gets_what_its_former_owner_has_not_got() {
+async fn a_bind_by_another_user_takes_over_the_undelivered_invites() {
     for store in stores().await {
         for id in ["got", "refused", "waits"] {
             invite(&store, id, BOB).await;
         }
         bind(&store, "o", BOB, "@bob:hs", START).await;
         let bobs = take(&store, START).await;
-        deliver(&store, &bobs, &["got"], false).await;
-        assert!(bury_invite(&store, &bobs, "refused", "dead").await);
-        // While Bob's homeserver is asked for the rest …
+        mark_delivered(&store, &bobs, &["got"], false).await;
+        assert!(mark_invite_dead(&store, &bobs, "refused", "dead").await);
+        // During the request to Bob's homeserver …
         assert!(bind(&store, "p", BOB, "@carol:other", after(1)).await);
-        assert_eq!(renew(&store, &bobs, &["waits"], after(2)).await, None);
-        // … and what it says then counts no more.
-        assert!(deliver(&store, &bobs, &["waits"], false).await.is_empty());
-        assert!(!bury_invite(&store, &bobs, "waits", "dead2").await);
-        assert!(!bury(&store, &bobs).await);
+        assert_eq!(renew_lease(&store, &bobs, &["waits"], after(2)).await, None);
+        // … after which its reply is ignored.
+        assert!(mark_delivered(&store, &bobs, &["waits"], false).await.is_empty());
+        assert!(!mark_invite_dead(&store, &bobs, "waits", "dead2").await);
+        assert!(!mark_dead(&store, &bobs).await);
         let carols = take(&store, after(2)).await;
         assert_eq!((carols.id.as_str(), carols.association.mxid.as_str()), ("p", "@carol:other"));
-        assert_eq!(renew(&store, &carols, &["refused", "waits"], after(2)).await.unwrap(), ["refused", "waits"]);
+        assert_eq!(renew_lease(&store, &carols, &["refused", "waits"], after(2)).await.unwrap(), ["refused", "waits"]);
         assert_eq!(list(&store).await.len(), 1);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_binds_an_address_again_is_not_told_twice_of_what_is_on_its_way() {
+async fn a_repeated_bind_does_not_send_invites_in_flight_again() {
     for store in stores().await {
         invite(&store, "first", BOB).await;
         bind(&store, "o", BOB, "@bob:hs", START).await;
         let onbind = take(&store, START).await;
         invite(&store, "second", BOB).await;
         assert!(bind(&store, "p", BOB, "@bob:hs", after(3)).await);
-        assert_eq!(turn(&store, after(4), &[]).await, Turn::Never);
-        deliver(&store, &onbind, &["first"], false).await;
+        assert_eq!(head(&store, after(4), &[]).await, QueueHead::Empty);
+        mark_delivered(&store, &onbind, &["first"], false).await;
         assert!(!delete_done(&store, &onbind).await);
         save_attempt(&store, &onbind, 0, after(4)).await;
         let again = take(&store, after(4)).await;
         assert_eq!((again.id.as_str(), again.association.ts, again.created_at), ("o", after(3), after(3)));
-        assert_eq!(renew(&store, &again, &["first", "second"], after(4)).await.unwrap(), ["second"]);
+        assert_eq!(renew_lease(&store, &again, &["first", "second"], after(4)).await.unwrap(), ["second"]);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn news_that_are_queued_anew_while_a_homeserver_is_asked_begin_anew_whatever_it_replies() {
+async fn a_repeated_bind_during_a_request_resets_the_attempts_whatever_the_reply() {
     for store in stores().await {
         invite(&store, "i", BOB).await;
         bind(&store, "o", BOB, "@bob:hs", START).await;
@@ -333,22 +334,22 @@ async fn news_that_are_queued_anew_while_a_homeserver_is_asked_begin_anew_whatev
         let again = take(&store, after(3)).await;
         assert_eq!((again.attempts, again.created_at), (0, after(3)));
         bind(&store, "p", BOB, "@bob:hs", after(5)).await;
-        assert!(!bury(&store, &again).await);
+        assert!(!mark_dead(&store, &again).await);
         save_attempt(&store, &again, 0, after(3000)).await;
         let last = take(&store, after(5)).await;
         assert_eq!((last.id.as_str(), last.created_at), ("o", after(5)));
-        assert!(bury(&store, &last).await);
+        assert!(mark_dead(&store, &last).await);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn invites_of_an_association_that_is_taken_back_wait_again() {
+async fn an_unbind_returns_the_invites_to_the_waiting_ones() {
     for store in stores().await {
         invite(&store, "i", BOB).await;
         invite(&store, "refused", BOB).await;
         bind(&store, "o", BOB, "@bob:hs", START).await;
         let onbind = take(&store, START).await;
-        assert!(bury_invite(&store, &onbind, "refused", "dead").await);
+        assert!(mark_invite_dead(&store, &onbind, "refused", "dead").await);
         unbind(&store, BOB, "@carol:hs").await;
         unbind(&store, "carol@example.com", "@bob:hs").await;
         assert_eq!(found(&store, "i").await, Some((Some("o".to_owned()), None)));
@@ -356,27 +357,27 @@ async fn invites_of_an_association_that_is_taken_back_wait_again() {
         for id in ["i", "refused"] {
             assert_eq!(found(&store, id).await, Some((None, None)));
         }
-        assert_eq!(renew(&store, &onbind, &["i"], START).await, None);
-        deliver(&store, &onbind, &["i"], false).await;
+        assert_eq!(renew_lease(&store, &onbind, &["i"], START).await, None);
+        mark_delivered(&store, &onbind, &["i"], false).await;
         assert!(bind(&store, "p", BOB, "@bob:hs", after(9)).await);
         assert_eq!(list(&store).await.iter().map(|(_, invites)| *invites).collect::<Vec<_>>(), [2]);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_given_up_rests_until_the_operator_wants_it_tried_again() {
+async fn a_dead_letter_stays_until_the_operator_retries_it() {
     for store in stores().await {
         for (id, address) in [("i1", "a@x.org"), ("i2", "a@x.org"), ("i3", "b@x.org"), ("i4", "c@x.org")] {
             invite(&store, id, address).await;
         }
         bind(&store, "a", "a@x.org", "@a:hs", START).await;
         let onbind = take(&store, START).await;
-        assert!(bury_invite(&store, &onbind, "i1", "dead").await);
+        assert!(mark_invite_dead(&store, &onbind, "i1", "dead").await);
         save_attempt(&store, &onbind, 3, after(1000)).await;
         bind(&store, "b", "b@x.org", "@b:hs", after(1)).await;
         let onbind = take(&store, after(1)).await;
-        assert!(bury(&store, &onbind).await);
-        assert_eq!(turn(&store, after(500), &[]).await, Turn::At(after(1000)));
+        assert!(mark_dead(&store, &onbind).await);
+        assert_eq!(head(&store, after(500), &[]).await, QueueHead::Later(after(1000)));
         assert_eq!(count(&store).await, (1, Some(START)));
 
         let shown = |rows: &[(listing::ListedOnbind, i64)]| -> Vec<(String, bool, i64)> {
@@ -388,23 +389,23 @@ async fn what_was_given_up_rests_until_the_operator_wants_it_tried_again() {
         assert_eq!(rows[2].0.last_failure.as_deref(), Some("it replied 403"));
         assert_eq!((rows[1].0.last_failure.as_deref(), rows[1].0.attempts), (Some("too late"), 1));
 
-        let retry = async |chosen: Chosen| {
-            store.write(async move |conn| listing::retry(conn, &chosen, after(600)).await).await.unwrap()
+        let retry = async |selection: RetrySelection| {
+            store.write(async move |conn| listing::retry(conn, &selection, after(600)).await).await.unwrap()
         };
-        assert_eq!(retry(Chosen::One("nobody".to_owned())).await, 0);
-        assert_eq!(retry(Chosen::One("dead".to_owned())).await, 1);
+        assert_eq!(retry(RetrySelection::One("unknown".to_owned())).await, 0);
+        assert_eq!(retry(RetrySelection::One("dead".to_owned())).await, 1);
         let again = take(&store, after(600)).await;
         assert_eq!((again.id.as_str(), again.attempts, again.created_at), ("dead", 0, after(600)));
-        assert_eq!(retry(Chosen::Dead).await, 1);
+        assert_eq!(retry(RetrySelection::Dead).await, 1);
         assert_eq!(take(&store, after(600)).await.id, "b");
-        assert_eq!(retry(Chosen::All).await, 3);
+        assert_eq!(retry(RetrySelection::All).await, 3);
         assert_eq!(take(&store, after(600)).await.id, "a");
         assert_eq!(count(&store).await, (3, Some(after(600))));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn workers_that_ask_at_the_same_time_never_get_the_same_news() {
+async fn concurrent_workers_never_take_the_same_onbind() {
     for store in stores().await {
         for number in 0..12 {
             bind_with(&store, &format!("o{number:02}"), &format!("a{number}@x.org"), "@a:hs", START, true).await;
@@ -413,7 +414,7 @@ async fn workers_that_ask_at_the_same_time_never_get_the_same_news() {
             let store = store.clone();
             tokio::spawn(async move {
                 let mut taken = Vec::new();
-                while let Turn::Now(onbind) = turn(&store, START, &[]).await {
+                while let QueueHead::Due(onbind) = head(&store, START, &[]).await {
                     taken.push(onbind.id);
                 }
                 taken
@@ -428,13 +429,13 @@ async fn workers_that_ask_at_the_same_time_never_get_the_same_news() {
     }
 }
 
-/// What happens to an address: its number and somebody's.
+/// An event of an address: the address's number, and the user's.
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Invite(usize),
     Bind(usize, usize),
     Unbind(usize, usize),
-    /// Somebody takes whatever is due and delivers every second invite of it.
+    /// A worker takes the due onbind and delivers every second invite.
     Deliver,
 }
 
@@ -451,9 +452,9 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     proptest::collection::vec(event, 120)
 }
 
-/// Seen from outside, by rules that are simpler than the store's: an undelivered invite goes to whoever has its address.
+/// Compares the store with a simpler model: an undelivered invite belongs to the user who has bound its address.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_association_of_one_person_never_carries_anothers_invitations() {
+async fn an_onbind_never_carries_the_invitations_of_another_address() {
     use proptest::strategy::ValueTree;
     use proptest::test_runner::TestRunner;
 
@@ -468,7 +469,7 @@ async fn an_association_of_one_person_never_carries_anothers_invitations() {
             for (step, event) in events().new_tree(&mut runner).unwrap().current().into_iter().enumerate() {
                 let (id, now) = (format!("r{run}s{step}"), after(100 * step as u64));
                 match event {
-                    // Nobody is invited by an address that is bound.
+                    // A bound address is not invited.
                     Event::Invite(number) if !owners.contains_key(&address(number)) => {
                         invite(&store, &id, &address(number)).await;
                         waiting.entry(address(number)).or_default().insert(id);
@@ -485,16 +486,16 @@ async fn an_association_of_one_person_never_carries_anothers_invitations() {
                         }
                     }
                     Event::Deliver => {
-                        let Turn::Now(onbind) = turn(&store, now, &[]).await else { continue };
+                        let QueueHead::Due(onbind) = head(&store, now, &[]).await else { continue };
                         let address = onbind.association.threepid.address().as_str().to_owned();
                         assert_eq!(owners.get(&address).map(String::as_str), Some(onbind.association.mxid.as_str()));
                         let id = onbind.id.clone();
                         let invites =
-                            store.read(async move |conn| delivery::list_invites(conn, &id, START).await).await.unwrap();
-                        let own = waiting.get_mut(&address).expect("invites that were made");
+                            store.read(async move |conn| outbox::list_invites(conn, &id, START).await).await.unwrap();
+                        let own = waiting.get_mut(&address).expect("invites of the address");
                         assert_eq!(invites.iter().cloned().collect::<BTreeSet<_>>(), *own, "{run} {step}");
                         let taken: Vec<&str> = invites.iter().step_by(2).map(String::as_str).collect();
-                        deliver(&store, &onbind, &taken, keep).await;
+                        mark_delivered(&store, &onbind, &taken, keep).await;
                         own.retain(|id| !taken.contains(&id.as_str()));
                         if !delete_done(&store, &onbind).await {
                             save_attempt(&store, &onbind, 1, now).await;

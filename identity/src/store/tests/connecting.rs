@@ -1,4 +1,4 @@
-//! Opening a database: what is made, what is said when it cannot be, and what survives losing a connection.
+//! Opening a database: created files, error texts, and recovery from lost connections.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -41,7 +41,7 @@ async fn account_exists(store: &Store, mxid: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_sqlite_file_and_its_folder_are_for_their_owner_alone() {
+async fn a_new_sqlite_file_and_its_folder_are_accessible_to_their_owner_only() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("new/data/identity.db");
     let store = Store::open(&file(&path), None).await.unwrap();
@@ -53,7 +53,7 @@ async fn a_new_sqlite_file_and_its_folder_are_for_their_owner_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_written_is_there_after_a_restart_and_migrating_again_changes_nothing() {
+async fn data_survives_a_restart_and_a_repeated_migration() {
     let folder = tempfile::tempdir().unwrap();
     let mut urls = vec![format!("sqlite://{}", folder.path().join("test.db").display())];
     urls.extend(harness::postgres::database().await);
@@ -101,14 +101,14 @@ async fn sqlite_is_set_up_as_configured() {
             ] {
                 numbers.push(sql::<Integer>(pragma).get_result::<i32>(conn).await?);
             }
-            Ok((journal, numbers))
+            Ok::<_, StoreError>((journal, numbers))
         });
         assert_eq!(found.await.unwrap(), ("wal".to_owned(), vec![level, 1, 30_000]));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_sqlite_file_that_cannot_be_used_is_named() {
+async fn the_error_names_an_sqlite_file_that_cannot_be_opened() {
     let folder = tempfile::tempdir().unwrap();
     let garbage = folder.path().join("garbage.db");
     std::fs::write(
@@ -127,10 +127,10 @@ async fn an_sqlite_file_that_cannot_be_used_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_refusal_quotes_the_password() {
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let closed = nobody.local_addr().unwrap();
-    drop(nobody);
+async fn no_error_contains_the_password() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let closed = listener.local_addr().unwrap();
+    drop(listener);
     for (url, expected) in [
         (format!("postgres://u:{PASSWORD}@{closed}/x"), "refused"),
         (format!("postgres://u:{PASSWORD}@{closed}/x?{PASSWORD}=1"), "percent-encoded"),
@@ -151,7 +151,7 @@ async fn no_refusal_quotes_the_password() {
     assert!(error.contains("does not exist"), "{error}");
 }
 
-/// A PostgreSQL that agrees to TLS and ends when it has seen something come through it; gives whether it has.
+/// A fake PostgreSQL that accepts TLS and reads the first bytes over it; the task returns whether they arrived.
 async fn tls_only(authority: &Authority) -> (String, tokio::task::JoinHandle<bool>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("postgres://u:{PASSWORD}@{}/x", listener.local_addr().unwrap());
@@ -168,7 +168,7 @@ async fn tls_only(authority: &Authority) -> (String, tokio::task::JoinHandle<boo
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tls_to_postgresql_trusts_the_extra_authority_and_no_unknown_one() {
+async fn tls_to_postgresql_trusts_extra_ca_file_and_rejects_an_unknown_authority() {
     let authority = Authority::new("the database's own");
     let (url, seen) = tls_only(&authority).await;
     let error = refusal(&Database::at(&url)).await;
@@ -179,17 +179,17 @@ async fn tls_to_postgresql_trusts_the_extra_authority_and_no_unknown_one() {
     let folder = tempfile::tempdir().unwrap();
     let authority_file = authority.write_pem(folder.path());
     let (url, seen) = tls_only(&authority).await;
-    // The fake hangs up once it has seen that the certificate was taken.
+    // The fake closes the connection after the handshake.
     assert!(Store::open(&Database::at(&url), Some(&authority_file)).await.is_err());
     assert!(seen.await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_postgresql_has_closed_are_replaced() {
+async fn connections_that_postgresql_closes_are_replaced() {
     let Some(url) = harness::postgres::database().await else { return };
     let store = Store::open(&Database::at(&url), None).await.unwrap();
     let other = store.clone();
-    // In the middle of a transaction …
+    // During a transaction …
     let interrupted = store.write(async |conn| {
         accounts::insert(conn, &user("@alice:hs"), START).await?;
         conn.execute("select pg_terminate_backend(pg_backend_pid())").await
@@ -197,7 +197,7 @@ async fn connections_that_postgresql_has_closed_are_replaced() {
     assert!(interrupted.await.is_err());
     assert!(!account_exists(&store, "@alice:hs").await);
 
-    // … and while they lie in the pool.
+    // … and while idle in the pool.
     let killed = other.read(async |conn| {
         conn.execute(
             "select pg_terminate_backend(pid) from pg_stat_activity \
@@ -211,7 +211,7 @@ async fn connections_that_postgresql_has_closed_are_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_costs_the_transaction_that_meets_it_and_nothing_else() {
+async fn a_full_disk_fails_one_transaction_and_the_store_stays_usable() {
     let folder = tempfile::tempdir().unwrap();
     let settings = Database { max_connections: 1, ..file(&folder.path().join("small.db")) };
     let store = Store::open(&settings, None).await.unwrap();
@@ -223,7 +223,7 @@ async fn a_full_disk_costs_the_transaction_that_meets_it_and_nothing_else() {
             for subject in &subjects {
                 rate_limits::save(conn, subject, START).await?;
             }
-            Ok(())
+            Ok::<_, StoreError>(())
         });
         filled.await
     };
@@ -239,7 +239,7 @@ async fn a_full_disk_costs_the_transaction_that_meets_it_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_number_of_connections_is_bounded_and_known() {
+async fn the_number_of_connections_is_bounded_and_reported() {
     for store in stores().await {
         let (release, held) = (tokio::sync::Semaphore::new(0), tokio::sync::Semaphore::new(0));
         let (release, held) = (std::sync::Arc::new(release), std::sync::Arc::new(held));
@@ -248,7 +248,7 @@ async fn the_number_of_connections_is_bounded_and_known() {
             tokio::spawn(async move {
                 let held = store.read(async move |_| {
                     held.add_permits(1);
-                    Ok(release.acquire().await.is_ok())
+                    Ok::<_, StoreError>(release.acquire().await.is_ok())
                 });
                 held.await.unwrap()
             })

@@ -1,4 +1,4 @@
-//! What [`Store::write`] promises: nothing lost, nothing half done, whatever happens to the work or to who asked for it.
+//! Guarantees of [`Store::write`]: no lost update and no partial write, even if the work fails or its caller disconnects.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,7 +14,7 @@ use crate::domain::access_token::AccessToken;
 use crate::domain::mxid::UserId;
 use crate::store::accounts::account;
 use crate::store::testing::{START, stores, user};
-use crate::store::{Connection, Store, StoreError, rate_limits, tokens};
+use crate::store::{Connection, Store, StoreError, WriteError, rate_limits, tokens};
 
 const COUNTER: [u8; 32] = [7; 32];
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -23,7 +23,7 @@ async fn read(conn: &mut Connection) -> Result<i64, StoreError> {
     Ok(rate_limits::find(conn, &COUNTER).await?.map_or(0, Timestamp::as_millis))
 }
 
-/// Reads a number and writes the next one: what two transactions must not do side by side.
+/// Increments a number by a read and a write, which concurrent transactions must serialize.
 async fn count_up(conn: &mut Connection) -> Result<(), StoreError> {
     let number = read(conn).await?;
     rate_limits::save(conn, &COUNTER, Timestamp::from_millis(number + 1)).await
@@ -42,7 +42,7 @@ async fn count(store: &Store) -> i64 {
     store.read(async |conn| read(conn).await).await.unwrap()
 }
 
-/// The databases, and one in memory, whose only connection must not get lost.
+/// The databases, and an in-memory one, whose only connection must not be closed.
 async fn all_stores() -> Vec<Store> {
     let settings = Database::at("sqlite::memory:");
     let mut stores = stores().await;
@@ -51,7 +51,7 @@ async fn all_stores() -> Vec<Store> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn eight_tasks_that_read_and_then_write_fifty_times_each_lose_nothing() {
+async fn eight_tasks_of_fifty_read_write_transactions_lose_no_update() {
     for store in all_stores().await {
         let tasks = (0..8).map(|_| {
             let store = store.clone();
@@ -69,7 +69,7 @@ async fn eight_tasks_that_read_and_then_write_fifty_times_each_lose_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transaction_that_collided_is_run_again() {
+async fn a_transaction_that_collides_is_retried() {
     for store in stores().await {
         let runs = Arc::new(AtomicU32::new(0));
         let both_have_read = Arc::new(Barrier::new(2));
@@ -78,7 +78,7 @@ async fn a_transaction_that_collided_is_run_again() {
             tokio::spawn(async move {
                 let counted = store.write(async move |conn| {
                     let number = read(conn).await?;
-                    // SQLite lets in one at a time: there they cannot meet.
+                    // SQLite admits one writer at a time, so there both cannot meet.
                     if runs.fetch_add(1, Ordering::SeqCst) < 2 && is_postgres(conn) {
                         both_have_read.wait().await;
                     }
@@ -91,13 +91,13 @@ async fn a_transaction_that_collided_is_run_again() {
             task.await.unwrap();
         }
         assert_eq!(count(&store).await, 2);
-        let is_postgres = store.read(async |conn| Ok(is_postgres(conn))).await.unwrap();
+        let is_postgres = store.read(async |conn| Ok::<_, StoreError>(is_postgres(conn))).await.unwrap();
         assert_eq!(runs.load(Ordering::SeqCst) > 2, is_postgres);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn work_that_fails_or_panics_leaves_nothing_behind_and_the_connection_usable() {
+async fn work_that_fails_or_panics_is_rolled_back_and_the_connection_stays_usable() {
     for store in all_stores().await {
         // More often than there are connections.
         for _ in 0..10 {
@@ -124,8 +124,52 @@ async fn work_that_fails_or_panics_leaves_nothing_behind_and_the_connection_usab
     }
 }
 
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("on purpose")]
+    OnPurpose,
+}
+
+impl WriteError for Refusal {
+    fn store_error(&self) -> Option<&StoreError> {
+        if let Self::Store(error) = self { Some(error) } else { None }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn work_that_panics_while_it_reads_does_no_harm() {
+async fn an_error_of_the_caller_rolls_back_without_a_retry_and_a_collision_in_it_is_retried() {
+    for store in all_stores().await {
+        let alice = account(&store, "@alice:hs").await;
+        let runs = Arc::new(AtomicU32::new(0));
+        let counted = runs.clone();
+        let refused: Result<(), Refusal> = store
+            .write(async move |conn| {
+                counted.fetch_add(1, Ordering::SeqCst);
+                count_up(conn).await?;
+                Err(Refusal::OnPurpose)
+            })
+            .await;
+        assert!(matches!(refused, Err(Refusal::OnPurpose)));
+        assert_eq!((runs.load(Ordering::SeqCst), count(&store).await), (1, 0));
+
+        let counted = runs.clone();
+        let collided: Result<(), Refusal> = store
+            .write(async move |conn| {
+                counted.fetch_add(1, Ordering::SeqCst);
+                let digest = AccessToken::shown("t").digest();
+                tokens::insert(conn, &digest, &alice, START).await?;
+                Ok(tokens::insert(conn, &digest, &alice, START).await?)
+            })
+            .await;
+        assert!(matches!(collided, Err(Refusal::Store(_))));
+        assert_eq!(runs.load(Ordering::SeqCst), 1 + 4);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_during_a_read_leaves_the_connection_usable() {
     for store in all_stores().await {
         for _ in 0..10 {
             let panicked: Result<(), StoreError> = store.read(async |_| panic!("on purpose")).await;
@@ -137,7 +181,7 @@ async fn work_that_panics_while_it_reads_does_no_harm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn work_goes_on_when_whoever_asked_for_it_hangs_up() {
+async fn work_continues_after_its_caller_disconnects() {
     for store in all_stores().await {
         let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let request = {
@@ -163,7 +207,7 @@ async fn work_goes_on_when_whoever_asked_for_it_hangs_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_collision_with_itself_is_not_tried_for_ever() {
+async fn a_transaction_that_always_collides_fails_after_its_retries() {
     for store in all_stores().await {
         let alice = account(&store, "@alice:hs").await;
         let runs = Arc::new(AtomicU32::new(0));
@@ -186,7 +230,7 @@ async fn a_collision_with_itself_is_not_tried_for_ever() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_that_insert_the_same_key_if_it_is_absent_none_fails() {
+async fn concurrent_inserts_of_the_same_absent_key_all_succeed() {
     for store in stores().await {
         let alice = account(&store, "@alice:hs").await;
         let tasks = (0..8).map(|_| {
@@ -210,7 +254,7 @@ async fn of_many_that_insert_the_same_key_if_it_is_absent_none_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_calls_than_connections_wait_for_their_turn() {
+async fn more_calls_than_connections_wait_in_line() {
     for store in all_stores().await {
         let tasks = (0..40).map(|number| {
             let store = store.clone();
@@ -230,13 +274,13 @@ async fn more_calls_than_connections_wait_for_their_turn() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_error_text_holds_the_values_of_a_row() {
+async fn no_error_text_contains_the_values_of_a_row() {
     for store in all_stores().await {
-        let nobody = user("@nobody:hs.example");
-        let error = insert_token(&store, "t", &nobody).await.unwrap_err();
+        let unknown = user("@unknown:hs.example");
+        let error = insert_token(&store, "t", &unknown).await.unwrap_err();
         assert!(matches!(error, StoreError::Statement(_)));
         for text in [error.to_string(), format!("{error:?}")] {
-            assert!(!text.contains("nobody"), "{text}");
+            assert!(!text.contains("@unknown"), "{text}");
         }
     }
 }

@@ -67,7 +67,7 @@ async fn a_mail_in_the_queue_outlives_an_outage_of_the_relay() {
     world.mail.script(Stage::Recipient, [Script::say("451 4.7.1 greylisted")]);
     world.ask(&bob, request("s", BOB)).await.expect(200);
     world.mail.always(Stage::Greeting, Script::Close);
-    world.server.wait_for_log("a queued one stays in the queue", DEADLINE).await;
+    world.server.wait_for_log("queued mail could not be sent", DEADLINE).await;
     world.mail.mend();
     world.mail.wait_for(BOB, 1, DEADLINE).await;
     wait_for_queue(&world, 0).await;
@@ -80,7 +80,7 @@ async fn a_mail_in_the_queue_that_is_refused_for_good_is_dropped() {
     let answers = [Script::say("451 4.7.1 greylisted"), Script::say("550 5.1.1 nobody of that name")];
     world.mail.script(Stage::Recipient, answers);
     world.ask(&bob, request("s", BOB)).await.expect(200);
-    world.server.wait_for_log("a queued mail was refused for good", DEADLINE).await;
+    world.server.wait_for_log("queued mail was dropped", DEADLINE).await;
     wait_for_queue(&world, 0).await;
     assert_eq!(world.mail.mails().len(), 0);
 }
@@ -90,7 +90,7 @@ async fn a_mail_in_the_queue_is_given_up_when_its_session_is_over() {
     let (world, bob) = world("[sessions]\nlifetime = \"3s\"").await;
     world.mail.always(Stage::Recipient, Script::say("451 4.7.1 greylisted"));
     world.ask(&bob, request("s", BOB)).await.expect(200);
-    world.server.wait_for_log("a mail was given up", DEADLINE).await;
+    world.server.wait_for_log("the mail has expired", DEADLINE).await;
     wait_for_queue(&world, 0).await;
     assert_eq!(world.mail.mails().len(), 0);
 }

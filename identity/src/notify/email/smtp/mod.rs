@@ -9,7 +9,6 @@ mod stream;
 mod tests;
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use lettre::Address;
@@ -17,6 +16,7 @@ use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
+use parking_lot::{Mutex, MutexGuard};
 use shared::outbound::connector::{Connector, Target};
 use shared::outbound::failure::{ConnectError, Failure};
 use shared::outbound::proxy::ProxyRule;
@@ -132,8 +132,8 @@ impl Smtp {
         }
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<(AsyncSmtpConnection, Instant)>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    fn idle(&self) -> MutexGuard<'_, Vec<(AsyncSmtpConnection, Instant)>> {
+        self.idle.lock()
     }
 
     async fn connect(&self) -> Result<AsyncSmtpConnection, SendError> {

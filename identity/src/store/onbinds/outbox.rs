@@ -1,7 +1,7 @@
-//! `onbinds` on their way out: whose turn it is, and what came of it.
+//! `onbinds` as a queue: leases, attempts and dead letters.
 //!
-//! Invariant: whoever works on a row holds a lease, so that no two processes send it at the same time; and what became of
-//! an invite is noted only as long as it goes out with that row.
+//! Invariant: a worker leases an onbind before it sends it, so that two processes never send it at the same time. The
+//! result for an invite is saved only while the onbind carries it.
 
 use diesel::SelectableHelper;
 use diesel::prelude::{BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, Queryable, Selectable};
@@ -15,34 +15,23 @@ use crate::domain::mxid::UserId;
 use crate::domain::onbind::Invitation;
 use crate::domain::room_id::RoomId;
 use crate::domain::threepid::{Medium, ThreePid};
-use crate::store::StoreError;
 use crate::store::connection::queries;
 use crate::store::schema::{invites, onbinds};
+use crate::store::{QueueHead, StoreError};
 
-/// News that somebody works on.
+/// A leased onbind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeasedOnbind {
-    /// Its name.
+    /// The id.
     pub id: String,
-    /// What it tells.
+    /// The association that it announces.
     pub association: Association,
     /// When it was queued.
     pub created_at: Timestamp,
-    /// Tries so far.
+    /// Failed attempts so far.
     pub attempts: i32,
-    /// Until when it is nobody else's; also what shows that the lease is still one's own.
+    /// When the lease expires; also identifies the lease.
     pub leased_until: Timestamp,
-}
-
-/// Whose turn it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// This one's.
-    Now(Box<LeasedOnbind>),
-    /// Nobody's before then.
-    At(Timestamp),
-    /// Nobody's: there is nothing to do.
-    Never,
 }
 
 #[derive(Queryable, Selectable)]
@@ -61,9 +50,13 @@ struct Row {
 }
 
 queries! {
-    /// Leases the news whose turn it is, if there are such; those for the servers `busy` (in lower case) are left alone.
-    /// Needs a transaction.
-    pub async fn take_due(conn, now: Timestamp, leased_until: Timestamp, busy: &[String]) -> Result<Turn, StoreError> {
+    /// Leases the next onbind if it is due, except those to the servers `busy` (in lower case). Needs a transaction.
+    pub async fn take_due(
+        conn,
+        now: Timestamp,
+        leased_until: Timestamp,
+        busy: &[String],
+    ) -> Result<QueueHead<LeasedOnbind>, StoreError> {
         let free = onbinds::leased_until.is_null().or(onbinds::leased_until.lt(now.as_millis()));
         let first: Option<Row> = onbinds::table
             .filter(onbinds::dead_at.is_null())
@@ -74,18 +67,18 @@ queries! {
             .first(conn as &mut Conn)
             .await
             .optional()?;
-        let Some(row) = first else { return Ok(Turn::Never) };
+        let Some(row) = first else { return Ok(QueueHead::Empty) };
         if row.next_attempt_at > now.as_millis() {
-            return Ok(Turn::At(Timestamp::from_millis(row.next_attempt_at)));
+            return Ok(QueueHead::Later(Timestamp::from_millis(row.next_attempt_at)));
         }
         diesel::update(onbinds::table.find(&row.id))
             .set(onbinds::leased_until.eq(leased_until.as_millis()))
             .execute(conn)
             .await?;
-        Ok(Turn::Now(Box::new(row.leased(leased_until)?)))
+        Ok(QueueHead::Due(row.leased(leased_until)?))
     }
 
-    /// The names of the invites that go out with these news, oldest first.
+    /// The ids of the live invites that the onbind carries, oldest first.
     pub async fn list_invites(conn, id: &str, now: Timestamp) -> Result<Vec<String>, StoreError> {
         Ok(invites::table
             .filter(invites::onbind_id.eq(id).and(is_live(now.as_millis())))
@@ -95,13 +88,13 @@ queries! {
             .await?)
     }
 
-    /// Renews the lease, and gives those of `chosen` that go out with these news now; `None` if the news have ended or
-    /// are somebody else's by now. Needs a transaction.
-    pub async fn renew(
+    /// Renews the lease and returns those of `wanted` that the onbind still carries; `None` if the onbind was deleted or
+    /// another worker has leased it. Needs a transaction.
+    pub async fn renew_lease(
         conn,
         onbind: &LeasedOnbind,
         leased_until: Timestamp,
-        chosen: &[String],
+        wanted: &[String],
         now: Timestamp,
     ) -> Result<Option<Vec<Invitation>>, StoreError> {
         let own = onbinds::leased_until.eq(onbind.leased_until.as_millis());
@@ -114,7 +107,7 @@ queries! {
         }
         let rows: Vec<(String, String, String, String)> = invites::table
             .filter(invites::onbind_id.eq(&onbind.id).and(is_live(now.as_millis())))
-            .filter(invites::id.eq_any(chosen))
+            .filter(invites::id.eq_any(wanted))
             .order((invites::created_at, invites::id))
             .select((invites::id, invites::room_id, invites::sender, invites::token))
             .load(conn)
@@ -122,19 +115,19 @@ queries! {
         rows.into_iter().map(invitation).collect::<Result<_, _>>().map(Some)
     }
 
-    /// Notes that the homeserver has taken these invites: those that still go out with these news are deleted, or kept as
-    /// delivered if so wanted. Gives the keys that they were made with, which have to stay valid from then on.
-    pub async fn deliver(
+    /// Deletes these invites, or marks them delivered if `keep` is set, as far as the onbind still carries them. Returns
+    /// their keys, which must stay valid without an expiry.
+    pub async fn mark_delivered(
         conn,
         id: &str,
-        taken: &[String],
+        accepted: &[String],
         keep: bool,
         now: Timestamp,
     ) -> Result<Vec<[u8; 32]>, StoreError> {
-        let own = invites::onbind_id.eq(id).and(invites::id.eq_any(taken));
+        let own = invites::onbind_id.eq(id).and(invites::id.eq_any(accepted));
         let keys: Vec<Option<Vec<u8>>> =
             invites::table.filter(own).select(invites::public_key).load(conn as &mut Conn).await?;
-        let delivered = invites::table.filter(invites::onbind_id.eq(id).and(invites::id.eq_any(taken)));
+        let delivered = invites::table.filter(invites::onbind_id.eq(id).and(invites::id.eq_any(accepted)));
         if keep {
             let delivery = (invites::delivered_at.eq(now.as_millis()), invites::onbind_id.eq(None::<String>));
             diesel::update(delivered).set(delivery).execute(conn).await?;
@@ -145,9 +138,9 @@ queries! {
         keys.collect::<Result<_, _>>().map_err(|_| StoreError::Corrupt("invites.public_key"))
     }
 
-    /// Moves an invite that the homeserver does not want to dead news of its own, named `dead_id`; false if it goes out
-    /// with other news by now.
-    pub async fn bury_invite(
+    /// Moves an invite that the homeserver has rejected to a dead letter `dead_id`; false if the onbind no longer carries
+    /// it.
+    pub async fn mark_invite_dead(
         conn,
         id: &str,
         invite: &str,
@@ -185,7 +178,7 @@ queries! {
         Ok(true)
     }
 
-    /// Ends news that nothing goes out with any more; false if something does, which came meanwhile.
+    /// Deletes an onbind without live invites; false if it carries new ones.
     pub async fn delete_done(conn, onbind: &LeasedOnbind, now: Timestamp) -> Result<bool, StoreError> {
         let left: i64 = invites::table
             .filter(invites::onbind_id.eq(&onbind.id).and(is_live(now.as_millis())))
@@ -200,7 +193,7 @@ queries! {
         Ok(true)
     }
 
-    /// Gives leased news back for another try; at once, if they were queued anew since they were leased.
+    /// Saves a failed attempt and ends the lease. An onbind that a new bind has updated meanwhile is due at once.
     pub async fn save_attempt(
         conn,
         onbind: &LeasedOnbind,
@@ -221,11 +214,11 @@ queries! {
         Ok(())
     }
 
-    /// Gives leased news up; false if they have ended, are somebody else's by now, or were queued anew.
-    pub async fn bury(conn, onbind: &LeasedOnbind, now: Timestamp, failure: &str) -> Result<bool, StoreError> {
+    /// Makes a leased onbind a dead letter; false if it was deleted, updated, or leased by another worker meanwhile.
+    pub async fn mark_dead(conn, onbind: &LeasedOnbind, now: Timestamp, failure: &str) -> Result<bool, StoreError> {
         let own = onbinds::leased_until.eq(onbind.leased_until.as_millis());
         let same = onbinds::created_at.eq(onbind.created_at.as_millis());
-        let buried = diesel::update(onbinds::table.find(&onbind.id).filter(own.and(same)))
+        let marked = diesel::update(onbinds::table.find(&onbind.id).filter(own.and(same)))
             .set((
                 onbinds::attempts.eq(onbind.attempts.saturating_add(1)),
                 onbinds::dead_at.eq(now.as_millis()),
@@ -234,7 +227,7 @@ queries! {
             ))
             .execute(conn as &mut Conn)
             .await?;
-        Ok(buried > 0)
+        Ok(marked > 0)
     }
 }
 

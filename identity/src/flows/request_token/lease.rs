@@ -1,0 +1,212 @@
+//! The lease of a validation session: the right to send its message, from the decision to send until the result is saved.
+//!
+//! Invariant: of equal requests at the same time one gets the lease, across all processes, and one message is sent.
+
+use std::time::Duration;
+
+use shared::clock::Timestamp;
+
+use super::TokenRequest;
+use crate::domain::session::{ClientSecretDigest, SendDecision, Sending, Session};
+use crate::domain::sid::Sid;
+use crate::error::Error;
+use crate::limits::sms_day::SmsDay;
+use crate::limits::{self, Bucket};
+use crate::state::State;
+use crate::store::outgoing_mails::{self, QueuedMail};
+use crate::store::sessions;
+
+/// The part of a lease beyond the sender's time-outs.
+const LEASE_MARGIN: Duration = Duration::from_secs(30);
+
+/// What a medium needs for its message, decided before the lease is acquired.
+pub(super) struct PlannedMessage {
+    /// The token, if a new session starts.
+    pub(super) token: String,
+    /// The longest duration of sending.
+    pub(super) longest: Duration,
+    /// The rate limits to charge.
+    pub(super) buckets: Vec<Bucket>,
+    /// The daily limits to charge, for SMS.
+    pub(super) day: Option<SmsDay>,
+}
+
+/// A message that was accepted for delivery.
+pub(super) enum Sent {
+    /// By the relay or an SMS provider.
+    Delivered,
+    /// By this server: the relay has deferred the mail.
+    Queued(QueuedMail),
+}
+
+/// A message that was not sent, or may not have been.
+pub(super) struct NotSent {
+    /// The response to the client.
+    pub(super) error: Error,
+    /// The daily limits to revert, if the message was certainly not sent.
+    pub(super) refund: Option<SmsDay>,
+}
+
+impl From<Error> for NotSent {
+    fn from(error: Error) -> Self {
+        Self { error, refund: None }
+    }
+}
+
+/// The result of acquiring a lease.
+#[expect(clippy::large_enum_variant, reason = "it lives for one request; a box would cost an allocation for each")]
+pub(super) enum Acquired {
+    /// A message is due.
+    Lease(SessionLease),
+    /// The message of this request was sent, or is being sent.
+    NothingToSend(Sid),
+}
+
+/// The lease of a session's message.
+pub(super) struct SessionLease {
+    session: Session,
+    sending: Sending,
+}
+
+impl SessionLease {
+    /// Finds or starts the session, and acquires its lease if `send_attempt` has increased.
+    ///
+    /// # Errors
+    /// [`Error::LimitExceeded`] or [`Error::SmsSpentForToday`] if a message is due but exceeds a limit; nothing is charged
+    /// then.
+    pub(super) async fn acquire(
+        state: &State,
+        request: &TokenRequest,
+        message: PlannedMessage,
+        now: Timestamp,
+    ) -> Result<Acquired, Error> {
+        let PlannedMessage { token, longest, buckets, day } = message;
+        let fresh = new_session(state, request, &token, now)?;
+        let rules = state.config.sessions.rules();
+        let sending = Sending { attempt: request.send_attempt, until: now.plus(longest + LEASE_MARGIN) };
+        let next_link = request.next_link.clone();
+        let acquired = state.store.write(async move |conn| {
+            let found =
+                sessions::find_newest(conn, &fresh.threepid, fresh.client_secret, fresh.account.as_ref()).await?;
+            let decision = Session::send_decision(found.as_ref(), sending.attempt, now, &rules);
+            let mut session = match (decision, found) {
+                (SendDecision::Send | SendDecision::Skip, Some(found)) => found,
+                _ => fresh,
+            };
+            if next_link.is_some() {
+                session.next_link = next_link;
+            }
+            if decision == SendDecision::Skip {
+                sessions::save(conn, &session).await?;
+                return Ok(Acquired::NothingToSend(session.sid));
+            }
+            if let Some(day) = &day
+                && !day.has_room(conn).await?
+            {
+                return Err(Error::SmsSpentForToday);
+            }
+            limits::charge(conn, &buckets, now).await?.into_result().map_err(Error::LimitExceeded)?;
+            if let Some(day) = &day {
+                day.charge(conn).await?;
+            }
+            session.sending = Some(sending);
+            sessions::save(conn, &session).await?;
+            Ok(Acquired::Lease(Self { session, sending }))
+        });
+        acquired.await
+    }
+
+    /// The session to send a message for.
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Decrypts the session's token, which is the same in all its messages.
+    pub(super) fn token(&self, state: &State) -> Result<String, Error> {
+        let Session { sid, sealed_token, .. } = &self.session;
+        let token = state.keys.load().sealing().open(sealed_token, sid.as_str().as_bytes())?;
+        std::str::from_utf8(&token)
+            .map(str::to_owned)
+            .map_err(|_| Error::Internal("a sealed token is not UTF-8".to_owned()))
+    }
+
+    /// Ends the lease with the result of sending: records the message as sent, or permits the next request to send one.
+    pub(super) async fn end(self, state: &State, result: Result<Sent, NotSent>) -> Result<Sid, Error> {
+        match result {
+            Ok(sent) => self.finish(state, sent).await,
+            Err(NotSent { error, refund }) => {
+                self.release(state, refund).await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn finish(self, state: &State, sent: Sent) -> Result<Sid, Error> {
+        let queued = match sent {
+            Sent::Delivered => None,
+            Sent::Queued(mail) => Some(mail),
+        };
+        let is_queued = queued.is_some();
+        let (sid, sending) = (self.session.sid.clone(), self.sending);
+        state
+            .store
+            .write(async move |conn| {
+                if let Some(mail) = &queued {
+                    outgoing_mails::insert(conn, mail).await?;
+                }
+                if let Some(mut session) = sessions::find(conn, &sid).await? {
+                    session.end_sending(sending);
+                    session.send_attempt = session.send_attempt.max(Some(sending.attempt));
+                    sessions::save(conn, &session).await?;
+                }
+                Ok::<_, Error>(())
+            })
+            .await?;
+        if is_queued {
+            state.mail_queued.notify_one();
+        }
+        self.count("sent");
+        Ok(self.session.sid)
+    }
+
+    async fn release(&self, state: &State, refund: Option<SmsDay>) -> Result<(), Error> {
+        let (sid, sending) = (self.session.sid.clone(), self.sending);
+        state
+            .store
+            .write(async move |conn| {
+                if let Some(day) = &refund {
+                    day.give_back(conn).await?;
+                }
+                if let Some(mut session) = sessions::find(conn, &sid).await? {
+                    session.end_sending(sending);
+                    sessions::save(conn, &session).await?;
+                }
+                Ok::<_, Error>(())
+            })
+            .await?;
+        self.count("refused");
+        Ok(())
+    }
+
+    fn count(&self, event: &'static str) {
+        let medium = self.session.threepid.medium().as_str();
+        metrics::counter!("identity_sessions_total", "medium" => medium, "event" => event).increment(1);
+    }
+}
+
+fn new_session(state: &State, request: &TokenRequest, token: &str, now: Timestamp) -> Result<Session, Error> {
+    let sid = Sid::draw(state.random);
+    Ok(Session {
+        sealed_token: state.keys.load().sealing().seal(token.as_bytes(), sid.as_str().as_bytes(), state.random)?,
+        sid,
+        threepid: request.threepid.clone(),
+        client_secret: ClientSecretDigest::of(&request.client_secret, &request.threepid),
+        account: request.account.clone(),
+        created_at: now,
+        validated_at: None,
+        send_attempt: None,
+        sending: None,
+        wrong_tokens: 0,
+        next_link: None,
+    })
+}
