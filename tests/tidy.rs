@@ -129,10 +129,7 @@ const WORDS_TO_REPLACE: &[&str] = &[
     "identity/tests/",
     "push-gateway/src/",
     "shared/src/",
-    "tests/demo/",
-    "tests/harness/",
     "tests/identity/",
-    "tests/load/",
     "tests/push/",
 ];
 

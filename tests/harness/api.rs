@@ -1,4 +1,4 @@
-//! An HTTP client for tests: says exactly what it is told and gives back exactly what came.
+//! An HTTP client for tests: sends exactly the given bytes and returns exactly the response.
 //!
 //! Invariant: no redirect is followed, no proxy used, no body decoded; a test sees the server's own answer.
 
@@ -236,7 +236,7 @@ mod tests {
     use serde_json::json;
 
     #[tokio::test]
-    async fn it_sends_what_it_is_told_and_follows_no_redirect() {
+    async fn it_sends_the_given_request_and_follows_no_redirect() {
         let server = Homeserver::start("127.0.0.1").await;
         server.fault("/moved", Fault::redirect("/elsewhere"));
         let api = Api::trusting(&format!("https://{}", server.address()), &server.authority().pem());

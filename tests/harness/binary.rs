@@ -69,7 +69,7 @@ mod tests {
     use std::path::PathBuf;
 
     #[test]
-    fn the_binary_is_told_from_a_library_of_the_same_name() {
+    fn the_binary_and_the_library_of_the_same_name_are_distinguished() {
         let messages = concat!(
             r#"{"reason":"compiler-artifact","target":{"kind":["lib"],"name":"identity"},"executable":null}"#,
             "\n",

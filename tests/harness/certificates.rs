@@ -1,4 +1,4 @@
-//! Certificates for the fakes: an authority that the server under test is told to trust, and everything it should
+//! Certificates for the fakes: an authority that the server under test trusts, and everything it should
 //! refuse.
 //!
 //! Invariant: keys are new in every process; nothing here is ever valid outside it.

@@ -1,6 +1,6 @@
 //! A fake DNS server over UDP, whose answers a test sets and changes while it runs.
 //!
-//! Invariant: every answer has a time to live of zero, so that the next question comes here again; a name nobody set
+//! Invariant: every answer has a time to live of zero, so that the next question comes here again; an unset name
 //! does not exist (NXDOMAIN).
 //!
 //! The server under test asks it with `[federation] dns_servers = ["127.0.0.1:PORT"]`.

@@ -44,7 +44,7 @@ pub async fn database() -> Option<String> {
 struct Cluster {
     port: u16,
     password: String,
-    /// The end of its input tells it to clean up. Never read: holding the pipe is the point.
+    /// Cleans up at the end of its input. This process only holds the pipe open.
     _watcher: Child,
 }
 
@@ -141,7 +141,7 @@ fn listen(binaries: &Path, folder: &Path, user: Option<(u32, u32)>) -> Option<u1
     None
 }
 
-/// Starts the watcher: a shell that reads until nobody can write to it any more, which is when this process has
+/// Starts the watcher: a shell that reads until every writer has closed the pipe, which is when this process has
 /// ended, then stops the server (SIGINT: at once, but in order) and removes `folder`.
 fn watch(folder: &Path, user: Option<(u32, u32)>) -> Child {
     const SCRIPT: &str = r#"cat >/dev/null
@@ -182,7 +182,7 @@ fn check(name: &str, output: std::io::Result<Output>) {
 }
 
 /// Whom to run as instead of root, which PostgreSQL refuses; `None` if this process is not root's. The owner of the
-/// folder it just made tells who it runs as.
+/// new folder is the user of this process.
 fn unprivileged_user(own_folder: &Path) -> Option<(u32, u32)> {
     let owner = std::fs::metadata(own_folder).expect("a folder just made").uid();
     if owner != 0 {
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn root_runs_it_as_somebody_else() {
+    fn root_runs_it_as_another_user() {
         let users = "root:x:0:0::/:/bin/sh\nnobody:x:65534:65533::/:\npostgres:x:101:104:,,,:/var:/bin/bash\n";
         assert_eq!(find_user(users), Some((101, 104)));
         assert_eq!(find_user(&users.replace("postgres", "pg")), Some((65534, 65533)));

@@ -215,7 +215,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
-    /// A server that reads until it has `after` bytes and then says `answer`, closing if told to.
+    /// A server that reads until it has `after` bytes and then writes `answer`, and closes if asked.
     async fn server(after: usize, answer: &'static [u8], close: bool) -> std::net::SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn responses_on_one_connection_are_told_apart() {
+    async fn responses_on_one_connection_are_distinguished() {
         let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
         let mut raw = Raw::connect(server(2, answer, true).await).await;
         assert!(raw.send(b"\xff\n").await);
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn silence_is_told_from_an_end() {
+    async fn silence_and_an_end_are_distinguished() {
         let mut raw = Raw::connect(server(0, b"", false).await).await;
         assert_eq!(raw.response(Duration::from_millis(30)).await, Err(NoResponse::Late(Vec::new())));
         assert!(!raw.closes_within(Duration::from_millis(30)).await);

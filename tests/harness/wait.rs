@@ -31,7 +31,7 @@ pub async fn wait_for<T>(what: &str, deadline: Duration, mut attempt: impl Async
     });
     match found.await {
         Ok(value) => value,
-        Err(_) => panic!("waited {:?} in vain for {what}", start.elapsed()),
+        Err(_) => panic!("waited {:?} without success for {what}", start.elapsed()),
     }
 }
 
@@ -51,13 +51,13 @@ mod tests {
     }
 
     #[tokio::test]
-    #[should_panic(expected = "in vain for the impossible")]
+    #[should_panic(expected = "without success for the impossible")]
     async fn it_gives_up_at_the_deadline() {
         wait_until("the impossible", Duration::from_millis(20), || false).await;
     }
 
     #[tokio::test]
-    #[should_panic(expected = "in vain for an answer")]
+    #[should_panic(expected = "without success for an answer")]
     async fn an_attempt_that_hangs_does_not_outlive_the_deadline() {
         wait_for::<()>("an answer", Duration::from_millis(20), async || std::future::pending().await).await;
     }

@@ -19,7 +19,7 @@ pub(crate) fn memory(pid: u32) -> Option<(u64, u64)> {
     Some((size(&status, "VmRSS:")?, size(&status, "VmHWM:")?))
 }
 
-/// Begins anew with the most that [`memory`] tells: proc(5), `clear_refs`.
+/// Resets the peak of [`memory`]: proc(5), `clear_refs`.
 ///
 /// # Errors
 /// If there is no such process, or it is not ours.
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_told_in_bytes() {
+    fn memory_is_counted_in_bytes() {
         let status = "Name:\tVmRSS:\nVmHWM:\t   20480 kB\nVmRSS:\t   10240 kB\n";
         assert_eq!((size(status, "VmRSS:"), size(status, "VmHWM:")), (Some(10 << 20), Some(20 << 20)));
         assert_eq!(size(status, "VmSwap:"), None);

@@ -1,4 +1,4 @@
-//! One request as a load, on a server that runs already: for whoever looks for a cost.
+//! One request as a load, on a server that already runs, to look for a cost.
 //!
 //! Invariant: a request that is not answered with 200 is no load.
 

@@ -39,7 +39,12 @@ const ENDINGS: [&str; 13] = [
 ];
 
 /// Lines in which such a word is right: a part of the path, a part of the line.
-const EXEMPT: [(&str, &str); 0] = [];
+const EXEMPT: [(&str, &str); 4] = [
+    ("tests/harness/postgres.rs", concat!("`nob", "ody`")),
+    ("tests/harness/postgres.rs", concat!("\"nob", "ody\"")),
+    ("tests/harness/postgres.rs", concat!("postgres or nob", "ody")),
+    ("tests/harness/postgres.rs", concat!("nob", "ody:x:")),
+];
 
 /// Every line of `files` that contains one of the words, without those below `folders`.
 pub(crate) fn private_words(files: &[SourceFile], folders: &[&str]) -> Vec<String> {

@@ -1,5 +1,5 @@
 //! A fake Apple Push Notification service over HTTP/2 and TLS: it checks what the real one checks, and misbehaves as the
-//! real one does, when a test tells it to.
+//! real one does, when a test sets a fault.
 //!
 //! Invariant: it listens on 127.0.0.1 alone, and every connection and request that reaches it is counted and kept.
 //!
@@ -112,7 +112,7 @@ impl Apple {
         )
     }
 
-    /// Tells the time by `clock`.
+    /// Uses `clock`.
     pub fn set_clock(&self, clock: &Clock) {
         self.world.state().clock = clock.clone();
     }

@@ -1,5 +1,5 @@
 //! A fake Google over HTTP/2 and TLS: the token endpoint and `messages:send` of Firebase Cloud Messaging, which check
-//! what reaches them as the real ones do, until a test tells them to misbehave.
+//! requests as the real ones do, until a test sets a fault.
 //!
 //! Invariant: it listens on 127.0.0.1 alone; it takes nothing on trust (signature, claims, token, project, the form of
 //! the message), and every request that reaches it is counted and kept.

@@ -98,7 +98,7 @@ async fn it_knows_what_it_accepted_and_which_answers_were_lost() {
     let token = answer.json::<Value>().await.unwrap()["access_token"].as_str().unwrap().to_owned();
     let url = format!("{}/v1/projects/demo-project/messages:send", google.base_url());
     let mut expected = Vec::new();
-    for (fault, accepted, told) in [
+    for (fault, accepted, answered) in [
         (Fault::html(200), true, true),
         (Fault::html(200).cut_off(), true, true),
         (Fault::unavailable(), false, true),
@@ -114,7 +114,7 @@ async fn it_knows_what_it_accepted_and_which_answers_were_lost() {
         google.fault_times(1, fault);
         // Whether it is an answer or an error is another test's matter.
         drop(send().await);
-        expected.extend([(true, true), (accepted, told)]);
+        expected.extend([(true, true), (accepted, answered)]);
     }
     google.fault_by(|request| (request.pushkey()? == "tok").then(|| Fault::html(500)));
     assert_eq!(send(&google, "demo-project", &token, &json!({"message": {"token": "tok"}})).await.0, 500);

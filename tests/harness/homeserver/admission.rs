@@ -1,6 +1,6 @@
-//! What a homeserver checks before it lets somebody into a room by an invitation of an address.
+//! The checks of a homeserver before a user joins a room by an invitation of an address.
 //!
-//! Invariant: nobody gets in without a signature of a key that stands in the room's state and of which its identity
+//! Invariant: a user joins only with a signature of a key that is in the room's state and of which its identity
 //! server says, while the request waits, that it is valid.
 
 use serde_json::Value;
@@ -9,7 +9,7 @@ use url::Url;
 use super::World;
 use super::signing::is_signed;
 
-/// Why somebody does not get in: status, errcode, text.
+/// Why a user does not join: status, errcode, text.
 pub(super) type Refusal = (u16, &'static str, String);
 
 /// `m.room.third_party_invite` of a room's state.
@@ -20,7 +20,7 @@ pub(super) struct Invitation {
     pub(super) public_keys: Vec<Value>,
 }
 
-/// What a homeserver checks before it lets somebody into a room by an invitation in its state.
+/// The checks of a homeserver before a user joins a room by an invitation in its state.
 pub(super) async fn admit(
     world: &World,
     invitation: &Invitation,
@@ -30,11 +30,11 @@ pub(super) async fn admit(
     signed: &Value,
 ) -> Result<(), Refusal> {
     if *room_id != invitation.room_id || *sender != invitation.sender {
-        return Err(forbidden("an invitation into another room or by somebody else"));
+        return Err(forbidden("an invitation into another room or by another sender"));
     }
     let members = signed.as_object().map(|members| members.keys().map(String::as_str).collect::<Vec<_>>());
     if signed["mxid"] != mxid || members.is_none_or(|members| members != ["mxid", "signatures", "token"]) {
-        return Err(forbidden("signed for somebody else, or something else"));
+        return Err(forbidden("signed for another user or another token"));
     }
     let signatures = signed["signatures"].as_object().into_iter().flat_map(|servers| servers.values());
     let signatures: Vec<&str> =
@@ -73,7 +73,7 @@ async fn ask_identity_server(world: &World, url: &Url) -> Result<Value, Refusal>
     let authority = url.authority().to_owned();
     let known = world.state().rooms.identity_servers.get(&authority).copied();
     let address = known.or_else(|| authority.parse().ok());
-    let address = address.ok_or_else(|| unreachable_server("nobody knows where the identity server is"))?;
+    let address = address.ok_or_else(|| unreachable_server("the identity server has no known address"))?;
     let place = format!("http://{address}{}", &url[url::Position::BeforePath..]);
     let failed = |_| unreachable_server("the identity server does not answer");
     let answer = world.client.get(place).header("host", authority).send().await.map_err(failed)?;

@@ -1,5 +1,5 @@
 //! A fake homeserver over TLS: it answers the federation requests of an identity server as a real one does, until a
-//! test tells it to misbehave.
+//! test sets a fault.
 //!
 //! Invariant: it listens on 127.0.0.1 alone, and every connection and request that reaches it is counted and kept.
 //!
@@ -142,7 +142,7 @@ impl Homeserver {
         self.world.state().key_lifetime = lifetime;
     }
 
-    /// What it answers when it is asked for its keys, for a test to change and sign anew.
+    /// Its response to a request for its keys, for a test to change and sign.
     pub fn key_document(&self) -> Value {
         answers::keys(self.name(), &self.world.state())
     }

@@ -18,7 +18,7 @@ use super::{Homeserver, Request, World, host};
 pub(super) const ONBIND: &str = "/_matrix/federation/v1/3pid/onbind";
 pub(super) const EXCHANGE: &str = "/_matrix/federation/v1/exchange_third_party_invite/";
 
-/// Somebody who joined a room by an invitation of an address.
+/// A user who joined a room by an invitation of an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Join {
     /// The room.
@@ -114,11 +114,11 @@ pub(super) fn client() -> reqwest::Client {
     client.build().expect("a client with fixed settings")
 }
 
-/// An address of one of our users is bound: they join by each invitation that waited for it. Of several refusals the last
-/// one is told.
+/// An address of one of our users is bound: they join by each invitation of the address. Of several failures the last one
+/// is the response.
 pub(super) async fn onbind(world: &World, request: &Request) -> (StatusCode, Value) {
     let Ok(body) = serde_json::from_slice::<Value>(&request.body) else {
-        return told((400, "M_NOT_JSON", "no JSON".to_owned()));
+        return refuse((400, "M_NOT_JSON", "no JSON".to_owned()));
     };
     let text = |name: &str| body[name].as_str().ok_or_else(|| bad(name));
     let whole = async {
@@ -136,7 +136,7 @@ pub(super) async fn onbind(world: &World, request: &Request) -> (StatusCode, Val
             if (&invite["mxid"], &invite["medium"], &invite["address"])
                 != (&json!(mxid), &json!(medium), &json!(address))
             {
-                last = Err(forbidden("an invitation of somebody else"));
+                last = Err(forbidden("an invitation of another address"));
                 continue;
             }
             if let Err(refusal) = take(world, mxid, invite).await {
@@ -147,14 +147,14 @@ pub(super) async fn onbind(world: &World, request: &Request) -> (StatusCode, Val
     };
     match whole.await {
         Ok(()) => (StatusCode::OK, json!({})),
-        Err(refusal) => told(refusal),
+        Err(refusal) => refuse(refusal),
     }
 }
 
 /// Another homeserver's user has an invitation into a room of ours.
 pub(super) async fn exchange(world: &World, request: &Request) -> (StatusCode, Value) {
     let Ok(event) = serde_json::from_slice::<Value>(&request.body) else {
-        return told((400, "M_NOT_JSON", "no JSON".to_owned()));
+        return refuse((400, "M_NOT_JSON", "no JSON".to_owned()));
     };
     let exchanged = async {
         let mxid = event["state_key"].as_str().ok_or_else(|| bad("state_key"))?;
@@ -166,7 +166,7 @@ pub(super) async fn exchange(world: &World, request: &Request) -> (StatusCode, V
     };
     match exchanged.await {
         Ok(()) => (StatusCode::OK, json!({})),
-        Err(refusal) => told(refusal),
+        Err(refusal) => refuse(refusal),
     }
 }
 
@@ -215,6 +215,6 @@ async fn ask(peer: &Peer, mxid: &str, room_id: &str, sender: &str, signed: &Valu
     }
 }
 
-fn told((status, errcode, error): Refusal) -> (StatusCode, Value) {
+fn refuse((status, errcode, error): Refusal) -> (StatusCode, Value) {
     (StatusCode::from_u16(status).expect("a status"), json!({ "errcode": errcode, "error": error }))
 }

@@ -221,25 +221,25 @@ async fn identity_server(public_key: String, is_valid: bool) -> String {
     name
 }
 
-/// The news that @bob has an address for which there is one invitation, signed by `key` of the server `name`.
-fn news(key: &Key, name: &str, change: impl Fn(&mut Value), change_signed: impl Fn(&mut Value)) -> Value {
+/// The onbind notification for an address of @bob with one invitation, signed by `key` of the server `name`.
+fn onbind(key: &Key, name: &str, change: impl Fn(&mut Value), change_signed: impl Fn(&mut Value)) -> Value {
     let mut signed = json!({ "mxid": "@bob:127.0.0.1", "token": "t" });
     key.sign(name, &mut signed);
-    let mut news = json!({
+    let mut onbind = json!({
         "medium": "email", "address": "bob@x", "mxid": "@bob:127.0.0.1", "ts": 1, "not_before": 1, "not_after": 2,
         "invites": [{
             "medium": "email", "address": "bob@x", "mxid": "@bob:127.0.0.1", "room_id": "!r:127.0.0.1",
             "sender": "@alice:127.0.0.1", "token": "t", "signed": signed,
         }],
     });
-    change(&mut news);
-    key.sign(name, &mut news);
-    change_signed(&mut news);
-    news
+    change(&mut onbind);
+    key.sign(name, &mut onbind);
+    change_signed(&mut onbind);
+    onbind
 }
 
 #[tokio::test]
-async fn somebody_joins_by_an_invitation_only_if_everything_is_signed_and_vouched_for() {
+async fn a_user_joins_by_an_invitation_only_if_every_signature_and_key_is_valid() {
     let (key, other) = (Key::new("ed25519:0"), Key::new("ed25519:0"));
     let good = identity_server(key.public(), true).await;
     let server = Homeserver::start("127.0.0.1").await;
@@ -250,37 +250,37 @@ async fn somebody_joins_by_an_invitation_only_if_everything_is_signed_and_vouche
         let stored = json!({ "token": "t", "public_keys": keys, "display_name": "b...@x" });
         server.invite_by_address("!r:127.0.0.1", "@alice:127.0.0.1", &stored);
     };
-    let tell = async |method: Method, news: Value| api.request(method, ONBIND).json(&news).send().await;
+    let notify = async |method: Method, onbind: Value| api.request(method, ONBIND).json(&onbind).send().await;
     let same = |_: &mut Value| {};
 
     invite(&key.public(), &good);
     for (status, change) in [
-        (403, Box::new(|news: &mut Value| news["mxid"] = json!("@bob:elsewhere")) as Box<dyn Fn(&mut Value)>),
-        (403, Box::new(|news| news["mxid"] = json!("@carol:127.0.0.1"))),
-        (403, Box::new(|news| news["invites"][0]["address"] = json!("carol@x"))),
-        (403, Box::new(|news| news["invites"][0]["token"] = json!("u"))),
-        (403, Box::new(|news| news["invites"][0]["room_id"] = json!("!other:127.0.0.1"))),
-        (403, Box::new(|news| news["invites"][0]["sender"] = json!("@mallory:127.0.0.1"))),
-        (403, Box::new(|news| news["invites"][0]["signed"]["room_id"] = json!("!r:127.0.0.1"))),
-        (400, Box::new(|news| news["ts"] = json!("1"))),
-        (400, Box::new(|news| drop(news["invites"].take()))),
+        (403, Box::new(|onbind: &mut Value| onbind["mxid"] = json!("@bob:elsewhere")) as Box<dyn Fn(&mut Value)>),
+        (403, Box::new(|onbind| onbind["mxid"] = json!("@carol:127.0.0.1"))),
+        (403, Box::new(|onbind| onbind["invites"][0]["address"] = json!("carol@x"))),
+        (403, Box::new(|onbind| onbind["invites"][0]["token"] = json!("u"))),
+        (403, Box::new(|onbind| onbind["invites"][0]["room_id"] = json!("!other:127.0.0.1"))),
+        (403, Box::new(|onbind| onbind["invites"][0]["sender"] = json!("@mallory:127.0.0.1"))),
+        (403, Box::new(|onbind| onbind["invites"][0]["signed"]["room_id"] = json!("!r:127.0.0.1"))),
+        (400, Box::new(|onbind| onbind["ts"] = json!("1"))),
+        (400, Box::new(|onbind| drop(onbind["invites"].take()))),
     ] {
-        assert_eq!(tell(Method::POST, news(&key, &good, change, same)).await.code(), status);
+        assert_eq!(notify(Method::POST, onbind(&key, &good, change, same)).await.code(), status);
     }
-    let changed = |news: &mut Value| news["not_after"] = json!(3);
-    assert_eq!(tell(Method::POST, news(&key, &good, same, changed)).await.code(), 403);
-    assert_eq!(tell(Method::POST, news(&other, &good, same, same)).await.code(), 403);
+    let changed = |onbind: &mut Value| onbind["not_after"] = json!(3);
+    assert_eq!(notify(Method::POST, onbind(&key, &good, same, changed)).await.code(), 403);
+    assert_eq!(notify(Method::POST, onbind(&other, &good, same, same)).await.code(), 403);
     invite(&other.public(), &good);
-    assert_eq!(tell(Method::POST, news(&key, &good, same, same)).await.code(), 403);
+    assert_eq!(notify(Method::POST, onbind(&key, &good, same, same)).await.code(), 403);
     invite(&key.public(), &identity_server(key.public(), false).await);
-    assert_eq!(tell(Method::POST, news(&key, &good, same, same)).await.code(), 403);
+    assert_eq!(notify(Method::POST, onbind(&key, &good, same, same)).await.code(), 403);
     invite(&key.public(), "127.0.0.1:1");
-    assert_eq!(tell(Method::POST, news(&key, &good, same, same)).await.code(), 502);
+    assert_eq!(notify(Method::POST, onbind(&key, &good, same, same)).await.code(), 502);
     assert_eq!(server.joins(), []);
 
     invite(&key.public(), &good);
-    tell(Method::PUT, news(&key, &good, same, same)).await.refused(404, "M_UNRECOGNIZED");
-    tell(Method::POST, news(&key, &good, same, same)).await.expect(200);
+    notify(Method::PUT, onbind(&key, &good, same, same)).await.refused(404, "M_UNRECOGNIZED");
+    notify(Method::POST, onbind(&key, &good, same, same)).await.expect(200);
     let of = |text: &str| text.to_owned();
     let join = Join {
         room_id: of("!r:127.0.0.1"),
@@ -290,10 +290,10 @@ async fn somebody_joins_by_an_invitation_only_if_everything_is_signed_and_vouche
     };
     assert_eq!(server.joins(), [join]);
     server.refuse_invitation("t", 400, "M_BAD_JSON");
-    tell(Method::POST, news(&key, &good, same, same)).await.refused(400, "M_BAD_JSON");
+    notify(Method::POST, onbind(&key, &good, same, same)).await.refused(400, "M_BAD_JSON");
     server.refuse_nothing();
     server.take_onbind_by_put();
-    tell(Method::POST, news(&key, &good, same, same)).await.refused(404, "M_UNRECOGNIZED");
-    tell(Method::PUT, news(&key, &good, same, same)).await.expect(200);
+    notify(Method::POST, onbind(&key, &good, same, same)).await.refused(404, "M_UNRECOGNIZED");
+    notify(Method::PUT, onbind(&key, &good, same, same)).await.expect(200);
     assert_eq!(server.joins().len(), 2);
 }

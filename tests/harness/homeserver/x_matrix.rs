@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Key;
 
-/// A request that is being signed. What is signed and what stands in the header can be told apart.
+/// A request that is being signed. The signed parts and the header can differ.
 #[derive(Clone, Debug)]
 #[must_use = "a signature is read with header() or parameters()"]
 pub struct XMatrix {
@@ -71,7 +71,7 @@ impl XMatrix {
     }
 
     /// Signed without saying for whom.
-    pub fn signed_for_nobody(mut self) -> Self {
+    pub fn without_signed_destination(mut self) -> Self {
         self.member = None;
         self
     }

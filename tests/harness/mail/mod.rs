@@ -224,7 +224,7 @@ impl Sink {
         self.shared.lock().mails.iter().filter(|mail| mail.to.iter().any(|to| to == address)).cloned().collect()
     }
 
-    /// Takes the newest mail to `address` out; what is left is what nobody took, so thousands of them stay cheap.
+    /// Takes the newest mail to `address` out; the others stay, so thousands of mails stay cheap.
     pub fn take_to(&self, address: &str) -> Option<Mail> {
         let mut state = self.shared.lock();
         let at = state.mails.iter().rposition(|mail| mail.to.iter().any(|to| to == address))?;

@@ -83,7 +83,7 @@ impl Server {
     }
 
     /// As [`Server::try_start_in`], but standard error goes to the end of the file `log` and not to [`Server::logs`]:
-    /// for a load, whose log nobody reads.
+    /// for a load run.
     ///
     /// # Errors
     /// As [`Server::try_start_in`].
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_service_is_ready_when_it_says_so_and_ends_when_told() {
+    async fn a_service_is_ready_when_it_logs_so_and_ends_on_a_signal() {
         let tools = new_folder();
         let binary = script(
             tools.path(),

@@ -15,9 +15,9 @@ pub(super) type Judgement = Result<(Sms, Reply), Refusal>;
 /// Why a vendor does not take a message.
 #[derive(Clone, Debug)]
 pub(super) struct Refusal {
-    /// What the client is told.
+    /// The response.
     pub(super) reply: Reply,
-    /// What the test is told.
+    /// The complaint, for the test.
     pub(super) complaint: String,
 }
 

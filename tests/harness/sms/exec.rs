@@ -1,6 +1,6 @@
-//! A program that sends messages, for the provider that runs one: it keeps what it reads and ends as it is told.
+//! A program that sends messages, for the provider that runs one: it records its input and ends as the test sets.
 //!
-//! Invariant: what it read is seen whole or not at all; nobody has the script open for writing when it is there.
+//! Invariant: what it read is seen whole or not at all; no process has the script open for writing when it is there.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ impl Script {
         let file = path.display();
         let text = format!("#!/bin/sh\ncat > '{file}.part.'$$ && mv '{file}.part.'$$ '{file}.input.'$$\n{ending}\n");
         // By a shell: a file that this process had open might be passed on to a child that another test starts, and
-        // nobody can run what somebody may write to.
+        // Linux runs no file that a process may write to.
         let mut shell = Command::new("/bin/sh")
             .args(["-c", "cat > \"$0\" && chmod 755 \"$0\""])
             .arg(&path)

@@ -1,5 +1,5 @@
 //! The SMS vendors: each checks what reaches it as its documentation says, and answers as the real one does, until a
-//! test tells it to misbehave.
+//! test sets a fault.
 //!
 //! Invariant: it listens on 127.0.0.1 alone; a message is taken only if the vendor would take it, and whatever a
 //! request does that the vendor's documentation forbids is kept as a complaint, also while a fault is on.

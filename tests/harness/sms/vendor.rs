@@ -19,7 +19,7 @@ pub enum Vendor {
     Infobip,
     /// Amazon Simple Notification Service.
     Sns,
-    /// A gateway that nobody documented: it takes everything. For the template provider.
+    /// A gateway without documentation, which accepts everything. For the template provider.
     Generic,
 }
 

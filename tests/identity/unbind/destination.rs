@@ -57,7 +57,7 @@ async fn it_must_be_one_of_our_names_in_the_header_and_in_what_is_signed() {
 async fn a_signature_that_does_not_say_for_whom_it_is_is_refused() {
     let bound = Bound::start().await;
     for destination in [Some(NAME), None] {
-        let request = bound.request().signed_for_nobody().destination(destination);
+        let request = bound.request().without_signed_destination().destination(destination);
         bound.refuses(&request.header(), 403, "M_FORBIDDEN").await;
         for member in ["Destination", "destination_was", "to"] {
             let request = bound.request().signed_for(member, NAME).destination(destination);

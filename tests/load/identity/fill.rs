@@ -38,7 +38,7 @@ impl Filling {
         self.encode(&address(i))
     }
 
-    /// The lookup hash of an address that nobody has.
+    /// The lookup hash of an address without an association.
     pub(crate) fn unknown_hash(&self, i: usize) -> String {
         self.encode(&format!("stranger{i}@load.example"))
     }

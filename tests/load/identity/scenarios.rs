@@ -64,7 +64,7 @@ impl Scenario {
         Self { name: name.to_owned(), at_most, work: Work::Requests(Arc::new(requests)) }
     }
 
-    /// Does one unit: a load of refusals would say nothing, and this tells why they come.
+    /// Does one unit, before a load of failures: the error names the reason.
     ///
     /// # Errors
     /// What went wrong, with the answer.
@@ -89,7 +89,7 @@ impl Scenario {
     }
 }
 
-/// Lookups of `size` entries each; every other entry belongs to somebody.
+/// Lookups of `size` entries each; every other entry has an association.
 fn lookups(world: &World, size: usize) -> Vec<Vec<u8>> {
     let (filling, token) = (&world.filling, Some(world.access_token.as_str()));
     let known = filling.associations.clamp(1, ENTRIES / 2);

@@ -77,7 +77,7 @@ pub(super) fn price_of_handler(measure: impl FnOnce(SocketAddr, u32) -> f64) -> 
     Ok(measure(address, handler.pid()))
 }
 
-/// The bare handler: tells its address, then answers every request with what the gateway answers, unread.
+/// The bare handler: prints its address, then answers every request as the gateway does, without reading it.
 ///
 /// # Errors
 /// If it cannot listen.

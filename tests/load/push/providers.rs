@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 /// Streams that both allow on one connection, as Apple does.
 const MAX_STREAMS: u32 = 1000;
 
-/// More than a connection's requests hold at the same time, so that nobody waits for leave to send.
+/// More than a connection's requests hold at the same time, so that no request waits for a stream.
 const WINDOW: u32 = 1 << 24;
 
 /// Whom a push goes through.

@@ -10,7 +10,7 @@ async fn it_knows_what_it_accepted_and_which_answers_were_lost() {
     let (apple, _) = apple().await;
     apple.allow_token_updates();
     let mut expected = Vec::new();
-    for (fault, accepted, told) in [
+    for (fault, accepted, answered) in [
         (Fault::text(200, ""), true, true),
         (Fault::text(200, "x").broken(), true, true),
         (Fault::error(503, "Shutdown"), false, true),
@@ -25,7 +25,7 @@ async fn it_knows_what_it_accepted_and_which_answers_were_lost() {
         apple.fault_times("ab", 1, fault);
         // Whether it is an answer or an error is another test's matter.
         drop(send(&sender, request(&apple, &device(), &[]), BODY).await);
-        expected.extend([(true, true), (accepted, told)]);
+        expected.extend([(true, true), (accepted, answered)]);
     }
     apple.fault_times("ab", 1, Fault::Lose(Loss::Silence));
     let sender = connect(&apple).await;

@@ -1,4 +1,4 @@
-//! Shows that the fake Apple takes what is right, refuses what is wrong, and misbehaves as it is told.
+//! The fake APNs accepts valid requests, rejects invalid ones, and misbehaves by the fault that is set.
 
 mod accepted;
 mod tokens;
@@ -205,8 +205,8 @@ async fn a_stream_that_the_client_gives_up_is_free_again() {
     apple.allow_one_stream_at_first();
     apple.fault_times(&device(), 1, Fault::Silence);
     let sender = connect(&apple).await;
-    let given_up = send(&sender, request(&apple, &device(), &[]), BODY);
-    assert!(tokio::time::timeout(Duration::from_millis(100), given_up).await.is_err());
+    let abandoned = send(&sender, request(&apple, &device(), &[]), BODY);
+    assert!(tokio::time::timeout(Duration::from_millis(100), abandoned).await.is_err());
     assert_eq!(send(&sender, request(&apple, &device(), &[]), BODY).await.unwrap().0, 200);
     assert_eq!(apple.refused_streams(), 0);
 }

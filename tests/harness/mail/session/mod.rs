@@ -82,7 +82,7 @@ impl Session {
             let noted = if verb == "AUTH" { "AUTH".to_owned() } else { line.clone() };
             self.shared.lock().commands.push(noted);
             if !self.stream.buffer().is_empty() {
-                // PIPELINING is never offered: whoever talks on is out of step, or smuggles (RFC 3207, section 5).
+                // PIPELINING is never offered: a client that pipelines is out of step, or smuggles (RFC 3207, section 5).
                 self.say("503 5.5.1 PIPELINING was not offered").await?;
                 return Err(Over);
             }
@@ -255,7 +255,7 @@ impl Session {
         let Envelope { from, parameters, to } = envelope;
         let hello = self.hello.clone().unwrap_or_default();
         let mail = Mail { hello, tls: self.tls, user: self.user.clone(), from, parameters, to, raw };
-        // Kept before it is confirmed: who was told 250 finds it here.
+        // Recorded before the 250, so that a client that received it finds the mail.
         self.shared.lock().mails.push(mail);
         self.say("250 2.0.0 taken").await
     }
