@@ -82,7 +82,11 @@ const PUSH_GATEWAY: Layers = Layers {
         Row::of(&[Unit::Module("main")], "the command line: starts the service, decides nothing"),
         Row::of(&[Unit::Module("lib")], "declares the modules"),
         Row::of(&[Unit::EachIn("cli")], "each command assembles its parts; no command uses another one"),
-        Row::of(&[Unit::Within("http", "notify")], "HTTP and wire types"),
+        Row {
+            units: &[Unit::EachIn("http")],
+            neighbours: Neighbours::Only(&["error"]),
+            reason: "HTTP and wire types; each endpoint knows all API errors",
+        },
         Row::of(&[Unit::Within("apps", "reload")], "replaces the configuration that the whole state was made from"),
         Row::of(&[Unit::Within("apps", "status")], "reports on the whole state"),
         Row {
@@ -90,7 +94,6 @@ const PUSH_GATEWAY: Layers = Layers {
             neighbours: Neighbours::WithoutCircle,
             reason: "delivers each device to its provider",
         },
-        Row::of(&[Unit::EachIn("http")], "all API errors and their HTTP responses"),
         Row {
             units: &[Unit::EachIn("apps")],
             neighbours: Neighbours::WithoutCircle,
@@ -99,7 +102,7 @@ const PUSH_GATEWAY: Layers = Layers {
         Row::of(&[Unit::EachIn("config")], "the settings; those of an app by its provider"),
         Row {
             units: &[Unit::EachIn("providers")],
-            neighbours: Neighbours::Only(&["device_key", "log_throttle"]),
+            neighbours: Neighbours::Only(&["device_key", "log_throttle", "outcome"]),
             reason: "each provider knows one push service; providers never import one another",
         },
         Row::of(&[Unit::Module("notification")], "the notification, pure"),

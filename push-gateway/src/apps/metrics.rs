@@ -1,5 +1,5 @@
-//! What is measured of an app. Each series is looked up by its name and labels when it is first needed, and not again
-//! with every delivery: that took a tenth of a delivery's time.
+//! The metrics of an app. Each series is looked up by its name and labels once: a lookup for every delivery took a tenth of
+//! its time.
 //!
 //! Invariant: labels come from the configuration and from closed sets, never from a request.
 
@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram};
 
-/// The measures of one app.
-pub(crate) struct Measures {
+/// The metrics of one app.
+pub(crate) struct AppMetrics {
     app: String,
     type_name: &'static str,
     queue_seconds: OnceLock<Histogram>,
@@ -19,11 +19,10 @@ pub(crate) struct Measures {
     answered: OnceLock<Counter>,
 }
 
-/// A gauge that is higher by one as long as this lives.
-pub(crate) struct Raised<'a>(&'a Gauge);
+/// Raises a gauge by one until it is dropped.
+pub(crate) struct RaisedGauge<'a>(&'a Gauge);
 
-impl Measures {
-    /// Of the app with this pattern and type.
+impl AppMetrics {
     pub(super) fn new(app: &str, type_name: &'static str) -> Self {
         Self {
             app: app.to_owned(),
@@ -36,7 +35,7 @@ impl Measures {
         }
     }
 
-    /// One more delivery has come to this end.
+    /// Counts a delivery by its outcome.
     pub(crate) fn count_delivery(&self, outcome: &'static str, reason: &'static str) {
         let counter = || delivery_counter(&self.app, self.type_name, outcome, reason);
         match (outcome, reason) {
@@ -45,7 +44,7 @@ impl Measures {
         }
     }
 
-    /// One more attempt has had this result.
+    /// Counts an attempt by its result.
     pub(crate) fn count_attempt(&self, result: &'static str) {
         let counter = || metrics::counter!("push_attempts_total", "app" => self.app.clone(), "result" => result);
         match result {
@@ -54,24 +53,24 @@ impl Measures {
         }
     }
 
-    /// A delivery has waited so long for its turn.
-    pub(crate) fn queued_for(&self, wait: Duration) {
+    /// Records how long a delivery waited for a permit.
+    pub(crate) fn record_queue_time(&self, wait: Duration) {
         let histogram = || metrics::histogram!("push_queue_seconds", "app" => self.app.clone());
         self.queue_seconds.get_or_init(histogram).record(wait);
     }
 
-    /// A delivery is waiting for its turn.
-    pub(crate) fn waiting(&self) -> Raised<'_> {
-        Raised::new(self.waiting.get_or_init(|| metrics::gauge!("push_waiting", "app" => self.app.clone())))
+    /// Counts a delivery that waits for a permit.
+    pub(crate) fn waiting(&self) -> RaisedGauge<'_> {
+        RaisedGauge::new(self.waiting.get_or_init(|| metrics::gauge!("push_waiting", "app" => self.app.clone())))
     }
 
-    /// A delivery is on its way.
-    pub(crate) fn in_flight(&self) -> Raised<'_> {
-        Raised::new(self.in_flight.get_or_init(|| metrics::gauge!("push_in_flight", "app" => self.app.clone())))
+    /// Counts a delivery that holds a permit.
+    pub(crate) fn in_flight(&self) -> RaisedGauge<'_> {
+        RaisedGauge::new(self.in_flight.get_or_init(|| metrics::gauge!("push_in_flight", "app" => self.app.clone())))
     }
 }
 
-/// The counter of deliveries that came to this end, for an app of this pattern and type.
+/// The counter of deliveries with this outcome, for an app of this pattern and type.
 pub(crate) fn delivery_counter(
     app: &str,
     type_name: &'static str,
@@ -84,14 +83,14 @@ pub(crate) fn delivery_counter(
     )
 }
 
-impl<'a> Raised<'a> {
+impl<'a> RaisedGauge<'a> {
     fn new(gauge: &'a Gauge) -> Self {
         gauge.increment(1);
         Self(gauge)
     }
 }
 
-impl Drop for Raised<'_> {
+impl Drop for RaisedGauge<'_> {
     fn drop(&mut self) {
         self.0.decrement(1);
     }

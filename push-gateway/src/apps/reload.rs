@@ -1,10 +1,10 @@
-//! Reading the configuration again: on SIGHUP, and when it or a file that it names has changed.
+//! Reloads the configuration on SIGHUP, and when it or a file that it names has changed.
 //!
-//! Invariant: either all of it is taken or nothing. What cannot be used is told in the log, and everything goes on as it
-//! was.
+//! Invariant: a reload replaces everything or nothing. An unusable configuration is logged, and the gateway continues with
+//! the previous one.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -13,29 +13,29 @@ use shared::http::listen::{self, ListenError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::apps::legacy_names::AppTypes;
-use crate::apps::registry::{AppsError, prepare};
-use crate::apps::status::forget_gauges;
+use super::legacy_names::AppTypes;
+use super::registry::{AppsError, warm_up};
+use super::status::reset_gauges;
 use crate::config::Config;
 use crate::delivery::state::{Setup, State};
 
-/// How often the files are looked at. A change counts when two looks in a row have seen the same, so that nobody reads
-/// a file that is half written.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often the files are checked. A change counts when two checks in a row see the same, so that no half-written file is
+/// read.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What reads the configuration again.
+/// Reloads the configuration.
 pub(crate) struct Reload {
     state: Arc<State>,
     types: AppTypes,
     file: Option<PathBuf>,
-    /// What the process was started with: some of it holds until it ends.
-    first: Config,
+    /// The configuration at start: some sections apply until the process ends.
+    initial: Config,
     hang_up: Signal,
-    /// What was named by the configuration that was read last.
+    /// The files that the last configuration names.
     files: Vec<PathBuf>,
 }
 
-/// Why everything stays as it was.
+/// Why a reload changed nothing.
 #[derive(Debug, thiserror::Error)]
 enum ReloadError {
     #[error(transparent)]
@@ -46,8 +46,8 @@ enum ReloadError {
     Listen(#[from] ListenError),
 }
 
-/// How a file looks from outside; `None` if it is not there.
-type Look = Option<(Option<SystemTime>, u64)>;
+/// The modification time and the length of a file; `None` for a missing file.
+type FileState = Option<(Option<SystemTime>, u64)>;
 
 impl Reload {
     /// From here on SIGHUP does not end the process. `file` is the one that `state` was made from.
@@ -56,38 +56,38 @@ impl Reload {
     /// If the operating system refuses the signal handler.
     pub(crate) fn new(state: Arc<State>, file: Option<PathBuf>, types: AppTypes) -> std::io::Result<Self> {
         let hang_up = signal(SignalKind::hangup())?;
-        let first = state.setup().config.clone();
-        let files = named_files(&first, file.as_deref());
+        let initial = state.setup().config.clone();
+        let files = initial.watched_files(file.as_deref());
         types.set(app_types(&state.setup()));
-        Ok(Self { state, types, file, first, hang_up, files })
+        Ok(Self { state, types, file, initial, hang_up, files })
     }
 
-    /// Reads whenever there is a reason to; never ends.
+    /// Reloads on each signal and each change; never ends.
     pub(crate) async fn run(mut self) {
-        let mut looks = interval(LOOK_EVERY);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut read, mut before) = (self.look(), self.look());
+        let mut checks = interval(CHECK_INTERVAL);
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut loaded, mut previous) = (self.file_states(), self.file_states());
         loop {
             let reason = tokio::select! {
                 hung_up = self.hang_up.recv() => match hung_up {
                     Some(()) => "SIGHUP",
                     None => return,
                 },
-                _ = looks.tick() => {
-                    let now = self.look();
-                    let (is_changed, is_settled) = (now != read, now == before);
-                    before = now;
+                _ = checks.tick() => {
+                    let now = self.file_states();
+                    let (is_changed, is_settled) = (now != loaded, now == previous);
+                    previous = now;
                     if !is_changed || !is_settled {
                         continue;
                     }
                     "a file has changed"
                 }
             };
-            // Looked at before they are read: what is written meanwhile is another change.
-            let (files, seen) = (self.files.clone(), self.look());
+            // Taken before the files are read: a write in between is another change.
+            let (files, before) = (self.files.clone(), self.file_states());
             self.reload(reason);
-            read = if files == self.files { seen } else { self.look() };
-            before.clone_from(&read);
+            loaded = if files == self.files { before } else { self.file_states() };
+            previous.clone_from(&loaded);
         }
     }
 
@@ -103,22 +103,22 @@ impl Reload {
         }
     }
 
-    /// Gives the apps that are not what they were, by their patterns.
+    /// Returns the patterns of the changed apps.
     fn try_reload(&mut self) -> Result<String, ReloadError> {
         let config = Config::load(self.file.as_deref())?;
-        // Even if it cannot be used: one of these may be what has to be put right.
-        self.files = named_files(&config, self.file.as_deref());
+        // Even if the configuration is unusable: the operator may repair one of these files.
+        self.files = config.watched_files(self.file.as_deref());
         listen::check(&config.http)?;
-        let fixed = fixed_sections(&self.first, &config);
+        let fixed = fixed_sections(&self.initial, &config);
         let notices = config.notices();
-        let difference = self.state.replace(config)?;
+        let difference = self.state.replace_config(config)?;
 
         self.types.set(app_types(&self.state.setup()));
         for app in &difference.ended {
-            forget_gauges(&app.pattern);
+            reset_gauges(&app.pattern);
         }
-        for app in &difference.begun {
-            self.state.runtime.spawn(prepare(Arc::downgrade(app)));
+        for app in &difference.started {
+            self.state.runtime.spawn(warm_up(Arc::downgrade(app)));
         }
         for section in fixed {
             tracing::warn!(section, "this section cannot be changed while the gateway runs: start it again");
@@ -127,40 +127,31 @@ impl Reload {
             tracing::warn!("{notice}");
         }
         let mut changed: Vec<&str> =
-            difference.begun.iter().chain(&difference.ended).map(|app| app.pattern.as_str()).collect();
+            difference.started.iter().chain(&difference.ended).map(|app| app.pattern.as_str()).collect();
         changed.sort_unstable();
         changed.dedup();
         Ok(changed.join(" "))
     }
 
-    fn look(&self) -> Vec<Look> {
-        let look = |path: &PathBuf| fs::metadata(path).ok().map(|data| (data.modified().ok(), data.len()));
-        self.files.iter().map(look).collect()
+    fn file_states(&self) -> Vec<FileState> {
+        let state = |path: &PathBuf| fs::metadata(path).ok().map(|data| (data.modified().ok(), data.len()));
+        self.files.iter().map(state).collect()
     }
-}
-
-fn named_files(config: &Config, file: Option<&Path>) -> Vec<PathBuf> {
-    let apps = config.apps.values().flat_map(|settings| settings.files());
-    let all = file.into_iter().chain(config.outbound.files()).chain(apps);
-    all.map(Path::to_path_buf).collect()
 }
 
 fn app_types(setup: &Setup) -> impl Iterator<Item = (String, &'static str)> {
     setup.apps.iter().map(|app| (app.pattern.clone(), app.type_name))
 }
 
-/// The sections that are other than they were at start, among those that hold until the end.
-fn fixed_sections(first: &Config, now: &Config) -> Vec<&'static str> {
-    // What is shown of secrets is the same for all of them, but there are none in these sections.
-    let shown = |config: &Config| {
-        [
-            ("[http]", format!("{:?}", config.http)),
-            ("[admin]", format!("{:?}", config.admin)),
-            ("[log]", format!("{:?}", config.log)),
-            ("[metrics]", format!("{:?}", config.metrics)),
-            ("[dedup] ttl, capacity", format!("{:?} {}", config.dedup.ttl, config.dedup.capacity)),
-        ]
-    };
-    let pairs = shown(first).into_iter().zip(shown(now));
-    pairs.filter(|(first, now)| first.1 != now.1).map(|(first, _)| first.0).collect()
+/// The changed sections among those that apply until the process ends.
+fn fixed_sections(initial: &Config, now: &Config) -> Vec<&'static str> {
+    let is_dedup_equal = initial.dedup.ttl == now.dedup.ttl && initial.dedup.capacity == now.dedup.capacity;
+    let sections = [
+        ("[http]", initial.http == now.http),
+        ("[admin]", initial.admin == now.admin),
+        ("[log]", initial.log == now.log),
+        ("[metrics]", initial.metrics == now.metrics),
+        ("[dedup] ttl, capacity", is_dedup_equal),
+    ];
+    sections.into_iter().filter(|(_, is_equal)| !is_equal).map(|(section, _)| section).collect()
 }

@@ -1,6 +1,6 @@
-//! How the apps stand: for the operator who starts the gateway, for `/ready`, and for the gauges.
+//! The status of the apps: for the operator who starts the gateway, for `/ready`, and for the gauges.
 //!
-//! Invariant: it only looks; nothing that is told here is changed by telling it.
+//! Invariant: it reads the state and changes none of it.
 
 use std::collections::HashSet;
 
@@ -10,71 +10,72 @@ use shared::http::operations::Notes;
 
 use crate::delivery::state::{Setup, State};
 
-/// From when on the end of a credential is told.
+/// A credential that expires within this time is reported.
 const EXPIRY_NOTICE_DAYS: u64 = 30;
 
 const DAY_SECONDS: u64 = 86_400;
 
-/// A line for each app, and one for each credential that runs out.
+/// A line for each app, and one for each credential that expires.
 pub(crate) fn app_lines(setup: &Setup, now: Timestamp) -> Vec<String> {
     let mut lines = Vec::new();
-    for (pattern, settings) in &setup.config.apps {
-        lines.push(format!("app {pattern}: {}", settings.describe()));
-        let expiry = setup.apps.find(pattern).and_then(|app| app.credential_expiry());
-        lines.extend(expiry.map(|expiry| format!("app {pattern}: {}", expiry_text(expiry, now))));
+    // In the order of the configuration.
+    for app in setup.config.apps.keys().filter_map(|pattern| setup.apps.find(pattern)) {
+        lines.push(format!("app {}: {}", app.pattern, app.provider.describe()));
+        let expiry = app.provider.credential_expiry();
+        lines.extend(expiry.map(|expiry| format!("app {}: {}", app.pattern, expiry_text(expiry, now))));
     }
     lines
 }
 
-/// Ready, and what should be known all the same; or why not.
+/// The notes of a gateway that is ready.
 ///
 /// # Errors
 /// What is missing before every app can be served.
 pub(crate) fn readiness(state: &State) -> Result<Notes, String> {
-    let (mut notes, mut lacking) = (Vec::new(), Vec::new());
+    let (mut notes, mut missing) = (Vec::new(), Vec::new());
     let (setup, now) = (state.setup(), state.clock.now());
-    let circuits: HashSet<String> = state.circuits.open().into_iter().collect();
+    let open_circuits: HashSet<String> = state.circuits.open().into_iter().collect();
     for app in setup.apps.iter() {
-        lacking.extend(app.lacks().map(|what| format!("{} {what}", app.pattern)));
-        if circuits.contains(&app.circuit) {
+        missing.extend(app.provider.readiness().err().map(|what| format!("{} {what}", app.pattern)));
+        if open_circuits.contains(&app.circuit_key) {
             notes.push(format!("{}: its push service is taken for down; nothing is sent but probes", app.pattern));
         }
-        if let Some(expiry) = app.credential_expiry()
+        if let Some(expiry) = app.provider.credential_expiry()
             && expiry.since(now).as_secs() / DAY_SECONDS < EXPIRY_NOTICE_DAYS
         {
             notes.push(format!("{}: {}", app.pattern, expiry_text(expiry, now)));
         }
     }
     for (app, reason) in state.mass_rejection.open() {
-        notes.push(format!("{app}: so many pushkeys are rejected ({reason}) that nobody is unregistered for now"));
+        notes.push(format!("{app}: so many pushkeys are rejected ({reason}) that no pushkey is unregistered for now"));
     }
     notes.sort();
-    if lacking.is_empty() { Ok(notes) } else { Err(lacking.join("; ")) }
+    if missing.is_empty() { Ok(notes) } else { Err(missing.join("; ")) }
 }
 
-/// Sets the gauges that nobody else keeps up to date.
-pub(crate) fn bring_gauges_up_to_date(state: &State, activity: &Activity) {
+/// Sets the gauges that are derived from the state.
+pub(crate) fn update_gauges(state: &State, activity: &Activity) {
     let setup = state.setup();
-    let circuits: HashSet<String> = state.circuits.open().into_iter().collect();
-    let doubted: HashSet<String> = state.mass_rejection.open().into_iter().map(|(app, _)| app).collect();
+    let open_circuits: HashSet<String> = state.circuits.open().into_iter().collect();
+    let guarded: HashSet<String> = state.mass_rejection.open().into_iter().map(|(app, _)| app).collect();
     for app in setup.apps.iter() {
-        set_open(&app.pattern, "circuit", circuits.contains(&app.circuit));
-        set_open(&app.pattern, "mass_rejection", doubted.contains(&app.pattern));
-        if let Some(expiry) = app.credential_expiry() {
+        set_open(&app.pattern, "circuit", open_circuits.contains(&app.circuit_key));
+        set_open(&app.pattern, "mass_rejection", guarded.contains(&app.pattern));
+        if let Some(expiry) = app.provider.credential_expiry() {
             #[expect(clippy::cast_precision_loss, reason = "seconds fit for the next 200 million years")]
             set_expiry(&app.pattern, (expiry.as_millis() / 1000) as f64);
         }
     }
-    set_open("unknown", "mass_rejection", doubted.contains("unknown"));
-    #[expect(clippy::cast_precision_loss, reason = "that many requests are not in sight")]
+    set_open("unknown", "mass_rejection", guarded.contains("unknown"));
+    #[expect(clippy::cast_precision_loss, reason = "far fewer requests than 2^52 are in flight")]
     metrics::gauge!("push_requests_in_flight").set(activity.in_flight() as f64);
 }
 
-/// Takes back what the gauges said of an app that is no more, or not what it was.
-pub(crate) fn forget_gauges(app: &str) {
+/// Resets the gauges of an app that was removed or changed.
+pub(crate) fn reset_gauges(app: &str) {
     set_open(app, "circuit", false);
     set_open(app, "mass_rejection", false);
-    // No number, so that no alert compares it with anything.
+    // Alerts never match a NaN.
     set_expiry(app, f64::NAN);
 }
 
@@ -103,7 +104,7 @@ mod tests {
     use super::expiry_text;
 
     #[test]
-    fn the_end_of_a_certificate_is_told_in_days() {
+    fn the_expiry_of_a_certificate_is_reported_in_days() {
         let now = Timestamp::from_millis(1_700_000_000_000);
         let in_days = |days: u64| expiry_text(now.plus(Duration::from_secs(days * 86_400)), now);
         assert_eq!(in_days(100), "its certificate expires in 100 days");

@@ -1,7 +1,6 @@
-//! `push-gateway check-config`: whether the settings can be served, and with `--online` whether the push services are
-//! there.
+//! `push-gateway check-config`: validates the configuration, and with `--online` the connections to the push services.
 //!
-//! Invariant: it listens on nothing and sends no push; without `--online` it asks nobody anything.
+//! Invariant: it opens no listener and sends no push; without `--online` it opens no connection.
 
 use futures_util::future::join_all;
 use shared::clock::Clock;
@@ -13,41 +12,39 @@ use crate::apps::status::app_lines;
 use crate::config::Config;
 use crate::delivery::state::State;
 
-/// What is wrong with the settings, or a file that they name.
+/// Why the configuration is unusable.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CheckError {
-    /// An app cannot be served.
     #[error(transparent)]
     Apps(#[from] AppsError),
-    /// The certificate of the listener is of no use.
+    /// The certificate of the listener is unusable.
     #[error(transparent)]
     Listen(#[from] ListenError),
 }
 
-/// What was found, for people.
+/// The findings for the operator.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Findings {
-    /// Lines to print.
     pub(crate) lines: Vec<String>,
-    /// How many apps cannot be served although their settings could be.
+    /// The number of apps that failed the online check.
     pub(crate) failures: usize,
 }
 
-/// Checks the settings, and every key and certificate; if `is_online` also asks for an access token for each app that
-/// needs one and connects to Apple for the others. Gives a line for each app and finding.
+/// Checks the settings, and every key and certificate; with `is_online` also the connection of each app. Returns a line for
+/// each app and finding.
 ///
 /// # Errors
-/// [`CheckError`] for the first thing that is wrong with the settings or a file.
+/// [`CheckError`] for the first problem with the settings or a file.
 pub(crate) async fn check(config: Config, is_online: bool) -> Result<Findings, CheckError> {
     listen::check(&config.http)?;
     let state = State::new(config, Clock::system(), Random)?;
     let setup = state.setup();
     let mut findings = Findings { lines: app_lines(&setup, state.clock.now()), failures: 0 };
     if is_online {
-        // In the order in which they stand in the lines above.
+        // In the order of the lines above.
         let apps = setup.config.apps.keys().filter_map(|pattern| setup.apps.find(pattern));
-        let tried = apps.map(|app| async { (app.pattern.clone(), app.try_out().await) });
-        for (pattern, result) in join_all(tried).await {
+        let checks = apps.map(|app| async { (app.pattern.clone(), app.provider.check_online().await) });
+        for (pattern, result) in join_all(checks).await {
             findings.failures += usize::from(result.is_err());
             findings.lines.push(match result {
                 Ok(text) => format!("app {pattern}: {text}"),

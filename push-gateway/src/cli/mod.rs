@@ -19,8 +19,8 @@ use crate::config::Config;
 
 /// A Matrix push gateway (Push Gateway API v1).
 ///
-/// Homeservers tell it of events; it brings them to the phones of your apps through Apple's and Google's push services.
-/// Run it behind a reverse proxy that speaks TLS.
+/// Homeservers send it notifications; it delivers them to the phones of your apps through Apple's and Google's push services.
+/// Run it behind a reverse proxy that terminates TLS.
 #[derive(Parser)]
 #[command(name = "push-gateway", version, after_help = EXAMPLES)]
 struct CommandLine {
@@ -29,36 +29,35 @@ struct CommandLine {
 }
 
 const EXAMPLES: &str = "\
-Settings come from the file, then from the environment: [http] bind is PUSH_GATEWAY__HTTP__BIND. Secrets may also be
-read from a file of their own: [outbound] proxy_file. deploy/push-gateway.toml lists every key with its default.
+Settings come from the file, then from the environment: [http] bind is PUSH_GATEWAY__HTTP__BIND. A secret may have its
+own file: [outbound] proxy_file. deploy/push-gateway.toml lists every key with its default.
 
 Examples:
-  push-gateway check-config --config /etc/push-gateway.toml   is everything right? ends 0 if so
-  push-gateway check-config --online --config /etc/push-gateway.toml   and do the push services let us in?
+  push-gateway check-config --config /etc/push-gateway.toml   validate the configuration; exits 0 if it is valid
+  push-gateway check-config --online --config /etc/push-gateway.toml   check the push services too
   push-gateway serve --config /etc/push-gateway.toml
   push-gateway test-push --config /etc/push-gateway.toml --app com.example.app.ios --pushkey 5f…";
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the gateway until SIGTERM or Ctrl-C; requests in flight are finished. SIGHUP reads the settings and keys again.
+    /// Run the gateway until SIGTERM or Ctrl-C, then complete the requests in flight. SIGHUP reloads settings and keys.
     ///
-    /// So does a change of these files, after a few seconds. Settings that cannot be used change
-    /// nothing; apps that are what they were keep their connections. [http], [admin], [log], [metrics] and the size of
-    /// [dedup] hold until the next start.
+    /// A change of these files reloads them too, after a few seconds. An invalid configuration changes nothing; unchanged
+    /// apps keep their connections. [http], [admin], [log], [metrics] and the size of [dedup] apply until the next start.
     Serve {
         #[command(flatten)]
         settings: Settings,
     },
-    /// Read the settings and every key and certificate that they name, tell what is wrong or about to expire, and end.
+    /// Validate the configuration and the keys and certificates it names, report what expires soon, then exit.
     CheckConfig {
         #[command(flatten)]
         settings: Settings,
-        /// Also ask Google for an access token for each of its apps, and connect to Apple for each of Apple's; ends 1 if
-        /// one of them fails. Nothing is sent to any device.
+        /// Also request an access token from Google for each FCM app, and connect to Apple for each APNs app; exits 1 if
+        /// one of them fails. Sends nothing to any device.
         #[arg(long)]
         online: bool,
     },
-    /// Send one push to one device, tell what the push service answered and what to do; ends 0 if it was accepted.
+    /// Send one push to one device, print the answer of the push service and what to do; exits 0 if it was accepted.
     TestPush {
         #[command(flatten)]
         settings: Settings,
@@ -68,7 +67,7 @@ enum Command {
         /// The pushkey (device token) of the device.
         #[arg(long, alias = "token", value_name = "PUSHKEY", allow_hyphen_values = true)]
         pushkey: String,
-        /// What the app registered as `data`, such as '{"default_payload": {"aps": {"mutable-content": 1}}}'.
+        /// The `data` that the app registered, such as '{"default_payload": {"aps": {"mutable-content": 1}}}'.
         #[arg(long, value_name = "JSON")]
         data: Option<String>,
     },
@@ -76,7 +75,7 @@ enum Command {
 
 #[derive(clap::Args)]
 struct Settings {
-    /// The TOML file. Without it, the defaults and the environment.
+    /// The TOML file. By default the settings come from the environment alone.
     #[arg(long, short, env = "PUSH_GATEWAY_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -102,7 +101,7 @@ pub async fn run() -> Result<ExitCode, Box<dyn Error>> {
                 writeln!(out, "note: {notice}")?;
             }
             if findings.failures > 0 {
-                writeln!(out, "the configuration can be read, but {} of its apps cannot deliver", findings.failures)?;
+                writeln!(out, "the configuration is valid, but {} of its apps cannot deliver", findings.failures)?;
                 return Ok(ExitCode::FAILURE);
             }
             writeln!(out, "the configuration is good")?;

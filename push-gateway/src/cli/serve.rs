@@ -1,6 +1,6 @@
-//! Puts the parts of the gateway together, says what came of it, and runs them until the process is told to stop.
+//! `push-gateway serve`: assembles the gateway, prints a banner, and runs until a signal stops it.
 //!
-//! Invariant: nothing listens before everything that a request needs is there.
+//! Invariant: no listener opens before everything that a request needs exists.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -18,38 +18,34 @@ use shared::random::Random;
 use shared::telemetry::{self, Format, MetricsError, Recorder};
 
 use crate::apps::legacy_names::{AppTypes, LegacyNames};
-use crate::apps::registry::{AppsError, prepare};
+use crate::apps::registry::{AppsError, warm_up};
 use crate::apps::reload::Reload;
-use crate::apps::status::{app_lines, bring_gauges_up_to_date, readiness};
+use crate::apps::status::{app_lines, readiness, update_gauges};
 use crate::config::Config;
 use crate::delivery::state::{Setup, State};
 use crate::http::notify;
 
-/// Where the admin listener stands if nobody says otherwise.
+/// The default address of the admin listener.
 const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9000);
 
-/// Why the gateway does not start; each says what to do about it.
+/// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
-    /// An app cannot be served.
     #[error(transparent)]
     Apps(#[from] AppsError),
-    /// The metrics cannot be set up.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
-    /// The addresses cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// The operating system refused something.
     #[error("{0}")]
     System(#[from] io::Error),
 }
 
-/// Serves until SIGTERM or SIGINT. `file` is where `config` comes from: it is read again on SIGHUP and when it changes.
+/// Serves until SIGTERM or SIGINT. `file` is the source of `config`: the gateway reloads it on SIGHUP and when it changes.
 /// Must run on a multi-threaded Tokio runtime.
 ///
 /// # Errors
-/// [`StartError`] if something that the settings name cannot be had.
+/// [`StartError`]
 pub(crate) async fn serve(config: Config, file: Option<PathBuf>) -> Result<(), StartError> {
     telemetry::log(config.log, &["push_gateway", "shared"]);
     let types = AppTypes::default();
@@ -66,7 +62,7 @@ pub(crate) async fn serve(config: Config, file: Option<PathBuf>) -> Result<(), S
 
     announce(&setup, state.clock.now(), &listeners, admin.as_ref())?;
     for app in setup.apps.iter() {
-        tokio::spawn(prepare(Arc::downgrade(app)));
+        tokio::spawn(warm_up(Arc::downgrade(app)));
     }
     tokio::spawn(reload.run());
 
@@ -81,7 +77,7 @@ pub(crate) async fn serve(config: Config, file: Option<PathBuf>) -> Result<(), S
     };
     let operations = operations(&state, metrics, activity);
     let http = setup.config.http.clone();
-    // What the apps of the start hold must go when others take their place.
+    // A reload must be able to drop the apps of the start.
     drop(setup);
     let configure = move |config: &mut actix_web::web::ServiceConfig| {
         config.app_data(Data::from(state.clone()));
@@ -92,7 +88,7 @@ pub(crate) async fn serve(config: Config, file: Option<PathBuf>) -> Result<(), S
     Ok(())
 }
 
-/// The address of the settings, or the usual one. If the usual one is taken, nobody has asked for it: then there is none.
+/// Opens the configured address, or the default one. A default address in use is no error: then there is no admin listener.
 fn open_admin(bind: Option<&AdminAddress>) -> Result<Option<AdminListener>, ListenError> {
     match bind {
         Some(address) => AdminListener::open(address).map(Some),
@@ -100,7 +96,7 @@ fn open_admin(bind: Option<&AdminAddress>) -> Result<Option<AdminListener>, List
     }
 }
 
-/// The first lines: where it listens, which apps it serves and how it proves that it may.
+/// Prints the banner: the listeners, and the apps with their credentials.
 fn announce(setup: &Setup, now: Timestamp, listeners: &[Listener], admin: Option<&AdminListener>) -> io::Result<()> {
     let config = &setup.config;
     let mut lines = vec![format!("push-gateway {}", env!("CARGO_PKG_VERSION"))];
@@ -125,10 +121,10 @@ fn announce(setup: &Setup, now: Timestamp, listeners: &[Listener], admin: Option
 }
 
 fn operations(state: &Arc<State>, metrics: Recorder, activity: Arc<Activity>) -> Operations {
-    let (asked, measured, busy) = (state.clone(), state.clone(), activity.clone());
-    let ready = move || std::future::ready(readiness(&asked));
+    let (for_readiness, for_gauges, in_flight) = (state.clone(), state.clone(), activity.clone());
+    let ready = move || std::future::ready(readiness(&for_readiness));
     let gauges = move || {
-        bring_gauges_up_to_date(&measured, &busy);
+        update_gauges(&for_gauges, &in_flight);
         std::future::ready(())
     };
     Operations::new(("push-gateway", env!("CARGO_PKG_VERSION")), ready, metrics, activity).with_gauges(gauges)

@@ -1,7 +1,6 @@
-//! `push-gateway test-push`: one push to one device, and in words what came of it and what to do.
+//! `push-gateway test-push`: sends one push to one device, and explains the outcome.
 //!
-//! Invariant: it goes the way of every push, with the same settings and keys, but makes one attempt and remembers
-//! nothing.
+//! Invariant: it uses the same provider, settings and keys as every push, but makes one attempt and remembers nothing.
 
 use std::time::Instant;
 
@@ -10,47 +9,41 @@ use shared::clock::Clock;
 use shared::random::Random;
 use shared::telemetry::{self, Level, Log};
 
-use crate::apps::registry::{AppsError, Unserved};
+use crate::apps::registry::{AppsError, UNKNOWN_APP};
 use crate::config::Config;
 use crate::delivery::state::State;
 use crate::notification::parse::{ParseError, Request, parse};
-use crate::providers::{Certainty, Delivery, Outcome, Provider, ProviderError, Rejection};
+use crate::providers::Delivery;
+use crate::providers::outcome::{Cause, Failure, Outcome, Rejection};
 
 /// The device to send to.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
-    /// Its `app_id`.
     pub(crate) app_id: String,
-    /// Its pushkey.
     pub(crate) pushkey: String,
     /// Its `data`, as JSON text.
     pub(crate) data: Option<String>,
 }
 
-/// Why nothing was sent.
+/// Why no push was sent.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TestPushError {
-    /// An app cannot be served.
     #[error(transparent)]
     Apps(#[from] AppsError),
-    /// The data are no JSON object.
     #[error("--data: expected a JSON object")]
     Data,
-    /// The device is of no use.
     #[error("{0}")]
     Device(#[from] ParseError),
 }
 
-/// What came of it, for people.
+/// The report for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Report {
-    /// Whether the push service has taken it.
     pub(crate) is_delivered: bool,
-    /// Lines to print.
     pub(crate) lines: Vec<String>,
 }
 
-/// Sends one push to `target`. What the push service said in detail goes to the log.
+/// Sends one push to `target`. The details of the response go to the log.
 ///
 /// # Errors
 /// [`TestPushError`] if nothing can be sent.
@@ -61,32 +54,24 @@ pub(crate) async fn test_push(config: Config, target: &Target) -> Result<Report,
     let state = State::new(config, Clock::system(), Random)?;
     let setup = state.setup();
     let apps = &setup.apps;
-    let (Some(device), pattern) = (devices.first(), apps.find(&target.app_id).map(|app| app.pattern.clone())) else {
-        return Err(TestPushError::Data);
-    };
+    let Some(device) = devices.first() else { return Err(TestPushError::Data) };
     let mut lines = Vec::new();
-    let result = match apps.serving(device) {
+    let outcome = match apps.serving(device) {
         Ok(app) => {
-            lines.push(format!("app: {} ({})", pattern.unwrap_or_default(), app.type_name));
-            let delivery = Delivery { notification: &notification, device, id: Random.bytes(), deadline };
+            lines.push(format!("app: {} ({})", app.pattern, app.type_name));
+            let key = state.device_keys.device(&[&app.pattern], device);
+            let delivery = Delivery::new(&notification, device, key, Random.bytes(), deadline);
             app.provider.deliver(&delivery).await
         }
-        Err(unserved) => {
-            let reason = match unserved {
-                Unserved::InvalidPushkey => "invalid_pushkey",
-                Unserved::UnknownApp => "unknown_app",
-            };
-            Ok(Outcome::Rejected(Rejection { reason, certainty: Certainty::Suspect }))
-        }
+        Err(rejection) => Outcome::Rejected(rejection),
     };
-    let is_delivered = matches!(result, Ok(Outcome::Delivered));
-    let (outcome, advice) = explain(&result);
-    lines.push(format!("outcome: {outcome}"));
+    let (text, advice) = explain(&outcome);
+    lines.push(format!("outcome: {text}"));
     lines.push(format!("what to do: {advice}"));
-    Ok(Report { is_delivered, lines })
+    Ok(Report { is_delivered: outcome == Outcome::Delivered, lines })
 }
 
-/// The request that an app's own "test push" makes.
+/// The request that the "test push" of an app makes.
 fn request(target: &Target, max_devices: usize) -> Result<Request, TestPushError> {
     let data: Map<String, Value> = match &target.data {
         Some(text) => serde_json::from_str(text).map_err(|_| TestPushError::Data)?,
@@ -106,52 +91,51 @@ fn request(target: &Target, max_devices: usize) -> Result<Request, TestPushError
 }
 
 /// The outcome in words, and what to do.
-fn explain(result: &Result<Outcome, ProviderError>) -> (String, &'static str) {
-    match result {
-        Ok(Outcome::Delivered) => (
+fn explain(outcome: &Outcome) -> (String, &'static str) {
+    match outcome {
+        Outcome::Delivered => (
             "delivered: the push service has accepted it".to_owned(),
-            "nothing. If the device shows nothing, look there: permissions, focus modes, battery saving",
+            "nothing. If the device shows nothing, check its permissions, focus modes and battery saver",
         ),
-        Ok(Outcome::Dropped(reason)) => {
-            (format!("dropped ({reason}): there was nothing to send, or it can never be sent"), dropped(reason))
+        Outcome::Dropped(reason) => {
+            (format!("dropped ({reason}): there is nothing to send, or it is undeliverable"), dropped(reason))
         }
-        Ok(Outcome::Rejected(Rejection { reason, .. })) => {
-            (format!("rejected ({reason}): a homeserver would forget this pushkey"), rejected(reason))
+        Outcome::Rejected(Rejection { reason, .. }) => {
+            (format!("rejected ({reason}): a homeserver would delete this pusher"), rejected(reason))
         }
-        Err(ProviderError::Temporary { reason, retry_after, .. }) => {
-            let wait = retry_after.map(|wait| format!(", to be tried again in {} s", wait.as_secs().max(1)));
-            let wait = wait.unwrap_or_default();
-            (
-                format!("not now ({reason}{wait}): a homeserver would keep the event and try again"),
-                "see whether the push service can be reached from here (network, proxy, certificates), then try again",
-            )
-        }
-        Err(ProviderError::Permanent { reason, detail }) => (
+        Outcome::Failed(Failure { reason, cause: Cause::Ours { detail }, .. }) => (
             format!("refused ({reason}): {detail}"),
             "correct the settings of this app: its key, topic or project. Homeservers keep the events meanwhile",
         ),
+        Outcome::Failed(Failure { reason, retry_after, .. }) => {
+            let wait = retry_after.map(|wait| format!(", retry in {} s", wait.as_secs().max(1)));
+            (
+                format!("failed ({reason}{}): a homeserver would keep the event and retry", wait.unwrap_or_default()),
+                "check whether this machine reaches the push service (network, proxy, certificates), then try again",
+            )
+        }
     }
 }
 
 fn dropped(reason: &str) -> &'static str {
     match reason {
-        "not_a_call" => "VoIP apps get calls only: use the app_id of the app's ordinary notifications",
-        "badge_disabled" => "the device wants no badge updates",
+        "not_a_call" => "VoIP apps get only calls: use the app_id of the app's ordinary notifications",
+        "badge_disabled" => "the device has turned badge updates off",
         _ => "see the log lines above",
     }
 }
 
 fn rejected(reason: &str) -> &'static str {
     match reason {
-        "unknown_app" => "no [apps.\"…\"] pattern matches this app_id: add one, or check the spelling and case",
-        "invalid_pushkey" => "give a pushkey of 1 to 2048 bytes",
-        "invalid_token" => "this is no device token of APNs: 64 or more hexadecimal digits, or base64",
+        UNKNOWN_APP => "no [apps.\"…\"] pattern matches this app_id: add one, or check the spelling and case",
+        "invalid_pushkey" => "use a pushkey of 1 to 2048 bytes",
+        "invalid_token" => "expected a device token of APNs: 64 or more hexadecimal digits, or base64",
         "BadDeviceToken" | "DeviceTokenNotForTopic" => {
             "the token belongs to the other platform (production or sandbox) or to another topic: check both"
         }
         "SENDER_ID_MISMATCH" => "the token belongs to another Firebase project: check the service account",
         "Unregistered" | "ExpiredToken" | "UNREGISTERED" => {
-            "the app was removed from the device, or has registered again: take the newest pushkey"
+            "the app was removed from the device, or has registered again: use the newest pushkey"
         }
         _ => "check that the pushkey is complete and belongs to this app",
     }
@@ -161,14 +145,15 @@ fn rejected(reason: &str) -> &'static str {
 mod tests {
     use std::time::Duration;
 
-    use super::{Certainty, Outcome, ProviderError, Rejection, Target, TestPushError, explain, request};
+    use super::{Failure, Outcome, Target, TestPushError, explain, request};
+    use crate::providers::outcome::Certainty;
 
     fn target(data: Option<&str>) -> Target {
         Target { app_id: "a".to_owned(), pushkey: "k".to_owned(), data: data.map(str::to_owned) }
     }
 
     #[test]
-    fn the_request_is_one_that_an_app_would_send() {
+    fn the_request_contains_the_device_and_its_data() {
         let made = request(&target(Some(r#"{"default_payload":{"cs":"x"}}"#)), 500).unwrap();
         assert_eq!(made.devices[0].pushkey, "k");
         assert_eq!(made.devices[0].default_payload().unwrap()["cs"], "x");
@@ -178,25 +163,18 @@ mod tests {
     }
 
     #[test]
-    fn each_outcome_is_told_with_what_to_do() {
-        let rejection = |reason| Ok(Outcome::Rejected(Rejection { reason, certainty: Certainty::Suspect }));
-        let temporary = ProviderError::Temporary {
-            reason: "timeout",
-            retry_after: Some(Duration::from_secs(7)),
-            again: true,
-            is_outage: true,
-        };
-        let permanent = ProviderError::Permanent { reason: "BadTopic", detail: "APNs answered 400".to_owned() };
-        for (result, outcome, advice) in [
-            (Ok(Outcome::Delivered), "delivered", "nothing"),
-            (Ok(Outcome::Dropped("not_a_call")), "not_a_call", "VoIP"),
-            (rejection("unknown_app"), "unknown_app", "[apps."),
-            (rejection("BadDeviceToken"), "BadDeviceToken", "sandbox"),
-            (Err(temporary), "7 s", "network"),
-            (Err(permanent), "APNs answered 400", "topic"),
+    fn each_outcome_is_explained_with_an_action() {
+        let rejected = |reason| Outcome::rejected(reason, Certainty::Suspect);
+        for (outcome, text, advice) in [
+            (Outcome::Delivered, "delivered", "nothing"),
+            (Outcome::Dropped("not_a_call"), "not_a_call", "VoIP"),
+            (rejected("unknown_app"), "unknown_app", "[apps."),
+            (rejected("BadDeviceToken"), "BadDeviceToken", "sandbox"),
+            (Failure::outage("timeout", Some(Duration::from_secs(7))).into(), "7 s", "network"),
+            (Failure::ours("BadTopic", "APNs answered 400").into(), "APNs answered 400", "topic"),
         ] {
-            let (told, todo) = explain(&result);
-            assert!(told.contains(outcome) && todo.contains(advice), "{told} / {todo}");
+            let (found, action) = explain(&outcome);
+            assert!(found.contains(text) && action.contains(advice), "{found} / {action}");
         }
     }
 }

@@ -1,6 +1,6 @@
-//! `[limits]`: how much is taken on at once, and from whom.
+//! `[limits]`: concurrency, deadlines and rate limits.
 //!
-//! Invariant: there is no limit without an answer for those who meet it; nothing waits without end.
+//! Invariant: a request over a limit gets a response; every wait has a bound.
 
 use serde::{Deserialize, Deserializer};
 use shared::config::{ConfigError, HumanDuration};
@@ -10,18 +10,18 @@ use shared::rate_limit::Limit;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Limits {
-    /// From the complete body to the answer, attempts and waits included.
+    /// From the complete body to the response, with all attempts and waits.
     pub(crate) request_deadline: HumanDuration,
-    /// How long a delivery may wait for its turn when its app is busy.
+    /// How long a delivery waits for a permit of its app.
     pub(crate) queue_wait: HumanDuration,
-    /// Requests that are worked on at the same time.
+    /// Concurrent requests.
     pub(crate) max_in_flight: usize,
-    /// Devices of one request.
+    /// The most devices of one request.
     pub(crate) max_devices: usize,
-    /// Deliveries to one device; `None` for no bound.
+    /// The rate limit of deliveries to one device; `None` for no limit.
     #[serde(deserialize_with = "rate")]
     pub(crate) per_pushkey: Option<Limit>,
-    /// Requests from one client address; `None` for no bound.
+    /// The rate limit of requests from one client address; `None` for no limit.
     #[serde(deserialize_with = "rate")]
     pub(crate) per_ip: Option<Limit>,
 }
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_that_let_nothing_through_are_refused() {
+    fn limits_that_block_every_request_are_refused() {
         for text in [r#"{"max_devices":0}"#, r#"{"max_in_flight":0}"#, r#"{"request_deadline":"0"}"#] {
             assert!(serde_json::from_str::<Limits>(text).unwrap().check().is_err(), "{text}");
         }

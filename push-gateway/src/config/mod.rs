@@ -1,9 +1,8 @@
-//! The settings of the push gateway, one file a section or group of small ones.
+//! The settings of the push gateway, one file for each section or group of small ones.
 //!
-//! Invariant: every key but the apps has a default with which the server starts; [`Config::load`] checks what keys mean
-//! together, so that nothing but the contents of key files is found wrong after it.
+//! Invariant: every key but the apps has a default with which the server starts; [`Config::load`] checks how keys depend
+//! on each other, so that only the contents of key files can be wrong after it.
 
-pub(crate) mod app;
 pub(crate) mod limits;
 pub(crate) mod rules;
 
@@ -17,17 +16,17 @@ use shared::http::settings::{Admin, Http};
 use shared::outbound::settings::Outbound;
 use shared::telemetry::Log;
 
-use self::app::AppSettings;
 use self::limits::Limits;
 use self::rules::{Dedup, Metrics, RejectionBreaker, Routing};
+use crate::providers::{self, AppSettings, in_folder};
 
 /// The prefix of environment variables: `PUSH_GATEWAY__SECTION__KEY`.
-pub(crate) const ENVIRONMENT_PREFIX: &str = "PUSH_GATEWAY";
+const ENVIRONMENT_PREFIX: &str = "PUSH_GATEWAY";
 
-/// What this service has otherwise than the other one; here, because a section that is there has the defaults of its type.
+/// The defaults that differ from the identity server's. Serde fills a present section with the defaults of its type.
 const DEFAULTS: [(&str, &str); 2] = [("http.bind", "127.0.0.1:5000"), ("http.max_body", "512KiB")];
 
-/// What is missing if no app is configured.
+/// The error for a configuration without apps.
 const NO_APPS: &str = "\
 no app is configured, so nothing could be delivered. Name your file with --config or in PUSH_GATEWAY_CONFIG, and add the \
 apps that you publish to it, by the app_id with which they register, for example:
@@ -47,35 +46,26 @@ apps that you publish to it, by the app_id with which they register, for example
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// `[http]`
     pub(crate) http: Http,
-    /// `[admin]`
     pub(crate) admin: Admin,
-    /// `[log]`
     pub(crate) log: Log,
-    /// `[metrics]`
     pub(crate) metrics: Metrics,
-    /// `[limits]`
     pub(crate) limits: Limits,
-    /// `[dedup]`
     pub(crate) dedup: Dedup,
-    /// `[routing]`
     pub(crate) routing: Routing,
-    /// `[rejection_breaker]`
     pub(crate) rejection_breaker: RejectionBreaker,
-    /// `[outbound]`
     pub(crate) outbound: Outbound,
     /// `[apps."pattern"]`, by pattern.
     #[serde(skip)]
     pub(crate) apps: BTreeMap<String, AppSettings>,
-    /// The same as they were written: what they may hold depends on their `type`.
+    /// The same as written: the keys depend on `type`.
     #[serde(rename = "apps")]
     tables: BTreeMap<String, Value>,
 }
 
 impl Config {
-    /// Reads `file`, if there is one, and the environment; makes paths absolute (those in the file are relative to
-    /// its folder), and reads secrets from their files.
+    /// Reads `file`, if any, and the environment; makes paths absolute (those in the file are relative to its folder), and
+    /// reads secrets from their files.
     ///
     /// # Errors
     /// [`ConfigError`] names the key.
@@ -83,10 +73,10 @@ impl Config {
         let keys = SpecialKeys { defaults: &DEFAULTS, ..SpecialKeys::default() };
         let mut config: Self = shared::config::load_special(keys, file, ENVIRONMENT_PREFIX)?;
         let folder = file.and_then(Path::parent).map(Path::to_path_buf).unwrap_or_default();
-        config.place(&folder)?;
+        config.resolve(&folder)?;
         config.check()?;
         for (pattern, table) in std::mem::take(&mut config.tables) {
-            let app = AppSettings::read(&pattern, table, &folder)?;
+            let app = providers::read_settings(&pattern, table, &folder)?;
             config.apps.insert(pattern, app);
         }
         if config.apps.is_empty() {
@@ -95,8 +85,8 @@ impl Config {
         Ok(config)
     }
 
-    /// What an operator should know of these settings before users depend on them; a line each.
-    pub fn notices(&self) -> Vec<String> {
+    /// Warnings about dangerous settings, one line each.
+    pub(crate) fn notices(&self) -> Vec<String> {
         let mut notices = Vec::new();
         if !self.rejection_breaker.enabled {
             notices.push(
@@ -107,7 +97,13 @@ impl Config {
         notices
     }
 
-    fn place(&mut self, folder: &Path) -> Result<(), ConfigError> {
+    /// The files whose content the configuration uses, `file` included.
+    pub(crate) fn watched_files(&self, file: Option<&Path>) -> Vec<PathBuf> {
+        let apps = self.apps.values().flat_map(|settings| settings.watched_files());
+        file.into_iter().chain(self.outbound.files()).chain(apps).map(Path::to_path_buf).collect()
+    }
+
+    fn resolve(&mut self, folder: &Path) -> Result<(), ConfigError> {
         for path in [&mut self.http.tls_cert_file, &mut self.http.tls_key_file] {
             in_folder(folder, path);
         }
@@ -121,13 +117,6 @@ impl Config {
         }
         self.limits.check()?;
         self.rejection_breaker.check()
-    }
-}
-
-/// Takes a relative path as relative to the folder of the configuration file.
-fn in_folder(folder: &Path, path: &mut Option<PathBuf>) {
-    if let Some(path) = path {
-        *path = folder.join(&path);
     }
 }
 

@@ -1,8 +1,6 @@
-//! `[dedup]`, `[routing]`, `[rejection_breaker]`: what is remembered, and when a rejection is believed. And `[metrics]`:
-//! under which names it is counted.
+//! `[dedup]`, `[routing]`, `[rejection_breaker]` and `[metrics]`.
 //!
-//! Invariant: none of these can make the gateway reject a pushkey that it would not reject otherwise, but for
-//! `unknown_app`.
+//! Invariant: apart from `unknown_app`, none of these settings makes the gateway reject a further pushkey.
 
 use serde::Deserialize;
 use shared::config::{ConfigError, HumanDuration, OneOrMany};
@@ -11,11 +9,11 @@ use shared::config::{ConfigError, HumanDuration, OneOrMany};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Dedup {
-    /// How long a delivery is remembered: as long as homeservers may try again.
+    /// How long a delivered event is remembered: as long as homeservers retry.
     pub(crate) ttl: HumanDuration,
-    /// How many deliveries are remembered; the oldest are forgotten first.
+    /// The most events that are remembered; the oldest drop out first.
     pub(crate) capacity: usize,
-    /// Events that are delivered each time they come: "test push" buttons send the same one each time.
+    /// Events without deduplication: "test push" buttons send the same one each time.
     pub(crate) exempt_event_ids: OneOrMany<String>,
 }
 
@@ -23,7 +21,7 @@ pub(crate) struct Dedup {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Metrics {
-    /// Whether what is measured is told a second time under the names that dashboards of older gateways ask for.
+    /// Whether metrics also appear under the names that dashboards of older gateways use.
     pub(crate) legacy_names: bool,
 }
 
@@ -31,39 +29,38 @@ pub(crate) struct Metrics {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Routing {
-    /// What becomes of a device whose `app_id` no app has.
+    /// The treatment of a device whose `app_id` matches no app.
     pub(crate) unknown_app: UnknownApp,
 }
 
-/// What becomes of a device whose `app_id` no app has.
+/// The treatment of a device whose `app_id` matches no app.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum UnknownApp {
-    /// Its pushkey is rejected, and the homeserver forgets it.
+    /// The gateway rejects its pushkey, and the homeserver deletes the pusher.
     #[default]
     Reject,
-    /// The homeserver is told to try again: for a gateway whose configuration is being moved.
+    /// The homeserver retries: for the time in which a configuration moves to another gateway.
     Error,
 }
 
-/// The settings under `[rejection_breaker]`: when so many pushkeys of an app are rejected that it looks like a mistake
-/// of ours.
+/// The settings under `[rejection_breaker]`, the mass-rejection guard.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RejectionBreaker {
-    /// Whether there is one.
+    /// Whether the guard is active.
     pub(crate) enabled: bool,
-    /// Rejections that a wrong key, topic or project could explain: from how many in the window on.
+    /// The minimum number in the window of rejections that a wrong key, topic or project could explain.
     pub(crate) min: usize,
-    /// And from which share of the app's outcomes on, 0 to 1.
+    /// Their minimum share of the app's outcomes, 0 to 1.
     pub(crate) share: f64,
-    /// Rejections that leave no doubt: from how many in the window on.
+    /// The minimum number in the window of certain rejections.
     pub(crate) certain_min: usize,
-    /// And from which share of the app's outcomes on, 0 to 1.
+    /// Their minimum share of the app's outcomes, 0 to 1.
     pub(crate) certain_share: f64,
-    /// The time over which outcomes are counted.
+    /// The window of the counts.
     pub(crate) window: HumanDuration,
-    /// How long rejections are then answered with an error in place of `rejected`.
+    /// How long the gateway then answers such rejections with an error instead of `rejected`.
     pub(crate) open: HumanDuration,
 }
 

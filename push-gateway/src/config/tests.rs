@@ -1,10 +1,9 @@
-//! What an operator may write, and what is said of what they may not.
+//! Valid configurations, and the errors for invalid ones.
 
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use super::app::AppSettings;
 use super::rules::UnknownApp;
 use super::{Config, ConfigError};
 
@@ -28,7 +27,7 @@ fn refused(toml: &str) -> String {
 }
 
 #[test]
-fn one_app_is_all_it_needs() {
+fn one_app_is_the_only_required_setting() {
     let config = load(APP).unwrap();
     assert_eq!(config.http.bind.as_slice(), ["127.0.0.1:5000".parse().unwrap()]);
     assert_eq!(config.http.max_body.get(), 524_288);
@@ -40,12 +39,12 @@ fn one_app_is_all_it_needs() {
 }
 
 #[test]
-fn without_an_app_it_shows_the_lines_to_add() {
+fn the_error_for_a_configuration_without_apps_shows_the_lines_to_add() {
     for nothing in ["", "[http]\nbind = '127.0.0.1:0'", "[apps]"] {
         let error = load(nothing).map(drop).unwrap_err();
         assert!(error.contains("[apps.\"com.example.app.ios\"]") && error.contains("service_account_file"), "{error}");
     }
-    // Those lines are right but for the keys that they name.
+    // These lines are a valid configuration.
     let lines: String = super::NO_APPS.lines().skip(2).map(|line| format!("{}\n", line.trim())).collect();
     assert_eq!(load(&lines).unwrap().apps.len(), 2);
 }
@@ -58,11 +57,12 @@ fn an_app_id_keeps_its_case_and_its_dots_and_paths_are_relative_to_the_file() {
     let config = load_in(folder.path(), &toml).unwrap();
     let patterns: Vec<&String> = config.apps.keys().collect();
     assert_eq!(patterns, ["*.ios", "com.Example.App"]);
-    let AppSettings::Fcm(settings) = &config.apps["com.Example.App"] else { panic!("another type") };
-    assert_eq!(settings.service_account_file, Some(folder.path().join("sa.json")));
-    let AppSettings::Apns(settings) = &config.apps["*.ios"] else { panic!("another type") };
-    assert_eq!(settings.key_file, Some(folder.path().join("k/a.p8")));
-    assert_eq!(config.apps["*.ios"].describe(), "APNs (production), topic a.b, key K of team T");
+    let files =
+        |pattern: &str| config.apps[pattern].watched_files().iter().map(|file| file.to_path_buf()).collect::<Vec<_>>();
+    assert_eq!(config.apps["com.Example.App"].type_name(), "fcm");
+    assert_eq!(files("com.Example.App"), [folder.path().join("sa.json")]);
+    assert_eq!(config.apps["*.ios"].type_name(), "apns");
+    assert_eq!(files("*.ios"), [folder.path().join("k/a.p8")]);
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn types_of_other_versions_are_refused_by_name() {
 }
 
 #[test]
-fn the_proxy_may_stand_in_a_file_but_not_in_two_places() {
+fn the_proxy_comes_from_a_file_or_from_its_key_but_not_from_both() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("proxy"), "http://u:p@proxy:3128\n").unwrap();
     let config = load_in(folder.path(), &format!("[outbound]\nproxy_file = 'proxy'\n{APP}")).unwrap();
@@ -121,4 +121,28 @@ fn the_proxy_may_stand_in_a_file_but_not_in_two_places() {
     assert!(!format!("{config:?}").contains("u:p@"));
     let twice = format!("[outbound]\nproxy_file = 'proxy'\nproxy = 'http://x'\n{APP}");
     assert!(matches!(load_in(folder.path(), &twice), Err(ConfigError::GivenTwice(key)) if key == "outbound.proxy"));
+}
+
+#[test]
+fn a_file_that_holds_a_secret_or_a_certificate_is_watched() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("proxy"), "http://proxy:3128").unwrap();
+    let toml = format!("[outbound]\nproxy_file = 'proxy'\nextra_ca_file = 'ca.pem'\n{APP}");
+    let config = load_in(folder.path(), &toml).unwrap();
+    let file = folder.path().join("config.toml");
+    let expected = ["config.toml", "ca.pem", "proxy", "sa.json"].map(|name| folder.path().join(name));
+    assert_eq!(config.watched_files(Some(&file)), expected);
+}
+
+#[test]
+fn settings_are_equal_only_with_the_same_type_and_values() {
+    let app = |toml: &str| load(&format!("[apps.'x']\n{toml}")).unwrap().apps["x"].clone();
+    let fcm = "type = 'fcm'\nservice_account_file = '/sa.json'";
+    let apns = "type = 'apns'\ntopic = 'a'\nkey = 'one'";
+    assert!(app(fcm).is_equal(&*app(fcm)) && app(apns).is_equal(&*app(apns)));
+    // A key with its default value changes nothing.
+    assert!(app(fcm).is_equal(&*app(&format!("{fcm}\nmax_concurrent = 512"))));
+    assert!(!app(fcm).is_equal(&*app(&format!("{fcm}\nttl = '1h'"))));
+    assert!(!app(apns).is_equal(&*app(&apns.replace("one", "two"))), "secrets are compared");
+    assert!(!app(apns).is_equal(&*app(fcm)));
 }

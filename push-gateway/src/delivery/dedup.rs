@@ -2,94 +2,92 @@
 //!
 //! Invariant: bounded in number and time.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use shared::clock::{Clock, Timestamp};
 use tokio::sync::watch;
 
 use super::two_generation_cache::TwoGenerationCache;
-use crate::providers::device_key::{ByFingerprint, Fingerprint};
+use crate::providers::device_key::{ByDeviceKey, DeviceKey};
+use crate::providers::outcome::Outcome;
 
-/// The events that were delivered, and those that are being delivered now.
-pub(crate) struct Delivered<R> {
+/// The delivered events, and those in delivery.
+pub(crate) struct Dedup {
     clock: Clock,
     ttl: Duration,
-    state: Mutex<DeliveredState<R>>,
+    state: Mutex<State>,
 }
 
-struct DeliveredState<R> {
-    done: TwoGenerationCache<Timestamp>,
-    /// With a way to tell those who wait, once anybody does.
-    in_flight: ByFingerprint<Option<watch::Sender<Option<R>>>>,
+struct State {
+    delivered: TwoGenerationCache<Timestamp>,
+    /// The sender exists once another request waits for the outcome.
+    in_flight: ByDeviceKey<Option<watch::Sender<Option<Outcome>>>>,
 }
 
-/// What is known of a delivery when it is asked for.
-pub(crate) enum Claim<'a, R: Clone> {
-    /// It was delivered before.
-    Done,
-    /// Somebody is at it; the result comes here.
-    InFlight(watch::Receiver<Option<R>>),
-    /// Nobody is: it is yours.
-    Yours(Ours<'a, R>),
+/// The state of a delivery when a request claims it.
+pub(crate) enum Claim<'a> {
+    /// An earlier request delivered it.
+    Delivered,
+    /// Another request delivers it; its outcome arrives here.
+    InFlight(watch::Receiver<Option<Outcome>>),
+    /// The caller delivers it.
+    Acquired(DeliveryGuard<'a>),
 }
 
-/// The right and duty to deliver. Dropped without a result, it lets the next one try.
-pub(crate) struct Ours<'a, R: Clone> {
-    memory: &'a Delivered<R>,
-    key: Fingerprint,
+/// The exclusive right to deliver one event to one device. Dropped without an outcome, it lets the next request try.
+pub(crate) struct DeliveryGuard<'a> {
+    dedup: &'a Dedup,
+    key: DeviceKey,
     is_finished: bool,
 }
 
-impl<R: Clone> Delivered<R> {
-    /// A memory of `capacity` deliveries, each for `ttl`.
+impl Dedup {
+    /// Remembers up to `capacity` deliveries, each for `ttl`.
     pub(crate) fn new(capacity: usize, ttl: Duration, clock: Clock) -> Self {
-        let state = DeliveredState { done: TwoGenerationCache::new(capacity), in_flight: HashMap::default() };
+        let state = State { delivered: TwoGenerationCache::new(capacity), in_flight: ByDeviceKey::default() };
         Self { clock, ttl, state: Mutex::new(state) }
     }
 
-    /// Asks for the delivery `key`.
-    pub(crate) fn claim(&self, key: Fingerprint) -> Claim<'_, R> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.done.find(key).is_some_and(|at| self.clock.now().since(at) < self.ttl) {
-            return Claim::Done;
+    /// Claims the delivery of the event `key`.
+    pub(crate) fn claim(&self, key: DeviceKey) -> Claim<'_> {
+        let mut state = self.state.lock();
+        if state.delivered.find(key).is_some_and(|at| self.clock.now().since(at) < self.ttl) {
+            return Claim::Delivered;
         }
-        if let Some(result) = state.in_flight.get_mut(&key) {
-            return Claim::InFlight(result.get_or_insert_with(|| watch::Sender::new(None)).subscribe());
+        if let Some(outcome) = state.in_flight.get_mut(&key) {
+            return Claim::InFlight(outcome.get_or_insert_with(|| watch::Sender::new(None)).subscribe());
         }
         state.in_flight.insert(key, None);
-        Claim::Yours(Ours { memory: self, key, is_finished: false })
+        Claim::Acquired(DeliveryGuard { dedup: self, key, is_finished: false })
     }
-}
 
-impl<R> Delivered<R> {
-    /// Nobody is at the delivery any more; gives the way to those who wait for its result.
-    fn end(&self, key: Fingerprint, is_done: bool) -> Option<watch::Sender<Option<R>>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_done {
-            state.done.insert(key, self.clock.now());
+    /// Ends a delivery; returns the channel to the waiting requests.
+    fn end(&self, key: DeviceKey, is_delivered: bool) -> Option<watch::Sender<Option<Outcome>>> {
+        let mut state = self.state.lock();
+        if is_delivered {
+            state.delivered.insert(key, self.clock.now());
         }
         state.in_flight.remove(&key).flatten()
     }
 }
 
-impl<R: Clone> Ours<'_, R> {
-    /// Tells whoever waits, and remembers the delivery if it `is_done` for good.
-    pub(crate) fn finish(mut self, result: &R, is_done: bool) {
+impl DeliveryGuard<'_> {
+    /// Hands the outcome to the waiting requests, and remembers the event unless a retry may have another outcome.
+    pub(crate) fn finish(mut self, outcome: &Outcome) {
         self.is_finished = true;
-        let waiting = self.memory.end(self.key, is_done);
-        if let Some(waiting) = waiting {
-            // Whoever waited may have left.
-            let _ = waiting.send(Some(result.clone()));
+        let is_final = matches!(outcome, Outcome::Delivered | Outcome::Dropped(_));
+        if let Some(waiting) = self.dedup.end(self.key, is_final) {
+            // Fails if every waiting request has ended.
+            let _ = waiting.send(Some(outcome.clone()));
         }
     }
 }
 
-impl<R: Clone> Drop for Ours<'_, R> {
+impl Drop for DeliveryGuard<'_> {
     fn drop(&mut self) {
         if !self.is_finished {
-            self.memory.end(self.key, false);
+            self.dedup.end(self.key, false);
         }
     }
 }
@@ -99,60 +97,68 @@ mod tests {
     use std::time::Duration;
 
     use shared::clock::{Clock, Timestamp};
-    use shared::random::Random;
 
-    use super::{Claim, Delivered};
-    use crate::providers::device_key::{Fingerprint, Fingerprints};
+    use super::{Claim, Dedup};
+    use crate::providers::device_key::DeviceKey;
+    use crate::providers::device_key::testing::{keys, numbered};
+    use crate::providers::outcome::{Certainty, Failure, Outcome};
 
     const START: Timestamp = Timestamp::from_millis(1_750_000_000_000);
 
-    fn is_done(memory: &Delivered<u8>, key: Fingerprint) -> bool {
-        matches!(memory.claim(key), Claim::Done)
+    fn dedup(clock: Clock) -> Dedup {
+        Dedup::new(100, Duration::from_secs(60), clock)
     }
 
-    fn deliver(memory: &Delivered<u8>, key: Fingerprint, for_good: bool) {
-        match memory.claim(key) {
-            Claim::Yours(ours) => ours.finish(&1, for_good),
-            Claim::Done | Claim::InFlight(_) => panic!("not ours"),
+    fn is_delivered(dedup: &Dedup, key: DeviceKey) -> bool {
+        matches!(dedup.claim(key), Claim::Delivered)
+    }
+
+    fn finish(dedup: &Dedup, key: DeviceKey, outcome: &Outcome) {
+        match dedup.claim(key) {
+            Claim::Acquired(guard) => guard.finish(outcome),
+            Claim::Delivered | Claim::InFlight(_) => panic!("not acquired"),
         }
     }
 
     #[test]
-    fn only_what_was_done_for_good_is_remembered_and_not_for_ever() {
+    fn only_delivered_and_dropped_events_are_remembered_until_their_time_is_over() {
         let clock = Clock::manual(START);
-        let memory = Delivered::new(100, Duration::from_secs(60), clock.clone());
-        let key = Fingerprints::new(Random).of(&["app", "key", "$event"]);
-        deliver(&memory, key, false);
-        assert!(!is_done(&memory, key));
-        deliver(&memory, key, true);
-        assert!(is_done(&memory, key));
+        let (dedup, keys) = (dedup(clock.clone()), keys());
+        let failed = Failure::upstream("x", None).into();
+        let rejected = Outcome::rejected("x", Certainty::Certain);
+        for (number, outcome, expected) in
+            [(1, failed, false), (2, rejected, false), (3, Outcome::Dropped("x"), true), (4, Outcome::Delivered, true)]
+        {
+            let key = numbered(&keys, number);
+            finish(&dedup, key, &outcome);
+            assert_eq!(is_delivered(&dedup, key), expected, "{outcome:?}");
+        }
         clock.advance(Duration::from_secs(60));
-        assert!(!is_done(&memory, key));
+        assert!(!is_delivered(&dedup, numbered(&keys, 4)));
     }
 
     #[tokio::test]
-    async fn whoever_comes_meanwhile_gets_the_same_result_and_a_dropped_claim_is_free_again() {
-        let memory = Delivered::<u8>::new(100, Duration::from_secs(60), Clock::manual(START));
-        let key = Fingerprints::new(Random).of(&["x"]);
-        let Claim::Yours(ours) = memory.claim(key) else { panic!("not ours") };
-        let Claim::InFlight(mut waiting) = memory.claim(key) else { panic!("not in flight") };
-        ours.finish(&7, false);
-        assert_eq!(*waiting.wait_for(Option::is_some).await.unwrap(), Some(7));
-        let Claim::Yours(ours) = memory.claim(key) else { panic!("not ours") };
-        let Claim::InFlight(mut waiting) = memory.claim(key) else { panic!("not in flight") };
-        drop(ours);
+    async fn a_concurrent_request_gets_the_same_outcome_and_a_dropped_guard_frees_the_event() {
+        let dedup = dedup(Clock::manual(START));
+        let key = numbered(&keys(), 1);
+        let Claim::Acquired(guard) = dedup.claim(key) else { panic!("not acquired") };
+        let Claim::InFlight(mut waiting) = dedup.claim(key) else { panic!("not in flight") };
+        let failed = Outcome::from(Failure::upstream("x", None));
+        guard.finish(&failed);
+        assert_eq!(*waiting.wait_for(Option::is_some).await.unwrap(), Some(failed));
+        let Claim::Acquired(guard) = dedup.claim(key) else { panic!("not acquired") };
+        let Claim::InFlight(mut waiting) = dedup.claim(key) else { panic!("not in flight") };
+        drop(guard);
         assert!(waiting.wait_for(Option::is_some).await.is_err());
-        assert!(matches!(memory.claim(key), Claim::Yours(_)));
+        assert!(matches!(dedup.claim(key), Claim::Acquired(_)));
     }
 
     #[test]
     fn at_least_half_of_the_capacity_is_remembered_and_never_more_than_all_of_it() {
-        let memory = Delivered::new(100, Duration::from_secs(60), Clock::manual(START));
-        let prints = Fingerprints::new(Random);
-        let key = |n: u32| prints.of(&[&n.to_string()]);
-        (0..1000).for_each(|n| deliver(&memory, key(n), true));
-        let known = (0..1000).filter(|n| is_done(&memory, key(*n))).count();
+        let (dedup, keys) = (dedup(Clock::manual(START)), keys());
+        (0..1000).for_each(|n| finish(&dedup, numbered(&keys, n), &Outcome::Delivered));
+        let known = (0..1000).filter(|n| is_delivered(&dedup, numbered(&keys, *n))).count();
         assert!((50..=100).contains(&known), "{known}");
-        assert!((950..1000).all(|n| is_done(&memory, key(n))));
+        assert!((950..1000).all(|n| is_delivered(&dedup, numbered(&keys, n))));
     }
 }

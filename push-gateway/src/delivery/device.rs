@@ -1,7 +1,6 @@
-//! One device of one request, from its app to its verdict.
+//! One device of one request: deduplicate → rate limit → permit → circuit breaker → retry → provider.
 //!
-//! Invariant: whatever is remembered is remembered here, after the attempt and by the same task, so a request that is
-//! given up loses no result.
+//! Invariant: the task that makes the attempts also records their outcome, so a disconnected homeserver loses no result.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,25 +8,27 @@ use std::time::Instant;
 use tracing::field::Empty;
 use tracing::{Instrument, debug_span};
 
-use super::circuit_breaker::Sign;
 use super::dedup::Claim;
-use super::mass_rejection::Doubted;
-use super::outcome::{Trouble, Verdict, outcome};
-use super::retry::{AttemptError, attempts};
+use super::mass_rejection::Withheld;
+use super::retry::with_retries;
 use super::state::{Setup, State};
 use crate::apps::metrics::delivery_counter;
-use crate::apps::registry::{App, Unserved};
+use crate::apps::registry::{App, UNKNOWN_APP};
 use crate::config::rules::UnknownApp;
 use crate::notification::{Device, Kind, Notification};
-use crate::providers::device_key::Fingerprint;
-use crate::providers::log_throttle::Complaints;
-use crate::providers::{Certainty, Delivery, Outcome, Provider, ProviderError, Rejection};
+use crate::providers::Delivery;
+use crate::providers::device_key::DeviceKey;
+use crate::providers::log_throttle::LogThrottle;
+use crate::providers::outcome::{Cause, Certainty, Failure, Outcome, Reason, Rejection};
 
-/// The label for app IDs that no pattern matches; they come from outside and are never labels themselves.
+/// The label of devices without an app. An `app_id` comes from outside and never becomes a label.
 const UNKNOWN: &str = "unknown";
 
-/// What is to be delivered, to whom, until when, and with what.
-pub(super) struct Errand {
+/// The reason for a delivery that an open circuit stopped.
+const CIRCUIT_OPEN: Reason = "circuit_open";
+
+/// The delivery of one notification to one device.
+pub(super) struct DeviceDelivery {
     pub(super) state: Arc<State>,
     pub(super) setup: Arc<Setup>,
     pub(super) notification: Arc<Notification>,
@@ -35,208 +36,180 @@ pub(super) struct Errand {
     pub(super) deadline: Instant,
 }
 
-/// Delivers to one device.
-pub(super) async fn deliver(errand: Errand) -> Verdict {
-    let Errand { state, setup, notification, device, .. } = &errand;
-    let app = setup.apps.serving(device);
-    let label = app.map_or(UNKNOWN, |app| app.pattern.as_str());
-    let span = debug_span!(
-        "device",
-        app = label,
-        device = %state.fingerprints.name(&device.pushkey),
-        upstream_status = Empty,
-        upstream_reason = Empty
-    );
-    let work = async {
-        let verdict = match app {
-            Ok(app) => {
-                // An app whose settings were changed remembers nothing of the time before.
-                let names = ["device", &app.pattern, &app.era, &device.app_id, &device.pushkey];
-                errand.through_memory(app, state.fingerprints.of(&names)).await
-            }
-            Err(unserved) => errand.without_app(unserved),
-        };
-        let (outcome, reason) = outcome(&verdict);
-        match app {
-            Ok(app) => app.measures.count_delivery(outcome, reason),
-            Err(_) => delivery_counter(UNKNOWN, UNKNOWN, outcome, reason).increment(1),
-        }
-        let event_id = notification.event_id.as_deref();
-        tracing::debug!(outcome, reason, event_id, "device");
-        verdict
-    };
-    work.instrument(span).await
-}
-
-impl Errand {
-    fn without_app(&self, unserved: Unserved) -> Verdict {
-        let Self { state, setup, device, .. } = self;
-        let reason = match unserved {
-            Unserved::UnknownApp if setup.config.routing.unknown_app == UnknownApp::Error => {
-                let detail = "add an app with this app_id or a pattern that matches it";
-                if is_to_be_told(&setup.apps.nobody, state, UNKNOWN, "unknown_app") {
-                    tracing::error!(app_id = device.app_id, detail, "no app is configured for a device");
+impl DeviceDelivery {
+    pub(super) async fn run(self) -> Outcome {
+        let Self { state, setup, notification, device, .. } = &self;
+        let app = setup.apps.serving(device);
+        let span = debug_span!(
+            "device",
+            app = app.map_or(UNKNOWN, |app| app.pattern.as_str()),
+            device = %state.device_keys.log_name(&device.pushkey),
+            upstream_status = Empty,
+            upstream_reason = Empty
+        );
+        let work = async {
+            let outcome = match app {
+                Ok(app) => {
+                    let key = state.device_keys.device(&[&app.pattern, &app.config_generation], device);
+                    self.deduplicate(app, key).await
                 }
-                return Err(Trouble::permanent("unknown_app"));
+                Err(rejection) => self.without_app(rejection),
+            };
+            let (label, reason) = outcome.labels();
+            match app {
+                Ok(app) => app.metrics.count_delivery(label, reason),
+                Err(_) => delivery_counter(UNKNOWN, UNKNOWN, label, reason).increment(1),
             }
-            Unserved::UnknownApp => "unknown_app",
-            Unserved::InvalidPushkey => "invalid_pushkey",
+            let event_id = notification.event_id.as_deref();
+            tracing::debug!(outcome = label, reason, event_id, "device");
+            outcome
         };
-        let fingerprint = state.fingerprints.of(&["device", "", "", &device.app_id, &device.pushkey]);
-        believe(state, UNKNOWN, fingerprint, Rejection { reason, certainty: Certainty::Suspect })
+        work.instrument(span).await
     }
 
-    async fn through_memory(&self, app: &App, fingerprint: Fingerprint) -> Verdict {
+    fn without_app(&self, rejection: Rejection) -> Outcome {
+        let Self { state, setup, device, .. } = self;
+        if rejection.reason == UNKNOWN_APP && setup.config.routing.unknown_app == UnknownApp::Error {
+            let detail = "add an app with this app_id or a pattern that matches it";
+            if self.count_config_error(&setup.apps.unknown_app_log, UNKNOWN, UNKNOWN_APP) {
+                tracing::error!(app_id = device.app_id, detail, "no app is configured for a device");
+            }
+            return Failure::ours(UNKNOWN_APP, detail).into();
+        }
+        self.reject(UNKNOWN, state.device_keys.device(&[], device), rejection)
+    }
+
+    /// Answers from memory: rejected pushkeys, and events that are delivered or in delivery.
+    async fn deduplicate(&self, app: &App, key: DeviceKey) -> Outcome {
         let Self { state, notification, device, .. } = self;
-        if let Some(reason) = state.rejections.find(fingerprint, device.pushkey_ts) {
+        if let Some(reason) = state.rejections.find(key, device.pushkey_ts) {
             metrics::counter!("push_rejected_memory_hits_total").increment(1);
-            return Ok(Outcome::Rejected(Rejection { reason, certainty: Certainty::Certain }));
+            return Outcome::rejected(reason, Certainty::Certain);
         }
         if notification.kind == Kind::Badge && device.counts_disabled {
-            return Ok(Outcome::Dropped("badge_disabled"));
+            return Outcome::Dropped("badge_disabled");
         }
         let event_id = notification.event_id.as_deref().filter(|event_id| !self.is_exempt(event_id));
-        let Some(event_id) = event_id else { return self.through_queue(app, fingerprint).await };
-        let names = ["event", &app.pattern, &app.era, &device.app_id, &device.pushkey, event_id];
-        match state.delivered.claim(state.fingerprints.of(&names)) {
-            Claim::Done => {
+        let Some(event_id) = event_id else { return self.with_concurrency_limit(app, key).await };
+        match state.dedup.claim(state.device_keys.event(key, event_id)) {
+            Claim::Delivered => {
                 metrics::counter!("push_dedup_hits_total", "kind" => "done").increment(1);
-                Ok(Outcome::Delivered)
+                Outcome::Delivered
             }
-            Claim::InFlight(mut result) => {
+            Claim::InFlight(mut other) => {
                 metrics::counter!("push_dedup_hits_total", "kind" => "in_flight").increment(1);
-                match tokio::time::timeout_at(self.deadline.into(), result.wait_for(Option::is_some)).await {
-                    Ok(Ok(verdict)) => verdict.clone().unwrap_or(Err(Trouble::upstream("given_up", None))),
-                    // Whoever was at it came to grief.
-                    Ok(Err(_)) => Err(Trouble::upstream("given_up", None)),
-                    Err(_) => Err(Trouble::upstream("deadline", None)),
+                match tokio::time::timeout_at(self.deadline.into(), other.wait_for(Option::is_some)).await {
+                    Ok(Ok(outcome)) => outcome.clone().unwrap_or_else(|| super::given_up().into()),
+                    // The other delivery panicked.
+                    Ok(Err(_)) => super::given_up().into(),
+                    Err(_) => super::deadline_exceeded().into(),
                 }
             }
-            Claim::Yours(ours) => {
-                let verdict = self.through_queue(app, fingerprint).await;
-                let is_done = matches!(verdict, Ok(Outcome::Delivered | Outcome::Dropped(_)));
-                ours.finish(&verdict, is_done);
-                verdict
+            Claim::Acquired(guard) => {
+                let outcome = self.with_concurrency_limit(app, key).await;
+                guard.finish(&outcome);
+                outcome
             }
         }
     }
 
-    /// Waits for one of the app's places, so that an app that hangs cannot take those of another.
-    async fn through_queue(&self, app: &App, fingerprint: Fingerprint) -> Verdict {
+    /// Waits for a permit of the app, so that an app that hangs takes no capacity from others.
+    async fn with_concurrency_limit(&self, app: &App, key: DeviceKey) -> Outcome {
         let Self { state, setup, notification, device, deadline } = self;
         let is_badge = notification.kind == Kind::Badge;
-        if let Err(retry_after) = setup.per_pushkey.charge(|| fingerprint, state.clock.now()) {
-            if is_badge {
-                return Ok(Outcome::Dropped("rate_limited"));
-            }
-            return Err(Trouble::rate_limited(retry_after));
+        if let Err(retry_after) = setup.per_pushkey.charge(|| key, state.clock.now()) {
+            // The next badge update replaces this one.
+            let failure = Failure::rate_limited(retry_after);
+            return if is_badge { Outcome::Dropped(failure.reason) } else { failure.into() };
         }
         let began = Instant::now();
-        let place = match app.places.try_acquire() {
-            Ok(place) => place,
-            // The next badge update replaces this one.
-            Err(_) if is_badge => return Ok(Outcome::Dropped("overloaded")),
+        let permit = match app.permits.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) if is_badge => return Outcome::Dropped(Failure::overloaded().reason),
             Err(_) => {
-                let _waiting = app.measures.waiting();
+                let _waiting = app.metrics.waiting();
                 let until = (*deadline).min(began + setup.config.limits.queue_wait.get());
-                match tokio::time::timeout_at(until.into(), app.places.acquire()).await {
-                    Ok(Ok(place)) => place,
-                    Ok(Err(_)) | Err(_) => return Err(Trouble::overloaded()),
+                match tokio::time::timeout_at(until.into(), app.permits.acquire()).await {
+                    Ok(Ok(permit)) => permit,
+                    Ok(Err(_)) | Err(_) => return Failure::overloaded().into(),
                 }
             }
         };
-        app.measures.queued_for(began.elapsed());
+        app.metrics.record_queue_time(began.elapsed());
         if device.data.get("default_payload").is_some_and(|given| !given.is_object() && !given.is_null()) {
             metrics::counter!("push_default_payload_ignored_total", "app" => app.pattern.clone()).increment(1);
         }
-        let delivery = Delivery { notification, device, id: state.random.bytes(), deadline: *deadline };
-        let result = {
-            let _in_flight = app.measures.in_flight();
-            let attempt = || attempt(state, app, &delivery);
-            attempts(&app.delivering.retry_waits, *deadline, state.random, attempt).await
+        let delivery = Delivery::new(notification, device, key, state.random.bytes(), *deadline);
+        let outcome = {
+            let _in_flight = app.metrics.in_flight();
+            let attempt = || self.attempt(app, &delivery);
+            with_retries(&app.delivery.retry_waits, *deadline, state.random, attempt).await
         };
-        drop(place);
-        settle(state, app, fingerprint, result)
+        drop(permit);
+        self.record(app, key, outcome)
+    }
+
+    async fn attempt(&self, app: &App, delivery: &Delivery<'_>) -> Outcome {
+        let circuits = &self.state.circuits;
+        let pass = match circuits.enter(&app.circuit_key, Instant::now()) {
+            Ok(pass) => pass,
+            Err(retry_after) => return Failure::upstream(CIRCUIT_OPEN, Some(retry_after)).into(),
+        };
+        let outcome = app.provider.deliver(delivery).await;
+        circuits.record(&app.circuit_key, pass, &outcome, Instant::now());
+        app.metrics.count_attempt(match &outcome {
+            Outcome::Failed(_) => outcome.labels().0,
+            Outcome::Delivered | Outcome::Rejected(_) | Outcome::Dropped(_) => "answered",
+        });
+        outcome
+    }
+
+    /// Records the outcome of the last attempt.
+    fn record(&self, app: &App, key: DeviceKey, outcome: Outcome) -> Outcome {
+        match &outcome {
+            Outcome::Rejected(rejection) => return self.reject(&app.pattern, key, *rejection),
+            // The provider made no attempt.
+            Outcome::Failed(Failure { reason: CIRCUIT_OPEN, .. }) => return outcome,
+            Outcome::Failed(Failure { reason, cause: Cause::Ours { detail }, .. }) => {
+                if self.count_config_error(&app.config_error_log, &app.pattern, reason) {
+                    let app = &app.pattern;
+                    tracing::error!(app, reason, detail, "our credentials or settings for this app are wrong");
+                }
+            }
+            Outcome::Delivered | Outcome::Dropped(_) | Outcome::Failed(_) => {}
+        }
+        self.state.mass_rejection.record_other(&app.pattern, key);
+        outcome
+    }
+
+    /// Counts a mistake in the configuration; returns whether to log it.
+    fn count_config_error(&self, log: &LogThrottle, app: &str, reason: Reason) -> bool {
+        metrics::counter!("push_config_error_total", "app" => app.to_owned(), "reason" => reason).increment(1);
+        log.allow(self.state.clock.now())
+    }
+
+    /// Remembers and returns a rejection, unless the mass-rejection guard withholds it.
+    fn reject(&self, app: &str, key: DeviceKey, rejection: Rejection) -> Outcome {
+        let Rejection { reason, .. } = rejection;
+        match self.state.mass_rejection.record_rejection(app, key, rejection) {
+            Ok(()) => {
+                self.state.rejections.insert(key, reason);
+                Outcome::Rejected(rejection)
+            }
+            Err(Withheld { retry_after, is_new }) => {
+                if is_new {
+                    tracing::error!(
+                        app,
+                        reason,
+                        "so many pushkeys are rejected that our own settings are the likelier fault: nothing is unregistered for now"
+                    );
+                }
+                Failure::upstream("mass_rejection", Some(retry_after)).into()
+            }
+        }
     }
 
     fn is_exempt(&self, event_id: &str) -> bool {
         self.setup.config.dedup.exempt_event_ids.as_slice().iter().any(|exempt| exempt == event_id)
-    }
-}
-
-async fn attempt(state: &State, app: &App, delivery: &Delivery<'_>) -> Result<Outcome, AttemptError> {
-    let circuit = app.circuit.as_str();
-    let pass = state
-        .circuits
-        .enter(circuit, Instant::now())
-        .map_err(|open| AttemptError::CircuitOpen { retry_after: open.retry_after })?;
-    let result = app.provider.deliver(delivery).await;
-    state.circuits.note(circuit, pass, sign(&result), Instant::now());
-    let label = match &result {
-        Ok(_) => "answered",
-        Err(ProviderError::Temporary { .. }) => "temporary",
-        Err(ProviderError::Permanent { .. }) => "permanent",
-    };
-    app.measures.count_attempt(label);
-    result.map_err(AttemptError::Provider)
-}
-
-/// What an attempt says of the push service.
-fn sign(result: &Result<Outcome, ProviderError>) -> Sign {
-    match result {
-        Err(ProviderError::Temporary { is_outage: true, .. }) => Sign::Down,
-        Ok(Outcome::Delivered | Outcome::Rejected(Rejection { certainty: Certainty::Certain, .. }))
-        | Err(ProviderError::Permanent { .. }) => Sign::Up,
-        // Perhaps an answer; perhaps there was nothing to send, a pause, no access token, or no readable pushkey.
-        Ok(Outcome::Dropped(_) | Outcome::Rejected(Rejection { certainty: Certainty::Suspect, .. }))
-        | Err(ProviderError::Temporary { is_outage: false, .. }) => Sign::Nothing,
-    }
-}
-
-fn settle(state: &State, app: &App, fingerprint: Fingerprint, result: Result<Outcome, AttemptError>) -> Verdict {
-    let verdict = match result {
-        Ok(Outcome::Rejected(rejection)) => return believe(state, &app.pattern, fingerprint, rejection),
-        Err(AttemptError::CircuitOpen { retry_after }) => {
-            return Err(Trouble::upstream("circuit_open", Some(retry_after)));
-        }
-        Ok(outcome) => Ok(outcome),
-        Err(AttemptError::Provider(ProviderError::Temporary { reason, retry_after, .. })) => {
-            Err(Trouble::upstream(reason, retry_after))
-        }
-        Err(AttemptError::Provider(ProviderError::Permanent { reason, detail })) => {
-            if is_to_be_told(&app.complaints, state, &app.pattern, reason) {
-                let app = &app.pattern;
-                tracing::error!(app, reason, detail, "our credentials or settings for this app are wrong");
-            }
-            Err(Trouble::permanent(reason))
-        }
-    };
-    state.mass_rejection.note_other(&app.pattern, fingerprint);
-    verdict
-}
-
-/// Counts a mistake of ours; whether it is time to tell the operator of it.
-fn is_to_be_told(complaints: &Complaints, state: &State, app: &str, reason: &'static str) -> bool {
-    metrics::counter!("push_config_error_total", "app" => app.to_owned(), "reason" => reason).increment(1);
-    complaints.may(state.clock.now())
-}
-
-/// Passes a rejection on and remembers it, unless there are so many of its kind that the fault must be ours.
-fn believe(state: &State, app: &str, fingerprint: Fingerprint, rejection: Rejection) -> Verdict {
-    match state.mass_rejection.note_rejection(app, fingerprint, rejection.reason, rejection.certainty) {
-        Ok(()) => {
-            state.rejections.insert(fingerprint, rejection.reason);
-            Ok(Outcome::Rejected(rejection))
-        }
-        Err(Doubted { retry_after, is_new }) => {
-            if is_new {
-                tracing::error!(
-                    app,
-                    reason = rejection.reason,
-                    "so many pushkeys are rejected that our own settings are the likelier fault: nothing is unregistered for now"
-                );
-            }
-            Err(Trouble::upstream("mass_rejection", Some(retry_after)))
-        }
     }
 }

@@ -1,23 +1,22 @@
-//! Doubts rejections that come in such numbers that our own configuration is the likelier fault: a sandbox key in
-//! production, a wrong topic or project, an emptied configuration.
+//! Mass-rejection guard: withholds rejections in numbers that a misconfiguration explains better, such as a sandbox key in
+//! production, a wrong topic or project, or an emptied configuration.
 //!
-//! Invariant: every pushkey counts once in a window, so that one device that comes again and again blows no fuse.
+//! Invariant: every pushkey counts once in a window, so that repeated requests for one device never trip the guard.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use shared::clock::{Clock, Timestamp};
 
 use crate::config::rules::RejectionBreaker;
-use crate::providers::Certainty;
-use crate::providers::device_key::{ByFingerprint, Fingerprint};
+use crate::providers::device_key::{ByDeviceKey, DeviceKey};
+use crate::providers::outcome::{Certainty, Reason, Rejection};
 
-/// Devices of one app that a window holds at most; beyond it, the oldest are forgotten. Enough to judge by, and a
-/// bound on memory.
+/// The most devices of one app in a window; the oldest drop out first. Bounds the memory.
 const MAX_DEVICES: usize = 20_000;
 
-/// The fuses of all apps.
+/// The guards of all apps.
 pub(crate) struct MassRejection {
     clock: Clock,
     state: Mutex<State>,
@@ -30,19 +29,19 @@ struct State {
 
 #[derive(Default)]
 struct App {
-    /// What last became of each device within the window; `None` is anything but a rejection.
-    devices: ByFingerprint<(Timestamp, Option<&'static str>)>,
-    /// The same devices in the order of time; one that came again stands here more than once.
-    order: VecDeque<(Timestamp, Fingerprint)>,
-    /// How many of them were rejected for each reason.
-    rejected: HashMap<&'static str, usize>,
-    /// Reasons that are doubted, and until when.
-    blown: HashMap<&'static str, Timestamp>,
+    /// The last rejection of each device within the window; `None` for any other outcome.
+    devices: ByDeviceKey<(Timestamp, Option<Reason>)>,
+    /// The same devices in the order of time, one entry for each outcome.
+    order: VecDeque<(Timestamp, DeviceKey)>,
+    /// The number of rejected devices by reason.
+    rejected: HashMap<Reason, usize>,
+    /// The reasons with a tripped guard, and until when.
+    tripped: HashMap<Reason, Timestamp>,
 }
 
 impl App {
-    /// Puts what became of a device in place of what became of it before, and forgets what is older than `begin`.
-    fn count(&mut self, device: Fingerprint, reason: Option<&'static str>, now: Timestamp, begin: Timestamp) {
+    /// Replaces the outcome of a device, and drops outcomes older than `begin`.
+    fn count(&mut self, device: DeviceKey, reason: Option<Reason>, now: Timestamp, begin: Timestamp) {
         if let Some((_, Some(before))) = self.devices.insert(device, (now, reason)) {
             self.forget_rejection(before);
         }
@@ -55,7 +54,7 @@ impl App {
                 break;
             }
             self.order.pop_front();
-            // A device that came again since is counted by its later entry.
+            // A later entry counts a device with several outcomes.
             if self.devices.get(&device).is_some_and(|(latest, _)| *latest == at)
                 && let Some((_, Some(reason))) = self.devices.remove(&device)
             {
@@ -64,7 +63,7 @@ impl App {
         }
     }
 
-    fn forget_rejection(&mut self, reason: &'static str) {
+    fn forget_rejection(&mut self, reason: Reason) {
         if let Some(count) = self.rejected.get_mut(reason) {
             *count = count.saturating_sub(1);
         }
@@ -72,106 +71,97 @@ impl App {
 }
 
 impl MassRejection {
-    /// Fuses after `rules`.
     pub(crate) fn new(rules: RejectionBreaker, clock: Clock) -> Self {
         Self { clock, state: Mutex::new(State { rules, apps: HashMap::new() }) }
     }
 
-    /// Judges by other rules from now on.
+    /// Applies other rules from now on.
     pub(crate) fn set_rules(&self, rules: RejectionBreaker) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if !rules.enabled {
             state.apps.clear();
         }
         state.rules = rules;
     }
 
-    /// Forgets what became of the devices of an app whose settings are others now, and believes it again.
+    /// Resets the guard of an app whose settings have changed.
     pub(crate) fn forget(&self, app: &str) {
-        self.state().apps.remove(app);
+        self.state.lock().apps.remove(app);
     }
 
-    /// Counts a device that was not rejected.
-    pub(crate) fn note_other(&self, app: &str, device: Fingerprint) {
+    /// Counts a device with any other outcome than a rejection.
+    pub(crate) fn record_other(&self, app: &str, device: DeviceKey) {
         self.with(app, |app, _, now, begin| app.count(device, None, now, begin));
     }
 
-    /// Counts a rejection, and says whether it may be believed.
+    /// Counts a rejection.
     ///
     /// # Errors
-    /// [`Doubted`] if there are so many of its kind that the fault must be ours.
-    pub(crate) fn note_rejection(
-        &self,
-        app: &str,
-        device: Fingerprint,
-        reason: &'static str,
-        certainty: Certainty,
-    ) -> Result<(), Doubted> {
-        let judged = self.with(app, |app, rules, now, begin| {
+    /// [`Withheld`] if the guard of this app and reason is tripped.
+    pub(crate) fn record_rejection(&self, app: &str, device: DeviceKey, rejection: Rejection) -> Result<(), Withheld> {
+        let Rejection { reason, certainty } = rejection;
+        let result = self.with(app, |app, rules, now, begin| {
             let (min, share) = match certainty {
                 Certainty::Suspect => (rules.min, rules.share),
                 Certainty::Certain => (rules.certain_min, rules.certain_share),
             };
             app.count(device, Some(reason), now, begin);
-            if let Some(until) = app.blown.get(reason).filter(|until| now < **until) {
-                return Err(Doubted { retry_after: until.since(now), is_new: false });
+            if let Some(until) = app.tripped.get(reason).filter(|until| now < **until) {
+                return Err(Withheld { retry_after: until.since(now), is_new: false });
             }
-            app.blown.remove(reason);
+            app.tripped.remove(reason);
             let rejected = app.rejected.get(reason).copied().unwrap_or_default();
             #[expect(clippy::cast_precision_loss, reason = "both numbers are small")]
             let is_too_many = rejected >= min && rejected as f64 >= share * app.devices.len() as f64;
             if !is_too_many {
                 return Ok(());
             }
-            app.blown.insert(reason, now.plus(rules.open.get()));
-            Err(Doubted { retry_after: rules.open.get(), is_new: true })
+            app.tripped.insert(reason, now.plus(rules.open.get()));
+            Err(Withheld { retry_after: rules.open.get(), is_new: true })
         });
-        judged.unwrap_or(Ok(()))
+        result.unwrap_or(Ok(()))
     }
 
-    /// The apps and reasons that are doubted now, for `/ready` and the metrics.
-    pub(crate) fn open(&self) -> Vec<(String, &'static str)> {
+    /// The apps and reasons with a tripped guard, for `/ready` and the metrics.
+    pub(crate) fn open(&self) -> Vec<(String, Reason)> {
         let now = self.clock.now();
-        let state = self.state();
-        let blown = |(name, app): (&String, &App)| {
+        let state = self.state.lock();
+        let tripped = |(name, app): (&String, &App)| {
             let name = name.clone();
-            let open: Vec<_> = app.blown.iter().filter(|(_, until)| now < **until).map(|(reason, _)| *reason).collect();
+            let open: Vec<_> =
+                app.tripped.iter().filter(|(_, until)| now < **until).map(|(reason, _)| *reason).collect();
             open.into_iter().map(move |reason| (name.clone(), reason))
         };
-        state.apps.iter().flat_map(blown).collect()
+        state.apps.iter().flat_map(tripped).collect()
     }
 
-    /// `None` if nothing is to be judged.
+    /// `None` if the guard is disabled.
     fn with<R>(
         &self,
         name: &str,
         act: impl FnOnce(&mut App, &RejectionBreaker, Timestamp, Timestamp) -> R,
     ) -> Option<R> {
         let now = self.clock.now();
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let State { rules, apps } = &mut *state;
         if !rules.enabled {
             return None;
         }
         let begin = now.minus(rules.window.get());
-        // The name is copied once for each app of the configuration.
+        // Copies the name once for each app.
         if !apps.contains_key(name) {
             apps.insert(name.to_owned(), App::default());
         }
         Some(act(apps.get_mut(name)?, rules, now, begin))
     }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// The rejection is not to be passed on.
+/// The homeserver must not see this rejection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Doubted {
-    /// Until its kind is believed again.
+pub(crate) struct Withheld {
+    /// The time until the guard resets.
     pub(crate) retry_after: Duration,
-    /// Whether this one blew the fuse.
+    /// Whether this rejection tripped the guard.
     pub(crate) is_new: bool,
 }
 
@@ -180,55 +170,61 @@ mod tests {
     use std::time::Duration;
 
     use shared::clock::{Clock, Timestamp};
-    use shared::random::Random;
 
-    use super::{Certainty, Doubted, MassRejection};
+    use super::{Certainty, MassRejection, Rejection, Withheld};
     use crate::config::rules::RejectionBreaker;
-    use crate::providers::device_key::{Fingerprint, Fingerprints};
+    use crate::providers::device_key::testing::{keys, numbered};
+    use crate::providers::device_key::{DeviceKey, DeviceKeys};
 
     const MINUTE: Duration = Duration::from_secs(60);
     const OPEN: Duration = Duration::from_secs(900);
 
     struct Bench {
         clock: Clock,
-        fuses: MassRejection,
-        prints: Fingerprints,
+        guard: MassRejection,
+        keys: DeviceKeys,
     }
 
     fn bench(rules: RejectionBreaker) -> Bench {
         let clock = Clock::manual(Timestamp::from_millis(1_750_000_000_000));
-        Bench { fuses: MassRejection::new(rules, clock.clone()), clock, prints: Fingerprints::new(Random) }
+        Bench { guard: MassRejection::new(rules, clock.clone()), clock, keys: keys() }
     }
 
     impl Bench {
-        fn device(&self, number: u32) -> Fingerprint {
-            self.prints.of(&[&number.to_string()])
+        fn device(&self, number: u32) -> DeviceKey {
+            numbered(&self.keys, number)
         }
 
-        fn reject(&self, numbers: std::ops::Range<u32>, certainty: Certainty) -> Vec<Result<(), Doubted>> {
-            numbers.map(|n| self.fuses.note_rejection("app", self.device(n), "why", certainty)).collect()
+        fn reject_one(&self, app: &str, number: u32, reason: &'static str) -> Result<(), Withheld> {
+            let rejection = Rejection { reason, certainty: Certainty::Suspect };
+            self.guard.record_rejection(app, self.device(number), rejection)
+        }
+
+        fn reject(&self, numbers: std::ops::Range<u32>, certainty: Certainty) -> Vec<Result<(), Withheld>> {
+            let rejection = Rejection { reason: "why", certainty };
+            numbers.map(|n| self.guard.record_rejection("app", self.device(n), rejection)).collect()
         }
     }
 
     #[test]
-    fn the_twentieth_suspect_rejection_blows_the_fuse_for_a_quarter_of_an_hour() {
+    fn the_twentieth_suspect_rejection_trips_the_guard_for_a_quarter_of_an_hour() {
         let bench = bench(RejectionBreaker::default());
         assert!(bench.reject(0..19, Certainty::Suspect).iter().all(Result::is_ok));
-        assert_eq!(bench.reject(19..20, Certainty::Suspect), [Err(Doubted { retry_after: OPEN, is_new: true })]);
-        assert_eq!(bench.fuses.open(), [("app".to_owned(), "why")]);
-        // Another reason and another app are believed.
-        assert!(bench.fuses.note_rejection("app", bench.device(1), "other", Certainty::Suspect).is_ok());
-        assert!(bench.fuses.note_rejection("else", bench.device(1), "why", Certainty::Suspect).is_ok());
+        assert_eq!(bench.reject(19..20, Certainty::Suspect), [Err(Withheld { retry_after: OPEN, is_new: true })]);
+        assert_eq!(bench.guard.open(), [("app".to_owned(), "why")]);
+        // Another reason and another app have guards of their own.
+        assert!(bench.reject_one("app", 1, "other").is_ok());
+        assert!(bench.reject_one("else", 1, "why").is_ok());
         bench.clock.advance(MINUTE);
         let left = OPEN - MINUTE;
-        assert_eq!(bench.reject(30..31, Certainty::Suspect), [Err(Doubted { retry_after: left, is_new: false })]);
+        assert_eq!(bench.reject(30..31, Certainty::Suspect), [Err(Withheld { retry_after: left, is_new: false })]);
         bench.clock.advance(left);
         assert_eq!(bench.reject(31..32, Certainty::Suspect), [Ok(())]);
-        assert!(bench.fuses.open().is_empty());
+        assert!(bench.guard.open().is_empty());
     }
 
     #[test]
-    fn a_device_that_comes_again_and_again_counts_once() {
+    fn repeated_rejections_of_one_device_count_once() {
         let bench = bench(RejectionBreaker::default());
         for _ in 0..100 {
             assert!(bench.reject(0..1, Certainty::Suspect)[0].is_ok());
@@ -236,26 +232,26 @@ mod tests {
     }
 
     #[test]
-    fn among_enough_devices_that_work_rejections_are_believed() {
+    fn rejections_pass_among_enough_working_devices() {
         let bench = bench(RejectionBreaker::default());
-        (1000..1100).for_each(|n| bench.fuses.note_other("app", bench.device(n)));
+        (1000..1100).for_each(|n| bench.guard.record_other("app", bench.device(n)));
         assert!(bench.reject(0..99, Certainty::Suspect).iter().all(Result::is_ok));
         assert!(bench.reject(99..101, Certainty::Suspect).iter().any(Result::is_err));
     }
 
     #[test]
-    fn what_is_certain_takes_fifty_and_nine_tenths() {
-        let lonely = bench(RejectionBreaker::default());
-        assert!(lonely.reject(0..49, Certainty::Certain).iter().all(Result::is_ok));
-        assert!(lonely.reject(49..50, Certainty::Certain)[0].is_err());
+    fn certain_rejections_trip_the_guard_from_fifty_and_nine_tenths_on() {
+        let alone = bench(RejectionBreaker::default());
+        assert!(alone.reject(0..49, Certainty::Certain).iter().all(Result::is_ok));
+        assert!(alone.reject(49..50, Certainty::Certain)[0].is_err());
         let mixed = bench(RejectionBreaker::default());
-        (1000..1010).for_each(|n| mixed.fuses.note_other("app", mixed.device(n)));
+        (1000..1010).for_each(|n| mixed.guard.record_other("app", mixed.device(n)));
         assert!(mixed.reject(0..80, Certainty::Certain).iter().all(Result::is_ok));
         assert!(mixed.reject(80..91, Certainty::Certain).iter().any(Result::is_err));
     }
 
     #[test]
-    fn what_is_older_than_the_window_is_forgotten() {
+    fn outcomes_older_than_the_window_do_not_count() {
         let bench = bench(RejectionBreaker::default());
         assert!(bench.reject(0..19, Certainty::Suspect).iter().all(Result::is_ok));
         bench.clock.advance(MINUTE + Duration::from_millis(1));
@@ -263,20 +259,20 @@ mod tests {
     }
 
     #[test]
-    fn an_app_that_is_another_one_is_believed_again_and_other_rules_hold_at_once() {
+    fn a_changed_app_resets_the_guard_and_other_rules_apply_at_once() {
         let bench = bench(RejectionBreaker::default());
         assert!(bench.reject(0..20, Certainty::Suspect)[19].is_err());
-        bench.fuses.forget("app");
-        assert!(bench.fuses.open().is_empty());
+        bench.guard.forget("app");
+        assert!(bench.guard.open().is_empty());
         assert!(bench.reject(0..19, Certainty::Suspect).iter().all(Result::is_ok));
-        bench.fuses.set_rules(RejectionBreaker { min: 2, ..RejectionBreaker::default() });
+        bench.guard.set_rules(RejectionBreaker { min: 2, ..RejectionBreaker::default() });
         assert!(bench.reject(19..20, Certainty::Suspect)[0].is_err());
-        bench.fuses.set_rules(RejectionBreaker { enabled: false, ..RejectionBreaker::default() });
-        assert!(bench.fuses.open().is_empty() && bench.reject(20..21, Certainty::Suspect)[0].is_ok());
+        bench.guard.set_rules(RejectionBreaker { enabled: false, ..RejectionBreaker::default() });
+        assert!(bench.guard.open().is_empty() && bench.reject(20..21, Certainty::Suspect)[0].is_ok());
     }
 
     #[test]
-    fn switched_off_it_believes_everything() {
+    fn a_disabled_guard_passes_every_rejection() {
         let bench = bench(RejectionBreaker { enabled: false, ..RejectionBreaker::default() });
         assert!(bench.reject(0..1000, Certainty::Suspect).iter().all(Result::is_ok));
     }

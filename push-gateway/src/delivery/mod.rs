@@ -1,124 +1,261 @@
-//! One request: every device for itself, at the same time, within one deadline; then one answer for all of them.
+//! One request: delivers a notification to all its devices at the same time, within one deadline, and merges the outcomes.
 //!
-//! Invariant: "200" means that every event was delivered or never can be; a pushkey is rejected only on proof that the
-//! key is dead. An attempt on the wire is never cancelled, neither by the deadline nor by the homeserver hanging up.
+//! Invariant: a 200 means that every event was delivered or never can be, because it ends the homeserver's retries; a
+//! pushkey is rejected only on proof that it is dead. Nothing cancels an attempt on the wire: neither the deadline nor a
+//! disconnected homeserver.
+//!
+//! # Retries: who, on which level, within which bound
+//!
+//! 1. **The client of a provider** resends a push that the push service certainly did not process. APNs: a refused stream, or
+//!    a stream above the last one of a GOAWAY, at most twice and only before the deadline (`apns/client`). FCM: the HTTP
+//!    library resends what a GOAWAY left out.
+//! 2. **The provider** resends once in another form if the push service asks for it: with a renewed token, with a smaller
+//!    payload, and for APNs in the other environment (`Action` in `response.rs`, read in the provider's `mod.rs`). The circuit
+//!    breaker counts all of this as one attempt.
+//! 3. **The delivery** ([`retry`]) repeats the attempt if [`Failure::retry_in_request`] says so: as often as the app has
+//!    `retry_waits`, after these waits (with jitter) or the push service's `Retry-After`, and only if three seconds remain
+//!    before `[limits] request_deadline`. Each attempt first asks the circuit breaker. The payload is composed once.
+//! 4. **The homeserver** repeats the request after any response but 200, for up to a day. [`dedup`] answers it for devices
+//!    that have the event, [`rejections`] for dead pushkeys, so that a retry sends only what is missing. The response's
+//!    `Retry-After` is the longest that a device asks for.
+//!
+//! [`Failure::retry_in_request`]: crate::providers::outcome::Failure::retry_in_request
 
 pub(crate) mod circuit_breaker;
 pub(crate) mod dedup;
 mod device;
-mod gathering;
 pub(crate) mod mass_rejection;
-pub(crate) mod outcome;
 pub(crate) mod rate_limit;
 pub(crate) mod rejections;
 mod retry;
 pub(crate) mod state;
 mod two_generation_cache;
 
-use std::collections::HashMap;
-use std::net::IpAddr;
+use std::collections::{HashMap, HashSet};
+use std::mem::discriminant;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
-use shared::http::observe::milliseconds;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument;
 
-use self::device::Errand;
-use self::gathering::Verdicts;
-use self::outcome::{Trouble, Verdict, outcome};
+use self::device::DeviceDelivery;
 use self::state::{Setup, State};
-use crate::http::error::{Owed, OwedStatus};
 use crate::notification::{Device, Notification};
+use crate::providers::outcome::{Cause, Failure, Outcome};
 
-/// Counts a request of `client`.
-///
-/// # Errors
-/// [`Owed`] if it asks too often.
-pub(crate) fn admit(state: &State, setup: &Setup, client: IpAddr) -> Result<(), Owed> {
-    let from = || state.fingerprints.of(&["client", &client.to_string()]);
-    let refused = |wait| Owed { status: OwedStatus::RateLimited, retry_after: Some(wait) };
-    setup.per_ip.charge(from, state.clock.now()).map_err(refused)
+/// The outcomes of one request, in the order of its devices.
+pub(crate) struct Outcomes {
+    pushkeys: Vec<String>,
+    outcomes: Vec<Outcome>,
 }
 
-/// Delivers `notification` to all `devices`; gives the rejected pushkeys in the order of the devices, each once. Tells
-/// of the request in the log. `place` is the request's place among those in work, and kept until the last delivery has
-/// ended: a homeserver that hangs up early and comes again must not pile up work without end.
-///
-/// # Errors
-/// [`Owed`] if an event is still owed to some device: the homeserver has to come again.
-pub(crate) async fn dispatch(
-    state: &Arc<State>,
-    setup: Arc<Setup>,
-    notification: Arc<Notification>,
-    devices: Vec<Device>,
-    client: IpAddr,
-    place: OwnedSemaphorePermit,
-) -> Result<Vec<String>, Owed> {
-    let began = Instant::now();
-    let deadline = began + setup.config.limits.request_deadline.get();
-    let pushkeys: Vec<String> = devices.iter().map(|device| device.pushkey.clone()).collect();
-    let verdicts = deliver_all(state, &setup, &notification, devices, deadline, place).await;
-    let answer = outcome::merge(&pushkeys, &verdicts);
-
-    let count = |name: &str| verdicts.iter().filter(|verdict| outcome(verdict).0 == name).count();
-    tracing::info!(
-        devices = pushkeys.len(),
-        delivered = count("delivered"),
-        dropped = count("dropped"),
-        rejected = count("rejected"),
-        temporary = count("temporary"),
-        permanent = count("permanent"),
-        code = answer.as_ref().map_or_else(|owed| owed.code(), |_| 200),
-        ms = milliseconds(began.elapsed()),
-        %client,
-        "notified"
-    );
-    answer
-}
-
-/// One verdict for each device, in their order; a device that stands there twice is served once.
-///
-/// One task has them all: it wakes whoever waits for the answer once, and goes on by itself if nobody does any more.
-async fn deliver_all(
+/// Delivers `notification` to all `devices`. The permit of the request is held until the last delivery ends: a homeserver that
+/// disconnects and retries must not pile up work.
+pub(crate) async fn deliver(
     state: &Arc<State>,
     setup: &Arc<Setup>,
-    notification: &Arc<Notification>,
+    notification: Notification,
     devices: Vec<Device>,
-    deadline: Instant,
-    place: OwnedSemaphorePermit,
-) -> Vec<Verdict> {
-    let (places, devices) = each_once(devices);
-    let verdicts = Verdicts::new(devices.len());
+    permit: OwnedSemaphorePermit,
+) -> Outcomes {
+    let deadline = Instant::now() + setup.config.limits.request_deadline.get();
+    let pushkeys = devices.iter().map(|device| device.pushkey.clone()).collect();
+    let notification = Arc::new(notification);
+    let (positions, devices) = deduplicate_devices(devices);
+    let slots = Slots::new(devices.len());
     let deliveries = devices.into_iter().map(|device| {
         let (state, setup, notification) = (state.clone(), setup.clone(), notification.clone());
-        // In its place from the start: it is large, and handed on several times before it runs.
-        Box::pin(device::deliver(Errand { state, setup, notification, device, deadline }))
+        // Boxed from the start: the future is large and moves several times before it runs.
+        Box::pin(DeviceDelivery { state, setup, notification, device, deadline }.run())
     });
-    let gathering = verdicts.clone().gather(deliveries.collect());
-    let whole = async move {
-        gathering.await;
-        drop(place);
+    let all = slots.clone().fill(deliveries.collect());
+    let task = async move {
+        all.await;
+        drop(permit);
     };
-    let task = state.runtime.spawn(whole.in_current_span());
-    // What has not ended by then goes on, and the homeserver's retry finds its result in the memory.
+    // One task for all devices: it wakes the handler once, and continues by itself after a disconnect.
+    let task = state.runtime.spawn(task.in_current_span());
+    // A delivery that misses the deadline continues; the homeserver's retry finds its outcome.
     drop(tokio::time::timeout_at(deadline.into(), task).await);
-    let verdicts = verdicts.so_far(Trouble::upstream("deadline", None));
-    places.into_iter().map(|place| verdicts[place].clone()).collect()
+    let outcomes = slots.outcomes();
+    Outcomes { pushkeys, outcomes: positions.into_iter().map(|position| outcomes[position].clone()).collect() }
 }
 
-/// The devices without those that stand there again, and for each of all the place that it has among them.
-fn each_once(devices: Vec<Device>) -> (Vec<usize>, Vec<Device>) {
+impl Outcomes {
+    /// The rejected pushkeys in the order of the request, each once.
+    ///
+    /// # Errors
+    /// The failure of the whole request if any device failed: the homeserver has to retry.
+    pub(crate) fn merge(&self) -> Result<Vec<String>, Failure> {
+        let mut failures = self.outcomes.iter().filter_map(|outcome| match outcome {
+            Outcome::Failed(failure) => Some(failure),
+            Outcome::Delivered | Outcome::Rejected(_) | Outcome::Dropped(_) => None,
+        });
+        if let Some(first) = failures.next() {
+            let merged = failures.fold(first.clone(), |merged, next| Failure {
+                cause: if discriminant(&merged.cause) == discriminant(&next.cause) {
+                    merged.cause
+                } else {
+                    Cause::Upstream { is_outage: false }
+                },
+                retry_after: merged.retry_after.max(next.retry_after),
+                ..merged
+            });
+            return Err(merged);
+        }
+        let with = |is_rejected: bool| {
+            let pairs = self.pushkeys.iter().zip(&self.outcomes);
+            pairs.filter(move |(_, outcome)| matches!(outcome, Outcome::Rejected(_)) == is_rejected).map(|(key, _)| key)
+        };
+        // A homeserver knows pushkeys, not apps: a pushkey that lives in another app stays out.
+        let mut seen: HashSet<&String> = with(false).collect();
+        Ok(with(true).filter(|pushkey| seen.insert(*pushkey)).cloned().collect())
+    }
+
+    /// The number of devices.
+    pub(crate) fn devices(&self) -> usize {
+        self.outcomes.len()
+    }
+
+    /// The number of devices with this `outcome` label.
+    pub(crate) fn count(&self, label: &str) -> usize {
+        self.outcomes.iter().filter(|outcome| outcome.labels().0 == label).count()
+    }
+}
+
+/// A delivery that ended without an outcome.
+fn given_up() -> Failure {
+    Failure::upstream("given_up", None)
+}
+
+/// A delivery that did not end before the deadline.
+fn deadline_exceeded() -> Failure {
+    Failure::upstream("deadline", None)
+}
+
+/// The distinct devices, and for each device of the request its position among them.
+fn deduplicate_devices(devices: Vec<Device>) -> (Vec<usize>, Vec<Device>) {
     if devices.len() == 1 {
         return (vec![0], devices);
     }
     let mut seen = HashMap::with_capacity(devices.len());
-    let (mut places, mut is_new) = (Vec::with_capacity(devices.len()), Vec::with_capacity(devices.len()));
+    let (mut positions, mut is_new) = (Vec::with_capacity(devices.len()), Vec::with_capacity(devices.len()));
     for device in &devices {
         let next = seen.len();
-        let place = *seen.entry((&device.app_id, &device.pushkey)).or_insert(next);
-        places.push(place);
-        is_new.push(place == next);
+        let position = *seen.entry((&device.app_id, &device.pushkey)).or_insert(next);
+        positions.push(position);
+        is_new.push(position == next);
     }
-    (places, devices.into_iter().zip(is_new).filter_map(|(device, is_new)| is_new.then_some(device)).collect())
+    (positions, devices.into_iter().zip(is_new).filter_map(|(device, is_new)| is_new.then_some(device)).collect())
+}
+
+/// The outcomes so far, one slot for each delivery. Clones share them.
+#[derive(Clone)]
+struct Slots(Arc<Mutex<Vec<Option<Outcome>>>>);
+
+impl Slots {
+    fn new(deliveries: usize) -> Self {
+        Self(Arc::new(Mutex::new(vec![None; deliveries])))
+    }
+
+    /// Runs all `deliveries` concurrently. A panic in one of them affects no other.
+    async fn fill<F: Future<Output = Outcome>>(self, deliveries: Vec<F>) {
+        let deliveries = deliveries.into_iter().enumerate().map(|(slot, delivery)| async move {
+            // The locks that a panic leaves behind are free of poison.
+            (slot, AssertUnwindSafe(delivery).catch_unwind().await)
+        });
+        let mut deliveries: FuturesUnordered<_> = deliveries.collect();
+        while let Some((slot, result)) = deliveries.next().await {
+            let outcome = result.unwrap_or_else(|_| {
+                tracing::error!("a delivery panicked");
+                given_up().into()
+            });
+            self.0.lock()[slot] = Some(outcome);
+        }
+    }
+
+    /// The outcome of each delivery; a delivery in progress exceeded the deadline.
+    fn outcomes(&self) -> Vec<Outcome> {
+        let slots = self.0.lock();
+        slots.iter().map(|slot| slot.clone().unwrap_or_else(|| deadline_exceeded().into())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::future::{BoxFuture, FutureExt};
+
+    use super::{Outcomes, Slots, deadline_exceeded, given_up};
+    use crate::providers::outcome::{Cause, Certainty, Failure, Outcome};
+
+    fn rejected() -> Outcome {
+        Outcome::rejected("Unregistered", Certainty::Certain)
+    }
+
+    fn upstream(seconds: Option<u64>) -> Outcome {
+        Failure::upstream("x", seconds.map(Duration::from_secs)).into()
+    }
+
+    fn merged(outcomes: &[(&str, Outcome)]) -> Result<Vec<String>, Failure> {
+        let (pushkeys, outcomes) =
+            outcomes.iter().map(|(pushkey, outcome)| ((*pushkey).to_owned(), outcome.clone())).unzip();
+        Outcomes { pushkeys, outcomes }.merge()
+    }
+
+    #[tokio::test]
+    async fn a_panic_and_a_slow_delivery_affect_no_other() {
+        let slots = Slots::new(4);
+        let done = || async { Outcome::Delivered }.boxed();
+        let deliveries: Vec<BoxFuture<'static, Outcome>> =
+            vec![done(), async { panic!("on purpose") }.boxed(), std::future::pending().boxed(), done()];
+        let filling = tokio::spawn(slots.clone().fill(deliveries));
+        let late = Outcome::from(deadline_exceeded());
+        while slots.outcomes().iter().filter(|outcome| **outcome == late).count() > 1 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(slots.outcomes(), [Outcome::Delivered, given_up().into(), late, Outcome::Delivered]);
+        assert!(!filling.is_finished());
+    }
+
+    #[test]
+    fn rejected_pushkeys_keep_their_order_and_appear_once() {
+        let outcomes = [
+            ("b", rejected()),
+            ("x", Outcome::Delivered),
+            ("a", rejected()),
+            ("b", rejected()),
+            ("y", Outcome::Dropped("z")),
+        ];
+        assert_eq!(merged(&outcomes), Ok(vec!["b".to_owned(), "a".to_owned()]));
+        assert_eq!(merged(&[]), Ok(vec![]));
+        // The same text may be a pushkey of two apps.
+        assert_eq!(
+            merged(&[("a", rejected()), ("b", rejected()), ("a", Outcome::Delivered)]),
+            Ok(vec!["b".to_owned()])
+        );
+    }
+
+    #[test]
+    fn one_failure_hides_all_rejections_and_the_longest_wait_wins() {
+        let of = |outcomes: &[(&str, Outcome)]| {
+            let failure = merged(outcomes).unwrap_err();
+            (failure.cause, failure.retry_after.map(|wait| wait.as_secs()))
+        };
+        let overloaded = || Outcome::from(Failure::overloaded());
+        let limited = |seconds| Outcome::from(Failure::rate_limited(Duration::from_secs(seconds)));
+        let upstream_cause = Cause::Upstream { is_outage: false };
+        assert_eq!(of(&[("a", rejected()), ("b", upstream(None))]), (upstream_cause.clone(), None));
+        assert_eq!(of(&[("a", overloaded()), ("b", overloaded())]), (Cause::Overloaded, Some(1)));
+        assert_eq!(of(&[("a", limited(1)), ("b", limited(5))]), (Cause::Caller, Some(5)));
+        assert_eq!(of(&[("a", overloaded()), ("b", upstream(None))]), (upstream_cause.clone(), Some(1)));
+        assert_eq!(of(&[("a", limited(7)), ("b", overloaded())]), (upstream_cause, Some(7)));
+        assert_eq!(of(&[("a", limited(9999))]), (Cause::Caller, Some(9999)));
+    }
 }

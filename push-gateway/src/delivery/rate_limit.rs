@@ -1,20 +1,19 @@
-//! How often one device may be pushed to and one client may ask: guessing keys and flooding a phone both end here.
+//! Rate limits of deliveries to one device and of requests from one client.
 //!
-//! Invariant: bounded in memory; a device that has been quiet for long has its whole burst again.
+//! Invariant: bounded in memory; a device that was idle for long has its whole burst again.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use shared::clock::Timestamp;
 use shared::rate_limit::{Charge, Limit};
 
 use super::two_generation_cache::TwoGenerationCache;
-use crate::providers::device_key::Fingerprint;
+use crate::providers::device_key::DeviceKey;
 
-/// Devices that are counted at the same time at most.
-const DEVICES: usize = 200_000;
+const CAPACITY: usize = 200_000;
 
-/// The buckets of one process.
+/// One token bucket for each key.
 pub(crate) struct Buckets {
     limit: Option<Limit>,
     buckets: Mutex<TwoGenerationCache<Timestamp>>,
@@ -23,20 +22,20 @@ pub(crate) struct Buckets {
 impl Buckets {
     /// Buckets of `limit`; `None` for no limit.
     pub(crate) fn new(limit: Option<Limit>) -> Self {
-        Self { limit, buckets: Mutex::new(TwoGenerationCache::new(DEVICES)) }
+        Self { limit, buckets: Mutex::new(TwoGenerationCache::new(CAPACITY)) }
     }
 
-    /// Counts one push; `device` is asked for only if anything is counted.
+    /// Counts one event of `key`, which is computed only if there is a limit.
     ///
     /// # Errors
-    /// The time until the device may have another.
-    pub(crate) fn charge(&self, device: impl FnOnce() -> Fingerprint, now: Timestamp) -> Result<(), Duration> {
+    /// The time until the next event is allowed.
+    pub(crate) fn charge(&self, key: impl FnOnce() -> DeviceKey, now: Timestamp) -> Result<(), Duration> {
         let Some(limit) = self.limit else { return Ok(()) };
-        let device = device();
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        match limit.charge(buckets.find(device), now) {
+        let key = key();
+        let mut buckets = self.buckets.lock();
+        match limit.charge(buckets.find(key), now) {
             Charge::Allowed { state } => {
-                buckets.insert(device, state);
+                buckets.insert(key, state);
                 Ok(())
             }
             Charge::Refused { retry_after } => Err(retry_after),
@@ -49,16 +48,15 @@ mod tests {
     use std::time::Duration;
 
     use shared::clock::Timestamp;
-    use shared::random::Random;
 
     use super::Buckets;
-    use crate::providers::device_key::Fingerprints;
+    use crate::providers::device_key::testing::{keys, numbered};
 
     #[test]
-    fn each_device_has_its_own_burst() {
+    fn each_key_has_its_own_burst() {
         let limit = Buckets::new(Some("2/min".parse().unwrap()));
-        let prints = Fingerprints::new(Random);
-        let (one, other) = (prints.of(&["1"]), prints.of(&["2"]));
+        let keys = keys();
+        let (one, other) = (numbered(&keys, 1), numbered(&keys, 2));
         let now = Timestamp::from_millis(1_750_000_000_000);
         assert_eq!([1, 2].map(|_| limit.charge(|| one, now)), [Ok(()), Ok(())]);
         assert_eq!(limit.charge(|| one, now), Err(Duration::from_secs(30)));

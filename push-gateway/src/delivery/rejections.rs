@@ -1,51 +1,49 @@
-//! Remembers rejected pushkeys, so that a homeserver's next request is answered without the provider.
+//! Remembers rejected pushkeys, so that the next request is answered without the provider.
 //!
 //! Invariant: bounded in number and time.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use shared::clock::{Clock, Timestamp};
 
 use super::two_generation_cache::TwoGenerationCache;
-use crate::providers::device_key::Fingerprint;
+use crate::providers::device_key::DeviceKey;
+use crate::providers::outcome::Reason;
 
-/// How long a rejection is repeated without asking the provider.
-const REJECTED_FOR: Duration = Duration::from_secs(3600);
-/// The same for a device without `pushkey_ts`, whose renewal we could not see.
-const REJECTED_FOR_UNDATED: Duration = Duration::from_secs(600);
-/// Rejections that are remembered at most.
-const REJECTIONS: usize = 200_000;
+/// How long a rejection is repeated without a request to the provider.
+const LIFETIME: Duration = Duration::from_secs(3600);
+/// The same for a device without `pushkey_ts`: a new registration of it is invisible.
+const LIFETIME_WITHOUT_TIMESTAMP: Duration = Duration::from_secs(600);
 
-/// The devices whose pushkey the provider has called dead.
+const CAPACITY: usize = 200_000;
+
+/// The devices with a dead pushkey.
 pub(crate) struct Rejections {
     clock: Clock,
-    known: Mutex<TwoGenerationCache<(Timestamp, &'static str)>>,
+    known: Mutex<TwoGenerationCache<(Timestamp, Reason)>>,
 }
 
 impl Rejections {
-    /// An empty memory.
     pub(crate) fn new(clock: Clock) -> Self {
-        Self { clock, known: Mutex::new(TwoGenerationCache::new(REJECTIONS)) }
+        Self { clock, known: Mutex::new(TwoGenerationCache::new(CAPACITY)) }
     }
 
-    /// Why the device was rejected, if it still counts: for an hour (ten minutes if the device has no `pushkey_ts`),
-    /// and not if the pushkey was set anew since.
-    pub(crate) fn find(&self, device: Fingerprint, pushkey_ts: Option<i64>) -> Option<&'static str> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let (at, reason) = known.find(device)?;
-        let (life, is_renewed) = match pushkey_ts {
-            // Whole seconds: of two in the same one, the registration may well be the later.
-            Some(seconds) => (REJECTED_FOR, seconds >= at.as_millis().div_euclid(1000)),
-            None => (REJECTED_FOR_UNDATED, false),
+    /// The reason of a valid rejection. It expires after an hour (ten minutes without `pushkey_ts`), and when the app
+    /// registers the pushkey again.
+    pub(crate) fn find(&self, device: DeviceKey, pushkey_ts: Option<i64>) -> Option<Reason> {
+        let (at, reason) = self.known.lock().find(device)?;
+        let (lifetime, is_renewed) = match pushkey_ts {
+            // Whole seconds: within the same second the registration may be the later one.
+            Some(seconds) => (LIFETIME, seconds >= at.as_millis().div_euclid(1000)),
+            None => (LIFETIME_WITHOUT_TIMESTAMP, false),
         };
-        (!is_renewed && self.clock.now().since(at) < life).then_some(reason)
+        (!is_renewed && self.clock.now().since(at) < lifetime).then_some(reason)
     }
 
-    /// Remembers a rejection.
-    pub(crate) fn insert(&self, device: Fingerprint, reason: &'static str) {
+    pub(crate) fn insert(&self, device: DeviceKey, reason: Reason) {
         let now = self.clock.now();
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(device, (now, reason));
+        self.known.lock().insert(device, (now, reason));
     }
 }
 
@@ -54,29 +52,28 @@ mod tests {
     use std::time::Duration;
 
     use shared::clock::{Clock, Timestamp};
-    use shared::random::Random;
 
     use super::Rejections;
-    use crate::providers::device_key::Fingerprints;
+    use crate::providers::device_key::testing::{keys, numbered};
 
     const START: Timestamp = Timestamp::from_millis(1_750_000_000_000);
 
     #[test]
-    fn a_rejection_counts_for_its_time_and_until_the_pushkey_is_renewed() {
+    fn a_rejection_expires_with_time_and_with_a_new_registration() {
         let clock = Clock::manual(START.plus(Duration::from_millis(700)));
-        let memory = Rejections::new(clock.clone());
-        let device = Fingerprints::new(Random).of(&["app", "key"]);
+        let rejections = Rejections::new(clock.clone());
+        let device = numbered(&keys(), 1);
         let before = START.as_millis() / 1000 - 5;
-        memory.insert(device, "Unregistered");
-        assert_eq!(memory.find(device, Some(before)), Some("Unregistered"));
-        assert_eq!(memory.find(device, Some(before + 10)), None);
-        assert_eq!(memory.find(device, Some(START.as_millis() / 1000)), None, "within the same second");
-        assert_eq!(memory.find(device, Some(START.as_millis() / 1000 - 1)), Some("Unregistered"));
-        assert_eq!(memory.find(device, None), Some("Unregistered"));
+        rejections.insert(device, "Unregistered");
+        assert_eq!(rejections.find(device, Some(before)), Some("Unregistered"));
+        assert_eq!(rejections.find(device, Some(before + 10)), None);
+        assert_eq!(rejections.find(device, Some(START.as_millis() / 1000)), None, "within the same second");
+        assert_eq!(rejections.find(device, Some(START.as_millis() / 1000 - 1)), Some("Unregistered"));
+        assert_eq!(rejections.find(device, None), Some("Unregistered"));
         clock.advance(Duration::from_secs(600));
-        assert_eq!(memory.find(device, None), None);
-        assert_eq!(memory.find(device, Some(before)), Some("Unregistered"));
+        assert_eq!(rejections.find(device, None), None);
+        assert_eq!(rejections.find(device, Some(before)), Some("Unregistered"));
         clock.advance(Duration::from_secs(3000));
-        assert_eq!(memory.find(device, Some(before)), None);
+        assert_eq!(rejections.find(device, Some(before)), None);
     }
 }

@@ -1,28 +1,29 @@
 //! `POST /_matrix/push/v1/notify`, and `GET /health`.
 //! <https://spec.matrix.org/v1.19/push-gateway-api/#post_matrixpushv1notify>
 //!
-//! Invariant: a body that is refused is refused as a whole, before anything is sent to any device.
+//! Invariant: a refused body is refused as a whole, before anything is sent to any device.
 
-use std::sync::Arc;
+use std::time::Instant;
 
 use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{HttpMessage, HttpRequest, HttpResponse};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError};
 use serde::Serialize;
 use shared::http::body::Body;
 use shared::http::client_address::client_address;
 use shared::http::endpoint::{endpoint, not_found};
-use shared::http::observe::Told;
+use shared::http::observe::{Told, milliseconds};
 use shared::http::operations::health;
 
+use super::error::Error;
+use crate::delivery::deliver;
 use crate::delivery::state::State;
-use crate::delivery::{admit, dispatch};
-use crate::http::error::{Error, Owed};
 use crate::notification::parse::{Request, parse};
+use crate::providers::outcome::Failure;
 
-/// The answer if nothing is owed to any device.
+/// The body of a 200: every event was delivered or never can be.
 #[derive(Serialize)]
-struct Answer {
-    /// Pushkeys that are dead, in the order of the request, each once, exactly as received.
+struct NotifyResponse {
+    /// The dead pushkeys in the order of the request, each once, exactly as received.
     rejected: Vec<String>,
 }
 
@@ -38,22 +39,37 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
 /// `POST /_matrix/push/v1/notify`
 ///
 /// # Errors
-/// [`Error`]; nothing of it is caused by what room members write.
-pub(crate) async fn notify(state: Data<State>, request: HttpRequest, body: Body) -> Result<HttpResponse, Error> {
+/// [`Error`]; what room members write never causes one.
+async fn notify(state: Data<State>, request: HttpRequest, body: Body) -> Result<HttpResponse, Error> {
     let bytes = body.bytes()?;
-    // From here to the answer the request sees one configuration, whatever is read again meanwhile.
+    // From here to the response the request sees one configuration.
     let setup = state.setup();
     let client = client_address(&request);
-    let place = setup.in_flight.clone().try_acquire_owned().map_err(|_| Owed::OVERLOADED)?;
-    admit(&state, &setup, client)?;
+    let permit = setup.in_flight.clone().try_acquire_owned().map_err(|_| Failure::overloaded())?;
+    let client_key = || state.device_keys.client(&client.to_string());
+    setup.per_ip.charge(client_key, state.clock.now()).map_err(Failure::rate_limited)?;
     let Request { notification, mut devices } = parse(bytes, setup.config.limits.max_devices)?;
     for device in &mut devices {
-        let sends_counts = setup.apps.find(&device.app_id).is_none_or(|app| app.delivering.send_badge_counts);
+        let sends_counts = setup.apps.find(&device.app_id).is_none_or(|app| app.delivery.send_badge_counts);
         device.counts_disabled |= !sends_counts;
     }
-    let answer = dispatch(&state, setup.clone(), Arc::new(notification), devices, client, place).await;
+    let began = Instant::now();
+    let outcomes = deliver(&state, &setup, notification, devices, permit).await;
+    let response = outcomes.merge().map_err(Error::from);
+    tracing::info!(
+        devices = outcomes.devices(),
+        delivered = outcomes.count("delivered"),
+        dropped = outcomes.count("dropped"),
+        rejected = outcomes.count("rejected"),
+        temporary = outcomes.count("temporary"),
+        permanent = outcomes.count("permanent"),
+        code = response.as_ref().map_or_else(|error| error.status_code().as_u16(), |_| 200),
+        ms = milliseconds(began.elapsed()),
+        %client,
+        "notified"
+    );
     request.extensions_mut().insert(Told);
-    Ok(HttpResponse::Ok().json(Answer { rejected: answer? }))
+    Ok(HttpResponse::Ok().json(NotifyResponse { rejected: response? }))
 }
 
 #[cfg(test)]

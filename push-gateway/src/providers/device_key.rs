@@ -1,6 +1,6 @@
-//! Keyed hashes that identify devices and deliveries in memory.
+//! Keyed hashes that identify devices in memory: deduplication, rejections, rate limits and pauses all use them.
 //!
-//! Invariant: no cache holds a pushkey; each process has keys of its own.
+//! Invariant: no cache holds a pushkey, and each process has its own random keys.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
@@ -9,59 +9,74 @@ use aws_lc_rs::hmac;
 use sha2::{Digest, Sha256};
 use shared::random::Random;
 
-/// A keyed 128-bit hash of what identifies a delivery or a device.
+use crate::notification::Device;
+
+/// A keyed 128-bit hash of a device, of one event for a device, or of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Fingerprint([u8; 16]);
+pub(crate) struct DeviceKey([u8; 16]);
 
-/// Something for each fingerprint. They are keyed hashes themselves, which nobody outside can choose: a map needs no
-/// other.
-pub(crate) type ByFingerprint<V> = HashMap<Fingerprint, V, BuildHasherDefault<AsItIs>>;
+/// A map that uses a part of the key as its hash: outsiders cannot choose keyed hashes.
+pub(crate) type ByDeviceKey<V> = HashMap<DeviceKey, V, BuildHasherDefault<PartOfKey>>;
 
-/// Takes a part of a fingerprint for its hash.
+/// Hashes a key to its first half.
 #[derive(Default)]
-pub(crate) struct AsItIs(u64);
+pub(crate) struct PartOfKey(u64);
 
-/// Makes fingerprints with keys of this process.
+/// Computes keys with the random secrets of this process.
 #[derive(Clone)]
-pub(crate) struct Fingerprints {
-    key: [u8; 32],
-    names: hmac::Key,
+pub(crate) struct DeviceKeys {
+    secret: [u8; 32],
+    log_names: hmac::Key,
 }
 
-impl Fingerprints {
-    /// With new keys.
+impl DeviceKeys {
     pub(crate) fn new(random: Random) -> Self {
-        Self { key: random.bytes(), names: hmac::Key::new(hmac::HMAC_SHA256, &random.bytes::<32>()) }
+        Self { secret: random.bytes(), log_names: hmac::Key::new(hmac::HMAC_SHA256, &random.bytes::<32>()) }
     }
 
-    /// Of texts in this order; no two different lists have the same one.
-    pub(crate) fn of(&self, parts: &[&str]) -> Fingerprint {
+    /// The key of `device` within `scope`, such as an app and its configuration generation.
+    pub(crate) fn device(&self, scope: &[&str], device: &Device) -> DeviceKey {
+        let parts = scope.iter().copied().chain([device.app_id.as_str(), device.pushkey.as_str()]);
+        self.hash(b"device", parts.map(str::as_bytes))
+    }
+
+    /// The key of one event for one device.
+    pub(crate) fn event(&self, device: DeviceKey, event_id: &str) -> DeviceKey {
+        self.hash(b"event", [&device.0[..], event_id.as_bytes()])
+    }
+
+    /// The key of a client address.
+    pub(crate) fn client(&self, address: &str) -> DeviceKey {
+        self.hash(b"client", [address.as_bytes()])
+    }
+
+    /// The eight hexadecimal digits that identify a device in logs.
+    pub(crate) fn log_name(&self, pushkey: &str) -> String {
+        hmac::sign(&self.log_names, pushkey.as_bytes()).as_ref()[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Different lists of parts have different hashes.
+    fn hash<'a>(&self, kind: &'a [u8], parts: impl IntoIterator<Item = &'a [u8]>) -> DeviceKey {
         let mut hash = Sha256::new();
-        hash.update(self.key);
-        for part in parts {
+        hash.update(self.secret);
+        for part in std::iter::once(kind).chain(parts) {
             hash.update(part.len().to_le_bytes());
             hash.update(part);
         }
-        let digest: [u8; 32] = hash.finalize().into();
-        let mut fingerprint = [0; 16];
-        fingerprint.copy_from_slice(&digest[..16]);
-        Fingerprint(fingerprint)
-    }
-
-    /// Eight hexadecimal digits by which logs name a device.
-    pub(crate) fn name(&self, pushkey: &str) -> String {
-        hmac::sign(&self.names, pushkey.as_bytes()).as_ref()[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+        let mut key = [0; 16];
+        key.copy_from_slice(&hash.finalize()[..16]);
+        DeviceKey(key)
     }
 }
 
-impl Hash for Fingerprint {
+impl Hash for DeviceKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let [a, b, c, d, e, f, g, h, ..] = self.0;
         state.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
     }
 }
 
-impl Hasher for AsItIs {
+impl Hasher for PartOfKey {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -78,18 +93,56 @@ impl Hasher for AsItIs {
 }
 
 #[cfg(test)]
+pub(crate) mod testing {
+    use shared::random::Random;
+
+    use super::{DeviceKey, DeviceKeys};
+
+    /// The key of device number `number`; the same for each `keys`.
+    pub(crate) fn numbered(keys: &DeviceKeys, number: u32) -> DeviceKey {
+        keys.client(&number.to_string())
+    }
+
+    pub(crate) fn keys() -> DeviceKeys {
+        DeviceKeys::new(Random)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use shared::random::Random;
 
-    use super::Fingerprints;
+    use super::DeviceKeys;
+    use crate::notification::Device;
+
+    fn device(app_id: &str, pushkey: &str) -> Device {
+        Device {
+            app_id: app_id.to_owned(),
+            pushkey: pushkey.to_owned(),
+            pushkey_ts: None,
+            data: serde_json::Map::new(),
+            tweaks: serde_json::Map::new(),
+            counts_disabled: false,
+        }
+    }
 
     #[test]
-    fn the_order_and_the_borders_of_the_parts_matter() {
-        let prints = Fingerprints::new(Random);
-        assert_ne!(prints.of(&["ab", "c"]), prints.of(&["a", "bc"]));
-        assert_ne!(Fingerprints::new(Random).of(&["a"]), prints.of(&["a"]));
-        let name = prints.name("key");
-        assert!(name.len() == 8 && name == prints.name("key") && name != prints.name("other"), "{name}");
-        assert_ne!(Fingerprints::new(Random).name("key"), name);
+    fn keys_differ_by_scope_app_id_pushkey_event_and_process() {
+        let keys = DeviceKeys::new(Random);
+        let key = keys.device(&["p", "1"], &device("a", "bc"));
+        assert_eq!(key, keys.device(&["p", "1"], &device("a", "bc")));
+        assert_ne!(key, keys.device(&["p", "1"], &device("ab", "c")));
+        assert_ne!(key, keys.device(&["p", "2"], &device("a", "bc")));
+        assert_ne!(key, DeviceKeys::new(Random).device(&["p", "1"], &device("a", "bc")));
+        assert_ne!(keys.event(key, "$1"), keys.event(key, "$2"));
+        assert_ne!(keys.client("10.0.0.1"), keys.client("10.0.0.2"));
+    }
+
+    #[test]
+    fn a_log_name_has_eight_digits_and_differs_by_pushkey_and_process() {
+        let keys = DeviceKeys::new(Random);
+        let name = keys.log_name("key");
+        assert!(name.len() == 8 && name == keys.log_name("key") && name != keys.log_name("other"), "{name}");
+        assert_ne!(DeviceKeys::new(Random).log_name("key"), name);
     }
 }

@@ -1,27 +1,24 @@
-//! Limits how often one error is logged.
-//!
-//! Invariant: at most one line a minute, so that a wrong key does not fill the log.
+//! Limits how often an error is logged.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use shared::clock::Timestamp;
 
-/// Lets an error through once a minute, so that a wrong key does not fill the log.
+/// Allows one log line a minute, so that a wrong key does not fill the log.
 #[derive(Debug, Default)]
-pub(crate) struct Complaints(Mutex<Option<Timestamp>>);
+pub(crate) struct LogThrottle(Mutex<Option<Timestamp>>);
 
-/// The pause between two complaints about one app.
-const COMPLAINTS_APART: Duration = Duration::from_secs(60);
+const INTERVAL: Duration = Duration::from_secs(60);
 
-impl Complaints {
-    /// Whether it is time to complain (again).
-    pub(crate) fn may(&self, now: Timestamp) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let may = last.is_none_or(|last| now.since(last) >= COMPLAINTS_APART);
-        if may {
+impl LogThrottle {
+    /// Whether a line may be logged now; counts it if so.
+    pub(crate) fn allow(&self, now: Timestamp) -> bool {
+        let mut last = self.0.lock();
+        let is_allowed = last.is_none_or(|last| now.since(last) >= INTERVAL);
+        if is_allowed {
             *last = Some(now);
         }
-        may
+        is_allowed
     }
 }

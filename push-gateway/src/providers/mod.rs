@@ -1,90 +1,223 @@
-//! What a push service is to the rest of the gateway: something that delivers one notification to one device, or says
-//! why it did not.
+//! Push services: the one interface that every provider implements, and the factory that makes providers from settings.
 //!
-//! Invariant: only [`Outcome::Rejected`] may put a pushkey into `rejected`, because a homeserver deletes the pusher for
-//! it. A failure of our own is never one.
+//! Each provider is a folder with the same six modules: `settings`, `credentials`, `request`, `payload`, `response`,
+//! `client`. Invariant: providers never import one another, and no code outside this file knows which types exist.
 
 pub(crate) mod apns;
 pub(crate) mod device_key;
 pub(crate) mod fcm;
 pub(crate) mod log_throttle;
+pub(crate) mod outcome;
 
-use std::future::Future;
+use std::any::Any;
+use std::error::Error;
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+use shared::clock::{Clock, Timestamp};
+use shared::config::ConfigError;
+use shared::outbound::settings::Outbound;
+
+use self::device_key::DeviceKey;
+use self::outcome::{Outcome, Reason};
 use crate::notification::{Device, Notification};
 
-/// One device's share of one request: what a provider is asked to deliver.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Delivery<'a> {
-    /// What is to be said.
-    pub(crate) notification: &'a Notification,
-    /// To whom.
-    pub(crate) device: &'a Device,
-    /// The same on every attempt of this delivery: 16 random bytes.
-    pub(crate) id: [u8; 16],
-    /// No attempt may go on beyond this.
-    pub(crate) deadline: Instant,
-}
+/// The push services by the `type` of an app. A new one is a folder and a line here.
+const TYPES: [(&str, ReadSettings); 2] = [("apns", apns::settings::read), ("fcm", fcm::settings::read)];
+
+/// Types that a later version will support.
+const LATER_TYPES: [&str; 3] = ["webpush", "unifiedpush", "http"];
+
+/// The event types that are calls by default.
+const CALL_TYPES: [&str; 4] =
+    ["m.call.invite", "m.rtc.notification", "org.matrix.msc4075.rtc.notification", "org.matrix.msc3401.call.member"];
+
+/// Reads the table of an app; errors start with `path`, and relative paths are relative to the folder.
+type ReadSettings = fn(path: &str, table: Value, folder: &Path) -> Result<AppSettings, ConfigError>;
+
+/// The settings of one app.
+pub(crate) type AppSettings = Arc<dyn ProviderSettings>;
 
 /// A push service with the credentials of one app.
-pub(crate) trait Provider {
-    /// Makes one attempt. The dispatcher repeats it; a provider itself sends a second time only what the push service
-    /// did not process, or what it takes in another form (a renewed token, a smaller payload).
-    fn deliver(&self, delivery: &Delivery<'_>) -> impl Future<Output = Result<Outcome, ProviderError>> + Send;
+pub(crate) trait Provider: Send + Sync {
+    /// Makes one attempt. The caller retries; a provider itself resends only what the push service did not process, or
+    /// accepts in another form (a renewed token, a smaller payload).
+    fn deliver<'a>(&'a self, delivery: &'a Delivery<'_>) -> BoxFuture<'a, Outcome>;
+
+    /// Opens connections and gets tokens, so that the first push does not wait for them.
+    ///
+    /// # Errors
+    /// The wait before the next try.
+    fn warm_up(&self) -> BoxFuture<'_, Result<(), Duration>>;
+
+    /// Checks online whether the push service is reachable and accepts the credential, as far as possible without a
+    /// push; describes the result.
+    ///
+    /// # Errors
+    /// The problem and the action, in words.
+    fn check_online(&self) -> BoxFuture<'_, Result<&'static str, String>>;
+
+    /// Whether the provider can deliver.
+    ///
+    /// # Errors
+    /// What is missing.
+    fn readiness(&self) -> Result<(), &'static str>;
+
+    /// When the credential expires, if it does.
+    fn credential_expiry(&self) -> Option<Timestamp>;
+
+    /// The name of the circuit: apps with the same credential at the same push service share one. Appears in logs.
+    fn circuit_key(&self) -> String;
+
+    /// The push service and the credential, for the operator; nothing secret.
+    fn describe(&self) -> String;
 }
 
-/// How a delivery ended for good.
+/// The settings of one app, of any type.
+pub(crate) trait ProviderSettings: Any + Debug + Send + Sync {
+    /// The value of `type`.
+    fn type_name(&self) -> &'static str;
+
+    /// The settings that every type has.
+    fn delivery(&self) -> DeliverySettings;
+
+    /// The files whose content the provider uses. Known before the provider exists: a reload has to watch a broken file
+    /// too.
+    fn watched_files(&self) -> Vec<&Path>;
+
+    /// Whether `other` has the same type and equal values.
+    fn is_equal(&self, other: &dyn ProviderSettings) -> bool;
+
+    /// Makes the provider of the app with the pattern `app`: reads keys and certificates, connects to nothing.
+    ///
+    /// # Errors
+    /// The first setting or file that cannot work.
+    fn provider(&self, app: &str, context: &ProviderContext) -> Result<Box<dyn Provider>, SetupError>;
+}
+
+/// Why a provider cannot be made; the text starts with the key.
+pub(crate) type SetupError = Box<dyn Error + Send + Sync>;
+
+/// The settings that every type of app has.
+#[derive(Clone, Debug)]
+pub(crate) struct DeliverySettings {
+    /// Whether payloads carry counts.
+    pub(crate) send_badge_counts: bool,
+    /// Concurrent deliveries.
+    pub(crate) max_concurrent: usize,
+    /// The waits between attempts.
+    pub(crate) retry_waits: Vec<Duration>,
+}
+
+/// What all providers of a process share.
+#[derive(Clone)]
+pub(crate) struct ProviderContext {
+    pub(crate) outbound: Outbound,
+    pub(crate) clock: Clock,
+    pub(crate) apns_tokens: apns::ProviderTokenCache,
+    pub(crate) fcm_accounts: fcm::AccountCache,
+}
+
+impl ProviderContext {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self {
+            outbound: Outbound::default(),
+            clock,
+            apns_tokens: apns::ProviderTokenCache::default(),
+            fcm_accounts: fcm::AccountCache::default(),
+        }
+    }
+
+    /// The context for a configuration with these outbound settings. Tokens for APNs are signed locally and survive any
+    /// change; tokens of FCM accounts come over connections, and so survive only equal settings.
+    pub(crate) fn with_outbound(&self, outbound: &Outbound, is_equal: bool) -> Self {
+        let fcm_accounts = if is_equal { self.fcm_accounts.clone() } else { fcm::AccountCache::default() };
+        Self { outbound: outbound.clone(), fcm_accounts, ..self.clone() }
+    }
+}
+
+/// One device's share of one request.
+pub(crate) struct Delivery<'a> {
+    pub(crate) notification: &'a Notification,
+    pub(crate) device: &'a Device,
+    /// Identifies the device in every cache.
+    pub(crate) key: DeviceKey,
+    /// 16 random bytes, the same in every attempt.
+    pub(crate) id: [u8; 16],
+    /// No attempt continues after this.
+    pub(crate) deadline: Instant,
+    /// Composed by the first attempt, reused by the later ones.
+    payload: OnceLock<Result<Payload, Reason>>,
+}
+
+/// A payload that fits.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// The push service has accepted it.
-    Delivered,
-    /// The pushkey is dead.
-    Rejected(Rejection),
-    /// Nothing to send, or no attempt can ever help. The label comes from a closed set.
-    Dropped(&'static str),
+pub(crate) struct Payload {
+    pub(crate) body: Bytes,
+    /// Whether it wakes the app without showing anything.
+    pub(crate) is_background: bool,
 }
 
-/// Why a pushkey is dead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Rejection {
-    /// A label from a closed set, such as `Unregistered`.
-    pub(crate) reason: &'static str,
-    /// Whether a mistake of ours could look the same.
-    pub(crate) certainty: Certainty,
+impl<'a> Delivery<'a> {
+    pub(crate) fn new(
+        notification: &'a Notification,
+        device: &'a Device,
+        key: DeviceKey,
+        id: [u8; 16],
+        deadline: Instant,
+    ) -> Self {
+        Self { notification, device, key, id, deadline, payload: OnceLock::new() }
+    }
+
+    /// The payload, or the reason why nothing is sent; calls `compose` once for all attempts.
+    pub(crate) fn payload(&self, compose: impl FnOnce() -> Result<Payload, Reason>) -> Result<&Payload, Reason> {
+        self.payload.get_or_init(compose).as_ref().map_err(|reason| *reason)
+    }
 }
 
-/// Whether a mistake of ours could look like a dead pushkey; the breaker against mass rejections goes by it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Certainty {
-    /// The push service says that the app was removed or the key replaced.
-    Certain,
-    /// A wrong environment, topic or project would look the same.
-    Suspect,
+/// Reads the table of the app with this pattern by its `type`.
+///
+/// # Errors
+/// [`ConfigError`] names the key.
+pub(crate) fn read_settings(pattern: &str, table: Value, folder: &Path) -> Result<AppSettings, ConfigError> {
+    let path = format!("apps.\"{pattern}\"");
+    if pattern.is_empty() {
+        return Err(ConfigError::Invalid(format!("[{path}]: expected an app_id, or a pattern with * or ?")));
+    }
+    let Value::Object(mut table) = table else {
+        return Err(ConfigError::Invalid(format!("[{path}]: expected a table")));
+    };
+    let type_name = table.remove("type");
+    let type_name = type_name.as_ref().and_then(Value::as_str);
+    match TYPES.iter().find(|(name, _)| Some(*name) == type_name) {
+        Some((_, read)) => read(&path, Value::Object(table), folder),
+        None => Err(ConfigError::Invalid(format!("[{path}] type: {}", wrong_type(type_name)))),
+    }
 }
 
-/// Why an attempt came to nothing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ProviderError {
-    /// Trouble at the push service or on the way to it.
-    #[error("{reason}")]
-    Temporary {
-        /// A label from a closed set.
-        reason: &'static str,
-        /// How long the push service asks us to wait.
-        retry_after: Option<Duration>,
-        /// Whether it may be attempted again within this request.
-        again: bool,
-        /// Whether it speaks against the push service as a whole (network, timeout, 5xx) and counts for its circuit
-        /// breaker.
-        is_outage: bool,
-    },
-    /// Our key, topic, project or configuration is wrong; no attempt can help.
-    #[error("{reason}: {detail}")]
-    Permanent {
-        /// A label from a closed set.
-        reason: &'static str,
-        /// For the operator's log: the push service's words, control characters escaped, 200 characters at most.
-        detail: String,
-    },
+fn wrong_type(name: Option<&str>) -> String {
+    let known = || TYPES.map(|(name, _)| format!("\"{name}\"")).join(", ");
+    match name {
+        Some(later) if LATER_TYPES.contains(&later) => {
+            format!("\"{later}\" comes in a later version; this one has {}", known())
+        }
+        Some("gcm") => "\"gcm\" is \"fcm\" here, with service_account_file".to_owned(),
+        Some(other) => {
+            let nearest = TYPES.iter().min_by_key(|(known, _)| strsim::damerau_levenshtein(known, other));
+            format!("unknown type \"{other}\": did you mean \"{}\"?", nearest.map_or("", |(name, _)| name))
+        }
+        None => format!("missing; expected one of {}", known()),
+    }
+}
+
+/// Makes a relative path relative to the folder of the configuration file.
+pub(crate) fn in_folder(folder: &Path, path: &mut Option<PathBuf>) {
+    if let Some(path) = path {
+        *path = folder.join(&path);
+    }
 }

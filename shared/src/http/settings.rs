@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::config::{ByteSize, Cidr, HumanDuration, OneOrMany};
 
 /// The section `[http]`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Http {
     /// The address, or a list of addresses.
@@ -96,7 +96,7 @@ impl<'de> Deserialize<'de> for BasePath {
 }
 
 /// The section `[admin]`: `/health`, `/ready` and `/metrics` for the operator.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Admin {
     /// `address:port` or `unix:/path`; unset: no admin listener.

@@ -1,7 +1,7 @@
-//! The request to Apple: the path from the pushkey, and the header fields.
+//! The request to APNs: the path from the pushkey, and the header fields.
 //!
-//! Invariant: nothing of a pushkey or of an event gets into the path or a field but hexadecimal digits and the base64url
-//! of a hash, so no request can be forged by what strangers write.
+//! Invariant: a pushkey or an event reaches the path or a field only as hexadecimal digits or as the base64url of a hash, so
+//! that outsiders cannot forge a request.
 
 use base64::Engine;
 use base64::alphabet::{Alphabet, STANDARD, URL_SAFE};
@@ -16,8 +16,9 @@ use shared::clock::Timestamp;
 
 use super::settings::{Collapse, PushType, Settings, TokenEncoding};
 use crate::notification::{Kind, Notification, Priority};
+use crate::providers::Payload;
 
-/// How long a call is worth anything, in seconds.
+/// How long APNs stores a call, in seconds.
 const CALL_EXPIRATION: u64 = 30;
 
 const TOPIC: HeaderName = HeaderName::from_static("apns-topic");
@@ -27,12 +28,11 @@ const EXPIRATION: HeaderName = HeaderName::from_static("apns-expiration");
 const COLLAPSE_ID: HeaderName = HeaderName::from_static("apns-collapse-id");
 const ID: HeaderName = HeaderName::from_static("apns-id");
 
-/// What Apple knows a device by.
-#[derive(Clone, PartialEq, Eq)]
+/// The path that identifies a device.
 pub(super) struct DeviceToken(PathAndQuery);
 
 impl DeviceToken {
-    /// Reads a pushkey; `None` if it cannot be a token.
+    /// Reads a pushkey; `None` for an invalid token.
     pub(super) fn parse(pushkey: &str, encoding: TokenEncoding) -> Option<Self> {
         let hex = match encoding {
             TokenEncoding::Hex => from_hex(pushkey)?,
@@ -51,7 +51,7 @@ fn from_hex(pushkey: &str) -> Option<String> {
 }
 
 fn from_base64(pushkey: &str) -> Option<String> {
-    /// 100 bytes in base64, padded; anything longer is not looked at.
+    /// 100 bytes in padded base64.
     const LONGEST: usize = 136;
     if pushkey.len() > LONGEST {
         return None;
@@ -68,44 +68,50 @@ fn lenient(alphabet: &Alphabet) -> GeneralPurpose {
     GeneralPurpose::new(alphabet, config)
 }
 
-/// One push, to be sent to either of Apple's worlds, as often as need be.
-#[derive(Clone)]
+/// One push, ready for either environment.
 pub(super) struct Push {
     path: PathAndQuery,
     headers: HeaderMap,
     body: Bytes,
 }
 
-/// What goes into the header fields of a push, besides what the settings say.
-pub(super) struct Envelope<'a> {
-    pub(super) token: &'a DeviceToken,
+/// What the header fields of a push depend on, besides the settings.
+pub(super) struct PushHeaders<'a> {
     pub(super) notification: &'a Notification,
     /// 16 random bytes.
     pub(super) id: [u8; 16],
     pub(super) now: Timestamp,
-    /// Whether the payload shows nothing.
-    pub(super) background: bool,
 }
 
-/// The fields that are the same in every request of an app.
-#[derive(Clone, Debug)]
-pub(super) struct Fields {
+/// The parts that every push of an app has in common.
+pub(super) struct PushTemplate {
     topic: HeaderValue,
 }
 
-impl Fields {
-    /// `None` if the topic cannot stand in a header field.
-    pub(super) fn new(settings: &Settings) -> Option<Self> {
+/// A topic that is missing, or that a header field cannot hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("topic: expected the app's bundle id")]
+pub(super) struct InvalidTopic;
+
+impl PushTemplate {
+    pub(super) fn new(settings: &Settings) -> Result<Self, InvalidTopic> {
         let topic = settings.full_topic();
-        (!topic.is_empty()).then(|| HeaderValue::try_from(topic).ok()).flatten().map(|topic| Self { topic })
+        let topic = HeaderValue::try_from(topic).ok().filter(|topic| !topic.is_empty());
+        topic.map(|topic| Self { topic }).ok_or(InvalidTopic)
     }
 
-    /// The push of `body`.
-    pub(super) fn push(&self, envelope: &Envelope<'_>, settings: &Settings, body: Bytes) -> Push {
-        let Envelope { notification, now, .. } = *envelope;
+    /// The push of `payload` to `token`, not authorized yet.
+    pub(super) fn push(
+        &self,
+        token: DeviceToken,
+        headers: &PushHeaders<'_>,
+        settings: &Settings,
+        payload: &Payload,
+    ) -> Push {
+        let PushHeaders { notification, id, now } = *headers;
         let push_type = match settings.push_type {
             Some(push_type) => push_type,
-            None if envelope.background => PushType::Background,
+            None if payload.is_background => PushType::Background,
             None => PushType::Alert,
         };
         let mut headers = HeaderMap::with_capacity(8);
@@ -116,18 +122,16 @@ impl Fields {
         if let Some(id) = collapse_id(notification, settings.collapse) {
             headers.insert(COLLAPSE_ID, unique(&id));
         }
-        headers.insert(ID, unique(&uuid(envelope.id)));
-        Push { path: envelope.token.0.clone(), headers, body }
+        headers.insert(ID, unique(&uuid(id)));
+        Push { path: token.0, headers, body: payload.body.clone() }
     }
 }
 
 impl Push {
-    /// Sets what proves that it is us.
     pub(super) fn authorize(&mut self, authorization: HeaderValue) {
         self.headers.insert(AUTHORIZATION, authorization);
     }
 
-    /// Puts a smaller payload in.
     pub(super) fn set_body(&mut self, body: Bytes) {
         self.body = body;
     }
@@ -152,14 +156,14 @@ impl Push {
 fn priority(push_type: PushType, notification: &Notification) -> &'static str {
     match push_type {
         PushType::Voip => "10",
-        // Apple refuses 10.
+        // APNs refuses 10.
         PushType::Background => "5",
         _ if notification.priority == Priority::Low || notification.kind == Kind::Badge => "5",
         _ => "10",
     }
 }
 
-/// In seconds since the Unix epoch; 0 has Apple try once and forget.
+/// In seconds since the Unix epoch; APNs tries a push with 0 once and stores nothing.
 fn expiration(notification: &Notification, settings: &Settings, now: Timestamp) -> i64 {
     let seconds = match settings.expiration.get().as_secs() {
         0 => return 0,
@@ -194,7 +198,7 @@ fn uuid(mut id: [u8; 16]) -> String {
     text
 }
 
-/// A value that is used once, and so is not worth a place in the connection's table of known fields.
+/// A value that is used once: it stays out of the connection's table of known fields.
 #[expect(clippy::expect_used, reason = "hexadecimal digits, letters and dashes alone")]
 fn unique(text: &str) -> HeaderValue {
     let mut value = HeaderValue::from_str(text).expect("visible ASCII");

@@ -1,159 +1,236 @@
-//! What Apple's answers mean for a delivery: every fact about them in one table.
+//! What APNs answers, and the outcome of each answer: every fact about them in one table.
 //!
-//! Invariant: the status and the reason decide together, and what is not in the table decides against sending again and
-//! against the device: it is taken for a mistake of ours.
+//! Invariant: status and reason decide together. An unknown answer counts as a mistake of the gateway: it is not retried, and
+//! it never rejects a device.
+
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-/// What to do after an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Delivered,
-    /// The device is gone: the app was removed, or the token replaced.
-    Dead,
-    /// The token is not one of this app in this environment, or we are not in the right one.
-    Suspect,
-    /// Our topic, key, certificate or request is wrong. For the operator: what to look at.
-    Ours(&'static str),
-    /// The provider token is too old.
-    Expired,
-    /// The payload is too large.
-    TooLarge,
-    /// Too many pushes for this device.
-    TooMany,
-    /// Too many provider tokens.
-    TooManyTokens,
-    /// Trouble at Apple.
-    Trouble,
-    /// Trouble with this connection.
-    BadConnection {
-        is_outage: bool,
-    },
-}
+use super::DEVICE_PAUSE;
+use crate::providers::outcome::{Certainty, Failure, Outcome, Reason};
 
-/// What Apple said beside the status.
+/// What APNs answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Words {
+pub(super) struct ApnsResponse {
+    pub(super) status: u16,
     /// Not escaped.
     pub(super) reason: Option<String>,
     /// From when on the device has been unknown, in milliseconds since the Unix epoch.
     pub(super) timestamp: Option<i64>,
+    pub(super) retry_after: Option<Duration>,
 }
 
-use Verdict::{BadConnection, Dead, Expired, Ours, Suspect, TooLarge, TooMany, TooManyTokens, Trouble};
+/// What the attempt does before it ends with the outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    Finish,
+    /// Resends to the other environment, if the app has one.
+    OtherEnvironment,
+    /// Resends with a new provider token, if the refused one is old enough.
+    RenewToken,
+    /// Resends with a smaller payload.
+    ReducePayload,
+    /// Compares the time at which the device disappeared with its registration.
+    CheckRegistration,
+    /// Sends nothing to this device for a while.
+    PauseDevice,
+    /// Makes no new provider token for a while.
+    FreezeToken,
+    /// Opens no new stream on this connection.
+    RetireConnection,
+}
 
-/// Status, reason (*Handling notification responses from APNs*), meaning. `*` is any reason that is not there or not in
-/// the table, for the statuses that say enough by themselves.
-const ANSWERS: &[(u16, &str, Verdict)] = &[
-    (400, "BadCollapseId", Ours("this is a mistake of the gateway")),
-    (400, "BadDeviceToken", Suspect),
-    (400, "BadExpirationDate", Ours("this is a mistake of the gateway")),
-    (400, "BadMessageId", Ours("this is a mistake of the gateway")),
-    (400, "BadPriority", Ours("check push_type")),
-    (400, "BadTopic", Ours("check topic")),
-    (400, "DeviceTokenNotForTopic", Suspect),
-    (400, "DuplicateHeaders", Ours("this is a mistake of the gateway")),
-    (400, "IdleTimeout", BadConnection { is_outage: false }),
-    (400, "InvalidPushType", Ours("check push_type")),
-    (400, "MissingDeviceToken", Ours("this is a mistake of the gateway")),
-    (400, "MissingTopic", Ours("check topic")),
-    (400, "PayloadEmpty", Ours("check payload")),
-    (400, "TopicDisallowed", Ours("check topic: the credentials are not for it")),
-    (403, "BadCertificate", Ours("check cert_file")),
-    (403, "BadCertificateEnvironment", Ours("check platform: the certificate is for the other one")),
-    (403, "BadEnvironmentKeyIdInToken", Ours("check platform: the key is for the other one")),
-    (403, "ExpiredProviderToken", Expired),
-    (403, "Forbidden", Ours("check the credentials")),
-    (403, "InvalidProviderToken", Ours("check key_file, key_id and team_id")),
-    (403, "MissingProviderToken", Ours("check cert_file: Apple wants a key")),
-    (403, "UnrelatedKeyIdInToken", Ours("check key_id: several keys are in use on one connection")),
-    (404, "BadPath", Ours("check endpoint")),
-    (405, "MethodNotAllowed", Ours("check endpoint")),
-    (410, "ExpiredToken", Dead),
-    (410, "Unregistered", Dead),
-    (413, "PayloadTooLarge", TooLarge),
-    (413, "*", TooLarge),
-    (429, "TooManyProviderTokenUpdates", TooManyTokens),
-    (429, "TooManyRequests", TooMany),
-    (429, "*", TooMany),
-    (500, "InternalServerError", Trouble),
-    (503, "ServiceUnavailable", Trouble),
-    (503, "Shutdown", BadConnection { is_outage: true }),
+/// Status, reason (*Handling notification responses from APNs*), outcome, action, and what the operator has to check. `*` is
+/// a missing or unknown reason, for the statuses that suffice alone.
+type Row = (u16, Reason, fn(&Answered<'_>) -> Outcome, Action, &'static str);
+
+/// An answer with its row of the table.
+struct Answered<'a> {
+    response: &'a ApnsResponse,
+    /// From a closed set.
+    reason: Reason,
+    advice: &'static str,
+}
+
+use Action::{
+    CheckRegistration, Finish, FreezeToken, OtherEnvironment, PauseDevice, ReducePayload, RenewToken, RetireConnection,
+};
+
+const BUG: &str = "this is a mistake of the gateway";
+
+const ANSWERS: &[Row] = &[
+    (400, "BadCollapseId", ours, Finish, BUG),
+    (400, "BadDeviceToken", suspect, OtherEnvironment, ""),
+    (400, "BadExpirationDate", ours, Finish, BUG),
+    (400, "BadMessageId", ours, Finish, BUG),
+    (400, "BadPriority", ours, Finish, "check push_type"),
+    (400, "BadTopic", ours, Finish, "check topic"),
+    (400, "DeviceTokenNotForTopic", suspect, Finish, ""),
+    (400, "DuplicateHeaders", ours, Finish, BUG),
+    (400, "IdleTimeout", connection, RetireConnection, ""),
+    (400, "InvalidPushType", ours, Finish, "check push_type"),
+    (400, "MissingDeviceToken", ours, Finish, BUG),
+    (400, "MissingTopic", ours, Finish, "check topic"),
+    (400, "PayloadEmpty", ours, Finish, "check payload"),
+    (400, "TopicDisallowed", ours, Finish, "check topic: the credentials are not for it"),
+    (403, "BadCertificate", ours, Finish, "check cert_file"),
+    (403, "BadCertificateEnvironment", ours, Finish, "check platform: the certificate is for the other one"),
+    (403, "BadEnvironmentKeyIdInToken", ours, Finish, "check platform: the key is for the other one"),
+    (403, "ExpiredProviderToken", ours, RenewToken, "check the clock"),
+    (403, "Forbidden", ours, Finish, "check the credentials"),
+    (403, "InvalidProviderToken", ours, Finish, "check key_file, key_id and team_id"),
+    (403, "MissingProviderToken", ours, Finish, "check cert_file: Apple wants a key"),
+    (403, "UnrelatedKeyIdInToken", ours, Finish, "check key_id: several keys are in use on one connection"),
+    (404, "BadPath", ours, Finish, "check endpoint"),
+    (405, "MethodNotAllowed", ours, Finish, "check endpoint"),
+    (410, "ExpiredToken", gone, CheckRegistration, ""),
+    (410, "Unregistered", gone, CheckRegistration, ""),
+    (413, "PayloadTooLarge", too_large, ReducePayload, ""),
+    (413, "*", too_large, ReducePayload, ""),
+    (429, "TooManyProviderTokenUpdates", too_many_tokens, FreezeToken, ""),
+    (429, "TooManyRequests", too_many_pushes, PauseDevice, ""),
+    (429, "*", too_many_pushes, PauseDevice, ""),
+    (500, "InternalServerError", outage, Finish, ""),
+    (503, "ServiceUnavailable", outage, Finish, ""),
+    (503, "Shutdown", outage, RetireConnection, ""),
 ];
 
-/// The meaning of an answer, with a label for its reason from a closed set.
-pub(super) fn judge(status: u16, reason: Option<&str>) -> (Verdict, &'static str) {
-    let row = |reason: &str| ANSWERS.iter().find(|(code, name, _)| *code == status && *name == reason);
-    let found = reason.and_then(row).or_else(|| row("*"));
-    match (found, status) {
-        (Some((_, "*", verdict)), _) => (*verdict, "other"),
-        (Some((_, reason, verdict)), _) => (*verdict, reason),
-        (None, 200..=299) => (Verdict::Delivered, "none"),
-        // Nothing else is said with this status.
-        (None, 410) if reason.is_none() => (Dead, "none"),
-        (None, 500..) => (Trouble, "other"),
-        (None, _) => (Ours("Apple gives no reason that is known"), "other"),
-    }
+fn suspect(answered: &Answered<'_>) -> Outcome {
+    Outcome::rejected(answered.reason, Certainty::Suspect)
 }
 
-impl Words {
-    /// Reads the body of an answer; whatever cannot be read is not there.
-    pub(super) fn read(body: &[u8]) -> Self {
-        #[derive(Deserialize)]
+fn gone(answered: &Answered<'_>) -> Outcome {
+    Outcome::rejected(answered.reason, Certainty::Certain)
+}
+
+fn too_large(_: &Answered<'_>) -> Outcome {
+    Outcome::Dropped("too_large")
+}
+
+fn too_many_pushes(answered: &Answered<'_>) -> Outcome {
+    Failure::pause(answered.reason, DEVICE_PAUSE).into()
+}
+
+fn too_many_tokens(answered: &Answered<'_>) -> Outcome {
+    Failure::upstream(answered.reason, None).into()
+}
+
+fn outage(answered: &Answered<'_>) -> Outcome {
+    Failure::outage(answered.reason, answered.response.retry_after).into()
+}
+
+/// Concerns one connection; another one may work.
+fn connection(answered: &Answered<'_>) -> Outcome {
+    Failure { retry_in_request: true, ..Failure::upstream(answered.reason, answered.response.retry_after) }.into()
+}
+
+fn ours(answered: &Answered<'_>) -> Outcome {
+    let reason = answered.response.escaped_reason();
+    let reason = if reason.is_empty() { "without a reason" } else { &reason };
+    let detail = format!("APNs answered {} {reason}; {}", answered.response.status, answered.advice);
+    Failure::ours(answered.reason, &detail).into()
+}
+
+impl ApnsResponse {
+    /// Reads the body of an answer; an unreadable part counts as missing.
+    pub(super) fn read(status: u16, body: &[u8], retry_after: Option<Duration>) -> Self {
+        #[derive(Default, Deserialize)]
         struct Body {
             reason: Option<Value>,
             timestamp: Option<Value>,
         }
-        let Ok(body) = serde_json::from_slice::<Body>(body) else { return Self::default() };
+        let body: Body = serde_json::from_slice(body).unwrap_or_default();
         let reason = match body.reason {
             Some(Value::String(reason)) if !reason.is_empty() => Some(reason),
             _ => None,
         };
-        Self { reason, timestamp: body.timestamp.and_then(|value| value.as_i64()) }
+        Self { status, reason, timestamp: body.timestamp.and_then(|value| value.as_i64()), retry_after }
+    }
+
+    /// The outcome of an attempt with this answer, and what to do first.
+    pub(super) fn interpret(&self) -> (Outcome, Action) {
+        let row = |reason: &str| ANSWERS.iter().find(|(status, name, ..)| *status == self.status && *name == reason);
+        let found = self.reason.as_deref().and_then(row).or_else(|| row("*"));
+        let (reason, outcome, action, advice): (Reason, fn(&Answered<'_>) -> Outcome, Action, &str) =
+            match (found, self.status) {
+                (Some((_, "*", outcome, action, advice)), _) => ("other", *outcome, *action, advice),
+                (Some((_, reason, outcome, action, advice)), _) => (reason, *outcome, *action, advice),
+                (None, 200..=299) => return (Outcome::Delivered, Finish),
+                // The status has no other meaning.
+                (None, 410) if self.reason.is_none() => ("none", gone, CheckRegistration, ""),
+                (None, 500..) => ("other", outage, Finish, ""),
+                (None, _) => ("other", ours, Finish, "Apple gives no reason that is known"),
+            };
+        (outcome(&Answered { response: self, reason, advice }), action)
     }
 
     /// Whether the device has registered again, at `pushkey_ts` (seconds), since it became unknown.
-    pub(super) fn came_before(&self, pushkey_ts: Option<i64>) -> bool {
+    pub(super) fn is_before(&self, pushkey_ts: Option<i64>) -> bool {
         self.timestamp.zip(pushkey_ts).is_some_and(|(gone, registered)| gone < registered.saturating_mul(1000))
     }
 
-    /// For a log: without control characters, 200 characters at most.
-    pub(super) fn escaped(&self) -> String {
+    /// The reason for a log: control characters escaped, at most 200 characters.
+    pub(super) fn escaped_reason(&self) -> String {
         self.reason.iter().flat_map(|reason| reason.chars()).flat_map(char::escape_default).take(200).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Verdict::{
-        BadConnection, Dead, Delivered, Expired, Ours, Suspect, TooLarge, TooMany, TooManyTokens, Trouble,
+    use super::Action::{
+        self, CheckRegistration, Finish, FreezeToken, OtherEnvironment, PauseDevice, ReducePayload, RenewToken,
+        RetireConnection,
     };
-    use super::{ANSWERS, Verdict, Words, judge};
+    use super::{ANSWERS, ApnsResponse};
+    use crate::providers::outcome::Certainty::{Certain, Suspect};
+    use crate::providers::outcome::{Cause, Failure, Outcome};
 
-    fn is_ours(verdict: Verdict) -> bool {
-        matches!(verdict, Ours(_))
+    fn interpret(status: u16, reason: Option<&str>) -> (Outcome, Action) {
+        ApnsResponse { status, reason: reason.map(str::to_owned), ..ApnsResponse::default() }.interpret()
+    }
+
+    /// The label of a mistake of the gateway.
+    #[track_caller]
+    fn ours(status: u16, reason: Option<&str>) -> &'static str {
+        match interpret(status, reason) {
+            (Outcome::Failed(Failure { cause: Cause::Ours { .. }, reason, .. }), _) => reason,
+            other => panic!("{status} {reason:?}: {other:?}"),
+        }
+    }
+
+    fn failed(failure: Failure) -> Outcome {
+        failure.into()
     }
 
     #[test]
-    fn every_reason_of_apple_has_its_meaning() {
-        for (status, reasons, expected) in [
-            (400, &["BadDeviceToken", "DeviceTokenNotForTopic"][..], Suspect),
-            (400, &["IdleTimeout"], BadConnection { is_outage: false }),
-            (403, &["ExpiredProviderToken"], Expired),
-            (410, &["Unregistered", "ExpiredToken"], Dead),
-            (413, &["PayloadTooLarge"], TooLarge),
-            (429, &["TooManyRequests"], TooMany),
-            (429, &["TooManyProviderTokenUpdates"], TooManyTokens),
-            (500, &["InternalServerError"], Trouble),
-            (503, &["ServiceUnavailable"], Trouble),
-            (503, &["Shutdown"], BadConnection { is_outage: true }),
-        ] {
-            for reason in reasons {
-                assert_eq!(judge(status, Some(reason)), (expected, *reason), "{status} {reason}");
-            }
+    fn every_reason_of_apple_has_its_outcome() {
+        let pause = std::time::Duration::from_secs(30);
+        let connection = |reason| failed(Failure { retry_in_request: true, ..Failure::upstream(reason, None) });
+        let outage = |reason| failed(Failure::outage(reason, None));
+        let others = [
+            (400, "BadDeviceToken", Outcome::rejected("BadDeviceToken", Suspect), OtherEnvironment),
+            (400, "DeviceTokenNotForTopic", Outcome::rejected("DeviceTokenNotForTopic", Suspect), Finish),
+            (400, "IdleTimeout", connection("IdleTimeout"), RetireConnection),
+            (410, "Unregistered", Outcome::rejected("Unregistered", Certain), CheckRegistration),
+            (410, "ExpiredToken", Outcome::rejected("ExpiredToken", Certain), CheckRegistration),
+            (413, "PayloadTooLarge", Outcome::Dropped("too_large"), ReducePayload),
+            (429, "TooManyRequests", failed(Failure::pause("TooManyRequests", pause)), PauseDevice),
+            (
+                429,
+                "TooManyProviderTokenUpdates",
+                failed(Failure::upstream("TooManyProviderTokenUpdates", None)),
+                FreezeToken,
+            ),
+            (500, "InternalServerError", outage("InternalServerError"), Finish),
+            (503, "ServiceUnavailable", outage("ServiceUnavailable"), Finish),
+            (503, "Shutdown", outage("Shutdown"), RetireConnection),
+        ];
+        for (status, reason, outcome, action) in &others {
+            assert_eq!(interpret(*status, Some(reason)), (outcome.clone(), *action), "{status} {reason}");
         }
-        let ours = [
+        let mistakes = [
             (400, "TopicDisallowed"),
             (400, "BadTopic"),
             (400, "MissingTopic"),
@@ -167,6 +244,7 @@ mod tests {
             (400, "PayloadEmpty"),
             (404, "BadPath"),
             (405, "MethodNotAllowed"),
+            (403, "ExpiredProviderToken"),
             (403, "InvalidProviderToken"),
             (403, "MissingProviderToken"),
             (403, "Forbidden"),
@@ -175,61 +253,66 @@ mod tests {
             (403, "BadEnvironmentKeyIdInToken"),
             (403, "UnrelatedKeyIdInToken"),
         ];
-        for (status, reason) in ours {
-            let (verdict, label) = judge(status, Some(reason));
-            assert!(is_ours(verdict), "{status} {reason}: {verdict:?}");
-            assert_eq!(label, reason);
+        for (status, reason) in mistakes {
+            assert_eq!(ours(status, Some(reason)), reason);
+            let action = if reason == "ExpiredProviderToken" { RenewToken } else { Finish };
+            assert_eq!(interpret(status, Some(reason)).1, action, "{reason}");
         }
-        // Nothing is in the table that is not in this test.
-        let others = 2 + 1 + 1 + 2 + 1 + 1 + 1 + 1 + 1 + 1;
-        assert_eq!(ANSWERS.iter().filter(|(_, reason, _)| *reason != "*").count(), ours.len() + others);
+        // The table has no row that this test leaves out.
+        let rows = ANSWERS.iter().filter(|(_, reason, ..)| *reason != "*").count();
+        assert_eq!(rows, mistakes.len() + others.len());
     }
 
     #[test]
-    fn a_status_without_a_known_reason_is_ours_unless_it_says_enough() {
+    fn an_unknown_reason_is_a_mistake_of_the_gateway_unless_the_status_suffices() {
         for reason in [None, Some("NewReason")] {
-            assert_eq!(judge(200, reason), (Delivered, "none"));
-            assert_eq!(judge(413, reason), (TooLarge, "other"));
-            assert_eq!(judge(429, reason), (TooMany, "other"));
+            assert_eq!(interpret(200, reason), (Outcome::Delivered, Finish));
+            assert_eq!(interpret(413, reason), (Outcome::Dropped("too_large"), ReducePayload));
+            let (outcome, action) = interpret(429, reason);
+            assert_eq!((outcome.labels(), action), (("temporary", "other"), PauseDevice));
             for status in [500, 502, 503, 504, 599] {
-                assert_eq!(judge(status, reason), (Trouble, "other"));
+                assert_eq!(interpret(status, reason), (failed(Failure::outage("other", None)), Finish));
             }
             for status in [301, 302, 400, 401, 403, 404, 405, 418] {
-                assert!(is_ours(judge(status, reason).0), "{status}");
+                assert_eq!(ours(status, reason), "other", "{status}");
             }
         }
-        assert_eq!(judge(410, None), (Dead, "none"));
-        assert!(is_ours(judge(410, Some("NewReason")).0));
+        assert_eq!(interpret(410, None), (Outcome::rejected("none", Certain), CheckRegistration));
+        assert_eq!(ours(410, Some("NewReason")), "other");
         // A reason counts with its own status only.
-        assert!(is_ours(judge(400, Some("Unregistered")).0));
-        assert!(is_ours(judge(403, Some("BadDeviceToken")).0));
+        assert_eq!(ours(400, Some("Unregistered")), "other");
+        assert_eq!(ours(403, Some("BadDeviceToken")), "other");
     }
 
     #[test]
-    fn what_cannot_be_read_is_not_there() {
-        let words = |reason: Option<&str>, timestamp| Words { reason: reason.map(str::to_owned), timestamp };
+    fn an_unreadable_part_of_the_body_counts_as_missing() {
+        let response = |reason: Option<&str>, timestamp| ApnsResponse {
+            status: 410,
+            reason: reason.map(str::to_owned),
+            timestamp,
+            retry_after: None,
+        };
         for (body, expected) in [
             (
                 r#"{"reason":"Unregistered","timestamp":1700000000123}"#,
-                words(Some("Unregistered"), Some(1_700_000_000_123)),
+                response(Some("Unregistered"), Some(1_700_000_000_123)),
             ),
-            (r#"{"reason":"BadPath"}"#, words(Some("BadPath"), None)),
-            (r#"{"reason":"Unregistered","timestamp":"soon"}"#, words(Some("Unregistered"), None)),
-            (r#"{"reason":5,"timestamp":1.5}"#, words(None, None)),
-            (r#"{"reason":""}"#, words(None, None)),
-            (r#"{"reason":"Unreg"#, words(None, None)),
-            ("", words(None, None)),
-            ("<html>Bad Gateway</html>", words(None, None)),
-            ("[]", words(None, None)),
-            ("null", words(None, None)),
+            (r#"{"reason":"BadPath"}"#, response(Some("BadPath"), None)),
+            (r#"{"reason":"Unregistered","timestamp":"soon"}"#, response(Some("Unregistered"), None)),
+            (r#"{"reason":5,"timestamp":1.5}"#, response(None, None)),
+            (r#"{"reason":""}"#, response(None, None)),
+            (r#"{"reason":"Unreg"#, response(None, None)),
+            ("", response(None, None)),
+            ("<html>Bad Gateway</html>", response(None, None)),
+            ("[]", response(None, None)),
+            ("null", response(None, None)),
         ] {
-            assert_eq!(Words::read(body.as_bytes()), expected, "{body}");
+            assert_eq!(ApnsResponse::read(410, body.as_bytes(), None), expected, "{body}");
         }
     }
 
     #[test]
-    fn a_device_that_registered_later_is_not_the_one_that_is_gone() {
-        let gone = |timestamp| Words { reason: None, timestamp };
+    fn a_registration_after_the_device_disappeared_is_recognized() {
         for (timestamp, pushkey_ts, expected) in [
             (Some(1_700_000_000_000), Some(1_700_000_001), true),
             (Some(1_700_000_000_000), Some(1_700_000_000), false),
@@ -239,14 +322,15 @@ mod tests {
             (Some(1_700_000_000_000), Some(i64::MAX), true),
             (Some(1_700_000_000_000), Some(i64::MIN), false),
         ] {
-            assert_eq!(gone(timestamp).came_before(pushkey_ts), expected, "{timestamp:?} {pushkey_ts:?}");
+            let response = ApnsResponse { timestamp, ..ApnsResponse::default() };
+            assert_eq!(response.is_before(pushkey_ts), expected, "{timestamp:?} {pushkey_ts:?}");
         }
     }
 
     #[test]
-    fn words_in_a_log_are_escaped_and_short() {
-        let words = Words { reason: Some(format!("a\n\u{1b}[31m{}", "x".repeat(300))), timestamp: None };
-        let text = words.escaped();
+    fn a_reason_in_a_log_is_escaped_and_short() {
+        let reason = Some(format!("a\n\u{1b}[31m{}", "x".repeat(300)));
+        let text = ApnsResponse { reason, ..ApnsResponse::default() }.escaped_reason();
         assert_eq!(text.len(), 200);
         assert!(text.starts_with("a\\n\\u{1b}[31mxxx"));
     }

@@ -1,75 +1,83 @@
-//! What an app of type `apns` is configured with.
+//! The settings of an app of type `apns`.
 //!
-//! Invariant: each key has one meaning and one default, and a key that is not here is refused.
+//! Invariant: each key has one meaning and one default, and an unknown key is refused.
 
-use std::path::PathBuf;
+use std::any::Any;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use shared::config::HumanDuration;
+use shared::config::{ConfigError, HumanDuration, section};
 use shared::secret::Secret;
 
+use super::Apns;
+use super::client::Timing;
+use crate::providers::{
+    AppSettings, CALL_TYPES, DeliverySettings, Provider, ProviderContext, ProviderSettings, SetupError, in_folder,
+};
+
 /// The table of an app of type `apns`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// The app's bundle id, or, for special push types, the full topic. `.voip` is added for VoIP if it is missing.
+    /// The app's bundle ID, or the full topic for special push types. The gateway adds a missing `.voip` for VoIP.
     pub(crate) topic: String,
-    /// The provider key (`.p8`, PEM) as text.
+    /// The provider key (`.p8`, PEM).
     pub(crate) key: Option<Secret<String>>,
     /// A file with the provider key.
     pub(crate) key_file: Option<PathBuf>,
-    /// The 10 characters that name the provider key.
+    /// The 10 characters of the provider key's ID.
     pub(crate) key_id: Option<String>,
-    /// The 10 characters that name the developer's team.
+    /// The 10 characters of the team's ID.
     pub(crate) team_id: Option<String>,
-    /// A client certificate with its key, PEM or PKCS#12, in place of a provider key.
+    /// A client certificate with its key, PEM or PKCS#12, instead of a provider key.
     pub(crate) cert_file: Option<PathBuf>,
     /// The password of a PKCS#12 file.
     pub(crate) cert_password: Option<Secret<String>>,
     /// A file with that password.
     pub(crate) cert_password_file: Option<PathBuf>,
-    /// Which of Apple's two worlds the app's builds are signed for.
+    /// The environment that the app's builds are signed for.
     pub(crate) platform: Platform,
-    /// Where to connect, `https://host:port`, in place of the platform's address.
+    /// `https://host:port`, instead of the address of the platform.
     pub(crate) endpoint: Option<String>,
-    /// Whether a device that the platform does not know is tried once on the other one.
+    /// Whether a push for an unknown device is resent once to the other platform.
     pub(crate) sandbox_fallback: bool,
-    /// Where the other platform is, in place of its address.
+    /// `https://host:port`, instead of the address of the other platform.
     pub(crate) fallback_endpoint: Option<String>,
-    /// How many connections there may be at once.
+    /// The most connections at once.
     pub(crate) max_connections: usize,
     /// `apns-push-type`; derived from the payload if absent.
     pub(crate) push_type: Option<PushType>,
-    /// How pushkeys are written.
+    /// The encoding of pushkeys.
     pub(crate) token_encoding: TokenEncoding,
-    /// How long Apple keeps a notification for a device that is off; 0 for not at all.
+    /// How long APNs stores a notification for an offline device; 0 for not at all.
     pub(crate) expiration: HumanDuration,
-    /// Which notifications replace one another.
+    /// Which notifications replace earlier ones.
     pub(crate) collapse: Collapse,
     /// Whether notifications are grouped by room.
     pub(crate) thread_id: bool,
-    /// Whether the sound that the push rules ask for is passed on.
+    /// Whether payloads carry the sound of the push rules.
     pub(crate) tweak_sound: bool,
-    /// `interruption-level` of what the push rules highlight.
+    /// The `interruption-level` of highlighted notifications.
     pub(crate) highlight_level: Option<InterruptionLevel>,
     /// Whether notifications without content carry a badge.
     pub(crate) event_id_only_badge: bool,
-    /// What a VoIP app is woken for.
+    /// The events that wake a VoIP app.
     pub(crate) voip_events: VoipEvents,
-    /// What every payload holds, under the device's `default_payload`.
+    /// Members of every payload; the device's `default_payload` overrides them.
     pub(crate) payload: Map<String, Value>,
-    /// Whether unread counts are sent at all.
+    /// Whether payloads carry unread counts.
     pub(crate) send_badge_counts: bool,
-    /// How many deliveries of this app may be under way at once.
+    /// Concurrent deliveries of this app.
     pub(crate) max_concurrent: usize,
-    /// How long to wait before the second, third, … attempt.
+    /// The waits before the second, third, … attempt.
     pub(crate) retry_waits: Vec<HumanDuration>,
     /// Event types that are calls.
     pub(crate) call_types: Vec<String>,
 }
 
-/// Apple's two worlds.
+/// The two environments of APNs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Platform {
@@ -96,27 +104,25 @@ pub(crate) enum PushType {
     Controls,
 }
 
-/// How pushkeys are written.
+/// The encoding of pushkeys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum TokenEncoding {
-    /// Hexadecimal if it can be read so, else base64.
+    /// Hexadecimal if the pushkey is, else base64.
     Auto,
-    /// Hexadecimal.
     Hex,
     /// base64 or base64url, padded or not.
     Base64,
 }
 
-/// Which notifications replace one another on the device.
+/// Which notifications replace earlier ones on the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Collapse {
-    /// None.
     None,
-    /// Those of one room.
+    /// Notifications of the same room.
     Room,
-    /// Those of one event.
+    /// Notifications of the same event.
     Event,
 }
 
@@ -130,13 +136,13 @@ pub(crate) enum InterruptionLevel {
     Critical,
 }
 
-/// What a VoIP app is woken for.
+/// The events that wake a VoIP app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum VoipEvents {
-    /// Calls. iOS ends an app that gets a VoIP push and reports no call.
+    /// Calls. iOS terminates an app that gets a VoIP push and reports no call.
     Calls,
-    /// Everything, as older gateways did.
+    /// All events, as in older gateways.
     All,
 }
 
@@ -169,20 +175,13 @@ impl Default for Settings {
             send_badge_counts: true,
             max_concurrent: 512,
             retry_waits: vec![HumanDuration::from_millis(500), HumanDuration::from_secs(3)],
-            call_types: [
-                "m.call.invite",
-                "m.rtc.notification",
-                "org.matrix.msc4075.rtc.notification",
-                "org.matrix.msc3401.call.member",
-            ]
-            .map(str::to_owned)
-            .to_vec(),
+            call_types: CALL_TYPES.map(str::to_owned).to_vec(),
         }
     }
 }
 
 impl Platform {
-    /// Apple's address of it.
+    /// Its address.
     pub(crate) fn endpoint(self) -> &'static str {
         match self {
             Self::Production => "https://api.push.apple.com:443",
@@ -190,7 +189,6 @@ impl Platform {
         }
     }
 
-    /// The one that it is not.
     #[must_use]
     pub(crate) fn other(self) -> Self {
         match self {
@@ -201,7 +199,7 @@ impl Platform {
 }
 
 impl PushType {
-    /// As the header says it.
+    /// The value of the header field.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Alert => "alert",
@@ -220,7 +218,7 @@ impl PushType {
 }
 
 impl InterruptionLevel {
-    /// As the payload says it.
+    /// The value in the payload.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Passive => "passive",
@@ -232,10 +230,71 @@ impl InterruptionLevel {
 }
 
 impl Settings {
-    /// The topic as the header says it.
+    /// The value of `apns-topic`.
     pub(crate) fn full_topic(&self) -> String {
         let voip = self.push_type == Some(PushType::Voip) && !self.topic.ends_with(".voip");
         format!("{}{}", self.topic, if voip { ".voip" } else { "" })
+    }
+
+    /// The name of the circuit: the environment and the credential.
+    pub(super) fn circuit_key(&self) -> String {
+        let place = self.endpoint.clone().unwrap_or_else(|| format!("{:?}", self.platform));
+        let credential = match (&self.cert_file, &self.key_id, &self.team_id) {
+            (Some(file), _, _) => file.display().to_string(),
+            (None, key, team) => format!("{}/{}", team.as_deref().unwrap_or("-"), key.as_deref().unwrap_or("-")),
+        };
+        format!("apns {place} {credential}")
+    }
+
+    /// The environment, the topic and the credential, for the operator.
+    pub(super) fn describe(&self) -> String {
+        let platform = match self.platform {
+            Platform::Production => "production",
+            Platform::Sandbox => "sandbox",
+        };
+        let place = self.endpoint.as_deref().unwrap_or(platform);
+        let credential = match (&self.cert_file, &self.key_id, &self.team_id) {
+            (Some(file), _, _) => format!("certificate {}", file.display()),
+            (None, Some(key), Some(team)) => format!("key {key} of team {team}"),
+            (None, _, _) => "no credential".to_owned(),
+        };
+        format!("APNs ({place}), topic {}, {credential}", self.full_topic())
+    }
+}
+
+/// Reads the table of an app; relative paths are relative to `folder`.
+pub(in super::super) fn read(path: &str, table: Value, folder: &Path) -> Result<AppSettings, ConfigError> {
+    let mut settings: Settings = section(path, table)?;
+    for file in [&mut settings.key_file, &mut settings.cert_file, &mut settings.cert_password_file] {
+        in_folder(folder, file);
+    }
+    Ok(Arc::new(settings))
+}
+
+impl ProviderSettings for Settings {
+    fn type_name(&self) -> &'static str {
+        "apns"
+    }
+
+    fn delivery(&self) -> DeliverySettings {
+        DeliverySettings {
+            send_badge_counts: self.send_badge_counts,
+            max_concurrent: self.max_concurrent,
+            retry_waits: self.retry_waits.iter().map(|wait| wait.get()).collect(),
+        }
+    }
+
+    fn watched_files(&self) -> Vec<&Path> {
+        let files = [&self.key_file, &self.cert_file, &self.cert_password_file];
+        files.into_iter().flatten().map(PathBuf::as_path).collect()
+    }
+
+    fn is_equal(&self, other: &dyn ProviderSettings) -> bool {
+        (other as &dyn Any).downcast_ref::<Self>() == Some(self)
+    }
+
+    fn provider(&self, app: &str, context: &ProviderContext) -> Result<Box<dyn Provider>, SetupError> {
+        Ok(Box::new(Apns::new(app, self, context, Timing::DEFAULT)?))
     }
 }
 
@@ -250,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn every_choice_is_written_as_apple_writes_it() {
+    fn choices_have_the_spelling_of_apns() {
         for name in [
             "alert",
             "background",
@@ -283,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_topic_of_a_voip_app_gets_a_suffix_and_only_once() {
+    fn only_the_topic_of_a_voip_app_gets_a_suffix_once() {
         for (topic, push_type, expected) in [
             ("org.example.app", "voip", "org.example.app.voip"),
             ("org.example.app.voip", "voip", "org.example.app.voip"),
@@ -293,5 +352,12 @@ mod tests {
             let settings = read(json!({"topic": topic, "push_type": push_type})).unwrap();
             assert_eq!(settings.full_topic(), expected);
         }
+    }
+
+    #[test]
+    fn the_description_names_the_environment_the_topic_and_the_credential() {
+        let settings = read(json!({"topic": "a.b", "key_id": "K", "team_id": "T"})).unwrap();
+        assert_eq!(settings.describe(), "APNs (production), topic a.b, key K of team T");
+        assert_eq!(settings.circuit_key(), "apns Production T/K");
     }
 }

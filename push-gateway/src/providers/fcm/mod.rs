@@ -1,149 +1,157 @@
-//! Firebase Cloud Messaging, HTTP v1 API: Android, and whatever else an operator routes through Google.
+//! Firebase Cloud Messaging, HTTP v1 API: Android, and every other platform that an operator routes through Google.
 //!
-//! Invariant: within one attempt a message is sent at most three times, and again only if Google did not take it: once
-//! with a new access token, once with less in it.
+//! Invariant: one attempt sends a message at most three times, and again only if FCM did not accept it: once with a new access
+//! token, once in a reduced form.
 
 mod client;
 mod credentials;
-mod error_body;
 mod payload;
+mod request;
 mod response;
-pub(crate) mod settings;
+pub(super) mod settings;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use metrics::{Counter, Histogram};
-use shared::clock::Clock;
-use shared::outbound::failure::Failure;
-use shared::outbound::settings::Outbound;
-use shared::random::Random;
+use shared::clock::Timestamp;
+use shared::outbound::failure::Failure as NetworkFailure;
 
 pub(crate) use self::credentials::AccountCache;
 pub use self::settings::Settings;
 
 use self::client::pauses::Pauses;
-use self::client::{Answer, Route, Transport, TransportError};
+use self::client::{Answer, Route, Transport};
 use self::credentials::access_token::{Account, NoToken, Source, Token};
-use self::credentials::service_account::{ServiceAccount, ServiceAccountError};
-use self::error_body::ErrorBody;
-use self::payload::Form;
-use self::response::{Verdict, advice, verdict};
-use self::settings::{Credentials, SettingsError};
-use crate::providers::{Delivery, Outcome, Provider, ProviderError, Rejection};
+use self::payload::MessageTemplate;
+use self::response::{Action, ErrorBody, interpret};
+use self::settings::SettingsError;
+use super::outcome::{Failure, Outcome, Reason};
+use super::{Delivery, Payload, Provider, ProviderContext, SetupError};
 
-/// A second request within an attempt needs this much time.
-const ENOUGH_TIME: Duration = Duration::from_secs(3);
+/// A resend within an attempt needs this much time.
+const TIME_FOR_A_RESEND: Duration = Duration::from_secs(3);
 
-/// How much of what Google says goes into a log, with our advice, in characters.
-const MAX_DETAIL: usize = 200;
-
-/// The longest wait after a 429 within one request of a homeserver.
-const SHORT_PAUSE: Duration = Duration::from_secs(10);
-
-/// The provider for one app.
-#[derive(Debug)]
+/// Delivers for one app.
 pub(crate) struct Fcm {
     app: Arc<str>,
-    form: Form,
+    settings: Settings,
+    template: MessageTemplate,
     account: Arc<Account>,
     transport: Transport,
     pauses: Arc<Pauses>,
     seconds: OnceLock<Histogram>,
-    /// Looked up once: nearly every answer is of this kind.
+    /// Looked up once: nearly every answer is a 200.
     accepted: OnceLock<Counter>,
 }
 
-/// Why there is no provider.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SetupError {
-    /// A setting is wrong.
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-    /// The service account's file is of no use.
-    #[error(transparent)]
-    ServiceAccount(#[from] ServiceAccountError),
-    /// There is no way out.
-    #[error(transparent)]
-    Transport(#[from] TransportError),
-    /// Neither the settings nor the service account name the project.
-    #[error("project_id: missing, and the service account's file does not tell it")]
-    NoProject,
-}
-
 impl Fcm {
-    /// The provider for the app with the pattern `app`, which labels what is counted. Nothing is sent to anyone yet.
-    ///
-    /// # Errors
-    /// [`SetupError`]; its text begins with the key that is at fault.
-    pub(crate) fn new(
-        app: &str,
-        settings: &Settings,
-        outbound: &Outbound,
-        accounts: &AccountCache,
-        clock: Clock,
-        random: Random,
-    ) -> Result<Self, SetupError> {
+    fn new(app: &str, settings: &Settings, context: &ProviderContext) -> Result<Self, SetupError> {
         settings.check()?;
-        let mut project_id = settings.project_id.clone();
-        let source = match (settings.credentials, &settings.service_account_file) {
-            (Credentials::ServiceAccount, Some(path)) => {
-                let account = ServiceAccount::load(path)?;
-                project_id = project_id.or_else(|| account.project_id().map(str::to_owned));
-                Source::ServiceAccount(account)
-            }
-            (Credentials::ServiceAccount, None) | (Credentials::Metadata, _) => {
-                Source::Metadata(settings.metadata_url()?)
-            }
-        };
-        let project_id = project_id.ok_or(SetupError::NoProject)?;
-        let url = settings.send_url(&project_id)?;
-        let route = Route::new(outbound).map_err(TransportError::from)?;
+        let source = Source::load(settings)?;
+        let project_id = settings.project_id.as_deref().or(source.project_id());
+        let project_id = project_id.ok_or_else(|| {
+            SettingsError::new(String::from("project_id: missing, and the service account's file does not name it"))
+        })?;
+        let url = request::send_url(&settings.base_url, project_id)?;
+        let route = Route::new(&context.outbound)?;
         Ok(Self {
             app: Arc::from(app),
+            settings: settings.clone(),
             seconds: OnceLock::new(),
             accepted: OnceLock::new(),
-            form: Form::new(settings),
-            account: accounts.account(source, &route, &clock),
-            pauses: accounts.pauses(url.as_str(), &clock, random),
-            transport: Transport::new(&url, settings.max_concurrent, &route, clock)?,
+            template: MessageTemplate::new(settings),
+            account: context.fcm_accounts.account(source, &route, &context.clock),
+            pauses: context.fcm_accounts.pauses(url.as_str(), &context.clock),
+            transport: Transport::new(&url, settings.max_concurrent, &route, context.clock.clone())?,
         })
     }
 
-    /// Gets an access token unless there is a good one: at start, and to check the credentials.
-    ///
-    /// # Errors
-    /// [`ProviderError::Temporary`]; the reason is in the log.
-    pub(crate) async fn obtain_token(&self) -> Result<(), ProviderError> {
-        self.account.token(&self.app).await.map(drop).map_err(no_token)
-    }
-
-    /// As [`Fcm::obtain_token`], for people.
-    ///
-    /// # Errors
-    /// What is wrong, in words.
-    pub(crate) async fn try_token(&self) -> Result<(), String> {
-        let why = |_| {
-            let reason = self.account.last_failure();
-            format!("no access token ({reason}): check the service account, the clock and the way to Google")
+    async fn attempt(&self, delivery: &Delivery<'_>) -> Result<Outcome, Failure> {
+        let payload = match delivery.payload(|| self.compose(delivery)) {
+            Ok(payload) => payload,
+            Err(reason) => return Ok(Outcome::Dropped(reason)),
         };
-        self.account.token(&self.app).await.map(drop).map_err(why)
-    }
-
-    /// Whether there has ever been an access token.
-    pub(crate) fn has_had_token(&self) -> bool {
-        self.account.has_had_token()
-    }
-
-    async fn token(&self, deadline: Instant) -> Result<Token, ProviderError> {
-        match tokio::time::timeout_at(deadline.into(), self.account.token(&self.app)).await {
-            Ok(token) => token.map_err(no_token),
-            Err(_) => Err(temporary("no_token", None, false)),
+        if let Some(wait) = self.pauses.wait(delivery.key) {
+            return Err(Failure::pause("paused", wait));
+        }
+        let Delivery { notification, device, deadline, .. } = *delivery;
+        let (mut is_renewed, mut is_reduced) = (false, false);
+        let mut body = payload.body.clone();
+        loop {
+            let token = self.token(deadline).await?;
+            let answer = self.send(&token, body.clone()).await?;
+            let error = if answer.status < 300 { ErrorBody::default() } else { ErrorBody::parse(&answer.body) };
+            let (outcome, action) = interpret(answer.status, &error, answer.retry_after, &device.pushkey);
+            tracing::debug!(app = &*self.app, status = answer.status, code = error.label(), "FCM answered");
+            tracing::Span::current().record("upstream_status", answer.status).record("upstream_reason", error.label());
+            if action != Action::RenewToken {
+                self.account.accept(&token);
+            }
+            let has_time = deadline.saturating_duration_since(Instant::now()) >= TIME_FOR_A_RESEND;
+            match action {
+                Action::Finish => {
+                    if is_reduced && outcome == Outcome::Delivered {
+                        self.count("push_payload_degraded_total");
+                    }
+                    return Ok(outcome);
+                }
+                Action::PauseDevice(pause) => {
+                    self.pauses.begin(delivery.key, pause);
+                    return Ok(outcome);
+                }
+                Action::RenewToken if is_renewed => return Ok(outcome),
+                Action::ReducePayload if is_reduced => {
+                    if let Outcome::Dropped(_) = outcome {
+                        let detail = error.detail(&device.pushkey);
+                        tracing::error!(app = &*self.app, detail, "FCM rejected the message after every reduction");
+                    }
+                    return Ok(outcome);
+                }
+                Action::RenewToken | Action::ReducePayload if !has_time => {
+                    return Err(Failure::upstream("no_time", None));
+                }
+                Action::RenewToken => {
+                    self.account.refuse(&token);
+                    is_renewed = true;
+                }
+                Action::ReducePayload => {
+                    let detail = error.detail(&device.pushkey);
+                    tracing::warn!(app = &*self.app, detail, "FCM rejected a message: sending a reduced one");
+                    body = self.template.reduced(notification, device).into();
+                    is_reduced = true;
+                }
+            }
         }
     }
 
-    async fn send(&self, token: &Token, body: Bytes) -> Result<Answer, ProviderError> {
+    fn compose(&self, delivery: &Delivery<'_>) -> Result<Payload, Reason> {
+        let message = self.template.message(delivery.notification, delivery.device)?;
+        if message.has_ignored_defaults {
+            self.count("push_default_payload_ignored_total");
+        }
+        if message.is_shortened {
+            self.count("push_truncated_total");
+        }
+        Ok(Payload { body: message.body.into(), is_background: false })
+    }
+
+    async fn token(&self, deadline: Instant) -> Result<Token, Failure> {
+        match tokio::time::timeout_at(deadline.into(), self.account.token(&self.app)).await {
+            Ok(Ok(token)) => Ok(token),
+            Ok(Err(NoToken { retry_after })) => {
+                Err(Failure { retry_in_request: true, ..Failure::upstream("no_token", Some(retry_after)) })
+            }
+            Err(_) => Err(Failure::upstream("no_token", None)),
+        }
+    }
+
+    async fn send(&self, token: &Token, body: Bytes) -> Result<Answer, Failure> {
         let started = Instant::now();
         let answer = self.transport.send(token.authorization(), body).await;
         let app = || Arc::clone(&self.app);
@@ -157,117 +165,58 @@ impl Fcm {
             Ok(answer) => counter(answer.status.to_string()).increment(1),
             Err(failure) => counter(failure.label().to_owned()).increment(1),
         }
-        answer.map_err(|failure| ProviderError::Temporary {
-            reason: failure_reason(failure),
-            retry_after: None,
-            again: true,
-            is_outage: true,
-        })
+        answer.map_err(|failure| Failure::outage(network_reason(failure), None))
     }
 
     fn count(&self, name: &'static str) {
         metrics::counter!(name, "app" => Arc::clone(&self.app)).increment(1);
     }
-
-    /// A 429: no further attempt within the request, unless Google itself says that it may soon be made.
-    fn pause(&self, pushkey: &str, retry_after: Option<Duration>) -> ProviderError {
-        let pause = self.pauses.begin(pushkey, retry_after);
-        let again = retry_after.is_some_and(|wait| wait <= SHORT_PAUSE);
-        temporary("QUOTA_EXCEEDED", Some(pause), again)
-    }
 }
 
 impl Provider for Fcm {
-    async fn deliver(&self, delivery: &Delivery<'_>) -> Result<Outcome, ProviderError> {
-        let Delivery { notification, device, deadline, .. } = *delivery;
-        let message = match self.form.message(notification, device) {
-            Ok(message) => message,
-            Err(reason) => return Ok(Outcome::Dropped(reason)),
-        };
-        if let Some(wait) = self.pauses.wait(&device.pushkey) {
-            return Err(temporary("paused", Some(wait), wait <= SHORT_PAUSE));
-        }
-        if message.has_ignored_defaults {
-            self.count("push_default_payload_ignored_total");
-        }
-        if message.is_shortened {
-            self.count("push_truncated_total");
-        }
-        let (mut has_renewed, mut is_reduced) = (false, false);
-        let mut body = Bytes::from(message.body);
-        loop {
-            let token = self.token(deadline).await?;
-            let answer = self.send(&token, body.clone()).await?;
-            let error = if answer.status < 300 { ErrorBody::default() } else { ErrorBody::parse(&answer.body) };
-            let verdict = verdict(answer.status, &error);
-            tracing::debug!(app = &*self.app, status = answer.status, code = error.label(), "Google has answered");
-            tracing::Span::current().record("upstream_status", answer.status).record("upstream_reason", error.label());
-            if verdict != Verdict::Renew {
-                self.account.accept(&token);
-            }
-            let permanent = |reason| {
-                let detail = format!("{}; Google says: {}", advice(reason), error.detail(&device.pushkey));
-                Err(ProviderError::Permanent { reason, detail: detail.chars().take(MAX_DETAIL).collect() })
+    fn deliver<'a>(&'a self, delivery: &'a Delivery<'_>) -> BoxFuture<'a, Outcome> {
+        self.attempt(delivery).map(|result| result.unwrap_or_else(Outcome::from)).boxed()
+    }
+
+    /// Gets an access token unless there is a valid one.
+    fn warm_up(&self) -> BoxFuture<'_, Result<(), Duration>> {
+        async { self.account.token(&self.app).await.map(drop).map_err(|NoToken { retry_after }| retry_after) }.boxed()
+    }
+
+    fn check_online(&self) -> BoxFuture<'_, Result<&'static str, String>> {
+        async {
+            let problem = |_| {
+                let reason = self.account.last_failure();
+                format!("no access token ({reason}): check the service account, the clock and the connection to Google")
             };
-            match verdict {
-                Verdict::Delivered => {
-                    if is_reduced {
-                        self.count("push_payload_degraded_total");
-                    }
-                    return Ok(Outcome::Delivered);
-                }
-                Verdict::Rejected(reason, certainty) => return Ok(Outcome::Rejected(Rejection { reason, certainty })),
-                Verdict::Permanent(reason) => return permanent(reason),
-                Verdict::Pause => return Err(self.pause(&device.pushkey, answer.retry_after)),
-                Verdict::Outage(reason) => {
-                    let retry_after = answer.retry_after;
-                    return Err(ProviderError::Temporary { reason, retry_after, again: true, is_outage: true });
-                }
-                Verdict::Renew if has_renewed => return permanent("UNAUTHENTICATED"),
-                // An operator who mends them has lost nothing.
-                Verdict::Reduce if is_reduced && error.blames_options() => return permanent("INVALID_ARGUMENT"),
-                Verdict::Reduce if is_reduced => {
-                    let detail = error.detail(&device.pushkey);
-                    tracing::error!(app = &*self.app, detail, "Google finds fault with every form of a message");
-                    return Ok(Outcome::Dropped("bad_payload"));
-                }
-                Verdict::Renew | Verdict::Reduce
-                    if deadline.saturating_duration_since(Instant::now()) < ENOUGH_TIME =>
-                {
-                    return Err(temporary("no_time", None, false));
-                }
-                Verdict::Renew => {
-                    self.account.refuse(&token);
-                    has_renewed = true;
-                }
-                Verdict::Reduce => {
-                    let detail = error.detail(&device.pushkey);
-                    tracing::warn!(app = &*self.app, detail, "Google finds fault with a message: sending less of it");
-                    body = self.form.reduced(notification, device).into();
-                    is_reduced = true;
-                }
-            }
+            self.account.token(&self.app).await.map_err(problem)?;
+            Ok("Google gave an access token; only a push shows whether it is valid for the project: see test-push")
         }
+        .boxed()
+    }
+
+    fn readiness(&self) -> Result<(), &'static str> {
+        if self.account.has_had_token() { Ok(()) } else { Err("has had no access token yet") }
+    }
+
+    fn credential_expiry(&self) -> Option<Timestamp> {
+        None
+    }
+
+    fn circuit_key(&self) -> String {
+        self.settings.circuit_key()
+    }
+
+    fn describe(&self) -> String {
+        self.settings.describe()
     }
 }
 
-/// Trouble that says nothing of the push service as a whole.
-fn temporary(reason: &'static str, retry_after: Option<Duration>, again: bool) -> ProviderError {
-    ProviderError::Temporary { reason, retry_after, again, is_outage: false }
-}
-
-fn no_token(NoToken { retry_after }: NoToken) -> ProviderError {
-    temporary("no_token", Some(retry_after), true)
-}
-
-fn failure_reason(failure: Failure) -> &'static str {
+fn network_reason(failure: NetworkFailure) -> Reason {
     match failure {
-        Failure::Timeout | Failure::ConnectTimeout => "timeout",
-        Failure::Tls => "tls",
-        Failure::Dns | Failure::Connect | Failure::Blocked => "connect",
-        Failure::TooLarge | Failure::Other => "connection_lost",
+        NetworkFailure::Timeout | NetworkFailure::ConnectTimeout => "timeout",
+        NetworkFailure::Tls => "tls",
+        NetworkFailure::Dns | NetworkFailure::Connect | NetworkFailure::Blocked => "connect",
+        NetworkFailure::TooLarge | NetworkFailure::Other => "connection_lost",
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,59 +1,74 @@
-//! What each answer of Google's means: the one table with the facts about FCM's errors (*ErrorCode*, *FCM Error Codes*,
-//! *Sending FCM messages at scale*).
+//! What FCM answers, and the outcome of each answer: the one table with the facts about its errors (*ErrorCode*, *FCM Error
+//! Codes*, *Sending FCM messages at scale*).
 //!
-//! Invariant: a pushkey is dead only if Google says so of this very key. A wrong project, key or payload of ours never
-//! looks like that.
+//! Invariant: a pushkey is dead only if FCM names this very key. A wrong project, key or payload never looks like that. The
+//! form, the truth and the characters of an answer are untrusted.
 
-use super::error_body::ErrorBody;
-use crate::providers::Certainty;
+use std::time::Duration;
 
-/// What to do after an answer.
+use serde_json::Value;
+
+use crate::providers::outcome::{Certainty, Failure, Outcome, Reason};
+
+/// A pause without `Retry-After`.
+const DEFAULT_PAUSE: Duration = Duration::from_secs(60);
+
+/// The longest pause.
+const MAX_PAUSE: Duration = Duration::from_secs(60 * 60);
+
+/// What the attempt does before it ends with the outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// Google has accepted the message.
-    Delivered,
-    /// The pushkey is dead.
-    Rejected(&'static str, Certainty),
-    /// Our project, key or address is wrong.
-    Permanent(&'static str),
-    /// Google finds fault with the message: send less of it.
-    Reduce,
-    /// The access token is not accepted: get another one.
-    Renew,
-    /// Too much was sent.
-    Pause,
-    /// Google is in trouble.
-    Outage(&'static str),
+pub(super) enum Action {
+    Finish,
+    /// Resends with a new access token, once.
+    RenewToken,
+    /// Resends a reduced message, once.
+    ReducePayload,
+    /// Sends nothing to this device for so long.
+    PauseDevice(Duration),
 }
 
-/// The meaning of an answer with this status and body.
-pub(super) fn verdict(status: u16, error: &ErrorBody) -> Verdict {
+/// The outcome of an attempt with this answer, and what to do first. `pushkey` is removed from the details.
+pub(super) fn interpret(
+    status: u16,
+    error: &ErrorBody,
+    retry_after: Option<Duration>,
+    pushkey: &str,
+) -> (Outcome, Action) {
+    let rejected = |reason, certainty| (Outcome::rejected(reason, certainty), Action::Finish);
+    let ours = |reason| {
+        let detail = format!("{}; Google says: {}", advice(reason), error.detail(pushkey));
+        Outcome::from(Failure::ours(reason, &detail))
+    };
+    let mistake = |reason| (ours(reason), Action::Finish);
+    let outage = |reason| (Failure::outage(reason, retry_after).into(), Action::Finish);
     match (status, error.code_or_status()) {
-        (200..=299, _) => Verdict::Delivered,
+        (200..=299, _) => (Outcome::Delivered, Action::Finish),
         // Only FCM's own code: a project that does not exist is "NOT_FOUND" as well.
-        (404, _) if error.code.as_deref() == Some("UNREGISTERED") => {
-            Verdict::Rejected("UNREGISTERED", Certainty::Certain)
+        (404, _) if error.code.as_deref() == Some("UNREGISTERED") => rejected("UNREGISTERED", Certainty::Certain),
+        (404, _) => mistake("NOT_FOUND"),
+        (403, Some("SENDER_ID_MISMATCH")) => rejected("SENDER_ID_MISMATCH", Certainty::Suspect),
+        (403, _) => mistake("PERMISSION_DENIED"),
+        (400, Some("INVALID_ARGUMENT")) if error.blames_target() => rejected("INVALID_ARGUMENT", Certainty::Suspect),
+        // The operator can correct the options, so the event is not lost.
+        (400, _) if error.blames_options() => (ours("INVALID_ARGUMENT"), Action::ReducePayload),
+        (400, _) => (Outcome::Dropped("bad_payload"), Action::ReducePayload),
+        (401, Some("THIRD_PARTY_AUTH_ERROR")) => mistake("THIRD_PARTY_AUTH_ERROR"),
+        (401, _) => (ours("UNAUTHENTICATED"), Action::RenewToken),
+        (429, _) => {
+            let pause = retry_after.unwrap_or(DEFAULT_PAUSE).min(MAX_PAUSE);
+            (Failure::pause("QUOTA_EXCEEDED", pause).into(), Action::PauseDevice(pause))
         }
-        (404, _) => Verdict::Permanent("NOT_FOUND"),
-        (403, Some("SENDER_ID_MISMATCH")) => Verdict::Rejected("SENDER_ID_MISMATCH", Certainty::Suspect),
-        (403, _) => Verdict::Permanent("PERMISSION_DENIED"),
-        (400, Some("INVALID_ARGUMENT")) if error.blames_target() => {
-            Verdict::Rejected("INVALID_ARGUMENT", Certainty::Suspect)
-        }
-        (400, _) => Verdict::Reduce,
-        (401, Some("THIRD_PARTY_AUTH_ERROR")) => Verdict::Permanent("THIRD_PARTY_AUTH_ERROR"),
-        (401, _) => Verdict::Renew,
-        (429, _) => Verdict::Pause,
-        (500, _) => Verdict::Outage("INTERNAL"),
-        (503, _) => Verdict::Outage("UNAVAILABLE"),
-        (502 | 504, _) => Verdict::Outage("gateway"),
-        (300..=399, _) => Verdict::Permanent("redirect"),
-        (_, _) => Verdict::Permanent("unexpected_status"),
+        (500, _) => outage("INTERNAL"),
+        (503, _) => outage("UNAVAILABLE"),
+        (502 | 504, _) => outage("gateway"),
+        (300..=399, _) => mistake("redirect"),
+        (_, _) => mistake("unexpected_status"),
     }
 }
 
-/// What an operator has to do so that no answer comes out as `Verdict::Permanent(reason)` any more.
-pub(super) fn advice(reason: &str) -> &'static str {
+/// What the operator has to check after a mistake with this reason.
+fn advice(reason: Reason) -> &'static str {
     match reason {
         "NOT_FOUND" => "check project_id and base_url: there is no such project",
         "PERMISSION_DENIED" => {
@@ -66,15 +81,145 @@ pub(super) fn advice(reason: &str) -> &'static str {
     }
 }
 
+/// The longest text of FCM in a log, in characters.
+const MAX_DETAIL: usize = 200;
+
+/// An error of FCM: a `google.rpc.Status` as JSON, or what a proxy answered (HTML, half a body, nothing). Its parts are
+/// empty if they are missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct ErrorBody {
+    /// `details[].errorCode`, FCM's own code, such as `UNREGISTERED`.
+    pub(super) code: Option<String>,
+    /// `status`, the code of all Google APIs, such as `NOT_FOUND`.
+    pub(super) status: Option<String>,
+    /// `message`
+    pub(super) message: Option<String>,
+    /// `details[].fieldViolations[].field`, such as `message.token`.
+    pub(super) fields: Vec<String>,
+    /// The start of a body in any other format.
+    other: String,
+}
+
+impl ErrorBody {
+    /// Reads the parts that have the expected form.
+    pub(super) fn parse(body: &[u8]) -> Self {
+        let Ok(json) = serde_json::from_slice::<Value>(body) else { return Self::unreadable(body) };
+        // The error of a stream is a list with one member.
+        let Some(error) = json.get("error").or_else(|| json.get(0)?.get("error")).filter(|error| error.is_object())
+        else {
+            return Self::unreadable(body);
+        };
+        let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+        let details = || error.get("details").and_then(Value::as_array).into_iter().flatten();
+        let violations = details().filter_map(|detail| detail.get("fieldViolations")?.as_array()).flatten();
+        Self {
+            code: details().find_map(|detail| text(detail, "errorCode")),
+            status: text(error, "status"),
+            message: text(error, "message"),
+            fields: violations.filter_map(|violation| text(violation, "field")).collect(),
+            other: String::new(),
+        }
+    }
+
+    fn unreadable(body: &[u8]) -> Self {
+        let start = &body[..body.len().min(4 * MAX_DETAIL)];
+        Self { other: String::from_utf8_lossy(start).into_owned(), ..Self::default() }
+    }
+
+    /// FCM's own code, else the common status.
+    pub(super) fn code_or_status(&self) -> Option<&str> {
+        self.code.as_deref().or(self.status.as_deref())
+    }
+
+    /// The code if it has the form of one, so that no other remote text reaches a debug line.
+    pub(super) fn label(&self) -> &str {
+        let is_code = |text: &&str| text.len() < 40 && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+        self.code_or_status().filter(is_code).unwrap_or("")
+    }
+
+    /// Whether the error names the registration token or installation ID.
+    pub(super) fn blames_target(&self) -> bool {
+        let names_target = |field: &String| matches!(field.as_str(), "message.token" | "message.fid");
+        self.fields.iter().any(names_target)
+            || self.message.as_ref().is_some_and(|text| text.to_ascii_lowercase().contains("registration token"))
+    }
+
+    /// Whether the error names a part of the message that only the operator's `fcm_options` fill in the reduced form.
+    pub(super) fn blames_options(&self) -> bool {
+        const PARTS: [&str; 5] = ["notification", "android", "apns", "webpush", "fcm_options"];
+        let is_option = |field: &String| {
+            field
+                .strip_prefix("message.")
+                .is_some_and(|path| PARTS.contains(&path.split(['.', '[']).next().unwrap_or_default()))
+        };
+        self.fields.iter().any(is_option)
+    }
+
+    /// The text for the operator's log: one line, at most 200 characters, without `pushkey`.
+    pub(super) fn detail(&self, pushkey: &str) -> String {
+        let mut parts: Vec<&str> =
+            [&self.status, &self.code, &self.message].into_iter().flatten().map(|text| &**text).collect();
+        parts.dedup();
+        parts.extend(self.fields.iter().map(String::as_str));
+        if !self.other.is_empty() {
+            parts.push(&self.other);
+        }
+        let mut text = parts.join(", ");
+        if !pushkey.is_empty() {
+            text = text.replace(pushkey, "***");
+        }
+        escaped(&text)
+    }
+}
+
+/// `text` with control characters escaped, cut to 200 characters.
+pub(super) fn escaped(text: &str) -> String {
+    let is_harmless = |c: char| !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}');
+    let mut out = String::new();
+    let mut length = 0;
+    for c in text.chars() {
+        let piece = if is_harmless(c) { c.to_string() } else { c.escape_default().to_string() };
+        length += piece.chars().count();
+        if length > MAX_DETAIL {
+            break;
+        }
+        out.push_str(&piece);
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::{Value, json};
 
-    use super::{Verdict, verdict};
-    use crate::providers::Certainty;
-    use crate::providers::fcm::error_body::ErrorBody;
+    use super::{Action, ErrorBody, escaped, interpret};
+    use crate::providers::outcome::Certainty::{Certain, Suspect};
+    use crate::providers::outcome::{Cause, Failure, Outcome};
 
-    /// An error as Google writes it, with FCM's own code if there is one.
+    /// The outcome and the action, without the detail of a mistake.
+    fn interpreted(status: u16, error: &ErrorBody) -> (Outcome, Action) {
+        match interpret(status, error, None, "tok") {
+            (Outcome::Failed(Failure { cause: Cause::Ours { .. }, reason, .. }), action) => (mistake(reason), action),
+            other => other,
+        }
+    }
+
+    fn mistake(reason: &'static str) -> Outcome {
+        Failure::ours(reason, "").into()
+    }
+
+    fn outage(reason: &'static str) -> (Outcome, Action) {
+        (Failure::outage(reason, None).into(), Action::Finish)
+    }
+
+    fn quota() -> (Outcome, Action) {
+        let pause = Duration::from_secs(60);
+        (Failure::pause("QUOTA_EXCEEDED", pause).into(), Action::PauseDevice(pause))
+    }
+
+    /// An error in Google's format, with FCM's own code if there is one.
     fn body(status: &str, code: Option<&str>, message: &str, fields: &[&str]) -> ErrorBody {
         let mut details: Vec<Value> = Vec::new();
         if !fields.is_empty() {
@@ -89,74 +234,186 @@ mod tests {
     }
 
     #[test]
-    fn every_answer_that_google_documents_has_its_meaning() {
-        use Verdict::{Delivered, Outage, Pause, Permanent, Reduce, Rejected, Renew};
+    fn every_documented_answer_has_its_outcome() {
+        let finish = |outcome| (outcome, Action::Finish);
+        let rejected = |reason, certainty| finish(Outcome::rejected(reason, certainty));
+        let ours = |reason| finish(mistake(reason));
+        let reduce = || (Outcome::Dropped("bad_payload"), Action::ReducePayload);
+        let renew = || (mistake("UNAUTHENTICATED"), Action::RenewToken);
         let plain = |status| body(status, None, "m", &[]);
         let coded = |status, code| body(status, Some(code), "m", &[]);
         let argument = |message, fields: &[&str]| body("INVALID_ARGUMENT", Some("INVALID_ARGUMENT"), message, fields);
         for (status, error, expected) in [
-            (200, plain(""), Delivered),
-            (404, coded("NOT_FOUND", "UNREGISTERED"), Rejected("UNREGISTERED", Certainty::Certain)),
-            (404, plain("NOT_FOUND"), Permanent("NOT_FOUND")),
-            (404, coded("NOT_FOUND", "OTHER"), Permanent("NOT_FOUND")),
-            // Not where FCM says it.
-            (404, plain("UNREGISTERED"), Permanent("NOT_FOUND")),
-            (403, coded("PERMISSION_DENIED", "SENDER_ID_MISMATCH"), Rejected("SENDER_ID_MISMATCH", Certainty::Suspect)),
-            (403, plain("PERMISSION_DENIED"), Permanent("PERMISSION_DENIED")),
-            (403, coded("PERMISSION_DENIED", "UNREGISTERED"), Permanent("PERMISSION_DENIED")),
-            (400, argument("m", &["message.token"]), Rejected("INVALID_ARGUMENT", Certainty::Suspect)),
-            (400, argument("m", &["message.fid"]), Rejected("INVALID_ARGUMENT", Certainty::Suspect)),
-            (400, argument("m", &["message.ttl", "message.token"]), Rejected("INVALID_ARGUMENT", Certainty::Suspect)),
+            (200, plain(""), finish(Outcome::Delivered)),
+            (404, coded("NOT_FOUND", "UNREGISTERED"), rejected("UNREGISTERED", Certain)),
+            (404, plain("NOT_FOUND"), ours("NOT_FOUND")),
+            (404, coded("NOT_FOUND", "OTHER"), ours("NOT_FOUND")),
+            // Not in the place of FCM's own code.
+            (404, plain("UNREGISTERED"), ours("NOT_FOUND")),
+            (403, coded("PERMISSION_DENIED", "SENDER_ID_MISMATCH"), rejected("SENDER_ID_MISMATCH", Suspect)),
+            (403, plain("PERMISSION_DENIED"), ours("PERMISSION_DENIED")),
+            (403, coded("PERMISSION_DENIED", "UNREGISTERED"), ours("PERMISSION_DENIED")),
+            (400, argument("m", &["message.token"]), rejected("INVALID_ARGUMENT", Suspect)),
+            (400, argument("m", &["message.fid"]), rejected("INVALID_ARGUMENT", Suspect)),
+            (400, argument("m", &["message.ttl", "message.token"]), rejected("INVALID_ARGUMENT", Suspect)),
             (
                 400,
                 argument("The registration token is not a valid FCM registration token", &[]),
-                Rejected("INVALID_ARGUMENT", Certainty::Suspect),
+                rejected("INVALID_ARGUMENT", Suspect),
             ),
-            (400, argument("m", &["message.data[0].key"]), Reduce),
-            (400, argument("Android message is too big", &[]), Reduce),
-            (400, body("FAILED_PRECONDITION", None, "m", &["message.token"]), Reduce),
-            (400, coded("INVALID_ARGUMENT", "UNREGISTERED"), Reduce),
-            (401, coded("UNAUTHENTICATED", "THIRD_PARTY_AUTH_ERROR"), Permanent("THIRD_PARTY_AUTH_ERROR")),
-            (401, plain("UNAUTHENTICATED"), Renew),
-            (401, coded("UNAUTHENTICATED", "SENDER_ID_MISMATCH"), Renew),
-            (429, coded("RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED"), Pause),
-            (500, coded("INTERNAL", "INTERNAL"), Outage("INTERNAL")),
-            (503, coded("UNAVAILABLE", "UNAVAILABLE"), Outage("UNAVAILABLE")),
-            (502, plain(""), Outage("gateway")),
-            (504, plain("DEADLINE_EXCEEDED"), Outage("gateway")),
+            (400, argument("m", &["message.data[0].key"]), reduce()),
+            (400, argument("m", &["message.android.ttl"]), (mistake("INVALID_ARGUMENT"), Action::ReducePayload)),
+            (400, argument("Android message is too big", &[]), reduce()),
+            (400, body("FAILED_PRECONDITION", None, "m", &["message.token"]), reduce()),
+            (400, coded("INVALID_ARGUMENT", "UNREGISTERED"), reduce()),
+            (401, coded("UNAUTHENTICATED", "THIRD_PARTY_AUTH_ERROR"), ours("THIRD_PARTY_AUTH_ERROR")),
+            (401, plain("UNAUTHENTICATED"), renew()),
+            (401, coded("UNAUTHENTICATED", "SENDER_ID_MISMATCH"), renew()),
+            (429, coded("RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED"), quota()),
+            (500, coded("INTERNAL", "INTERNAL"), outage("INTERNAL")),
+            (503, coded("UNAVAILABLE", "UNAVAILABLE"), outage("UNAVAILABLE")),
+            (502, plain(""), outage("gateway")),
+            (504, plain("DEADLINE_EXCEEDED"), outage("gateway")),
         ] {
-            assert_eq!(verdict(status, &error), expected, "{status} {error:?}");
+            assert_eq!(interpreted(status, &error), expected, "{status} {error:?}");
         }
     }
 
     #[test]
     fn without_a_readable_body_the_status_alone_decides() {
-        use Verdict::{Delivered, Outage, Pause, Permanent, Reduce, Renew};
+        let finish = |reason| (mistake(reason), Action::Finish);
         for status in 100..=999 {
             let expected = match status {
-                200..=299 => Delivered,
-                400 => Reduce,
-                401 => Renew,
-                403 => Permanent("PERMISSION_DENIED"),
-                404 => Permanent("NOT_FOUND"),
-                429 => Pause,
-                500 => Outage("INTERNAL"),
-                502 | 504 => Outage("gateway"),
-                503 => Outage("UNAVAILABLE"),
-                300..=399 => Permanent("redirect"),
-                _ => Permanent("unexpected_status"),
+                200..=299 => (Outcome::Delivered, Action::Finish),
+                400 => (Outcome::Dropped("bad_payload"), Action::ReducePayload),
+                401 => (mistake("UNAUTHENTICATED"), Action::RenewToken),
+                403 => finish("PERMISSION_DENIED"),
+                404 => finish("NOT_FOUND"),
+                429 => quota(),
+                500 => outage("INTERNAL"),
+                502 | 504 => outage("gateway"),
+                503 => outage("UNAVAILABLE"),
+                300..=399 => finish("redirect"),
+                _ => finish("unexpected_status"),
             };
             for text in ["", "<html><h1>Error</h1></html>", "{\"error\": {\"details\": [{}]}}"] {
-                assert_eq!(verdict(status, &ErrorBody::parse(text.as_bytes())), expected, "{status} {text}");
+                assert_eq!(interpreted(status, &ErrorBody::parse(text.as_bytes())), expected, "{status} {text}");
             }
         }
     }
 
     #[test]
-    fn no_status_but_400_403_and_404_can_ever_reject() {
+    fn only_400_403_and_404_can_reject() {
         let worst = body("INVALID_ARGUMENT", Some("UNREGISTERED"), "registration token", &["message.token"]);
         for status in (100..=999).filter(|status| ![400, 403, 404].contains(status)) {
-            assert!(!matches!(verdict(status, &worst), Verdict::Rejected(..)), "{status}");
+            assert!(!matches!(interpreted(status, &worst).0, Outcome::Rejected(_)), "{status}");
         }
+    }
+
+    #[test]
+    fn a_pause_lasts_as_long_as_retry_after_up_to_an_hour() {
+        for (retry_after, expected) in [(None, 60), (Some(7), 7), (Some(99_999_999), 3600)] {
+            let retry_after = retry_after.map(Duration::from_secs);
+            let (outcome, action) = interpret(429, &ErrorBody::default(), retry_after, "");
+            let pause = Duration::from_secs(expected);
+            assert_eq!((outcome, action), (Failure::pause("QUOTA_EXCEEDED", pause).into(), Action::PauseDevice(pause)));
+        }
+    }
+
+    fn parse(json: &Value) -> ErrorBody {
+        ErrorBody::parse(json.to_string().as_bytes())
+    }
+
+    #[test]
+    fn the_code_the_status_and_the_fields_are_read_in_any_order_of_the_details() {
+        let error = parse(&json!({"error": {
+            "code": 400, "status": "INVALID_ARGUMENT", "message": "Request contains an invalid argument.",
+            "details": [
+                {"@type": "type.googleapis.com/google.rpc.BadRequest",
+                 "fieldViolations": [{"field": "message.ttl"}, {"field": "message.token", "description": "no"}]},
+                {"@type": "type.googleapis.com/google.firebase.fcm.v1.FcmError", "errorCode": "INVALID_ARGUMENT"},
+            ],
+        }}));
+        assert_eq!(error.code.as_deref(), Some("INVALID_ARGUMENT"));
+        assert_eq!(error.status.as_deref(), Some("INVALID_ARGUMENT"));
+        assert_eq!(error.fields, ["message.ttl", "message.token"]);
+        assert!(error.blames_target());
+    }
+
+    #[test]
+    fn the_operators_options_are_recognized_by_their_names() {
+        let blames = |field: &str| {
+            let details = json!([{"fieldViolations": [{"field": field}]}]);
+            parse(&json!({"error": {"status": "INVALID_ARGUMENT", "details": details}})).blames_options()
+        };
+        for (field, is_blamed) in [
+            ("message.android.ttl", true),
+            ("message.notification", true),
+            ("message.apns.payload.aps", true),
+            ("message.data[0].value", false),
+            ("message.token", false),
+            ("message.notifications", false),
+            ("notification", false),
+            ("", false),
+        ] {
+            assert_eq!(blames(field), is_blamed, "{field}");
+        }
+    }
+
+    #[test]
+    fn fcms_own_code_takes_precedence_over_the_common_status() {
+        let error =
+            parse(&json!({"error": {"status": "PERMISSION_DENIED", "details": [{"errorCode": "SENDER_ID_MISMATCH"}]}}));
+        assert_eq!(error.code_or_status(), Some("SENDER_ID_MISMATCH"));
+        let error = parse(&json!({"error": {"status": "NOT_FOUND"}}));
+        assert_eq!((error.code_or_status(), error.code.as_deref()), (Some("NOT_FOUND"), None));
+    }
+
+    #[test]
+    fn only_the_target_makes_an_invalid_argument_the_fault_of_the_device() {
+        for (error, blames) in [
+            (json!({"message": "The registration token is not a valid FCM registration token"}), true),
+            (json!({"message": "Invalid registration token"}), true),
+            (json!({"details": [{"fieldViolations": [{"field": "message.fid"}]}]}), true),
+            (json!({"details": [{"fieldViolations": [{"field": "message.token.x"}]}]}), false),
+            (json!({"details": [{"fieldViolations": [{"field": "message.data[0].value"}]}]}), false),
+            (json!({"message": "Android message is too big"}), false),
+            (json!({}), false),
+        ] {
+            assert_eq!(parse(&json!({"error": error})).blames_target(), blames, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_body_in_any_other_format_is_an_error_without_parts() {
+        for body in [
+            "",
+            "null",
+            "[]",
+            "5",
+            "{}",
+            r#"{"error": "NOT_FOUND"}"#,
+            r#"{"error": null}"#,
+            r#"{"error": {"details": 5, "status": 5, "message": []}}"#,
+            r#"{"error": {"details": [5, null, {"errorCode": 5}, {"fieldViolations": {"field": "message.token"}}]}}"#,
+            "<!DOCTYPE html><title>Error 404 (Not Found)!!1</title>",
+            r#"{"error": {"status": "NOT_FO"#,
+        ] {
+            let error = ErrorBody::parse(body.as_bytes());
+            assert_eq!((error.code_or_status(), error.blames_target()), (None, false), "{body}");
+        }
+        let deep = "[".repeat(16_000);
+        assert_eq!(ErrorBody::parse(deep.as_bytes()).code, None);
+        assert_eq!(ErrorBody::parse(b"\xff\xfe\x00").code, None);
+    }
+
+    #[test]
+    fn a_detail_is_one_short_line_without_the_pushkey() {
+        let error = parse(&json!({"error": {"status": "NOT_FOUND", "message": "no \u{1b}[31m\n'tok-1'\u{202e}"}}));
+        assert_eq!(error.detail("tok-1"), r"NOT_FOUND, no \u{1b}[31m\n'***'\u{202e}");
+        assert_eq!(ErrorBody::parse(b"<html>\r\n").detail(""), r"<html>\r\n");
+        assert_eq!(ErrorBody::parse(&[b'x'; 9_999]).detail("k").chars().count(), 200);
+        assert_eq!(escaped(&"\n".repeat(500)).len(), 200);
+        assert_eq!(escaped("é🦉"), "é🦉");
     }
 }

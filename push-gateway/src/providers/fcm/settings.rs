@@ -1,78 +1,84 @@
-//! The settings of an app of type `fcm`, as the operator writes them, and what is wrong with them.
+//! The settings of an app of type `fcm`, and their checks.
 //!
-//! Invariant: nothing here is secret (the service account is a file of its own), so settings may be compared and shown.
+//! Invariant: nothing here is secret (the service account has its own file), so settings may be compared and shown.
 
+use std::any::Any;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
-use shared::config::{HumanDuration, OneOrMany};
-use url::Url;
+use shared::config::{ConfigError, HumanDuration, OneOrMany, section};
 
-/// The longest time for which Google stores a message: four weeks.
-const LONGEST_TTL: u64 = 2_419_200;
+use super::Fcm;
+use super::request::{plain_url, send_url};
+use crate::providers::{
+    AppSettings, CALL_TYPES, DeliverySettings, Provider, ProviderContext, ProviderSettings, SetupError, in_folder,
+};
 
-/// What `fcm_options` may set of a message.
+/// The longest time that FCM stores a message, in seconds: four weeks.
+const MAX_TTL: u64 = 2_419_200;
+
+/// The parts of a message that `fcm_options` may set.
 const OPTION_KEYS: [&str; 5] = ["notification", "android", "apns", "webpush", "fcm_options"];
 
 /// The keys of an app of type `fcm`, without `type` itself.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// The service account's key file (JSON), as Google hands it out.
+    /// The service account's key file (JSON).
     pub(crate) service_account_file: Option<PathBuf>,
-    /// The Firebase project; the service account's own if absent.
+    /// The Firebase project; by default the service account's.
     pub(crate) project_id: Option<String>,
-    /// Where Google is. Another one serves tests and relays.
+    /// The address of FCM; another one for tests and relays.
     pub(crate) base_url: String,
-    /// Where access tokens come from.
+    /// The source of access tokens.
     pub(crate) credentials: Credentials,
-    /// Where the cloud's metadata server hands out access tokens, for `credentials = "metadata"`.
+    /// The URL of access tokens at the cloud's metadata server, for `credentials = "metadata"`.
     pub(crate) metadata_url: String,
-    /// Goes into every message: `notification`, `android`, `apns`, `webpush`, `fcm_options`.
+    /// Parts of every message: `notification`, `android`, `apns`, `webpush`, `fcm_options`.
     pub(crate) fcm_options: Map<String, Value>,
-    /// Which values of `content` become `content_…` in `data`.
+    /// The values of `content` that become `content_…` in `data`.
     pub(crate) flatten: Flatten,
     /// The form of `data`.
     pub(crate) data_layout: DataLayout,
-    /// What a pushkey is.
+    /// The kind of pushkeys.
     pub(crate) target: Target,
-    /// How long Google keeps a message for a device that is offline; Google's own four weeks if absent.
+    /// How long FCM stores a message for an offline device; by default four weeks.
     pub(crate) ttl: Option<HumanDuration>,
-    /// Which messages replace earlier ones that were not delivered yet.
+    /// Which messages replace earlier ones that are not delivered yet.
     pub(crate) collapse: Collapse,
     /// Whether payloads carry counts.
     pub(crate) send_badge_counts: bool,
-    /// Deliveries at the same time.
+    /// Concurrent deliveries.
     pub(crate) max_concurrent: usize,
     /// The waits between the attempts of one request.
     pub(crate) retry_waits: OneOrMany<HumanDuration>,
     /// Event types that are calls.
     pub(crate) call_types: OneOrMany<String>,
-    /// The key of the API that Google has shut down: named, so that the refusal can say what takes its place.
+    /// The key of the legacy API, which Google shut down: known, so that the error can name its replacement.
     pub(crate) api_key: Legacy,
 }
 
-/// `credentials`: where access tokens come from.
+/// `credentials`: the source of access tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Credentials {
-    /// From `service_account_file`.
+    /// `service_account_file`.
     #[default]
     ServiceAccount,
-    /// From the metadata server of the cloud that the gateway runs in.
+    /// The metadata server of the cloud that the gateway runs in.
     Metadata,
 }
 
-/// `flatten`: which values of `content` become `content_…` in `data`.
+/// `flatten`: the values of `content` that become `content_…` in `data`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Flatten {
-    /// Strings.
     #[default]
     Strings,
-    /// Strings, and numbers and booleans as text.
+    /// Also numbers and booleans, as text.
     Scalars,
 }
 
@@ -80,23 +86,23 @@ pub(crate) enum Flatten {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum DataLayout {
-    /// One key for each fact.
+    /// One key for each value.
     #[default]
     Flat,
     /// `counts`, `content` and `devices` as JSON text, as apps on the Matrix Dart SDK read them.
     Json,
 }
 
-/// `target`: what a pushkey is.
+/// `target`: the kind of pushkeys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Target {
-    /// What it looks like.
+    /// Derived from the form of each pushkey.
     #[default]
     Auto,
     /// A registration token.
     Token,
-    /// A Firebase installation id.
+    /// A Firebase installation ID.
     Fid,
 }
 
@@ -104,14 +110,13 @@ pub(crate) enum Target {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Collapse {
-    /// None.
     #[default]
     None,
-    /// Those of the same room.
+    /// Messages of the same room.
     Room,
 }
 
-/// Whether a key that has no meaning any more is there; its value is not kept.
+/// Whether an obsolete key is present; drops its value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Legacy(bool);
 
@@ -121,7 +126,7 @@ impl<'de> Deserialize<'de> for Legacy {
     }
 }
 
-/// What is wrong with the settings; the text begins with the key.
+/// A problem with the settings; the text starts with the key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct SettingsError(String);
@@ -151,23 +156,18 @@ impl Default for Settings {
     }
 }
 
-/// The event types that are calls if nobody says otherwise.
-const CALL_TYPES: [&str; 4] =
-    ["m.call.invite", "m.rtc.notification", "org.matrix.msc4075.rtc.notification", "org.matrix.msc3401.call.member"];
+impl SettingsError {
+    pub(super) fn new(text: String) -> Self {
+        Self(text)
+    }
+}
 
 impl Settings {
-    /// Takes relative paths as relative to `folder`, the one with the configuration file.
-    pub(crate) fn resolve_paths(&mut self, folder: &Path) {
-        if let Some(file) = &mut self.service_account_file {
-            *file = folder.join(&*file);
-        }
-    }
-
-    /// What can be said without reading a file or asking anyone.
+    /// Checks everything that needs no file and no connection.
     ///
     /// # Errors
-    /// [`SettingsError`] for the first thing that is wrong.
-    pub(crate) fn check(&self) -> Result<(), SettingsError> {
+    /// [`SettingsError`] for the first problem.
+    pub(super) fn check(&self) -> Result<(), SettingsError> {
         let wrong = |text: String| Err(SettingsError(text));
         if self.api_key.0 {
             return wrong(String::from(
@@ -188,55 +188,67 @@ impl Settings {
             (Credentials::ServiceAccount, Some(_), _) | (Credentials::Metadata, None, Some(_)) => {}
         }
         if let Some(ttl) = self.ttl
-            && ttl.get().as_secs() > LONGEST_TTL
+            && ttl.get().as_secs() > MAX_TTL
         {
             return wrong(String::from("ttl: Google keeps nothing for longer than 28d"));
         }
         if self.max_concurrent == 0 {
             return wrong(String::from("max_concurrent: nothing would ever be delivered"));
         }
-        self.metadata_url()?;
-        self.send_url(self.project_id.as_deref().unwrap_or("any"))?;
+        plain_url("metadata_url", &self.metadata_url)?;
+        send_url(&self.base_url, self.project_id.as_deref().unwrap_or("any"))?;
         check_options(&self.fcm_options)
     }
 
-    /// Where messages of `project_id` go.
-    ///
-    /// # Errors
-    /// [`SettingsError`] if `base_url` is no `https` or `http` URL, or the project's id could not stand in a path.
-    pub(super) fn send_url(&self, project_id: &str) -> Result<Url, SettingsError> {
-        check_project_id(project_id)?;
-        let base = plain_url("base_url", &self.base_url)?;
-        plain_url(
-            "base_url",
-            &format!("{}/v1/projects/{project_id}/messages:send", base.as_str().trim_end_matches('/')),
-        )
+    /// The name of the circuit: the project and the account.
+    pub(super) fn circuit_key(&self) -> String {
+        let file = self.service_account_file.as_ref().map(|file| file.display().to_string());
+        let account = file.unwrap_or_else(|| "metadata".to_owned());
+        format!("fcm {} {account}", self.project_id.as_deref().unwrap_or("-"))
     }
 
-    /// `metadata_url`.
-    ///
-    /// # Errors
-    /// [`SettingsError`] if it is no URL.
-    pub(super) fn metadata_url(&self) -> Result<Url, SettingsError> {
-        plain_url("metadata_url", &self.metadata_url)
+    /// The project and the account, for the operator.
+    pub(super) fn describe(&self) -> String {
+        let credential = match &self.service_account_file {
+            Some(file) => format!("service account {}", file.display()),
+            None => "the metadata server's account".to_owned(),
+        };
+        let project = self.project_id.as_deref().map(|id| format!("project {id}, "));
+        format!("FCM, {}{credential}", project.unwrap_or_default())
     }
 }
 
-fn plain_url(key: &str, text: &str) -> Result<Url, SettingsError> {
-    let is_plain = |url: &Url| {
-        matches!(url.scheme(), "https" | "http") && url.has_host() && url.query().is_none() && url.fragment().is_none()
-    };
-    let url = Url::parse(text).ok().filter(is_plain);
-    url.ok_or_else(|| SettingsError(format!("{key}: expected an https URL without a query")))
+/// Reads the table of an app; relative paths are relative to `folder`.
+pub(in super::super) fn read(path: &str, table: Value, folder: &Path) -> Result<AppSettings, ConfigError> {
+    let mut settings: Settings = section(path, table)?;
+    in_folder(folder, &mut settings.service_account_file);
+    settings.check().map_err(|error| ConfigError::Invalid(format!("[{path}] {error}")))?;
+    Ok(Arc::new(settings))
 }
 
-/// A project id is a part of a path: nothing else is let through.
-fn check_project_id(id: &str) -> Result<(), SettingsError> {
-    let fine = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
-    if !id.is_empty() && id.chars().all(fine) && id.chars().any(|c| c.is_ascii_alphanumeric()) {
-        Ok(())
-    } else {
-        Err(SettingsError(String::from("project_id: expected letters, digits and - _ . :")))
+impl ProviderSettings for Settings {
+    fn type_name(&self) -> &'static str {
+        "fcm"
+    }
+
+    fn delivery(&self) -> DeliverySettings {
+        DeliverySettings {
+            send_badge_counts: self.send_badge_counts,
+            max_concurrent: self.max_concurrent,
+            retry_waits: self.retry_waits.as_slice().iter().map(|wait| wait.get()).collect(),
+        }
+    }
+
+    fn watched_files(&self) -> Vec<&Path> {
+        self.service_account_file.iter().map(PathBuf::as_path).collect()
+    }
+
+    fn is_equal(&self, other: &dyn ProviderSettings) -> bool {
+        (other as &dyn Any).downcast_ref::<Self>() == Some(self)
+    }
+
+    fn provider(&self, app: &str, context: &ProviderContext) -> Result<Box<dyn Provider>, SetupError> {
+        Ok(Box::new(Fcm::new(app, self, context)?))
     }
 }
 
@@ -267,7 +279,7 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use super::{Collapse, Credentials, DataLayout, Flatten, Settings, Target};
+    use super::{Collapse, Credentials, DataLayout, Flatten, Settings, Target, in_folder, send_url};
 
     fn read(json: Value) -> Settings {
         serde_json::from_value(json).unwrap()
@@ -281,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_file_is_all_it_needs() {
+    fn a_key_file_is_the_only_required_setting() {
         let mut settings = read(json!({"service_account_file": "keys/sa.json"}));
         assert_eq!(settings.check(), Ok(()));
         assert_eq!(settings.base_url, "https://fcm.googleapis.com");
@@ -290,9 +302,9 @@ mod tests {
             (settings.flatten, settings.data_layout, settings.target, settings.collapse),
             (Flatten::Strings, DataLayout::Flat, Target::Auto, Collapse::None)
         );
-        settings.resolve_paths(Path::new("/etc/gateway"));
+        in_folder(Path::new("/etc/gateway"), &mut settings.service_account_file);
         assert_eq!(settings.service_account_file.as_deref(), Some(Path::new("/etc/gateway/keys/sa.json")));
-        settings.resolve_paths(Path::new("/elsewhere"));
+        in_folder(Path::new("/elsewhere"), &mut settings.service_account_file);
         assert_eq!(settings.service_account_file.as_deref(), Some(Path::new("/etc/gateway/keys/sa.json")));
     }
 
@@ -306,13 +318,13 @@ mod tests {
         }));
         assert_eq!(settings.check(), Ok(()));
         assert_eq!(settings.credentials, Credentials::Metadata);
-        let url = settings.send_url("chat-1").unwrap();
+        let url = send_url(&settings.base_url, "chat-1").unwrap();
         assert_eq!(url.as_str(), "https://relay.example/fcm/v1/projects/chat-1/messages:send");
         assert!(serde_json::from_value::<Settings>(json!({"projectid": "x"})).is_err());
     }
 
     #[test]
-    fn the_legacy_api_is_refused_with_the_keys_that_take_its_place() {
+    fn the_error_for_the_legacy_api_names_the_new_keys() {
         for value in [json!("AAAA:key"), json!(null), json!(5)] {
             let text = problem(json!({"api_key": value}));
             assert!(text.starts_with("api_key: ") && text.contains("service_account_file"), "{text}");
@@ -321,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn options_hold_what_google_knows_and_the_gateway_does_not_set() {
+    fn options_contain_only_known_parts_that_the_gateway_does_not_set() {
         for key in ["data", "token", "fid", "topic", "condition", "name"] {
             let text = problem(json!({"fcm_options": {key: {}}}));
             assert_eq!(text, format!("fcm_options.{key}: the gateway sets this itself"));

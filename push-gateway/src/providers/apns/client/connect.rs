@@ -2,8 +2,6 @@
 //!
 //! Invariant: certificate and name are always verified, and a server that does not choose `h2` is none.
 
-use std::time::Duration;
-
 use http::uri::Authority;
 use shared::outbound::connector::{Connector, Target};
 use shared::outbound::stream::{HTTP_2, Stream};
@@ -11,24 +9,15 @@ use url::Url;
 
 /// The address of Apple's servers, or of servers that replace them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in super::super) struct Endpoint {
+pub(super) struct Endpoint {
     target: Target,
     authority: Authority,
 }
 
 /// Opens connections to one endpoint.
-pub(in super::super) struct EndpointConnector {
+pub(super) struct EndpointConnector {
     endpoint: Endpoint,
     connector: Connector,
-}
-
-/// Why there is no connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) struct NoConnection {
-    /// A label from a closed set.
-    pub(in super::super) reason: &'static str,
-    /// When it will be tried again.
-    pub(in super::super) retry_after: Option<Duration>,
 }
 
 /// Why an attempt to connect came to nothing, for the log too.
@@ -48,7 +37,7 @@ impl Unreachable {
 
 impl Endpoint {
     /// Reads `https://host[:port]`; `None` for anything else.
-    pub(in super::super) fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let url = Url::parse(text).ok()?;
         let bare = url.scheme() == "https" && url.path() == "/" && url.query().is_none() && url.fragment().is_none();
         if !bare || !url.username().is_empty() || url.password().is_some() {
@@ -65,7 +54,7 @@ impl Endpoint {
 
 impl EndpointConnector {
     /// `connector` must offer HTTP/2 by ALPN.
-    pub(in super::super) fn new(endpoint: Endpoint, connector: Connector) -> Self {
+    pub(super) fn new(endpoint: Endpoint, connector: Connector) -> Self {
         Self { endpoint, connector }
     }
 

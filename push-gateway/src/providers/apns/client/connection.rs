@@ -1,48 +1,60 @@
 //! One connection, from its first byte to its last.
 //!
-//! Invariant: a connection that Apple wants to end, or that gives no sign of life, gets no new streams from the moment
-//! on in which that is known; the streams that are on it may come to their end.
+//! Invariant: a connection that APNs shuts down, or that stops responding, gets no new stream from that moment on; the streams
+//! in flight on it may complete.
 
+use std::fmt::Display;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Instant;
 
 use bytes::Bytes;
 use h2::client::{Connection as Http2, SendRequest};
 use h2::{Ping, PingPong};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::Timing;
-use super::pool::Pool;
 
-/// A connection as the pool sees it. The counters change only under the pool's lock.
+/// What a connection reports to its owner.
+pub(super) trait Owner: Send + Sync + 'static {
+    /// APNs changed the number of streams.
+    fn limit_changed(self: &Arc<Self>, connection: &Connection, limit: usize);
+
+    /// APNs accepts no new streams.
+    fn going_away(self: &Arc<Self>, connection: &Arc<Connection>, reason: &dyn Display);
+
+    /// The connection is closed; with a reason after an error.
+    fn ended(self: &Arc<Self>, connection: &Arc<Connection>, reason: Option<&dyn Display>);
+}
+
+/// A connection as its owner sees it. The counters change only under the owner's lock.
 pub(super) struct Connection {
-    /// `None` from the moment on in which it gets no new streams.
+    /// `None` from the moment on at which it gets no new streams.
     sender: Mutex<Option<SendRequest<Bytes>>>,
-    /// Streams that are in use.
     pub(super) in_flight: AtomicUsize,
-    /// Streams that Apple allows.
+    /// The number of streams that APNs allows.
     pub(super) limit: AtomicUsize,
-    /// Whether there was an answer.
+    /// Whether an answer arrived.
     pub(super) answered: AtomicBool,
-    /// Whether a push was accepted. Until then Apple may allow one stream only.
+    /// Whether APNs accepted a push. Until then it may allow only one stream.
     pub(super) proven: AtomicBool,
-    heard: Mutex<Instant>,
+    last_received: Mutex<Instant>,
     suspect: Notify,
 }
 
-/// A new client connection that is not driven yet.
+/// Makes a client connection that [`drive`] has to run.
 pub(super) async fn begin<T>(io: T) -> Result<(Connection, Http2<T, Bytes>), h2::Error>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     let mut builder = h2::client::Builder::new();
-    // One stream until Apple's SETTINGS have come: more could be more than it allows.
+    // One stream until the SETTINGS of APNs arrive: a second one could exceed its limit.
     builder.initial_max_send_streams(1).enable_push(false);
     let (sender, http2) = builder.handshake(io).await?;
     let connection = Connection {
@@ -51,96 +63,93 @@ where
         in_flight: AtomicUsize::new(0),
         answered: AtomicBool::new(false),
         proven: AtomicBool::new(false),
-        heard: Mutex::new(Instant::now()),
+        last_received: Mutex::new(Instant::now()),
         suspect: Notify::new(),
     };
     Ok((connection, http2))
 }
 
 impl Connection {
-    /// What starts a stream, if one may be started.
+    /// Starts a stream; `None` if the connection gets no new ones.
     pub(super) fn sender(&self) -> Option<SendRequest<Bytes>> {
-        self.sender.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.sender.lock().clone()
     }
 
-    /// Starts no more streams. The connection is closed when its last stream is.
+    /// Starts no new streams. The connection closes with its last stream.
     pub(super) fn close(&self) {
-        self.sender.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.sender.lock().take();
     }
 
-    /// Something came.
-    pub(super) fn hear(&self) {
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    /// Records that data arrived.
+    pub(super) fn received(&self) {
+        *self.last_received.lock() = Instant::now();
     }
 
-    /// An answer is missing: better see at once whether there is anybody.
-    pub(super) fn doubt(&self) {
+    /// An answer is missing: pings at once.
+    pub(super) fn suspect(&self) {
         self.suspect.notify_one();
     }
 
-    fn last_heard(&self) -> Instant {
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    fn last_received(&self) -> Instant {
+        *self.last_received.lock()
     }
 
-    /// What Apple said when it asked for no more streams.
-    fn going_away(&self, context: &mut std::task::Context<'_>) -> Option<h2::Error> {
-        let mut sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
-        match sender.as_mut()?.poll_ready(context) {
+    /// The error with which APNs announced that it accepts no new streams.
+    fn shutdown_error(&self, context: &mut std::task::Context<'_>) -> Option<h2::Error> {
+        match self.sender.lock().as_mut()?.poll_ready(context) {
             Poll::Ready(Err(error)) => Some(error),
             Poll::Ready(Ok(())) | Poll::Pending => None,
         }
     }
 }
 
-/// Keeps the connection going until it ends, and tells the pool what comes of it.
-pub(super) async fn drive<T>(pool: Weak<Pool>, connection: Arc<Connection>, mut http2: Http2<T, Bytes>, timing: Timing)
+/// Runs the connection until it ends, and reports to the owner while there is one.
+pub(super) async fn drive<T, O>(owner: Weak<O>, connection: Arc<Connection>, mut http2: Http2<T, Bytes>, timing: Timing)
 where
     T: AsyncRead + AsyncWrite + Unpin,
+    O: Owner,
 {
     let pings = http2.ping_pong();
     let traffic = poll_fn(|context| {
         let ended = Pin::new(&mut http2).poll(context);
         let limit = http2.max_concurrent_send_streams();
         if connection.limit.load(Ordering::Relaxed) != limit
-            && let Some(pool) = pool.upgrade()
+            && let Some(owner) = owner.upgrade()
         {
-            pool.set_limit(&connection, limit);
+            owner.limit_changed(&connection, limit);
         }
         if ended.is_pending()
-            && let Some(error) = connection.going_away(context)
-            && let Some(pool) = pool.upgrade()
+            && let Some(error) = connection.shutdown_error(context)
+            && let Some(owner) = owner.upgrade()
         {
-            pool.log_end(&error);
-            pool.retire(&connection);
+            owner.going_away(&connection, &error);
         }
         ended
     });
-    tokio::select! {
-        ended = traffic => if let (Err(error), Some(pool)) = (ended, pool.upgrade()) {
-            pool.log_end(&error);
-        },
-        () = keep_alive(&connection, pings, timing) => if let Some(pool) = pool.upgrade() {
-            pool.log_end(&"no sign of life");
-        },
-    }
-    if let Some(pool) = pool.upgrade() {
-        pool.ended(&connection);
+    let error: Option<Box<dyn Display + Send>> = tokio::select! {
+        ended = traffic => ended.err().map(|error| Box::new(error) as _),
+        () = keep_alive(&connection, pings, timing) => Some(Box::new("no answer to a ping")),
+    };
+    if let Some(owner) = owner.upgrade() {
+        owner.ended(&connection, error.as_ref().map(|error| &**error as &dyn Display));
     }
 }
 
-/// Returns when the other side gives no sign of life.
+/// Returns when the other side stops answering pings.
 async fn keep_alive(connection: &Connection, pings: Option<PingPong>, timing: Timing) {
     let Some(mut pings) = pings else { return std::future::pending().await };
     loop {
-        let due = connection.last_heard() + timing.ping_after;
+        let due = connection.last_received() + timing.ping_after;
         tokio::select! {
             () = connection.suspect.notified() => {}
-            () = tokio::time::sleep_until(due.into()) => if connection.last_heard() + timing.ping_after > Instant::now() {
-                continue;
-            },
+            () = tokio::time::sleep_until(due.into()) => {
+                if connection.last_received() + timing.ping_after > Instant::now() {
+                    continue;
+                }
+            }
         }
         match timeout(timing.ping_timeout, pings.ping(Ping::opaque())).await {
-            Ok(Ok(_)) => connection.hear(),
+            Ok(Ok(_)) => connection.received(),
             Ok(Err(_)) | Err(_) => return,
         }
     }

@@ -1,23 +1,25 @@
-//! The connections of a transport, and who gets the next free stream.
+//! The connections of a client, and the queue for their streams.
 //!
-//! Invariant: as long as a stream is free nobody waits, and who waits is served in the order of coming. No lock is held
-//! while anything is waited for.
+//! Invariant: no push waits while a stream is free, and waiting pushes are served in order. No lock is held across an await.
 
 use std::collections::VecDeque;
 use std::fmt::Display;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
 use metrics::Gauge;
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::Timing;
-use super::connect::{EndpointConnector, NoConnection, Unreachable};
-use super::connection::{self, Connection};
+use super::connect::{EndpointConnector, Unreachable};
+use super::connection::{self, Connection, Owner};
+use crate::providers::outcome::Failure;
 
 /// All connections to one endpoint.
 pub(super) struct Pool {
@@ -26,33 +28,33 @@ pub(super) struct Pool {
     max_connections: usize,
     timing: Timing,
     state: Mutex<State>,
-    /// Counted up and down: an app may have several pools, one after the other and for each platform.
-    connections: Gauge,
+    /// Changed by increments: an app may have several pools, for each environment and after each reload.
+    open_connections: Gauge,
 }
 
 #[derive(Default)]
 struct State {
     connections: Vec<Arc<Connection>>,
-    /// Connections that are being made.
+    /// Connections in progress.
     opening: usize,
-    waiting: VecDeque<oneshot::Sender<Result<Ticket, NoConnection>>>,
-    /// Failures to connect, and connections without any answer, since the last answer.
+    waiting: VecDeque<oneshot::Sender<Result<Ticket, Failure>>>,
+    /// Failed connects, and connections without an answer, since the last answer.
     consecutive_failures: u32,
     not_before: Option<Instant>,
 }
 
-/// The right to one stream. Whoever drops it makes room for another.
+/// The right to one stream; dropping it frees the stream.
 pub(super) struct Ticket {
     pool: Arc<Pool>,
-    /// `None` when it was handed back.
+    /// `None` once the stream is released.
     connection: Option<Arc<Connection>>,
-    answered: std::sync::atomic::AtomicBool,
+    answered: AtomicBool,
 }
 
 impl Pool {
     pub(super) fn new(app: &str, connector: EndpointConnector, max_connections: usize, timing: Timing) -> Arc<Self> {
         Arc::new(Self {
-            connections: metrics::gauge!("push_apns_connections", "app" => app.to_owned()),
+            open_connections: metrics::gauge!("push_apns_connections", "app" => app.to_owned()),
             app: app.to_owned(),
             connector,
             max_connections: max_connections.max(1),
@@ -63,19 +65,19 @@ impl Pool {
 
     /// Connects if there is no connection.
     pub(super) fn warm_up(self: &Arc<Self>) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if state.connections.is_empty() && state.opening == 0 {
-            // In the time of backing off the next push will connect.
+            // During a backoff the next push connects.
             let _backing_off = self.open(&mut state);
         }
     }
 
-    /// A stream, as soon as one is free.
-    pub(super) async fn acquire(self: &Arc<Self>) -> Result<Ticket, NoConnection> {
-        let mut mine = {
-            let mut state = self.state();
+    /// Waits for a free stream.
+    pub(super) async fn acquire(self: &Arc<Self>) -> Result<Ticket, Failure> {
+        let mut ticket = {
+            let mut state = self.state.lock();
             if state.waiting.is_empty()
-                && let Some(ticket) = self.free(&state)
+                && let Some(ticket) = self.free_stream(&state)
             {
                 return Ok(ticket);
             }
@@ -89,77 +91,47 @@ impl Pool {
         };
         loop {
             tokio::select! {
-                given = &mut mine => {
-                    return given.unwrap_or(Err(NoConnection { reason: "connect", retry_after: None }));
-                }
+                result = &mut ticket => return result.unwrap_or(Err(Failure::outage("connect", None))),
                 () = tokio::time::sleep(self.timing.grow_after) => self.grow(),
             }
         }
     }
 
-    /// Apple allows this many streams now.
-    pub(super) fn set_limit(self: &Arc<Self>, connection: &Connection, limit: usize) {
-        let mut state = self.state();
-        connection.limit.store(limit, Relaxed);
-        self.hand_out(&mut state);
-    }
-
-    /// No new streams on this one.
-    pub(super) fn retire(self: &Arc<Self>, connection: &Arc<Connection>) {
+    /// Starts no new streams on this connection.
+    fn retire(self: &Arc<Self>, connection: &Arc<Connection>) {
         connection.close();
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let before = state.connections.len();
         state.connections.retain(|other| !Arc::ptr_eq(other, connection));
         if state.connections.len() < before {
-            self.connections.decrement(1);
+            self.open_connections.decrement(1);
         }
         if state.connections.is_empty() && state.opening == 0 && !state.waiting.is_empty() {
             self.open_or_fail(&mut state);
         }
     }
 
-    /// A connection is no more.
-    pub(super) fn ended(self: &Arc<Self>, connection: &Arc<Connection>) {
-        if !connection.answered.load(Relaxed) {
-            let mut state = self.state();
-            let consecutive_failures = state.consecutive_failures.saturating_add(1);
-            self.back_off(&mut state, consecutive_failures);
-            if consecutive_failures > 1 {
-                // With TLS 1.3 a certificate is refused when we take the connection for made.
-                tracing::warn!(
-                    app = self.app,
-                    "APNs ends our connections without an answer: check cert_file, endpoint"
-                );
-            }
-        }
-        self.retire(connection);
-    }
-
-    pub(super) fn log_end(&self, reason: &dyn Display) {
-        tracing::info!(app = self.app, reason = for_log(reason), "an APNs connection ends");
-    }
-
-    /// Opens a further connection if somebody waits although every connection has shown that it works.
+    /// Opens another connection if pushes wait although every connection has proven that it works.
     fn grow(self: &Arc<Self>) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let all_proven = state.connections.iter().all(|connection| connection.proven.load(Relaxed));
-        let wanted = state.waiting.iter().any(|waiting| !waiting.is_closed());
-        if wanted && all_proven && state.opening == 0 && state.connections.len() < self.max_connections {
+        let is_wanted = state.waiting.iter().any(|waiting| !waiting.is_closed());
+        if is_wanted && all_proven && state.opening == 0 && state.connections.len() < self.max_connections {
             self.open_or_fail(&mut state);
         }
     }
 
     fn open_or_fail(self: &Arc<Self>, state: &mut State) {
-        if let Err(no_connection) = self.open(state) {
-            self.fail_all(state, no_connection);
+        if let Err(failure) = self.open(state) {
+            fail_all(state, &failure);
         }
     }
 
-    /// Starts to make a connection, unless that was in vain too recently.
-    fn open(self: &Arc<Self>, state: &mut State) -> Result<(), NoConnection> {
+    /// Starts to connect, unless the last failure is too recent.
+    fn open(self: &Arc<Self>, state: &mut State) -> Result<(), Failure> {
         let wait = state.not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
         if !wait.is_zero() {
-            return Err(NoConnection { reason: "back_off", retry_after: Some(wait) });
+            return Err(Failure::outage("back_off", Some(wait)));
         }
         state.opening += 1;
         tokio::spawn(Arc::clone(self).connect());
@@ -172,55 +144,48 @@ impl Pool {
             connection::begin(stream).await.map_err(|error| Unreachable::new("connect", &error))
         });
         let made = made.await.unwrap_or_else(|late| Err(Unreachable::new("connect_timeout", &late)));
-        if let Some((connection, http2)) = self.made(made) {
-            let (timing, pool) = (self.timing, Arc::downgrade(&self));
+        if let Some((connection, http2)) = self.connected(made) {
+            let (timing, owner) = (self.timing, Arc::downgrade(&self));
             drop(self);
-            connection::drive(pool, connection, http2, timing).await;
+            connection::drive(owner, connection, http2, timing).await;
         }
     }
 
-    /// Takes note of how an attempt to connect went.
-    fn made<C>(self: &Arc<Self>, made: Result<(Connection, C), Unreachable>) -> Option<(Arc<Connection>, C)> {
-        let mut state = self.state();
+    /// Records the result of a connect.
+    fn connected<C>(self: &Arc<Self>, made: Result<(Connection, C), Unreachable>) -> Option<(Arc<Connection>, C)> {
+        let mut state = self.state.lock();
         state.opening -= 1;
         match made {
             Ok((connection, http2)) => {
                 let connection = Arc::new(connection);
                 state.connections.push(Arc::clone(&connection));
-                self.connections.increment(1);
-                self.hand_out(&mut state);
+                self.open_connections.increment(1);
+                self.serve_waiting(&mut state);
                 Some((connection, http2))
             }
             Err(Unreachable { reason, detail }) => {
-                let consecutive_failures = state.consecutive_failures.max(1).saturating_add(1);
-                self.back_off(&mut state, consecutive_failures);
+                let failures = state.consecutive_failures.max(1).saturating_add(1);
+                self.back_off(&mut state, failures);
                 tracing::warn!(app = self.app, reason, detail = for_log(&detail), "cannot connect to APNs");
                 if state.connections.is_empty() {
-                    self.fail_all(&mut state, NoConnection { reason, retry_after: None });
+                    fail_all(&mut state, &Failure::outage(reason, None));
                 }
                 None
             }
         }
     }
 
-    /// The first connection that ends without an answer may be an accident; from the next one on there is a pause.
-    fn back_off(&self, state: &mut State, consecutive_failures: u32) {
-        state.consecutive_failures = consecutive_failures;
-        let wait = self.timing.backoff.after(consecutive_failures.saturating_sub(1));
+    /// The first connection that ends without an answer may be an accident; from the second failure on there is a pause.
+    fn back_off(&self, state: &mut State, failures: u32) {
+        state.consecutive_failures = failures;
+        let wait = self.timing.backoff.after(failures.saturating_sub(1));
         state.not_before = (!wait.is_zero()).then(|| Instant::now() + wait);
     }
 
-    fn fail_all(&self, state: &mut State, no_connection: NoConnection) {
-        for waiting in state.waiting.drain(..) {
-            // Who is no longer there needs no answer, and an error holds nothing.
-            let _gone = waiting.send(Err(no_connection));
-        }
-    }
-
-    /// Gives what is free to those who wait.
-    fn hand_out(self: &Arc<Self>, state: &mut State) {
+    /// Hands free streams to the waiting pushes.
+    fn serve_waiting(self: &Arc<Self>, state: &mut State) {
         while !state.waiting.is_empty() {
-            let Some(ticket) = self.free(state) else { return };
+            let Some(ticket) = self.free_stream(state) else { return };
             if let Some(waiting) = state.waiting.pop_front()
                 && let Err(Ok(mut unclaimed)) = waiting.send(Ok(ticket))
                 && let Some(connection) = unclaimed.connection.take()
@@ -230,50 +195,81 @@ impl Pool {
         }
     }
 
-    fn free(self: &Arc<Self>, state: &State) -> Option<Ticket> {
-        let connection = state
-            .connections
-            .iter()
-            .find(|connection| connection.in_flight.load(Relaxed) < connection.limit.load(Relaxed))?;
+    fn free_stream(self: &Arc<Self>, state: &State) -> Option<Ticket> {
+        let is_free =
+            |connection: &&Arc<Connection>| connection.in_flight.load(Relaxed) < connection.limit.load(Relaxed);
+        let connection = state.connections.iter().find(is_free)?;
         connection.in_flight.fetch_add(1, Relaxed);
         Some(Ticket { pool: Arc::clone(self), connection: Some(Arc::clone(connection)), answered: false.into() })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn log_end(&self, reason: &dyn Display) {
+        tracing::info!(app = self.app, reason = for_log(reason), "an APNs connection ends");
+    }
+}
+
+impl Owner for Pool {
+    fn limit_changed(self: &Arc<Self>, connection: &Connection, limit: usize) {
+        let mut state = self.state.lock();
+        connection.limit.store(limit, Relaxed);
+        self.serve_waiting(&mut state);
+    }
+
+    fn going_away(self: &Arc<Self>, connection: &Arc<Connection>, reason: &dyn Display) {
+        self.log_end(reason);
+        self.retire(connection);
+    }
+
+    fn ended(self: &Arc<Self>, connection: &Arc<Connection>, reason: Option<&dyn Display>) {
+        if let Some(reason) = reason {
+            self.log_end(reason);
+        }
+        if !connection.answered.load(Relaxed) {
+            let mut state = self.state.lock();
+            let failures = state.consecutive_failures.saturating_add(1);
+            self.back_off(&mut state, failures);
+            if failures > 1 {
+                // With TLS 1.3 the server refuses a certificate after the client considers the connection open.
+                tracing::warn!(
+                    app = self.app,
+                    "APNs ends our connections without an answer: check cert_file, endpoint"
+                );
+            }
+        }
+        self.retire(connection);
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        for connection in &self.state().connections {
+        for connection in &self.state.get_mut().connections {
             connection.close();
-            self.connections.decrement(1);
+            self.open_connections.decrement(1);
         }
     }
 }
 
 impl Ticket {
-    /// What starts the stream; `None` if the connection takes no more since.
+    /// Starts the stream; `None` if the connection gets no new streams any more.
     pub(super) fn sender(&self) -> Option<SendRequest<Bytes>> {
         self.connection.as_ref()?.sender()
     }
 
-    /// An answer came.
+    /// Records an answer.
     pub(super) fn answered(&self, status: u16) {
         self.answered.store(true, Relaxed);
         let Some(connection) = &self.connection else { return };
-        connection.hear();
+        connection.received();
         if status == 200 {
             connection.proven.store(true, Relaxed);
         }
         if !connection.answered.swap(true, Relaxed) {
-            let mut state = self.pool.state();
+            let mut state = self.pool.state.lock();
             (state.consecutive_failures, state.not_before) = (0, None);
         }
     }
 
-    /// No new streams on its connection.
+    /// Starts no new streams on its connection.
     pub(super) fn retire(&self) {
         if let Some(connection) = &self.connection {
             self.pool.retire(connection);
@@ -285,11 +281,18 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take() else { return };
         if !self.answered.load(Relaxed) {
-            connection.doubt();
+            connection.suspect();
         }
-        let mut state = self.pool.state();
+        let mut state = self.pool.state.lock();
         connection.in_flight.fetch_sub(1, Relaxed);
-        self.pool.hand_out(&mut state);
+        self.pool.serve_waiting(&mut state);
+    }
+}
+
+fn fail_all(state: &mut State, failure: &Failure) {
+    for waiting in state.waiting.drain(..) {
+        // Fails for a push that no longer waits; an error holds no stream.
+        let _ = waiting.send(Err(failure.clone()));
     }
 }
 

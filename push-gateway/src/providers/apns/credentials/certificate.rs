@@ -1,6 +1,6 @@
-//! Client certificates: the older way to prove that a request comes from the app's developer.
+//! Client certificates: the older way to authenticate to APNs.
 //!
-//! Invariant: a certificate is used only together with the key that belongs to it.
+//! Invariant: a certificate is used only with the key that belongs to it.
 
 use std::sync::Arc;
 
@@ -15,24 +15,23 @@ use shared::secret::Secret;
 #[derive(Debug)]
 pub(in super::super) struct ClientCertificate {
     key: Arc<CertifiedKey>,
-    /// From when on Apple takes it no longer.
-    pub(in super::super) not_after: Timestamp,
+    /// When it expires.
+    pub(super) not_after: Timestamp,
 }
 
-/// Why a file is no client certificate.
+/// Why a file is unusable as a client certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum InvalidCertificate {
+pub(in super::super) enum InvalidCertificate {
     /// Neither a certificate with a key in PEM nor PKCS#12, or a wrong password.
     #[error("expected a certificate with its private key, in PEM or in PKCS#12 with the right password")]
     Unreadable,
-    /// The private key is another certificate's.
     #[error("the private key does not belong to the certificate")]
     KeyMismatch,
 }
 
 impl ClientCertificate {
     /// Reads the contents of a file, PEM or PKCS#12; PEM needs no password.
-    pub(in super::super) fn parse(file: &[u8], password: Option<&Secret<String>>) -> Result<Self, InvalidCertificate> {
+    pub(super) fn parse(file: &[u8], password: Option<&Secret<String>>) -> Result<Self, InvalidCertificate> {
         let is_pem = file.windows(11).any(|part| part == b"-----BEGIN ");
         let (chain, key) = if is_pem { from_pem(file)? } else { from_pkcs12(file, password)? };
         let not_after = chain.first().and_then(not_after).ok_or(InvalidCertificate::Unreadable)?;
@@ -44,8 +43,8 @@ impl ClientCertificate {
         Ok(Self { key: Arc::new(key), not_after })
     }
 
-    /// Has connections made after `config` present it.
-    pub(in super::super) fn present(&self, config: &mut rustls::ClientConfig) {
+    /// Makes connections with `config` present it.
+    pub(super) fn present(&self, config: &mut rustls::ClientConfig) {
         config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(Arc::clone(&self.key)));
     }
 }
@@ -62,7 +61,7 @@ fn from_pkcs12(file: &[u8], password: Option<&Secret<String>>) -> Result<ChainAn
     let password = password.map_or("", |password| password.expose());
     let archive = Pkcs12Archive::from_pkcs12(file, password).map_err(|_| InvalidCertificate::Unreadable)?;
     let key = archive.keys.first().ok_or(InvalidCertificate::Unreadable)?;
-    // The one with the key's id comes first, the others are the rest of the chain.
+    // The certificate with the ID of the key comes first, then the rest of the chain.
     let (own, rest): (Vec<_>, Vec<_>) = archive.certs.iter().partition(|bag| {
         let ids = bag.local_key_id.as_deref().zip(key.local_key_id.as_ref());
         ids.is_some_and(|(bag, key)| bag == AsRef::<[u8]>::as_ref(key))
@@ -125,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_certificate_with_its_key_is_refused() {
+    fn only_a_certificate_with_its_key_is_accepted() {
         let ((certificate, key), (_, other)) = (pair(), pair());
         for (file, expected) in [
             (String::new(), InvalidCertificate::Unreadable),

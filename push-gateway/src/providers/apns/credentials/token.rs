@@ -1,33 +1,34 @@
-//! Provider tokens: what proves to Apple that a request comes from the app's developer.
+//! Provider tokens: signed with the developer's key, they authenticate each request to APNs.
 //!
-//! Invariant: there is one token for each key at a time, whoever uses it, and none is replaced before it is 20 minutes
-//! old; Apple refuses providers that change theirs more often.
+//! Invariant: all apps with one key share one token at a time, and no token is replaced before it is 20 minutes old: APNs
+//! refuses providers that change theirs more often.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use parking_lot::Mutex;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use shared::clock::Timestamp;
 use shared::secret::Secret;
 
-/// A token is used for this long; Apple takes it for 60 minutes.
+/// A token is used for this long; APNs accepts it for 60 minutes.
 const RENEW_AFTER: Duration = Duration::from_secs(50 * 60);
-/// No token is replaced before it has this age.
+/// The minimum age of a token before it is replaced.
 const MIN_AGE: Duration = Duration::from_secs(20 * 60);
 
-/// A token that was made so much later than now was made before the clock was set right: Apple would refuse it.
+/// A token that is this much younger than now was made before the clock was set back: APNs would refuse it.
 const CLOCK_SLACK: Duration = Duration::from_secs(5 * 60);
 
-/// The provider tokens of a process, by team and key.
+/// The provider tokens of a process, by team and key. Clones share them.
 #[derive(Clone, Default)]
-pub(crate) struct ProviderTokenCache(Arc<Mutex<HashMap<Name, Arc<ProviderToken>>>>);
+pub(crate) struct ProviderTokenCache(Arc<Mutex<HashMap<TokenName, Arc<ProviderToken>>>>);
 
-/// Team, key id, and a hash of the key, so that a key that was replaced is not mistaken for its successor.
-type Name = (String, String, [u8; 32]);
+/// Team, key ID, and a digest of the key, which separates a replaced key from its successor.
+type TokenName = (String, String, [u8; 32]);
 
 /// The key cannot sign tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,11 +46,11 @@ pub(in super::super) struct ProviderToken {
 #[derive(Default)]
 struct State {
     current: Option<Authorization>,
-    /// No other token before this.
+    /// No new token before this time.
     frozen_until: Option<Timestamp>,
 }
 
-/// A token in the form of the header field.
+/// A token as the value of the header field.
 #[derive(Clone)]
 pub(in super::super) struct Authorization {
     pub(in super::super) value: HeaderValue,
@@ -63,7 +64,7 @@ struct Claims<'a> {
 }
 
 impl ProviderTokenCache {
-    /// The token of the key `pem`, shared with everybody who asks for the same.
+    /// The token of the key `pem`; apps with the same key share it.
     pub(in super::super) fn find(
         &self,
         team_id: &str,
@@ -71,12 +72,12 @@ impl ProviderTokenCache {
         pem: &Secret<String>,
     ) -> Result<Arc<ProviderToken>, InvalidKey> {
         let name = (team_id.to_owned(), key_id.to_owned(), Sha256::digest(pem.expose()).into());
-        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tokens = self.0.lock();
         if let Some(token) = tokens.get(&name) {
             return Ok(Arc::clone(token));
         }
         let token = Arc::new(ProviderToken::new(team_id, key_id, pem)?);
-        // What nobody uses any more goes when something new comes.
+        // A new token removes the unused ones.
         tokens.retain(|_, token| Arc::strong_count(token) > 1);
         tokens.insert(name, Arc::clone(&token));
         Ok(token)
@@ -88,41 +89,40 @@ impl ProviderToken {
         let header = Header { kid: Some(key_id.to_owned()), ..Header::new(Algorithm::ES256) };
         let key = EncodingKey::from_ec_pem(pem.expose().as_bytes()).map_err(|_| InvalidKey)?;
         let token = Self { header, team_id: team_id.to_owned(), key, state: Mutex::default() };
-        // Whether the key can sign shows only when it does.
+        // Only a signature shows whether the key can sign.
         token.sign(Timestamp::from_millis(0)).ok_or(InvalidKey)?;
         Ok(token)
     }
 
-    /// The token to use at `now`, and whether it is new. Signing takes no time worth waiting for, so that whoever comes
-    /// while it is renewed gets the new one too.
+    /// The token to use at `now`, and whether it is new. Signing is fast: concurrent callers wait for the new token.
     pub(in super::super) fn at(&self, now: Timestamp) -> Option<(Authorization, bool)> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         match &state.current {
-            Some(current) if current.is_younger(RENEW_AFTER, now) || state.is_frozen(now) => {
+            Some(current) if current.is_younger_than(RENEW_AFTER, now) || state.is_frozen(now) => {
                 Some((current.clone(), false))
             }
             _ => self.renew(&mut state, now),
         }
     }
 
-    /// Another token than `refused`, which Apple takes for too old; `None` if it is too young for that to be true.
+    /// Another token than `refused`, which APNs reports as expired; `None` if it is too young for that.
     pub(in super::super) fn instead_of(
         &self,
         refused: &Authorization,
         now: Timestamp,
     ) -> Option<(Authorization, bool)> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         match &state.current {
-            // Somebody else was told the same before.
+            // Another delivery renewed it already.
             Some(current) if current.value != refused.value => Some((current.clone(), false)),
-            Some(current) if current.is_younger(MIN_AGE, now) || state.is_frozen(now) => None,
+            Some(current) if current.is_younger_than(MIN_AGE, now) || state.is_frozen(now) => None,
             _ => self.renew(&mut state, now),
         }
     }
 
-    /// Apple saw too many tokens: this one has to do for the next 20 minutes.
+    /// Keeps the token for the next 20 minutes: APNs reports too many new ones.
     pub(in super::super) fn freeze(&self, now: Timestamp) {
-        self.state().frozen_until = Some(now.plus(MIN_AGE));
+        self.state.lock().frozen_until = Some(now.plus(MIN_AGE));
     }
 
     fn renew(&self, state: &mut State, now: Timestamp) -> Option<(Authorization, bool)> {
@@ -138,14 +138,10 @@ impl ProviderToken {
         value.set_sensitive(true);
         Some(value)
     }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Authorization {
-    fn is_younger(&self, age: Duration, now: Timestamp) -> bool {
+    fn is_younger_than(&self, age: Duration, now: Timestamp) -> bool {
         now.since(self.issued) < age && self.issued <= now.plus(CLOCK_SLACK)
     }
 }
@@ -184,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_what_apple_asks_for() {
+    fn a_token_has_the_header_the_claims_and_the_signature_that_apns_expects() {
         let key = key();
         let token =
             ProviderTokenCache::default().find("TEAM123456", "KEY1234567", &Secret::new(key.serialize_pem())).unwrap();
@@ -208,10 +204,10 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_renewed_at_fifty_minutes_and_shared_until_then() {
-        let (board, pem, clock) =
+    fn a_token_is_shared_and_renewed_at_fifty_minutes() {
+        let (cache, pem, clock) =
             (ProviderTokenCache::default(), Secret::new(key().serialize_pem()), Clock::manual(START));
-        let (one, other) = (board.find("T", "K", &pem).unwrap(), board.find("T", "K", &pem).unwrap());
+        let (one, other) = (cache.find("T", "K", &pem).unwrap(), cache.find("T", "K", &pem).unwrap());
         let (first, new) = one.at(clock.now()).unwrap();
         assert!(new);
         clock.advance(minutes(50) - Duration::from_millis(1));
@@ -222,14 +218,14 @@ mod tests {
         assert!(new);
         assert_ne!(text(&second), text(&first));
         assert_eq!(text(&one.at(clock.now()).unwrap().0), text(&second));
-        let another = board.find("T", "K2", &pem).unwrap();
+        let another = cache.find("T", "K2", &pem).unwrap();
         assert_ne!(text(&another.at(clock.now()).unwrap().0), text(&second));
     }
 
     #[test]
-    fn a_refused_token_is_replaced_once_and_never_when_it_is_young() {
-        let (board, clock) = (ProviderTokenCache::default(), Clock::manual(START));
-        let token = board.find("T", "K", &Secret::new(key().serialize_pem())).unwrap();
+    fn a_refused_token_is_replaced_once_and_only_if_it_is_old_enough() {
+        let (cache, clock) = (ProviderTokenCache::default(), Clock::manual(START));
+        let token = cache.find("T", "K", &Secret::new(key().serialize_pem())).unwrap();
         let (first, _) = token.at(clock.now()).unwrap();
         clock.advance(minutes(20) - Duration::from_millis(1));
         assert!(token.instead_of(&first, clock.now()).is_none());
@@ -242,9 +238,9 @@ mod tests {
     }
 
     #[test]
-    fn after_too_many_tokens_there_is_no_other_for_twenty_minutes() {
-        let (board, clock) = (ProviderTokenCache::default(), Clock::manual(START));
-        let token = board.find("T", "K", &Secret::new(key().serialize_pem())).unwrap();
+    fn after_too_many_tokens_the_current_one_stays_for_twenty_minutes() {
+        let (cache, clock) = (ProviderTokenCache::default(), Clock::manual(START));
+        let token = cache.find("T", "K", &Secret::new(key().serialize_pem())).unwrap();
         let (first, _) = token.at(clock.now()).unwrap();
         clock.advance(minutes(45));
         token.freeze(clock.now());
@@ -256,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_was_made_before_the_clock_was_set_back_is_replaced() {
+    fn a_token_from_before_the_clock_was_set_back_is_replaced() {
         let token = ProviderTokenCache::default().find("T", "K", &Secret::new(key().serialize_pem())).unwrap();
         let (first, _) = token.at(START.plus(minutes(60))).unwrap();
         let (same, new) = token.at(START.plus(minutes(55))).unwrap();
@@ -268,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_provider_key_is_refused() {
+    fn only_an_ec_key_on_p256_is_accepted() {
         let other_curve = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap().serialize_pem();
         let ed25519 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap().serialize_pem();
         for pem in

@@ -1,7 +1,6 @@
 //! The payload of a notification for one device.
 //!
-//! Invariant: what room members or the app have written can make a payload smaller or keep it from being sent, but never
-//! make an error.
+//! Invariant: text of room members or of the app can shrink or drop a payload, but never causes an error.
 
 mod alert;
 mod json;
@@ -14,32 +13,35 @@ use self::json::{Node, Object};
 use self::truncate::{Fit, fit};
 use super::settings::{PushType, Settings, VoipEvents};
 use crate::notification::{Counts, Device, Kind, Notification};
+use crate::providers::outcome::Reason;
 
-/// Apple's limit, in bytes.
+/// The limit of APNs, in bytes.
 const LIMIT: usize = 4096;
-/// Apple's limit for VoIP, in bytes.
+/// The limit of APNs for VoIP, in bytes.
 const VOIP_LIMIT: usize = 5120;
-/// What is tried after Apple refused a payload within its own limit.
+/// The limit for a payload that APNs refused as too large.
 pub(super) const SMALLER_LIMIT: usize = 2048;
 
 /// A payload that fits.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Payload {
-    /// The text.
+pub(super) struct Composed {
     pub(super) bytes: Vec<u8>,
-    /// Whether something was left out of it.
-    pub(super) cut: bool,
+    /// Whether a part was dropped or cut.
+    pub(super) is_truncated: bool,
     /// Whether it wakes the app without showing anything.
-    pub(super) background: bool,
+    pub(super) is_background: bool,
 }
 
-/// The payload in at most `limit` bytes, Apple's own limit if `None`; or the reason why nothing is sent.
-pub(super) fn payload(
+/// The payload in at most `limit` bytes, by default the limit of APNs.
+///
+/// # Errors
+/// The reason why nothing is sent.
+pub(super) fn compose(
     notification: &Notification,
     device: &Device,
     settings: &Settings,
     limit: Option<usize>,
-) -> Result<Payload, &'static str> {
+) -> Result<Composed, Reason> {
     let voip = settings.push_type == Some(PushType::Voip);
     if voip && settings.voip_events == VoipEvents::Calls && !notification.is_call(&settings.call_types) {
         return Err("not_a_call");
@@ -50,18 +52,18 @@ pub(super) fn payload(
     }
     let limit = limit.unwrap_or(if voip { VOIP_LIMIT } else { LIMIT });
     let mut bytes = object.to_bytes();
-    let cut = bytes.len() > limit;
-    if cut {
+    let is_truncated = bytes.len() > limit;
+    if is_truncated {
         match fit(&mut object, limit) {
             Fit::Whole | Fit::Cut if notification.kind != Kind::Encrypted => bytes = object.to_bytes(),
-            // A ciphertext that was cut cannot be read.
+            // A truncated ciphertext cannot be decrypted.
             Fit::Whole | Fit::Cut | Fit::TooLarge => return Err("too_large"),
         }
     }
-    Ok(Payload { background: is_background(&object), bytes, cut })
+    Ok(Composed { is_background: is_background(&object), bytes, is_truncated })
 }
 
-fn object(notification: &Notification, device: &Device, settings: &Settings) -> Result<Object, &'static str> {
+fn object(notification: &Notification, device: &Device, settings: &Settings) -> Result<Object, Reason> {
     let counts = notification.counts_for(device);
     match notification.kind {
         Kind::Full => full(notification, device, settings, counts).ok_or("nothing_to_send"),
@@ -90,7 +92,7 @@ fn object(notification: &Notification, device: &Device, settings: &Settings) -> 
 }
 
 fn full(notification: &Notification, device: &Device, settings: &Settings, counts: Option<Counts>) -> Option<Object> {
-    let Some(said) = alert(notification) else { return counts.map(badge) };
+    let Some(text) = alert(notification) else { return counts.map(badge) };
     let mut object = given(settings, device);
     let aps = object.object_mut("aps");
     if let Some(Node::Value(Value::String(body))) = aps.node_mut("alert") {
@@ -98,8 +100,8 @@ fn full(notification: &Notification, device: &Device, settings: &Settings, count
         aps.object_mut("alert").give(String::from("body"), body);
     }
     let alert = aps.object_mut("alert");
-    alert.set("loc-key", said.key);
-    alert.set("loc-args", said.args);
+    alert.set("loc-key", text.key);
+    alert.set("loc-args", text.args);
     if let Some(counts) = counts {
         aps.set("badge", counts.total());
     }
@@ -146,7 +148,7 @@ fn set_thread(object: &mut Object, notification: &Notification, settings: &Setti
     }
 }
 
-/// The sound that the push rules ask for, if it can be the name of a file.
+/// The sound of the push rules, if it can be a file name.
 fn sound(device: &Device) -> Option<&str> {
     let sound = device.tweaks.get("sound")?.as_str()?;
     let is_name = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-');
@@ -157,13 +159,13 @@ fn is_highlighted(device: &Device) -> bool {
     device.tweaks.get("highlight").is_some_and(|value| !matches!(value, Value::Null | Value::Bool(false)))
 }
 
-/// Apple takes such a payload with the push type `background` only.
+/// APNs accepts such a payload with the push type `background` only.
 fn is_background(object: &Object) -> bool {
     let Some(Node::Object(aps)) = object.node("aps") else { return false };
     aps.node("content-available").is_some() && ["alert", "badge", "sound"].iter().all(|key| aps.node(key).is_none())
 }
 
-/// The operator's payload with the device's `default_payload` laid over it.
+/// The operator's payload, overridden by the device's `default_payload`.
 fn given(settings: &Settings, device: &Device) -> Object {
     let mut object = Object::default();
     let over = device.default_payload();
@@ -183,7 +185,7 @@ fn given(settings: &Settings, device: &Device) -> Object {
                 }
                 object.give(key, members);
             }
-            // Apple reads no `aps` but an object.
+            // APNs reads only an object as `aps`.
             ("aps", _) => {}
             (_, value) => object.give(key, value),
         }
@@ -191,7 +193,7 @@ fn given(settings: &Settings, device: &Device) -> Object {
     object
 }
 
-/// `over` laid over `under`, object by object.
+/// Merges `over` into `under`, object by object.
 fn merged(under: &Map<String, Value>, over: Option<&Map<String, Value>>) -> Map<String, Value> {
     let mut all = under.clone();
     for (key, value) in over.into_iter().flatten() {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Payload, SMALLER_LIMIT, payload};
+use super::{Composed, SMALLER_LIMIT, compose};
 use crate::providers::apns::settings::Settings;
 use crate::providers::apns::testing::{device, notification};
 
@@ -24,8 +24,8 @@ fn settings(table: Value) -> Settings {
     serde_json::from_value(table).unwrap()
 }
 
-fn build(event: &Value, fields: &Value, table: Value) -> Result<Payload, &'static str> {
-    payload(&notification(event, &Value::Null), &device("", fields), &settings(table), None)
+fn build(event: &Value, fields: &Value, table: Value) -> Result<Composed, &'static str> {
+    compose(&notification(event, &Value::Null), &device("", fields), &settings(table), None)
 }
 
 fn text(event: &Value, fields: &Value, table: Value) -> Result<String, &'static str> {
@@ -247,10 +247,10 @@ fn a_silent_payload_is_one_for_the_background() {
         (json!({"mutable-content": 1}), false),
     ] {
         let built = build(&ids(), &default_payload(&json!({"aps": aps})), json!({})).unwrap();
-        assert_eq!(built.background, expected, "{aps}");
+        assert_eq!(built.is_background, expected, "{aps}");
     }
-    assert!(!build(&ids(), &json!({}), json!({})).unwrap().background);
-    assert!(!build(&json!({}), &json!({}), json!({})).unwrap().background);
+    assert!(!build(&ids(), &json!({}), json!({})).unwrap().is_background);
+    assert!(!build(&json!({}), &json!({}), json!({})).unwrap().is_background);
 }
 
 #[test]
@@ -258,13 +258,13 @@ fn payloads_are_cut_to_apples_limit_and_to_a_smaller_one_on_demand() {
     let mut long = event();
     long["content"]["body"] = json!("x".repeat(500_000));
     let built = build(&long, &json!({}), json!({})).unwrap();
-    assert_eq!((built.bytes.len(), built.cut), (4096, true));
+    assert_eq!((built.bytes.len(), built.is_truncated), (4096, true));
     let all = json!({"push_type": "voip", "voip_events": "all"});
     assert_eq!(build(&long, &json!({}), all).unwrap().bytes.len(), 5120);
     let smaller =
-        payload(&notification(&long, &Value::Null), &device("", &json!({})), &settings(json!({})), Some(SMALLER_LIMIT));
+        compose(&notification(&long, &Value::Null), &device("", &json!({})), &settings(json!({})), Some(SMALLER_LIMIT));
     assert_eq!(smaller.unwrap().bytes.len(), 2048);
-    assert!(!build(&event(), &json!({}), json!({})).unwrap().cut);
+    assert!(!build(&event(), &json!({}), json!({})).unwrap().is_truncated);
 }
 
 #[test]
@@ -309,7 +309,7 @@ fn a_payload_of_half_a_megabyte_takes_milliseconds_whatever_is_in_it() {
         let (notification, device, settings) =
             (notification(&event, &Value::Null), device("", &fields), settings(json!({})));
         let before = processor_time();
-        let built = payload(&notification, &device, &settings, None).unwrap();
+        let built = compose(&notification, &device, &settings, None).unwrap();
         let took = processor_time() - before;
         assert!(built.bytes.len() <= 4096);
         // A quadratic way would take minutes; the rest is for machines that are slow, and builds that are not optimised.

@@ -4,7 +4,8 @@ use http::uri::Authority;
 use serde_json::{Value, json};
 use shared::clock::Timestamp;
 
-use super::{DeviceToken, Envelope, Fields, uuid};
+use super::{DeviceToken, PushHeaders, PushTemplate, uuid};
+use crate::providers::Payload;
 use crate::providers::apns::settings::{Settings, TokenEncoding};
 use crate::providers::apns::testing::notification;
 
@@ -21,8 +22,9 @@ fn field(name: &str, event: &Value, table: &Value, background: bool) -> Option<S
     let settings = settings(table);
     let (token, notification) =
         (DeviceToken::parse(&"ab".repeat(32), TokenEncoding::Auto).unwrap(), notification(event, &Value::Null));
-    let envelope = Envelope { token: &token, notification: &notification, id: [0x5a; 16], now: NOW, background };
-    let push = Fields::new(&settings).unwrap().push(&envelope, &settings, bytes::Bytes::from_static(b"{}"));
+    let headers = PushHeaders { notification: &notification, id: [0x5a; 16], now: NOW };
+    let payload = Payload { body: bytes::Bytes::from_static(b"{}"), is_background: background };
+    let push = PushTemplate::new(&settings).unwrap().push(token, &headers, &settings, &payload);
     let head = push.head(&Authority::from_static("api.push.apple.com"));
     head.headers().get(name).map(|value| value.to_str().unwrap().to_owned())
 }
@@ -98,7 +100,7 @@ fn the_head_names_the_device_and_the_app() {
     assert_eq!(uuid([0xff; 16]), "ffffffff-ffff-4fff-bfff-ffffffffffff");
     assert_eq!(uuid([0; 16]), "00000000-0000-4000-8000-000000000000");
     for topic in ["", "a\nb", "a\u{7f}"] {
-        assert!(Fields::new(&settings(&json!({"topic": topic}))).is_none());
+        assert!(PushTemplate::new(&settings(&json!({"topic": topic}))).is_err());
     }
 }
 

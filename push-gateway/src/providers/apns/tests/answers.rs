@@ -1,4 +1,4 @@
-//! What becomes of a delivery after each of Apple's answers.
+//! The outcome of a delivery after each answer of APNs.
 
 use std::time::Duration;
 
@@ -6,22 +6,30 @@ use harness::apns::Fault;
 use harness::wait::wait_for;
 use serde_json::{Value, json};
 
-use super::{PATIENCE, World, deliver, deliver_event, ids, rejected, temporary, token};
-use crate::providers::Certainty::{Certain, Suspect};
+use super::{PATIENCE, World, deliver, deliver_event, ids, mistake, outage, rejected, token};
 use crate::providers::apns::client::Timing;
 use crate::providers::apns::settings::PushType;
-use crate::providers::{Outcome, ProviderError};
+use crate::providers::outcome::Certainty::{Certain, Suspect};
+use crate::providers::outcome::{Failure, Outcome};
 
-const PAUSE: Option<Duration> = Some(Duration::from_secs(30));
 const WAIT: Option<Duration> = Some(Duration::from_secs(7));
 
+fn pause(reason: &'static str, seconds: u64) -> Outcome {
+    Failure::pause(reason, Duration::from_secs(seconds)).into()
+}
+
+/// A failure of this delivery alone that another attempt may avoid.
+fn again(reason: &'static str) -> Outcome {
+    Failure { retry_in_request: true, ..Failure::upstream(reason, None) }.into()
+}
+
 #[tokio::test]
-async fn every_answer_has_its_outcome_and_is_asked_for_once() {
+async fn every_answer_has_its_outcome_after_one_request() {
     let world = World::new().await;
     let provider = world.provider();
     let outcomes = [
-        (Fault::text(200, ""), Ok(Outcome::Delivered)),
-        (Fault::text(200, "<html>").without_id(), Ok(Outcome::Delivered)),
+        (Fault::text(200, ""), Outcome::Delivered),
+        (Fault::text(200, "<html>").without_id(), Outcome::Delivered),
         (Fault::gone("Unregistered", 1), rejected("Unregistered", Certain)),
         (Fault::gone("ExpiredToken", 1), rejected("ExpiredToken", Certain)),
         (Fault::error(410, "Unregistered"), rejected("Unregistered", Certain)),
@@ -31,47 +39,50 @@ async fn every_answer_has_its_outcome_and_is_asked_for_once() {
         (Fault::error(400, "BadDeviceToken"), rejected("BadDeviceToken", Suspect)),
         (Fault::error(400, "BadDeviceToken").without_id(), rejected("BadDeviceToken", Suspect)),
         (Fault::error(400, "DeviceTokenNotForTopic"), rejected("DeviceTokenNotForTopic", Suspect)),
-        (Fault::error(429, "TooManyRequests"), temporary("TooManyRequests", PAUSE, false, false)),
-        (Fault::text(429, "<html>"), temporary("other", PAUSE, false, false)),
-        (Fault::error(400, "IdleTimeout"), temporary("IdleTimeout", None, true, false)),
-        (Fault::error(500, "InternalServerError"), temporary("InternalServerError", None, true, true)),
-        (Fault::error(503, "ServiceUnavailable"), temporary("ServiceUnavailable", None, true, true)),
-        (Fault::error(503, "Shutdown"), temporary("Shutdown", None, true, true)),
-        (Fault::error(503, "Shutdown").with_header("retry-after", "7"), temporary("Shutdown", WAIT, true, true)),
-        (Fault::text(500, "").with_header("retry-after", "7"), temporary("other", WAIT, true, true)),
-        (Fault::text(500, "").with_header("retry-after", "soon"), temporary("other", None, true, true)),
-        (Fault::text(503, ""), temporary("other", None, true, true)),
-        (Fault::text(502, "<html>"), temporary("other", None, true, true)),
-        (Fault::text(500, "x").broken(), temporary("other", None, true, true)),
-        (Fault::Reset(2), temporary("connection_lost", None, true, true)),
-        (Fault::Reset(8), temporary("connection_lost", None, true, true)),
-        (Fault::Cut, temporary("connection_lost", None, true, true)),
-        (Fault::text(200, "x").endless(), Ok(Outcome::Delivered)),
-        (Fault::text(200, "x").broken(), Ok(Outcome::Delivered)),
+        (Fault::error(429, "TooManyRequests"), pause("TooManyRequests", 30)),
+        (Fault::text(429, "<html>"), pause("other", 30)),
+        (Fault::error(400, "IdleTimeout"), again("IdleTimeout")),
+        (Fault::error(500, "InternalServerError"), outage("InternalServerError", None)),
+        (Fault::error(503, "ServiceUnavailable"), outage("ServiceUnavailable", None)),
+        (Fault::error(503, "Shutdown"), outage("Shutdown", None)),
+        (Fault::error(503, "Shutdown").with_header("retry-after", "7"), outage("Shutdown", WAIT)),
+        (Fault::text(500, "").with_header("retry-after", "7"), outage("other", WAIT)),
+        (Fault::text(500, "").with_header("retry-after", "soon"), outage("other", None)),
+        (Fault::text(503, ""), outage("other", None)),
+        (Fault::text(502, "<html>"), outage("other", None)),
+        (Fault::text(500, "x").broken(), outage("other", None)),
+        (Fault::Reset(2), outage("connection_lost", None)),
+        (Fault::Reset(8), outage("connection_lost", None)),
+        (Fault::Cut, outage("connection_lost", None)),
+        (Fault::text(200, "x").endless(), Outcome::Delivered),
+        (Fault::text(200, "x").broken(), Outcome::Delivered),
     ];
     for (number, (fault, expected)) in outcomes.into_iter().enumerate() {
         world.apple.fault(&token(number), fault.clone());
         assert_eq!(deliver(&provider, number).await, expected, "{fault:?}");
         assert_eq!(world.apple.requests_for(&token(number)).len(), 1, "{fault:?}");
-        assert_eq!(deliver(&provider, 1000).await, Ok(Outcome::Delivered), "after {fault:?}");
+        assert_eq!(deliver(&provider, 1000).await, Outcome::Delivered, "after {fault:?}");
     }
 }
 
 #[tokio::test]
-async fn an_answer_that_does_not_come_to_its_end_is_not_waited_for_and_harms_no_other() {
+async fn an_endless_answer_times_out_and_affects_no_other() {
     let world = World::new().await;
     let provider = world.provider_with(|_| {}, Timing { attempt: Duration::from_secs(1), ..super::QUICK });
     for (number, fault) in [Fault::Silence, Fault::text(503, "x").endless()].into_iter().enumerate() {
         world.apple.fault(&token(number), fault.clone());
-        assert_eq!(deliver(&provider, number).await, temporary("timeout", None, true, true), "{fault:?}");
-        // On a busy machine a good answer may take too long as well.
-        wait_for("a good answer", PATIENCE, async || deliver(&provider, 1000).await.ok()).await;
+        assert_eq!(deliver(&provider, number).await, outage("timeout", None), "{fault:?}");
+        // On a busy machine a good answer may time out too.
+        wait_for("a good answer", PATIENCE, async || {
+            (deliver(&provider, 1000).await == Outcome::Delivered).then_some(())
+        })
+        .await;
     }
     assert_eq!(world.apple.connections(), 1);
 }
 
 #[tokio::test]
-async fn what_is_our_mistake_is_permanent_and_says_where_to_look() {
+async fn a_mistake_of_the_gateway_names_what_to_check() {
     let world = World::new().await;
     let provider = world.provider();
     for (number, (status, reason, hint)) in [
@@ -107,9 +118,8 @@ async fn what_is_our_mistake_is_permanent_and_says_where_to_look() {
     {
         let fault = if reason.is_empty() { Fault::text(status, "") } else { Fault::error(status, reason) };
         world.apple.fault(&token(number), fault);
-        let Err(ProviderError::Permanent { reason: label, detail }) = deliver(&provider, number).await else {
-            panic!("{status} {reason}")
-        };
+        let outcome = deliver(&provider, number).await;
+        let (label, detail) = mistake(&outcome);
         assert!(detail.contains(hint) && detail.contains(&status.to_string()), "{detail}");
         assert!(!detail.contains(char::is_control), "{detail}");
         assert!(label == reason || label == "other", "{label}");
@@ -118,7 +128,7 @@ async fn what_is_our_mistake_is_permanent_and_says_where_to_look() {
 }
 
 #[tokio::test]
-async fn everything_that_is_sent_is_in_order_for_apple() {
+async fn apns_accepts_every_kind_of_push() {
     let world = World::new().await;
     let encrypted = json!({"ciphertext": "c", "counts": {"unread": 1}});
     let mut long = json!({"type": "m.room.message", "sender": "@a:b", "event_id": "$e", "prio": "low"});
@@ -134,11 +144,11 @@ async fn everything_that_is_sent_is_in_order_for_apple() {
         (encrypted, json!({})),
         (ids(), silent),
     ] {
-        assert_eq!(deliver_event(&plain, &event, &token(1), &fields).await, Ok(Outcome::Delivered), "{event}");
+        assert_eq!(deliver_event(&plain, &event, &token(1), &fields).await, Outcome::Delivered, "{event}");
     }
     let voip = world.provider_with(|settings| settings.push_type = Some(PushType::Voip), super::QUICK);
-    assert_eq!(deliver_event(&voip, &call, &token(2), &json!({})).await, Ok(Outcome::Delivered));
-    assert_eq!(deliver(&voip, 2).await, Ok(Outcome::Dropped("not_a_call")));
+    assert_eq!(deliver_event(&voip, &call, &token(2), &json!({})).await, Outcome::Delivered);
+    assert_eq!(deliver(&voip, 2).await, Outcome::Dropped("not_a_call"));
     let collapsing = |table: Value| {
         let settings: crate::providers::apns::Settings = serde_json::from_value(table).unwrap();
         world.provider_with(
@@ -147,7 +157,7 @@ async fn everything_that_is_sent_is_in_order_for_apple() {
         )
     };
     for table in [json!({"collapse": "room"}), json!({"collapse": "event", "expiration": "0"})] {
-        assert_eq!(deliver(&collapsing(table), 3).await, Ok(Outcome::Delivered));
+        assert_eq!(deliver(&collapsing(table), 3).await, Outcome::Delivered);
     }
     let requests = world.apple.requests();
     assert_eq!(requests.len(), 9);
@@ -160,7 +170,7 @@ async fn everything_that_is_sent_is_in_order_for_apple() {
 }
 
 #[tokio::test]
-async fn a_pushkey_that_is_no_token_is_rejected_and_nothing_is_sent() {
+async fn an_invalid_token_is_rejected_without_a_request() {
     let world = World::new().await;
     let provider = world.provider();
     for pushkey in ["", "abc", "é", "../../x?y=1", "a\r\napns-topic: evil", &"A".repeat(1_000_000)] {
@@ -171,7 +181,7 @@ async fn a_pushkey_that_is_no_token_is_rejected_and_nothing_is_sent() {
 }
 
 #[tokio::test]
-async fn a_device_that_registered_again_after_it_was_gone_is_tried_again_once() {
+async fn a_device_that_registered_again_gets_one_more_attempt() {
     let world = World::new().await;
     let provider = world.provider();
     let gone = 1_700_000_000_500;
@@ -182,14 +192,14 @@ async fn a_device_that_registered_again_after_it_was_gone_is_tried_again_once() 
     };
     assert_eq!(at(1_700_000_000).await, rejected("Unregistered", Certain));
     for later in [1_700_000_001, 1_700_000_009] {
-        assert_eq!(at(later).await, temporary("Unregistered", None, true, false));
+        assert_eq!(at(later).await, again("Unregistered"));
         assert_eq!(at(later).await, rejected("Unregistered", Certain));
         assert_eq!(at(later).await, rejected("Unregistered", Certain));
     }
 }
 
 #[tokio::test]
-async fn a_payload_that_is_too_large_for_apple_is_made_smaller_once() {
+async fn a_payload_that_apns_refuses_as_too_large_is_reduced_once() {
     let world = World::new().await;
     let provider = world.provider();
     let mut event = json!({"type": "m.room.message", "event_id": "$e", "sender": "@a:b"});
@@ -200,8 +210,8 @@ async fn a_payload_that_is_too_large_for_apple_is_made_smaller_once() {
     };
     world.apple.fault_times(&token(1), 1, Fault::error(413, "PayloadTooLarge"));
     world.apple.fault(&token(2), Fault::text(413, "<html>"));
-    assert_eq!(send(1).await, Ok(Outcome::Delivered));
-    assert_eq!(send(2).await, Ok(Outcome::Dropped("too_large")));
+    assert_eq!(send(1).await, Outcome::Delivered);
+    assert_eq!(send(2).await, Outcome::Dropped("too_large"));
     for number in [1, 2] {
         let requests = world.apple.requests_for(&token(number));
         let lengths: Vec<usize> = requests.iter().map(|request| request.body.len()).collect();
@@ -211,29 +221,28 @@ async fn a_payload_that_is_too_large_for_apple_is_made_smaller_once() {
 }
 
 #[tokio::test]
-async fn a_device_that_gets_too_much_is_left_alone_for_half_a_minute() {
+async fn a_429_pauses_the_device_for_half_a_minute() {
     let world = World::new().await;
     let provider = world.provider();
     world.apple.fault_times(&token(1), 1, Fault::error(429, "TooManyRequests"));
-    assert_eq!(deliver(&provider, 1).await, temporary("TooManyRequests", PAUSE, false, false));
+    assert_eq!(deliver(&provider, 1).await, pause("TooManyRequests", 30));
     world.clock.advance(Duration::from_secs(10));
-    let rest = Some(Duration::from_secs(20));
-    assert_eq!(deliver(&provider, 1).await, temporary("TooManyRequests", rest, false, false));
-    assert_eq!(deliver(&provider, 2).await, Ok(Outcome::Delivered));
+    assert_eq!(deliver(&provider, 1).await, pause("TooManyRequests", 20));
+    assert_eq!(deliver(&provider, 2).await, Outcome::Delivered);
     assert_eq!(world.apple.requests_for(&token(1)).len(), 1);
     world.clock.advance(Duration::from_secs(20));
-    assert_eq!(deliver(&provider, 1).await, Ok(Outcome::Delivered));
+    assert_eq!(deliver(&provider, 1).await, Outcome::Delivered);
 }
 
 #[tokio::test]
-async fn a_device_of_the_other_world_is_found_there_if_the_operator_wants_it() {
+async fn sandbox_fallback_resends_an_unknown_device_to_the_other_environment() {
     let (production, sandbox) = (World::new().await, World::new().await);
     let without = production.provider();
     let change = |settings: &mut crate::providers::apns::Settings| {
         settings.sandbox_fallback = true;
         settings.fallback_endpoint = Some(sandbox.apple.endpoint());
     };
-    // Both worlds must be trusted, and both know one key.
+    // The client must trust both environments.
     let authorities = [&production, &sandbox].map(|world| world.apple.authority().pem()).concat();
     let file = production.folder.path().join("both.pem");
     std::fs::write(&file, authorities).unwrap();
@@ -249,13 +258,13 @@ async fn a_device_of_the_other_world_is_found_there_if_the_operator_wants_it() {
     sandbox.apple.fault(&token(3), Fault::text(503, ""));
     assert_eq!(deliver(&without, 1).await, rejected("BadDeviceToken", Suspect));
     assert_eq!(sandbox.apple.requests().len(), 0);
-    assert_eq!(deliver(&with, 1).await, Ok(Outcome::Delivered));
+    assert_eq!(deliver(&with, 1).await, Outcome::Delivered);
     assert_eq!(deliver(&with, 2).await, rejected("BadDeviceToken", Suspect));
-    assert_eq!(deliver(&with, 3).await, temporary("other", None, true, true));
-    // The other world knows another key: that is ours to mend, and no word about the device.
+    assert_eq!(deliver(&with, 3).await, outage("other", None));
+    // The other environment knows another key: a mistake of the gateway, no evidence about the device.
     production.apple.forget(&token(4));
-    assert!(matches!(deliver(&with, 4).await, Err(ProviderError::Permanent { reason: "InvalidProviderToken", .. })));
-    assert_eq!(deliver(&with, 5).await, Ok(Outcome::Delivered));
+    assert_eq!(mistake(&deliver(&with, 4).await).0, "InvalidProviderToken");
+    assert_eq!(deliver(&with, 5).await, Outcome::Delivered);
     assert_eq!((sandbox.apple.requests().len(), sandbox.apple.requests_for(&token(5)).len()), (4, 0));
     let ids = [&production, &sandbox].map(|world| {
         let requests = world.apple.requests_for(&token(2));

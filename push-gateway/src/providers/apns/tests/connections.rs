@@ -1,4 +1,4 @@
-//! How connections are made, shared, lost and given up.
+//! How connections open, are shared, fail and close.
 
 use std::time::Duration;
 
@@ -10,21 +10,22 @@ use shared::outbound::settings::Outbound;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{PATIENCE, QUICK, World, assert_delivered, deliver, deliver_all, temporary, token};
+use super::{PATIENCE, QUICK, World, assert_delivered, deliver, deliver_all, outage, token};
+use crate::providers::Provider;
 use crate::providers::apns::client::Timing;
-use crate::providers::{Outcome, ProviderError};
+use crate::providers::outcome::{Failure, Outcome};
 
-/// How often each device's push was accepted.
+/// The number of accepted pushes for a device.
 fn accepted(apple: &Apple, number: usize) -> usize {
     apple.requests_for(&token(number)).iter().filter(|request| request.status == Some(200)).count()
 }
 
 #[tokio::test]
-async fn it_connects_before_the_first_push_and_stays_connected() {
+async fn warm_up_connects_before_the_first_push_and_the_connection_stays() {
     let world = World::new().await;
     let provider = world.provider();
-    provider.warm_up();
-    provider.warm_up();
+    provider.warm_up().await.unwrap();
+    provider.warm_up().await.unwrap();
     wait_until("a connection", PATIENCE, || world.apple.open_connections() == 1).await;
     assert_delivered(&deliver_all(&provider, 0..200).await);
     assert_delivered(&deliver_all(&provider, 0..200).await);
@@ -35,7 +36,7 @@ async fn it_connects_before_the_first_push_and_stays_connected() {
 }
 
 #[tokio::test]
-async fn one_stream_until_the_first_success_is_no_reason_for_more_connections() {
+async fn one_stream_until_the_first_success_opens_no_further_connection() {
     let world = World::new().await;
     world.apple.allow_one_stream_at_first();
     world.apple.fault_times(&token(0), 1, Fault::Delay(Duration::from_millis(300)));
@@ -53,7 +54,7 @@ async fn one_stream_until_the_first_success_is_no_reason_for_more_connections() 
 }
 
 #[tokio::test]
-async fn there_are_never_more_streams_than_apple_allows_even_when_it_changes_its_mind() {
+async fn the_number_of_streams_follows_every_change_of_the_limit() {
     let world = World::new().await;
     world.apple.set_max_streams(3);
     world.apple.fault("", Fault::Delay(Duration::from_millis(5)));
@@ -73,7 +74,7 @@ async fn there_are_never_more_streams_than_apple_allows_even_when_it_changes_its
 }
 
 #[tokio::test]
-async fn further_connections_come_when_all_streams_stay_busy_and_not_beyond_the_limit() {
+async fn further_connections_open_when_all_streams_stay_busy_up_to_the_limit() {
     let world = World::new().await;
     world.apple.set_max_streams(2);
     let provider = world.provider_with(|settings| settings.max_connections = 3, QUICK);
@@ -87,24 +88,24 @@ async fn further_connections_come_when_all_streams_stay_busy_and_not_beyond_the_
 }
 
 #[tokio::test]
-async fn what_a_goaway_leaves_out_goes_elsewhere_once() {
+async fn a_push_that_a_goaway_leaves_out_is_resent_once() {
     let world = World::new().await;
     let provider = world.provider();
     for (number, two_phase) in [(1, false), (2, true)] {
-        assert_eq!(deliver(&provider, 0).await, Ok(Outcome::Delivered));
+        assert_eq!(deliver(&provider, 0).await, Outcome::Delivered);
         let before = world.apple.connections();
         world.apple.fault_times(&token(number), 1, Fault::GoAway { reason: "Shutdown", two_phase });
-        assert_eq!(deliver(&provider, number).await, Ok(Outcome::Delivered));
+        assert_eq!(deliver(&provider, number).await, Outcome::Delivered);
         let requests = world.apple.requests_for(&token(number));
         assert_eq!((requests.len(), world.apple.connections()), (2, before + 1));
         assert_eq!((requests[0].status, requests[1].status), (None, Some(200)));
         assert_eq!(requests[0].header("apns-id"), requests[1].header("apns-id"));
-        assert_eq!(deliver(&provider, 0).await, Ok(Outcome::Delivered));
+        assert_eq!(deliver(&provider, 0).await, Outcome::Delivered);
     }
 }
 
 #[tokio::test]
-async fn in_the_middle_of_traffic_a_goaway_loses_nothing_and_doubles_nothing() {
+async fn a_goaway_under_load_loses_and_duplicates_no_push() {
     let world = World::new().await;
     let provider = world.provider();
     assert_delivered(&deliver_all(&provider, 0..1).await);
@@ -125,25 +126,25 @@ async fn in_the_middle_of_traffic_a_goaway_loses_nothing_and_doubles_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_never_processed_is_sent_three_times_at_most() {
+async fn an_unprocessed_push_is_sent_at_most_three_times() {
     let world = World::new().await;
     let provider = world.provider();
     /// REFUSED_STREAM (RFC 9113, section 7).
     const REFUSED: Fault = Fault::Reset(7);
     world.apple.fault(&token(1), REFUSED);
-    assert_eq!(deliver(&provider, 1).await, temporary("not_processed", None, true, true));
+    assert_eq!(deliver(&provider, 1).await, outage("not_processed", None));
     assert_eq!(world.apple.requests_for(&token(1)).len(), 3);
     world.apple.fault_times(&token(2), 2, REFUSED);
-    assert_eq!(deliver(&provider, 2).await, Ok(Outcome::Delivered));
+    assert_eq!(deliver(&provider, 2).await, Outcome::Delivered);
     assert_eq!(world.apple.requests_for(&token(2)).len(), 3);
     assert_eq!(world.apple.connections(), 1);
     world.apple.fault(&token(3), Fault::GoAway { reason: "Shutdown", two_phase: false });
-    assert!(matches!(deliver(&provider, 3).await, Err(ProviderError::Temporary { again: true, .. })));
+    assert!(matches!(deliver(&provider, 3).await, Outcome::Failed(Failure { retry_in_request: true, .. })));
     assert!(world.apple.requests_for(&token(3)).len() <= 3);
 }
 
 #[tokio::test]
-async fn what_may_have_been_processed_is_not_sent_again() {
+async fn a_push_that_may_be_processed_is_not_resent() {
     let world = World::new().await;
     let provider = world.provider();
     assert_delivered(&deliver_all(&provider, 0..1).await);
@@ -153,7 +154,7 @@ async fn what_may_have_been_processed_is_not_sent_again() {
         world.apple.cut();
     });
     for result in results {
-        assert_eq!(result, temporary("connection_lost", None, true, true));
+        assert_eq!(result, outage("connection_lost", None));
     }
     assert_eq!(world.apple.requests().len(), 21);
     world.apple.mend();
@@ -162,32 +163,32 @@ async fn what_may_have_been_processed_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn a_connection_without_a_sign_of_life_is_given_up() {
+async fn a_connection_without_an_answer_to_a_ping_is_closed() {
     let world = World::new().await;
     let timing = Timing { attempt: Duration::from_secs(1), ping_timeout: Duration::from_millis(300), ..QUICK };
     let provider = world.provider_with(|_| {}, timing);
     assert_delivered(&deliver_all(&provider, 0..1).await);
     world.apple.fall_silent();
-    assert_eq!(deliver(&provider, 1).await, temporary("timeout", None, true, true));
+    assert_eq!(deliver(&provider, 1).await, outage("timeout", None));
     wait_until("its end", PATIENCE, || world.apple.open_connections() == 0).await;
-    assert_eq!(deliver(&provider, 1).await, Ok(Outcome::Delivered));
+    assert_eq!(deliver(&provider, 1).await, Outcome::Delivered);
     assert_eq!(world.apple.connections(), 2);
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_asked_for_a_sign_of_life_and_kept() {
+async fn an_idle_connection_is_pinged_and_kept() {
     let world = World::new().await;
     let timing = Timing { ping_after: Duration::from_millis(50), ..QUICK };
     let provider = world.provider_with(|_| {}, timing);
     assert_delivered(&deliver_all(&provider, 0..1).await);
-    wait_until("three signs of life", PATIENCE, || world.apple.priorities_and_pings().1 >= 3).await;
+    wait_until("three pings", PATIENCE, || world.apple.priorities_and_pings().1 >= 3).await;
     assert_delivered(&deliver_all(&provider, 0..1).await);
     assert_eq!(world.apple.connections(), 1);
-    assert_eq!(Timing::USUAL.ping_after, Duration::from_secs(60));
+    assert_eq!(Timing::DEFAULT.ping_after, Duration::from_secs(60));
 }
 
 #[tokio::test]
-async fn an_apple_that_cannot_be_reached_is_not_asked_without_pause() {
+async fn the_client_backs_off_from_an_unreachable_server() {
     let world = World::new().await;
     let (address, authority) = (world.apple.address().to_string(), world.apple.authority().clone());
     let timing = Timing { backoff: Backoff::new(Duration::from_secs(2), Duration::from_secs(2)), ..QUICK };
@@ -195,44 +196,42 @@ async fn an_apple_that_cannot_be_reached_is_not_asked_without_pause() {
     let World { apple, .. } = world;
     drop(apple);
     wait_until("a refused connection", PATIENCE, || std::net::TcpStream::connect(&address).is_err()).await;
-    assert_eq!(deliver(&provider, 1).await, temporary("connect", None, true, true));
+    assert_eq!(deliver(&provider, 1).await, outage("connect", None));
 
     let apple = Apple::start_at(&address, &authority).await;
-    let Err(ProviderError::Temporary { reason: "back_off", retry_after: Some(wait), again: true, is_outage: true }) =
-        deliver(&provider, 1).await
-    else {
-        panic!("it connected at once")
-    };
+    let outcome = deliver(&provider, 1).await;
+    let Outcome::Failed(Failure { retry_after: Some(wait), .. }) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(outcome, outage("back_off", Some(wait)));
     assert!(wait <= Duration::from_secs(2), "{wait:?}");
     assert_eq!(apple.connections(), 0);
     tokio::time::sleep(wait).await;
     apple.fault("", Fault::text(200, ""));
-    assert_eq!(deliver(&provider, 1).await, Ok(Outcome::Delivered));
-    // The first success wipes the slate.
+    assert_eq!(deliver(&provider, 1).await, Outcome::Delivered);
+    // The first success resets the backoff.
     apple.cut();
     harness::wait::wait_for("a new connection", PATIENCE, async || match deliver(&provider, 1).await {
-        Ok(Outcome::Delivered) => Some(()),
-        // It has not heard yet that the connection is no more.
-        Err(ProviderError::Temporary { reason: "connection_lost", .. }) => None,
+        Outcome::Delivered => Some(()),
+        // The client has not noticed the closed connection yet.
+        Outcome::Failed(Failure { reason: "connection_lost", .. }) => None,
         other => panic!("{other:?}"),
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_silent_apple_costs_no_more_than_the_time_to_connect() {
+async fn a_silent_server_costs_only_the_connect_timeout() {
     let world = World::new().await;
     world.apple.set_silent(true);
     let timing = Timing { connect: Duration::from_millis(200), ..QUICK };
     let provider = world.provider_with(|_| {}, timing);
     for result in deliver_all(&provider, 0..20).await {
-        assert_eq!(result, temporary("connect_timeout", None, true, true));
+        assert_eq!(result, outage("connect_timeout", None));
     }
     assert_eq!(world.apple.connections(), 1);
 }
 
 #[tokio::test]
-async fn who_is_not_apple_gets_nothing() {
+async fn a_server_without_a_valid_certificate_or_http2_gets_no_push() {
     let world = World::new().await;
     let authority = world.apple.authority().clone();
     for certificate in [
@@ -242,18 +241,18 @@ async fn who_is_not_apple_gets_nothing() {
         Certificate::self_signed(&["127.0.0.1"]),
     ] {
         world.apple.set_certificate(&certificate);
-        assert_eq!(deliver(&world.provider(), 1).await, temporary("tls", None, true, true));
+        assert_eq!(deliver(&world.provider(), 1).await, outage("tls", None));
     }
     for protocols in [&["http/1.1"][..], &[]] {
         world.apple.set_protocol(protocols);
-        assert_eq!(deliver(&world.provider(), 1).await, temporary("tls", None, true, true));
+        assert_eq!(deliver(&world.provider(), 1).await, outage("tls", None));
     }
     assert_eq!(world.apple.requests().len(), 0);
     world.apple.set_protocol(&["h2"]);
-    assert_eq!(deliver(&world.provider(), 1).await, Ok(Outcome::Delivered));
+    assert_eq!(deliver(&world.provider(), 1).await, Outcome::Delivered);
 }
 
-/// A proxy that makes each connection it is asked for, and tells what it was asked.
+/// A proxy that opens every requested tunnel, and reports the request heads.
 async fn proxy() -> (String, tokio::sync::mpsc::UnboundedReceiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -281,7 +280,7 @@ async fn proxy() -> (String, tokio::sync::mpsc::UnboundedReceiver<String>) {
 }
 
 #[tokio::test]
-async fn a_proxy_is_asked_for_one_tunnel_and_those_who_need_none_go_straight() {
+async fn the_proxy_opens_one_tunnel_and_no_proxy_hosts_bypass_it() {
     let world = World::new().await;
     let (address, mut asked) = proxy().await;
     let mut outbound = Outbound { proxy: format!("http://user:p%40ss@{address}").parse().ok(), ..world.outbound() };
@@ -295,6 +294,6 @@ async fn a_proxy_is_asked_for_one_tunnel_and_those_who_need_none_go_straight() {
 
     outbound.no_proxy = shared::config::Globs::from(["127.0.0.*"]);
     let provider = world.try_provider(&world.settings(), &outbound, QUICK).unwrap();
-    assert_eq!(deliver(&provider, 1).await, Ok(Outcome::Delivered));
+    assert_eq!(deliver(&provider, 1).await, Outcome::Delivered);
     assert!(asked.try_recv().is_err());
 }

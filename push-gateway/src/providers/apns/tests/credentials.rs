@@ -1,4 +1,4 @@
-//! Who we are to Apple: keys, tokens, certificates, and settings that cannot work.
+//! Authentication to APNs: keys, tokens, certificates, and unusable settings.
 
 use std::time::Duration;
 
@@ -10,15 +10,16 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use shared::outbound::settings::Outbound;
 use shared::secret::Secret;
 
-use super::{QUICK, World, assert_delivered, deliver, deliver_all, temporary, token};
+use super::{QUICK, World, assert_delivered, deliver, deliver_all, mistake, outage, token};
+use crate::providers::Provider;
 use crate::providers::apns::Settings;
-use crate::providers::{Outcome, ProviderError};
+use crate::providers::outcome::{Failure, Outcome};
 
 fn minutes(minutes: u64) -> Duration {
     Duration::from_secs(60 * minutes)
 }
 
-/// What the requests for a device proved themselves with.
+/// The `authorization` of each request for a device.
 fn authorizations(world: &World, number: usize) -> Vec<String> {
     let requests = world.apple.requests_for(&token(number));
     requests.iter().map(|request| request.header("authorization").unwrap_or("none").to_owned()).collect()
@@ -40,51 +41,45 @@ async fn all_apps_of_a_key_share_one_token_and_renew_it_in_time() {
 }
 
 #[tokio::test]
-async fn a_token_that_apple_takes_for_too_old_is_renewed_once_if_it_can_be() {
+async fn a_token_that_apns_reports_as_expired_is_renewed_once_if_it_is_old_enough() {
     let world = World::new().await;
     let provider = world.provider();
     world.apple.fault_times(&token(1), 1, Fault::error(403, "ExpiredProviderToken"));
-    assert!(matches!(
-        deliver(&provider, 1).await,
-        Err(ProviderError::Permanent { reason: "ExpiredProviderToken", .. })
-    ));
+    assert_eq!(mistake(&deliver(&provider, 1).await).0, "ExpiredProviderToken");
     assert_eq!(authorizations(&world, 1).len(), 1);
 
     world.clock.advance(minutes(20));
     world.apple.fault_times(&token(2), 1, Fault::error(403, "ExpiredProviderToken"));
-    assert_eq!(deliver(&provider, 2).await, Ok(Outcome::Delivered));
+    assert_eq!(deliver(&provider, 2).await, Outcome::Delivered);
     let tokens = authorizations(&world, 2);
     assert!(tokens.len() == 2 && tokens[0] != tokens[1]);
 
     world.clock.advance(minutes(20));
     world.apple.fault(&token(3), Fault::error(403, "ExpiredProviderToken"));
-    assert!(matches!(
-        deliver(&provider, 3).await,
-        Err(ProviderError::Permanent { reason: "ExpiredProviderToken", .. })
-    ));
+    assert_eq!(mistake(&deliver(&provider, 3).await).0, "ExpiredProviderToken");
     assert_eq!(authorizations(&world, 3).len(), 2);
 }
 
 #[tokio::test]
-async fn after_too_many_tokens_there_is_no_new_one_for_twenty_minutes() {
+async fn after_too_many_tokens_the_current_one_stays_for_twenty_minutes() {
     let world = World::new().await;
     let provider = world.provider();
-    assert_eq!(deliver(&provider, 1).await, Ok(Outcome::Delivered));
+    assert_eq!(deliver(&provider, 1).await, Outcome::Delivered);
     world.clock.advance(minutes(45));
     world.apple.fault_times(&token(2), 1, Fault::error(429, "TooManyProviderTokenUpdates"));
-    let refused = temporary("TooManyProviderTokenUpdates", None, false, false);
+    let refused = Outcome::from(Failure::upstream("TooManyProviderTokenUpdates", None));
     assert_eq!(deliver(&provider, 2).await, refused);
     world.clock.advance(minutes(14));
     // 59 minutes old, and still the only one.
-    assert_eq!(deliver(&provider, 2).await, Ok(Outcome::Delivered));
+    assert_eq!(deliver(&provider, 2).await, Outcome::Delivered);
     assert_eq!(world.apple.provider_tokens(), 1);
     world.clock.advance(minutes(7));
-    assert_eq!(deliver(&provider, 2).await, Ok(Outcome::Delivered));
+    assert_eq!(deliver(&provider, 2).await, Outcome::Delivered);
     assert_eq!(world.apple.provider_tokens(), 2);
 }
 
 #[tokio::test]
-async fn apple_sees_a_token_that_is_not_of_its_key() {
+async fn a_token_with_another_key_or_team_id_is_a_mistake_of_the_gateway() {
     let world = World::new().await;
     for (key_id, team_id) in
         [("KEY7654321", world.apple.team_id()), (&world.apple.key_id(), String::from("OTHER12345"))]
@@ -93,13 +88,12 @@ async fn apple_sees_a_token_that_is_not_of_its_key() {
             |settings| (settings.key_id, settings.team_id) = (Some(key_id.to_owned()), Some(team_id.clone())),
             QUICK,
         );
-        let outcome = deliver(&provider, 1).await;
-        assert!(matches!(outcome, Err(ProviderError::Permanent { reason: "InvalidProviderToken", .. })), "{outcome:?}");
+        assert_eq!(mistake(&deliver(&provider, 1).await).0, "InvalidProviderToken");
     }
 }
 
 #[tokio::test]
-async fn a_client_certificate_stands_in_for_a_token() {
+async fn a_client_certificate_replaces_the_token() {
     let world = World::new().await;
     let clients = Authority::new("Apple's authority for developers");
     world.apple.ask_for_certificates(&clients);
@@ -124,21 +118,17 @@ async fn a_client_certificate_stands_in_for_a_token() {
             ..without_key(&world)
         };
         let provider = world.try_provider(&settings, &world.outbound(), QUICK).unwrap();
-        assert_eq!(deliver(&provider, 1).await, Ok(Outcome::Delivered), "{name}");
+        assert_eq!(deliver(&provider, 1).await, Outcome::Delivered, "{name}");
         // The year 2999.
         assert!(provider.credential_expiry().unwrap().as_millis() > 32_000_000_000_000);
         world.apple.fault_times(&token(1), 1, Fault::error(403, "ExpiredProviderToken"));
-        assert!(matches!(deliver(&provider, 1).await, Err(ProviderError::Permanent { .. })));
+        assert_eq!(mistake(&deliver(&provider, 1).await).0, "ExpiredProviderToken");
     }
     assert!(authorizations(&world, 1).iter().all(|authorization| authorization == "none"));
-    // TLS 1.3 tells a client that is refused only after it has begun to speak.
+    // With TLS 1.3 a client learns of the refusal only after its first request.
     let refused = deliver(&world.provider(), 2).await;
-    assert!(
-        refused == temporary("connection_lost", None, true, true)
-            || refused == temporary("not_processed", None, true, true)
-            || refused == temporary("tls", None, true, true),
-        "{refused:?}"
-    );
+    let possible = ["connection_lost", "not_processed", "tls"].map(|reason| outage(reason, None));
+    assert!(possible.contains(&refused), "{refused:?}");
     assert_eq!(world.apple.requests_for(&token(2)).len(), 0);
 }
 
@@ -147,7 +137,7 @@ fn without_key(world: &World) -> Settings {
 }
 
 #[tokio::test]
-async fn settings_that_cannot_work_are_refused_before_anything_is_sent() {
+async fn unusable_settings_are_refused_before_anything_is_sent() {
     let world = World::new().await;
     let refused = |settings: Settings, outbound: &Outbound| {
         world.try_provider(&settings, outbound, QUICK).err().map(|error| error.to_string()).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! The provider over real HTTP/2 and TLS, against a fake Apple.
+//! The provider over real HTTP/2 and TLS, against a fake APNs.
 
 mod answers;
 mod connections;
@@ -19,12 +19,14 @@ use tempfile::TempDir;
 use super::client::Timing;
 use super::settings::Settings;
 use super::testing::{device, notification};
-use super::{Apns, ProviderTokenCache, SetupError};
-use crate::providers::{Certainty, Delivery, Outcome, Provider, ProviderError, Rejection};
+use super::{Apns, ProviderContext, SetupError};
+use crate::providers::device_key::DeviceKeys;
+use crate::providers::outcome::{Cause, Certainty, Failure, Outcome};
+use crate::providers::{Delivery, Provider};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Of the waits that a test sits out, short ones; of the others, such that a busy machine keeps them too.
+/// Short for the waits that a test sits out, long enough for a busy machine otherwise.
 const QUICK: Timing = Timing {
     connect: PATIENCE,
     attempt: PATIENCE,
@@ -34,12 +36,12 @@ const QUICK: Timing = Timing {
     backoff: Backoff::new(Duration::from_millis(200), Duration::from_millis(800)),
 };
 
-/// Everything that an app of this type needs.
+/// A fake APNs, and what an app needs for it.
 struct World {
     apple: Apple,
     folder: TempDir,
     clock: Clock,
-    tokens: ProviderTokenCache,
+    context: ProviderContext,
 }
 
 impl World {
@@ -47,7 +49,8 @@ impl World {
         let apple = Apple::start().await;
         let clock = Clock::manual(Timestamp::from_millis(1_750_000_000_000));
         apple.set_clock(&clock);
-        Self { apple, folder: tempfile::tempdir().unwrap(), clock, tokens: ProviderTokenCache::default() }
+        let context = ProviderContext::new(clock.clone());
+        Self { apple, folder: tempfile::tempdir().unwrap(), clock, context }
     }
 
     fn settings(&self) -> Settings {
@@ -77,7 +80,7 @@ impl World {
     }
 
     fn try_provider(&self, settings: &Settings, outbound: &Outbound, timing: Timing) -> Result<Apns, SetupError> {
-        Apns::with_timing("org.example.*", settings, outbound, &self.tokens, self.clock.clone(), timing)
+        Apns::new("org.example.*", settings, &self.context.with_outbound(outbound, true), timing)
     }
 }
 
@@ -91,26 +94,25 @@ fn ids() -> Value {
 }
 
 /// Delivers to device number `number`.
-async fn deliver(provider: &Apns, number: usize) -> Result<Outcome, ProviderError> {
+async fn deliver(provider: &Apns, number: usize) -> Outcome {
     deliver_event(provider, &ids(), &token(number), &json!({})).await
 }
 
-async fn deliver_event(
-    provider: &Apns,
-    event: &Value,
-    pushkey: &str,
-    fields: &Value,
-) -> Result<Outcome, ProviderError> {
+/// The secret of the device keys: a device has the same key in every delivery of a test.
+fn keys() -> &'static DeviceKeys {
+    static KEYS: std::sync::LazyLock<DeviceKeys> = std::sync::LazyLock::new(|| DeviceKeys::new(Random));
+    &KEYS
+}
+
+async fn deliver_event(provider: &Apns, event: &Value, pushkey: &str, fields: &Value) -> Outcome {
     let (notification, device) = (notification(event, &Value::Null), device(pushkey, fields));
     let deadline = Instant::now() + PATIENCE;
-    provider.deliver(&Delivery { notification: &notification, device: &device, id: Random.bytes(), deadline }).await
+    let delivery = Delivery::new(&notification, &device, keys().device(&[], &device), Random.bytes(), deadline);
+    provider.deliver(&delivery).await
 }
 
 /// Delivers to the devices `numbers` at once.
-async fn deliver_all(
-    provider: &Arc<Apns>,
-    numbers: impl IntoIterator<Item = usize>,
-) -> Vec<Result<Outcome, ProviderError>> {
+async fn deliver_all(provider: &Arc<Apns>, numbers: impl IntoIterator<Item = usize>) -> Vec<Outcome> {
     let tasks: Vec<_> = numbers
         .into_iter()
         .map(|number| {
@@ -125,22 +127,26 @@ async fn deliver_all(
     results
 }
 
-fn rejected(reason: &'static str, certainty: Certainty) -> Result<Outcome, ProviderError> {
-    Ok(Outcome::Rejected(Rejection { reason, certainty }))
+fn rejected(reason: &'static str, certainty: Certainty) -> Outcome {
+    Outcome::rejected(reason, certainty)
 }
 
-fn temporary(
-    reason: &'static str,
-    retry_after: Option<Duration>,
-    again: bool,
-    is_outage: bool,
-) -> Result<Outcome, ProviderError> {
-    Err(ProviderError::Temporary { reason, retry_after, again, is_outage })
+fn outage(reason: &'static str, retry_after: Option<Duration>) -> Outcome {
+    Failure::outage(reason, retry_after).into()
+}
+
+/// The reason and the detail of a mistake of the gateway.
+#[track_caller]
+fn mistake(outcome: &Outcome) -> (&'static str, &str) {
+    match outcome {
+        Outcome::Failed(Failure { reason, cause: Cause::Ours { detail }, .. }) => (reason, detail),
+        other => panic!("{other:?} is not a mistake of the gateway"),
+    }
 }
 
 #[track_caller]
-fn assert_delivered(results: &[Result<Outcome, ProviderError>]) {
-    for (number, result) in results.iter().enumerate() {
-        assert_eq!(result, &Ok(Outcome::Delivered), "number {number}");
+fn assert_delivered(outcomes: &[Outcome]) {
+    for (number, outcome) in outcomes.iter().enumerate() {
+        assert_eq!(outcome, &Outcome::Delivered, "number {number}");
     }
 }

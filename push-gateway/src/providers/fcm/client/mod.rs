@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use http::header::HeaderValue;
 use http::uri::InvalidUri;
-use http::{Method, Request, Uri};
+use http::{Request, Uri};
 use http_body_util::Full;
 use rustls::ClientConfig;
 use shared::clock::Clock;
@@ -25,6 +25,8 @@ use shared::outbound::settings::Outbound;
 use shared::outbound::stream::{HTTP_1, HTTP_2};
 use shared::outbound::tls::TlsError;
 use url::Url;
+
+use super::request::message_request;
 
 /// The limit for one request, from the connection to the last byte of the response.
 const ATTEMPT: Duration = Duration::from_secs(10);
@@ -109,11 +111,7 @@ impl Transport {
     /// # Errors
     /// [`Failure`] if no status arrives.
     pub(super) async fn send(&self, authorization: HeaderValue, body: Bytes) -> Result<Answer, Failure> {
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.url.clone();
-        request.headers_mut().insert(AUTHORIZATION, authorization);
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let request = message_request(self.url.clone(), authorization, body);
         let slot = self.free_slot();
         let _flight = Flight::on(slot);
         exchange(&slot.client, request, &self.clock).await

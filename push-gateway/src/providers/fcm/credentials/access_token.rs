@@ -1,16 +1,16 @@
-//! Access tokens: one for each account, however many apps and deliveries need it.
+//! Access tokens: one for each account, shared by all its apps and deliveries.
 //!
-//! Invariant: at any time at most one request for an account's token is under way; it runs to its end even if nobody
-//! waits any more; and while a token is good, nobody waits for the next one.
+//! Invariant: at most one request for an account's token is in flight; it completes even if every delivery stops waiting; and
+//! no delivery waits for a new token while the current one is valid.
 
-use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http_body_util::Full;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use shared::clock::{Clock, Timestamp};
 use shared::outbound::backoff::Backoff;
@@ -20,20 +20,23 @@ use tokio::sync::watch;
 use url::Url;
 
 use super::super::client::exchange;
-use super::super::error_body::escaped;
+use super::super::request::plain_url;
+use super::super::response::escaped;
+use super::super::settings::{Credentials, Settings};
 use super::service_account::{SCOPE, ServiceAccount};
+use crate::providers::SetupError;
 
-/// How long before its end a token is renewed.
-const EARLY: Duration = Duration::from_secs(5 * 60);
+/// How long before its expiry a token is renewed.
+const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
 
 /// The delay after failed requests.
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
-/// How long a token must have been in use before it is given up a second time without ever having been accepted:
-/// otherwise every delivery of a project that refuses us would ask for another one.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The minimum age of an unproven token before it is replaced again: otherwise every delivery of a project that refuses the
+/// account would request a new one.
+const MIN_UNPROVEN_AGE: Duration = Duration::from_secs(10);
 
-/// Where tokens come from.
+/// The source of tokens.
 pub(in super::super) enum Source {
     /// Google's token endpoint, for an assertion that the account's key signs.
     ServiceAccount(ServiceAccount),
@@ -47,33 +50,33 @@ pub(in super::super) struct Account {
     client: Client,
     clock: Clock,
     state: Mutex<State>,
-    /// Counts the requests that have ended, however they did.
-    ended: watch::Sender<u64>,
+    /// The number of completed requests.
+    completed: watch::Sender<u64>,
 }
 
-/// A token as it is sent, and what is known of it.
+/// A token as the value of the header field, with its times.
 #[derive(Clone)]
 pub(in super::super) struct Token(Arc<Issued>);
 
 struct Issued {
     authorization: HeaderValue,
-    since: Timestamp,
+    issued: Timestamp,
     renew_at: Timestamp,
-    end: Timestamp,
+    expires: Timestamp,
 }
 
-/// Why there is no token now.
+/// The token is unavailable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct NoToken {
-    /// When the next request for one will be made.
+    /// The time until the next request for a token.
     pub(in super::super) retry_after: Duration,
 }
 
 #[derive(Default)]
 struct State {
     token: Option<Token>,
-    /// Whether `token` was fetched because Google refused the one before, and has not been accepted since.
-    is_doubtful: bool,
+    /// Whether `token` replaced a refused one, and no request with it has succeeded yet.
+    is_unproven: bool,
     is_fetching: bool,
     has_had_token: bool,
     failures: u32,
@@ -81,19 +84,39 @@ struct State {
     not_before: Option<Timestamp>,
 }
 
-/// What a token endpoint answers.
+/// The response of a token endpoint.
 #[derive(Deserialize)]
-struct TokenAnswer {
+struct TokenResponse {
     access_token: Secret<String>,
     expires_in: u64,
 }
 
-/// What it answers when it refuses (RFC 6749 §5.2).
+/// The error response of a token endpoint (RFC 6749 §5.2).
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Refusal {
+struct TokenError {
     error: String,
     error_description: String,
+}
+
+impl Source {
+    /// The source that the settings name; reads the service account's file.
+    pub(in super::super) fn load(settings: &Settings) -> Result<Self, SetupError> {
+        Ok(match (settings.credentials, &settings.service_account_file) {
+            (Credentials::ServiceAccount, Some(path)) => Self::ServiceAccount(ServiceAccount::load(path)?),
+            (Credentials::ServiceAccount, None) | (Credentials::Metadata, _) => {
+                Self::Metadata(plain_url("metadata_url", &settings.metadata_url)?)
+            }
+        })
+    }
+
+    /// The project of the service account.
+    pub(in super::super) fn project_id(&self) -> Option<&str> {
+        match self {
+            Self::ServiceAccount(account) => account.project_id(),
+            Self::Metadata(_) => None,
+        }
+    }
 }
 
 impl Token {
@@ -109,71 +132,71 @@ impl Token {
 
 impl Account {
     pub(in super::super) fn new(source: Source, client: Client, clock: Clock) -> Self {
-        Self { source, client, clock, state: Mutex::default(), ended: watch::Sender::new(0) }
+        Self { source, client, clock, state: Mutex::default(), completed: watch::Sender::new(0) }
     }
 
-    /// Whether it has ever got a token.
+    /// Whether the account ever had a token.
     pub(in super::super) fn has_had_token(&self) -> bool {
-        self.state().has_had_token
+        self.state.lock().has_had_token
     }
 
-    /// Why there was no token when one was last asked for in vain; fit for a log.
+    /// The reason of the last failed request, for a log.
     pub(in super::super) fn last_failure(&self) -> String {
-        self.state().last_failure.clone()
+        self.state.lock().last_failure.clone()
     }
 
-    /// The token to use now; waits for one only if there is none that is good. `app` labels what is counted.
+    /// The token to use now; waits only if there is no valid one. `app` labels the metrics.
     ///
     /// # Errors
-    /// [`NoToken`] after a failure, until it is time for the next request.
+    /// [`NoToken`] during the backoff after a failure.
     pub(in super::super) async fn token(self: &Arc<Self>, app: &Arc<str>) -> Result<Token, NoToken> {
         if let Some(outcome) = self.token_now(app) {
             return outcome;
         }
-        // From here on no end can be missed: the state is looked at again after this.
-        let mut ended = self.ended.subscribe();
+        // Subscribed before the state is checked again: no completion is missed.
+        let mut completed = self.completed.subscribe();
         loop {
             if let Some(outcome) = self.token_now(app) {
                 return outcome;
             }
-            // The sender lives as long as `self` does.
-            let _changed = ended.changed().await;
+            // The sender lives as long as `self`.
+            let _ = completed.changed().await;
         }
     }
 
-    /// Gives up `refused`, which Google does not accept, so that the next call of [`Account::token`] gets a new one.
+    /// Discards a token that FCM refused, so that the next call of [`Account::token`] requests a new one.
     pub(in super::super) fn refuse(&self, refused: &Token) {
         let now = self.clock.now();
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let Some(current) = &state.token else { return };
-        let is_hopeless = state.is_doubtful && now.since(current.0.since) < PATIENCE;
-        if current.is(refused) && !is_hopeless {
+        let is_too_young = state.is_unproven && now.since(current.0.issued) < MIN_UNPROVEN_AGE;
+        if current.is(refused) && !is_too_young {
             state.token = None;
-            state.is_doubtful = true;
+            state.is_unproven = true;
         }
     }
 
-    /// Takes note that Google accepts `token`.
+    /// Records that FCM accepts `token`.
     pub(in super::super) fn accept(&self, token: &Token) {
-        let mut state = self.state();
-        if state.is_doubtful && state.token.as_ref().is_some_and(|current| current.is(token)) {
-            state.is_doubtful = false;
+        let mut state = self.state.lock();
+        if state.is_unproven && state.token.as_ref().is_some_and(|current| current.is(token)) {
+            state.is_unproven = false;
         }
     }
 
-    /// The answer that needs no waiting; `None` while a request is under way. Starts one if it is time.
+    /// The result that is available now; `None` while a request is in flight. Starts a request if it is due.
     fn token_now(self: &Arc<Self>, app: &Arc<str>) -> Option<Result<Token, NoToken>> {
         let now = self.clock.now();
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let wait = state.not_before.map_or(Duration::ZERO, |not_before| not_before.since(now));
-        let good = state.token.clone().filter(|token| now < token.0.end);
-        let is_wanted = good.as_ref().is_none_or(|token| now >= token.0.renew_at);
-        if is_wanted && !state.is_fetching && wait.is_zero() {
+        let valid = state.token.clone().filter(|token| now < token.0.expires);
+        let is_due = valid.as_ref().is_none_or(|token| now >= token.0.renew_at);
+        if is_due && !state.is_fetching && wait.is_zero() {
             state.is_fetching = true;
             let (account, app) = (Arc::clone(self), Arc::clone(app));
             tokio::spawn(async move { account.fetch(&app).await });
         }
-        match good {
+        match valid {
             Some(token) => Some(Ok(token)),
             None if state.is_fetching => None,
             None => Some(Err(NoToken { retry_after: wait })),
@@ -182,11 +205,11 @@ impl Account {
 
     async fn fetch(&self, app: &str) {
         let started = self.clock.now();
-        let outcome = self.ask(started).await;
+        let outcome = self.request_token(started).await;
         let result = if outcome.is_ok() { "success" } else { "failure" };
         metrics::counter!("push_token_refresh_total", "app" => app.to_owned(), "result" => result).increment(1);
         let now = self.clock.now();
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.is_fetching = false;
         match outcome {
             Ok(token) => {
@@ -198,39 +221,43 @@ impl Account {
                 state.failures = state.failures.saturating_add(1);
                 let wait = BACKOFF.after(state.failures);
                 state.not_before = Some(now.plus(wait));
+                let next_retry_in = wait.as_secs();
                 tracing::error!(
                     app,
                     reason,
-                    wait_s = wait.as_secs(),
-                    "no access token for Google: check the service account, the clock and the way to Google"
+                    next_retry_in,
+                    "no access token for Google: check the service account, the clock and the connection to Google"
                 );
                 state.last_failure = reason;
             }
         }
         drop(state);
-        self.ended.send_modify(|count| *count += 1);
+        self.completed.send_modify(|count| *count += 1);
     }
 
-    /// Asks once; tells why there is no token in words fit for a log.
-    async fn ask(&self, now: Timestamp) -> Result<Token, String> {
+    /// Requests a token once.
+    ///
+    /// # Errors
+    /// The reason, for a log.
+    async fn request_token(&self, now: Timestamp) -> Result<Token, String> {
         let request = self.request(now)?;
         let answer = exchange(&self.client, request, &self.clock).await.map_err(|failure| failure.to_string())?;
         if answer.status != 200 {
-            let Refusal { error, error_description } = serde_json::from_slice(&answer.body).unwrap_or_default();
+            let TokenError { error, error_description } = serde_json::from_slice(&answer.body).unwrap_or_default();
             return Err(escaped(&format!("status {} {error} {error_description}", answer.status)));
         }
-        let unusable = || String::from("the answer to the request for a token cannot be read");
-        let answer: TokenAnswer = serde_json::from_slice(&answer.body).map_err(|_| unusable())?;
+        let unusable = || String::from("the token endpoint sent an unreadable response");
+        let answer: TokenResponse = serde_json::from_slice(&answer.body).map_err(|_| unusable())?;
         let lifetime = Duration::from_secs(answer.expires_in.min(24 * 60 * 60));
         let mut authorization =
             HeaderValue::try_from(format!("Bearer {}", answer.access_token.expose())).map_err(|_| unusable())?;
         authorization.set_sensitive(true);
         if lifetime.is_zero() {
-            return Err(String::from("the token that came has ended already"));
+            return Err(String::from("the token endpoint sent an expired token"));
         }
-        // A short life leaves half of it, so that a token is never renewed as soon as it is there.
-        let renew_at = now.plus(lifetime - EARLY.min(lifetime / 2));
-        Ok(Token(Arc::new(Issued { authorization, since: self.clock.now(), renew_at, end: now.plus(lifetime) })))
+        // A short-lived token is used for half of its time, so that it is not renewed at once.
+        let renew_at = now.plus(lifetime - RENEW_BEFORE.min(lifetime / 2));
+        Ok(Token(Arc::new(Issued { authorization, issued: self.clock.now(), renew_at, expires: now.plus(lifetime) })))
     }
 
     fn request(&self, now: Timestamp) -> Result<Request<Full<Bytes>>, String> {
@@ -250,15 +277,5 @@ impl Account {
             }
         };
         request.map_err(|error| format!("invalid URL of the token endpoint: {error}"))
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl fmt::Debug for Account {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Account")
     }
 }

@@ -1,4 +1,4 @@
-//! What apps have in common: an account's token, and the pauses that Google asks of a project.
+//! The accounts whose access tokens authenticate requests, shared by all apps of a process.
 //!
 //! Invariant: an account or a project lives as long as an app that uses it, across reloads of the configuration.
 
@@ -7,24 +7,24 @@ pub(super) mod service_account;
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
 use shared::clock::Clock;
-use shared::random::Random;
 
 use self::access_token::{Account, Source};
 use self::service_account::Identity;
 use super::client::Route;
 use super::client::pauses::Pauses;
 
-/// The accounts and projects in use. Clones share them.
-#[derive(Clone, Debug, Default)]
+/// The accounts in use, and the pauses of their projects. Clones share them.
+#[derive(Clone, Default)]
 pub(crate) struct AccountCache {
-    accounts: Arc<Shelf<AccountName, Account>>,
-    projects: Arc<Shelf<String, Pauses>>,
+    accounts: Arc<InUse<AccountName, Account>>,
+    projects: Arc<InUse<String, Pauses>>,
 }
 
-type Shelf<K, V> = Mutex<HashMap<K, Weak<V>>>;
+type InUse<K, V> = Mutex<HashMap<K, Weak<V>>>;
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum AccountName {
@@ -33,7 +33,7 @@ enum AccountName {
 }
 
 impl AccountCache {
-    /// The account of `source`: the one that is in use already, or a new one.
+    /// The account of `source`: one in use, or a new one.
     pub(super) fn account(&self, source: Source, route: &Route, clock: &Clock) -> Arc<Account> {
         let name = match &source {
             Source::ServiceAccount(account) => AccountName::Key(account.identity()),
@@ -41,25 +41,25 @@ impl AccountCache {
         };
         let client = match &source {
             Source::ServiceAccount(_) => route.client(),
-            // The metadata server is the machine's own; no proxy leads there.
+            // The metadata server belongs to the machine: the proxy cannot reach it.
             Source::Metadata(_) => route.direct_client(),
         };
         find_or_insert(&self.accounts, name, || Account::new(source, client, clock.clone()))
     }
 
     /// The pauses of the project whose messages go to `url`.
-    pub(super) fn pauses(&self, url: &str, clock: &Clock, random: Random) -> Arc<Pauses> {
-        find_or_insert(&self.projects, url.to_owned(), || Pauses::new(clock.clone(), random))
+    pub(super) fn pauses(&self, url: &str, clock: &Clock) -> Arc<Pauses> {
+        find_or_insert(&self.projects, url.to_owned(), || Pauses::new(clock.clone()))
     }
 }
 
-fn find_or_insert<K: Eq + Hash, V>(shelf: &Shelf<K, V>, key: K, new: impl FnOnce() -> V) -> Arc<V> {
-    let mut shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
-    shelf.retain(|_, value| value.strong_count() > 0);
-    if let Some(value) = shelf.get(&key).and_then(Weak::upgrade) {
+fn find_or_insert<K: Eq + Hash, V>(in_use: &InUse<K, V>, key: K, new: impl FnOnce() -> V) -> Arc<V> {
+    let mut in_use = in_use.lock();
+    in_use.retain(|_, value| value.strong_count() > 0);
+    if let Some(value) = in_use.get(&key).and_then(Weak::upgrade) {
         return value;
     }
     let value = Arc::new(new());
-    shelf.insert(key, Arc::downgrade(&value));
+    in_use.insert(key, Arc::downgrade(&value));
     value
 }

@@ -1,7 +1,7 @@
-//! A service account's key file, as Google hands it out, and the assertion that it signs (RFC 7523; *OAuth 2.0 for
-//! Server to Server Applications*).
+//! A service account's key file, and the assertion that its key signs (RFC 7523; *OAuth 2.0 for Server to Server
+//! Applications*).
 //!
-//! Invariant: the private key leaves this file as signatures alone.
+//! Invariant: the private key leaves this module only as signatures.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,10 +13,10 @@ use shared::clock::Timestamp;
 use shared::secret::Secret;
 use url::Url;
 
-/// What the token may be used for.
+/// The scope of the tokens.
 pub(in super::super) const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
 
-/// How long an assertion may be used, in seconds; Google takes no more.
+/// The lifetime of an assertion, in seconds; Google accepts no longer one.
 const ASSERTION_LIFETIME: i64 = 3600;
 
 /// A service account with its key.
@@ -27,11 +27,11 @@ pub(in super::super) struct ServiceAccount {
     key_digest: [u8; 32],
     project_id: Option<String>,
     token_uri: Url,
-    /// `token_uri` as it is written: Google compares it letter by letter.
+    /// `token_uri` as written: Google compares it byte by byte.
     audience: String,
 }
 
-/// What tells service accounts apart: two with the same may share a token.
+/// The identity of a service account: apps with the same one share a token.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in super::super) struct Identity {
     client_email: String,
@@ -39,28 +39,18 @@ pub(in super::super) struct Identity {
     audience: String,
 }
 
-/// Why there is no service account.
+/// Why a service account is unusable.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServiceAccountError {
     /// The file cannot be read.
     #[error("service_account_file: cannot read {path}: {source}")]
-    Unreadable {
-        /// The file that was named.
-        path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
-    },
-    /// The file is something else, or a part of it is of no use. The text says which part, and never its value.
+    Unreadable { path: PathBuf, source: std::io::Error },
+    /// A part of the file is unusable. The reason names the part and never its value.
     #[error("service_account_file: {path}: {reason}")]
-    Invalid {
-        /// The file that was named.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
+    Invalid { path: PathBuf, reason: &'static str },
 }
 
-/// The file as it is written.
+/// The file as written.
 #[derive(Deserialize)]
 struct KeyFile {
     r#type: Option<String>,
@@ -93,14 +83,14 @@ impl ServiceAccount {
     }
 
     fn parse(text: &str) -> Result<Self, &'static str> {
-        // serde's own message could show a part of the key.
-        let file: KeyFile = serde_json::from_str(text).map_err(|_| "it is not a service account's key (JSON)")?;
+        // The message of serde could contain a part of the key.
+        let file: KeyFile = serde_json::from_str(text).map_err(|_| "expected a service account's key (JSON)")?;
         if file.r#type.as_deref() != Some("service_account") {
             return Err("its \"type\" is not \"service_account\"");
         }
         let pem = file.private_key.ok_or("it has no \"private_key\"")?;
         let key = EncodingKey::from_rsa_pem(pem.expose().as_bytes())
-            .map_err(|_| "its \"private_key\" is no RSA key in PEM")?;
+            .map_err(|_| "its \"private_key\" is not an RSA key in PEM")?;
         let audience = file.token_uri.unwrap_or_else(|| String::from("https://oauth2.googleapis.com/token"));
         let token_uri = Url::parse(&audience).ok().filter(|url| matches!(url.scheme(), "https" | "http"));
         let mut key_digest = [0; 32];
@@ -111,25 +101,22 @@ impl ServiceAccount {
             key,
             key_digest,
             project_id: file.project_id.filter(|id| !id.is_empty()),
-            token_uri: token_uri.ok_or("its \"token_uri\" is no URL")?,
+            token_uri: token_uri.ok_or("its \"token_uri\" is not a URL")?,
             audience,
         };
-        // A key that cannot sign is found now rather than at the first message.
+        // Finds a key that cannot sign before the first message.
         account.assertion(Timestamp::from_millis(0)).map_err(|_| "its \"private_key\" cannot sign")?;
         Ok(account)
     }
 
-    /// The project that the account belongs to.
     pub(in super::super) fn project_id(&self) -> Option<&str> {
         self.project_id.as_deref()
     }
 
-    /// Where it gets its tokens.
     pub(in super::super) fn token_uri(&self) -> &Url {
         &self.token_uri
     }
 
-    /// What tells it from others.
     pub(in super::super) fn identity(&self) -> Identity {
         Identity {
             client_email: self.client_email.clone(),
@@ -138,7 +125,7 @@ impl ServiceAccount {
         }
     }
 
-    /// A signed request for a token, good for an hour from `now`.
+    /// A signed request for a token, valid for an hour from `now`.
     ///
     /// # Errors
     /// If the key cannot sign.

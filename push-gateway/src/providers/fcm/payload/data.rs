@@ -1,7 +1,6 @@
-//! The `data` of a message: flat strings that the app reads, made from the notification and the app's own defaults.
+//! The `data` of a message: flat strings for the app, from the notification and the app's own defaults.
 //!
-//! Invariant: every value is a string, no key is one that Google refuses, and keys and values together never exceed the
-//! budget, whatever members of a room wrote.
+//! Invariant: every value is a string, FCM accepts every key, and keys and values together never exceed the budget.
 
 use std::borrow::Cow;
 
@@ -12,28 +11,28 @@ use super::facts::{Entry, Facts, Part};
 use crate::notification::fit::{Droppable, Parts, fit};
 use crate::notification::{Device, Kind, Notification};
 
-/// What keys and values of `data` may take together, in bytes (*About FCM messages*: 4096 for the payload).
+/// The limit for all keys and values of `data`, in bytes (*About FCM messages*: 4096 for the payload).
 pub(super) const BUDGET: usize = 4096;
 
-/// What a value of the defaults may take in the reduced form, in bytes.
+/// The limit for a default value in the reduced form, in bytes.
 const MAX_REDUCED: usize = 256;
 
 /// The `data` of a message.
 #[derive(Debug)]
 pub(super) struct Data<'a> {
     entries: Vec<Entry<'a>>,
-    /// Whether defaults were left out because Google would refuse the message for them.
+    /// Whether defaults were left out because FCM would refuse the message for them.
     pub(super) has_ignored_defaults: bool,
     /// Whether something was dropped or cut to make it fit.
     pub(super) is_shortened: bool,
 }
 
-/// Why there is no `data`.
+/// The data cannot be cut to the budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooLarge;
 
 impl<'a> Data<'a> {
-    /// What `device` is told of `notification`, within `budget` bytes.
+    /// The data about `notification` for `device`, within `budget` bytes.
     ///
     /// # Errors
     /// [`TooLarge`] for an encrypted notification, which cannot be cut.
@@ -67,8 +66,7 @@ impl<'a> Data<'a> {
         Ok(data)
     }
 
-    /// The form that is tried if Google finds fault with the other one: identifiers, counts, priority, and short
-    /// strings of the app's.
+    /// The reduced form: identifiers, counts, priority, and short strings of the app.
     pub(super) fn reduced(
         notification: &'a Notification,
         device: &'a Device,

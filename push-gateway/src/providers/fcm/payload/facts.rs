@@ -1,7 +1,6 @@
-//! What goes into `data`: the facts of a notification, each under its key, and the app's own defaults.
+//! The entries of `data`: the values of a notification, each under its key, and the app's own defaults.
 //!
-//! Invariant: whatever comes from outside is a text of at most 1024 bytes in here, and whoever needs a value whole finds
-//! it whole or not at all.
+//! Invariant: a value from outside has at most 1024 bytes; a value that is useless in part is whole or missing.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -15,10 +14,10 @@ use crate::notification::cut::cut;
 use crate::notification::fit::may_stay;
 use crate::notification::{Counts, Device, Kind, Notification, Priority};
 
-/// What one value may take, in bytes.
+/// The limit for one value, in bytes.
 const MAX_VALUE: usize = 1024;
 
-/// What the keys of `content` begin with.
+/// The prefix of the keys of `content`.
 const CONTENT: &str = "content_";
 
 /// One key of `data`.
@@ -29,32 +28,32 @@ pub(super) struct Entry<'a> {
     pub(super) part: Part,
 }
 
-/// How dear an entry is when not all of them fit.
+/// The priority of an entry when not all of them fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
-    /// An identifier or a count: stays to the end.
+    /// An identifier or a count: stays in every case.
     Kept,
-    /// Stays unless nothing but the identifiers and counts fits.
+    /// Stays unless only the identifiers and counts fit.
     Plain,
-    /// One of the texts that may be cut.
+    /// A text that may be cut.
     Text,
-    /// Of `content`, other than its text: goes first.
+    /// A value of `content` other than its text: is dropped first.
     Content,
-    /// Of the app's `default_payload`: goes second.
+    /// A value of the app's `default_payload`: is dropped second.
     Default,
 }
 
-/// Entries as they are collected: the defaults first, because all that follows wins over them.
+/// Collects entries: the defaults first, because later entries override them.
 #[derive(Default)]
 pub(super) struct Facts<'a> {
     pub(super) list: Vec<Entry<'a>>,
     pub(super) has_ignored_defaults: bool,
-    /// Whether a value was cut or left out because it was too long.
+    /// Whether a too long value was cut or left out.
     pub(super) has_cut: bool,
 }
 
 impl<'a> Facts<'a> {
-    /// The app's defaults whose value passes `wanted`. `aps` has its own place in a message.
+    /// Adds the app's defaults whose value passes `wanted`. `aps` has its own place in a message.
     pub(super) fn add_defaults(&mut self, device: &'a Device, wanted: impl Fn(&Value) -> bool) {
         for (key, value) in device.default_payload().into_iter().flatten() {
             let text = match value {
@@ -71,7 +70,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// What the notification says of itself, and how it is to be shown.
+    /// Adds the values of the notification, and how the app shows it.
     pub(super) fn add_facts(&mut self, notification: &'a Notification, device: &'a Device, layout: DataLayout) {
         let kind = notification.kind;
         if matches!(kind, Kind::Full | Kind::Ids) {
@@ -93,7 +92,7 @@ impl<'a> Facts<'a> {
         if kind == Kind::Encrypted
             && let Some(encrypted) = &notification.encrypted
         {
-            // Whoever decrypts needs every byte: these are sent whole or not at all.
+            // Decryption needs every byte: these are whole or missing.
             self.push("ciphertext", Cow::Borrowed(&encrypted.ciphertext), Part::Kept);
             self.push("ephemeral", Cow::Borrowed(encrypted.ephemeral.as_deref().unwrap_or_default()), Part::Kept);
             self.push("mac", Cow::Borrowed(encrypted.mac.as_deref().unwrap_or_default()), Part::Kept);
@@ -102,7 +101,7 @@ impl<'a> Facts<'a> {
         self.add("prio", Some(if is_high { "high" } else { "normal" }), Part::Kept);
         if let Some(mut counts) = notification.counts_for(device) {
             if kind == Kind::Badge {
-                // To clear the badge is the whole point.
+                // A badge update without a count clears the badge.
                 counts.unread = Some(counts.unread.unwrap_or(0));
             }
             match layout {
@@ -117,7 +116,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// Zero is left out, except the one of a badge update.
+    /// Leaves out a zero, except in a badge update.
     fn add_counts(&mut self, counts: Counts, kind: Kind) {
         if let Some(unread) = counts.unread.filter(|&unread| unread > 0 || kind == Kind::Badge) {
             self.push("unread", Cow::Owned(unread.to_string()), Part::Kept);
@@ -127,7 +126,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// `content_<key>` for each value that is a text, or may be written as one; but what could not stay within `budget`.
+    /// Adds `content_<key>` for each value that is a text, or that `flatten` writes as one, as far as `budget` allows.
     pub(super) fn add_content(&mut self, notification: &'a Notification, flatten: Flatten, budget: usize) {
         let mut others = Vec::new();
         for (key, value) in notification.content.iter().flatten() {
@@ -139,7 +138,7 @@ impl<'a> Facts<'a> {
             match key.as_str() {
                 "body" => self.add_text(Cow::Borrowed("content_body"), text, Part::Text),
                 "msgtype" => self.add_text(Cow::Borrowed("content_msgtype"), text, Part::Plain),
-                // A part of it decrypts to nothing.
+                // A part of it is undecryptable.
                 "ciphertext" if text.len() > MAX_VALUE => self.has_cut = true,
                 _ if text.is_empty() => {}
                 _ => others.push((key, self.shortened(text))),
@@ -155,7 +154,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// `content` as JSON text, if it is short.
+    /// Adds `content` as JSON text, if it is short.
     pub(super) fn add_content_as_json(&mut self, notification: &'a Notification) {
         if let Some(content) = &notification.content {
             match short_json(content) {
@@ -165,8 +164,8 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// `devices`: the list of this one device, without its pushkey, and if that is too long without what the app
-    /// registered. Defaults are in `data` already.
+    /// Adds `devices`: the list of this one device, without its pushkey; if that is too long, without the app's defaults
+    /// (which `data` contains already), then without its `data`.
     pub(super) fn add_device(&mut self, device: &'a Device) {
         let list = |with_data: bool, with_defaults: bool| {
             let mut member = json!({"app_id": device.app_id});
@@ -194,7 +193,6 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// A text that may be cut.
     fn add_text(&mut self, key: Cow<'a, str>, text: Cow<'a, str>, part: Part) {
         if key.is_empty() || text.is_empty() {
             return;
@@ -217,7 +215,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// The entries, without the defaults that something of ours has the key of.
+    /// The entries; a default gives way to another entry with its key.
     pub(super) fn into_entries(mut self) -> Vec<Entry<'a>> {
         let is_default = |entry: &Entry<'_>| entry.part == Part::Default;
         if self.list.iter().any(is_default) {
@@ -233,13 +231,13 @@ impl<'a> Facts<'a> {
 }
 
 impl Entry<'_> {
-    /// Google counts keys and values.
+    /// FCM counts keys and values.
     pub(super) fn size(&self) -> usize {
         self.key.len() + self.value.len()
     }
 }
 
-/// Keys of `data` that Google refuses (*projects.messages*: "should not be a reserved word").
+/// Whether FCM refuses this key of `data` (*projects.messages*: "should not be a reserved word").
 fn is_reserved(key: &str) -> bool {
     matches!(key, "from" | "message_type" | "gcm") || key.starts_with("google") || key.starts_with("gcm.")
 }
@@ -251,14 +249,14 @@ fn counts_as_json(counts: Counts) -> String {
     Value::Object(object).to_string()
 }
 
-/// JSON text that goes into one value whole. Writing ends where it is too long.
+/// JSON text that fits into one value; the serializer stops where it is too long.
 fn short_json(value: &impl Serialize) -> Option<String> {
     let mut text = Short(Vec::new());
     serde_json::to_writer(&mut text, value).ok()?;
     String::from_utf8(text.0).ok()
 }
 
-/// As many bytes as go into one value.
+/// A buffer for one value.
 struct Short(Vec<u8>);
 
 impl io::Write for Short {

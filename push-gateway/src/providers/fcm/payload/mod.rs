@@ -1,7 +1,6 @@
-//! The message that Google is asked to deliver: `data`, what the operator wants in every message, and the target
-//! (*projects.messages*).
+//! The message for FCM: `data`, the operator's options, and the target (*projects.messages*).
 //!
-//! Invariant: `data`, target and `android.priority` are ours alone; the operator's options cannot reach them.
+//! Invariant: only the gateway sets `data`, the target and `android.priority`; the operator's options cannot change them.
 
 mod data;
 mod facts;
@@ -18,16 +17,17 @@ use serde_json::{Map, Value};
 use self::data::{BUDGET, Data};
 use super::settings::{Collapse, DataLayout, Flatten, Settings, Target};
 use crate::notification::{Device, Kind, Notification, Priority};
+use crate::providers::outcome::Reason;
 
-/// How long a call is worth telling of, in seconds.
+/// How long FCM stores a call, in seconds.
 const CALL_TTL: u64 = 30;
 
-/// What Apple takes of a payload, in bytes: an `aps` over it could never be delivered.
+/// The limit of APNs for a payload, in bytes: a larger `aps` is undeliverable.
 const MAX_APS: usize = 4096;
 
-/// How messages of one app look, whatever they say.
+/// The parts that all messages of an app have in common.
 #[derive(Debug)]
-pub(super) struct Form {
+pub(super) struct MessageTemplate {
     options: Map<String, Value>,
     layout: DataLayout,
     flatten: Flatten,
@@ -41,17 +41,16 @@ pub(super) struct Form {
 /// A message, ready to be sent.
 #[derive(Debug)]
 pub(super) struct Message {
-    /// The request's body.
     pub(super) body: Vec<u8>,
-    /// Whether a part of `default_payload` was left out because Google would refuse the message for it.
+    /// Whether a part of `default_payload` was left out because FCM would refuse the message for it.
     pub(super) has_ignored_defaults: bool,
     /// Whether something was dropped or cut to make it fit.
     pub(super) is_shortened: bool,
 }
 
-impl Form {
+impl MessageTemplate {
     pub(super) fn new(settings: &Settings) -> Self {
-        // What is shown by the system itself shares the room with `data`.
+        // `notification` shares the limit with `data`.
         let shown = settings.fcm_options.get("notification").map_or(0, |shown| shown.to_string().len());
         Self {
             options: settings.fcm_options.clone(),
@@ -65,11 +64,11 @@ impl Form {
         }
     }
 
-    /// The message that tells `device` of `notification`.
+    /// The message about `notification` for `device`.
     ///
     /// # Errors
-    /// Why there is nothing to send, as a label.
-    pub(super) fn message(&self, notification: &Notification, device: &Device) -> Result<Message, &'static str> {
+    /// The reason why nothing is sent.
+    pub(super) fn message(&self, notification: &Notification, device: &Device) -> Result<Message, Reason> {
         let has_counts = notification.counts_for(device).is_some();
         match notification.kind {
             Kind::Badge if device.counts_disabled => return Err("badge_disabled"),
@@ -87,7 +86,7 @@ impl Form {
         })
     }
 
-    /// What is tried if Google finds fault with the message: as little as an app can do with.
+    /// The message that is sent if FCM rejects the full one: the minimum that an app needs.
     pub(super) fn reduced(&self, notification: &Notification, device: &Device) -> Vec<u8> {
         let data = Data::reduced(notification, device, self.layout, self.budget);
         self.body(notification, device, &data, None)
@@ -108,7 +107,7 @@ impl Form {
         let envelope = Envelope {
             message: Parts { data, options: &options, target: (self.target(&device.pushkey), &device.pushkey) },
         };
-        // Maps with keys that are strings, and strings: there is nothing that could fail.
+        // Maps with string keys, and strings, always serialize.
         serde_json::to_vec(&envelope).unwrap_or_default()
     }
 
@@ -136,7 +135,7 @@ impl Form {
         android
     }
 
-    /// The operator's part for Apple devices, with the app's own `aps` in it.
+    /// The operator's `apns` options, with the app's own `aps`.
     fn apns(&self, aps: Option<&Value>) -> Option<Cow<'_, Value>> {
         let operators = self.options.get("apns");
         let Some(aps) = aps else { return operators.map(Cow::Borrowed) };
@@ -155,16 +154,16 @@ impl Form {
     }
 }
 
-/// Whether this is a Firebase installation id (*Manage Firebase installations*: 17 bytes in base64url, of which the
-/// first four bits are `0111`), and not a registration token, which is far longer.
+/// Whether this is a Firebase installation ID (*Manage Firebase installations*: 17 bytes in base64url that start with the bits
+/// `0111`). A registration token is far longer.
 fn looks_like_fid(pushkey: &str) -> bool {
     pushkey.len() == 22
         && pushkey.starts_with(['c', 'd', 'e', 'f'])
         && pushkey.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
-/// `default_payload.aps` if Apple's side can take it, and whether one was left out. A badge update has none: an alert in
-/// it would show.
+/// `default_payload.aps` if APNs accepts it, and whether one was left out. A badge update has none: an alert in it would
+/// show.
 fn usable_aps<'a>(notification: &Notification, device: &'a Device) -> (Option<&'a Value>, bool) {
     let Some(aps) = device.default_payload().and_then(|defaults| defaults.get("aps")) else {
         return (None, false);
@@ -176,7 +175,7 @@ fn usable_aps<'a>(notification: &Notification, device: &'a Device) -> (Option<&'
     (is_usable.then_some(aps), !is_usable)
 }
 
-/// Takes out of the operator's options what would show on the screen.
+/// Removes what would show on the screen from the operator's options.
 fn without_alerts(options: &mut Vec<(&str, Cow<'_, Value>)>) {
     options.retain(|(key, _)| *key != "notification");
     for (key, value) in options {

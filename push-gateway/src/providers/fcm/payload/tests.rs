@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Form, looks_like_fid};
+use super::{MessageTemplate, looks_like_fid};
 use crate::notification::parse::{Request, parse};
 use crate::providers::fcm::settings::Settings;
 
@@ -19,8 +19,8 @@ fn request(notification: &Value, device: &Value) -> Request {
     parse(json!({"notification": notification}).to_string().as_bytes(), 1).unwrap()
 }
 
-fn form(settings: Value) -> Form {
-    Form::new(&serde_json::from_value::<Settings>(settings).unwrap())
+fn form(settings: Value) -> MessageTemplate {
+    MessageTemplate::new(&serde_json::from_value::<Settings>(settings).unwrap())
 }
 
 /// The message for `device` with these settings.

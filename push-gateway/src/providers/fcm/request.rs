@@ -1,0 +1,49 @@
+//! The request to FCM: the URL from the project, and the header fields.
+//!
+//! Invariant: a project ID reaches the path only with harmless characters.
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Uri};
+use http_body_util::Full;
+use url::Url;
+
+use super::settings::SettingsError;
+
+/// The URL for messages of `project_id`.
+///
+/// # Errors
+/// [`SettingsError`] if `base_url` is unusable, or the project ID does not fit into a path.
+pub(super) fn send_url(base_url: &str, project_id: &str) -> Result<Url, SettingsError> {
+    check_project_id(project_id)?;
+    let base = plain_url("base_url", base_url)?;
+    plain_url("base_url", &format!("{}/v1/projects/{project_id}/messages:send", base.as_str().trim_end_matches('/')))
+}
+
+/// Reads an `https` or `http` URL without a query.
+pub(super) fn plain_url(key: &str, text: &str) -> Result<Url, SettingsError> {
+    let is_plain = |url: &Url| {
+        matches!(url.scheme(), "https" | "http") && url.has_host() && url.query().is_none() && url.fragment().is_none()
+    };
+    let url = Url::parse(text).ok().filter(is_plain);
+    url.ok_or_else(|| SettingsError::new(format!("{key}: expected an https URL without a query")))
+}
+
+fn check_project_id(id: &str) -> Result<(), SettingsError> {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+    if !id.is_empty() && id.chars().all(is_allowed) && id.chars().any(|c| c.is_ascii_alphanumeric()) {
+        Ok(())
+    } else {
+        Err(SettingsError::new(String::from("project_id: expected letters, digits and - _ . :")))
+    }
+}
+
+/// The request that sends a message.
+pub(super) fn message_request(url: Uri, authorization: HeaderValue, body: Bytes) -> Request<Full<Bytes>> {
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = url;
+    request.headers_mut().insert(AUTHORIZATION, authorization);
+    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    request
+}
