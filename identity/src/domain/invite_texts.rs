@@ -1,17 +1,18 @@
-//! What an inviting homeserver says about the room and the sender, for the mail and for nothing else.
+//! The inviting homeserver's texts about the room and the sender; only the mail uses them.
 //!
-//! Invariant: no text is longer than a kilobyte but the two that are cut before anybody sees them; none is printed by
-//! `Debug`, for one of them is a guest's access token.
+//! Invariant: each text has at most 1024 bytes, except the two names, which are cut before display. `Debug` prints no text,
+//! because one of them is a guest's access token.
 
 use std::fmt;
 
 use super::mxid::UserId;
+use super::placeholders::fill;
 use super::shown_text::{cut, plain};
 
 /// The longest text in bytes.
 const MAX_LENGTH: usize = 1024;
 
-/// The names of the texts in `store-invite`, all of them optional.
+/// The optional fields of `store-invite` that are texts.
 pub const NAMES: [&str; 10] = [
     "room_alias",
     "room_avatar_url",
@@ -25,23 +26,23 @@ pub const NAMES: [&str; 10] = [
     WEB_CLIENT_LOCATION,
 ];
 
-/// The name of the one text that chooses where the link leads.
+/// The field that selects the web client of the link.
 pub const WEB_CLIENT_LOCATION: &str = "org.matrix.web_client_location";
 
-/// A text is over 1024 bytes.
+/// A text has more than 1024 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("at most 1024 bytes are taken")]
+#[error("longer than 1024 bytes")]
 pub struct TooLong;
 
-/// The texts of one invite; those that were not given are empty.
+/// The texts of one invite; a missing text is empty.
 #[derive(Clone, Default)]
 pub struct InviteTexts([String; NAMES.len()]);
 
 impl InviteTexts {
-    /// Takes the text that is called `name`, one of [`NAMES`]; others are dropped.
+    /// Sets the text of `name`; a name outside [`NAMES`] is ignored.
     ///
     /// # Errors
-    /// [`TooLong`], unless it is one of the two that are cut instead.
+    /// [`TooLong`], except for the two names that are cut.
     pub fn set(&mut self, name: &str, text: &str) -> Result<(), TooLong> {
         if text.len() > MAX_LENGTH && !matches!(name, "room_name" | "sender_display_name") {
             return Err(TooLong);
@@ -52,44 +53,30 @@ impl InviteTexts {
         Ok(())
     }
 
-    /// The text of that name as it was given; empty if it was not.
+    /// The text as received; empty if it is missing.
     pub fn raw(&self, name: &str) -> &str {
         NAMES.iter().position(|known| *known == name).map_or("", |index| &self.0[index])
     }
 
-    /// The sender's name as a mail may show it: more than 20 characters become 19 and `…`.
+    /// The sender's display name for the mail: more than 20 characters become 19 and `…`.
     pub fn sender_display_name(&self) -> String {
         cut(plain(self.raw("sender_display_name")).trim(), 20, 19)
     }
 
-    /// The room's name as a mail may show it: more than 30 characters become 25 and `…`.
+    /// The room's name for the mail: more than 30 characters become 25 and `…`.
     pub fn room_name(&self) -> String {
         cut(plain(self.raw("room_name")).trim(), 30, 25)
     }
 
-    /// The subject of the mail: `pattern` with `{sender_display_name}` (the `sender` itself, if there is no such name) and
-    /// `{room_name}` put in.
+    /// The subject of the mail: `pattern` with its `{sender_display_name}` and `{room_name}` replaced. A sender without a
+    /// display name appears as `sender`.
     pub fn subject(&self, pattern: &str, sender: &UserId) -> String {
-        let (name, room_name) = (self.sender_display_name(), self.room_name());
-        let name = if name.is_empty() { plain(sender.as_str()) } else { name };
-        let (mut subject, mut rest) = (String::new(), pattern);
-        // One pass: what stands in a name is not replaced again.
-        while let Some((before, after)) = rest.split_once('{') {
-            subject.push_str(before);
-            let known = [("sender_display_name}", &name), ("room_name}", &room_name)];
-            rest = match known.iter().find_map(|(key, value)| Some((after.strip_prefix(key)?, value))) {
-                Some((after, value)) => {
-                    subject.push_str(value);
-                    after
-                }
-                None => {
-                    subject.push('{');
-                    after
-                }
-            };
-        }
-        subject.push_str(rest);
-        subject
+        fill(pattern, &["sender_display_name", "room_name"], |name| match name {
+            "room_name" => self.room_name(),
+            _ => Some(self.sender_display_name())
+                .filter(|name| !name.is_empty())
+                .unwrap_or_else(|| plain(sender.as_str())),
+        })
     }
 
     /// Whether the room is a space.
@@ -97,7 +84,7 @@ impl InviteTexts {
         self.raw("room_type") == "m.space"
     }
 
-    /// All texts, for the operator's keywords. The scheme that begins a web client's location is not one of its words.
+    /// All texts, for the keyword filter. A web client's location comes without its scheme.
     pub fn searched(&self) -> impl Iterator<Item = &str> {
         NAMES.iter().zip(&self.0).map(|(name, text)| match *name {
             WEB_CLIENT_LOCATION => {
@@ -125,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn only_names_may_be_longer_than_a_kilobyte_and_they_are_cut() {
+    fn only_the_two_names_may_exceed_1024_bytes_and_are_cut() {
         let (fits, over) = ("x".repeat(1024), "x".repeat(1025));
         for name in NAMES {
             let mut texts = InviteTexts::default();
@@ -140,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_shown_on_one_line_without_what_turns_the_text_around() {
+    fn names_lose_line_breaks_and_bidirectional_characters() {
         let texts = texts(&[("room_name", "\r\nBcc: x@y\r\n"), ("sender_display_name", "\u{202e}ecilA \0\u{2066}B\n")]);
         assert_eq!((texts.room_name(), texts.sender_display_name()), ("Bcc: x@y".into(), "ecilA  B".into()));
         let twenty = "12345678901234567890";
@@ -148,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subject_has_the_names_once_and_the_sender_if_there_is_no_name() {
+    fn a_subject_is_filled_once_and_falls_back_to_the_sender() {
         let sender = UserId::parse("@alice:hs.\u{65}xample").unwrap();
         let named = texts(&[("sender_display_name", "{room_name}\r\nBcc: x"), ("room_name", "{sender_display_name}")]);
         let subject = |texts: &InviteTexts, pattern: &str| texts.subject(pattern, &sender);
@@ -162,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_space_is_told_from_a_room_and_a_scheme_from_a_word() {
+    fn a_space_has_its_room_type_and_a_searched_url_no_scheme() {
         assert!(texts(&[("room_type", "m.space")]).is_space());
         assert!(!texts(&[("room_type", "m.space ")]).is_space() && !texts(&[]).is_space());
         let found = |text: &str| {
@@ -174,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_output_shows_no_text() {
+    fn debug_output_contains_no_text() {
         assert_eq!(format!("{:?}", texts(&[("guest_access_token", "hunter2")])), "InviteTexts(***)");
     }
 }

@@ -21,6 +21,7 @@ pub mod mxid;
 pub mod next_link;
 pub mod onbind;
 pub mod originator;
+pub mod placeholders;
 pub mod redaction;
 pub mod retry;
 pub mod room_id;

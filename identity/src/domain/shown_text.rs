@@ -1,40 +1,40 @@
-//! Texts that strangers wrote, in the form in which they may stand in a mail of ours.
+//! Texts from requests, made safe to show in mails and in the terminal.
 //!
-//! Invariant: what comes out stays on its line and turns nothing around it.
+//! Invariant: the output stays on one line and cannot change the direction of the text around it.
 
 use unicode_segmentation::UnicodeSegmentation;
 
-/// `text` without the characters that do something instead of being shown: each run of control characters, line
-/// separators and formatting characters of the bidirectional algorithm (UAX 9) becomes one space.
+/// Replaces each run of control characters, line separators and formatting characters of the bidirectional algorithm
+/// (UAX 9) by one space.
 pub fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
-    let mut after_acting = false;
+    let mut after_control = false;
     for c in text.chars() {
-        let acts = acts(c);
-        if !acts {
+        let is_control = is_control(c);
+        if !is_control {
             plain.push(c);
-        } else if !after_acting {
+        } else if !after_control {
             plain.push(' ');
         }
-        after_acting = acts;
+        after_control = is_control;
     }
     plain
 }
 
-/// `text` if it has at most `longest` characters as people count them (graphemes), else its first `kept` and `…`.
+/// `text` if it has at most `longest` graphemes, else its first `kept` graphemes and `…`.
 pub fn cut(text: &str, longest: usize, kept: usize) -> String {
     let is_long = text.graphemes(true).nth(longest).is_some();
-    let shown = text.graphemes(true).take(if is_long { kept } else { longest }).map(few_marks);
+    let shown = text.graphemes(true).take(if is_long { kept } else { longest }).map(limit_marks);
     shown.chain(is_long.then_some("…")).collect()
 }
 
-/// One grapheme may carry marks without end; nobody can read more than a few.
-fn few_marks(grapheme: &str) -> &str {
+/// Limits a grapheme to 16 characters: it may carry any number of combining marks.
+fn limit_marks(grapheme: &str) -> &str {
     let end = grapheme.char_indices().nth(16).map_or(grapheme.len(), |(end, _)| end);
     &grapheme[..end]
 }
 
-fn acts(c: char) -> bool {
+fn is_control(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -44,13 +44,13 @@ mod tests {
     use super::{cut, plain};
 
     #[test]
-    fn what_acts_becomes_one_space() {
+    fn control_characters_become_one_space() {
         assert_eq!(plain("a\r\n\t\0b\u{202e}\u{2066}c\u{2028}\u{85}"), "a b c ");
         assert_eq!(plain("über ﷽ 👩‍👩‍👧"), "über ﷽ 👩‍👩‍👧");
     }
 
     #[test]
-    fn a_long_text_is_cut_between_what_people_take_for_characters() {
+    fn a_long_text_is_cut_between_graphemes() {
         assert_eq!(cut("abcdef", 6, 5), "abcdef");
         assert_eq!(cut("abcdefg", 6, 5), "abcde…");
         let family = "👩‍👩‍👧";

@@ -1,9 +1,9 @@
-//! How much of a text one SMS holds (3GPP TS 23.038, TS 23.040): 160 characters of the GSM alphabet, or 70 of any other.
+//! The capacity of one SMS (3GPP TS 23.038, TS 23.040): 160 characters of the GSM alphabet, or 70 of any other.
 //!
-//! Invariant: what does not fit into one SMS is never sent, because it would be paid for more than once and phones may
-//! show its parts out of order.
+//! Invariant: a text that needs several SMS is never sent. Each part costs money, and phones may show the parts out of
+//! order.
 
-/// How the characters of a text travel; the dearest of them decides for all.
+/// The encoding of a text; one character outside the GSM alphabet decides for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     /// The GSM 7 bit default alphabet, with its extension table.
@@ -13,7 +13,7 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    /// The most units that one SMS holds.
+    /// The units that one SMS holds.
     pub const fn capacity(self) -> usize {
         match self {
             Self::Gsm7 => 160,
@@ -22,14 +22,14 @@ impl Encoding {
     }
 }
 
-/// TS 23.038 6.2.1, without the escape to the table below.
+/// TS 23.038 6.2.1, without the escape to the extension table.
 const BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿\
                      abcdefghijklmnopqrstuvwxyzäöñüà";
 
-/// TS 23.038 6.2.1.1; each is an escape and a character.
+/// TS 23.038 6.2.1.1; each takes an escape and a character.
 const EXTENSION: &str = "\u{c}^{}\\[~]|€";
 
-/// The encoding that `text` needs, and the units that it takes up in it.
+/// The encoding that `text` needs, and its length in units of it.
 pub fn measure(text: &str) -> (Encoding, usize) {
     let mut septets = 0;
     for c in text.chars() {
@@ -44,10 +44,10 @@ pub fn measure(text: &str) -> (Encoding, usize) {
     (Encoding::Gsm7, septets)
 }
 
-/// The encoding of a text that is not empty and fits into one SMS.
+/// The encoding of a non-empty text that fits into one SMS.
 ///
 /// # Errors
-/// The encoding and the units of one that does not.
+/// The encoding and the units of any other text.
 pub fn one_message(text: &str) -> Result<Encoding, (Encoding, usize)> {
     let (encoding, units) = measure(text);
     if (1..=encoding.capacity()).contains(&units) { Ok(encoding) } else { Err((encoding, units)) }
@@ -58,16 +58,16 @@ mod tests {
     use super::{BASIC, Encoding, measure, one_message};
 
     #[test]
-    fn the_alphabet_has_all_its_letters_once() {
+    fn the_alphabet_has_127_different_characters() {
         let mut letters: Vec<char> = BASIC.chars().collect();
         letters.sort_unstable();
         letters.dedup();
-        // 128 less the escape.
+        // 128 without the escape.
         assert_eq!((letters.len(), BASIC.chars().count()), (127, 127));
     }
 
     #[test]
-    fn one_character_outside_the_alphabet_makes_all_of_them_dear() {
+    fn one_character_outside_the_alphabet_needs_ucs2() {
         for (text, encoding, units) in [
             ("123456 is your Matrix code", Encoding::Gsm7, 26),
             ("Ihr Code für Matrix: 123456", Encoding::Gsm7, 27),
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn one_message_has_160_septets_or_70_units() {
+    fn one_sms_holds_160_septets_or_70_units() {
         for (text, fits) in [
             ("a".repeat(160), true),
             ("a".repeat(161), false),

@@ -18,7 +18,7 @@ async fn without_a_word_of_the_operator_nobody_gets_a_message() {
         asked(&world, &alice, number, country).await.refused(400, "M_DESTINATION_REJECTED");
     }
     assert!(!log_file(&world).exists());
-    world.server.wait_for_log("no SMS: no country is allowed in [sms.rules]", DEADLINE).await;
+    world.server.wait_for_log("SMS: disabled, no country is allowed in [sms.rules]", DEADLINE).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,12 @@
-//! The form of a message on the wire: header fields, line ends, and parts that no relay has to bend (RFC 5322, RFC 2045).
+//! The wire form of a message: header fields, line ends, and parts that every relay can carry (RFC 5322, RFC 2045).
 //!
-//! Invariant: what leaves [`transportable`] has only CRLF as line end and no line over 998 octets.
+//! Invariant: the output of [`transportable`] has CRLF as its only line end and no line over 998 octets.
+//!
+//! mail-builder 2.0 and mail-parser 0.11 cannot replace this file, because the bytes of a template go out as written:
+//! - mail-builder encodes each body with a line over 76 characters or a character outside ASCII, never sends 8bit, and
+//!   folds no long word in a header: a value of 2,000 letters became a line of 2,008 octets.
+//! - mail-parser finds `--boundary` also in the middle of a line and as a prefix, so `x--b`, `Bcc: evil@x` in a body
+//!   parsed as a second part with that field. It skips header lines without a colon, so a text looks like a message.
 
 use lettre::message::Body;
 use lettre::message::header::{ContentTransferEncoding, HeaderName, HeaderValue, Headers};
@@ -8,17 +14,16 @@ use lettre::message::header::{ContentTransferEncoding, HeaderName, HeaderValue, 
 /// The longest line that a message may have, without its CRLF (RFC 5322 section 2.1.1).
 pub(super) const MAX_LINE: usize = 998;
 
-/// The field that says how a body is encoded.
 const ENCODING: &str = "Content-Transfer-Encoding";
 
-/// One header field: its name, and its value on one line.
+/// One header field, its value unfolded to one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Field {
     pub(super) name: String,
     pub(super) value: String,
 }
 
-/// Splits a message into its header block and its body, if it begins with a block of well-formed header fields.
+/// Splits a message into its header fields and its body; `None` if it does not start with well-formed fields.
 pub(super) fn split_message(text: &str) -> Option<(Vec<Field>, &str)> {
     let mut fields: Vec<Field> = Vec::new();
     let mut rest = text;
@@ -40,16 +45,15 @@ pub(super) fn split_message(text: &str) -> Option<(Vec<Field>, &str)> {
     }
 }
 
-/// The value of the first field of that name.
+/// The value of the first field with this name.
 pub(super) fn field<'a>(fields: &'a [Field], name: &str) -> Option<&'a str> {
     fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value.as_str())
 }
 
-/// One header field as it is sent: folded, and what is not ASCII in encoded words (RFC 2047).
+/// One header field on the wire: folded, with encoded words for text outside ASCII (RFC 2047).
 ///
-/// A control character never gets through: a run of them and of spaces becomes one space, so that folding makes no line of
-/// blanks alone. A value that cannot be folded into lines of 998 octets is encoded as a whole, for there a line may be
-/// broken anywhere.
+/// Each run of spaces and control characters becomes one space, so that no folded line is blank. A value with a word too
+/// long for a line of 998 octets is encoded as a whole, because encoded words can break anywhere.
 pub(super) fn header_line(name: &str, value: &str) -> String {
     let words: Vec<&str> = value.split(|c: char| c == ' ' || c.is_control()).filter(|word| !word.is_empty()).collect();
     let value = words.join(" ");
@@ -63,14 +67,14 @@ pub(super) fn header_line(name: &str, value: &str) -> String {
     headers.to_string()
 }
 
-/// `value` on one line as a header may have it: in encoded words unless it is plain ASCII that nobody could take for
-/// one. A stranger's `=?utf-8?...?=` would otherwise be decoded by the reader, to whatever it hides.
+/// `value` on one line: as it is if it is ASCII without `=?`, else in encoded words. A mail reader would otherwise decode
+/// an encoded word that a homeserver has put into a name.
 pub(super) fn unfolded_words(value: &str) -> String {
     let plain = value.bytes().all(|b| (b' '..=b'~').contains(&b)) && !value.contains("=?");
     if plain { value.to_owned() } else { encoded_words(value).replace("\r\n ", " ") }
 }
 
-/// `value` as encoded words of at most 75 characters, one on a line.
+/// `value` as encoded words of at most 75 characters, one word a line.
 fn encoded_words(value: &str) -> String {
     use base64::Engine as _;
     let mut words = Vec::new();
@@ -84,16 +88,16 @@ fn encoded_words(value: &str) -> String {
     words.join("\r\n ")
 }
 
-/// `text` with each CRLF, lone CR and lone LF turned into CRLF: a lone one is where relays disagree about the end of
-/// a message.
+/// Turns each CRLF, CR and LF into CRLF. Relays disagree whether a lone CR or LF can end a message.
 pub(super) fn with_crlf(text: &str) -> String {
     let unified = text.replace("\r\n", "\n").replace('\r', "\n");
     unified.replace('\n', "\r\n")
 }
 
-/// The message in a form that every relay on the way can carry: lines within the limit and, unless `eight_bit`, ASCII
-/// only. Parts that already are so stay byte for byte; one that is not ASCII says so (RFC 2045 section 6.1); others are
-/// encoded anew.
+/// The message in a form that every relay can carry: lines within the limit and, unless `eight_bit`, only ASCII.
+///
+/// A part that already fits keeps its bytes. A part outside ASCII is declared as 8bit (RFC 2045 section 6.1). Any other
+/// part is encoded.
 pub(super) fn transportable(message: &str, eight_bit: bool) -> String {
     if fits(message, false) {
         return message.to_owned();
@@ -125,7 +129,7 @@ fn part(head: &str, body: &str, eight_bit: bool) -> String {
         return with_body(if declared == "7bit" && !body.is_ascii() { "8bit" } else { &declared }, body);
     }
     if !matches!(declared.as_str(), "7bit" | "8bit" | "binary") {
-        // The template says that it is encoded already, and then its lines cannot be this long.
+        // The template declares an encoding whose lines are shorter than this; wrapping is the best repair.
         return with_body(&declared, &hard_wrapped(body));
     }
     let body = Body::new(body.to_owned());
@@ -141,7 +145,7 @@ fn part(head: &str, body: &str, eight_bit: bool) -> String {
     format!("{lines}\r\n{encoded}")
 }
 
-/// The header block, without its last CRLF, with another Content-Transfer-Encoding; 7bit goes without saying.
+/// The header block, without its last CRLF, with another Content-Transfer-Encoding. 7bit needs no field.
 fn redeclared(head: &str, encoding: &str) -> String {
     let is_declaration = |line: &str| line.split(':').next().is_some_and(|name| name.eq_ignore_ascii_case(ENCODING));
     let mut lines: Vec<&str> = head.split("\r\n").filter(|line| !is_declaration(line)).collect();
@@ -152,7 +156,7 @@ fn redeclared(head: &str, encoding: &str) -> String {
     lines.join("\r\n")
 }
 
-/// The header block with its last CRLF, as it was if it may stay so.
+/// The header block with its last CRLF: unchanged if it fits, else encoded.
 fn head_lines(block: &str, fields: &[Field], eight_bit: bool) -> String {
     if fits(block, eight_bit) {
         return block.strip_suffix("\r\n").unwrap_or(block).to_owned();
@@ -160,7 +164,7 @@ fn head_lines(block: &str, fields: &[Field], eight_bit: bool) -> String {
     fields.iter().map(|field| header_line(&field.name, &field.value)).collect()
 }
 
-/// Goes through the parts of a multipart body (RFC 2046 section 5.1.1).
+/// Makes each part of a multipart body transportable (RFC 2046 section 5.1.1).
 fn parts(body: &str, boundary: &str, eight_bit: bool) -> String {
     let mut out: Vec<String> = Vec::new();
     let mut inside: Option<Vec<&str>> = None;
@@ -187,7 +191,7 @@ fn parts(body: &str, boundary: &str, eight_bit: bool) -> String {
             }
             _ => match &mut inside {
                 Some(lines) => lines.push(line),
-                // Before the first and after the last part stands what no reader shows.
+                // Mail readers hide the text before the first and after the last part.
                 None if fits(line, eight_bit) => out.push(line.to_owned()),
                 None => {}
             },
@@ -199,7 +203,7 @@ fn parts(body: &str, boundary: &str, eight_bit: bool) -> String {
     out.join("\r\n")
 }
 
-/// The boundary of a multipart content type.
+/// The boundary parameter of a multipart content type.
 fn boundary(content_type: &str) -> Option<String> {
     let lower = content_type.to_ascii_lowercase();
     let at = lower.starts_with("multipart/").then(|| lower.find("boundary="))?? + "boundary=".len();
@@ -234,7 +238,7 @@ mod tests {
     use super::{MAX_LINE, field, header_line, split_message, transportable, unfolded_words, with_crlf};
 
     #[test]
-    fn header_fields_are_unfolded_and_a_text_is_no_header() {
+    fn header_fields_are_unfolded_and_plain_text_has_none() {
         let (fields, body) = split_message("A: 1\r\nB:  2\r\n\t3\r\n\r\nbody: x\r\n").unwrap();
         assert_eq!((field(&fields, "a"), field(&fields, "b"), body), (Some("1"), Some("2 3"), "body: x\r\n"));
         for text in
@@ -245,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_value_can_start_neither_a_line_nor_grow_over_one() {
+    fn a_header_value_starts_no_line_and_exceeds_none() {
         assert_eq!(header_line("Subject", "a\r\nBcc: b@y\0"), "Subject: a Bcc: b@y\r\n");
         assert_eq!(header_line("Subject", "Grüße"), "Subject: =?utf-8?b?R3LDvMOfZQ==?=\r\n");
         assert_eq!(header_line("Bad name", "x"), "");
@@ -261,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_looks_like_an_encoded_word_is_encoded_and_stays_so_in_a_header() {
+    fn a_value_that_looks_like_an_encoded_word_is_encoded() {
         assert_eq!(unfolded_words("Alice has invited you"), "Alice has invited you");
         assert_eq!(unfolded_words("Grüße"), "=?utf-8?b?R3LDvMOfZQ==?=");
         let words = unfolded_words(&format!("=?utf-8?q?=0D=0ABcc:?= {}", "word ".repeat(30)));
@@ -290,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_is_not_ascii_says_so_and_so_does_what_it_is_a_part_of() {
+    fn a_part_outside_ascii_and_its_parent_are_declared_8bit() {
         let part = |text: &str, declared: &str| {
             format!("--b\r\nContent-Type: text/plain; charset=utf-8\r\n{declared}\r\n{text}\r\n")
         };
@@ -327,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_ascii_is_encoded_for_a_relay_that_wants_ascii() {
+    fn a_part_outside_ascii_is_encoded_for_a_relay_without_8bitmime() {
         let sent =
             transportable("Subject: x\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nein süßer Text\r\n", false);
         assert!(sent.is_ascii() && sent.contains("ein s=C3=BC=C3=9Fer Text"), "{sent}");
@@ -338,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_what_is_already_encoded_are_cut_too() {
+    fn long_lines_of_an_encoded_part_are_wrapped() {
         let message = format!("Content-Transfer-Encoding: base64\r\n\r\n{}", "QUJD".repeat(600));
         let sent = transportable(&message, false);
         assert!(sent.split("\r\n").all(|line| line.len() <= MAX_LINE));

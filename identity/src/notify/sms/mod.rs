@@ -1,31 +1,20 @@
-//! Everything that leaves the server as an SMS: through whom, in which order, and what came of it.
+//! Outgoing SMS: selects providers, falls back and retries.
 //!
-//! Invariant: a message is given to another provider, or again to the same one, only after everybody before has surely
-//! not sent it. Nothing that is said from here names a number, a token or a provider's own words.
+//! Invariant: a message goes to another provider, or again to the same one, only after every earlier attempt certainly
+//! sent nothing. No log line or error names a number, a token or a provider's text.
 
-mod exec;
-mod http;
-mod infobip;
-mod log;
-mod openmarket;
-mod over_http;
+mod http_provider;
 mod provider;
-mod sns;
-mod twilio;
-mod vonage;
+mod providers;
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use shared::clock::Clock;
-use shared::secret::Secret;
-use url::Url;
 
-use self::over_http::{Api, Carrier, OverHttp};
+use self::http_provider::HttpClient;
 use self::provider::{Outcome, Provider, Sms};
 use crate::config::sms::SmsConfig;
 use crate::config::sms::providers::ProviderName;
@@ -33,213 +22,174 @@ use crate::domain::msisdn::Msisdn;
 use crate::domain::originator::Originator;
 use crate::domain::sms_text::one_message;
 
-const FORM: &str = "application/x-www-form-urlencoded";
-const JSON: &str = "application/json";
+/// How long a failing provider is tried last. An unclear message is never sent again, so this protects the next message.
+const DEMOTION: Duration = Duration::from_secs(60);
 
-/// How long a provider comes last after it was in trouble. What is unclear is not sent again, so that it is the next
-/// message that must not meet the same trouble.
-const LAST_FOR: Duration = Duration::from_secs(60);
+/// The pause before the retry of providers that failed temporarily.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
-/// How long everybody is given before those are asked once more who may have been in trouble for a moment.
-const PAUSE: Duration = Duration::from_millis(500);
+/// Attempts per provider for one message.
+const ATTEMPTS_PER_PROVIDER: usize = 2;
 
-/// How often a provider may be asked for one message.
-const ROUNDS: usize = 2;
-
-/// The way out for SMS.
+/// Sends SMS through the configured providers.
 pub struct SmsSender {
     config: SmsConfig,
-    providers: HashMap<ProviderName, Way>,
+    providers: HashMap<ProviderName, Slot>,
     clock: Clock,
 }
 
-struct Way {
+struct Slot {
     provider: Box<dyn Provider>,
-    /// Until when it comes last, in Unix milliseconds.
-    last_until: AtomicI64,
+    /// Until when the provider is tried last, in Unix milliseconds.
+    demoted_until: AtomicI64,
 }
 
-/// One message that wants to go out.
+/// One message to send.
 #[derive(Clone, Copy)]
 pub struct TextMessage<'a> {
-    /// To whom.
+    /// The recipient.
     pub number: &'a Msisdn,
-    /// What; at most one SMS.
+    /// The text, at most one SMS.
     pub text: &'a str,
-    /// The token in it.
+    /// The token in the text.
     pub token: &'a str,
 }
 
-/// Why SMS cannot be sent with these settings.
+/// An `[sms]` setting that cannot work.
 #[derive(Debug, thiserror::Error)]
 pub enum SmsSetupError {
-    /// A key that a provider cannot do without.
-    #[error("{0}: set it, [sms] provider or routes name this provider")]
+    /// A missing key or section of a provider.
+    #[error("{0}: missing, but [sms] provider or routes use this provider; set it")]
     Missing(&'static str),
-    /// A value that cannot be.
+    /// A wrong value.
     #[error("{0}")]
-    Wrong(String),
-    /// TLS, name servers or the HTTP client.
-    #[error("cannot set up the way to SMS providers: {0}")]
+    Invalid(String),
+    /// TLS or the HTTP client.
+    #[error("cannot set up the connection to SMS providers: {0}")]
     Setup(String),
 }
 
-/// Why a message did not go out.
+/// A message that was not, or not certainly, sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SmsError {
-    /// Nobody sent it.
-    #[error("no provider has taken the message")]
+    /// Certainly not sent.
+    #[error("no provider accepted the message")]
     NotSent,
-    /// Nobody sends to this number: it has opted out, or can have no messages.
-    #[error("the number gets no messages")]
+    /// The number has opted out, or receives no SMS.
+    #[error("the number receives no messages")]
     NumberRefused,
-    /// It may have been sent.
-    #[error("it is not known whether the message was sent")]
+    /// A provider may have sent it.
+    #[error("a provider may have sent the message")]
     Unclear,
-    /// It is empty or longer than one SMS.
-    #[error("the message is not one SMS")]
+    /// Empty, or longer than one SMS.
+    #[error("the message does not fit into one SMS")]
     NotOne,
 }
 
 impl SmsSender {
-    /// Sets up all providers that are used; nothing is connected, started or made yet. `extra_ca` is `[outbound]
-    /// extra_ca_file`.
+    /// Sets up every provider that `[sms] provider` or `routes` names. Opens no connection and creates no file.
+    /// `extra_ca` is `[outbound] extra_ca_file`.
     ///
     /// # Errors
-    /// [`SmsSetupError`] for settings that cannot work.
+    /// [`SmsSetupError`] for a setting that cannot work.
     pub fn new(config: &SmsConfig, extra_ca: Option<&Path>, clock: Clock) -> Result<Self, SmsSetupError> {
-        let carrier = Carrier::new(config, extra_ca, clock.clone())?;
+        let client = HttpClient::new(config, extra_ca)?;
         let mut providers = HashMap::new();
         for name in config.providers() {
-            let way = Way { provider: set_up(name, config, &carrier)?, last_until: AtomicI64::new(0) };
-            providers.insert(name, way);
+            let provider = providers::set_up(name, config, &client, &clock)?;
+            providers.insert(name, Slot { provider, demoted_until: AtomicI64::new(0) });
         }
         Ok(Self { config: config.clone(), providers, clock })
     }
 
-    /// Where messages go, for the banner at start.
+    /// The providers, for the banner at start.
     pub fn describe(&self) -> String {
         if self.providers.is_empty() {
-            return "no SMS: [sms] provider names nobody".to_owned();
+            return "SMS: disabled, [sms] provider is empty".to_owned();
         }
         if !self.config.sends() {
-            return "no SMS: no country is allowed in [sms.rules]".to_owned();
+            return "SMS: disabled, no country is allowed in [sms.rules]".to_owned();
         }
         let names: Vec<&str> = self.config.provider.as_slice().iter().map(|name| name.as_str()).collect();
-        format!("SMS goes out through {}", names.join(", then "))
+        format!("SMS: {}", names.join(", then "))
     }
 
-    /// The longest that [`SmsSender::send`] may take.
+    /// The longest that [`SmsSender::send`] can take.
     pub fn longest(&self) -> Duration {
-        let attempts = u32::try_from(self.providers.len() * ROUNDS).unwrap_or(u32::MAX);
-        (self.config.timeout.get() + PAUSE).saturating_mul(attempts)
+        let attempts = u32::try_from(self.providers.len() * ATTEMPTS_PER_PROVIDER).unwrap_or(u32::MAX);
+        (self.config.timeout.get() + RETRY_PAUSE).saturating_mul(attempts)
     }
 
-    /// Sends one message and waits until somebody has taken it; says who.
+    /// Sends one message and returns the provider that accepted it.
     ///
     /// # Errors
-    /// [`SmsError`]; only with [`SmsError::Unclear`] it may have gone out.
+    /// [`SmsError`]. Only [`SmsError::Unclear`] leaves open whether the message was sent.
     pub async fn send(&self, message: &TextMessage<'_>) -> Result<ProviderName, SmsError> {
         let number = message.number;
         let encoding = one_message(message.text).map_err(|_| SmsError::NotOne)?;
         let from = Originator::choose(self.config.originators.of(number), number.digits()).ok_or(SmsError::NotSent)?;
         let sms = Sms { to: number.digits(), from, text: message.text, encoding, token: message.token };
         let mut candidates = self.in_order(number);
-        for round in 0..ROUNDS {
+        for round in 0..ATTEMPTS_PER_PROVIDER {
             if round > 0 {
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(RETRY_PAUSE).await;
             }
-            let mut in_trouble = Vec::new();
+            let mut can_retry = Vec::new();
             for name in candidates {
                 match self.attempt(name, &sms).await {
                     Some(Outcome::Accepted) => return Ok(name),
-                    Some(Outcome::NotSent { again: true, .. }) => in_trouble.push(name),
-                    Some(Outcome::NotSent { again: false, .. }) | None => {}
+                    Some(Outcome::NotSent { can_retry: true, .. }) => can_retry.push(name),
+                    Some(Outcome::NotSent { can_retry: false, .. }) | None => {}
                     Some(Outcome::NumberRefused(_)) => return Err(SmsError::NumberRefused),
                     Some(Outcome::Unclear(_)) => return Err(SmsError::Unclear),
                 }
             }
-            if in_trouble.is_empty() {
+            if can_retry.is_empty() {
                 break;
             }
-            candidates = in_trouble;
+            candidates = can_retry;
         }
         Err(SmsError::NotSent)
     }
 
-    /// The providers for a number, those that were in trouble lately at the end.
+    /// The providers for a number, the demoted ones last.
     fn in_order(&self, number: &Msisdn) -> Vec<ProviderName> {
         let now = self.clock.now().as_millis();
         let mut names = self.config.providers_of(number).to_vec();
-        // Stable: among equals the operator's order holds.
+        // The sort is stable: otherwise the operator's order holds.
         names.sort_by_key(|name| {
-            self.providers.get(name).is_some_and(|way| now < way.last_until.load(Ordering::Relaxed))
+            self.providers.get(name).is_some_and(|slot| now < slot.demoted_until.load(Ordering::Relaxed))
         });
         names
     }
 
-    /// One attempt, told to the log and the metrics; none if there is no such provider.
+    /// Makes one attempt, and logs and counts it; `None` if the provider is not set up.
     async fn attempt(&self, name: ProviderName, sms: &Sms<'_>) -> Option<Outcome> {
-        let way = self.providers.get(&name)?;
-        let outcome = way.provider.send(sms).await;
+        let slot = self.providers.get(&name)?;
+        let outcome = slot.provider.send(sms).await;
         let provider = name.as_str();
         metrics::counter!("identity_sms_attempts_total", "provider" => provider, "result" => outcome.label())
             .increment(1);
-        let last_until = match &outcome {
-            Outcome::Accepted => 0,
-            Outcome::NotSent { again: true, .. } | Outcome::Unclear(_) => self.clock.now().plus(LAST_FOR).as_millis(),
-            Outcome::NotSent { again: false, .. } | Outcome::NumberRefused(_) => way.last_until.load(Ordering::Relaxed),
+        let demoted_until = match &outcome {
+            Outcome::Accepted => Some(0),
+            Outcome::NotSent { can_retry: true, .. } | Outcome::Unclear(_) => {
+                Some(self.clock.now().plus(DEMOTION).as_millis())
+            }
+            Outcome::NotSent { can_retry: false, .. } | Outcome::NumberRefused(_) => None,
         };
-        way.last_until.store(last_until, Ordering::Relaxed);
+        if let Some(until) = demoted_until {
+            slot.demoted_until.store(until, Ordering::Relaxed);
+        }
         match &outcome {
-            Outcome::Accepted => tracing::debug!(provider, "a message was taken"),
-            Outcome::NumberRefused(reason) => tracing::info!(provider, %reason, "a number gets no messages"),
-            Outcome::NotSent { reason, .. } => tracing::error!(provider, %reason, "a message was not taken"),
+            Outcome::Accepted => tracing::debug!(provider, "SMS accepted"),
+            Outcome::NumberRefused(reason) => tracing::info!(provider, %reason, "SMS refused for this number"),
+            Outcome::NotSent { reason, .. } => tracing::error!(provider, %reason, "SMS not sent"),
             Outcome::Unclear(reason) => {
-                tracing::error!(provider, %reason, "a message may have been sent or not; it is not sent again");
+                tracing::error!(provider, %reason, "SMS may have been sent; not sent again");
             }
         }
         Some(outcome)
     }
-}
-
-fn set_up(name: ProviderName, config: &SmsConfig, carrier: &Carrier) -> Result<Box<dyn Provider>, SmsSetupError> {
-    fn over_http<A: Api + 'static>(api: A, carrier: &Carrier) -> Box<dyn Provider> {
-        Box::new(OverHttp::new(api, carrier.clone()))
-    }
-    Ok(match name {
-        ProviderName::Log => Box::new(log::FileLog::new(config.log_file.clone())),
-        ProviderName::Exec => {
-            Box::new(exec::Exec::new(needed("sms.exec", config.exec.as_ref())?, config.timeout.get())?)
-        }
-        ProviderName::Twilio => over_http(twilio::Twilio::new(needed("sms.twilio", config.twilio.as_ref())?)?, carrier),
-        ProviderName::Vonage => over_http(vonage::Vonage::new(needed("sms.vonage", config.vonage.as_ref())?)?, carrier),
-        ProviderName::Sns => over_http(sns::Sns::new(needed("sms.sns", config.sns.as_ref())?)?, carrier),
-        ProviderName::OpenMarket => {
-            over_http(openmarket::OpenMarket::new(needed("sms.openmarket", config.openmarket.as_ref())?)?, carrier)
-        }
-        ProviderName::Infobip => {
-            over_http(infobip::Infobip::new(needed("sms.infobip", config.infobip.as_ref())?)?, carrier)
-        }
-        ProviderName::Http => over_http(http::Http::new(needed("sms.http", config.http.as_ref())?)?, carrier),
-    })
-}
-
-/// A table, or a value in it, that a provider cannot do without.
-fn needed<'a, T>(key: &'static str, value: Option<&'a T>) -> Result<&'a T, SmsSetupError> {
-    value.ok_or(SmsSetupError::Missing(key))
-}
-
-/// A URL that a request can be sent to.
-fn web_url<'a>(key: &str, text: &'a str) -> Result<&'a str, SmsSetupError> {
-    let is_web = Url::parse(text).is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.has_host());
-    if is_web { Ok(text) } else { Err(SmsSetupError::Wrong(format!("{key}: expected a URL such as \"https://…\""))) }
-}
-
-/// The value of `Authorization` by name and password (RFC 7617).
-fn basic(name: &str, password: &Secret<String>) -> Secret<String> {
-    let pair = Secret::new(format!("{name}:{}", password.expose()));
-    Secret::new(format!("Basic {}", STANDARD.encode(pair.expose())))
 }
 
 #[cfg(test)]

@@ -1,59 +1,60 @@
-//! What a provider is to the rest: something that takes one message for one telephone, or says what became of it.
+//! An SMS provider: takes one message for one number and returns the outcome.
 //!
-//! Invariant: [`Outcome::NotSent`] is only said where it is certain that nothing went out, for what is said there may be
-//! sent by somebody else.
+//! Invariant: a provider returns [`Outcome::NotSent`] only if it certainly sent nothing, because another provider may
+//! then send the message.
 
 use futures_util::future::BoxFuture;
 
 use crate::domain::originator::Originator;
 use crate::domain::sms_text::Encoding;
 
-/// One message. It fits into one SMS.
+/// One message that fits into one SMS.
 #[derive(Clone, Copy)]
 pub(super) struct Sms<'a> {
     /// The recipient, in the digits of E.164 without `+`.
     pub(super) to: &'a str,
-    /// The sender.
     pub(super) from: &'a Originator,
-    /// The text.
     pub(super) text: &'a str,
-    /// How it has to travel.
     pub(super) encoding: Encoding,
-    /// The token in it.
+    /// The token in `text`.
     pub(super) token: &'a str,
 }
 
-/// Somebody who carries messages.
+/// A way to send SMS.
 pub(super) trait Provider: Send + Sync {
-    /// Hands one message over, once.
+    /// Sends one message, once.
     fn send<'a>(&'a self, sms: &'a Sms<'a>) -> BoxFuture<'a, Outcome>;
 }
 
-/// What became of one attempt.
+/// The outcome of one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// The provider has taken it.
+    /// The provider accepted the message.
     Accepted,
-    /// It is certain that nothing was sent.
+    /// The provider certainly sent nothing.
     NotSent {
-        /// Why.
         reason: Reason,
-        /// Whether the same attempt may succeed in a moment.
-        again: bool,
+        /// Whether the same attempt may soon succeed.
+        can_retry: bool,
     },
-    /// Nothing was sent, and this telephone gets nothing from anybody: it has opted out, or can have no messages.
+    /// Nothing was sent, and no provider can reach this number: it has opted out, or receives no SMS.
     NumberRefused(Reason),
-    /// It may have been sent, or not: nobody may send it again.
+    /// The provider may have sent the message. No provider may send it again.
     Unclear(Reason),
 }
 
 impl Outcome {
-    /// Nothing was sent, and nothing will be before somebody changes something.
+    /// Nothing was sent, and a retry would fail alike.
     pub(super) fn refused(reason: Reason) -> Self {
-        Self::NotSent { reason, again: false }
+        Self::NotSent { reason, can_retry: false }
     }
 
-    /// A word for metric labels.
+    /// Nothing was sent, and a retry may succeed.
+    pub(super) fn busy(reason: Reason) -> Self {
+        Self::NotSent { reason, can_retry: true }
+    }
+
+    /// The metric label.
     pub(super) const fn label(&self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
@@ -64,7 +65,7 @@ impl Outcome {
     }
 }
 
-/// Why, for the operator. A provider's own words often quote the number, so that only its codes are kept.
+/// The reason in the log. It keeps only a provider's code, because a provider's text often quotes the number.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}{}", .code.as_ref().map(|code| format!(" {code}")).unwrap_or_default())]
 pub(super) struct Reason {
@@ -73,16 +74,15 @@ pub(super) struct Reason {
 }
 
 impl Reason {
-    /// A reason without a number.
     pub(super) const fn new(what: &'static str) -> Self {
         Self { what, code: None }
     }
 
-    /// A reason with a code of the provider's; what does not look like a code is left out.
+    /// A reason with the provider's code; a value that does not look like a code is dropped.
     pub(super) fn with_code(what: &'static str, code: &str) -> Self {
         let is_code = (1..=40).contains(&code.len())
             && code.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
-            // A telephone number is longer than the digits of any code.
+            // A telephone number has more digits than any code.
             && code.bytes().filter(u8::is_ascii_digit).count() <= 6;
         Self { what, code: is_code.then(|| code.to_owned()) }
     }
@@ -93,9 +93,9 @@ mod tests {
     use super::Reason;
 
     #[test]
-    fn codes_are_told_and_numbers_are_not() {
+    fn a_reason_shows_codes_and_no_numbers() {
         assert_eq!(Reason::new("timed out").to_string(), "timed out");
-        for (code, told) in [
+        for (code, shown) in [
             ("21610", "error 21610"),
             ("InvalidParameter", "error InvalidParameter"),
             ("REJECTED_NOT_ENOUGH_CREDITS", "error REJECTED_NOT_ENOUGH_CREDITS"),
@@ -104,7 +104,7 @@ mod tests {
             ("a\nb", "error"),
             ("", "error"),
         ] {
-            assert_eq!(Reason::with_code("error", code).to_string(), told);
+            assert_eq!(Reason::with_code("error", code).to_string(), shown);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Who is asked in which order, and that nobody is asked who could send a message twice.
+//! Tests of provider order, fallback and retry, and of the providers without HTTP.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -11,9 +11,9 @@ use shared::clock::{Clock, Timestamp};
 use shared::config::ConfigError;
 use shared::outbound::client::Reply;
 
-use super::over_http::Api;
+use super::http_provider::HttpApi;
 use super::provider::{Outcome, Provider, Reason, Sms};
-use super::{SmsError, SmsSender, SmsSetupError, TextMessage, Way};
+use super::{Slot, SmsError, SmsSender, SmsSetupError, TextMessage};
 use crate::config::msisdn::MsisdnConfig;
 use crate::config::sms::providers::ProviderName;
 use crate::config::sms::{RawSms, SmsConfig};
@@ -21,19 +21,19 @@ use crate::domain::msisdn::Msisdn;
 use crate::domain::originator::Originator;
 use crate::domain::sms_text::one_message;
 
-const START: Timestamp = Timestamp::from_millis(1_750_000_000_000);
+pub(super) const START: Timestamp = Timestamp::from_millis(1_750_000_000_000);
 
-/// What was asked of whom, in order.
+/// The providers that were asked, in order.
 type Asked = Arc<Mutex<Vec<&'static str>>>;
 
-/// Answers what it was told to, the last answer again and again.
-struct Told {
+/// Returns the given outcomes in order and repeats the last one.
+struct FakeProvider {
     name: &'static str,
     answers: Mutex<Vec<Outcome>>,
     asked: Asked,
 }
 
-impl Provider for Told {
+impl Provider for FakeProvider {
     fn send<'a>(&'a self, _: &'a Sms<'a>) -> BoxFuture<'a, Outcome> {
         self.asked.lock().unwrap().push(self.name);
         let mut answers = self.answers.lock().unwrap();
@@ -43,7 +43,7 @@ impl Provider for Told {
 }
 
 fn busy() -> Outcome {
-    Outcome::NotSent { reason: Reason::new("busy"), again: true }
+    Outcome::busy(Reason::new("busy"))
 }
 
 fn refused() -> Outcome {
@@ -70,8 +70,8 @@ fn sms_sender(answers: &[(ProviderName, Vec<Outcome>)]) -> (SmsSender, Asked, Cl
     let (clock, asked) = (Clock::manual(START), Asked::default());
     let config = config("provider = ['twilio', 'vonage', 'http']\nroutes.JM = ['exec', 'vonage']\n").unwrap();
     let providers = answers.iter().map(|(name, answers)| {
-        let told = Told { name: name.as_str(), answers: Mutex::new(answers.clone()), asked: asked.clone() };
-        (*name, Way { provider: Box::new(told), last_until: 0.into() })
+        let fake = FakeProvider { name: name.as_str(), answers: Mutex::new(answers.clone()), asked: asked.clone() };
+        (*name, Slot { provider: Box::new(fake), demoted_until: 0.into() })
     });
     (SmsSender { config, providers: providers.collect(), clock: clock.clone() }, asked, clock)
 }
@@ -87,7 +87,7 @@ async fn send(sender: &SmsSender, to: &str) -> Result<(), SmsError> {
 const GB: &str = "+447700900001";
 
 #[tokio::test]
-async fn the_next_one_is_asked_only_if_the_one_before_surely_sent_nothing() {
+async fn the_next_provider_is_asked_only_if_the_one_before_certainly_sent_nothing() {
     use ProviderName::{Http, Twilio, Vonage};
     for (twilio, vonage, result, order) in [
         (vec![Outcome::Accepted], vec![Outcome::Accepted], Ok(()), &["twilio"][..]),
@@ -97,7 +97,7 @@ async fn the_next_one_is_asked_only_if_the_one_before_surely_sent_nothing() {
         (vec![opted_out()], vec![Outcome::Accepted], Err(SmsError::NumberRefused), &["twilio"]),
         (vec![refused()], vec![unclear()], Err(SmsError::Unclear), &["twilio", "vonage"]),
         (vec![refused()], vec![refused()], Err(SmsError::NotSent), &["twilio", "vonage", "http"]),
-        // Who was in trouble for a moment is asked once more, and only he.
+        // Only a provider that failed temporarily is asked again.
         (vec![refused()], vec![busy(), Outcome::Accepted], Ok(()), &["twilio", "vonage", "http", "vonage"]),
         (
             vec![busy()],
@@ -115,7 +115,7 @@ async fn the_next_one_is_asked_only_if_the_one_before_surely_sent_nothing() {
 }
 
 #[tokio::test]
-async fn who_was_in_trouble_comes_last_for_a_minute() {
+async fn a_failing_provider_is_tried_last_for_a_minute() {
     use ProviderName::{Http, Twilio, Vonage};
     let answers =
         [(Twilio, vec![unclear(), Outcome::Accepted]), (Vonage, vec![Outcome::Accepted]), (Http, vec![refused()])];
@@ -128,7 +128,7 @@ async fn who_was_in_trouble_comes_last_for_a_minute() {
 }
 
 #[tokio::test]
-async fn a_country_may_have_an_order_of_its_own() {
+async fn a_route_has_its_own_provider_order() {
     use ProviderName::{Exec, Http, Twilio, Vonage};
     let all = [Exec, Http, Twilio, Vonage].map(|name| (name, vec![refused()]));
     let (sender, asked, _) = sms_sender(&all);
@@ -137,7 +137,7 @@ async fn a_country_may_have_an_order_of_its_own() {
 }
 
 #[tokio::test]
-async fn what_is_not_one_sms_goes_to_nobody() {
+async fn a_text_that_is_not_one_sms_reaches_no_provider() {
     let (sender, asked, _) = sms_sender(&[(ProviderName::Twilio, vec![Outcome::Accepted])]);
     for text in [String::new(), "x".repeat(161), "ж".repeat(71)] {
         let message = TextMessage { number: &number(GB), text: &text, token: "" };
@@ -147,49 +147,52 @@ async fn what_is_not_one_sms_goes_to_nobody() {
 }
 
 #[test]
-fn what_a_provider_cannot_do_without_is_named() {
+fn a_missing_setting_of_a_provider_is_named() {
     let new = |toml: &str| {
         let config = config(&format!("default_rule = 'allow'\n{toml}")).unwrap();
         SmsSender::new(&config, None, Clock::system())
             .map(|sender| sender.describe())
             .map_err(|error| error.to_string())
     };
-    for (toml, told) in [
-        ("", "SMS goes out through log"),
-        ("provider = []", "no SMS: [sms] provider names nobody"),
-        ("provider = ['openmarket', 'log']\nopenmarket = { username = 'u', password = 'p' }", "openmarket, then log"),
-        ("provider = 'twilio'", "sms.twilio: set it"),
-        ("provider = 'twilio'\ntwilio.auth_token = 'x'", "sms.twilio.account_sid: set it"),
-        ("provider = 'twilio'\ntwilio.account_sid = 'AC1'", "sms.twilio.auth_token: set it"),
+    for (toml, expected) in [
+        ("", "SMS: log"),
+        ("provider = []", "SMS: disabled, [sms] provider is empty"),
+        (
+            "provider = ['openmarket', 'log']\nopenmarket = { username = 'u', password = 'p' }",
+            "SMS: openmarket, then log",
+        ),
+        ("provider = 'twilio'", "[sms.twilio]: missing"),
+        ("provider = 'twilio'\ntwilio.auth_token = 'x'", "[sms.twilio] account_sid: missing"),
+        ("provider = 'twilio'\ntwilio.account_sid = 'AC1'", "[sms.twilio] auth_token: missing"),
         ("provider = 'twilio'\ntwilio = { account_sid = 'AC1/..', auth_token = 'x' }", "expected letters and digits"),
-        ("provider = 'vonage'\nvonage.api_key = 'x'", "sms.vonage.api_secret: set it"),
-        ("provider = 'openmarket'\nopenmarket.username = 'x'", "sms.openmarket.password: set it"),
-        ("provider = 'infobip'\ninfobip.api_key = 'x'", "sms.infobip.url: set it"),
-        ("provider = 'sns'\nsns.region = 'eu-west-1'", "sms.sns.access_key_id: set it"),
-        ("provider = 'exec'\nexec.args = ['x']", "sms.exec.command: set it"),
-        ("provider = 'http'\nhttp.body = 'x'", "sms.http.url: set it"),
-        ("provider = 'log'\nroutes.44 = 'vonage'", "sms.vonage: set it"),
+        ("provider = 'vonage'\nvonage.api_key = 'x'", "[sms.vonage] api_secret: missing"),
+        ("provider = 'openmarket'\nopenmarket.username = 'x'", "[sms.openmarket] password: missing"),
+        ("provider = 'infobip'\ninfobip.api_key = 'x'", "[sms.infobip] url: missing"),
+        ("provider = 'sns'\nsns.region = 'eu-west-1'", "[sms.sns] access_key_id: missing"),
+        ("provider = 'exec'\nexec.args = ['x']", "[sms.exec] command: missing"),
+        ("provider = 'http'\nhttp.body = 'x'", "[sms.http] url: missing"),
+        ("provider = 'log'\nroutes.44 = 'vonage'", "[sms.vonage]: missing"),
         (
             "provider = 'vonage'\nvonage = { url = 'ftp://x', api_key = 'x', api_secret = 'y' }",
-            "sms.vonage.url: expected",
+            "[sms.vonage] url: expected",
         ),
     ] {
         let said = new(toml).unwrap_or_else(|error| error);
-        assert!(said.contains(told), "{toml}: {said}");
+        assert!(said.contains(expected), "{toml}: {said}");
     }
-    // Also before a country is allowed, so that it does not show only then.
+    // The check runs even while no country is allowed.
     let quiet = config("provider = 'twilio'").unwrap();
     assert!(SmsSender::new(&quiet, None, Clock::system()).is_err());
-    let nobody = SmsSender::new(&config("").unwrap(), None, Clock::system()).unwrap();
-    assert_eq!(nobody.describe(), "no SMS: no country is allowed in [sms.rules]");
+    let no_country = SmsSender::new(&config("").unwrap(), None, Clock::system()).unwrap();
+    assert_eq!(no_country.describe(), "SMS: disabled, no country is allowed in [sms.rules]");
     assert!(matches!(
         SmsSender::new(&config("provider = 'exec'\ndefault_rule = 'allow'").unwrap(), None, Clock::system()),
-        Err(SmsSetupError::Missing("sms.exec"))
+        Err(SmsSetupError::Missing("[sms.exec]"))
     ));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_program_gets_a_line_of_json_and_says_by_its_status_what_came_of_it() {
+async fn a_program_reads_a_line_of_json_and_its_exit_status_decides() {
     let folder = tempfile::tempdir().unwrap();
     for (script, result) in [
         ("cat > \"$0.got\"; exit 0", Ok(())),
@@ -222,13 +225,13 @@ async fn a_program_gets_a_line_of_json_and_says_by_its_status_what_came_of_it() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_file_for_development_has_a_line_for_each_message_and_one_reader() {
+async fn the_log_file_has_a_line_for_each_message_and_only_its_owner_reads_it() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sms.log");
     let toml = format!("default_rule = 'allow'\nlog.file = '{}'", path.display());
     let sender = SmsSender::new(&config(&toml).unwrap(), None, Clock::system()).unwrap();
-    assert!(!path.exists(), "nothing is made before the first message");
+    assert!(!path.exists(), "no file exists before the first message");
     for _ in 0..2 {
         send(&sender, GB).await.unwrap();
     }
@@ -237,14 +240,14 @@ async fn the_file_for_development_has_a_line_for_each_message_and_one_reader() {
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
-/// A message from a name, in the cheap alphabet or not.
+/// A message from `from`.
 pub(super) fn sms<'a>(from: &'a Originator, text: &'a str) -> Sms<'a> {
     Sms { to: "447700900001", from, text, encoding: one_message(text).unwrap(), token: "123456" }
 }
 
-/// What `api` asks for a message: method and URL, the header fields, the body.
-pub(super) fn asked(api: &dyn Api, sms: &Sms<'_>) -> (String, String, String) {
-    let request = api.request(sms, START).unwrap();
+/// The request of `api`: method and URL, the header fields, the body.
+pub(super) fn asked(api: &dyn HttpApi, sms: &Sms<'_>) -> (String, String, String) {
+    let request = api.request(sms).unwrap();
     let headers = request.headers().iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));
     (
         format!("{} {}", request.method(), request.uri()),
@@ -253,17 +256,17 @@ pub(super) fn asked(api: &dyn Api, sms: &Sms<'_>) -> (String, String, String) {
     )
 }
 
-/// What `api` takes an answer for: the kind of outcome, `again` if it may be asked again, and the reason.
-pub(super) fn taken(api: &dyn Api, status: u16, body: &str) -> String {
-    let reply = Reply {
+/// The outcome of a response: the kind, `again` if a retry may succeed, and the reason.
+pub(super) fn taken(api: &dyn HttpApi, status: u16, body: &str) -> String {
+    let response = Reply {
         status: StatusCode::from_u16(status).unwrap(),
         headers: HeaderMap::new(),
         body: body.as_bytes().to_vec(),
     };
-    let outcome = api.outcome(&reply);
+    let outcome = api.outcome(&response);
     match &outcome {
         Outcome::Accepted => outcome.label().to_owned(),
-        Outcome::NotSent { reason, again: true } => format!("not_sent again: {reason}"),
+        Outcome::NotSent { reason, can_retry: true } => format!("not_sent again: {reason}"),
         Outcome::NotSent { reason, .. } | Outcome::NumberRefused(reason) | Outcome::Unclear(reason) => {
             format!("{}: {reason}", outcome.label())
         }

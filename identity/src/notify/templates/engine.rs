@@ -2,13 +2,10 @@
 //!
 //! Invariant: a value is inserted once and never parsed as template text.
 
-use std::collections::BTreeMap;
-
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::percent;
-use crate::domain::shown_text::plain;
+use super::variables::{Variables, escape_html, escape_url};
 
 /// The language of a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,32 +18,6 @@ pub(super) enum Syntax {
     Percent,
     /// `%(name)s` and `%%`, with each value escaped for HTML.
     PercentHtml,
-}
-
-/// The values that a template may name. An unknown name renders as nothing.
-#[derive(Clone, Debug, Default)]
-pub struct Variables(BTreeMap<&'static str, String>);
-
-impl Variables {
-    /// Adds a value. Each run of control and bidirectional formatting characters becomes one space, so no value can
-    /// start a line, end a header or reverse the text around it.
-    pub fn set(&mut self, name: &'static str, value: &str) {
-        self.0.insert(name, plain(value));
-    }
-
-    /// The value of `name`.
-    pub fn find(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
-    }
-
-    /// A value for every name, to check a template with.
-    pub(super) fn sample() -> Self {
-        const NAMES: &str = "date from to messageid multipart_boundary link token ipaddress ephemeral_private_key \
-            subject_header_value web_client_location address medium room_id room_alias room_avatar_url room_join_rules \
-            room_name bracketed_room_name room_type sender bracketed_verified_sender sender_avatar_url \
-            sender_display_name guest_user_id guest_access_token signurl public_base_url register_url mxid message";
-        Self(NAMES.split_whitespace().map(|name| (name, String::from("sample"))).collect())
-    }
 }
 
 /// minijinja selects the escaping by template name.
@@ -97,7 +68,7 @@ impl Engine {
 
     fn render_jinja(&self, name: &str, source: &str, variables: &Variables) -> Result<String, String> {
         let template = self.jinja.template_from_named_str(name, source).map_err(|error| mistake(&error))?;
-        let values = Value::from_pairs(variables.0.iter().map(|(name, value)| (*name, value.as_str())));
+        let values = Value::from_pairs(variables.iter());
         template.render(values).map_err(|error| mistake(&error))
     }
 }
@@ -112,28 +83,6 @@ fn mistake(error: &minijinja::Error) -> String {
         Some(line) => format!("line {line}: {}", error.kind()),
         None => error.kind().to_string(),
     }
-}
-
-/// Escapes for HTML text and quoted attributes, with the entities that Jinja writes.
-pub(super) fn escape_html(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&#34;"),
-            '\'' => escaped.push_str("&#39;"),
-            c => escaped.push(c),
-        }
-    }
-    escaped
-}
-
-/// Percent-encodes all but the unreserved characters of RFC 3986 and the slash, as Jinja does.
-pub(super) fn escape_url(text: &str) -> String {
-    const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
-    utf8_percent_encode(text, ESCAPED).to_string()
 }
 
 #[cfg(test)]

@@ -8,14 +8,15 @@ mod engine;
 pub mod page;
 mod percent;
 mod sms;
+mod variables;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 pub use self::audience::Audience;
 use self::audience::{is_brand, language_name};
-pub use self::engine::Variables;
 use self::engine::{Engine, Syntax};
+pub use self::variables::Variables;
 use crate::config::sms::SmsConfig;
 use crate::config::templates::TemplatesConfig;
 

@@ -3,7 +3,7 @@
 //! minijinja with `%(` and `)s` as its delimiters cannot replace this file: a `%` that starts no placeholder, as in
 //! `5% %d %(x`, has to stay as it is, and minijinja rejects the unclosed delimiter.
 
-use super::engine::{Variables, escape_html, escape_url};
+use super::variables::{Variables, escape_html, escape_url};
 
 /// Replaces the placeholders in `source`; `escape` writes the value of `%(name)s`.
 pub(super) fn render(source: &str, variables: &Variables, escape: impl Fn(&str) -> String) -> String {

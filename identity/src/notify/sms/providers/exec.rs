@@ -1,7 +1,7 @@
-//! A program of the operator's that carries messages: one run for each, without a shell.
+//! The operator's own program: one run for each message, without a shell.
 //!
-//! Invariant: what strangers can choose reaches the program on its standard input alone, as one line of JSON; no argument
-//! and no variable holds a part of it.
+//! Invariant: values from a request reach the program only on its standard input, as one line of JSON; no argument and no
+//! variable contains them.
 
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
@@ -13,18 +13,18 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
-use super::provider::{Outcome, Provider, Reason, Sms};
-use super::{SmsSetupError, needed};
+use super::super::SmsSetupError;
+use super::super::provider::{Outcome, Provider, Reason, Sms};
+use super::needed;
 use crate::config::ENVIRONMENT_PREFIX;
 use crate::config::sms::providers::Exec as Settings;
 use crate::domain::originator::Originator;
 
-/// EX_TEMPFAIL of `sysexits.h`: nothing was sent, another time it may go.
+/// EX_TEMPFAIL of `sysexits.h`: nothing was sent; a retry may succeed.
 const TRY_LATER: i32 = 75;
-/// EX_NOUSER of `sysexits.h`: this number gets no messages.
+/// EX_NOUSER of `sysexits.h`: the number receives no SMS.
 const NUMBER_REFUSED: i32 = 67;
 
-/// The program.
 pub(super) struct Exec {
     command: PathBuf,
     args: Vec<String>,
@@ -33,13 +33,13 @@ pub(super) struct Exec {
 
 impl Exec {
     pub(super) fn new(settings: &Settings, timeout: Duration) -> Result<Self, SmsSetupError> {
-        let command = needed("sms.exec.command", settings.command.as_ref())?.clone();
+        let command = needed("[sms.exec] command", &settings.command)?.clone();
         Ok(Self { command, args: settings.args.as_slice().to_vec(), timeout })
     }
 
     async fn run(&self, message: &[u8]) -> Outcome {
         let mut command = Command::new(&self.command);
-        // Passwords of others may stand among our settings.
+        // The server's settings may contain other passwords.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with(ENVIRONMENT_PREFIX))
         {
             command.env_remove(name);
@@ -51,31 +51,31 @@ impl Exec {
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn();
-        let Ok(child) = started else { return Outcome::refused(Reason::new("the program cannot be started")) };
-        match tokio::time::timeout(self.timeout, talk(child, message)).await {
+        let Ok(child) = started else { return Outcome::refused(Reason::new("program cannot start")) };
+        match tokio::time::timeout(self.timeout, run_to_exit(child, message)).await {
             Ok(Ok(status)) => outcome(status),
-            Ok(Err(_)) => Outcome::Unclear(Reason::new("the program cannot be waited for")),
-            Err(_) => Outcome::Unclear(Reason::new("the program did not end in time")),
+            Ok(Err(_)) => Outcome::Unclear(Reason::new("program's exit status unknown")),
+            Err(_) => Outcome::Unclear(Reason::new("program timed out")),
         }
     }
 }
 
-async fn talk(mut child: Child, message: &[u8]) -> std::io::Result<ExitStatus> {
+async fn run_to_exit(mut child: Child, message: &[u8]) -> std::io::Result<ExitStatus> {
     if let Some(mut stdin) = child.stdin.take() {
-        // A program that does not read what it is told says by its status what came of it.
+        // A program may exit without reading its input; its exit status decides.
         let _ = stdin.write_all(message).await;
     }
     child.wait().await
 }
 
 fn outcome(status: ExitStatus) -> Outcome {
-    let reason = |code: i32| Reason::with_code("the program ended with", &code.to_string());
+    let reason = |code: i32| Reason::with_code("program exited with", &code.to_string());
     match status.code() {
         Some(0) => Outcome::Accepted,
-        Some(code @ TRY_LATER) => Outcome::NotSent { reason: reason(code), again: true },
+        Some(code @ TRY_LATER) => Outcome::busy(reason(code)),
         Some(code @ NUMBER_REFUSED) => Outcome::NumberRefused(reason(code)),
         Some(code) => Outcome::refused(reason(code)),
-        None => Outcome::Unclear(Reason::new("the program was killed")),
+        None => Outcome::Unclear(Reason::new("program was killed")),
     }
 }
 

@@ -1,21 +1,19 @@
-//! OpenMarket, and gateways that speak like it: `POST /sms/v4/mt` (SMS REST API version 4).
+//! OpenMarket, and gateways with the same API: `POST /sms/v4/mt` (SMS REST API version 4).
 //!
-//! Invariant: any 2xx means that the message was taken, whatever the body says.
+//! Invariant: any 2xx means that the message was accepted, whatever the body contains.
 
-use hyper::Request;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
 use serde_json::{Value, json};
-use shared::clock::Timestamp;
 use shared::outbound::client::Reply;
 use shared::secret::Secret;
 
-use super::over_http::{Api, by_status};
-use super::provider::{Outcome, Sms};
-use super::{JSON, SmsSetupError, basic, needed, web_url};
+use super::super::SmsSetupError;
+use super::super::http_provider::{HttpApi, JSON, RequestResult, by_status, json_body, post};
+use super::super::provider::{Outcome, Sms};
+use super::{basic, needed, web_url};
 use crate::config::sms::providers::OpenMarket as Settings;
 use crate::domain::originator::Originator;
 
-/// An account with OpenMarket.
+/// An OpenMarket account.
 pub(super) struct OpenMarket {
     url: String,
     authorization: Secret<String>,
@@ -23,17 +21,17 @@ pub(super) struct OpenMarket {
 
 impl OpenMarket {
     pub(super) fn new(settings: &Settings) -> Result<Self, SmsSetupError> {
-        let username = needed("sms.openmarket.username", settings.username.as_ref())?;
-        let password = needed("sms.openmarket.password", settings.password.as_ref())?;
+        let username = needed("[sms.openmarket] username", &settings.username)?;
+        let password = needed("[sms.openmarket] password", &settings.password)?;
         Ok(Self {
-            url: web_url("sms.openmarket.url", &settings.url)?.to_owned(),
+            url: web_url("[sms.openmarket] url", &settings.url)?.to_owned(),
             authorization: basic(username, password),
         })
     }
 }
 
-/// The type of number of a sender, as SMPP counts them.
-const fn ton(originator: &Originator) -> u8 {
+/// The sender's type of number, as SMPP numbers them.
+const fn type_of_number(originator: &Originator) -> u8 {
     match originator {
         Originator::Long(_) => 1,
         Originator::Short(_) => 3,
@@ -41,29 +39,27 @@ const fn ton(originator: &Originator) -> u8 {
     }
 }
 
-impl Api for OpenMarket {
-    fn request(&self, sms: &Sms<'_>, _now: Timestamp) -> Result<Request<Vec<u8>>, hyper::http::Error> {
+impl HttpApi for OpenMarket {
+    fn request(&self, sms: &Sms<'_>) -> RequestResult {
         let body = json!({
             "mobileTerminate": {
                 "message": { "content": sms.text, "type": "text" },
                 "destination": { "address": sms.to },
-                "source": { "ton": ton(sms.from), "address": sms.from.to_string() },
+                "source": { "ton": type_of_number(sms.from), "address": sms.from.to_string() },
             }
         });
-        Request::post(&self.url)
-            .header(AUTHORIZATION, self.authorization.expose())
-            .header(CONTENT_TYPE, JSON)
-            .body(body.to_string().into_bytes())
+        post(&self.url, Some(&self.authorization), JSON).body(body.to_string().into_bytes())
     }
 
-    fn outcome(&self, reply: &Reply) -> Outcome {
-        if reply.status.is_success() {
+    fn outcome(&self, response: &Reply) -> Outcome {
+        if response.status.is_success() {
             return Outcome::Accepted;
         }
-        let json: Option<Value> = serde_json::from_slice(&reply.body).ok();
-        let code = json.as_ref().and_then(|json| json.pointer("/error/code"));
-        let code = code.map(|code| code.as_str().map_or_else(|| code.to_string(), str::to_owned));
-        by_status(reply.status, code.as_deref())
+        let code = json_body(response).pointer("/error/code").map(|code| match code {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        });
+        by_status(response.status, code.as_deref())
     }
 }
 
@@ -71,7 +67,7 @@ impl Api for OpenMarket {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::tests::{asked, config, sms, taken};
+    use super::super::super::tests::{asked, config, sms, taken};
     use super::OpenMarket;
 
     fn openmarket() -> OpenMarket {
@@ -80,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_json_with_the_kind_of_the_sender_as_a_number() {
+    fn the_request_is_json_with_the_senders_type_of_number() {
         for (from, ton, address) in
             [("long:447000000000", 1, "447000000000"), ("short:12345", 3, "12345"), ("alpha:Matrix", 5, "Matrix")]
         {
@@ -98,15 +94,15 @@ mod tests {
     }
 
     #[test]
-    fn any_success_is_one() {
+    fn any_2xx_is_accepted() {
         for (status, body, expected) in [
             (202, "", "accepted"),
             (200, "<html>", "accepted"),
-            (400, r#"{"error":{"code":"2","description":"+447700900001"}}"#, "not_sent: it refused: 2"),
-            (400, r#"{"error":{"code":4}}"#, "not_sent: it refused: 4"),
-            (401, "", "not_sent: it does not let us in: 401"),
-            (429, "", "not_sent again: it asks for patience: 429"),
-            (500, "", "unclear: it failed: 500"),
+            (400, r#"{"error":{"code":"2","description":"+447700900001"}}"#, "not_sent: request rejected: 2"),
+            (400, r#"{"error":{"code":4}}"#, "not_sent: request rejected: 4"),
+            (401, "", "not_sent: authentication failed: 401"),
+            (429, "", "not_sent again: rate limited: 429"),
+            (500, "", "unclear: server error: 500"),
         ] {
             assert_eq!(taken(&openmarket(), status, body), expected, "{status} {body}");
         }

@@ -1,6 +1,6 @@
-//! Messages into a file, one line each: for development, where a person reads it instead of a telephone.
+//! A file with one line for each message, for development.
 //!
-//! Invariant: only its owner can read the file, for it holds numbers and tokens; the server's own log holds neither.
+//! Invariant: only the file's owner can read it, because it holds numbers and tokens. The server's log holds neither.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write;
@@ -10,27 +10,26 @@ use std::path::{Path, PathBuf};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use super::provider::{Outcome, Provider, Reason, Sms};
+use super::super::provider::{Outcome, Provider, Reason, Sms};
 
-/// The file.
-pub(super) struct FileLog {
+pub(super) struct Log {
     path: PathBuf,
 }
 
-impl FileLog {
+impl Log {
     pub(super) fn new(path: PathBuf) -> Self {
         Self { path }
     }
 }
 
-impl Provider for FileLog {
+impl Provider for Log {
     fn send<'a>(&'a self, sms: &'a Sms<'a>) -> BoxFuture<'a, Outcome> {
         let line = format!("to +{} from {}: {}\n", sms.to, sms.from, sms.text.replace(char::is_control, " "));
         let path = self.path.clone();
         async move {
             match tokio::task::spawn_blocking(move || append(&path, &line)).await {
                 Ok(Ok(())) => Outcome::Accepted,
-                Ok(Err(_)) | Err(_) => Outcome::refused(Reason::new("the file cannot be written")),
+                Ok(Err(_)) | Err(_) => Outcome::refused(Reason::new("file cannot be written")),
             }
         }
         .boxed()
@@ -41,6 +40,6 @@ fn append(path: &Path, line: &str) -> std::io::Result<()> {
     if let Some(folder) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
-    // One write, so that two processes do not mix their lines.
+    // One write call, so that lines of two processes do not mix.
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)?.write_all(line.as_bytes())
 }

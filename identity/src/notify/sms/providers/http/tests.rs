@@ -1,6 +1,6 @@
-//! What an operator writes, what is made of it, and that no message breaks out of its place.
+//! Tests of the operator's templates, of escaping, and of the success rules.
 
-use super::super::tests::{asked, config, sms, taken};
+use super::super::super::tests::{asked, config, sms, taken};
 use super::Http;
 
 fn http(toml: &str) -> Result<Http, String> {
@@ -11,7 +11,7 @@ fn http(toml: &str) -> Result<Http, String> {
 const NASTY: &str = "a\"b\\c&to=1<d>\n{secret}%ä'+ {to}";
 
 #[test]
-fn a_value_stays_within_its_place() {
+fn each_value_is_escaped_for_its_place() {
     let from = "long:447000000000".parse().unwrap();
     for (content_type, body, expected) in [
         (
@@ -43,7 +43,7 @@ fn a_value_stays_within_its_place() {
 }
 
 #[test]
-fn everything_may_stand_in_the_url() {
+fn a_url_may_have_every_placeholder() {
     let from = "alpha:Matrix".parse().unwrap();
     let toml =
         "url = 'http://g.example/send?u=me&p={secret}&to={to}&from={from}&text={text}'\nmethod = 'GET'\nsecret = 'a b'";
@@ -53,62 +53,68 @@ fn everything_may_stand_in_the_url() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_with_its_key() {
-    for (toml, told) in [
-        ("", "sms.http.url: set it"),
-        ("url = 'g.example'\nbody = '{to}{text}'", "sms.http.url: expected a URL"),
-        ("url = 'https://g.example'", "sms.http.body: set it"),
-        ("url = 'https://g.example'\nbody = '{to}'", "must stand in the url or the body"),
-        ("url = 'https://g.example'\nbody = '{text}'", "must stand in the url or the body"),
-        ("url = 'https://g.example'\nbody = '{to}{text}{secret}'", "sms.http.secret: set it"),
-        ("url = 'https://g.example'\nbody = '{to}{text}'\nmethod = 'DELETE'", "sms.http.method: expected"),
+fn a_wrong_setting_is_rejected_with_its_key() {
+    for (toml, expected) in [
+        ("", "[sms.http] url: missing"),
+        ("url = 'g.example'\nbody = '{to}{text}'", "[sms.http] url: expected a URL"),
+        ("url = 'https://g.example'", "[sms.http] body: missing"),
+        ("url = 'https://g.example'\nbody = '{to}'", "are required in one of them"),
+        ("url = 'https://g.example'\nbody = '{text}'", "are required in one of them"),
+        ("url = 'https://g.example'\nbody = '{to}{text}{secret}'", "[sms.http] secret: missing"),
+        ("url = 'https://g.example'\nbody = '{to}{text}'\nmethod = 'DELETE'", "[sms.http] method: expected"),
         (
             "url = 'https://g.example'\nbody = '{to}{text}'\ncontent_type = 'image/png'",
-            "sms.http.content_type: expected",
+            "[sms.http] content_type: expected",
         ),
-        ("url = 'https://g.example'\nbody = '{to}{text}'\nheaders.'a b' = 'x'", "sms.http.headers: not the name"),
+        (
+            "url = 'https://g.example'\nbody = '{to}{text}'\nheaders.'a b' = 'x'",
+            "[sms.http] headers: not a header name",
+        ),
         (
             "url = 'https://g.example'\nbody = '{to}{text}'\nsuccess.status = ['9xx']",
-            "sms.http.success.status: expected",
+            "[sms.http] success.status: expected",
         ),
         (
             "url = 'https://g.example'\nbody = '{to}{text}'\nsuccess.status = ['0200']",
-            "sms.http.success.status: expected",
+            "[sms.http] success.status: expected",
         ),
         (
             "url = 'https://g.example'\nbody = '{to}{text}'\nsuccess.json.status = 'ok'",
-            "sms.http.success.json: expected",
+            "[sms.http] success.json: expected",
         ),
-        ("url = 'https://g.example'\nbody = '{to}{text}'\nheaders.Content-Length = '3'", "sms.http.headers: a header"),
-        ("url = 'https://g.example'\nbody = 'x'\nheaders.X = '{to}{text}'", "must stand in the url or the body"),
-        ("url = 'https://g.example'\nbody = '{to}{text}'\nmethod = 'GET'", "sms.http.body: a GET has none"),
+        (
+            "url = 'https://g.example'\nbody = '{to}{text}'\nheaders.Content-Length = '3'",
+            "[sms.http] headers: the server sets",
+        ),
+        ("url = 'https://g.example'\nbody = 'x'\nheaders.X = '{to}{text}'", "are required in one of them"),
+        ("url = 'https://g.example'\nbody = '{to}{text}'\nmethod = 'GET'", "[sms.http] body: a GET has none"),
         ("url = 'https://g.example'\nbody = '{to}{text}'\nsucces.status = ['200']", "did you mean"),
     ] {
-        let said = http(toml).err().unwrap_or_else(|| panic!("{toml} is taken"));
-        assert!(said.contains(told), "{toml}: {said}");
+        let said = http(toml).err().unwrap_or_else(|| panic!("{toml} is accepted"));
+        assert!(said.contains(expected), "{toml}: {said}");
     }
 }
 
 #[test]
-fn the_operator_says_what_success_is() {
+fn the_success_rules_decide_the_outcome() {
     let rule = |rule: &str| http(&format!("url = 'https://g.example'\nbody = '{{to}}{{text}}'\n{rule}")).unwrap();
     for (toml, status, body, expected) in [
         ("", 200, "", "accepted"),
         ("", 299, "error", "accepted"),
-        ("", 302, "", "not_sent: it refused: 302"),
-        ("", 400, "", "not_sent: it refused: 400"),
-        ("", 500, "", "unclear: it failed: 500"),
+        ("", 302, "", "not_sent: request rejected: 302"),
+        ("", 400, "", "not_sent: request rejected: 400"),
+        ("", 500, "", "unclear: server error: 500"),
         ("success.status = ['201', '202']", 202, "", "accepted"),
-        ("success.status = '201'", 200, "", "unclear: it answered something unheard of: 200"),
+        ("success.status = '201'", 200, "", "unclear: unexpected response: 200"),
         ("success.contains = 'OK'", 200, "id: OK 1", "accepted"),
-        ("success.contains = 'OK'", 200, "ERR", "unclear: success.contains is not in its answer"),
-        ("success.contains = 'OK'", 500, "OK", "unclear: it failed: 500"),
+        ("success.contains = 'OK'", 200, "ERR", "unclear: response without success.contains"),
+        ("success.contains = 'OK'", 500, "OK", "unclear: server error: 500"),
         ("success.json.'/a/0/status' = '0'", 200, r#"{"a":[{"status":"0"}]}"#, "accepted"),
         ("success.json.'/a/0/status' = '0'", 200, r#"{"a":[{"status":0}]}"#, "accepted"),
         ("success.json.'/ok' = 'true'", 200, r#"{"ok":true}"#, "accepted"),
-        ("success.json.'/ok' = 'true'", 200, r#"{"ok":false}"#, "unclear: success.json does not hold"),
-        ("success.json.'/ok' = 'true'", 200, "<html>", "unclear: success.json does not hold"),
-        ("success.json.'/ok' = 'true'", 200, "{}", "unclear: success.json does not hold"),
+        ("success.json.'/ok' = 'true'", 200, r#"{"ok":false}"#, "unclear: response without success.json"),
+        ("success.json.'/ok' = 'true'", 200, "<html>", "unclear: response without success.json"),
+        ("success.json.'/ok' = 'true'", 200, "{}", "unclear: response without success.json"),
     ] {
         assert_eq!(taken(&rule(toml), status, body), expected, "{toml} {status} {body}");
     }
