@@ -249,6 +249,6 @@ mod tests {
         coloured.check("one is one", true).unwrap();
         assert_eq!(output(), "   \x1b[32m✓\x1b[0m one is one\n");
         let Failure(why) = coloured.check("one is two", false).unwrap_err();
-        assert_eq!(why, "not so: one is two");
+        assert_eq!(why, "the check failed: one is two");
     }
 }

@@ -84,6 +84,6 @@ async fn without_a_database_there_is_nothing_to_see_and_none_is_made() {
     std::fs::write(folder.path().join("config.toml"), "[server]\ndata_dir = \"data\"\n").unwrap();
     let output = harness::process::run(harness::binary::identity(), folder.path(), &["invites", "list"], &[]).await;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success() && said.contains("does not exist; run `identity serve`"), "{said}");
+    assert!(!output.status.success() && said.contains("does not exist; start the server"), "{said}");
     assert!(!folder.path().join("data").exists());
 }

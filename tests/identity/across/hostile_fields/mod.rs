@@ -55,11 +55,12 @@ async fn survives(database: &str, version: Version) {
     // Without other homeservers, so that nothing leaves the machine. The removed API has no accounts, and so no list of
     // servers whose users may have one.
     let dns = Dns::start().await;
-    let (others, federation) = match version {
+    let (others, federation, outbound) = match version {
         Version::V1 => {
-            (FULL, format!("dns_servers = [\"{}\"]\ndeny_cidrs = [\"0.0.0.0/0\", \"::/0\"]\n", dns.address()))
+            let outbound = "deny_cidrs = [\"0.0.0.0/0\", \"::/0\"]\n";
+            (FULL, format!("dns_servers = [\"{}\"]\n", dns.address()), outbound)
         }
-        Version::V2 => ("[registration]\nallow_servers = [\"hs.example\"]\n", String::new()),
+        Version::V2 => ("[registration]\nallow_servers = [\"hs.example\"]\n", String::new(), ""),
     };
     // Without limits, so that every request is judged.
     let tables = format!(
@@ -69,7 +70,8 @@ async fn survives(database: &str, version: Version) {
          [sms]\nrules.44 = \"allow\"\nmax_per_day = 1000000\nmax_per_day_per_country = 1000000\n\
          [terms.policies.tos]\nversion = \"1\"\nrequired = false\nen = {{ name = \"T\", url = \"https://example.org/t\" }}\n"
     );
-    let world = World::with(Settings { tables: &tables, federation: &federation, ..Settings::default() }).await;
+    let settings = Settings { tables: &tables, federation: &federation, outbound, ..Settings::default() };
+    let world = World::with(settings).await;
     let insider = insider(&world, version).await;
     let mut generator = Generator(seed);
     let all = requests::all(version, &insider, &mut generator, scale(MIXED.0, MIXED.1));
