@@ -11,8 +11,7 @@ use std::process::Command;
 
 use harness::process::{new_folder, run};
 use harness::{apns, binary, fcm};
-use serde::Deserialize;
-use serde_norway::Value;
+use serde_json::Value;
 
 const SERVICES: [&str; 2] = ["identity", "push-gateway"];
 
@@ -31,8 +30,7 @@ fn read(path: &str) -> String {
 /// The documents of a YAML file.
 fn yaml(path: &str) -> Vec<Value> {
     let text = read(path);
-    let documents = serde_norway::Deserializer::from_str(&text).map(Value::deserialize);
-    documents.collect::<Result<_, _>>().unwrap_or_else(|error| panic!("{path}: {error}"))
+    serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 fn of_kind(documents: &[Value], kind: &str) -> Value {
@@ -41,7 +39,7 @@ fn of_kind(documents: &[Value], kind: &str) -> Value {
 }
 
 fn items(value: &Value) -> &[Value] {
-    value.as_sequence().map_or_else(|| panic!("no list: {value:?}"), Vec::as_slice)
+    value.as_array().map_or_else(|| panic!("no list: {value:?}"), Vec::as_slice)
 }
 
 fn text(value: &Value) -> &str {

@@ -1,6 +1,6 @@
-//! The shared state of a running server, assembled once at start.
+//! The parts of a running server that requests and background tasks share.
 //!
-//! Invariant: every mutable part has its own synchronization, and no lock is held across an `await`.
+//! Invariant: every part is immutable or synchronizes itself, and no lock is held across an await.
 
 use std::sync::Arc;
 
@@ -26,21 +26,16 @@ use crate::store::Store;
 
 /// The parts of a running server.
 pub struct State {
-    /// The server's name, public base URL and X-Matrix destinations.
     pub identity: Identity,
-    /// The configuration.
     pub config: Config,
-    /// The only source of the present time.
     pub clock: Clock,
-    /// The only random source.
     pub random: Random,
-    /// The database.
     pub store: Store,
-    /// The signing keys; SIGHUP replaces them as a whole.
+    /// The signing keys; a reload replaces them as a whole.
     pub keys: ArcSwap<SigningKeys>,
     /// The pepper of lookup hashes.
     pub pepper: Pepper,
-    /// The terms of service; SIGHUP replaces them as a whole.
+    /// The terms of service; a reload replaces them as a whole.
     pub terms: ArcSwap<Terms>,
     /// Composes and sends email.
     pub mailer: Mailer,
@@ -48,18 +43,17 @@ pub struct State {
     pub sms_sender: SmsSender,
     /// The templates of mails, SMS and pages.
     pub templates: Templates,
-    /// The federation client.
     pub homeservers: HomeserverClient,
-    /// The cache of homeservers' signing keys.
+    /// The signing keys of homeservers.
     pub server_keys: ServerKeys,
-    /// The lookups of the day, by account and by client address.
+    /// The lookups of each account, and of each client without an account, today.
     pub lookup_quota: LookupQuota,
     /// Wakes the mail worker.
     pub mail_queued: Notify,
     /// Wakes the onbind worker.
     pub onbind_queued: Notify,
-    /// The work in flight that a shutdown waits for.
+    /// The work that a shutdown waits for.
     pub activity: Arc<Activity>,
-    /// The runtime of work that continues when its client disconnects.
+    /// The runtime for work that continues after a client disconnects.
     pub runtime: Handle,
 }

@@ -1,6 +1,6 @@
-//! Which homeservers the operator lets in.
+//! Which homeservers may use this server.
 //!
-//! Invariant: what is denied stays denied on every port and in whatever case it is written.
+//! Invariant: a denied homeserver stays denied on every port and in every letter case.
 
 use shared::config::Globs;
 
@@ -12,22 +12,22 @@ pub struct HomeserverAccess {
 }
 
 impl HomeserverAccess {
-    /// From the two lists; an empty `allow` allows everyone, `deny` wins.
+    /// Rules from the two lists. An empty `allow` allows all homeservers; `deny` overrides `allow`.
     pub fn new(allow: Globs, deny: Globs) -> Self {
         Self { allow, deny }
     }
 
-    /// Whether the homeserver `server_name` may use us.
+    /// Whether the homeserver `server_name` may use this server.
     ///
-    /// A pattern of `deny` holds for the host on every port. One of `allow` is compared with the whole name, port
-    /// included, because another port of the same host is another homeserver.
+    /// A pattern of `deny` matches the host on every port. A pattern of `allow` matches the whole name with its port, because
+    /// another port of the same host is another homeserver.
     pub fn permits(&self, server_name: &str) -> bool {
         let denied = self.deny.matches(server_name) || self.deny.matches(host(server_name));
         !denied && (self.allow.is_empty() || self.allow.matches(server_name))
     }
 }
 
-/// The server name less its port. The colons of an IPv6 address are in brackets.
+/// The server name without its port. The colons of an IPv6 address are in brackets.
 fn host(server_name: &str) -> &str {
     match server_name.rsplit_once(':') {
         Some((host, port)) if !host.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => host,
@@ -45,12 +45,12 @@ mod tests {
     }
 
     #[test]
-    fn without_lists_everyone_may() {
+    fn empty_lists_allow_every_homeserver() {
         assert!(HomeserverAccess::default().permits("hs.example"));
     }
 
     #[test]
-    fn a_list_of_allowed_servers_shuts_out_all_others() {
+    fn a_list_of_allowed_servers_denies_all_others() {
         let access = access(["hs.example", "*.good.example"], []);
         for name in ["hs.example", "HS.Example", "a.good.example"] {
             assert!(access.permits(name), "{name}");
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn denied_wins_over_allowed_on_every_port() {
+    fn deny_overrides_allow_on_every_port() {
         let access = access(["*"], ["*.evil.example", "evil.example", "[::1]"]);
         for name in [
             "evil.example",

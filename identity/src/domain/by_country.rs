@@ -1,7 +1,7 @@
-//! What the operator says of countries and of ranges of numbers, in tables such as `[sms.rules]`.
+//! Settings by country or by range of numbers, in tables such as `[sms.rules]`.
 //!
-//! Invariant: the narrowest key decides, whatever the order in which they are written: a range of numbers within a
-//! country, then the country, then all that share its calling code.
+//! Invariant: the narrowest key decides, in every order of the table: a range of numbers within a country, then the
+//! country, then its calling code.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +16,7 @@ use super::msisdn::{Msisdn, is_country};
 #[serde(try_from = "BTreeMap<String, T>", bound = "T: Deserialize<'de>")]
 pub struct ByCountry<T>(BTreeMap<String, T>);
 
-/// A key that is neither of the two.
+/// A key of a wrong form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "expected a calling code (\"44\"), the first digits of numbers (\"1876\") or a country (\"GB\"), found \"{0}\""
@@ -42,7 +42,7 @@ impl<T> TryFrom<BTreeMap<String, T>> for ByCountry<T> {
 }
 
 impl<T> ByCountry<T> {
-    /// What is said of the number.
+    /// The value of the narrowest key for the number.
     pub fn find(&self, number: &Msisdn) -> Option<&T> {
         let (digits, calling_code) = (number.digits(), number.calling_code());
         let ranges = (calling_code.len() + 1..=digits.len()).rev().filter_map(|length| digits.get(..length));
@@ -50,12 +50,10 @@ impl<T> ByCountry<T> {
         ranges.chain(country).find_map(|key| self.0.get(key))
     }
 
-    /// All that is said.
     pub fn values(&self) -> impl Iterator<Item = &T> {
         self.0.values()
     }
 
-    /// All that is said, with the keys.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value))
     }
@@ -97,7 +95,7 @@ mod tests {
             ("+18765550123", Some(3)),
             ("+18769220123", Some(2)),
             ("+447400123456", Some(5)),
-            // Nobody has been assigned this one: it goes by its digits alone.
+            // This number is not assigned, so only its digits decide.
             ("+447700900001", Some(4)),
             ("+441481960194", Some(4)),
             ("+33612345678", None),

@@ -1,18 +1,18 @@
-//! The two ways in which letters lose their case: folding, for comparing, and lower-casing as ECMAScript does it.
+//! Case folding, for comparison, and lower-casing as ECMAScript does it.
 //!
-//! Invariant: neither normalises (no NFC, no NFKC) and neither knows a language, so both give the same on every host.
+//! Invariant: neither normalizes (no NFC, no NFKC) nor depends on a language, so both give the same result on every host.
 
 use icu_casemap::CaseMapper;
 
 /// Full Unicode case folding: `CaseFolding.txt`, statuses C and F, not T (specification, "3PID types": `email`).
 ///
-/// Folding what is folded changes nothing.
+/// Folding is idempotent.
 pub fn fold(text: &str) -> String {
     CaseMapper::new().fold_string(text).into_owned()
 }
 
-/// What `String.prototype.toLowerCase` of ECMAScript gives: full lower-casing, with the final sigma as the only rule
-/// that looks at the neighbours. Clients that do not fold hash this form.
+/// The result of ECMAScript's `String.prototype.toLowerCase`: full lower-casing, with the final sigma as the only rule that
+/// depends on neighbouring characters. Clients that do not fold hash this form.
 pub fn lower_case_form(text: &str) -> String {
     text.to_lowercase()
 }
@@ -22,7 +22,7 @@ mod tests {
     use super::{fold, lower_case_form};
 
     #[test]
-    fn folding_twice_is_folding_once_for_every_character() {
+    fn folding_is_idempotent_for_every_character() {
         for c in (0..=u32::from(char::MAX)).filter_map(char::from_u32) {
             let once = fold(c.encode_utf8(&mut [0; 4]));
             assert_eq!(fold(&once), once, "U+{:04X}", u32::from(c));
@@ -30,7 +30,7 @@ mod tests {
     }
 
     #[test]
-    fn folding_unites_what_lower_casing_keeps_apart() {
+    fn folding_maps_letters_together_that_lower_casing_keeps_apart() {
         assert_eq!((fold("ß"), lower_case_form("ß")), ("ss".into(), "ß".into()));
         assert_eq!((fold("\u{1E9E}"), lower_case_form("\u{1E9E}")), ("ss".into(), "ß".into()));
         assert_eq!((fold("\u{13A0}"), lower_case_form("\u{13A0}")), ("\u{13A0}".into(), "\u{AB70}".into()));

@@ -1,6 +1,6 @@
-//! The secret that a client makes up for a validation session (specification, "Definitions": `client_secret`).
+//! The secret that a client chooses for a validation session (specification, "Definitions": `client_secret`).
 //!
-//! Invariant: it is compared in constant time and printed nowhere.
+//! Invariant: it is compared in constant time and never printed.
 
 use shared::secret::Secret;
 use subtle::ConstantTimeEq;
@@ -15,8 +15,6 @@ pub struct InvalidClientSecret;
 pub struct ClientSecret(Secret<String>);
 
 impl ClientSecret {
-    /// The secret that `text` is.
-    ///
     /// # Errors
     /// [`InvalidClientSecret`] if it is empty, too long or has any other character.
     pub fn parse(text: &str) -> Result<Self, InvalidClientSecret> {

@@ -1,23 +1,23 @@
-//! E-mail addresses: which are taken, which form is compared, and where mail goes.
+//! E-mail addresses: which are valid, their canonical form, and the recipient of a mail.
 //!
-//! Invariant: mail never leaves for a form other than the one that was checked, and two addresses with one canonical
-//! form never lead to two mailboxes of different owners by way of a look-alike letter.
+//! Invariant: the recipient of a mail is the form that was checked. Look-alike letters never lead two addresses with one
+//! canonical form to mailboxes of different owners.
 
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 
 use super::case_folding::fold;
 
-/// The longest address in octets (RFC 5321 4.5.3.1.3 less the angle brackets).
+/// The longest address in octets (RFC 5321 4.5.3.1.3 without the angle brackets).
 const MAX_ADDRESS: usize = 254;
 /// The longest local part in octets (RFC 5321 4.5.3.1.1).
 const MAX_LOCAL_PART: usize = 64;
 
-/// The text is no e-mail address that we take. It does not say which text.
+/// The text is not a valid e-mail address. The error does not quote the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an e-mail address that can be used here: {0}")]
 pub struct InvalidEmail(&'static str);
 
-/// The form in which an address is stored, compared and hashed: `typed` with its case folded, nothing else changed.
+/// The form in which an address is stored, compared and hashed: `typed`, case-folded and otherwise unchanged.
 ///
 /// # Errors
 /// [`InvalidEmail`] unless both `typed` and its folded form are one dot-atom, one `@` and one domain of at most 254
@@ -30,14 +30,14 @@ pub fn canonical(typed: &str) -> Result<String, InvalidEmail> {
     Ok(folded)
 }
 
-/// Where mail for an address goes: as its owner typed it if that is pure ASCII, otherwise to the canonical form.
+/// The recipient of mail for an address: as typed if that is pure ASCII, else the canonical form.
 ///
 /// The owner of `x@straße.example` could otherwise claim `x@strasse.example`, to which it folds.
 pub fn recipient<'a>(typed: &'a str, canonical: &'a str) -> &'a str {
     if typed.is_ascii() { typed } else { canonical }
 }
 
-/// Checks all but the domain's labels and answers the domain.
+/// Checks everything but the labels of the domain, and returns the domain.
 fn check_form(address: &str) -> Result<&str, InvalidEmail> {
     if address.len() > MAX_ADDRESS {
         return Err(InvalidEmail("it is too long"));
@@ -53,28 +53,28 @@ fn check_form(address: &str) -> Result<&str, InvalidEmail> {
         return Err(InvalidEmail("the part before the @ is empty or too long"));
     }
     if !local.split('.').all(|atom| !atom.is_empty() && atom.chars().all(is_atext)) {
-        return Err(InvalidEmail("the part before the @ is no dot-atom"));
+        return Err(InvalidEmail("the part before the @ is not a dot-atom"));
     }
     Ok(domain)
 }
 
-/// Text of an atom (RFC 5322 3.2.3 with RFC 6531), without `!` and `%`, which old relays take for a route.
+/// A character of an atom (RFC 5322 3.2.3 with RFC 6531), except `!` and `%`, which old relays read as a route.
 fn is_atext(c: char) -> bool {
     !c.is_ascii() || c.is_ascii_alphanumeric() || "#$&'*+-/=?^_`{|}~".contains(c)
 }
 
-/// Controls (C0, DEL, C1), white space, also the kind without width, and the controls of writing direction.
+/// Control characters (C0, DEL, C1), white space, zero-width characters and direction marks.
 fn is_invisible(c: char) -> bool {
     c.is_control()
         || c.is_whitespace()
-        // Unicode's Default_Ignorable_Code_Point: shown as nothing, so two addresses would look the same.
+        // Unicode's Default_Ignorable_Code_Point: invisible, so two addresses would look the same.
         || matches!(c, '\u{AD}' | '\u{34F}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{180B}'..='\u{180F}')
         || matches!(c, '\u{200B}'..='\u{200D}' | '\u{2060}'..='\u{206F}' | '\u{3164}' | '\u{FE00}'..='\u{FE0F}')
         || matches!(c, '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFF8}' | '\u{E0000}'..='\u{E0FFF}')
         || matches!(c, '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Whether some would read the domain as an IPv4 address (WHATWG URL, "ends in a number"): `127.1`, `0x7f.1`.
+/// Whether a parser may read the domain as an IPv4 address (WHATWG URL, "ends in a number"): `127.1`, `0x7f.1`.
 fn ends_in_a_number(ascii: &str) -> bool {
     let last = ascii.rsplit('.').next().unwrap_or_default();
     let hexadecimal = last.strip_prefix("0x").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_hexdigit()));
@@ -84,18 +84,18 @@ fn ends_in_a_number(ascii: &str) -> bool {
 /// The domain as A-labels (UTS #46, non-transitional, STD3 rules, DNS lengths).
 fn a_labels(domain: &str) -> Result<String, InvalidEmail> {
     const WRONG: InvalidEmail = InvalidEmail("the domain is not valid");
-    // Dots other than the ASCII one are dots to UTS #46: they must not make labels that nobody sees.
+    // UTS #46 reads other dots as ASCII dots; such a dot must not create a hidden label.
     let ascii = Uts46::new()
         .to_ascii(domain.as_bytes(), AsciiDenyList::STD3, Hyphens::CheckFirstLast, DnsLength::Verify)
         .map_err(|_| WRONG)?;
     if ascii.split('.').count() != domain.split('.').count() || ends_in_a_number(&ascii) {
         return Err(WRONG);
     }
-    // A label written with other letters (full width, circled, soft hyphens) that turns out to be plain ASCII names a
-    // domain which is not the one shown.
-    let honest =
+    // A label in other letters (full width, circled, soft hyphens) that maps to plain ASCII names a different domain than
+    // the one shown.
+    let is_as_shown =
         domain.split('.').zip(ascii.split('.')).all(|(shown, real)| shown.is_ascii() || real.starts_with("xn--"));
-    if honest { Ok(ascii.into_owned()) } else { Err(WRONG) }
+    if is_as_shown { Ok(ascii.into_owned()) } else { Err(WRONG) }
 }
 
 #[cfg(test)]
@@ -103,7 +103,7 @@ mod tests {
     use super::{canonical, recipient};
 
     #[test]
-    fn every_hostile_address_is_refused() {
+    fn hostile_addresses_are_rejected() {
         let long_label = format!("a@{}.org", "x".repeat(64));
         let long_local = format!("{}@x.org", "a".repeat(65));
         let at_255 = format!("{}@{}.org", "a".repeat(64), ["x".repeat(61), "y".repeat(61), "z".repeat(61)].join("."));
@@ -111,7 +111,7 @@ mod tests {
         assert!(canonical(&at_255).is_ok());
         let at_255 = at_255.replace(".org", "q.org");
         assert_eq!(at_255.len(), 255);
-        let refused = [
+        let rejected = [
             "a@good.example@bad.example",
             "a@x,b@y",
             "a@x;b@y",
@@ -175,13 +175,13 @@ mod tests {
             long_local.as_str(),
             at_255.as_str(),
         ];
-        for address in refused {
+        for address in rejected {
             assert!(canonical(address).is_err(), "{address:?}");
         }
     }
 
     #[test]
-    fn ordinary_and_unusual_addresses_are_taken() {
+    fn ordinary_and_unusual_addresses_are_accepted() {
         for (typed, expected) in [
             ("a@b", "a@b"),
             ("Alice@Example.COM", "alice@example.com"),
@@ -198,14 +198,14 @@ mod tests {
     }
 
     #[test]
-    fn a_form_that_grows_too_long_when_folded_is_refused() {
+    fn an_address_that_folding_makes_too_long_is_rejected() {
         let typed = format!("{}@x.org", "\u{390}".repeat(32));
         assert!(typed.split('@').next().unwrap().len() <= 64);
         assert!(canonical(&typed).is_err());
     }
 
     #[test]
-    fn a_look_alike_leads_to_the_mailbox_that_it_folds_to() {
+    fn mail_for_a_look_alike_goes_to_its_canonical_form() {
         for (typed, mailbox) in [
             ("x@straße.example", "x@strasse.example"),
             ("mi\u{212A}e@x.org", "mike@x.org"),
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_does_not_show_the_address() {
+    fn the_error_does_not_quote_the_address() {
         let error = canonical("alice@@example.com").unwrap_err();
         assert!(!format!("{error} {error:?}").contains("alice"));
     }

@@ -1,82 +1,74 @@
-//! Where the link in an invitation's mail leads.
+//! The link in an invitation mail.
 //!
-//! Invariant: the host is the operator's default or one that the operator has listed, letter for letter; all that comes
-//! from a request stands behind the `#`, percent-encoded.
+//! Invariant: the host is the operator's default or an entry of the operator's list, byte for byte. Every value of a request
+//! is percent-encoded after the `#`.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
-/// All but unreserved characters (RFC 3986 2.3).
+/// All characters except the unreserved ones (RFC 3986 2.3).
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// The same for values in which a slash stays readable.
+/// The same, without the slash.
 const ENCODED_BUT_SLASH: &AsciiSet = &ENCODED.remove(b'/');
 
-/// What the link tells the client, each as it is shown to people.
+/// The values of the link, not yet encoded.
 #[derive(Clone, Copy)]
 pub struct InviteLink<'a> {
-    /// The client's URL without a slash at its end.
+    /// The web client's URL without a trailing slash.
     pub web_client: &'a str,
-    /// Where the client has the join signed.
+    /// The URL at which the client has the join signed.
     pub signurl: &'a str,
-    /// The room.
     pub room_id: &'a str,
     /// The invited address.
     pub email: &'a str,
-    /// The room's name.
     pub room_name: &'a str,
-    /// Its avatar.
     pub room_avatar_url: &'a str,
-    /// The sender's name.
     pub inviter_name: &'a str,
-    /// A guest's access token.
     pub guest_access_token: &'a str,
-    /// That guest.
     pub guest_user_id: &'a str,
-    /// The room's type.
     pub room_type: &'a str,
 }
 
 impl InviteLink<'_> {
-    /// The link.
     pub fn to_url(self) -> String {
-        let kept = |text| utf8_percent_encode(text, ENCODED_BUT_SLASH);
+        let encoded = |text| utf8_percent_encode(text, ENCODED_BUT_SLASH);
         format!(
             "{}/#/room/{}?email={}&signurl={}&room_name={}&room_avatar_url={}&inviter_name={}&guest_access_token={}\
              &guest_user_id={}&room_type={}",
             self.web_client,
-            kept(self.room_id),
-            kept(self.email),
+            encoded(self.room_id),
+            encoded(self.email),
             utf8_percent_encode(self.signurl, ENCODED),
-            kept(self.room_name),
-            kept(self.room_avatar_url),
-            kept(self.inviter_name),
-            kept(self.guest_access_token),
-            kept(self.guest_user_id),
-            kept(self.room_type)
+            encoded(self.room_name),
+            encoded(self.room_avatar_url),
+            encoded(self.inviter_name),
+            encoded(self.guest_access_token),
+            encoded(self.guest_user_id),
+            encoded(self.room_type)
         )
     }
 }
 
-/// Where a client has its join signed: `path` is that of sign-ed25519 below `base_url`. Token and key are in alphabets
-/// that need no encoding in a query, unless the token was imported.
+/// The URL at which a client has its join signed. `path` is the path of sign-ed25519. Tokens and keys of this server need no
+/// encoding in a query, but imported tokens may.
 pub fn signurl(base_url: &str, path: &str, token: &str, private_key: &str) -> String {
     let encoded = |text| utf8_percent_encode(text, ENCODED);
     format!("{base_url}{path}?token={}&private_key={}", encoded(token), encoded(private_key))
 }
 
-/// The client that the link leads to: the one that was asked for if it is a bare https origin that the operator has
-/// listed, else the default.
-pub fn web_client<'a>(default: &'a str, listed: &'a [String], asked: &str) -> &'a str {
-    let asked = bare_https_origin(asked);
-    let found = asked.and_then(|asked| listed.iter().find(|entry| bare_https_origin(entry).as_ref() == Some(&asked)));
+/// The web client in the link: the requested one if it is a bare https origin in the operator's list, else the default.
+pub fn web_client<'a>(default: &'a str, listed: &'a [String], requested: &str) -> &'a str {
+    let origin = bare_https_origin(requested);
+    let found =
+        origin.and_then(|origin| listed.iter().find(|entry| bare_https_origin(entry).as_ref() == Some(&origin)));
     found.map_or(default, String::as_str).trim_end_matches('/')
 }
 
-/// The text as an origin, if it is one and nothing more: `https://`, a host, perhaps a port, perhaps a slash.
+/// The text as an origin, if it has `https://`, a host, an optional port and an optional slash, and nothing more.
 pub fn bare_https_origin(text: &str) -> Option<String> {
     let url = Url::parse(text).ok().filter(|url| url.scheme() == "https")?;
     let origin = url.origin().ascii_serialization();
-    // What a parser repairs (backslashes, white space, user names, letters that look alike) is not what was written.
+    // A parser repairs backslashes, white space, user names and look-alike letters; the repaired text differs.
     text.strip_suffix('/').unwrap_or(text).eq_ignore_ascii_case(&origin).then_some(origin)
 }
 
@@ -114,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn no_value_leaves_its_place_in_the_link() {
+    fn no_value_escapes_from_its_parameter() {
         let hostile = "a&signurl=x#y?z=%41\r\n<\"'> \u{202e}";
         let link = InviteLink {
             web_client: "https://c",
@@ -180,8 +172,8 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_is_bare() {
-        assert_eq!(bare_https_origin("https://c.example:443"), None, "written as it would be compared");
+    fn an_origin_has_no_more_than_host_and_port() {
+        assert_eq!(bare_https_origin("https://c.example:443"), None, "the default port is not written");
         assert_eq!(bare_https_origin("https://[::1]:8443").as_deref(), Some("https://[::1]:8443"));
         assert_eq!(
             bare_https_origin("https://xn--bcher-kva.example").as_deref(),

@@ -1,6 +1,6 @@
-//! Which invitations the operator lets through.
+//! Which invitations are allowed.
 //!
-//! Invariant: what is refused here has left no trace anywhere.
+//! Invariant: the check precedes every write, so a rejected invitation leaves no trace.
 
 use shared::config::Globs;
 
@@ -9,7 +9,7 @@ use super::case_folding::fold;
 use super::mxid::UserId;
 use super::room_id::RoomId;
 
-/// The operator's rules on who may invite where, and in which words.
+/// The operator's rules for senders, homeservers, rooms and words.
 #[derive(Clone, Debug, Default)]
 pub struct InviteRules {
     allow_senders: Globs,
@@ -20,7 +20,7 @@ pub struct InviteRules {
 }
 
 impl InviteRules {
-    /// Rules after the patterns and words of `[invites]`; no `allow_senders` means all of them.
+    /// Rules from the patterns and words of `[invites]`; an empty `allow_senders` allows all.
     pub fn new(
         allow_senders: Globs,
         blocked_homeservers: Globs,
@@ -35,7 +35,7 @@ impl InviteRules {
         }
     }
 
-    /// Whether `sender` may invite into the room with these `texts`: every text argument of the request.
+    /// Whether `sender` may invite to the room with these `texts`, which are all text fields of the request.
     pub fn permit<'a>(&self, sender: &UserId, room_id: &RoomId, texts: impl IntoIterator<Item = &'a str>) -> bool {
         let mut texts = texts.into_iter();
         (self.allow_senders.is_empty() || self.allow_senders.matches(sender.as_str()))
@@ -64,15 +64,15 @@ mod tests {
     }
 
     #[test]
-    fn without_rules_everybody_may_say_anything() {
+    fn without_rules_every_invitation_is_allowed() {
         assert!(permits(&InviteRules::default(), "@a:hs", "!r:hs", &["https://evil.example", ""]));
         let none = Globs::default();
         let rules = InviteRules::new(none.clone(), none.clone(), none, &[String::new()]);
-        assert!(permits(&rules, "@a:hs", "!r:hs", &["x"]), "an empty word is no word");
+        assert!(permits(&rules, "@a:hs", "!r:hs", &["x"]), "an empty word matches nothing");
     }
 
     #[test]
-    fn senders_homeservers_and_rooms_go_by_patterns() {
+    fn senders_homeservers_and_rooms_match_by_pattern() {
         let rules = InviteRules::new(
             Globs::from(["@*:good.example", "@staff-*:*"]),
             Globs::from(["evil.example", "*.evil.example"]),
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn keywords_are_found_anywhere_whatever_their_case() {
+    fn keywords_match_anywhere_in_every_letter_case() {
         let words = ["Crypto".to_owned(), "STRASSE".to_owned(), "http://".to_owned()];
         let rules = InviteRules::new(Globs::default(), Globs::default(), Globs::default(), &words);
         for (text, may) in

@@ -1,13 +1,13 @@
-//! Whom an invitation names, before it is known whether a mail can go there.
+//! The invitee as a request names it, valid or not.
 //!
-//! Invariant: what is no identifier keeps its words, because the operator's keywords are looked for in them before
-//! anybody says what is wrong with them; `Debug` shows neither.
+//! Invariant: an invalid invitee keeps its text, because the operator's keywords are checked before the address. `Debug`
+//! hides the text.
 
 use std::fmt;
 
 use super::threepid::{Medium, ThreePid};
 
-/// An invitee as named in a request.
+/// The invitee of a request.
 #[derive(Clone)]
 pub struct Invitee {
     medium: String,
@@ -15,19 +15,17 @@ pub struct Invitee {
     threepid: Result<ThreePid, NotInvitable>,
 }
 
-/// Why nobody can be invited by that name.
+/// Why the invitee cannot be invited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotInvitable {
-    /// Invitations go by e-mail alone.
+    /// Invitations are sent by e-mail alone.
     #[error("the medium is not email")]
     Medium,
-    /// It is not an e-mail address.
     #[error("not an e-mail address")]
     Email,
 }
 
 impl Invitee {
-    /// The invitee with these words of a request.
     pub fn new(medium: &str, address: &str) -> Self {
         let threepid = match medium.parse() {
             Ok(Medium::Email) => ThreePid::canonical(Medium::Email, address).map_err(|_| NotInvitable::Email),
@@ -37,17 +35,17 @@ impl Invitee {
         Self { medium: medium.to_owned(), address: address.to_owned(), threepid }
     }
 
-    /// The words, for the operator's keywords.
+    /// The texts, for the operator's keywords.
     pub fn words(&self) -> [&str; 2] {
         [&self.medium, &self.address]
     }
 
-    /// The identifier, of whatever medium, if it is one: it may be bound already.
+    /// The identifier of either medium, if the invitee is valid; it may be bound.
     pub fn threepid(&self) -> Option<&ThreePid> {
         self.threepid.as_ref().ok()
     }
 
-    /// The identifier, if a mail can go there.
+    /// The identifier, if it is an e-mail address.
     ///
     /// # Errors
     /// [`NotInvitable`].
@@ -68,7 +66,7 @@ mod tests {
     use super::{Invitee, NotInvitable};
 
     #[test]
-    fn a_mail_goes_to_an_email_address_alone() {
+    fn only_an_email_address_can_be_invited() {
         for (medium, address, is_identifier, by_email) in [
             ("email", "Bob@Example.com", true, Ok("bob@example.com")),
             ("email", "bob", false, Err(NotInvitable::Email)),

@@ -1,7 +1,6 @@
-//! The hashes by which an address is looked up, and the pepper in them (specification, "Client behaviour: sha256").
+//! Lookup hashes and their pepper (specification, "Client behaviour: sha256").
 //!
-//! Invariant: a digest is of a canonical or a lower-case form, never of a text that has not been through
-//! [`ThreePid::canonical`].
+//! Invariant: a digest covers a canonical or a lower-case form, never a text that [`ThreePid::canonical`] has not parsed.
 
 use std::fmt;
 
@@ -14,7 +13,7 @@ use subtle::ConstantTimeEq;
 
 use super::threepid::{Medium, ThreePid};
 
-/// The number of characters of a pepper that we make.
+/// The length of a generated pepper.
 const PEPPER_LENGTH: usize = 32;
 
 /// The text is empty or has other characters than `[a-zA-Z0-9]`.
@@ -22,42 +21,38 @@ const PEPPER_LENGTH: usize = 32;
 #[error("a pepper is one or more of the characters a-z, A-Z, 0-9")]
 pub struct InvalidPepper;
 
-/// What is mixed into every hash: `[a-zA-Z0-9]`, never empty; ours have 32 characters, an imported one keeps its own.
+/// The pepper of every hash: `[a-zA-Z0-9]`, not empty. An imported pepper may have any length.
 #[derive(Clone, Debug)]
 pub struct Pepper(Secret<String>);
 
 impl Pepper {
-    /// A new one.
     pub fn draw(random: Random) -> Self {
         Self(Secret::new(random.base62(PEPPER_LENGTH)))
     }
 
-    /// The pepper that `text` is.
-    ///
     /// # Errors
-    /// [`InvalidPepper`] if it is empty or has any other character: clients refuse an empty pepper.
+    /// [`InvalidPepper`] if it is empty or has any other character. Clients reject an empty pepper.
     pub fn parse(text: &str) -> Result<Self, InvalidPepper> {
         let right = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric());
         if right { Ok(Self(Secret::new(text.to_owned()))) } else { Err(InvalidPepper) }
     }
 
-    /// The text, for the reply to an account and for the store.
+    /// The text, for the response to an account and for the store.
     pub fn expose(&self) -> &str {
         self.0.expose()
     }
 
-    /// Whether a client used this pepper; in constant time.
+    /// Whether `given` is this pepper, in constant time.
     pub fn is(&self, given: &str) -> bool {
         self.expose().as_bytes().ct_eq(given.as_bytes()).into()
     }
 }
 
-/// A SHA-256 of `<address> <medium> <pepper>`. Not printed: with the pepper, an address can be found from it by trial.
+/// The SHA-256 of `<address> <medium> <pepper>`. Never printed, because the pepper allows a search for the address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LookupDigest([u8; 32]);
 
 impl LookupDigest {
-    /// The digest of one form of an address.
     pub fn of(address: &str, medium: Medium, pepper: &Pepper) -> Self {
         let mut hash = Sha256::new();
         for part in [address, " ", medium.as_str(), " ", pepper.expose()] {
@@ -66,20 +61,17 @@ impl LookupDigest {
         Self(hash.finalize().into())
     }
 
-    /// The digest that a client's `text` stands for: 43 characters of unpadded URL-safe base64. `None` is no error,
-    /// such an entry matches nothing.
+    /// Decodes a client's entry: 43 characters of unpadded URL-safe base64. `None` matches no address.
     pub fn decode(text: &str) -> Option<Self> {
         let mut bytes = [0; 32];
         let length = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?;
         (length == bytes.len()).then_some(Self(bytes))
     }
 
-    /// The digest that a row remembers.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The 32 octets, for the row.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -91,17 +83,16 @@ impl fmt::Debug for LookupDigest {
     }
 }
 
-/// The digests under which one binding is found.
+/// The digests of one binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LookupDigests {
     /// Of the canonical address.
     pub h1: LookupDigest,
-    /// Of the lower-case form of the address as its owner typed it, if that is another text.
+    /// Of the lower-case form of the typed address, if it differs from the canonical form.
     pub h2: Option<LookupDigest>,
 }
 
 impl LookupDigests {
-    /// The digests of `threepid` with `pepper`.
     pub fn of(threepid: &ThreePid, pepper: &Pepper) -> Self {
         let of = |address: &str| LookupDigest::of(address, threepid.medium(), pepper);
         Self { h1: of(threepid.address().as_str()), h2: threepid.lower_case_form().map(|form| of(&form)) }
@@ -129,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_vectors_come_out() {
+    fn the_digests_equal_the_vectors() {
         for (medium, typed, h1, h2) in [
             (Medium::Email, "alice@example.com", "4kenr7N9drpCJ4AfalmlGQVsOn3o2RHjkADUpXJWZUc", None),
             (Medium::Email, "Bob@Example.com", "LJwSazmv46n0hlMlsb_iYxI0_HXEqy_yj6Jm636cdT8", None),
@@ -153,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_decodes_to_what_was_encoded_and_nothing_else_decodes() {
+    fn only_an_encoded_digest_decodes() {
         let text = "4kenr7N9drpCJ4AfalmlGQVsOn3o2RHjkADUpXJWZUc";
         assert_eq!(encode(&LookupDigest::decode(text).unwrap()), text);
         for wrong in ["", "x", "alice@example.com email", &text[..42], &format!("{text}="), &format!("{text}A"), "é"] {

@@ -1,7 +1,7 @@
-//! The rules of the identity server, as pure functions and the types that only they can make.
+//! The rules of the identity server: pure functions, and types that only their own parsers can create.
 //!
-//! Invariant: nothing here knows HTTP, SQL, the network or the time of day; what a rule needs is passed in. Nouns may
-//! use one another, but never in a circle.
+//! Invariant: no HTTP, SQL, network or clock here; a rule receives all its input as arguments. Modules may import one
+//! another, but never in a circle.
 
 pub mod access;
 pub mod access_token;

@@ -1,7 +1,7 @@
-//! Telephone numbers: what somebody dialled, and the one form in which a number is stored, compared and hashed.
+//! Telephone numbers: as dialled, and in the canonical form that is stored, compared and hashed.
 //!
-//! Invariants: no country is guessed. A number has one form however it was typed: [`canonical`] of the digits of an
-//! [`Msisdn`] is these digits. And no number is ever printed by `Debug` or named by an error.
+//! Invariants: the country is never guessed. Every spelling of a number has one canonical form: [`canonical`] of the digits
+//! of an [`Msisdn`] returns these digits. Neither `Debug` nor an error shows a number.
 
 mod number_type;
 mod reading;
@@ -15,10 +15,10 @@ pub use self::number_type::NumberType;
 use self::reading::{Reading, Region};
 use self::written::Written;
 
-/// What the canonical form may count: calling code and all (ITU-T E.164, section 6; the least is our own).
+/// The digits of a canonical form with its calling code (ITU-T E.164, section 6; the minimum is this server's own).
 const CANONICAL_DIGITS: std::ops::RangeInclusive<usize> = 5..=15;
 
-/// A telephone number that a message can be sent to.
+/// A telephone number that may receive messages.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Msisdn {
     digits: String,
@@ -27,51 +27,51 @@ pub struct Msisdn {
     international: String,
 }
 
-/// Why no message goes to what was dialled. It does not say what was dialled.
+/// Why a dialled number is rejected. The error does not quote the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NumberError {
-    /// It is no whole number in any country: `M_INVALID_ADDRESS` on the wire.
+    /// It is not a complete number of any country: `M_INVALID_ADDRESS` on the wire.
     #[error("not a telephone number that can be reached from that country")]
     Invalid,
-    /// It is one of a kind that gets no messages: `M_DESTINATION_REJECTED` on the wire.
+    /// Its type receives no messages: `M_DESTINATION_REJECTED` on the wire.
     #[error("no messages are sent to this kind of telephone number")]
     Rejected,
 }
 
-/// Which numbers the operator lets messages go to.
+/// Which numbers may receive messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NumberRules {
-    /// How much has to be known of a number.
+    /// Whether the number must be in an assigned range.
     pub require: Require,
-    /// Kinds of numbers that get no messages. The kind of a number that no operator has been assigned is not known.
+    /// Types of numbers that receive no messages. An unassigned number has no known type.
     pub reject_types: Vec<NumberType>,
 }
 
-/// How much has to be known of a number.
+/// What a number must satisfy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Require {
-    /// It has as many digits as numbers of its country have.
+    /// It has a possible number of digits for its country.
     Possible,
-    /// It is also in a range that has been assigned; ranges newer than this program are refused.
+    /// It is also in an assigned range. Ranges assigned after this build are rejected.
     Valid,
 }
 
 impl Msisdn {
-    /// The number that somebody in `country` (ISO 3166-1 alpha-2, in any case) dials as `typed`.
+    /// The number that a user in `country` (ISO 3166-1 alpha-2, in any case) dials as `typed`.
     ///
-    /// With a plus or the country's own prefix for calls abroad in front there is one way to read it. Otherwise it is
+    /// A plus or the country's international prefix allows one reading. Without either, the number is
     ///
-    /// 1. a number of the country, if it is an assigned one;
-    /// 2. a full number whose plus was left out, if it cannot be a number of the country at all;
-    /// 3. nothing, if it is an assigned number of another country once a plus stands in front, and also as long as a
-    ///    number of this one: nobody can tell which was meant, and a message could go to a stranger;
-    /// 4. a number of the country that has not been assigned.
+    /// 1. a number of the country, if that is assigned;
+    /// 2. a full number without its plus, if it is not possible in the country;
+    /// 3. invalid, if it is possible in the country and assigned in another country with a plus in front: it is ambiguous, and
+    ///    a message could reach a stranger;
+    /// 4. an unassigned number of the country.
     ///
     /// # Errors
-    /// [`NumberError::Invalid`] if `country` is none, if it has letters, an extension or anything else that is no
-    /// part of a number, or if it is short, cannot be dialled from abroad, or does not meet `rules.require`;
-    /// [`NumberError::Rejected`] if `rules.reject_types` has its kind.
+    /// [`NumberError::Invalid`] if `country` is not a country; if the text has letters, an extension or other characters that
+    /// numbers do not have; or if the number is short, cannot be dialled from abroad, or fails `rules.require`.
+    /// [`NumberError::Rejected`] if `rules.reject_types` has its type.
     pub fn dialled(typed: &str, country: &str, rules: &NumberRules) -> Result<Self, NumberError> {
         let region = Region::of(country).ok_or(NumberError::Invalid)?;
         let written = Written::read(typed).ok_or(NumberError::Invalid)?;
@@ -100,13 +100,13 @@ impl Msisdn {
         &self.calling_code
     }
 
-    /// Where the number belongs (ISO 3166-1 alpha-2). `None` if it belongs to no country, or if several share its
-    /// calling code and none of them has assigned it.
+    /// The country of the number (ISO 3166-1 alpha-2). `None` if it belongs to no country, or if several countries share its
+    /// calling code and none has assigned it.
     pub fn region(&self) -> Option<&str> {
         self.region.as_deref()
     }
 
-    /// The number as it is written for people anywhere: `+44 7700 900001`.
+    /// The international spelling: `+44 7700 900001`.
     pub fn international(&self) -> &str {
         &self.international
     }
@@ -118,19 +118,18 @@ impl fmt::Debug for Msisdn {
     }
 }
 
-/// The text is no telephone number in international form. It does not say which text.
+/// The text is not a telephone number in international form. The error does not quote the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a telephone number in international form")]
 pub struct InvalidMsisdn;
 
-/// The form in which a number is stored, compared and hashed, of one that is in international form already, with or
-/// without its plus: the digits of E.164, calling code first.
+/// The canonical form of a number in international form, with or without its plus: the digits of E.164, calling code first.
 ///
-/// A number that its country's plan does not know, as rows from elsewhere may hold, is its bare digits.
+/// A number outside its country's numbering plan, as in imported rows, is its bare digits.
 ///
 /// # Errors
-/// [`InvalidMsisdn`] unless it is a number of such a plan or 5 to 15 digits of which the first is not 0; a zero that is
-/// dialled only within the country, given as `(0)`, is understood only of the former.
+/// [`InvalidMsisdn`] unless it is a number of a numbering plan, or 5 to 15 digits that do not start with 0. A national trunk
+/// zero, written `(0)`, is valid only in the former.
 pub fn canonical(typed: &str) -> Result<String, InvalidMsisdn> {
     let written = Written::read(typed).ok_or(InvalidMsisdn)?;
     if let Some(reading) = Reading::with_plus(&written.digits, None) {
@@ -152,13 +151,13 @@ pub fn calling_code(canonical: &str) -> Option<String> {
     Reading::with_plus(canonical, None).map(|reading| reading.calling_code())
 }
 
-/// What `written` means to somebody in `region`, by the order of [`Msisdn::dialled`].
+/// The reading of `written` in `region`, by the order of [`Msisdn::dialled`].
 fn read(written: &Written, region: Region) -> Option<Reading> {
     if written.has_plus {
         return Reading::with_plus(&written.digits, Some(region));
     }
     let within = Reading::as_dialled(&written.digits, region);
-    if within.as_ref().is_some_and(|within| within.says_it_is_abroad() || within.is_assigned()) {
+    if within.as_ref().is_some_and(|within| within.has_international_prefix() || within.is_assigned()) {
         return within;
     }
     let plus_left_out = Reading::with_plus(&written.digits, None);

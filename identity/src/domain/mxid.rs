@@ -1,7 +1,7 @@
 //! A Matrix user ID: `@localpart:server`.
 //!
-//! Invariant: the text is kept as it was given. Only the server's name is compared without regard to case; two user
-//! IDs that differ in their localpart's case are two users.
+//! Invariant: the text is kept unchanged. Only the server name ignores case; localparts that differ in case belong to
+//! different users.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use super::server_name::ServerName;
 /// The specification's limit on the whole ID.
 const MAX_LENGTH: usize = 255;
 
-/// A user ID after the specification's historical grammar: any localpart without a colon or a control character.
+/// A user ID of the specification's historical grammar: any localpart without a colon or a control character.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct UserId {
     text: String,
@@ -23,7 +23,7 @@ pub struct UserId {
 pub struct InvalidUserId;
 
 impl UserId {
-    /// Reads a user ID. All after the first colon is the server's name, so `@x:y:hs` is none.
+    /// Parses a user ID. The server name follows the first colon, so `@x:y:hs` is invalid.
     ///
     /// # Errors
     /// [`InvalidUserId`] for more than 255 bytes, no `@`, an empty localpart, a control character, a bad server name.
@@ -37,7 +37,6 @@ impl UserId {
         Ok(Self { text: text.to_owned(), server })
     }
 
-    /// The whole ID as it was given.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -73,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_user_id_is_refused() {
+    fn invalid_user_ids_are_rejected() {
         let long = format!("@{}:hs", "a".repeat(252));
         for text in [
             "", "@", "x:hs", "@:hs", "@a", "@a:", "@x:y:hs", "@a\0:hs", "@a\n:hs", "@a:hs\n", "@a:h s", " @a:hs", &long,

@@ -1,7 +1,7 @@
-//! Where a browser goes after a link in a mail was followed (specification: `next_link` of `requestToken`).
+//! The URL to which a browser is redirected after a validation (specification: `next_link` of `requestToken`).
 //!
-//! Invariant: a [`NextLink`] is absolute, names a host that the operator allows, and what a browser makes of it is
-//! what was checked: nothing in it is read one way here and another way there.
+//! Invariant: a [`NextLink`] is absolute and names a host that the operator allows. A browser reads it exactly as it was
+//! checked; a text that parsers read differently is rejected.
 
 use std::fmt;
 
@@ -13,40 +13,36 @@ use super::sid::Sid;
 /// The longest link in octets.
 const MAX_LENGTH: usize = 2048;
 
-/// Why a link is not taken. It does not show the link.
+/// Why a link is rejected. The error does not quote the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidNextLink {
-    /// Longer than 2048 octets.
     #[error("next_link is longer than 2048 bytes")]
     TooLong,
-    /// It has a control character, white space or a backslash.
     #[error("next_link has a control character, white space or a backslash")]
     Character,
-    /// It is no absolute URL of an allowed scheme.
+    /// It is not an absolute URL of an allowed scheme.
     #[error("next_link is not an absolute https URL")]
     Scheme,
-    /// It has a user name or a password.
     #[error("next_link has a user name or a password")]
     UserInfo,
-    /// Its host is not one that the operator allows.
     #[error("the host of next_link is not allowed here")]
     Host,
 }
 
-/// What the operator allows.
+/// Which links the operator allows.
 #[derive(Clone, Debug)]
 pub struct NextLinkRule {
     /// Patterns of allowed hosts, without port (`[sessions] next_link_hosts`).
     pub hosts: Globs,
-    /// Whether `http:` to the own machine is taken too (`[server] allow_http_base_url`).
+    /// Whether `http:` to a loopback host is allowed too (`[server] allow_http_base_url`).
     pub allow_http_to_loopback: bool,
 }
 
 impl NextLinkRule {
-    /// Checks the link that a client gave. An empty text is an absent one.
+    /// Checks a client's link. An empty text counts as absent.
     ///
     /// # Errors
-    /// [`InvalidNextLink`] says what is wrong with it.
+    /// [`InvalidNextLink`].
     pub fn check(&self, text: &str) -> Result<Option<NextLink>, InvalidNextLink> {
         if text.is_empty() {
             return Ok(None);
@@ -83,24 +79,24 @@ impl NextLinkRule {
     }
 }
 
-/// A link that was checked. Not printed: it may carry a client's state.
+/// A checked link. Never printed, because it may hold a client's state.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NextLink(String);
 
 impl NextLink {
-    /// The link that a row remembers. For the store alone.
+    /// The link of a row. For the store alone.
     pub fn from_row(text: String) -> Self {
         Self(text)
     }
 
-    /// The link as it was given, for the row.
+    /// The link as the client sent it, for the row.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// The target of the redirect: the link with `sid` added to its query, in ASCII.
     pub fn with_sid(&self, sid: &Sid) -> String {
-        // A link in other letters goes out as the parser writes it; one in ASCII keeps its octets.
+        // A link with non-ASCII characters is sent as the parser writes it; an ASCII link keeps its octets.
         let link = match Url::parse(&self.0) {
             Ok(url) if !self.0.is_ascii() => url.into(),
             _ => self.0.clone(),
@@ -144,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn every_hostile_link_is_refused() {
+    fn hostile_links_are_rejected() {
         let too_long = format!("https://x.org/{}", "a".repeat(2048 - 13));
         for link in [
             "javascript:x",
@@ -195,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn ordinary_links_are_taken_and_an_empty_one_is_none() {
+    fn ordinary_links_are_accepted_and_an_empty_link_is_absent() {
         let longest = format!("https://x.org/{}", "a".repeat(2048 - 14));
         for link in [
             "https://x.org",
@@ -212,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_must_match_as_a_browser_sees_it() {
+    fn the_host_must_match_as_a_browser_reads_it() {
         let rule = rule(["app.example.org", "*.good.example"]);
         for link in [
             "https://app.example.org/x",
@@ -234,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_http_goes_to_the_own_machine_and_only_when_allowed() {
+    fn plain_http_is_allowed_to_loopback_hosts_alone_and_only_by_setting() {
         let rule = NextLinkRule { hosts: Globs::from(["*"]), allow_http_to_loopback: true };
         for link in
             ["http://localhost:8080/x", "http://127.0.0.1/x", "http://[::1]:1/", "http://127.1/", "https://x.org"]
@@ -247,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn the_session_id_joins_the_query_before_the_fragment() {
+    fn the_session_id_is_added_to_the_query_before_the_fragment() {
         let sid = Sid::from("aB3".to_owned());
         for (link, target) in [
             ("https://x.org", "https://x.org?sid=aB3"),

@@ -1,6 +1,6 @@
-//! From whom an SMS seems to come: a telephone number, a short code or a name.
+//! The sender of an SMS: a telephone number, a short code or a name.
 //!
-//! Invariant: of several, a number's messages always come from the same one, so that its owner knows the sender again.
+//! Invariant: a number always receives SMS from the same one of several senders, so that its owner recognizes the sender.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,11 +15,11 @@ pub enum Originator {
     Long(String),
     /// A short code of one country.
     Short(String),
-    /// A name: at most 11 characters, with a letter among them (3GPP TS 23.040 9.1.2.5), of those that every provider takes.
+    /// A name: at most 11 characters that every provider accepts, one of them a letter (3GPP TS 23.040 9.1.2.5).
     Alpha(String),
 }
 
-/// Not a sender.
+/// The text is not a sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "expected \"long:\" and a number in international form without \"+\", \"short:\" and a short code, or \"alpha:\" and a name of at most 11 letters, digits, blanks and + - _ &"
@@ -66,7 +66,7 @@ fn is_name(value: &str) -> bool {
 }
 
 impl Originator {
-    /// The sender with a `+` before it if it is a telephone number in international form.
+    /// The sender, with a `+` if it is a telephone number in international form.
     pub fn with_plus(&self) -> String {
         match self {
             Self::Long(digits) => format!("+{digits}"),
@@ -74,8 +74,8 @@ impl Originator {
         }
     }
 
-    /// The one of `candidates` from which the number with these digits hears: the sum of its digits chooses, so that it
-    /// is always the same one. `None` if there are none.
+    /// The sender for the number with these digits. The sum of the digits chooses, so the result is always the same. `None`
+    /// without candidates.
     pub fn choose<'a>(candidates: &'a [Self], digits: &str) -> Option<&'a Self> {
         let sum: usize = digits.bytes().filter(u8::is_ascii_digit).map(|digit| usize::from(digit - b'0')).sum();
         candidates.get(sum.checked_rem(candidates.len())?)
@@ -87,7 +87,7 @@ mod tests {
     use super::{NoOriginator, Originator};
 
     #[test]
-    fn three_kinds_are_understood_and_nothing_else() {
+    fn three_kinds_are_parsed_and_everything_else_is_rejected() {
         assert_eq!("long:447000000000".parse(), Ok(Originator::Long("447000000000".into())));
         assert_eq!("short:12345".parse(), Ok(Originator::Short("12345".into())));
         assert_eq!("alpha:Matrix".parse(), Ok(Originator::Alpha("Matrix".into())));

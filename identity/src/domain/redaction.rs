@@ -1,19 +1,19 @@
-//! An address as strangers may see it: the `display_name` of `store-invite`.
+//! A redacted address for strangers: the `display_name` of `store-invite`.
 //!
-//! Invariant: what is shown of each half is a beginning of it and never the whole.
+//! Invariant: each half shows a prefix, never the whole half.
 
-/// The address with `...` for the rest of each half: `n` characters of a half that has more, 3 of one that has more than
-/// 5, 1 of one that has more than 1, none otherwise. `address` is as it was given.
+/// The first characters of each half, then `...`: the given number if the half is longer, else 3 of more than 5, 1 of more
+/// than 1, or none. `address` is as typed.
 pub fn redacted(address: &str, show_local_chars: usize, show_domain_chars: usize) -> String {
     match address.rsplit_once('@') {
         Some((local, domain)) => {
-            format!("{}@{}", beginning(local, show_local_chars), beginning(domain, show_domain_chars))
+            format!("{}@{}", prefix(local, show_local_chars), prefix(domain, show_domain_chars))
         }
-        None => beginning(address, show_local_chars),
+        None => prefix(address, show_local_chars),
     }
 }
 
-fn beginning(half: &str, n: usize) -> String {
+fn prefix(half: &str, n: usize) -> String {
     let length = half.chars().count();
     let shown = match length {
         _ if length > n => n,
@@ -31,7 +31,7 @@ mod tests {
     use super::redacted;
 
     #[test]
-    fn each_half_shows_its_beginning() {
+    fn each_half_shows_its_prefix() {
         for (local, domain, address, shown) in [
             (3, 3, "alice@example.com", "ali...@exa..."),
             (3, 3, "bob@x.org", "b...@x.o..."),
@@ -57,8 +57,8 @@ mod tests {
             let shown = redacted(&format!("{local}@{domain}"), m, n);
             let (first, second) = shown.split_once('@').unwrap();
             for (half, shown) in [(local, first), (domain, second)] {
-                let beginning = shown.strip_suffix("...").unwrap();
-                prop_assert!(half.starts_with(beginning) && beginning.len() < half.len());
+                let prefix = shown.strip_suffix("...").unwrap();
+                prop_assert!(half.starts_with(prefix) && prefix.len() < half.len());
             }
         }
     }

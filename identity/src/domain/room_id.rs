@@ -1,6 +1,6 @@
-//! A Matrix room ID, as an inviting homeserver gives it.
+//! A Matrix room ID.
 //!
-//! Invariant: it fits on one line and into a link; which sigil it begins with is not asked, for room versions differ.
+//! Invariant: it fits on one line and into a link. Every sigil is valid, because room versions differ.
 
 use std::fmt;
 
@@ -17,8 +17,6 @@ pub struct RoomId(String);
 pub struct InvalidRoomId;
 
 impl RoomId {
-    /// Reads a room ID.
-    ///
     /// # Errors
     /// [`InvalidRoomId`] if it is empty, too long, or has a control character or white space.
     pub fn parse(text: &str) -> Result<Self, InvalidRoomId> {
@@ -27,7 +25,6 @@ impl RoomId {
         if right { Ok(Self(text.to_owned())) } else { Err(InvalidRoomId) }
     }
 
-    /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -44,7 +41,7 @@ mod tests {
     use super::RoomId;
 
     #[test]
-    fn any_sigil_will_do_and_nothing_that_ends_a_line() {
+    fn every_sigil_is_valid_and_white_space_is_not() {
         let longest = "!".repeat(255);
         for text in ["!r:hs.example", "!31hneApxJ_1o-63DmFrpeqnkFfWppnzWso1JvH3ogLM", "#r:hs", "x", "!é:hs", &longest]
         {

@@ -1,7 +1,7 @@
-//! The name of a homeserver: a host, or an IP address, and perhaps a port.
+//! The name of a homeserver: a host name or an IP address, with an optional port.
 //!
-//! Invariant: a [`ServerName`] is in lower case and holds nothing that could become a path, a query, user information
-//! or a second host when it is put into a URL.
+//! Invariant: a [`ServerName`] is in lower case. It has no character that could become a path, a query, user information or
+//! a second host in a URL.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,7 +12,7 @@ use serde::Deserialize;
 /// The specification's limit, port and colon included.
 const MAX_LENGTH: usize = 255;
 
-/// A server name after the grammar of the specification's appendix on identifiers, in lower case.
+/// A server name of the grammar in the specification's appendix on identifiers, in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub struct ServerName {
@@ -26,10 +26,10 @@ pub struct ServerName {
 pub struct InvalidServerName;
 
 impl ServerName {
-    /// Reads a server name; ASCII upper case becomes lower case.
+    /// Parses a server name; ASCII upper case becomes lower case.
     ///
     /// # Errors
-    /// [`InvalidServerName`] for whatever the grammar does not allow: it is tried on the whole text, untrimmed.
+    /// [`InvalidServerName`] unless the whole text, untrimmed, matches the grammar.
     pub fn parse(text: &str) -> Result<Self, InvalidServerName> {
         if text.len() > MAX_LENGTH {
             return Err(InvalidServerName);
@@ -45,7 +45,7 @@ impl ServerName {
         Ok(Self { text: text.to_ascii_lowercase(), host_end })
     }
 
-    /// The whole name, as it belongs into a `Host` header.
+    /// The whole name, as in a `Host` header.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -55,12 +55,11 @@ impl ServerName {
         &self.text[..self.host_end]
     }
 
-    /// The port, if the name has one.
     pub fn port(&self) -> Option<u16> {
         self.text[self.host_end..].strip_prefix(':').and_then(|digits| digits.parse().ok())
     }
 
-    /// The address, if the host is an IP literal and not a name.
+    /// The address, if the host is an IP literal.
     pub fn ip(&self) -> Option<IpAddr> {
         let host = self.host();
         match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
@@ -99,7 +98,7 @@ fn is_host(host: &str) -> bool {
     }
 }
 
-/// A label of RFC 1123: letters, digits and hyphens, with no hyphen at its ends.
+/// A label of RFC 1123: letters, digits and hyphens, without a hyphen at either end.
 fn is_label(label: &str) -> bool {
     (1..=63).contains(&label.len())
         && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
@@ -120,7 +119,7 @@ mod tests {
     use super::{InvalidServerName, ServerName};
 
     #[test]
-    fn every_valid_form_is_taken_and_lower_cased() {
+    fn valid_names_are_parsed_and_lower_cased() {
         for text in [
             "9.9.9.9",
             "9.9.9.9:4242",
@@ -146,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn every_invalid_form_is_refused() {
+    fn invalid_names_are_rejected() {
         let long = "a".repeat(64);
         let longest = format!("{}com", "a.".repeat(127));
         assert_eq!(longest.len(), 257);
@@ -198,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn host_port_and_address_are_told_apart() {
+    fn host_port_and_address_are_the_parts_of_a_name() {
         let name = ServerName::parse("[2001:DB8::1]:8448").unwrap();
         assert_eq!((name.host(), name.port()), ("[2001:db8::1]", Some(8448)));
         assert_eq!(name.ip(), Some("2001:db8::1".parse().unwrap()));
@@ -214,7 +213,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn no_text_makes_it_panic_and_what_is_taken_is_a_urls_authority(text in any::<String>(), tail in "[a-z0-9:.\\[\\]-]{0,20}") {
+        fn no_text_panics_and_a_valid_name_is_the_authority_of_a_url(text in any::<String>(), tail in "[a-z0-9:.\\[\\]-]{0,20}") {
             for text in [text, tail] {
                 if let Ok(name) = ServerName::parse(&text) {
                     prop_assert!(name.as_str().bytes().all(|b| b.is_ascii_alphanumeric() || b"-.:[]".contains(&b)));

@@ -1,32 +1,24 @@
-//! The operator's policies, and whether an account has agreed to them (specification, "Terms of service").
+//! The terms of service, and whether an account has accepted them (specification, "Terms of service").
 //!
-//! Invariant: agreement is to a URL, never to a version; so a policy whose URL changes is not agreed to any more.
+//! Invariant: an account accepts a URL, never a version. A policy with a new URL has to be accepted again.
 
 use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Map, Value, json};
 use url::Url;
 
-/// Why a set of policies cannot be taken.
+/// Why the terms are rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TermsError {
-    /// Neither YAML nor JSON.
     #[error("the terms are neither YAML nor JSON: {0}")]
     Syntax(String),
-    /// Not an object with `policies` or `docs`.
     #[error("the terms need an object \"policies\" (or \"docs\") at the top")]
     NoPolicies,
-    /// Something is wrong with one policy.
     #[error("policy \"{policy}\": {problem}")]
-    Policy {
-        /// The id of the policy.
-        policy: String,
-        /// What is missing or wrong, and where.
-        problem: String,
-    },
+    Policy { policy: String, problem: String },
 }
 
-/// All policies. None at all means that there is nothing to agree to.
+/// All policies. Without policies every account has accepted the terms.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Terms {
     policies: BTreeMap<String, Policy>,
@@ -35,7 +27,7 @@ pub struct Terms {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Policy {
     version: String,
-    /// Whether an account must agree. Ours alone, not sent out.
+    /// Whether accounts must accept it. An extension of this server, absent on the wire.
     required: bool,
     /// By language.
     texts: BTreeMap<String, Text>,
@@ -48,16 +40,16 @@ struct Text {
 }
 
 impl Terms {
-    /// Reads a terms file, YAML or JSON, of the wire form `{"policies": {id: {"version", lang: {"name", "url"}}}}` or
-    /// of the form `{master_version, docs: {id: {version, langs: {lang: {name, url}}}}}`.
+    /// Parses a terms file, YAML or JSON, of the wire form `{"policies": {id: {"version", lang: {"name", "url"}}}}` or of
+    /// the form `{master_version, docs: {id: {version, langs: {lang: {name, url}}}}}`.
     ///
     /// # Errors
-    /// [`TermsError`] with the id of the policy and what is missing in it.
+    /// [`TermsError`] with the id of the policy and the problem.
     pub fn parse(text: &str) -> Result<Self, TermsError> {
-        let syntax = |error: &dyn std::fmt::Display| TermsError::Syntax(error.to_string());
-        // By way of a YAML value, which refuses a key given twice. JSON is YAML.
-        let yaml: serde_norway::Value = serde_norway::from_str(text).map_err(|error| syntax(&error))?;
-        let value = serde_json::to_value(yaml).map_err(|error| syntax(&error))?;
+        // JSON is YAML. The parser rejects duplicate keys.
+        let options = serde_saphyr::options! { with_snippet: false };
+        let value: Value = serde_saphyr::from_str_with_options(text, options)
+            .map_err(|error| TermsError::Syntax(error.to_string()))?;
         match (value.get("policies"), value.get("docs")) {
             (Some(Value::Object(policies)), None) => Self::from_policies(policies),
             (None, Some(Value::Object(docs))) => Self::from_docs(docs),
@@ -65,7 +57,7 @@ impl Terms {
         }
     }
 
-    /// Takes policies as the wire writes them, by their id: the values of `[terms.policies.<id>]`.
+    /// Reads policies of the wire form, by id: the values of `[terms.policies.<id>]`.
     ///
     /// # Errors
     /// As for [`Terms::parse`].
@@ -84,7 +76,7 @@ impl Terms {
         })
     }
 
-    /// Reads all policies; `texts_of` finds the texts by language in one of them.
+    /// Reads all policies; `texts_of` returns the texts of one policy by language.
     fn read(
         policies: &Map<String, Value>,
         texts_of: impl Fn(&Map<String, Value>) -> Result<Map<String, Value>, String>,
@@ -100,20 +92,20 @@ impl Terms {
         Ok(Self { policies: read.collect::<Result<_, _>>()? })
     }
 
-    /// The reply of `GET terms`: `{"policies": {id: {"version", lang: {"name", "url"}}}}`.
+    /// The response of `GET terms`: `{"policies": {id: {"version", lang: {"name", "url"}}}}`.
     pub fn to_wire(&self) -> Value {
         let policies: Map<String, Value> =
             self.policies.iter().map(|(id, policy)| (id.clone(), policy.to_wire())).collect();
         json!({ "policies": policies })
     }
 
-    /// Whether an account that accepted these URLs has agreed: for each required policy to at least one language.
+    /// Whether these URLs suffice: at least one language of each required policy.
     pub fn satisfied(&self, accepted_urls: &HashSet<String>) -> bool {
         let mut required = self.policies.values().filter(|policy| policy.required);
         required.all(|policy| policy.texts.values().any(|text| accepted_urls.contains(&text.url)))
     }
 
-    /// Whether `url` is that of some policy in some language. Others are not remembered.
+    /// Whether `url` is the URL of a policy in some language.
     pub fn known(&self, url: &str) -> bool {
         self.policies.values().any(|policy| policy.texts.values().any(|text| text.url == url))
     }
@@ -123,7 +115,7 @@ impl Policy {
     fn read(policy: &Map<String, Value>, texts: &Map<String, Value>) -> Result<Self, String> {
         let version = match policy.get("version") {
             Some(Value::String(version)) => version.clone(),
-            Some(_) => return Err("\"version\" is not a text: put it in quotes".to_owned()),
+            Some(_) => return Err("\"version\" is not a text; put it in quotes".to_owned()),
             None => return Err("\"version\" is missing".to_owned()),
         };
         let required = match policy.get("required") {
@@ -205,7 +197,7 @@ docs:
     }
 
     #[test]
-    fn both_forms_give_the_wire_form_without_what_is_ours() {
+    fn both_forms_give_the_wire_form_without_this_servers_extension() {
         let mut expected: Value = serde_json::from_str(WIRE).unwrap();
         for policy in expected["policies"].as_object_mut().unwrap().values_mut() {
             policy.as_object_mut().unwrap().remove("required");
@@ -221,13 +213,13 @@ docs:
     }
 
     #[test]
-    fn values_of_the_settings_are_taken_alike() {
+    fn policies_in_the_configuration_are_read_alike() {
         let wire: Value = serde_json::from_str(WIRE).unwrap();
         assert_eq!(Terms::from_policies(wire["policies"].as_object().unwrap()), Terms::parse(WIRE));
     }
 
     #[test]
-    fn one_language_of_each_required_policy_is_enough() {
+    fn one_language_of_each_required_policy_suffices() {
         let terms = Terms::parse(WIRE).unwrap();
         assert!(accepts(&terms, &["privacy-fr", "terms-en"]));
         assert!(accepts(&terms, &["privacy-en", "privacy-fr", "terms-en", "news-en"]));
@@ -239,7 +231,7 @@ docs:
     }
 
     #[test]
-    fn a_changed_url_is_not_agreed_to_any_more() {
+    fn a_changed_url_has_to_be_accepted_again() {
         let changed = Terms::parse(&WIRE.replace("terms-en.html", "terms-2-en.html")).unwrap();
         assert!(!accepts(&changed, &["privacy-en", "terms-en"]));
         assert!(accepts(&changed, &["privacy-en", "terms-2-en"]));
@@ -255,7 +247,7 @@ docs:
     }
 
     #[test]
-    fn without_policies_everyone_has_agreed() {
+    fn without_policies_every_account_has_accepted_the_terms() {
         for terms in [Terms::default(), Terms::parse("policies: {}").unwrap()] {
             assert!(terms.satisfied(&HashSet::new()));
             assert_eq!(terms.to_wire(), json!({"policies": {}}));
@@ -263,14 +255,14 @@ docs:
     }
 
     #[test]
-    fn a_malformed_file_says_which_policy_lacks_what() {
+    fn the_error_of_a_malformed_file_names_the_policy_and_the_problem() {
         let policy = |text: &str| Terms::parse(&format!("policies: {{privacy: {text}}}")).unwrap_err().to_string();
         for (text, message) in [
             ("5", "policy \"privacy\": it is not an object"),
             ("{en: {name: P, url: 'https://x.org'}}", "policy \"privacy\": \"version\" is missing"),
             (
                 "{version: 1.10, en: {name: P, url: 'https://x.org'}}",
-                "policy \"privacy\": \"version\" is not a text: put it in quotes",
+                "policy \"privacy\": \"version\" is not a text; put it in quotes",
             ),
             ("{version: '1', required: maybe, en: {}}", "policy \"privacy\": \"required\" is neither true nor false"),
             ("{version: '1'}", "policy \"privacy\": it has no language, such as \"en\", with \"name\" and \"url\""),
@@ -295,7 +287,7 @@ docs:
     }
 
     #[test]
-    fn what_is_no_set_of_policies_is_refused() {
+    fn a_file_without_policies_is_rejected() {
         for text in ["", "{}", "[]", "policies: []", "docs: 5", "policy: {}", "policies: {}\ndocs: {}"] {
             assert_eq!(Terms::parse(text), Err(TermsError::NoPolicies), "{text}");
         }

@@ -1,7 +1,7 @@
-//! Third-party identifiers: a medium and an address, in the one form in which they are compared.
+//! Third-party identifiers: a medium and an address in canonical form.
 //!
-//! Invariant: a [`ThreePid`] exists only as [`ThreePid::canonical`] made it, or as a row made by it remembers it; and
-//! no address is ever printed by `Debug`.
+//! Invariant: only [`ThreePid::canonical`] creates a [`ThreePid`], or the store from a row of one. `Debug` never prints an
+//! address.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -11,17 +11,15 @@ use super::case_folding::lower_case_form;
 use super::email::{self, InvalidEmail};
 use super::msisdn::{self, InvalidMsisdn, Msisdn};
 
-/// The kind of an address (specification, "3PID types"); there are no others.
+/// The kind of an address (specification, "3PID types").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Medium {
-    /// An e-mail address.
     Email,
-    /// A telephone number.
     Msisdn,
 }
 
 impl Medium {
-    /// The specification's name of it: `email` or `msisdn`.
+    /// The specification's name: `email` or `msisdn`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Email => "email",
@@ -36,7 +34,6 @@ impl fmt::Display for Medium {
     }
 }
 
-/// A medium that is neither `email` nor `msisdn`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the medium is neither email nor msisdn")]
 pub struct UnknownMedium;
@@ -53,7 +50,7 @@ impl FromStr for Medium {
     }
 }
 
-/// Why a text is no address of its medium; the texts of both say nothing of the address.
+/// Why a text is not an address of its medium. The errors do not quote the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidAddress {
     /// Not an e-mail address: `M_INVALID_EMAIL` on the wire.
@@ -90,7 +87,7 @@ pub struct ThreePid {
 }
 
 impl ThreePid {
-    /// The identifier that `typed` means in `medium`. Every address that enters goes through here.
+    /// Parses `typed` as an address of `medium`. Every address of a request goes through here.
     ///
     /// # Errors
     /// [`InvalidAddress`] if `typed` is not of the medium's syntax.
@@ -102,28 +99,26 @@ impl ThreePid {
         Ok(Self { medium, address: Address(address), typed: typed.to_owned() })
     }
 
-    /// The identifier that a row remembers: `address` canonical and as it was `typed`. For the store alone; it does
-    /// not check, because rows may be older and longer than today's rules allow.
+    /// The identifier of a row: the canonical `address`, and as it was `typed`. For the store alone. It does not validate,
+    /// because an old row may break today's rules.
     pub fn from_row(medium: Medium, address: String, typed: String) -> Self {
         Self { medium, address: Address(address), typed }
     }
 
-    /// The medium.
     pub const fn medium(&self) -> Medium {
         self.medium
     }
 
-    /// The canonical address.
     pub const fn address(&self) -> &Address {
         &self.address
     }
 
-    /// The address as its owner typed it, for the row and for display; never for a log.
+    /// The address as typed, for the row and for display; never for a log.
     pub fn typed(&self) -> &str {
         &self.typed
     }
 
-    /// Where a message goes. An e-mail address as typed if it is pure ASCII, else its canonical form.
+    /// The recipient of a message. An e-mail address as typed if it is pure ASCII, else its canonical form.
     pub fn recipient(&self) -> &str {
         match self.medium {
             Medium::Email => email::recipient(&self.typed, self.address.as_str()),
@@ -131,7 +126,7 @@ impl ThreePid {
         }
     }
 
-    /// The form that clients hash which lower-case instead of folding; `None` where it is the canonical form.
+    /// The form hashed by clients that lower-case instead of folding; `None` if it equals the canonical form.
     pub fn lower_case_form(&self) -> Option<String> {
         match self.medium {
             Medium::Email => Some(lower_case_form(&self.typed)).filter(|form| form != self.address.as_str()),
@@ -199,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_means_the_same_mailbox_however_it_was_typed() {
+    fn two_spellings_of_one_mailbox_are_equal() {
         let typed = ThreePid::canonical(Medium::Email, "mi\u{212A}e@x.org").unwrap();
         let ascii = ThreePid::canonical(Medium::Email, "Mike@X.org").unwrap();
         assert_eq!(typed, ascii);
@@ -216,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_two_media() {
+    fn only_two_media_exist() {
         assert_eq!(["email", "msisdn"].map(str::parse), [Ok(Medium::Email), Ok(Medium::Msisdn)]);
         for text in ["", "Email", "EMAIL", "email ", "phone", "mxid"] {
             assert!(text.parse::<Medium>().is_err(), "{text}");

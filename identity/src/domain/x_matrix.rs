@@ -1,8 +1,8 @@
-//! `Authorization: X-Matrix`: a request that a homeserver has signed, and whether it is one that we are meant by
-//! (server-server API, "Request Authentication"; the object that is signed is the one of homeservers' own code).
+//! `Authorization: X-Matrix`: parses the header and verifies that a homeserver signed the request for this server
+//! (server-server API, "Request Authentication"; the signed object is that of homeservers' own code).
 //!
-//! Invariant: parsing and verifying cost no more than the length of what came, and nothing that is not signed with one
-//! of our names in it ever counts.
+//! Invariant: the cost of parsing and verifying is linear in the request's length. A signature that does not cover one of
+//! this server's names never counts.
 
 use std::borrow::Cow;
 use std::slice;
@@ -13,13 +13,13 @@ use super::server_name::ServerName;
 use crate::canonical_json::{self, NotCanonical};
 use crate::signing::PublicKey;
 
-/// Under which member our name may stand in the signed object: homeservers' own, then the specification's.
+/// The members of the signed object that may hold this server's name: homeservers' own, then the specification's.
 const DESTINATION_MEMBERS: [&str; 2] = ["destination_is", "destination"];
 
-/// What one `Authorization: X-Matrix` header says.
+/// One `Authorization: X-Matrix` header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct XMatrix {
-    /// As it was written, because so it is signed.
+    /// As written, because the signature covers this spelling.
     origin: String,
     server: ServerName,
     key: String,
@@ -27,19 +27,19 @@ pub struct XMatrix {
     destination: Option<String>,
 }
 
-/// The header is not of the grammar, or lacks `origin`, `key` or `sig`.
+/// The header breaks the grammar, or lacks `origin`, `key` or `sig`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the X-Matrix header is malformed")]
 pub struct Malformed;
 
-/// The names under which others mean us, and what stands in front of our paths outside.
+/// The names of this server, and the path prefix of its public URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Destinations {
     names: Vec<String>,
     path: String,
 }
 
-/// The parts of a `POST` request that a signature covers, besides who sent it to whom.
+/// The parts of a `POST` request that a signature covers, besides origin and destination.
 #[derive(Clone, Debug)]
 pub struct SignedRequest<'a> {
     target: &'a str,
@@ -47,11 +47,11 @@ pub struct SignedRequest<'a> {
 }
 
 impl XMatrix {
-    /// Reads what follows the scheme: a list of `name=value` after RFC 9110, section 11.4, in which a value without
-    /// quotes may hold any visible character but quotes, backslashes and commas (old homeservers do not quote colons).
+    /// Parses the parameters after the scheme: a list of `name=value` by RFC 9110, section 11.4. A value without quotes may
+    /// hold any visible character except quotes, backslashes and commas (old homeservers do not quote colons).
     ///
     /// # Errors
-    /// [`Malformed`], also for a parameter of ours that is given twice.
+    /// [`Malformed`], also if one of the four known parameters occurs twice.
     pub fn parse(parameters: &[u8]) -> Result<Self, Malformed> {
         let (mut origin, mut key, mut sig, mut destination) = (None, None, None, None);
         let mut rest = parameters;
@@ -84,25 +84,25 @@ impl XMatrix {
         &self.server
     }
 
-    /// The id of its key, which is to be an `ed25519:` one.
+    /// The id of the key, expected to start with `ed25519:`.
     pub fn key_id(&self) -> &str {
         &self.key
     }
 
-    /// Whether `mxid` is a user of this homeserver. All after the first colon is compared, and as it is written: of
-    /// `@x:y:hs` the server is no `hs`.
+    /// Whether `mxid` is a user of this homeserver. Everything after the first colon must equal the origin as written: the
+    /// server of `@x:y:hs` is not `hs`.
     pub fn speaks_for(&self, mxid: &str) -> bool {
         let parts = mxid.strip_prefix('@').and_then(|rest| rest.split_once(':'));
         parts.is_some_and(|(localpart, server)| !localpart.is_empty() && server == self.origin)
     }
 
-    /// Whether the request is for us, as far as the header says for whom it is.
+    /// Whether the header names this server, or no server.
     pub fn is_for(&self, ours: &Destinations) -> bool {
         self.destination.as_deref().is_none_or(|destination| ours.contain(destination))
     }
 
-    /// Whether `key` has signed `request` for one of our names: the one in the header as it is written there, or
-    /// any if it has none.
+    /// Whether `key` signed `request` for one of this server's names: the name in the header as written, or any name if the
+    /// header has none.
     pub fn is_signed(&self, request: &SignedRequest<'_>, ours: &Destinations, key: &PublicKey) -> bool {
         let names = self.destination.as_ref().map_or(ours.names.as_slice(), slice::from_ref);
         let origin = canonical_json::string_to_string(&self.origin);
@@ -112,7 +112,7 @@ impl XMatrix {
                 names.iter().any(|name| {
                     let name = canonical_json::string_to_string(name);
                     DESTINATION_MEMBERS.iter().any(|member| {
-                        // The members in the order of their names, which is what makes it canonical.
+                        // Members sorted by name, as canonical JSON requires.
                         let content = &request.content;
                         let text = format!(
                             r#"{{"content":{content},"{member}":{name},"method":"POST","origin":{origin},"uri":{uri}}}"#
@@ -125,8 +125,8 @@ impl XMatrix {
 }
 
 impl Destinations {
-    /// From our names, the foremost first, and the path of our base URL (empty, or with a slash in front and none at
-    /// the end). A name is a host, perhaps with a port, perhaps with a path behind it.
+    /// This server's names, the preferred name first, and the path of the public base URL (empty, or with a leading and
+    /// without a trailing slash). A name is a host with an optional port and an optional path.
     pub fn new(names: impl IntoIterator<Item = String>, path: &str) -> Self {
         let mut distinct = Vec::new();
         for name in names {
@@ -137,7 +137,7 @@ impl Destinations {
         Self { names: distinct, path: path.to_owned() }
     }
 
-    /// The name that others should use.
+    /// The preferred name.
     pub fn foremost(&self) -> &str {
         self.names.first().map_or("", String::as_str)
     }
@@ -151,8 +151,8 @@ impl Destinations {
         })
     }
 
-    /// What the homeserver may have signed for a request that came to `target`: a proxy may have taken our path away,
-    /// and a homeserver may have left it out.
+    /// The URIs that the homeserver may have signed for a request to `target`: a proxy may have removed the path prefix, or
+    /// the homeserver may have omitted it.
     fn uris<'a>(&self, target: &'a str) -> impl Iterator<Item = Cow<'a, str>> {
         let inside = target.strip_prefix(&self.path).filter(|rest| rest.starts_with('/'));
         let other = match inside {
@@ -165,10 +165,10 @@ impl Destinations {
 }
 
 impl<'a> SignedRequest<'a> {
-    /// A `POST` of `content` to `target`, path and query as they came.
+    /// A `POST` of `content` to `target`, path and query as received.
     ///
     /// # Errors
-    /// [`NotCanonical`] if nobody can have signed `content`.
+    /// [`NotCanonical`] if `content` has no canonical form and so no signature.
     pub fn post(target: &'a str, content: &Value) -> Result<Self, NotCanonical> {
         Ok(Self { target, content: canonical_json::to_string(content)? })
     }
@@ -179,7 +179,7 @@ struct Parameter<'a> {
     value: Cow<'a, [u8]>,
 }
 
-/// The first `name=value` of `text`, and what follows it: nothing, or a comma.
+/// The first `name=value` of `text`, and the rest: empty, or from a comma on.
 fn parameter(text: &[u8]) -> Result<(Parameter<'_>, &[u8]), Malformed> {
     let (name, rest) = split_while(text, is_token);
     let rest = skip(rest, b" \t").strip_prefix(b"=").filter(|_| !name.is_empty()).ok_or(Malformed)?;
@@ -195,13 +195,13 @@ fn parameter(text: &[u8]) -> Result<(Parameter<'_>, &[u8]), Malformed> {
     if rest.first().is_none_or(|&next| next == b',') { Ok((Parameter { name, value }, rest)) } else { Err(Malformed) }
 }
 
-/// A quoted value, of which the opening quote has been read.
+/// A quoted value, after its opening quote.
 fn quoted(text: &[u8]) -> Result<(Cow<'_, [u8]>, &[u8]), Malformed> {
     let mut value = Cow::Borrowed(&text[..0]);
     let mut rest = text;
     loop {
         let (plain, after) = split_while(rest, |b| !is_control(b) && b != b'"' && b != b'\\');
-        // Most values have no escape and are not copied.
+        // A value without escapes is borrowed.
         if value.is_empty() {
             value = Cow::Borrowed(plain);
         } else {
@@ -231,7 +231,7 @@ fn is_token(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
 }
 
-/// A tab is none here: it may stand in quotes.
+/// A control character, except the tab, which may occur in quotes.
 fn is_control(b: u8) -> bool {
     b.is_ascii_control() && b != b'\t'
 }

@@ -1,6 +1,6 @@
-//! The server's long-term keys: the one that signs, those that once did, and what they seal.
+//! The server's long-term keys: the current key signs, the retired keys stay valid, and all of them open sealed data.
 //!
-//! Invariant: a revoked key neither signs nor counts as valid, and no seed leaves this folder.
+//! Invariant: a revoked key neither signs nor is valid, and no seed leaves this folder.
 
 mod key_file;
 mod rotation;
@@ -18,60 +18,51 @@ pub use key_file::KeyFileError;
 pub use rotation::rotate;
 pub use sealing::{SealError, SealingKey};
 
-/// Why there are no keys to sign with.
+/// Why the signing keys cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum SigningKeysError {
-    /// The key file cannot be read, made or understood.
     #[error(transparent)]
     File(#[from] KeyFileError),
-    /// The first key of the file is in the list of revoked ones.
-    #[error("the signing key {0} is revoked: put a new key on the first line of the key file")]
+    #[error("[keys] revoked: the signing key {0} is in the list; put a new key on the first line of the key file")]
     SignerRevoked(String),
-    /// An entry of the list of revoked keys is not of the form `ed25519:<id>`.
-    #[error("revoked key \"{0}\" is not of the form ed25519:<id>")]
-    RevokedForm(String),
 }
 
 /// The keys of the key file, and the server names under which they sign.
 #[derive(Debug)]
 pub struct SigningKeys {
-    /// The current key, then the retired ones; none of them revoked.
+    /// The current key, then the retired keys, without revoked ones.
     keys: Vec<SigningKey>,
     sign_as: Vec<String>,
     sealing: SealingKey,
 }
 
 impl SigningKeys {
-    /// Reads the keys at `path`, a file of lines `ed25519 <id> <unpadded base64 seed>`: the first signs, the others
-    /// are retired. If there is no file, one is made with a new key `0`, readable by its owner alone; processes that
-    /// start together end up with the same.
+    /// Reads the keys at `path`, a file of lines `ed25519 <id> <unpadded base64 seed>`: the first key signs, the others are
+    /// retired. A missing file is created with a new key `0`, for its owner alone; processes that start together share it.
     ///
-    /// `revoked` holds key ids (`ed25519:<id>`), `sign_as` the server names to sign under.
+    /// `revoked` has key ids (`ed25519:<id>`), `sign_as` the server names to sign under.
     ///
     /// # Errors
-    /// [`SigningKeysError`], with the path and the line, never a part of a seed.
+    /// [`SigningKeysError`] with the path and the line, never with a part of a seed.
     pub fn load(
         path: &Path,
         revoked: &[String],
         sign_as: Vec<String>,
         random: Random,
     ) -> Result<Self, SigningKeysError> {
-        Self::of(key_file::read_or_make(path, random)?, revoked, sign_as)
+        Self::of(key_file::read_or_create(path, random)?, revoked, sign_as)
     }
 
-    /// As [`SigningKeys::load`], from a file that is there.
+    /// As [`SigningKeys::load`], from an existing file.
     ///
     /// # Errors
-    /// [`SigningKeysError`], also if there is no file.
+    /// [`SigningKeysError`], also for a missing file.
     pub fn read(path: &Path, revoked: &[String], sign_as: Vec<String>) -> Result<Self, SigningKeysError> {
         Self::of(key_file::read(path)?, revoked, sign_as)
     }
 
     fn of(mut keys: Vec<SigningKey>, revoked: &[String], sign_as: Vec<String>) -> Result<Self, SigningKeysError> {
-        if let Some(wrong) = revoked.iter().find(|id| !id.starts_with("ed25519:")) {
-            return Err(SigningKeysError::RevokedForm(wrong.clone()));
-        }
-        // What a key sealed before it was revoked must still open.
+        // A revoked key still opens the data that it sealed.
         let sealing = SealingKey::of(&keys);
         if let Some(signer) = keys.first().filter(|signer| revoked.iter().any(|id| id == signer.id())) {
             return Err(SigningKeysError::SignerRevoked(signer.id().to_owned()));
@@ -80,7 +71,7 @@ impl SigningKeys {
         Ok(Self { keys, sign_as, sealing })
     }
 
-    /// Adds the current key's signature to `object`, under every server name.
+    /// Adds a signature of the current key to `object` for every server name.
     ///
     /// # Errors
     /// [`SigningError`] if `object` cannot be signed.
@@ -88,9 +79,8 @@ impl SigningKeys {
         self.sign_as.iter().try_for_each(|name| self.current().sign(name, object))
     }
 
-    /// The key that signs.
     pub fn current(&self) -> &SigningKey {
-        // The key file has at least one key, and its first is not revoked: `load` makes sure of both.
+        // `of` guarantees that the first key exists and is not revoked.
         &self.keys[0]
     }
 
@@ -99,14 +89,12 @@ impl SigningKeys {
         self.keys.iter().find(|key| key.id() == key_id).map(|key| key.public().encode())
     }
 
-    /// Whether `public_key` of a query is one of ours, current or retired and not revoked. What cannot be decoded is
-    /// not.
+    /// Whether a query's `public_key` is the current or a retired key. Text that cannot be decoded is not.
     pub fn is_valid(&self, public_key: &str) -> bool {
         decode_queried_key(public_key)
             .is_some_and(|bytes| self.keys.iter().any(|key| *key.public().as_bytes() == bytes))
     }
 
-    /// Seals what must not lie in clear in the database.
     pub fn sealing(&self) -> &SealingKey {
         &self.sealing
     }
@@ -120,8 +108,7 @@ pub fn new_line(id: &str, random: Random) -> Result<Zeroizing<String>, InvalidKe
     SigningKey::from_seed(id, &random.bytes()).map(|_| key_file::new_line(id, random))
 }
 
-/// The octets of a public key in a query: either base64 alphabet, padded or not, and a space for a `+` that was not
-/// percent-encoded.
+/// Decodes a query's public key: either base64 alphabet, padded or not, with a space for a `+` that was not percent-encoded.
 pub fn decode_queried_key(text: &str) -> Option<[u8; 32]> {
     decode_key(&text.replace(' ', "+")).map(|bytes| *bytes)
 }
@@ -150,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_key_signs_under_every_name_and_the_others_are_retired() {
+    fn the_first_key_signs_for_every_name_and_the_others_are_retired() {
         let keys = load(TWO_KEYS, &[], &["id.example.org", "old.example.org"]).unwrap();
         let mut signed: Map<String, Value> = serde_json::from_value(json!({"mxid": "@bob:hs.example"})).unwrap();
         keys.sign(&mut signed).unwrap();
@@ -166,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_public_key_is_recognised_however_it_is_written() {
+    fn a_public_key_is_valid_in_every_base64_spelling() {
         let keys = load(TWO_KEYS, &[], &[]).unwrap();
         let padded = format!("{CURRENT}=");
         let (url_safe, from_form) = (CURRENT.replace('+', "-"), CURRENT.replace('+', " "));
@@ -180,16 +167,15 @@ mod tests {
     }
 
     #[test]
-    fn a_revoked_key_is_served_and_valid_no_more_and_cannot_be_the_signer() {
+    fn a_revoked_key_is_neither_served_nor_valid_and_cannot_sign() {
         let keys = load(TWO_KEYS, &["ed25519:0", "ed25519:long_gone"], &[]).unwrap();
         assert!(!keys.is_valid(RETIRED) && keys.is_valid(CURRENT));
         assert_eq!(keys.public_key("ed25519:0"), None);
         assert!(matches!(load(TWO_KEYS, &["ed25519:b_2"], &[]), Err(SigningKeysError::SignerRevoked(_))));
-        assert!(matches!(load(TWO_KEYS, &["0"], &[]), Err(SigningKeysError::RevokedForm(_))));
     }
 
     #[test]
-    fn what_a_key_sealed_opens_after_it_is_retired_and_after_it_is_revoked() {
+    fn sealed_data_opens_after_its_key_is_retired_or_revoked() {
         let old = load("ed25519 0 YJDBA9Xnr2sVqXD9Vj7XVUnmFZcZrlw8Md7kMW+3XA1", &[], &[]).unwrap();
         let sealed = old.sealing().seal(b"token", b"row 5", Random).unwrap();
         for revoked in [&[][..], &["ed25519:0"]] {
@@ -199,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_output_shows_ids_and_no_seed() {
+    fn debug_output_shows_ids_and_hides_seeds() {
         let shown = format!("{:?}", load(TWO_KEYS, &[], &[]).unwrap());
         assert!(shown.contains("ed25519:b_2") && !shown.contains("tQOp") && !shown.contains("YJDB"), "{shown}");
     }

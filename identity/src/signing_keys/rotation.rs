@@ -1,6 +1,6 @@
-//! A new signing key comes into the key file; the others stay, retired.
+//! Adds a new signing key to the key file and retires the others.
 //!
-//! Invariant: the file at the path is whole at every moment, the old one or the new one, and readable by the same.
+//! Invariant: the file is complete at every moment, old or new, with the same owner and mode.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,43 +13,35 @@ use zeroize::Zeroizing;
 use super::key_file::{self, KeyFileError};
 use crate::signing::{SigningKey, decode_key};
 
-/// Why there is no new key.
+/// Why a rotation fails.
 #[derive(Debug, thiserror::Error)]
 pub enum RotationError {
-    /// The key file cannot be read or understood.
     #[error(transparent)]
     File(#[from] KeyFileError),
-    /// It cannot be replaced.
-    #[error("cannot replace the key file {path}: {source}")]
-    Unwritable {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
-    },
-    /// The id has a wrong form.
-    #[error("the id has other characters than a-z, A-Z, 0-9, _")]
+    #[error("[keys] file: cannot replace {path}: {source}")]
+    Unwritable { path: PathBuf, source: io::Error },
+    #[error("--id: expected the characters a-z, A-Z, 0-9, _")]
     Id,
-    /// The id is one of a key that is there, or of one that is revoked.
-    #[error("there is or was a key with the id {0}: an id is never used twice")]
+    /// A key of the file, or a revoked key, has the id.
+    #[error("--id: {0} is the id of another key; choose an id that was never used")]
     Taken(String),
 }
 
-/// Puts a new key on the first line of the file at `path` and leaves everything else as it is; gives the key's id.
+/// Adds a new key on the first line of the file at `path` and leaves the other lines unchanged; returns the key's id.
 ///
-/// `version` is the part of that id after `ed25519:`; without one, the number after the highest among the keys and the
-/// `revoked` ones.
+/// `version` is the part of the id after `ed25519:`. Default: the number after the highest id among all keys, the `revoked`
+/// ones included.
 ///
 /// # Errors
-/// [`RotationError`]; the file is then as it was.
+/// [`RotationError`]; the file is unchanged.
 pub fn rotate(path: &Path, version: Option<&str>, revoked: &[String], random: Random) -> Result<String, RotationError> {
     let unwritable = |source| RotationError::Unwritable { path: path.to_owned(), source };
-    // Beside the file itself: a link to it has to stay one.
+    // The draft is beside the target of a symbolic link, so that the link stays.
     let real = match fs::canonicalize(path) {
         Ok(real) => real,
         Err(source) => return Err(KeyFileError::Unreadable { path: path.to_owned(), source }.into()),
     };
-    // Two at the same time would each write a file without the other's key.
+    // Without the lock, one of two concurrent rotations would lose its key.
     let folder = File::open(key_file::folder_of(&real)).map_err(unwritable)?;
     folder.lock().map_err(unwritable)?;
     let text = key_file::text(&real)?.unwrap_or_default();
@@ -82,7 +74,7 @@ fn next_number(taken: &[&str]) -> String {
     numbers.max().unwrap_or(0).saturating_add(1).to_string()
 }
 
-/// A new file with the owner and the mode of the old one takes its place.
+/// Replaces the file by a new one with the same owner and mode.
 fn replace(path: &Path, text: &str, random: Random) -> io::Result<()> {
     let old = fs::metadata(path)?;
     let draft = key_file::draft_in(key_file::folder_of(path), random);
@@ -95,7 +87,7 @@ fn replace(path: &Path, text: &str, random: Random) -> io::Result<()> {
         fs::rename(&draft, path)
     });
     if replaced.is_err() {
-        // It may not even have come to be.
+        // The draft may not exist.
         let _ = fs::remove_file(&draft);
     }
     replaced
@@ -128,14 +120,14 @@ mod tests {
     }
 
     #[test]
-    fn the_new_key_signs_and_the_old_lines_stay_with_owner_and_mode() {
+    fn the_new_key_signs_and_old_lines_owner_and_mode_stay() {
         for permitted in [0o600, 0o640] {
             let (folder, path) = file(OLD, permitted);
             assert_eq!(rotate(&path, None, &[], Random).unwrap(), "ed25519:1");
             let text = fs::read_to_string(&path).unwrap();
             assert!(text.starts_with("ed25519 1 ") && text.ends_with(OLD), "{text}");
             assert_eq!(mode(&path), permitted);
-            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft remains");
             let keys = SigningKeys::read(&path, &[], vec![]).unwrap();
             assert_eq!(keys.current().id(), "ed25519:1");
             assert!(keys.public_key("ed25519:0").is_some());
@@ -159,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn several_at_the_same_time_lose_no_key() {
+    fn concurrent_rotations_lose_no_key() {
         let (_folder, path) = file(OLD, 0o600);
         let ids: HashSet<String> = std::thread::scope(|scope| {
             let each = || rotate(&path, None, &[], Random).unwrap();
@@ -171,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_stays_one_and_what_is_no_key_file_stays_as_it_is() {
+    fn a_symbolic_link_stays_and_an_invalid_file_is_unchanged() {
         let (folder, path) = file(OLD, 0o600);
         let link = folder.path().join("link");
         symlink(&path, &link).unwrap();

@@ -1,10 +1,10 @@
-//! Sealing of small secrets (validation tokens, queued mails) that lie in the database: AES-256-GCM under a key that
-//! is derived from a signing seed.
+//! Seals small secrets in the database (validation tokens, queued mails): AES-256-GCM with a key derived from a signing
+//! seed.
 //!
-//! Invariant: a sealed value opens only with the associated data it was sealed with, so that it cannot be moved to
-//! another row; nothing is ever sealed with a retired key.
+//! Invariant: a sealed value opens only with its associated data, so it cannot be moved to another row. A retired key never
+//! seals.
 //!
-//! Form: one octet length of the key id, the key id, 12 octets nonce, the ciphertext with its tag.
+//! Format: one octet with the length of the key id, the key id, a nonce of 12 octets, the ciphertext with its tag.
 
 use std::fmt;
 
@@ -15,39 +15,36 @@ use zeroize::Zeroizing;
 
 use crate::signing::SigningKey;
 
-/// Separates these keys from whatever else may be derived from a seed.
+/// Separates these keys from other keys derived from a seed.
 const INFO: &[u8] = b"identity: sealing at rest, 1";
 
-/// A value could not be sealed or opened. It does not say which value.
+/// Sealing or opening failed. The error does not show the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
-    /// The cipher refused.
     #[error("a value could not be sealed")]
     Sealing,
-    /// The value was sealed with a key that is not in the key file.
     #[error("a sealed value needs a key that is not in the key file")]
     UnknownKey,
-    /// The value was changed, cut short or sealed for another row.
-    #[error("a sealed value does not open")]
+    #[error("a sealed value was changed or belongs to another row")]
     Damaged,
 }
 
-/// The sealing keys of all signing keys; the current one seals, each of them opens.
+/// The sealing keys of all signing keys. The current key seals, every key opens.
 pub struct SealingKey {
-    /// Key id and key, the current one first.
+    /// Key id and key, the current key first.
     keys: Vec<(String, LessSafeKey)>,
 }
 
 impl SealingKey {
-    /// Derives one key from the seed of each of `keys`, of which the first is the current one.
+    /// Derives a key from the seed of each of `keys`, of which the first is current.
     pub(super) fn of(keys: &[SigningKey]) -> Self {
         Self { keys: keys.iter().map(|key| (key.version().to_owned(), derive(key))).collect() }
     }
 
-    /// Seals `plaintext`, to be opened only together with the same `associated_data` (the place where it lies).
+    /// Seals `plaintext`. It opens only with the same `associated_data`, which names its row.
     ///
     /// # Errors
-    /// [`SealError::Sealing`] if the cipher refuses, which a plaintext of ordinary size does not bring about.
+    /// [`SealError::Sealing`] if the cipher fails, which no plaintext of ordinary size causes.
     pub fn seal(&self, plaintext: &[u8], associated_data: &[u8], random: Random) -> Result<Vec<u8>, SealError> {
         let (id, key) = self.keys.first().ok_or(SealError::Sealing)?;
         let nonce: [u8; NONCE_LEN] = random.bytes();
@@ -67,10 +64,10 @@ impl SealingKey {
         Ok(sealed)
     }
 
-    /// Opens what [`SealingKey::seal`] made with the same `associated_data`, now or before a key rotation.
+    /// Opens a value that [`SealingKey::seal`] sealed with the same `associated_data`, also before a key rotation.
     ///
     /// # Errors
-    /// [`SealError::UnknownKey`] if its key is gone, [`SealError::Damaged`] if it is not what was sealed.
+    /// [`SealError::UnknownKey`] if its key is not in the key file, [`SealError::Damaged`] if the value was changed.
     pub fn open(&self, sealed: &[u8], associated_data: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let (&length, rest) = sealed.split_first().ok_or(SealError::Damaged)?;
         let (id, rest) = rest.split_at_checked(length.into()).ok_or(SealError::Damaged)?;
@@ -94,7 +91,7 @@ impl fmt::Debug for SealingKey {
 
 #[expect(clippy::expect_used, reason = "HKDF fails only for outputs of more than 255 digests; this one has one")]
 fn derive(key: &SigningKey) -> LessSafeKey {
-    // A seed is uniformly random already, so the extraction needs no salt (RFC 5869, 3.1).
+    // A seed is uniformly random, so the extraction needs no salt (RFC 5869, 3.1).
     let extracted = Salt::none(HKDF_SHA256).extract(&*key.seed());
     let expanded = extracted.expand(&[INFO], &AES_256_GCM).expect("32 octets can be derived");
     LessSafeKey::new(UnboundKey::from(expanded))
@@ -113,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sealed_opens_in_its_place_only() {
+    fn a_sealed_value_opens_with_its_own_associated_data_alone() {
         let key = sealing(&[("0", 1)]);
         for plaintext in [&b""[..], b"123456", &[0xff; 100_000]] {
             let sealed = key.seal(plaintext, b"sid 1", Random).unwrap();
@@ -123,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_values_look_different_and_show_nothing() {
+    fn equal_values_seal_differently_and_hide_the_plaintext() {
         let key = sealing(&[("0", 1)]);
         let (first, second) =
             (key.seal(b"secret-token", b"", Random).unwrap(), key.seal(b"secret-token", b"", Random).unwrap());
@@ -132,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn any_change_or_cut_is_noticed() {
+    fn every_change_and_truncation_is_detected() {
         let key = sealing(&[("a_1", 1)]);
         let sealed = key.seal(b"token", b"x", Random).unwrap();
         for index in 0..sealed.len() {
@@ -144,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_current_key_seals_and_retired_ones_open() {
+    fn the_current_key_seals_and_retired_keys_open() {
         let (old, both, new) = (sealing(&[("0", 1)]), sealing(&[("1", 2), ("0", 1)]), sealing(&[("1", 2)]));
         let before = old.seal(b"token", b"x", Random).unwrap();
         assert_eq!(both.open(&before, b"x").unwrap().as_slice(), b"token");

@@ -137,7 +137,7 @@ fn what_is_wrong_is_told_in_one_line_that_names_it() {
         ("[server]\npublic_base_url = 'id.example.org'", "expected a URL such as \"https://id.example.org\""),
         ("[server]\nname = 'https://x'", "[server] name: expected a name such as"),
         ("[keys]\nsign_as = ['a b']", "[keys] sign_as: expected a name such as"),
-        ("[keys]\nfile = 'bad.key'", "line 1 of the key file"),
+        ("[keys]\nfile = 'bad.key'", "bad.key, line 1: the seed is not base64"),
         ("[terms]\nfile = 'bad.yaml'", "bad.yaml: "),
         ("[terms.policies.privacy]\nversion = '1'", "[terms.policies]: policy \"privacy\""),
         ("[terms]\nfile = 'x'\n[terms.policies.p]\nversion = '1'", "keep one of them"),

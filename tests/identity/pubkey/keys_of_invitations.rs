@@ -122,7 +122,7 @@ async fn a_key_file_that_cannot_be_used_changes_nothing_and_none_is_made() {
         assert_eq!(store(&world, &alice, invitation(BOB)).await.expect(200)["public_key"], old);
         assert!(!world.server.logs().contains("hunter2"));
         let (success, said) = rotate(&world, &[]).await;
-        assert!(!success && said.contains("key file"), "{said}");
+        assert!(!success && said.contains("[keys] file"), "{said}");
         assert_eq!(std::fs::read_to_string(&file).ok().as_deref(), broken);
     }
     std::fs::write(&file, good).unwrap();

@@ -1,40 +1,35 @@
-//! Kinds of telephone numbers, as libphonenumber tells them apart, and their words in the settings.
+//! Types of telephone numbers, as libphonenumber has them, and their words in the configuration.
 //!
-//! Invariant: every kind has a word.
+//! Invariant: every type has a word.
 
 use std::str::FromStr;
 
 use serde::Deserialize;
 
-/// The kind of a number, which says who pays for it and what answers.
+/// The type of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum NumberType {
-    /// A line at a place.
     FixedLine,
-    /// A telephone that people carry.
     Mobile,
-    /// One of both, in countries where the number does not tell which, such as those of North America.
+    /// Either, in countries where the number does not show which, such as those of North America.
     FixedLineOrMobile,
     /// Free for the caller.
     TollFree,
-    /// Dear for the caller, who pays also for a service.
+    /// Expensive for the caller, who also pays for a service.
     PremiumRate,
-    /// Paid by the caller and the called one together.
+    /// Paid by caller and callee together.
     SharedCost,
     /// A line over the Internet.
     Voip,
     /// A number that follows a person from one line to another.
     PersonalNumber,
-    /// A pager.
     Pager,
     /// One number for all offices of a company (universal access number).
     Uan,
-    /// A mailbox for voices.
     Voicemail,
 }
 
-/// A word for no kind of number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected one of {}", NumberType::ALL.map(NumberType::as_str).join(", "))]
 pub struct UnknownNumberType;
@@ -54,7 +49,6 @@ impl NumberType {
         Self::Voicemail,
     ];
 
-    /// The word in the settings.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::FixedLine => "fixed_line",
@@ -93,7 +87,7 @@ mod tests {
     use super::NumberType;
 
     #[test]
-    fn each_kind_is_read_from_one_word_in_settings_and_environment() {
+    fn each_type_has_one_word_in_the_file_and_the_environment() {
         for kind in NumberType::ALL {
             let word = kind.as_str();
             assert_eq!(word.parse(), Ok(kind));

@@ -48,7 +48,7 @@ fn table() -> Vec<Row> {
 }
 
 #[test]
-fn every_number_of_the_table_is_read_as_libphonenumber_reads_it() {
+fn every_number_of_the_table_is_read_as_by_libphonenumber() {
     let mut wrong = Vec::new();
     for Row { typed, country, expected, international, region, shows } in table() {
         let found = match dialled(&typed, country) {
@@ -79,7 +79,7 @@ fn the_table_has_numbers_of_many_countries_with_each_outcome() {
 }
 
 #[test]
-fn whoever_knows_the_number_in_international_form_finds_the_one_that_was_dialled() {
+fn the_international_form_leads_to_the_dialled_number() {
     for Row { expected, international, shows, .. } in table().into_iter().filter(|row| !row.international.is_empty()) {
         for form in [expected, international, &format!("+{expected}")] {
             assert_eq!(canonical(form).as_deref(), Ok(expected), "{form}: {shows}");
@@ -102,13 +102,13 @@ fn whoever_knows_the_number_in_international_form_finds_the_one_that_was_dialled
 }
 
 #[test]
-fn a_number_that_no_plan_knows_is_its_bare_digits() {
+fn a_number_outside_every_plan_is_its_bare_digits() {
     for (typed, expected) in [
         ("12345", "12345"),
         ("+12345", "12345"),
         ("123456789012345", "123456789012345"),
         ("+999 (12) 345.678/9", "999123456789"),
-        // A number of Ivory Coast from before 2021, and a mobile one of Mexico from before 2019.
+        // A number of Ivory Coast from before 2021, and a mobile number of Mexico from before 2019.
         ("+225 07 12 34 56", "22507123456"),
         ("+52 1 222 123 4567", "5212221234567"),
         // With a zero too many, and with an eight too many.
@@ -121,7 +121,7 @@ fn a_number_that_no_plan_knows_is_its_bare_digits() {
 }
 
 #[test]
-fn what_is_not_in_international_form_has_no_canonical_one() {
+fn a_number_without_international_form_has_no_canonical_form() {
     let zeros = "0".repeat(40);
     let far = format!("+447700900001{}", " ".repeat(60));
     for typed in [
@@ -156,20 +156,20 @@ fn what_is_not_in_international_form_has_no_canonical_one() {
 }
 
 #[test]
-fn a_number_without_a_plus_is_one_of_the_country_unless_it_cannot_be() {
+fn a_number_without_a_plus_belongs_to_the_country_unless_that_is_impossible() {
     for (typed, country, expected) in [
-        // It cannot be an American number, so the plus was left out.
+        // It is not possible in the US, so the plus is missing.
         ("447700900001", "US", Ok("447700900001")),
-        // Assigned in the country, whatever it would be with a plus: Washington, not Cairo; and a German mobile one.
+        // Assigned in the country, so a plus is not considered: Washington, not Cairo; and a German mobile number.
         ("2025550123", "US", Ok("12025550123")),
         ("15201234567", "DE", Ok("4915201234567")),
-        // Assigned abroad only: it could be either.
+        // Assigned abroad alone: ambiguous.
         ("447911123456", "AT", Err(NumberError::Invalid)),
         ("3225550123", "US", Err(NumberError::Invalid)),
         ("+447911123456", "AT", Ok("447911123456")),
         ("0447911123456", "AT", Ok("43447911123456")),
         ("13225550123", "US", Ok("13225550123")),
-        // Assigned nowhere: the country's own.
+        // Assigned nowhere: a number of the country.
         ("7700900001", "GB", Ok("447700900001")),
     ] {
         assert_eq!(digits(typed, country), expected.map(str::to_owned), "{typed} in {country}");
@@ -177,7 +177,7 @@ fn a_number_without_a_plus_is_one_of_the_country_unless_it_cannot_be() {
 }
 
 #[test]
-fn valid_demands_a_range_that_has_been_assigned() {
+fn valid_requires_an_assigned_range() {
     let strict = rules(Require::Valid, &[]);
     for (typed, country, possible, valid) in [
         ("07700900001", "GB", true, false),
@@ -192,7 +192,7 @@ fn valid_demands_a_range_that_has_been_assigned() {
 }
 
 #[test]
-fn the_operator_says_which_kinds_of_numbers_get_no_messages() {
+fn the_operator_excludes_types_of_numbers() {
     for (typed, country, number_type) in [
         ("0121 234 5678", "GB", NumberType::FixedLine),
         ("07400 123456", "GB", NumberType::Mobile),
@@ -217,13 +217,13 @@ fn the_operator_says_which_kinds_of_numbers_get_no_messages() {
 }
 
 #[test]
-fn a_number_tells_where_it_belongs_and_nothing_when_printed() {
+fn a_number_has_its_country_and_debug_output_hides_it() {
     let jamaica = dialled("876 210 1234", "US").unwrap();
     assert_eq!((jamaica.calling_code(), jamaica.region()), ("1", Some("JM")));
     assert_eq!((jamaica.digits(), jamaica.international()), ("18762101234", "+1 876-210-1234"));
     let london = dialled("020 7946 0018", "GB").unwrap();
     assert_eq!((london.calling_code(), london.region()), ("44", Some("GB")));
-    // Set aside for films, and so assigned by none of the four that share the code.
+    // Reserved for films, so none of the four countries with this code has assigned it.
     assert_eq!(dialled("07700 900001", "GB").unwrap().region(), None);
     assert_eq!(dialled("+80012345678", "GB").unwrap().region(), None);
     assert_eq!(format!("{jamaica:?}"), "Msisdn(***)");
@@ -240,7 +240,7 @@ fn country() -> impl Strategy<Value = String> {
     select(regions)
 }
 
-/// Digits such as people and attackers type, and texts in which something else stands between them.
+/// Digits as users and attackers type them, and texts with other characters between them.
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         "[+]?[0-9]{1,20}",
@@ -266,7 +266,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_is_dialled_anywhere_has_one_canonical_form(typed in text(), country in country()) {
+    fn every_dialled_number_has_one_canonical_form(typed in text(), country in country()) {
         if let Ok(number) = dialled(&typed, &country) {
             let digits = number.digits();
             prop_assert_eq!(canonical(digits), Ok(digits.to_owned()));

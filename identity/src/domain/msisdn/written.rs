@@ -1,19 +1,19 @@
-//! Telephone numbers as they are written: digits, a plus, and what people put between them.
+//! The spelling of telephone numbers: digits, a plus, and separators.
 //!
-//! Invariant: what comes out is ASCII digits alone, so that no odd text ever reaches the parser of numbers.
+//! Invariant: the result has ASCII digits alone, so the library never parses any other text.
 
 use super::reading::digit;
 
-/// The longest text, in bytes: the longest number as people write it, in digits of three bytes.
+/// The longest text in bytes: the longest usual spelling, in digits of three bytes.
 const MAX_BYTES: usize = 64;
-/// What libphonenumber takes for punctuation, but for `x` and `~`, which may begin an extension: brackets, dots, slashes,
-/// dashes (one of them the long vowel of Katakana), signs of a wait, blanks, and soft hyphen and blanks of no width.
+/// The punctuation of libphonenumber, except `x` and `~`, which may start an extension: brackets, dots, slashes, dashes (one
+/// is the long vowel of Katakana), wait signs, blanks, soft hyphens and zero-width blanks.
 const SEPARATORS: &str = "()[]\u{FF08}\u{FF09}\u{FF3B}\u{FF3D}./\u{FF0E}\u{FF0F}\
     -\u{2010}\u{2011}\u{2012}\u{2013}\u{2014}\u{2015}\u{2212}\u{30FC}\u{FF0D}\u{2053}\u{223C} \u{A0}\u{3000}\u{AD}\u{200B}\u{2060}";
 
-/// A number without what stood between its digits.
+/// A number without its separators.
 pub(super) struct Written {
-    /// Whether a plus stands before the digits.
+    /// Whether a plus precedes the digits.
     pub(super) has_plus: bool,
     /// At least one; ASCII.
     pub(super) digits: String,
@@ -22,15 +22,15 @@ pub(super) struct Written {
 }
 
 impl Written {
-    /// Takes `typed` apart. Nothing if it has letters, control characters or anything else that is neither a digit (of
-    /// whatever script), a plus before the first one, nor a separator; or if it is too long.
+    /// Parses `typed`. `None` if it is too long, or has a character that is not a digit (of any script), a plus before the
+    /// first digit, or a separator.
     pub(super) fn read(typed: &str) -> Option<Self> {
         if typed.len() > MAX_BYTES {
             return None;
         }
         let mut written = Self { has_plus: false, digits: String::new(), zero_in_brackets: false };
         let mut is_after_bracket = false;
-        // Address books put marks of direction around a number, which come along when it is copied.
+        // Address books put direction marks around a number, and copying includes them.
         for c in typed.trim_matches(is_direction_mark).chars() {
             if SEPARATORS.contains(c) {
                 is_after_bracket = is_opening_bracket(c) || is_after_bracket && c.is_whitespace();

@@ -1,6 +1,6 @@
-//! Tests of the header's grammar and of what is signed, with the vectors that are known.
+//! Tests of the header's grammar and of the signed object, with known vectors.
 //!
-//! Invariant: a text that no homeserver would write is refused and breaks nothing.
+//! Invariant: no input panics.
 
 use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::prop_compose;
@@ -21,7 +21,7 @@ fn ours(names: &[&str], path: &str) -> Destinations {
 }
 
 #[test]
-fn every_way_to_write_a_header_means_the_same() {
+fn every_spelling_of_a_header_parses_alike() {
     for text in [
         RIGHT,
         r#"  origin="hs.example" , key="ed25519:a_1"  ,sig="c2ln",   destination="id.example.org"  "#,
@@ -41,7 +41,7 @@ fn every_way_to_write_a_header_means_the_same() {
 }
 
 #[test]
-fn what_is_not_of_the_grammar_is_malformed() {
+fn a_text_outside_the_grammar_is_malformed() {
     for text in [
         "",
         ",,,",
@@ -82,12 +82,12 @@ fn what_is_not_of_the_grammar_is_malformed() {
         assert_eq!(XMatrix::parse(text.as_bytes()), Err(Malformed), "{text}");
     }
     assert_eq!(XMatrix::parse(b"origin=hs.example,key=k,sig=\"\xff\""), Err(Malformed));
-    assert!(XMatrix::parse(b"origin=hs.example,key=k,sig=s,x=\"\xff\"").is_ok(), "it is not ours to read");
+    assert!(XMatrix::parse(b"origin=hs.example,key=k,sig=s,x=\"\xff\"").is_ok(), "unknown parameters are skipped");
 }
 
 #[test]
-fn a_header_of_megabytes_costs_no_more_than_its_length() {
-    // Anything that looks back for each parameter, or copies the rest for each escape, would take hours here.
+fn the_cost_of_a_header_is_linear_in_its_length() {
+    // A quadratic parser would take hours here.
     for part in [",x=1", ",x=\"\\a\"", ", ", "\t,", ",x = \"\""] {
         assert_eq!(parsed(&format!("{RIGHT}{}", part.repeat(1 << 20))), parsed(RIGHT), "{part}");
     }
@@ -100,7 +100,7 @@ fn a_header_of_megabytes_costs_no_more_than_its_length() {
 }
 
 #[test]
-fn a_homeserver_speaks_for_its_own_users_alone() {
+fn a_homeserver_signs_for_its_own_users_alone() {
     let header = |origin: &str| parsed(&format!("origin=\"{origin}\",key=k,sig=s"));
     for (origin, mxid) in [
         ("hs.example", "@bob:hs.example"),
@@ -129,7 +129,7 @@ fn a_homeserver_speaks_for_its_own_users_alone() {
 }
 
 #[test]
-fn a_destination_is_one_of_our_names_whatever_the_case_of_its_host() {
+fn a_destination_is_a_name_of_this_server_in_any_case_of_the_host() {
     let ours = ours(&["id.example.org", "example.org:8090", "example.org/Identity"], "/Identity");
     assert_eq!(ours.foremost(), "id.example.org");
     let header = |destination: &str| parsed(&format!("origin=hs,key=k,sig=s,destination=\"{destination}\""));
@@ -151,7 +151,7 @@ fn a_destination_is_one_of_our_names_whatever_the_case_of_its_host() {
     ] {
         assert!(!header(wrong).is_for(&ours), "{wrong}");
     }
-    assert!(parsed("origin=hs,key=k,sig=s").is_for(&ours), "it says nothing of it");
+    assert!(parsed("origin=hs,key=k,sig=s").is_for(&ours), "without a destination");
 }
 
 fn content() -> Value {
@@ -159,7 +159,7 @@ fn content() -> Value {
 }
 
 #[test]
-fn the_vectors_verify_and_nothing_else_does() {
+fn only_the_vectors_verify() {
     let key = PublicKey::decode("+AjDdNaJ5z5WHy6a7BjN9mt2euRKahFXcM+bc6/ZOqs").unwrap();
     let ours = ours(&["id.example.org"], "");
     let is_signed = |header: &str, target: &str, content: &Value| {
@@ -173,7 +173,7 @@ fn the_vectors_verify_and_nothing_else_does() {
         for more in ["", ",destination=id.example.org"] {
             assert!(is_signed(&header(more), UNBIND, &content()), "{more}");
         }
-        // The name in the header is taken as it is written, and was signed as that.
+        // The signature must cover the name as the header spells it.
         assert!(!is_signed(&header(",destination=ID.example.org"), UNBIND, &content()));
         assert!(!is_signed(&header(",destination=other.example"), UNBIND, &content()));
         assert!(!is_signed(&header(""), &format!("{UNBIND}?a=b"), &content()));
@@ -186,7 +186,7 @@ fn the_vectors_verify_and_nothing_else_does() {
     }
 }
 
-/// The header of a request that was signed with these for `uri`.
+/// The header of a request signed for `uri`.
 fn signed(key: &SigningKey, member: Option<(&str, &str)>, uri: &str, destination: Option<&str>) -> XMatrix {
     let mut object = json!({"method": "POST", "uri": uri, "origin": "hs.example", "content": content()});
     if let Some((member, name)) = member {
@@ -200,7 +200,7 @@ fn signed(key: &SigningKey, member: Option<(&str, &str)>, uri: &str, destination
 }
 
 #[test]
-fn one_of_our_names_must_be_signed_and_the_path_may_be_there_or_not() {
+fn the_signature_covers_a_name_of_this_server_and_the_path_prefix_is_optional() {
     let key = SigningKey::from_seed("a_1", &[7; 32]).unwrap();
     let ours = ours(&["id.example.org", "example.org", "example.org/identity"], "/identity");
     let inside = format!("{UNBIND}?access_token=x");
@@ -232,12 +232,12 @@ fn one_of_our_names_must_be_signed_and_the_path_may_be_there_or_not() {
         assert!(!is_signed(signed(&key, Some(("destination_is", "example.org")), other, None), &inside), "{other}");
     }
     let named = Some(("destination_is", "ID.Example.Org"));
-    assert!(is_signed(signed(&key, named, &inside, Some("ID.Example.Org")), &inside), "as the client called us");
+    assert!(is_signed(signed(&key, named, &inside, Some("ID.Example.Org")), &inside), "as the header spells the name");
     assert!(!is_signed(signed(&key, named, &inside, None), &inside));
 }
 
 #[test]
-fn nobody_can_sign_a_float_or_what_becomes_one() {
+fn a_float_has_no_signature() {
     for text in ["1.5", "1.0", "1e3", "-0", "9007199254740992", "-9007199254740992"] {
         let content = serde_json::from_str(&format!("{{\"a\":[{{\"b\":{text}}}]}}")).unwrap();
         assert!(SignedRequest::post(UNBIND, &content).is_err(), "{text}");
@@ -246,7 +246,7 @@ fn nobody_can_sign_a_float_or_what_becomes_one() {
 }
 
 prop_compose! {
-    /// A right header of which some bytes are replaced, left out or doubled.
+    /// A valid header with some bytes replaced, removed or duplicated.
     fn mutated()(edits in proptest::collection::vec((0..200_usize, any::<u8>(), 0..3_u8), 0..6)) -> Vec<u8> {
         let mut bytes = RIGHT.as_bytes().to_vec();
         for (at, byte, edit) in edits {
@@ -265,7 +265,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_header_makes_it_panic_and_what_is_read_can_be_written_again(
+    fn no_header_panics_and_a_parsed_header_can_be_written_again(
         bytes in prop_oneof![mutated(), proptest::collection::vec(any::<u8>(), 0..200)],
     ) {
         if let Ok(header) = XMatrix::parse(&bytes) {
