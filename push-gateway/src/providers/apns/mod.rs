@@ -66,7 +66,16 @@ pub(crate) struct Apns {
 }
 
 impl Apns {
-    fn new(app: &str, settings: &Settings, context: &ProviderContext, timing: Timing) -> Result<Self, SetupError> {
+    fn new(app: &str, settings: &Settings, context: &ProviderContext) -> Result<Self, SetupError> {
+        Self::with_timing(app, settings, context, Timing::DEFAULT)
+    }
+
+    fn with_timing(
+        app: &str,
+        settings: &Settings,
+        context: &ProviderContext,
+        timing: Timing,
+    ) -> Result<Self, SetupError> {
         let template = PushTemplate::new(settings)?;
         let credentials = Credentials::load(settings, &context.apns_tokens)?;
         let clients = Clients::new(app, settings, &context.outbound, &credentials, timing)?;

@@ -12,7 +12,6 @@ use shared::config::{ConfigError, HumanDuration, section};
 use shared::secret::Secret;
 
 use super::Apns;
-use super::client::Timing;
 use crate::providers::{
     AppSettings, CALL_TYPES, DeliverySettings, Provider, ProviderContext, ProviderSettings, SetupError, in_folder,
 };
@@ -294,7 +293,7 @@ impl ProviderSettings for Settings {
     }
 
     fn provider(&self, app: &str, context: &ProviderContext) -> Result<Box<dyn Provider>, SetupError> {
-        Ok(Box::new(Apns::new(app, self, context, Timing::DEFAULT)?))
+        Ok(Box::new(Apns::new(app, self, context)?))
     }
 }
 

@@ -30,7 +30,6 @@ use self::client::{Answer, Route, Transport};
 use self::credentials::access_token::{Account, NoToken, Source, Token};
 use self::payload::MessageTemplate;
 use self::response::{Action, ErrorBody, interpret};
-use self::settings::SettingsError;
 use super::outcome::{Failure, Outcome, Reason};
 use super::{Delivery, Payload, Provider, ProviderContext, SetupError};
 
@@ -55,9 +54,7 @@ impl Fcm {
         settings.check()?;
         let source = Source::load(settings)?;
         let project_id = settings.project_id.as_deref().or(source.project_id());
-        let project_id = project_id.ok_or_else(|| {
-            SettingsError::new(String::from("project_id: missing, and the service account's file does not name it"))
-        })?;
+        let project_id = project_id.ok_or("project_id: missing, and the service account's file does not name it")?;
         let url = request::send_url(&settings.base_url, project_id)?;
         let route = Route::new(&context.outbound)?;
         Ok(Self {

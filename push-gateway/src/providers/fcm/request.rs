@@ -8,33 +8,34 @@ use http::{Method, Request, Uri};
 use http_body_util::Full;
 use url::Url;
 
-use super::settings::SettingsError;
-
 /// The URL for messages of `project_id`.
 ///
 /// # Errors
-/// [`SettingsError`] if `base_url` is unusable, or the project ID does not fit into a path.
-pub(super) fn send_url(base_url: &str, project_id: &str) -> Result<Url, SettingsError> {
+/// The problem, with its key, if `base_url` is unusable or the project ID does not fit into a path.
+pub(super) fn send_url(base_url: &str, project_id: &str) -> Result<Url, String> {
     check_project_id(project_id)?;
     let base = plain_url("base_url", base_url)?;
     plain_url("base_url", &format!("{}/v1/projects/{project_id}/messages:send", base.as_str().trim_end_matches('/')))
 }
 
 /// Reads an `https` or `http` URL without a query.
-pub(super) fn plain_url(key: &str, text: &str) -> Result<Url, SettingsError> {
+///
+/// # Errors
+/// The problem, with its key.
+pub(super) fn plain_url(key: &str, text: &str) -> Result<Url, String> {
     let is_plain = |url: &Url| {
         matches!(url.scheme(), "https" | "http") && url.has_host() && url.query().is_none() && url.fragment().is_none()
     };
     let url = Url::parse(text).ok().filter(is_plain);
-    url.ok_or_else(|| SettingsError::new(format!("{key}: expected an https URL without a query")))
+    url.ok_or_else(|| format!("{key}: expected an https URL without a query"))
 }
 
-fn check_project_id(id: &str) -> Result<(), SettingsError> {
+fn check_project_id(id: &str) -> Result<(), String> {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
     if !id.is_empty() && id.chars().all(is_allowed) && id.chars().any(|c| c.is_ascii_alphanumeric()) {
         Ok(())
     } else {
-        Err(SettingsError::new(String::from("project_id: expected letters, digits and - _ . :")))
+        Err(String::from("project_id: expected letters, digits and - _ . :"))
     }
 }
 

@@ -156,12 +156,6 @@ impl Default for Settings {
     }
 }
 
-impl SettingsError {
-    pub(super) fn new(text: String) -> Self {
-        Self(text)
-    }
-}
-
 impl Settings {
     /// Checks everything that needs no file and no connection.
     ///
@@ -195,8 +189,8 @@ impl Settings {
         if self.max_concurrent == 0 {
             return wrong(String::from("max_concurrent: nothing would ever be delivered"));
         }
-        plain_url("metadata_url", &self.metadata_url)?;
-        send_url(&self.base_url, self.project_id.as_deref().unwrap_or("any"))?;
+        plain_url("metadata_url", &self.metadata_url).map_err(SettingsError)?;
+        send_url(&self.base_url, self.project_id.as_deref().unwrap_or("any")).map_err(SettingsError)?;
         check_options(&self.fcm_options)
     }
 
