@@ -1,17 +1,17 @@
-//! What is measured, told a second time under the names of older gateways, so that their dashboards go on working.
+//! Exports metrics a second time under the names of older gateways, so that their dashboards continue to work.
 //!
-//! Invariant: nothing is measured here. It stands between those who measure and the recorder, and whoever measures does
-//! not know of it.
+//! Invariant: it only wraps the recorder; the code that records metrics does not know of it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Label, Metadata, Recorder, SharedString,
     Unit,
 };
+use parking_lot::RwLock;
 
-/// A recorder that passes everything on to another one, and what has an older name under that name as well.
+/// A recorder that forwards every metric, and repeats a metric with an older name under that name.
 pub(crate) struct LegacyNames<R> {
     recorder: R,
     types: AppTypes,
@@ -21,28 +21,28 @@ pub(crate) struct LegacyNames<R> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AppTypes(Arc<RwLock<HashMap<String, &'static str>>>);
 
-/// One value in two places.
+/// A metric with its copies.
 struct Both<M>(M, Vec<M>);
 
 impl AppTypes {
-    /// Puts these apps in place of the ones before.
+    /// Replaces the apps.
     pub(crate) fn set(&self, apps: impl Iterator<Item = (String, &'static str)>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = apps.collect();
+        *self.0.write() = apps.collect();
     }
 
-    /// What the type of an app was called.
+    /// The older name of an app's type.
     fn old_name(&self, app: &str) -> Option<&'static str> {
-        old_type(self.0.read().unwrap_or_else(PoisonError::into_inner).get(app)?)
+        old_type(self.0.read().get(app)?)
     }
 }
 
 impl<R: Recorder> LegacyNames<R> {
-    /// In front of `recorder`. Apps that are not in `types` have no older names.
+    /// Wraps `recorder`. Apps outside `types` have no older names.
     pub(crate) fn new(recorder: R, types: AppTypes) -> Self {
         Self { recorder, types }
     }
 
-    /// The older names and labels of what is measured under `key`.
+    /// The older names and labels of the metric `key`.
     fn old_keys(&self, key: &Key) -> Vec<Key> {
         let label = |name: &str| key.labels().find(|label| label.key() == name).map(|label| label.value().to_owned());
         let app = label("app").unwrap_or_default();
@@ -53,7 +53,7 @@ impl<R: Recorder> LegacyNames<R> {
         let by_app = || Label::new("pushkin", app.clone());
         let code = || Label::new("code", label("code").unwrap_or_default());
         match key.name() {
-            // Other paths and methods were never counted under these names.
+            // The older metrics do not count other paths and methods.
             "push_requests_total" | "push_request_seconds" if ["404", "405"].contains(&code().value()) => Vec::new(),
             "push_requests_total" => {
                 vec![old_key("notifications_received", vec![]), old_key("pushgateway_status_codes", vec![code()])]
@@ -89,7 +89,7 @@ impl<R: Recorder> LegacyNames<R> {
     }
 }
 
-/// Apple's requests were never queued.
+/// The older gateways have no queue for APNs.
 fn is_queued(key: &Key) -> bool {
     !key.name().starts_with("sygnal_apns")
 }
@@ -107,8 +107,8 @@ fn old_key(name: &str, labels: Vec<Label>) -> Key {
     Key::from_parts(format!("sygnal_{name}"), labels)
 }
 
-/// Their client library ended the names of counters so in what it told, whatever they were called in it.
-fn as_told(key: &Key) -> Key {
+/// The older gateways' client library appends `_total` to the names of counters.
+fn with_total(key: &Key) -> Key {
     Key::from_parts(format!("{}_total", key.name()), key.labels().cloned().collect::<Vec<_>>())
 }
 
@@ -128,8 +128,8 @@ impl<R: Recorder> Recorder for LegacyNames<R> {
     fn register_counter(&self, key: &Key, metadata: &Metadata<'_>) -> Counter {
         let new = self.recorder.register_counter(key, metadata);
         let old = self.old_keys(key);
-        let told = old.iter().flat_map(|key| [key.clone(), as_told(key)]);
-        let old: Vec<_> = told.map(|key| self.recorder.register_counter(&key, metadata)).collect();
+        let keys = old.iter().flat_map(|key| [key.clone(), with_total(key)]);
+        let old: Vec<_> = keys.map(|key| self.recorder.register_counter(&key, metadata)).collect();
         if old.is_empty() { new } else { Counter::from_arc(Arc::new(Both(new, old))) }
     }
 
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_an_older_name_is_told_under_it() {
+    fn a_metric_with_an_older_name_is_exported_under_it() {
         let received = "sygnal_notifications_received";
         let devices = "sygnal_notifications_devices_received";
         for (name, labels, expected) in [

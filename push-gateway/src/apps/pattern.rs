@@ -1,14 +1,13 @@
-//! Which app an `app_id` belongs to: the one whose pattern it equals, else the most specific pattern that it matches.
+//! Selects the app of an `app_id`: an equal pattern, else the most specific matching one.
 //!
-//! Invariant: the answer never depends on the order in which apps are configured; what would be ambiguous is refused at
-//! start.
+//! Invariant: the result never depends on the order of the configuration; ambiguous patterns are an error at start.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
 use shared::config::glob_matches;
 
-/// Apps by pattern: `*` stands for any run of characters, dots too, and `?` for one.
+/// Apps by pattern: `*` matches any run of characters, also dots, and `?` one character.
 #[derive(Debug)]
 pub(super) struct Patterns<T> {
     exact: HashMap<String, T>,
@@ -28,8 +27,6 @@ struct Glob {
 }
 
 impl<T: Clone> Patterns<T> {
-    /// Sorts the apps by their patterns.
-    ///
     /// # Errors
     /// [`Ambiguous`]
     pub(super) fn new(apps: impl IntoIterator<Item = (String, T)>) -> Result<Self, Ambiguous> {
@@ -49,7 +46,6 @@ impl<T: Clone> Patterns<T> {
         Ok(Self { exact, globs })
     }
 
-    /// The app that serves `app_id`.
     pub(super) fn find(&self, app_id: &str) -> Option<&T> {
         if let Some(app) = self.exact.get(app_id) {
             return Some(app);
@@ -58,7 +54,7 @@ impl<T: Clone> Patterns<T> {
         self.globs.iter().find(|(glob, _)| glob_matches(&glob.letters, &letters)).map(|(_, app)| app)
     }
 
-    /// The app whose pattern is written like that.
+    /// The app with exactly this pattern.
     pub(super) fn named(&self, pattern: &str) -> Option<&T> {
         self.exact.get(pattern)
     }
@@ -70,7 +66,7 @@ impl<T: Clone> Patterns<T> {
 }
 
 impl Glob {
-    /// The length of what stands before the first wildcard, then the number of characters that are none.
+    /// The length before the first wildcard, then the number of literal characters.
     fn specificity(&self) -> (usize, usize) {
         let prefix = self.letters.iter().take_while(|c| !is_wildcard(**c)).count();
         (prefix, self.letters.iter().filter(|c| !is_wildcard(**c)).count())
@@ -85,7 +81,7 @@ fn is_wildcard(c: char) -> bool {
     matches!(c, '*' | '?')
 }
 
-/// Whether some text matches both patterns: walks through both at once, over all pairs of places that a text can lead to.
+/// Whether any text matches both patterns: searches all reachable pairs of positions.
 fn overlap(a: &[char], b: &[char]) -> bool {
     let (mut seen, mut open) = (HashSet::new(), vec![(0, 0)]);
     while let Some((i, j)) = open.pop() {
@@ -94,7 +90,7 @@ fn overlap(a: &[char], b: &[char]) -> bool {
         }
         match (a.get(i), b.get(j)) {
             (None, None) => return true,
-            // A star is over, or takes what the other pattern asks for next.
+            // A star ends, or matches the next character of the other pattern.
             (Some('*'), next) => {
                 open.push((i + 1, j));
                 if next.is_some() {
@@ -144,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_app_id_is_compared_with_regard_to_case() {
+    fn patterns_match_the_whole_app_id_and_its_case() {
         let table = patterns(&["com.glob.?", "com.many.*", "Com.exact"]);
         for app_id in ["com.glob.ab", "com.glob.", "Com.many.x", "xcom.many.x", "com.exact", "com.many", ""] {
             assert_eq!(table.find(app_id), None, "{app_id}");
@@ -155,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_ambiguous_is_refused_and_what_never_meets_is_not() {
+    fn ambiguous_patterns_are_refused_and_disjoint_ones_are_not() {
         let build = |texts: [&str; 2]| Patterns::new(texts.map(|text| (text.to_owned(), ()))).map(drop);
         for texts in [["a*c", "a?c"], ["a*b*", "a*?b"], ["*.a*", "*a.*"], ["x*ab*", "x*ba*"]] {
             assert!(build(texts).is_err(), "{texts:?}");

@@ -99,9 +99,9 @@ impl DeviceDelivery {
             Claim::InFlight(mut other) => {
                 metrics::counter!("push_dedup_hits_total", "kind" => "in_flight").increment(1);
                 match tokio::time::timeout_at(self.deadline.into(), other.wait_for(Option::is_some)).await {
-                    Ok(Ok(outcome)) => outcome.clone().unwrap_or_else(|| super::given_up().into()),
+                    Ok(Ok(outcome)) => outcome.clone().unwrap_or_else(|| super::panicked().into()),
                     // The other delivery panicked.
-                    Ok(Err(_)) => super::given_up().into(),
+                    Ok(Err(_)) => super::panicked().into(),
                     Err(_) => super::deadline_exceeded().into(),
                 }
             }

@@ -129,7 +129,7 @@ impl Outcomes {
 }
 
 /// A delivery that ended without an outcome.
-fn given_up() -> Failure {
+fn panicked() -> Failure {
     Failure::upstream("given_up", None)
 }
 
@@ -173,7 +173,7 @@ impl Slots {
         while let Some((slot, result)) = deliveries.next().await {
             let outcome = result.unwrap_or_else(|_| {
                 tracing::error!("a delivery panicked");
-                given_up().into()
+                panicked().into()
             });
             self.0.lock()[slot] = Some(outcome);
         }
@@ -192,7 +192,7 @@ mod tests {
 
     use futures_util::future::{BoxFuture, FutureExt};
 
-    use super::{Outcomes, Slots, deadline_exceeded, given_up};
+    use super::{Outcomes, Slots, deadline_exceeded, panicked};
     use crate::providers::outcome::{Cause, Certainty, Failure, Outcome};
 
     fn rejected() -> Outcome {
@@ -220,7 +220,7 @@ mod tests {
         while slots.outcomes().iter().filter(|outcome| **outcome == late).count() > 1 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(slots.outcomes(), [Outcome::Delivered, given_up().into(), late, Outcome::Delivered]);
+        assert_eq!(slots.outcomes(), [Outcome::Delivered, panicked().into(), late, Outcome::Delivered]);
         assert!(!filling.is_finished());
     }
 

@@ -1,10 +1,10 @@
-//! Cutting a text to a number of bytes.
+//! Cuts a text to a number of bytes.
 //!
-//! Invariant: what comes out is never longer than what is allowed, and never ends within a code point.
+//! Invariant: the result is never longer than the limit, and never ends within a code point.
 
 use std::borrow::Cow;
 
-/// What stands for the part that is cut off; three bytes.
+/// Replaces the part that is cut off; three bytes.
 const MARK: &str = "…";
 
 /// `text` if it has at most `max_bytes`; else its longest prefix of whole code points that leaves room for `…`, and `…`.
@@ -12,7 +12,7 @@ pub(crate) fn cut(text: &str, max_bytes: usize) -> Cow<'_, str> {
     if text.len() <= max_bytes {
         return Cow::Borrowed(text);
     }
-    // A limit below the mark's own length is none that anybody has; nothing at all keeps within it.
+    // Below the length of the mark only an empty text fits.
     let Some(room) = max_bytes.checked_sub(MARK.len()) else { return Cow::Borrowed("") };
     Cow::Owned([prefix(text, room), MARK].concat())
 }

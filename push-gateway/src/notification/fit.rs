@@ -1,7 +1,6 @@
-//! Making a payload small enough for a push service that takes only so many bytes.
+//! Shrinks a payload to the limit of a push service.
 //!
-//! Invariant: what an app cannot do without, the identifiers and counts, is never given up; and nothing is given up that
-//! fits. Time is that of sorting the keys.
+//! Invariant: identifiers and counts always stay, and no part that fits is dropped. The time is that of sorting the keys.
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
@@ -9,52 +8,52 @@ use std::collections::HashSet;
 
 use super::cut::cut;
 
-/// The shortest that a text is cut to before all texts are left out.
+/// The minimum length of a cut text, before all texts are left out.
 const MIN_TEXT: usize = 16;
 
 /// A key that may be left out of a payload.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Droppable<'a> {
-    /// Its name, as it stands in its object.
+    /// Its name in its object.
     pub(crate) key: &'a str,
-    /// By how many bytes the payload shrinks without it.
+    /// The bytes that it takes in the payload.
     pub(crate) bytes: usize,
 }
 
-/// What a payload is made of before it is fitted.
+/// The parts of a payload before it is fitted.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Parts<'a> {
-    /// The size of the payload with everything in it.
+    /// The size of the whole payload.
     pub(crate) whole: usize,
     /// The keys of `content` other than `body` and `msgtype`.
     pub(crate) content: Vec<Droppable<'a>>,
     /// The keys of the default payload.
     pub(crate) default_payload: Vec<Droppable<'a>>,
-    /// `content.body`, `room_name`, `room_alias`, `sender_display_name`, those that are there.
+    /// `content.body`, `room_name`, `room_alias`, `sender_display_name`, as far as present.
     pub(crate) texts: Vec<&'a str>,
 }
 
-/// What is to be left out of a payload so that it fits.
+/// What to leave out of a payload so that it fits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan<'a> {
     /// The keys of `content` to leave out.
     pub(crate) without_content: HashSet<&'a str>,
     /// The keys of the default payload to leave out.
     pub(crate) without_default_payload: HashSet<&'a str>,
-    /// To how many bytes the four texts are to be cut; `None` for as they are.
+    /// The length in bytes to which the four texts are cut; `None` to keep them whole.
     pub(crate) text_limit: Option<usize>,
-    /// Whether only identifiers and counts are left. Then nothing else in here counts.
+    /// Whether only identifiers and counts are left. Then the other fields are meaningless.
     pub(crate) is_bare: bool,
 }
 
 impl Plan<'_> {
-    /// One of the four texts as it goes into the payload.
+    /// One of the four texts as it appears in the payload.
     pub(crate) fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
         self.text_limit.map_or(Cow::Borrowed(text), |limit| cut(text, limit))
     }
 }
 
-/// How to make a payload of `parts` with at most `limit` bytes. `cost` says how many bytes a text takes in it.
+/// Plans a payload of `parts` with at most `limit` bytes. `cost` is the number of bytes that a text takes in it.
 pub(crate) fn fit<'a>(limit: usize, parts: Parts<'a>, cost: impl Fn(&str) -> usize) -> Plan<'a> {
     let mut plan = Plan::default();
     if parts.whole <= limit {
@@ -79,7 +78,7 @@ pub(crate) fn fit<'a>(limit: usize, parts: Parts<'a>, cost: impl Fn(&str) -> usi
     if size > limit {
         let room = limit - size.saturating_sub(uncut);
         let longest = texts.last().map_or(MIN_TEXT, |text| text.len().max(MIN_TEXT));
-        // The texts grow with the limit, so the largest one that fits is found by halving.
+        // The texts grow with the limit: a binary search finds the largest one that fits.
         let (mut fits, mut too_long) = (MIN_TEXT, longest);
         while too_long - fits > 1 {
             let middle = fits + (too_long - fits) / 2;
@@ -90,9 +89,9 @@ pub(crate) fn fit<'a>(limit: usize, parts: Parts<'a>, cost: impl Fn(&str) -> usi
     plan
 }
 
-/// Of keys of `content` that take so many bytes, those that [`fit`] may keep within `limit`, whatever else there is. It
-/// keeps the smallest, and of equal ones the later. So of content with thousands of keys only a few need be named and
-/// sorted, which for each of many devices would be dear.
+/// Which keys of `content` with these sizes [`fit`] may keep within `limit`, independent of the other parts. It keeps the
+/// smallest, and of equal ones the later. For content with thousands of keys this saves naming and sorting them for each of
+/// many devices.
 pub(crate) fn may_stay(sizes: &[usize], limit: usize) -> Vec<bool> {
     if sizes.iter().sum::<usize>() <= limit {
         return vec![true; sizes.len()];
@@ -106,7 +105,7 @@ pub(crate) fn may_stay(sizes: &[usize], limit: usize) -> Vec<bool> {
     let mut room = limit;
     for (size, number) in of_size.iter_mut().enumerate().skip(1) {
         let fit = (room / size).min(*number);
-        // Nothing larger stays if one of these goes.
+        // If one of these is dropped, every larger one is too.
         room = if fit < *number { 0 } else { room - fit * size };
         *number = fit;
     }
@@ -120,7 +119,7 @@ pub(crate) fn may_stay(sizes: &[usize], limit: usize) -> Vec<bool> {
     stays
 }
 
-/// Takes out the largest keys, of equal ones the earlier, until `is_enough`; lowers `size` by each.
+/// Drops the largest keys, of equal ones the earlier, until `is_enough`; lowers `size` by each.
 fn drop_largest<'a>(
     mut keys: Vec<Droppable<'a>>,
     size: &mut usize,
@@ -176,14 +175,14 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_is_left_alone() {
+    fn a_payload_that_fits_is_unchanged() {
         let parts = parts(&[("a", 50)], &[("b", 50)], &["text"], 10);
         assert_eq!(fit(114, parts.clone(), str::len), Plan::default());
         assert_ne!(fit(113, parts, str::len), Plan::default());
     }
 
     #[test]
-    fn content_goes_first_largest_first_and_only_as_much_as_is_needed() {
+    fn content_is_dropped_first_largest_first_and_only_as_needed() {
         let parts = parts(&[("small", 10), ("large", 100), ("middle", 50)], &[("cs", 200)], &["text"], 10);
         let plan = fit(parts.whole - 101, parts, str::len);
         assert!(plan.without_content.contains("large") && plan.without_content.contains("middle"));
@@ -191,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_cut_before_the_default_payload_is_touched_if_that_is_enough() {
+    fn texts_are_cut_before_the_default_payload_is_dropped() {
         let (body, name) = ("x".repeat(300), "y".repeat(40));
         let parts = parts(&[("a", 20)], &[("cs", 100)], &[&body, &name], 10);
         let plan = fit(250, parts.clone(), str::len);
@@ -201,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_payload_gives_way_only_to_texts_of_sixteen_bytes() {
+    fn the_default_payload_is_dropped_only_for_texts_of_sixteen_bytes() {
         let body = "x".repeat(300);
         let parts = parts(&[], &[("large", 200), ("small", 100)], &[&body], 10);
         let plan = fit(126, parts.clone(), str::len);
@@ -221,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn if_nothing_helps_only_identifiers_and_counts_are_left() {
+    fn in_the_last_resort_only_identifiers_and_counts_are_left() {
         let body = "x".repeat(300);
         assert!(fit(100, parts(&[("a", 50)], &[("b", 50)], &[&body], 90), str::len).is_bare);
     }
@@ -239,7 +238,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_may_not_stay_would_not_have_stayed(
+        fn keys_that_may_not_stay_would_be_dropped(
             content in prop::collection::vec(0..40_usize, 0..30),
             texts in prop::collection::vec("[aé😀]{0,40}", 0..4),
             rest in 0..100_usize,

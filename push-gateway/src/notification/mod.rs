@@ -1,7 +1,6 @@
-//! What is to be delivered: one request's notification, and the devices that it is for.
+//! The notification of one request, and its devices.
 //!
-//! Invariant: pure; nothing in here waits, tells or forgets anything. What members of a room can write is never an
-//! error: it is absent if it is of the wrong form.
+//! Invariant: pure. A field that room members write never causes an error: in the wrong form it counts as missing.
 
 pub(crate) mod cut;
 pub(crate) mod fit;
@@ -10,13 +9,13 @@ mod raw;
 
 use serde_json::{Map, Value};
 
-/// The largest count: more is shown as this many.
+/// The largest count; a larger one is capped.
 pub(crate) const MAX_COUNT: u32 = i32::MAX.unsigned_abs();
 
 /// One request's notification, without its devices. Empty identifiers and texts are `None`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Notification {
-    /// What the payload is made from.
+    /// The kind of the payload.
     pub(crate) kind: Kind,
     /// `event_id`
     pub(crate) event_id: Option<String>,
@@ -32,13 +31,13 @@ pub(crate) struct Notification {
     pub(crate) room_name: Option<String>,
     /// `room_alias`
     pub(crate) room_alias: Option<String>,
-    /// `membership`, for `m.room.member` from `content` if it is not beside it.
+    /// `membership`; for `m.room.member` by default the one in `content`.
     pub(crate) membership: Option<String>,
     /// `user_is_target`
     pub(crate) user_is_target: Option<bool>,
     /// `prio`
     pub(crate) priority: Priority,
-    /// `counts` as they came.
+    /// `counts` as received.
     pub(crate) counts: Option<Counts>,
     /// `content`, unless it is nested too deeply.
     pub(crate) content: Option<Map<String, Value>>,
@@ -46,29 +45,27 @@ pub(crate) struct Notification {
     pub(crate) encrypted: Option<Encrypted>,
 }
 
-/// What a payload is made from.
+/// The kind of a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A `ciphertext` (MSC3013): no text is built.
+    /// A `ciphertext` (MSC3013): the payload has no text.
     Encrypted,
-    /// An event with its type, and what the homeserver tells of it.
+    /// An event with its type and its fields.
     Full,
     /// The identifiers of an event.
     Ids,
-    /// New counts, and no event.
+    /// Counts without an event.
     Badge,
 }
 
-/// How soon it has to arrive.
+/// The urgency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Priority {
-    /// At once.
     High,
-    /// When it is convenient for the device.
     Low,
 }
 
-/// What is unread; each in `0..=MAX_COUNT`.
+/// Counts for the badge; each in `0..=MAX_COUNT`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     /// Unread messages.
@@ -77,7 +74,7 @@ pub(crate) struct Counts {
     pub(crate) missed_calls: Option<u32>,
 }
 
-/// A notification that only its device can read (MSC3013).
+/// A notification that only the device can decrypt (MSC3013).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Encrypted {
     /// `ciphertext`
@@ -91,35 +88,34 @@ pub(crate) struct Encrypted {
 /// A device to deliver to.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Device {
-    /// Names the app.
     pub(crate) app_id: String,
-    /// Names the device to the push service, exactly as received.
+    /// Identifies the device to the push service, exactly as received.
     pub(crate) pushkey: String,
     /// When the pushkey was last registered, in seconds since the Unix epoch.
     pub(crate) pushkey_ts: Option<i64>,
-    /// What the app registered besides.
+    /// `data`
     pub(crate) data: Map<String, Value>,
-    /// What the push rules say of sound and highlight.
+    /// The tweaks of the push rules, such as `sound` and `highlight`.
     pub(crate) tweaks: Map<String, Value>,
     /// Whether payloads for this device carry no counts (MSC4076).
     pub(crate) counts_disabled: bool,
 }
 
 impl Device {
-    /// `data.default_payload` if it is an object: what the app wants in every payload (MSC2631).
+    /// `data.default_payload` if it is an object: the app's members of every payload (MSC2631).
     pub(crate) fn default_payload(&self) -> Option<&Map<String, Value>> {
         self.data.get("default_payload").and_then(Value::as_object)
     }
 }
 
 impl Notification {
-    /// Whether this tells of a call: its type is among `call_types`.
+    /// Whether the event is a call: `call_types` contains its type.
     pub(crate) fn is_call(&self, call_types: &[String]) -> bool {
         self.event_type.as_ref().is_some_and(|event_type| call_types.contains(event_type))
     }
 
-    /// The counts that `device` may see: those that came, and for a badge update zero if none came. `None` if the device
-    /// wants none, or there are none.
+    /// The counts for `device`: those received, and for a badge update zero by default. `None` if the device disables counts,
+    /// or there are none.
     pub(crate) fn counts_for(&self, device: &Device) -> Option<Counts> {
         if device.counts_disabled {
             return None;

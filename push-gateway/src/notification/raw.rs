@@ -1,7 +1,6 @@
-//! JSON that is looked into one level at a time: what is inside a member can be wrong, or nested without end, and the
-//! rest is read all the same.
+//! JSON that is parsed one level at a time: a member that is invalid or nested too deeply does not affect the others.
 //!
-//! Invariant: time is linear in the text, and nothing recurses further than [`MAX_DEPTH`] levels.
+//! Invariant: the time is linear in the text, and the recursion is bounded by [`MAX_DEPTH`].
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,13 +10,13 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-/// How deep lists and objects may be nested; the outermost one counts.
+/// The maximum nesting of lists and objects, the outermost one included.
 pub(super) const MAX_DEPTH: usize = 64;
 
-/// As many members as most objects have that are looked into.
+/// The number of members of a typical object.
 const USUAL_MEMBERS: usize = 16;
 
-/// A value of which only the syntax is known.
+/// A value with valid syntax that is not parsed yet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Raw<'a>(&'a str);
 
@@ -33,7 +32,7 @@ pub(super) enum Type {
 }
 
 impl<'a> Raw<'a> {
-    /// The whole of `text` as one value; `None` if its syntax is wrong.
+    /// Reads `text` as one value; `None` for invalid syntax.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
         serde_json::from_str::<&RawValue>(text).ok().map(|raw| Self(raw.get()))
     }
@@ -49,12 +48,12 @@ impl<'a> Raw<'a> {
         }
     }
 
-    /// The members of an object; `None` for any other value, or if a name holds a lone surrogate.
+    /// The members of an object; `None` for any other value, or if a name contains a lone surrogate.
     pub(super) fn members(self) -> Option<Members<'a>> {
         if self.kind() == Type::Object { serde_json::from_str(self.0).ok() } else { None }
     }
 
-    /// The members of each item of a list of objects; `None` for any other value, or if [`Raw::members`] of one is.
+    /// The members of each object in a list; `None` if [`Raw::members`] is `None` for an item.
     pub(super) fn objects(self) -> Option<Vec<Members<'a>>> {
         serde_json::from_str(self.0).ok()
     }
@@ -64,7 +63,7 @@ impl<'a> Raw<'a> {
         serde_json::from_str::<Items<'a>>(self.0).ok().map(|Items(items)| items)
     }
 
-    /// The text; `None` for any other value, or if it holds a lone surrogate.
+    /// The text; `None` for any other value, or if it contains a lone surrogate.
     pub(super) fn text(self) -> Option<String> {
         match self.0.strip_prefix('"')?.strip_suffix('"') {
             Some(plain) if !plain.contains('\\') => Some(plain.to_owned()),
@@ -76,25 +75,25 @@ impl<'a> Raw<'a> {
         self.0.parse().ok()
     }
 
-    /// The digits of a number, as they came.
+    /// The digits of a number, as received.
     pub(super) fn number(self) -> Option<&'a str> {
         if self.kind() == Type::Number { Some(self.0) } else { None }
     }
 
-    /// The value with everything inside, if it is readable: free of lone surrogates and of numbers without measure. The
-    /// caller has seen that it [`is not too deep`](Self::is_deeper_than).
+    /// The whole value; `None` if it contains a lone surrogate or a number out of range. The caller has checked its depth with
+    /// [`is_deeper_than`](Self::is_deeper_than).
     pub(super) fn value(self) -> Option<Value> {
         serde_json::from_str(self.0).ok()
     }
 
-    /// An object whose unreadable members are absent; `None` for any other value.
+    /// An object without its unreadable members; `None` for any other value.
     pub(super) fn object(self) -> Option<Map<String, Value>> {
         self.members().map(Members::into_object)
     }
 
     /// Whether lists and objects are nested in more than `limit` levels.
     pub(super) fn is_deeper_than(self, limit: usize) -> bool {
-        // Every level takes two letters at least.
+        // Every level takes at least two characters.
         if self.0.len() / 2 <= limit || !matches!(self.kind(), Type::List | Type::Object) {
             return false;
         }
@@ -119,13 +118,13 @@ impl<'a> Raw<'a> {
     }
 }
 
-/// The members of an object in the order they came.
+/// The members of an object in the order of the text.
 #[derive(Debug)]
 pub(super) struct Members<'a>(Vec<(Cow<'a, str>, Raw<'a>)>);
 
 impl<'a> Members<'a> {
-    /// The members of the object that is the whole of `text`, and those of its member `inner`, which is an object and
-    /// not among the others: both by reading once. `None` if any of that is otherwise.
+    /// The members of the object `text` without `inner`, and the members of the object `inner`, in one pass. `None` if one of
+    /// them is not an object.
     pub(super) fn parse_both(text: &'a str, inner: &str) -> Option<(Self, Self)> {
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let (outer, inner) = Both { inner }.deserialize(&mut deserializer).ok()?;
@@ -133,7 +132,7 @@ impl<'a> Members<'a> {
         Some((outer, inner?))
     }
 
-    /// The object; unreadable members are absent.
+    /// The object without its unreadable members.
     pub(super) fn into_object(self) -> Map<String, Value> {
         let mut object = Map::new();
         for (name, raw) in self.0 {
@@ -145,13 +144,13 @@ impl<'a> Members<'a> {
         object
     }
 
-    /// The last member of that name; `null` is absent.
+    /// The last member with that name; `null` counts as missing.
     pub(super) fn find(&self, name: &str) -> Option<Raw<'a>> {
         let last = self.0.iter().rev().find(|(key, _)| key == name);
         last.map(|(_, raw)| *raw).filter(|raw| raw.kind() != Type::Null)
     }
 
-    /// All of them, those that a later one of the same name replaces included.
+    /// All members, including those that a later member with the same name replaces.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, Raw<'a>)> {
         self.0.iter().map(|(name, raw)| (name.as_ref(), *raw))
     }
@@ -181,7 +180,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
     }
 }
 
-/// An object, one member of which is an object that is looked into at once.
+/// Parses an object and one of its members in one pass.
 struct Both<'n> {
     inner: &'n str,
 }
@@ -214,7 +213,7 @@ impl<'de> Visitor<'de> for Both<'_> {
     }
 }
 
-/// A member's name, borrowed where it needs no unescaping.
+/// The name of a member, borrowed if it has no escapes.
 #[derive(Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -255,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_equal_names_counts_and_null_is_absent() {
+    fn the_last_of_equal_names_counts_and_null_is_missing() {
         let members = raw(r#" {"a":1,"b":2,"\u0061":3,"b":null} "#).members().unwrap();
         assert_eq!(members.find("a").unwrap().number(), Some("3"));
         assert!(members.find("b").is_none() && members.find("c").is_none());
@@ -263,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unreadable_member_is_absent_and_the_rest_is_there() {
+    fn an_unreadable_member_is_missing_and_the_others_are_present() {
         let object = raw(r#"{"a":"\ud800","b":1e400,"c":["x"],"d":1,"d":{"e":-1e999}}"#).object();
         assert_eq!(serde_json::Value::from(object.unwrap()), json!({ "c": ["x"] }));
         assert!(raw(r#"{"\udc00":1}"#).object().is_none());
@@ -273,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_is_counted_outside_of_texts() {
+    fn brackets_in_texts_do_not_count_as_depth() {
         assert!(!raw(r#"{"a":["[[[","\"[[",{}]}"#).is_deeper_than(3));
         assert!(raw(r#"{"a":["[[[",[{}]]}"#).is_deeper_than(3));
         assert!(raw(r#"{"\\":[{"\\\"":[[]]}]}"#).is_deeper_than(4));
@@ -284,14 +283,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_found_at_any_depth() {
+    fn invalid_json_is_found_at_any_depth() {
         for text in ["", "{", "{\"a\":NaN}", "[01]", "{'a':1}", "[1,]", "\"\n\"", "nul", "{}{}", "[\"\\x\"]"] {
             assert!(Raw::parse(text).is_none(), "{text}");
         }
     }
 
     #[test]
-    fn kinds_are_told_by_their_first_letter() {
+    fn the_first_character_decides_the_kind() {
         for (text, kind) in [
             ("null", Type::Null),
             ("false", Type::Bool),

@@ -1,5 +1,5 @@
-//! The endpoints as a homeserver sees them: status, headers, body. Push services are not reached: every device here is
-//! one that no app serves, or the app has nowhere to send to.
+//! The endpoints as a homeserver sees them: status, headers, body. No test reaches a push service: a device has no app, or
+//! its app an unreachable endpoint.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::http::notify::configure;
 
 const NOTIFY: &str = "/_matrix/push/v1/notify";
 
-/// A gateway with one app, of Apple's kind, that connects to a port where nobody listens.
+/// A gateway with one APNs app whose endpoint is a closed port.
 fn state(more: &str) -> Arc<State> {
     let folder = tempfile::tempdir().unwrap();
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap().serialize_pem();
@@ -105,7 +105,7 @@ async fn other_methods_and_paths_are_refused_in_matrix_json() {
 }
 
 #[actix_web::test]
-async fn a_body_that_is_no_notification_is_refused() {
+async fn an_invalid_body_is_refused() {
     let state = state("[http]\nmax_body = '4KiB'\n[limits]\nmax_devices = 2");
     let devices = json!([{ "app_id": "a", "pushkey": "k" }]);
     let three = json!([devices[0], devices[0], devices[0]]);
@@ -126,7 +126,7 @@ async fn a_body_that_is_no_notification_is_refused() {
 }
 
 #[actix_web::test]
-async fn the_content_type_does_not_matter_and_the_path_may_end_with_a_slash() {
+async fn any_content_type_and_a_trailing_slash_are_accepted() {
     let state = state("");
     let body = notify(&json!([{ "app_id": "org.unknown", "pushkey": "k" }]));
     for path in [NOTIFY, "/_matrix/push/v1/notify/"] {
@@ -140,7 +140,7 @@ async fn the_content_type_does_not_matter_and_the_path_may_end_with_a_slash() {
 }
 
 #[actix_web::test]
-async fn devices_that_no_app_serves_are_rejected_in_their_order_each_once() {
+async fn devices_without_an_app_are_rejected_in_order_each_once() {
     let state = state("");
     let long = "x".repeat(2049);
     let devices = json!([
@@ -156,7 +156,7 @@ async fn devices_that_no_app_serves_are_rejected_in_their_order_each_once() {
 }
 
 #[actix_web::test]
-async fn a_push_service_that_cannot_be_reached_is_502_and_nobody_is_rejected() {
+async fn an_unreachable_push_service_is_502_and_rejects_no_pushkey() {
     let state = state("");
     let token = "ab".repeat(32);
     let devices = json!([{ "app_id": "unknown", "pushkey": "k" }, { "app_id": "com.example.ios", "pushkey": token }]);
@@ -167,13 +167,13 @@ async fn a_push_service_that_cannot_be_reached_is_502_and_nobody_is_rejected() {
 }
 
 #[actix_web::test]
-async fn an_app_being_moved_rejects_nobody() {
+async fn unknown_app_error_rejects_no_pushkey() {
     let state = state("[routing]\nunknown_app = 'error'");
     assert_eq!(post(&state, notify(&json!([{ "app_id": "a", "pushkey": "k" }]))).await.status, 502);
 }
 
 #[actix_web::test]
-async fn more_requests_than_may_be_in_flight_are_sent_away_at_once() {
+async fn requests_over_max_in_flight_are_refused_at_once() {
     let state = state("[limits]\nmax_in_flight = 1");
     let body = notify(&json!([{ "app_id": "a", "pushkey": "k" }]));
     let setup = state.setup();
@@ -186,7 +186,7 @@ async fn more_requests_than_may_be_in_flight_are_sent_away_at_once() {
 }
 
 #[actix_web::test]
-async fn what_needs_no_push_service_does_not_pass_for_its_answer() {
+async fn a_local_rejection_does_not_count_as_an_answer_of_the_push_service() {
     let state = state("");
     for number in 0..10 {
         for (pushkey, status) in [("0".repeat(64), 502), ("unreadable".to_owned(), 200)] {

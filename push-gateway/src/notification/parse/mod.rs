@@ -1,9 +1,8 @@
-//! Reading the body of `POST /_matrix/push/v1/notify`.
+//! Parses the body of `POST /_matrix/push/v1/notify`.
 //! <https://spec.matrix.org/v1.19/push-gateway-api/#post_matrixpushv1notify>
 //!
-//! Invariant: what the homeserver itself writes is checked, and named by its JSON path if it is wrong; what room
-//! members, push rules or the user write is absent if it is wrong, because a refusal there would let anyone block a
-//! pusher. No error shows a value.
+//! Invariant: an invalid field of the homeserver is an error with its JSON path; an invalid field of room members, push rules
+//! or the user counts as missing, because an error would let anyone block a pusher. No error contains a value.
 
 use std::num::IntErrorKind;
 
@@ -13,22 +12,21 @@ use super::{Counts, Device, Encrypted, Kind, MAX_COUNT, Notification, Priority};
 /// The members of `data` with which a device asks for no counts (MSC4076).
 const DISABLE_BADGE_COUNT: [&str; 2] = ["org.matrix.msc4076.disable_badge_count", "disable_badge_count"];
 
-/// A request as it is taken.
+/// A parsed request.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Request {
-    /// What is to be delivered.
     pub(crate) notification: Notification,
-    /// To whom; at least one.
+    /// At least one.
     pub(crate) devices: Vec<Device>,
 }
 
-/// Why a body is refused.
+/// Why a body is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ParseError {
     /// Syntax, UTF-8, a lone surrogate, a number out of range, or nesting over 64 levels.
     #[error("{0}")]
     NotJson(&'static str),
-    /// JSON of another shape: the path of the value, and what was expected there.
+    /// JSON of another shape: the path of the value, and the expected kind.
     #[error("{path}: expected {expected}")]
     Shape {
         /// Such as `notification.devices[0].pushkey`.
@@ -48,10 +46,10 @@ impl ParseError {
     const BAD_NUMBER: Self = Self::NotJson("a number is out of range");
 }
 
-/// Reads `body`, which may name `max_devices` devices.
+/// Parses `body`, which may contain `max_devices` devices.
 ///
 /// # Errors
-/// [`ParseError`] for what the homeserver must have right.
+/// [`ParseError`] for an invalid field of the homeserver.
 pub(crate) fn parse(body: &[u8], max_devices: usize) -> Result<Request, ParseError> {
     let text = std::str::from_utf8(body).map_err(|_| ParseError::NotJson("the body is not valid UTF-8"))?;
     let notification = match Members::parse_both(text, "notification") {
@@ -59,7 +57,7 @@ pub(crate) fn parse(body: &[u8], max_devices: usize) -> Result<Request, ParseErr
             check_depth(&body, 1, &[])?;
             notification
         }
-        // One step after the other shows what is wrong.
+        // Parsing step by step finds the problem.
         None => {
             let body = Raw::parse(text).ok_or(ParseError::NotJson("the body is not valid JSON"))?;
             let body = members(body, "", "the body", 0)?;
@@ -81,7 +79,7 @@ fn parse_devices(notification: &Members<'_>, max_devices: usize) -> Result<Vec<D
     if let Some(objects) = objects.filter(|objects| (1..=max_devices).contains(&objects.len())) {
         return objects.into_iter().enumerate().map(|(i, device)| parse_device(&device, &path(i))).collect();
     }
-    // One step after the other shows what is wrong.
+    // Parsing step by step finds the problem.
     let list = notification.find("devices").and_then(Raw::items).filter(|devices| !devices.is_empty());
     let Some(list) = list else {
         let too_deep = notification.find("devices").is_some_and(|devices| devices.is_deeper_than(MAX_DEPTH - 2));
@@ -101,7 +99,7 @@ fn parse_device(device: &Members<'_>, path: &str) -> Result<Device, ParseError> 
         Some(data) => {
             let members = members(data, path, "data", 4)?;
             check_depth(&members, 5, &["default_payload"])?;
-            // What an app wants in its payloads may be as deep as a payload of its own.
+            // The default payload may be as deep as a payload.
             if members.iter().any(|(_, raw)| raw.is_deeper_than(MAX_DEPTH)) {
                 return Err(ParseError::TOO_DEEP);
             }
@@ -166,7 +164,7 @@ fn parse_counts(counts: Raw<'_>) -> Result<Counts, ParseError> {
     Ok(Counts { unread: count("unread")?, missed_calls: count("missed_calls")? })
 }
 
-/// An integer of any size, brought into `0..=MAX_COUNT`.
+/// An integer of any size, clamped to `0..=MAX_COUNT`.
 fn parse_count(raw: Raw<'_>, path: &str) -> Result<u32, ParseError> {
     let digits = raw.number().ok_or_else(|| ParseError::shape(path, "an integer"))?;
     match digits.parse::<i64>() {
@@ -180,18 +178,18 @@ fn parse_count(raw: Raw<'_>, path: &str) -> Result<u32, ParseError> {
     }
 }
 
-/// Whole seconds: a fraction is cut off, and what no 64 bits hold is the nearest that they do.
+/// Whole seconds: truncates a fraction, and saturates at the range of 64 bits.
 fn seconds(raw: Raw<'_>, path: &str) -> Result<i64, ParseError> {
     let digits = raw.number().ok_or_else(|| wrong(path, "pushkey_ts", "a number"))?;
     if let Ok(seconds) = digits.parse() {
         return Ok(seconds);
     }
     let seconds = digits.parse::<f64>().ok().filter(|seconds| seconds.is_finite()).ok_or(ParseError::BAD_NUMBER)?;
-    #[expect(clippy::cast_possible_truncation, reason = "cutting off and saturating is what is wanted")]
+    #[expect(clippy::cast_possible_truncation, reason = "truncates and saturates on purpose")]
     Ok(seconds as i64)
 }
 
-/// The members of the object at `name`, which stands so many levels deep.
+/// The members of the object at `name`, at this depth.
 fn members<'a>(raw: Raw<'a>, path: &str, name: &str, depth: usize) -> Result<Members<'a>, ParseError> {
     raw.members().ok_or_else(|| match raw.kind() {
         Type::Object => ParseError::BAD_TEXT,
@@ -203,7 +201,7 @@ fn members<'a>(raw: Raw<'a>, path: &str, name: &str, depth: usize) -> Result<Mem
     })
 }
 
-/// A text that the homeserver writes; `None` if it is absent.
+/// A text of the homeserver; `None` if it is missing.
 fn string(members: &Members<'_>, path: &str, name: &str) -> Result<Option<String>, ParseError> {
     let Some(raw) = members.find(name) else { return Ok(None) };
     if raw.kind() != Type::Text {
@@ -212,7 +210,7 @@ fn string(members: &Members<'_>, path: &str, name: &str) -> Result<Option<String
     raw.text().map(Some).ok_or(ParseError::BAD_TEXT)
 }
 
-/// Members that stand so many levels deep, but for those that are looked into later, stay within [`MAX_DEPTH`].
+/// Checks that members at this depth, except those that are checked later, stay within [`MAX_DEPTH`].
 fn check_depth(members: &Members<'_>, depth: usize, later: &[&str]) -> Result<(), ParseError> {
     let too_deep = |(name, raw): (&str, Raw<'_>)| !later.contains(&name) && raw.is_deeper_than(MAX_DEPTH - depth);
     if members.iter().any(too_deep) { Err(ParseError::TOO_DEEP) } else { Ok(()) }

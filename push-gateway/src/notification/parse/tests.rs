@@ -37,7 +37,7 @@ fn assert_not_json(body: impl AsRef<[u8]>) {
 }
 
 #[test]
-fn what_is_not_json_is_told_from_what_is_of_another_shape() {
+fn invalid_json_and_json_of_another_shape_are_different_errors() {
     for body in [
         &b""[..],
         b" ",
@@ -267,7 +267,7 @@ fn nesting_is_harmless_in_content_and_refused_elsewhere() {
     );
 }
 
-/// Any JSON value, also of the kinds that nobody sends.
+/// Any JSON value.
 fn any_json() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         Just("null".to_owned()),

@@ -1,12 +1,12 @@
 //! Notifications and devices for the tests, from JSON.
 //!
-//! Invariant: what a test does not say is absent.
+//! Invariant: a field that a test omits is missing.
 
 use serde_json::{Map, Value};
 
 use crate::notification::{Counts, Device, Encrypted, Kind, Notification, Priority};
 
-/// The notification with the members of `base` and, over them, of `fields`; `null` takes a member away.
+/// The notification with the members of `base`, overridden by `fields`; `null` removes a member.
 pub(super) fn notification(base: &Value, fields: &Value) -> Notification {
     let mut all = base.as_object().cloned().unwrap_or_default();
     all.extend(fields.as_object().cloned().unwrap_or_default());

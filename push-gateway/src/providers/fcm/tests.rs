@@ -211,7 +211,7 @@ async fn a_rejected_payload_is_resent_once_in_the_reduced_form() {
     world.google.fault_times_for("tok-3", 1, Fault::invalid_argument("message.android.ttl"));
     assert_eq!(deliver(&app, "tok-3").await, rejected("INVALID_ARGUMENT", Suspect));
 
-    // What stands in the operator's options is in both forms.
+    // Both forms contain the operator's options.
     world.google.fault_for("tok-4", Fault::invalid_argument("message.android.ttl"));
     assert_mistake(&deliver(&app, "tok-4").await, "INVALID_ARGUMENT");
     assert_eq!(world.google.messages_for("tok-4").len(), 2);
@@ -230,7 +230,7 @@ async fn a_refused_token_is_replaced_once() {
     world.google.fault_for("tok-2", Fault::unauthenticated());
     assert_mistake(&deliver(&app, "tok-2").await, "UNAUTHENTICATED");
     assert_eq!((world.google.messages_for("tok-2").len(), world.google.token_requests().len()), (2, 4));
-    // Who is refused with a new token as well does not ask for another one each time.
+    // A project that refuses the new token too requests no other one each time.
     assert_mistake(&deliver(&app, "tok-2").await, "UNAUTHENTICATED");
     assert_eq!((world.google.messages_for("tok-2").len(), world.google.token_requests().len()), (4, 4));
 }
@@ -308,7 +308,7 @@ async fn a_token_is_renewed_early_while_the_old_one_serves() {
     assert_eq!(deliver(&app, "tok-1").await, Outcome::Delivered);
     assert_eq!(world.google.token_requests().len(), 1);
     clock.advance(Duration::from_secs(2));
-    // Nobody waits for the endpoint, even if it hangs.
+    // No delivery waits for the endpoint, even if it hangs.
     world.google.token_fault_times(1, Fault::Delay(Duration::from_millis(300)));
     let old = |request: &harness::fcm::Request| request.header("authorization").unwrap().to_owned();
     assert_eq!(deliver(&app, "tok-1").await, Outcome::Delivered);

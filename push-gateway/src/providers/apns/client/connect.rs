@@ -1,6 +1,6 @@
 //! Opens TLS connections that speak HTTP/2.
 //!
-//! Invariant: certificate and name are always verified, and a server that does not choose `h2` is none.
+//! Invariant: every connection verifies the certificate and its name, and requires `h2`.
 
 use http::uri::Authority;
 use shared::outbound::connector::{Connector, Target};
@@ -20,7 +20,7 @@ pub(super) struct EndpointConnector {
     connector: Connector,
 }
 
-/// Why an attempt to connect came to nothing, for the log too.
+/// Why an attempt to connect failed, for the log too.
 #[derive(Debug)]
 pub(super) struct Unreachable {
     /// A label from a closed set.
@@ -78,7 +78,7 @@ mod tests {
     use super::Endpoint;
 
     #[test]
-    fn an_endpoint_is_a_host_with_or_without_a_port() {
+    fn an_endpoint_is_a_host_with_an_optional_port() {
         for (text, authority, port) in [
             ("https://api.push.apple.com:443", "api.push.apple.com", 443),
             ("https://api.push.apple.com", "api.push.apple.com", 443),

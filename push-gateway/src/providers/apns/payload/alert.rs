@@ -1,6 +1,6 @@
-//! What the alert of an event says: a key of the app's own translations, and the texts that go into it.
+//! The alert of an event: a key of the app's translations, and its arguments.
 //!
-//! Invariant: pure, and no input is an error; what is not a text counts as absent.
+//! Invariant: pure, and no input is an error; a value that is not a text counts as missing.
 
 use serde_json::{Map, Value};
 
@@ -10,8 +10,8 @@ use crate::notification::cut::prefix;
 /// Names of senders and rooms are cut to this many code points.
 const MAX_NAME: usize = 1024;
 
-/// No payload has room for more bytes of one text. As the longest text is always the one that is cut, what is over this
-/// would go before any shorter text lost a letter: it need not be copied, and taken away again, for each device.
+/// The most bytes of one text that fit into any payload. The longest text is always cut first, so the rest need not be copied
+/// for each device.
 const MAX_BODY: usize = 5120;
 
 /// An alert that the app translates.
@@ -23,7 +23,7 @@ pub(super) struct Alert {
     pub(super) args: Vec<String>,
 }
 
-/// The alert for a notification with a type; `None` if the event is not worth one.
+/// The alert for a notification with a type; `None` for an event without one.
 pub(super) fn alert(notification: &Notification) -> Option<Alert> {
     let from = name(&[&notification.sender_display_name, &notification.sender]).unwrap_or(" ");
     let room = name(&[&notification.room_name, &notification.room_alias]);
@@ -69,7 +69,7 @@ fn offers_video(content: Option<&Map<String, Value>>) -> bool {
     sdp().is_some_and(|sdp| sdp.contains("m=video"))
 }
 
-/// The first that is there and not empty, cut.
+/// The first name that is present and not empty, cut.
 fn name<'a>(candidates: &[&'a Option<String>]) -> Option<&'a str> {
     let name = candidates.iter().find_map(|name| name.as_deref().filter(|name| !name.is_empty()))?;
     Some(name.char_indices().nth(MAX_NAME).map_or(name, |(end, _)| &name[..end]))
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_says_who_where_and_what() {
+    fn a_message_names_the_sender_the_room_and_the_text() {
         let content = |msgtype: &str| json!({"msgtype": msgtype, "body": "b"});
         for (msgtype, alone, in_room) in [
             ("m.image", json!(["IMAGE_FROM_USER", ["A", "b"]]), json!(["IMAGE_FROM_USER_IN_ROOM", ["A", "b", "R"]])),
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_without_a_readable_text_says_only_who_and_where() {
+    fn a_message_without_a_readable_text_names_only_the_sender_and_the_room() {
         for content in [
             Value::Null,
             json!({}),
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn the_best_name_is_taken_and_an_empty_one_is_none() {
+    fn an_empty_name_counts_as_missing() {
         for (fields, from) in [
             (json!({"sender_display_name": "A"}), "A"),
             (json!({"sender_display_name": ""}), "@ann:a.example"),
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_cut_to_1024_code_points_without_a_mark_and_bodies_are_not() {
+    fn names_are_cut_to_1024_code_points_and_bodies_are_not() {
         let fields = json!({
             "sender_display_name": "🐇".repeat(1025), "room_name": "é".repeat(1024),
             "content": {"msgtype": "m.text", "body": "z".repeat(5000)},
@@ -165,13 +165,13 @@ mod tests {
     }
 
     #[test]
-    fn of_a_body_no_more_is_taken_than_any_payload_has_room_for() {
+    fn a_body_is_cut_to_the_largest_payload() {
         let fields = json!({"content": {"msgtype": "m.text", "body": format!("z{}", "🐇".repeat(100_000))}});
         assert_eq!(says(&fields)[1], json!(["@ann:a.example", format!("z{}", "🐇".repeat(1279))]));
     }
 
     #[test]
-    fn a_call_says_whether_it_has_a_picture() {
+    fn a_call_has_a_key_for_video_or_voice() {
         for (content, key) in [
             (json!({"offer": {"sdp": "v=0\r\nm=audio 9\r\nm=video 9"}}), "VIDEO_CALL_FROM_USER"),
             (json!({"offer": {"sdp": "v=0\r\nm=audio 9"}}), "VOICE_CALL_FROM_USER"),
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_invitation_of_the_user_is_worth_an_alert_among_memberships() {
+    fn only_an_invitation_of_the_user_has_an_alert_among_memberships() {
         let invite = json!({"type": "m.room.member", "membership": "invite", "user_is_target": true});
         assert_eq!(says(&invite), json!(["USER_INVITE_TO_CHAT", ["@ann:a.example"]]));
         let mut named = invite.clone();
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_event_says_who_sent_it() {
+    fn any_other_event_names_the_sender() {
         for event_type in ["m.reaction", "m.rtc.notification", "org.example.\n"] {
             let fields = json!({"type": event_type, "room_name": "R", "content": {"msgtype": "m.text", "body": "b"}});
             assert_eq!(says(&fields), json!(["MSG_FROM_USER", ["@ann:a.example"]]));

@@ -1,7 +1,7 @@
-//! The text of a payload, byte for byte as the gateways before this one wrote it: `", "` and `": "` between values, and
-//! nothing escaped that JSON does not ask for. Devices are cut off at the same letter, and a migration can be compared.
+//! The JSON of a payload, byte for byte as older gateways write it: `", "` and `": "` between values, and only the escapes that
+//! JSON requires. Texts are cut at the same character, so that a migration can be compared.
 //!
-//! Invariant: a member's length is exactly what writing it adds, so that fitting can count without writing.
+//! Invariant: the length of a member is exactly what it adds to the text, so that fitting counts without writing.
 
 use std::io;
 
@@ -22,7 +22,7 @@ pub(super) struct Member {
     pub(super) given: bool,
 }
 
-/// A value: one to look into, or one to write as it is.
+/// An object that the gateway changes, or a value that it writes unchanged.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Node {
     Object(Object),
@@ -30,7 +30,7 @@ pub(super) enum Node {
 }
 
 impl Object {
-    /// Sets a member of ours, in the place of one that has the key already.
+    /// Sets a member of the gateway; replaces a member with the same key in place.
     pub(super) fn set(&mut self, key: &str, value: impl Into<Node>) {
         let (value, given) = (value.into(), false);
         match self.0.iter_mut().find(|member| member.key == key) {
@@ -39,7 +39,7 @@ impl Object {
         }
     }
 
-    /// Adds members of a default payload; the keys must not be there yet.
+    /// Adds a member of a default payload; the key must be new.
     pub(super) fn give(&mut self, key: String, value: impl Into<Node>) {
         self.0.push(Member { key, value: value.into(), given: true });
     }
@@ -57,14 +57,14 @@ impl Object {
         Some(self.0.remove(at).value)
     }
 
-    /// The object under `key`, put there in place of anything else.
+    /// The object under `key`; replaces any other value.
     pub(super) fn object_mut(&mut self, key: &str) -> &mut Self {
         if !matches!(self.node(key), Some(Node::Object(_))) {
             self.set(key, Self::default());
         }
         match self.node_mut(key) {
             Some(Node::Object(object)) => object,
-            _ => unreachable!("it was set above"),
+            _ => unreachable!("set above"),
         }
     }
 
@@ -72,7 +72,7 @@ impl Object {
         &self.0
     }
 
-    /// The members that are plain values.
+    /// The members without the objects.
     pub(super) fn values_mut(&mut self) -> impl Iterator<Item = (&str, &mut Value)> {
         self.0.iter_mut().filter_map(|member| match &mut member.value {
             Node::Value(value) => Some((member.key.as_str(), value)),
@@ -80,7 +80,7 @@ impl Object {
         })
     }
 
-    /// Keeps the members for which `keep`, given their place, is true.
+    /// Keeps the members whose position passes `keep`.
     pub(super) fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
         let mut place = 0;
         self.0.retain(|_| {
@@ -89,14 +89,12 @@ impl Object {
         });
     }
 
-    /// The text.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(512);
         write(self, &mut bytes);
         bytes
     }
 
-    /// The length of the text.
     pub(super) fn length(&self) -> usize {
         length(self)
     }
@@ -116,7 +114,7 @@ pub(super) fn length<T: Serialize + ?Sized>(value: &T) -> usize {
     count.0
 }
 
-/// How many bytes `letter` takes inside a text.
+/// The number of bytes of `letter` inside a text.
 pub(super) fn letter_length(letter: char) -> usize {
     match letter {
         '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
@@ -125,7 +123,7 @@ pub(super) fn letter_length(letter: char) -> usize {
     }
 }
 
-#[expect(clippy::expect_used, reason = "keys are texts and memory does not fail, so there is no error to hand on")]
+#[expect(clippy::expect_used, reason = "keys are texts and writing to memory succeeds")]
 fn write<T: Serialize + ?Sized>(value: &T, to: impl io::Write) {
     value.serialize(&mut serde_json::Serializer::with_formatter(to, Spaced)).expect("JSON that can be written");
 }
@@ -204,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_set_apart_by_blanks_and_only_controls_and_quotes_are_escaped() {
+    fn values_are_separated_by_blanks_and_only_controls_and_quotes_are_escaped() {
         for (value, expected) in [
             (json!([1, "a", [], {}, [null, true]]), r#"{"v": [1, "a", [], {}, [null, true]]}"#),
             (json!({"a": {"b": -1.5}}), r#"{"v": {"a": {"b": -1.5}}}"#),
@@ -217,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn members_keep_the_place_in_which_they_came_first() {
+    fn members_keep_their_first_position() {
         let mut object = Object::default();
         object.give(String::from("z"), 1);
         object.give(String::from("a"), 2);
@@ -233,7 +231,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_length_is_what_writing_takes(text in any::<String>(), key in any::<String>()) {
+        fn a_length_is_the_length_of_the_written_text(text in any::<String>(), key in any::<String>()) {
             assert_eq!(length(&text), text.chars().map(letter_length).sum::<usize>() + 2);
             let mut object = Object::default();
             object.set(&key, text);

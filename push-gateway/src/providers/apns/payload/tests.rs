@@ -6,7 +6,7 @@ use super::{Composed, SMALLER_LIMIT, compose};
 use crate::providers::apns::settings::Settings;
 use crate::providers::apns::testing::{device, notification};
 
-/// An event with everything that a homeserver tells.
+/// An event with every field.
 fn event() -> Value {
     json!({
         "event_id": "$ev", "room_id": "!rm:a.example", "type": "m.room.message", "sender": "@ann:a.example",

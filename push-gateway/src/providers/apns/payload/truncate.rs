@@ -1,6 +1,6 @@
-//! Makes a payload fit: first the app's own members go, the largest first, then the texts lose their ends.
+//! Shrinks a payload: first drops the app's own members, the largest first, then cuts the texts.
 //!
-//! Invariant: linear in the size of the payload, whatever is in it; lengths are kept up to date and never counted again.
+//! Invariant: the time is linear in the size of the payload: lengths are updated and never counted again.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -9,21 +9,21 @@ use serde_json::Value;
 
 use super::json::{Node, Object, length, letter_length};
 
-/// What is kept for texts before members of the app are preferred to them, in bytes.
+/// The room that members of the app leave for texts, in bytes.
 const ROOM_FOR_TEXTS: usize = 256;
 
-/// How it went.
+/// The result of shrinking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fit {
-    /// Nothing had to go.
+    /// It fits unchanged.
     Whole,
-    /// Something went.
+    /// A part was dropped or cut.
     Cut,
-    /// What may not go is too large by itself.
+    /// The required parts alone are too large.
     TooLarge,
 }
 
-/// Makes `object` at most `limit` bytes long.
+/// Shrinks `object` to at most `limit` bytes.
 pub(super) fn fit(object: &mut Object, limit: usize) -> Fit {
     let total = object.length();
     if total <= limit {
@@ -43,7 +43,7 @@ pub(super) fn fit(object: &mut Object, limit: usize) -> Fit {
     Fit::Cut
 }
 
-/// Drops members until the rest, of `length` bytes, is at most `limit`; gives the length that is left.
+/// Drops members until the rest, of `length` bytes, is at most `limit`; returns the new length.
 fn drop_members(object: &mut Object, length: usize, limit: usize) -> usize {
     let given: Vec<bool> = object.members().iter().map(|member| member.given && member.key != "aps").collect();
     let mut length = drop_largest(object, length, limit, |place, _| given[place]);
@@ -54,7 +54,7 @@ fn drop_members(object: &mut Object, length: usize, limit: usize) -> usize {
         }
     }
     if length > limit && object.node("aps").is_some() {
-        // Its texts are gone with it, so the length is that of what is left.
+        // Its texts are dropped with it: the length is that of the rest.
         object.take("aps");
         length = object.length();
     }
@@ -77,7 +77,7 @@ fn drop_largest(object: &mut Object, mut length: usize, limit: usize, may_go: im
         if length <= limit {
             break;
         }
-        // With the last member no ", " goes.
+        // The last member has no ", ".
         length -= member + if left > 1 { 2 } else { 0 };
         left -= 1;
         gone[place] = true;
@@ -86,8 +86,8 @@ fn drop_largest(object: &mut Object, mut length: usize, limit: usize, may_go: im
     length
 }
 
-/// How many bytes of each text stay if the last letter of the longest one goes (of the first of several) until `total`
-/// is at most `limit`; `None` if it never is.
+/// The bytes of each text that stay if the longest one (the first of several) loses its last character until `total` is at most
+/// `limit`; `None` if that is impossible.
 fn cut_texts(texts: &[&str], mut total: usize, limit: usize) -> Option<Vec<usize>> {
     let mut keep: Vec<usize> = texts.iter().map(|text| text.len()).collect();
     let mut longest: BinaryHeap<(usize, Reverse<usize>)> = keep
@@ -100,7 +100,7 @@ fn cut_texts(texts: &[&str], mut total: usize, limit: usize) -> Option<Vec<usize
         let (_, Reverse(place)) = longest.pop()?;
         let mut letters = texts[place][..keep[place]].chars();
         let next = longest.peek();
-        // As long as it stays the longest there is no need to ask the heap.
+        // The heap is needed only when it is no longer the longest.
         while total > limit && next.is_none_or(|next| (keep[place], Reverse(place)) > *next) {
             let Some(letter) = letters.next_back() else { break };
             keep[place] -= letter.len_utf8();
@@ -113,7 +113,7 @@ fn cut_texts(texts: &[&str], mut total: usize, limit: usize) -> Option<Vec<usize
     Some(keep)
 }
 
-/// What may be cut: the alert if it is a text, else its body and the arguments of its translation.
+/// The texts that may be cut: an alert that is a text, else its body and the arguments of its translation.
 fn texts(object: &Object) -> impl Iterator<Item = &str> {
     let alert = match object.node("aps") {
         Some(Node::Object(aps)) => aps.node("alert"),

@@ -30,7 +30,7 @@ fn field(name: &str, event: &Value, table: &Value, background: bool) -> Option<S
 }
 
 #[test]
-fn a_token_is_read_in_every_form_in_which_apps_write_it() {
+fn a_token_is_read_in_every_encoding() {
     let (hex, bytes) = ("0a".repeat(32), [0x0a_u8; 32]);
     let path = |pushkey: &str, encoding| DeviceToken::parse(pushkey, encoding).map(|token| token.0.to_string());
     let expected = Some(format!("/3/device/{hex}"));
@@ -42,7 +42,7 @@ fn a_token_is_read_in_every_form_in_which_apps_write_it() {
         (base64, TokenEncoding::Auto),
         (base64.trim_end_matches('='), TokenEncoding::Auto),
         (base64, TokenEncoding::Base64),
-        // Bits that mean nothing may be anything.
+        // Trailing bits are ignored.
         ("CgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgp=", TokenEncoding::Auto),
     ] {
         assert_eq!(path(pushkey, encoding), expected, "{pushkey} {bytes:?}");
@@ -62,7 +62,7 @@ fn a_token_is_read_in_every_form_in_which_apps_write_it() {
 }
 
 #[test]
-fn what_cannot_be_a_token_is_none() {
+fn an_invalid_token_is_refused() {
     for (pushkey, encoding) in [
         ("", TokenEncoding::Auto),
         ("abc", TokenEncoding::Auto),
@@ -86,7 +86,7 @@ fn what_cannot_be_a_token_is_none() {
 }
 
 #[test]
-fn the_head_names_the_device_and_the_app() {
+fn the_head_contains_the_device_and_the_app() {
     for (name, expected) in [
         ("apns-topic", "org.example.app"),
         ("apns-push-type", "alert"),
@@ -105,7 +105,7 @@ fn the_head_names_the_device_and_the_app() {
 }
 
 #[test]
-fn type_and_priority_go_by_the_settings_and_the_payload() {
+fn type_and_priority_depend_on_the_settings_and_the_payload() {
     let (high, low, badge) = (json!({"event_id": "$e"}), json!({"event_id": "$e", "prio": "low"}), json!({}));
     for (event, table, background, push_type, priority) in [
         (&high, json!({}), false, "alert", "10"),
@@ -125,7 +125,7 @@ fn type_and_priority_go_by_the_settings_and_the_payload() {
 }
 
 #[test]
-fn a_call_is_not_kept_for_long_and_nothing_if_the_operator_says_so() {
+fn a_call_expires_soon_and_expiration_zero_stores_nothing() {
     let (message, call) = (json!({"type": "m.room.message"}), json!({"type": "m.call.invite"}));
     for (event, table, expected) in [
         (&message, json!({}), "1750086400"),
@@ -140,7 +140,7 @@ fn a_call_is_not_kept_for_long_and_nothing_if_the_operator_says_so() {
 }
 
 #[test]
-fn notifications_collapse_by_a_hash_of_what_they_share() {
+fn the_collapse_id_is_a_hash() {
     let event = json!({"event_id": "$ev", "room_id": "!rm:a.example"});
     for (collapse, expected) in [
         ("none", None),

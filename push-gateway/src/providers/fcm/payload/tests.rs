@@ -78,7 +78,7 @@ fn an_event_becomes_flat_strings() {
 }
 
 #[test]
-fn identifiers_alone_are_told_alone() {
+fn a_notification_with_identifiers_alone_contains_only_them() {
     let ids = json!({"event_id": "$tea", "room_id": "!k:x", "prio": "low", "counts": {"unread": 0, "missed_calls": 1},
         "sender": "@ann:example.org", "content": {"body": "not theirs to know"}});
     assert_eq!(
@@ -92,7 +92,7 @@ fn identifiers_alone_are_told_alone() {
 }
 
 #[test]
-fn membership_and_target_are_told_where_they_are() {
+fn membership_and_target_are_added_if_present() {
     let invite = json!({"event_id": "$i", "type": "m.room.member", "content": {"membership": "invite"}, "user_is_target": false});
     assert_eq!(
         data(json!({}), &invite, &json!({})),
@@ -117,7 +117,7 @@ fn sound_and_highlight_come_from_the_tweaks_if_they_have_their_form() {
 }
 
 #[test]
-fn scalars_of_content_are_told_only_on_request() {
+fn scalars_of_content_are_added_only_on_request() {
     let flat = data(json!({"flatten": "scalars"}), &event(), &json!({}));
     assert_eq!((&flat["content_n"], &flat["content_b"]), (&json!("3"), &json!("true")));
     assert!(flat.get("content_m.mentions").is_none() && flat.get("content_empty").is_none());
@@ -407,7 +407,7 @@ fn the_json_layout_has_counts_content_and_the_device_as_text() {
 }
 
 #[test]
-fn a_device_that_says_too_much_is_told_less_in_the_json_layout() {
+fn a_too_large_device_is_shortened_in_the_json_layout() {
     let devices = |data_of_device: Value| {
         let found = data(json!({"data_layout": "json"}), &event(), &json!({"data": data_of_device}));
         serde_json::from_str::<Value>(found["devices"].as_str().unwrap()).unwrap()
