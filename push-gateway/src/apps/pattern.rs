@@ -140,6 +140,21 @@ mod tests {
     }
 
     #[test]
+    fn the_longer_prefix_wins_then_the_more_literal_characters_in_any_order_of_configuration() {
+        for (app_id, winner, loser) in [
+            ("abcdef", "ab*", "a*bcdef"),
+            ("abcdef", "abc*", "ab*cdef"),
+            ("abxc", "ab?c", "ab*"),
+            ("ab.x.c", "ab*x*", "ab*"),
+            ("x.ios", "*.ios", "*"),
+        ] {
+            for order in [[winner, loser], [loser, winner]] {
+                assert_eq!(patterns(&order).find(app_id), Some(&winner), "{order:?}");
+            }
+        }
+    }
+
+    #[test]
     fn patterns_match_the_whole_app_id_and_its_case() {
         let table = patterns(&["com.glob.?", "com.many.*", "Com.exact"]);
         for app_id in ["com.glob.ab", "com.glob.", "Com.many.x", "xcom.many.x", "com.exact", "com.many", ""] {
