@@ -9,10 +9,6 @@ mod payload;
 mod request;
 mod response;
 pub(super) mod settings;
-#[cfg(test)]
-mod testing;
-#[cfg(test)]
-mod tests;
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -275,3 +271,8 @@ impl Provider for Apns {
 fn registration(delivery: &Delivery<'_>) -> Registration {
     (delivery.key, delivery.device.pushkey_ts)
 }
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

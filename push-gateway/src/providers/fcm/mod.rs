@@ -9,8 +9,6 @@ mod payload;
 mod request;
 mod response;
 pub(super) mod settings;
-#[cfg(test)]
-mod tests;
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -217,3 +215,6 @@ fn network_reason(failure: NetworkFailure) -> Reason {
         NetworkFailure::TooLarge | NetworkFailure::Other => "connection_lost",
     }
 }
+
+#[cfg(test)]
+mod tests;

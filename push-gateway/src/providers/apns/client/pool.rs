@@ -221,9 +221,7 @@ impl Owner for Pool {
     }
 
     fn ended(self: &Arc<Self>, connection: &Arc<Connection>, reason: Option<&dyn Display>) {
-        if let Some(reason) = reason {
-            self.log_end(reason);
-        }
+        reason.into_iter().for_each(|reason| self.log_end(reason));
         if !connection.answered.load(Relaxed) {
             let mut state = self.state.lock();
             let failures = state.consecutive_failures.saturating_add(1);
