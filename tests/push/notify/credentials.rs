@@ -156,7 +156,7 @@ async fn a_client_certificate_that_has_ended_unregisters_nobody() {
     std::fs::write(&file, clients.issue_expired_client_pem("Apple Push Services: com.example.app")).unwrap();
     world.restart_with(|config| with_certificate(&config)).await;
     assert!(world.server.logs().contains("its certificate has EXPIRED: renew it"), "{}", world.server.logs());
-    world.server.wait_for_log("the APNs certificate of this app has ended", DEADLINE).await;
+    world.server.wait_for_log("the APNs certificate of this app has expired", DEADLINE).await;
     assert_all_owed(&world, IOS, "temporary", iphones()).await;
     assert_told(&world, "WARN", &["APNs ends our connections without an answer: check cert_file", IOS]);
     assert!(world.apple.requests().is_empty());
