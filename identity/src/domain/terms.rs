@@ -288,11 +288,11 @@ docs:
 
     #[test]
     fn a_file_without_policies_is_rejected() {
-        for text in ["", "{}", "[]", "policies: []", "docs: 5", "policy: {}", "policies: {}\ndocs: {}"] {
+        for text in ["", "\t", "{}", "[]", "policies: []", "docs: 5", "policy: {}", "policies: {}\ndocs: {}"] {
             assert_eq!(Terms::parse(text), Err(TermsError::NoPolicies), "{text}");
         }
         let twice = "policies:\n  a: {version: '1', en: {name: A, url: 'https://x.org'}}\n  a: {version: '2'}";
-        for text in ["policies: {", "{\"policies\": ", "\t", twice] {
+        for text in ["policies: {", "{\"policies\": ", "a: b: c", twice] {
             assert!(matches!(Terms::parse(text), Err(TermsError::Syntax(_))), "{text}");
         }
     }

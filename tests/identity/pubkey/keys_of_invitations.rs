@@ -126,7 +126,7 @@ async fn a_key_file_that_cannot_be_used_changes_nothing_and_none_is_made() {
         assert_eq!(std::fs::read_to_string(&file).ok().as_deref(), broken);
     }
     std::fs::write(&file, good).unwrap();
-    for (id, said) in [("0", "an id is never used twice"), ("a b", "the id has other characters")] {
+    for (id, said) in [("0", "choose an id that was never used"), ("a b", "expected the characters")] {
         let (success, output) = rotate(&world, &["--id", id]).await;
         assert!(!success && output.contains(said), "{output}");
     }
