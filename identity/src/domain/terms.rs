@@ -170,8 +170,8 @@ mod tests {
             "fr": {"name": "Politique de confidentialité", "url": "https://example.org/privacy-fr.html"}},
         "terms_of_service": {"version": "1.2", "required": true,
             "en": {"name": "Terms of Service", "url": "https://example.org/terms-en.html"}},
-        "newsletter": {"version": "1", "required": false,
-            "en": {"name": "Newsletter", "url": "https://example.org/news-en.html"}}}}"#;
+        "bulletin": {"version": "1", "required": false,
+            "en": {"name": "Bulletin", "url": "https://example.org/bulletin-en.html"}}}}"#;
 
     const DOCS: &str = "
 master_version: 7
@@ -185,11 +185,11 @@ docs:
     version: '1.2'
     langs:
       en: {name: Terms of Service, url: https://example.org/terms-en.html}
-  newsletter:
+  bulletin:
     version: '1'
     required: false
     langs:
-      en: {name: Newsletter, url: https://example.org/news-en.html}
+      en: {name: Bulletin, url: https://example.org/bulletin-en.html}
 ";
 
     fn accepts(terms: &Terms, pages: &[&str]) -> bool {
@@ -222,9 +222,9 @@ docs:
     fn one_language_of_each_required_policy_suffices() {
         let terms = Terms::parse(WIRE).unwrap();
         assert!(accepts(&terms, &["privacy-fr", "terms-en"]));
-        assert!(accepts(&terms, &["privacy-en", "privacy-fr", "terms-en", "news-en"]));
+        assert!(accepts(&terms, &["privacy-en", "privacy-fr", "terms-en", "bulletin-en"]));
         for not_enough in
-            [&[][..], &["privacy-en"], &["privacy-en", "privacy-fr", "news-en"], &["privacy-old", "terms-en"]]
+            [&[][..], &["privacy-en"], &["privacy-en", "privacy-fr", "bulletin-en"], &["privacy-old", "terms-en"]]
         {
             assert!(!accepts(&terms, not_enough), "{not_enough:?}");
         }
@@ -240,8 +240,8 @@ docs:
     #[test]
     fn only_urls_of_policies_are_known() {
         let terms = Terms::parse(WIRE).unwrap();
-        assert!(terms.known("https://example.org/news-en.html"));
-        for url in ["", "https://example.org/", "https://example.org/news-en.html#", "Newsletter"] {
+        assert!(terms.known("https://example.org/bulletin-en.html"));
+        for url in ["", "https://example.org/", "https://example.org/bulletin-en.html#", "Bulletin"] {
             assert!(!terms.known(url), "{url}");
         }
     }

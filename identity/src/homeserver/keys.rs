@@ -134,7 +134,7 @@ impl ServerKeys {
     async fn ask(&self, server: &ServerName) -> Result<Keyring, KeysError> {
         let earlier = self.valid(server).await;
         if let Some(keyring) = earlier.as_ref().filter(|keyring| !keyring.may_be_asked_again(self.clock.now())) {
-            // Somebody else was quicker.
+            // Another request stored the keys first.
             return Ok(keyring.clone());
         }
         let fetched = self.fetch(server).await;

@@ -1,4 +1,4 @@
-//! `POST /_matrix/federation/v1/3pid/onbind`: tells a homeserver that an address of one of its users is bound.
+//! `POST /_matrix/federation/v1/3pid/onbind`: notifies a homeserver that an address of one of its users is bound.
 //! <https://spec.matrix.org/v1.19/server-server-api/#put_matrixfederationv13pidonbind>
 //!
 //! Invariant: the request has no `Authorization`; what it says is signed in its body.

@@ -1,6 +1,6 @@
 //! Whose turn it is at an SQLite file: one writer at a time, and no more calls than connections.
 //!
-//! Invariant: whoever waits does so in order and holds no thread. SQLite itself makes a writer wait for another one by
+//! Invariant: callers wait in order and hold no thread. SQLite itself makes a writer wait for another one by
 //! sleeping and looking again; that is left for the writers of other processes.
 
 use std::sync::Arc;
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_writes_while_others_read_and_nobody_comes_without_a_connection() {
+    async fn one_call_writes_while_others_read_and_each_needs_a_connection() {
         let turns = Turns::new(2);
         let writing = at_once(&turns, Intent::Write).unwrap();
         assert!(at_once(&turns, Intent::Write).is_none(), "two writers");

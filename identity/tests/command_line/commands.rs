@@ -72,7 +72,7 @@ fn a_generated_key_is_new_and_goes_into_the_key_file_as_it_is() {
 }
 
 #[test]
-fn the_example_file_is_good_and_is_told_to_be_for_development() {
+fn the_example_file_is_valid_and_noted_as_for_development() {
     let folder = tempfile::tempdir().unwrap();
     let example = std::fs::read_to_string(in_workspace("deploy/identity.toml")).unwrap();
     let output = check_config(folder.path(), &example);
@@ -120,7 +120,7 @@ fn what_the_removed_api_opens_is_noted() {
 }
 
 #[test]
-fn what_is_wrong_is_told_in_one_line_that_names_it() {
+fn each_error_is_one_line_that_names_its_key() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     write("bad.key", "ed25519 0 hunter2");

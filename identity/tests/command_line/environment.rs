@@ -12,7 +12,7 @@ fn check(folder: &Path, variables: &[(&str, &str)]) -> (bool, String) {
 }
 
 #[test]
-fn an_unknown_key_in_the_environment_is_told_with_the_nearest_known_one_in_every_section() {
+fn an_unknown_variable_is_an_error_with_the_nearest_known_key() {
     let folder = tempfile::tempdir().unwrap();
     for (section, key) in known() {
         let variable = format!("IDENTITY__{}__{}X", section.to_uppercase(), key.to_uppercase());
@@ -26,7 +26,7 @@ fn an_unknown_key_in_the_environment_is_told_with_the_nearest_known_one_in_every
 }
 
 #[test]
-fn a_value_that_cannot_be_understood_is_told_with_its_key() {
+fn a_value_that_cannot_be_parsed_is_an_error_with_its_key() {
     let folder = tempfile::tempdir().unwrap();
     for (variable, value, expected) in [
         ("IDENTITY__SERVER__ALLOW_HTTP_BASE_URL", "perhaps", "[server] allow_http_base_url: "),
@@ -44,7 +44,7 @@ fn a_value_that_cannot_be_understood_is_told_with_its_key() {
         ("IDENTITY__ACCOUNT__LIST_OWN_BINDINGS", "2", "[account] list_own_bindings: "),
         ("IDENTITY__SESSIONS__EMAIL_MAX_WRONG", "-1", "[sessions] email_max_wrong: "),
         ("IDENTITY__EMAIL__TLS", "opportunistic", "[email] tls: "),
-        ("IDENTITY__EMAIL__FROM", "nobody", "nobody"),
+        ("IDENTITY__EMAIL__FROM", "no-address", "no-address"),
         ("IDENTITY__EMAIL__TRANSPORT", "smtp", "[email] host: not set"),
         ("IDENTITY__LOOKUP__ALGORITHMS", "none", "[lookup] algorithms: expected \"sha256\" in the list"),
         ("IDENTITY__LOOKUP__ALGORITHMS", "sha256,md5", "[lookup] algorithms: expected \"sha256\" or \"none\""),

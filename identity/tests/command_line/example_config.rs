@@ -68,7 +68,7 @@ pub(crate) fn known() -> Vec<(String, String)> {
 fn load(toml: &str) -> Result<RawConfig, String> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), toml).unwrap();
-    // Under a prefix that nobody uses, so that the environment of the test has no say.
+    // A prefix without variables, so that the environment of the test has no effect.
     shared::config::load(Some(file.path()), "EXAMPLE_CONFIG_TEST").map_err(|error| error.to_string())
 }
 
@@ -124,7 +124,7 @@ fn the_settings_that_the_readme_recommends_are_understood() {
 }
 
 #[test]
-fn a_key_that_serde_does_not_know_is_what_the_known_ones_are_told_from() {
+fn the_error_of_an_unknown_key_lists_the_known_keys() {
     assert_eq!(known_keys(Some("account")), ["list_own_bindings"]);
     assert_eq!(known_keys(Some("unbind")), ["allow_owner_token"]);
     assert!(serde_json::from_value::<RawConfig>(Value::Object(serde_json::Map::new())).is_ok());

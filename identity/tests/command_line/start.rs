@@ -128,7 +128,7 @@ async fn the_environment_says_where_it_listens_and_who_it_is() {
 }
 
 #[test]
-fn a_port_in_use_is_told_with_what_to_do() {
+fn a_port_in_use_is_an_error_with_an_action() {
     let home = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -143,7 +143,7 @@ fn a_port_in_use_is_told_with_what_to_do() {
 }
 
 #[test]
-fn a_database_that_cannot_be_used_is_told_with_its_place() {
+fn an_unusable_database_is_an_error_with_its_place() {
     let home = tempfile::tempdir().unwrap();
     let garbage = home.path().join("garbage.db");
     fs::write(&garbage, "no database ".repeat(1000)).unwrap();
@@ -151,16 +151,16 @@ fn a_database_that_cannot_be_used_is_told_with_its_place() {
     let said = refusal(home.path(), &[("IDENTITY__DATABASE__URL", &url)]);
     assert!(said.contains("cannot connect to the database") && said.contains("garbage.db"), "{said}");
 
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("postgres://u:hunter2@{}/d", nobody.local_addr().unwrap());
-    drop(nobody);
+    let unused = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgres://u:hunter2@{}/d", unused.local_addr().unwrap());
+    drop(unused);
     let said = refusal(home.path(), &[("IDENTITY__DATABASE__URL", &url)]);
     assert!(said.contains("cannot connect to the database: PostgreSQL") && !said.contains("hunter2"), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
 }
 
 #[test]
-fn a_folder_that_cannot_be_made_is_told_with_its_setting() {
+fn a_folder_that_cannot_be_created_is_an_error_with_its_key() {
     let home = tempfile::tempdir().unwrap();
     fs::write(home.path().join("file"), "").unwrap();
     let said = refusal(home.path(), &[("IDENTITY__SERVER__DATA_DIR", "file/below")]);

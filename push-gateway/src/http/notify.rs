@@ -11,7 +11,7 @@ use serde::Serialize;
 use shared::http::body::Body;
 use shared::http::client_address::client_address;
 use shared::http::endpoint::{endpoint, not_found};
-use shared::http::observe::{Told, milliseconds};
+use shared::http::observe::{AlreadyLogged, milliseconds};
 use shared::http::operations::health;
 
 use super::error::Error;
@@ -68,7 +68,7 @@ async fn notify(state: Data<State>, request: HttpRequest, body: Body) -> Result<
         %client,
         "notified"
     );
-    request.extensions_mut().insert(Told);
+    request.extensions_mut().insert(AlreadyLogged);
     Ok(HttpResponse::Ok().json(NotifyResponse { rejected: response? }))
 }
 

@@ -60,7 +60,7 @@ pub enum Labels {
 
 /// An extension of a request whose handler has logged it in more detail.
 #[derive(Clone, Copy, Debug)]
-pub struct Told;
+pub struct AlreadyLogged;
 
 /// The requests in flight, for a shutdown that loses none of them.
 #[derive(Debug, Default)]
@@ -138,9 +138,9 @@ pub async fn observe(
     let elapsed = started.elapsed();
     observer.count(&route, method, code, elapsed);
     let ms = milliseconds(elapsed);
-    let is_told = response.request().extensions().contains::<Told>();
+    let is_logged = response.request().extensions().contains::<AlreadyLogged>();
     span.in_scope(|| {
-        if is_told {
+        if is_logged {
             tracing::debug!(method, route, code, ms, %client, "answered");
         } else {
             tracing::info!(method, route, code, ms, %client, "answered");

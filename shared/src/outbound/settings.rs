@@ -61,7 +61,7 @@ impl Outbound {
         [&self.extra_ca_file, &self.proxy_file].into_iter().flatten().map(PathBuf::as_path)
     }
 
-    /// A digest of the files' contents, which tells whether they changed. A missing file counts as an empty one.
+    /// A digest of the files' contents; it differs if they changed. A missing file counts as an empty one.
     pub fn digest_of_files(&self) -> [u8; 32] {
         let mut digest = Context::new(&SHA256);
         for file in self.files() {

@@ -127,7 +127,7 @@ async fn who_asks_at_the_same_time_shares_one_question() {
 }
 
 #[tokio::test]
-async fn whoever_waits_gets_the_answer_though_the_first_to_ask_has_left() {
+async fn waiting_callers_get_the_keys_after_the_first_caller_disconnects() {
     let fixture = Fixture::start().await;
     fixture.homeserver.fault_times(PATH, 1, Fault::Silence);
     let first = tokio::time::timeout(Duration::from_millis(300), fixture.has("ed25519:a_1"));

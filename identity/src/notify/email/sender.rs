@@ -78,7 +78,7 @@ mod tests {
         ] {
             assert_eq!(Sender::new(None, name).unwrap().address(), address);
         }
-        for wrong in ["", "nobody", "a@x\r\nBcc: b@y", "Name <a@x>\nBcc: <b@y>"] {
+        for wrong in ["", "no-address", "a@x\r\nBcc: b@y", "Name <a@x>\nBcc: <b@y>"] {
             assert!(Sender::new(Some(wrong), "x").is_err(), "{wrong:?}");
         }
         let sender = Sender::new(Some("noreply@bücher.example"), "x").unwrap();

@@ -1,4 +1,4 @@
-//! Tests of the conversation with a relay: a small one on the loopback interface that can be told how to behave.
+//! Tests of the conversation with a relay: a small relay on the loopback interface with scripted behaviour.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -356,7 +356,7 @@ async fn four_hundreds_are_for_later_and_five_hundreds_for_good() {
         assert_eq!(sent, Err(SendError::TryLater { code: Some(451) }), "{verb}");
         assert!(!sent.unwrap_err().to_string().contains("bob") && seen.mails().is_empty());
         let (sent, _) = send_one(with(verb, "554 bob@example.com is unwanted"), TlsMode::None, None).await;
-        // A refusal before the first word about the mail concerns every mail, and is told apart.
+        // A refusal before the first word about the mail concerns every mail and has a kind of its own.
         let before = verb == "GREETING";
         let refusal = if before { Refusal::Connect(String::from("reply 554")) } else { Refusal::Reply(554) };
         assert_eq!(sent, Err(SendError::Refused(refusal)), "{verb}");
@@ -374,7 +374,7 @@ async fn a_relay_that_speaks_out_of_turn_has_taken_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_there_is_refused() {
+async fn a_closed_port_is_a_connect_failure() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
