@@ -225,14 +225,24 @@ impl Answer {
 
 impl std::fmt::Display for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&transcript::exchange(self))
+        f.write_str(&exchange(self))
     }
+}
+
+/// Method, path and body of the request, then status and body of the answer; JSON indented, long text cut.
+fn exchange(answer: &Answer) -> String {
+    let mut text = format!("{} {}\n", answer.method, answer.path);
+    text.push_str(&transcript::body("  > ", &answer.sent));
+    text.push_str(&format!("{}\n", answer.status));
+    text.push_str(&transcript::body("  < ", &answer.body));
+    text
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Api;
+    use super::{Answer, Api};
     use crate::homeserver::{Fault, Homeserver};
+    use hyper::{HeaderMap, Method, StatusCode};
     use serde_json::json;
 
     #[tokio::test]
@@ -256,7 +266,7 @@ mod tests {
             (br#"{"a":1}"#.as_slice(), Some("application/json"))
         );
 
-        api.request(hyper::Method::POST, "/f").form(&[("a b", "ä&")]).send().await;
+        api.request(Method::POST, "/f").form(&[("a b", "ä&")]).send().await;
         let seen = server.requests().pop().unwrap();
         assert_eq!(seen.body.as_ref(), b"a+b=%C3%A4%26");
     }
@@ -275,5 +285,18 @@ mod tests {
         let (server, other) = (Homeserver::start("127.0.0.1").await, Homeserver::start("127.0.0.1").await);
         let api = Api::trusting(&format!("https://{}", server.address()), &other.authority().pem());
         api.get("/").send().await;
+    }
+
+    #[test]
+    fn an_exchange_reads_from_top_to_bottom() {
+        let answer = Answer {
+            method: Method::POST,
+            path: "/lookup".to_owned(),
+            sent: r#"{"a":1}"#.into(),
+            status: StatusCode::BAD_REQUEST,
+            headers: HeaderMap::new(),
+            body: "no".into(),
+        };
+        assert_eq!(answer.to_string(), "POST /lookup\n  > {\n  >   \"a\": 1\n  > }\n400 Bad Request\n  < no\n");
     }
 }

@@ -1,19 +1,8 @@
-//! An exchange as text for people: the demo shows it, and so does a failed assertion.
+//! A body as readable text, for the demo and for failed assertions.
 //!
-//! Invariant: it only formats; nothing here talks to anyone.
+//! Invariant: it only formats.
 
 use serde_json::Value;
-
-use crate::api::Answer;
-
-/// Method, path and body of the request, then status and body of the answer; JSON indented, long text cut.
-pub fn exchange(answer: &Answer) -> String {
-    let mut text = format!("{} {}\n", answer.method, answer.path);
-    text.push_str(&body("  > ", &answer.sent));
-    text.push_str(&format!("{}\n", answer.status));
-    text.push_str(&body("  < ", &answer.body));
-    text
-}
 
 /// A body with `margin` before each of its lines; nothing for an empty one.
 pub fn body(margin: &str, bytes: &[u8]) -> String {
@@ -40,22 +29,7 @@ fn cut(line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{body, exchange};
-    use crate::api::Answer;
-    use hyper::{HeaderMap, Method, StatusCode};
-
-    #[test]
-    fn an_exchange_reads_from_top_to_bottom() {
-        let answer = Answer {
-            method: Method::POST,
-            path: "/lookup".to_owned(),
-            sent: r#"{"a":1}"#.into(),
-            status: StatusCode::BAD_REQUEST,
-            headers: HeaderMap::new(),
-            body: "no".into(),
-        };
-        assert_eq!(exchange(&answer), "POST /lookup\n  > {\n  >   \"a\": 1\n  > }\n400 Bad Request\n  < no\n");
-    }
+    use super::body;
 
     #[test]
     fn long_bodies_are_cut() {

@@ -29,7 +29,7 @@ async fn a_token_counts_in_the_header_and_in_the_query_and_the_header_wins() {
     }
     assert_eq!(user(account().query("access_token", &alice)).await, is_alice);
     assert_eq!(user(account().bearer(&alice).query("access_token", &bob)).await, is_alice);
-    assert_eq!(user(account().bearer("nobody's").query("access_token", &bob)).await, None);
+    assert_eq!(user(account().bearer("unknown").query("access_token", &bob)).await, None);
     assert_eq!(user(account().header("authorization", "Bearer").query("access_token", &bob)).await, None);
     assert_eq!(user(account().header("authorization", "Basic eDp5").query("access_token", &bob)).await, is_bob);
     for header in ["", "Bearer", "Bearer ", &alice, &format!("Token {alice}"), &format!("Bearer {alice}x")] {
@@ -64,8 +64,8 @@ async fn logging_out_ends_one_token_and_no_other() {
     assert_ne!(first, second);
     let logout = || world.api.post(&v2("/account/logout"), json!({}));
     logout().send().await.refused(401, "M_UNAUTHORIZED");
-    logout().bearer("nobody's").send().await.refused(401, "M_UNKNOWN_TOKEN");
-    logout().bearer("nobody's").query("access_token", &first).send().await.refused(401, "M_UNKNOWN_TOKEN");
+    logout().bearer("unknown").send().await.refused(401, "M_UNKNOWN_TOKEN");
+    logout().bearer("unknown").query("access_token", &first).send().await.refused(401, "M_UNKNOWN_TOKEN");
     assert_eq!(logout().bearer(&first).send().await.expect(200), json!({}));
     logout().bearer(&first).send().await.refused(401, "M_UNKNOWN_TOKEN");
     assert_eq!(user(world.api.get(&v2("/account")).bearer(&first)).await, None);
@@ -92,7 +92,7 @@ async fn an_account_keeps_its_newest_tokens() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_account_is_told_its_addresses_only_if_the_operator_wants_it() {
+async fn an_account_lists_its_addresses_only_if_the_operator_allows_it() {
     let world = World::start().await;
     let alice = world.register("@alice:hs.example").await;
     world.api.get("/_identity/v1/bindings").send().await.refused(401, "M_UNAUTHORIZED");

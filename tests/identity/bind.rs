@@ -37,7 +37,7 @@ async fn mappings(world: &World, token: &str, algorithm: &str, entries: &[String
     world.api.post(&v2("/lookup"), body).bearer(token).send().await.expect(200)["mappings"].clone()
 }
 
-/// The addresses that the account itself is told of.
+/// The addresses that the account lists.
 async fn own(world: &World, token: &str) -> Vec<String> {
     let own = world.api.get("/_identity/v1/bindings").bearer(token).send().await.expect(200);
     let bindings = own["bindings"].as_array().expect("a list");

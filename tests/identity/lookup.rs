@@ -191,7 +191,7 @@ async fn ten_thousand_addresses_are_looked_up_at_once_and_not_one_more() {
         for email in ["first@example.com", "last@example.com"] {
             world.bind(&bob, "@bob:hs.example", email).await;
         }
-        let mut names: Vec<_> = (0..10_000).map(|n| format!("nobody{n}@example.com")).collect();
+        let mut names: Vec<_> = (0..10_000).map(|n| format!("unbound{n}@example.com")).collect();
         for (at, name) in [(0, "first@example.com"), (5_000, "bob@example.com"), (9_999, "last@example.com")] {
             names[at] = name.to_owned();
         }

@@ -38,7 +38,7 @@ async fn what_is_signed_is_what_the_specification_would_sign() {
         let signed = world.api.post(V1, body).send().await.expect(200);
         assert_eq!(signed, expected, "{private_key}");
     }
-    // A plus that nobody encoded.
+    // A plus without encoding.
     let careless = format!("{V1}?token=abc123&mxid=%40bob:hs.example&private_key={standard}");
     assert_eq!(world.api.request(Method::POST, &careless).send().await.expect(200), expected);
 }

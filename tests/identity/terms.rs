@@ -1,4 +1,4 @@
-//! The terms of service: told to everybody, accepted by account, asked for where they gate.
+//! The terms of service: public, accepted by account, required where they gate.
 //!
 //! Invariant: whether an account has agreed is asked of `GET account`, as clients do.
 
@@ -21,15 +21,15 @@ fn policies() -> Value {
             "fr": {"name": "Confidentialité", "url": "https://example.org/privacy-fr"},
         },
         "tos": {"version": "1", "en": {"name": "Terms", "url": "https://example.org/tos-en"}},
-        "news": {"version": "1", "required": false, "en": {"name": "News", "url": "https://example.org/news-en"}},
+        "mailing": {"version": "1", "required": false, "en": {"name": "Mailing", "url": "https://example.org/mailing-en"}},
     }})
 }
 
-/// What of it is told.
-fn told() -> Value {
-    let mut told = policies();
-    told["policies"]["news"].as_object_mut().expect("a policy").remove("required");
-    told
+/// The public form.
+fn published() -> Value {
+    let mut published = policies();
+    published["policies"]["mailing"].as_object_mut().expect("a policy").remove("required");
+    published
 }
 
 const DOCS: &str = "
@@ -44,11 +44,11 @@ docs:
     version: '1'
     langs:
       en: {name: Terms, url: https://example.org/tos-en}
-  news:
+  mailing:
     version: '1'
     required: false
     langs:
-      en: {name: News, url: https://example.org/news-en}
+      en: {name: Mailing, url: https://example.org/mailing-en}
 ";
 
 /// A server whose terms lie in `terms.yaml` in its folder.
@@ -75,14 +75,14 @@ impl WithFile {
         answer.expect(200)["token"].as_str().expect("a token").to_owned()
     }
 
-    /// Puts other terms into the file and has it read; `sign` stands in the new terms as they are told, or in the log
+    /// Puts other terms into the file and has it read; `sign` is in the published new terms, or in the log
     /// if they are not taken.
     async fn reread(&self, terms: &str, sign: &str) {
         write(self.server.folder(), terms);
         self.server.signal("HUP");
         wait_for("the terms to be read again", DEADLINE, async || {
-            let told = self.api.get(&v2("/terms")).send().await.text();
-            (told.contains(sign) || self.server.logs().contains(sign)).then_some(())
+            let terms = self.api.get(&v2("/terms")).send().await.text();
+            (terms.contains(sign) || self.server.logs().contains(sign)).then_some(())
         })
         .await;
     }
@@ -111,7 +111,7 @@ async fn has_agreed(api: &Api, token: &str) -> bool {
 async fn both_forms_of_the_file_tell_the_same_terms_to_everybody() {
     for terms in [policies().to_string(), serde_json::to_string_pretty(&policies()).unwrap(), DOCS.to_owned()] {
         let world = WithFile::start(&terms).await;
-        assert_eq!(world.api.get(&v2("/terms")).send().await.expect(200), told());
+        assert_eq!(world.api.get(&v2("/terms")).send().await.expect(200), published());
         let token = world.register("@alice:hs.example").await;
         assert!(!has_agreed(&world.api, &token).await);
         accept(&world.api, &token, &["privacy-fr", "tos-en"]).await;
@@ -126,7 +126,7 @@ async fn one_language_of_each_required_policy_is_enough_over_several_requests() 
     let bob = world.register("@bob:hs.example").await;
     for (pages, agreed) in [
         (&[][..], false),
-        (&["news-en", "privacy-en#", "privacy-de", ""], false),
+        (&["mailing-en", "privacy-en#", "privacy-de", ""], false),
         (&["privacy-en", "privacy-fr"], false),
         (&["tos-en"], true),
         (&[], true),
@@ -202,7 +202,7 @@ async fn what_is_accepted_is_a_list_of_texts() {
         terms(odd).await.refused(400, "M_INVALID_PARAM");
     }
     terms(Value::Null).await.refused(400, "M_MISSING_PARAMS");
-    for fine in [json!([]), json!(["https://nobody.example/", "\u{0}", ""]), json!(vec!["x"; 10_000])] {
+    for fine in [json!([]), json!(["https://unknown.example/", "\u{0}", ""]), json!(vec!["x"; 10_000])] {
         assert_eq!(terms(fine).await.expect(200), json!({}));
     }
     assert_eq!(world.api.get(&v2("/terms")).send().await.expect(200), json!({"policies": {}}));

@@ -13,8 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
+use super::core::Core;
 use super::reply::{Body, Closed};
-use super::server::Core;
 use super::{Connection, Reaction, Request, Service};
 
 /// How a connection ends on purpose.

@@ -12,8 +12,8 @@ use hyper::body::Bytes;
 use tokio::io::DuplexStream;
 use tokio::task::JoinSet;
 
+use super::core::Core;
 use super::reply::{Content, Reply};
-use super::server::Core;
 use super::{Connection, Reaction, Request, Service};
 
 /// More streams than any test allows: the relay enforces the limit.

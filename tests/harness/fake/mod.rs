@@ -5,6 +5,7 @@
 //! all connections end with the server.
 
 mod connection;
+mod core;
 mod faults;
 mod frame;
 mod http1;
@@ -15,11 +16,12 @@ mod request;
 mod server;
 mod wire;
 
+pub(crate) use self::core::Recorded;
 pub(crate) use connection::Connection;
 pub(crate) use faults::Faults;
 pub(crate) use reply::Reply;
 pub use request::Request;
-pub(crate) use server::{HttpServer, Recorded, Socket};
+pub(crate) use server::{HttpServer, Socket};
 
 /// What a fake service does with a request.
 pub(crate) trait Service: Send + Sync + 'static {

@@ -69,7 +69,7 @@ async fn a_connection_outlives_a_refused_body_that_came_to_its_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_never_stops_sending_reads_the_refusal_and_is_cut_off() {
+async fn a_client_that_never_stops_sending_reads_the_error_and_is_cut_off() {
     let world = World::with(small()).await;
     let admin = world.server.admin_address();
     for (address, line, status) in [
@@ -177,7 +177,7 @@ async fn a_request_framed_in_two_ways_is_never_taken_for_two() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_asks_whether_to_go_on_is_told_to() {
+async fn an_expect_continue_header_is_answered_with_100() {
     let world = World::start().await;
     let mut connection = Raw::connect(world.server.address()).await;
     let headers = "Content-Length: 2\r\nExpect: 100-continue\r\n";
@@ -207,7 +207,7 @@ async fn a_wish_for_another_protocol_is_ignored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_line_that_is_no_http_is_answered_or_cut_off_and_hurts_nobody() {
+async fn a_line_that_is_no_http_is_answered_or_cut_off_without_harm() {
     let world = World::start().await;
     let long_header = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(1 << 20));
     let many_headers = format!("GET / HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(1000));

@@ -13,9 +13,9 @@ use harness::world::identity::{DEADLINE, Settings, World, v2};
 /// Two registrations an hour from one address, and peers on 127.0.0.1 and in 10.0.0.0/8 that are believed.
 const TWO_EACH: &str = "[limits]\nregister_per_ip = { burst = 2, every = \"1h\" }\n";
 
-/// One try to register, with an OpenID token that nobody has: 401 if it was let through to the homeserver.
+/// One try to register, with an unknown OpenID token: 401 if the server asked the homeserver.
 async fn register(world: &World, forwarded_for: &[&str]) -> Answer {
-    let body = json!({"access_token": "nobody's", "matrix_server_name": "hs.example"});
+    let body = json!({"access_token": "unknown", "matrix_server_name": "hs.example"});
     let call = world.api.post(&v2("/account/register"), body);
     forwarded_for.iter().fold(call, |call, line| call.header("x-forwarded-for", line)).send().await
 }
@@ -43,14 +43,14 @@ async fn a_trusted_proxy_is_believed_from_the_right_up_to_the_first_stranger() {
         ..Settings::default()
     };
     let world = World::with(settings).await;
-    // Each row: the same client twice, in whatever way it is told, and then it has used up its limit.
+    // Each row: the same client twice, however its address is sent; then its limit is exceeded.
     for (first, second, third) in [
         (&["1.1.1.1"][..], &["1.1.1.1"][..], &["1.1.1.1"][..]),
         (&["9.9.9.9, 1.1.1.2"], &["8.8.8.8, 1.1.1.2, 10.0.0.7"], &["1.1.1.2"]),
         (&["7.7.7.7", "1.1.1.3, 10.1.1.1"], &["1.1.1.3", "10.0.0.1,10.0.0.2"], &["1.1.1.3:4711"]),
         (&["2a00::1"], &["[2a00::1]:443"], &["2a00:0:0::1, 2001:db8::5"]),
         (&["::ffff:1.1.1.4"], &["1.1.1.4"], &["5.5.5.5,::ffff:1.1.1.4 , ::ffff:10.0.0.1"]),
-        // Nothing usable is said: then whoever said it is the client.
+        // Without a usable address the peer is the client.
         (&[], &[""], &["not an address"]),
     ] {
         register(&world, first).await.refused(401, "M_UNAUTHORIZED");
@@ -77,7 +77,7 @@ async fn a_listener_with_a_certificate_speaks_tls_and_nothing_else() {
     // Plain HTTP gets no answer of ours.
     let plain = harness::raw::exchange(server.address(), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", DEADLINE).await;
     assert!(matches!(plain, Err(harness::raw::NoResponse::Closed(_))), "{plain:?}");
-    // Somebody who connects and says nothing is cut off, and hurts nobody.
+    // A connection without a byte is cut off, without harm.
     let mut silent = harness::raw::Raw::connect(server.address()).await;
     assert_eq!(api.get(&v2("")).send().await.expect(200), json!({}));
     assert!(silent.closes_within(DEADLINE).await);

@@ -90,7 +90,7 @@ impl Load {
     }
 }
 
-/// Somebody with two accounts and several addresses, who publishes, moves and withdraws them.
+/// A user with two accounts and several addresses, who binds, moves and unbinds them.
 struct Client {
     number: usize,
     accounts: [Account; 2],
@@ -107,7 +107,7 @@ struct Account {
 struct Address {
     email: String,
     /// Whose it is by the last answer, and since when: the account's number, the association's `ts`.
-    told: Option<(usize, i64)>,
+    answered: Option<(usize, i64)>,
     /// What was asked for without an answer yet.
     asked: Option<Goal>,
 }
@@ -168,7 +168,7 @@ impl Client {
         let (address, goal) = match Random.below(4) {
             0 | 1 if known > 0 => {
                 let address = Random.below(u32::try_from(known).expect("few addresses")) as usize;
-                match self.addresses[address].told {
+                match self.addresses[address].answered {
                     Some(_) if Random.below(2) == 0 => (address, Goal::Unbind),
                     Some((account, _)) => (address, Goal::Bind(1 - account)),
                     None => (address, Goal::Bind(0)),
@@ -176,7 +176,7 @@ impl Client {
             }
             _ => {
                 let email = format!("c{}n{known}@example.com", self.number);
-                self.addresses.push(Address { email, told: None, asked: None });
+                self.addresses.push(Address { email, answered: None, asked: None });
                 (known, Goal::Bind(0))
             }
         };
@@ -207,14 +207,14 @@ impl Client {
         }
         address.asked = Some(flow.goal);
         let mut body = json!({ "client_secret": flow.client_secret, "sid": sid });
-        address.told = match flow.goal {
+        address.answered = match flow.goal {
             Goal::Bind(account) => {
                 body["mxid"] = json!(self.accounts[account].user);
                 let association = post("/3pid/bind", body).await?;
                 Some((account, association["ts"].as_i64().expect("a time")))
             }
             Goal::Unbind => {
-                let owner = address.told.map_or(0, |(account, _)| account);
+                let owner = address.answered.map_or(0, |(account, _)| account);
                 body["mxid"] = json!(self.accounts[owner].user);
                 body["threepid"] = json!({ "medium": "email", "address": address.email });
                 assert_eq!(post("/3pid/unbind", body).await?, json!({}));
@@ -243,7 +243,7 @@ impl Client {
         for (address, hash) in self.addresses.iter_mut().zip(&hashes) {
             let owners = owners.remove(&address.email).unwrap_or_default();
             let context =
-                format!("round {round}: {} told {:?}, asked {:?}", address.email, address.told, address.asked);
+                format!("round {round}: {} answered {:?}, asked {:?}", address.email, address.answered, address.asked);
             assert!(owners.len() <= 1, "{context}: two rows {owners:?}");
             let now = owners.first().copied();
             let user = now.map(|(account, _)| json!(self.accounts[account].user)).unwrap_or_default();
@@ -253,12 +253,12 @@ impl Client {
                 (Some(Goal::Unbind), None) => true,
                 _ => false,
             };
-            assert!(now == address.told || happened, "{context}: found {now:?}");
-            (address.told, address.asked) = (now, None);
+            assert!(now == address.answered || happened, "{context}: found {now:?}");
+            (address.answered, address.asked) = (now, None);
         }
-        assert!(owners.is_empty(), "round {round}: rows that nobody asked for: {owners:?}");
+        assert!(owners.is_empty(), "round {round}: rows without a request: {owners:?}");
         self.verify_session(world).await;
-        self.addresses.iter().filter(|address| address.told.is_some()).count()
+        self.addresses.iter().filter(|address| address.answered.is_some()).count()
     }
 
     /// A session that was answered for is still what it was.

@@ -67,7 +67,7 @@ fn post(world: &World, path: &str) -> Call {
     world.api.request(Method::POST, &v2(path))
 }
 
-/// A world whose only policy nobody has accepted.
+/// A world with one policy, which no account has accepted.
 async fn gated() -> World {
     let tables = "[terms.policies.tos]\nversion = \"1\"\nen = { name = \"T\", url = \"https://example.org/t\" }\n";
     World::with(Settings { tables, ..Settings::default() }).await
@@ -87,7 +87,7 @@ async fn without_a_token_nothing_else_is_looked_at() {
             let refusal = answer.refused(401, "M_UNAUTHORIZED");
             assert_eq!(refusal["error"], "Unauthorized", "{answer}");
             let errcode = if path == "/account/logout" { "M_UNKNOWN_TOKEN" } else { "M_UNAUTHORIZED" };
-            let unknown = call().bearer("nobody's").send().await.refused(401, errcode);
+            let unknown = call().bearer("unknown").send().await.refused(401, errcode);
             for refusal in [&refusal, &unknown] {
                 assert_eq!(refusal.get("success"), path.ends_with("submitToken").then_some(&json!(false)), "{path}");
             }
@@ -293,9 +293,9 @@ async fn an_outage_of_the_database_is_our_fault_and_nothing_is_said_of_it() {
     let refusal = world.api.get(&v2("/account")).bearer(&token).send().await.expect(500);
     assert_eq!(refusal, json!({"errcode": "M_UNKNOWN", "error": "Internal server error"}));
     // The log comes through a pipe, after the answer.
-    let told = || world.server.logs().matches("request failed with an internal error").count();
-    wait_until("three lines of the log", DEADLINE, || told() >= 3).await;
-    assert_eq!(told(), 3);
+    let logged = || world.server.logs().matches("request failed with an internal error").count();
+    wait_until("three lines of the log", DEADLINE, || logged() >= 3).await;
+    assert_eq!(logged(), 3);
     client.batch_execute("alter table gone_too rename to tokens").await.unwrap();
     world.api.get(&v2("/account")).bearer(&token).send().await.expect(200);
 }

@@ -55,7 +55,7 @@ async fn a_method_that_a_path_does_not_know_is_refused_with_those_it_knows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_path_that_nobody_serves_is_not_found_by_any_method() {
+async fn an_unknown_path_is_not_found_by_any_method() {
     let world = World::start().await;
     for path in [
         "/",
@@ -151,7 +151,7 @@ async fn every_kind_of_answer_can_be_read_by_browsers_of_any_origin_and_has_a_re
         let call = api.get(&v2("/validate/email/submitToken")).query("sid", sid);
         call.query("client_secret", secret).query("token", token)
     };
-    let stranger = json!({"access_token": "nobody's", "matrix_server_name": "hs.example"});
+    let stranger = json!({"access_token": "unknown", "matrix_server_name": "hs.example"});
     let huge = vec![b' '; 4096];
     let rows = [
         (200, api.get(&v2(""))),

@@ -22,9 +22,9 @@ fn for_email(email: &str, client_secret: &str) -> Value {
     json!({ "client_secret": client_secret, "email": email, "send_attempt": 1 })
 }
 
-/// One try to register, by a client at that address with an OpenID token that nobody has: 401 if the homeserver is asked.
+/// One try to register, by a client at that address with an unknown OpenID token: 401 if the server asks the homeserver.
 async fn register(api: &Api, client: &str) -> Answer {
-    let body = json!({ "access_token": "nobody's", "matrix_server_name": "hs.example" });
+    let body = json!({ "access_token": "unknown", "matrix_server_name": "hs.example" });
     api.post(&v2("/account/register"), body).header("x-forwarded-for", client).send().await
 }
 
@@ -82,7 +82,7 @@ async fn only_a_mail_that_is_about_to_go_out_counts() {
     let mut unsafe_link = for_email("alice@example.com", "s");
     unsafe_link["next_link"] = json!("javascript:alert(1)");
     for (body, errcode) in [
-        (for_email("nobody", "s"), "M_INVALID_EMAIL"),
+        (for_email("nowhere", "s"), "M_INVALID_EMAIL"),
         (for_email("alice@example.com", "ä"), "M_INVALID_PARAM"),
         (unsafe_link, "M_INVALID_PARAM"),
         (json!({ "email": "alice@example.com" }), "M_MISSING_PARAMS"),
@@ -154,7 +154,7 @@ async fn a_registration_counts_once_it_may_be_tried_whatever_comes_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_has_homeservers_asked_for_keys_without_end() {
+async fn requests_for_keys_of_homeservers_are_limited() {
     let world = world("register_per_ip = { burst = 3, every = \"1h\" }").await;
     let unbind = async |server: &str| {
         let threepid = json!({ "medium": "email", "address": "bob@example.com" });

@@ -1,4 +1,4 @@
-//! What the server tells its log and its database: nothing that somebody who reads them could use.
+//! The log and the database hold nothing that a reader could use.
 //!
 //! Invariant: the search is shown to find what is there, so that finding nothing means something.
 
@@ -123,8 +123,8 @@ async fn register(world: &World, used: &mut Used, user: &str) -> String {
 
 async fn refused_registrations(world: &World, used: &mut Used) {
     const USERINFO: &str = "/_matrix/federation/v1/openid/userinfo";
-    let unknown = json!({ "access_token": "OPEN-ID-TOKEN-OF-NOBODY", "matrix_server_name": "hs.example" });
-    used.secret("an OpenID token", "OPEN-ID-TOKEN-OF-NOBODY");
+    let unknown = json!({ "access_token": "UNKNOWN-OPEN-ID-TOKEN", "matrix_server_name": "hs.example" });
+    used.secret("an OpenID token", "UNKNOWN-OPEN-ID-TOKEN");
     for fault in
         [None, Some(Fault::reply(500, "")), Some(Fault::reply(200, "not JSON")), Some(Fault::redirect("/elsewhere"))]
     {
@@ -134,7 +134,7 @@ async fn refused_registrations(world: &World, used: &mut Used) {
         let answer = world.api.post(&v2("/account/register"), unknown.clone()).send().await;
         assert!([401, 502].contains(&answer.code()), "{answer}");
     }
-    let elsewhere = json!({ "access_token": "OPEN-ID-TOKEN-OF-NOBODY", "matrix_server_name": "10.0.0.1:1" });
+    let elsewhere = json!({ "access_token": "UNKNOWN-OPEN-ID-TOKEN", "matrix_server_name": "10.0.0.1:1" });
     assert_eq!(world.api.post(&v2("/account/register"), elsewhere).send().await.code(), 502);
 }
 
@@ -205,8 +205,8 @@ async fn invitations(world: &World, used: &mut Used, access_token: &str) {
         let answer = world.api.post(&path, wrong.clone()).bearer(access_token).send().await;
         assert_eq!(answer.code(), 400, "{answer}");
     }
-    // Refused by the relay: the invite goes, and what is told of it says nothing.
-    world.mail.script(Stage::Recipient, [Script::say("550 5.1.1 <dave@private.example>: nobody of that name")]);
+    // Refused by the relay: the invitation is deleted, and its log line holds no secret.
+    world.mail.script(Stage::Recipient, [Script::say("550 5.1.1 <dave@private.example>: no such user")]);
     let answer = world.api.post(&v2("/store-invite"), body).bearer(access_token).send().await;
     answer.refused(400, "M_EMAIL_SEND_ERROR");
 }
@@ -247,7 +247,7 @@ async fn by_the_removed_api(world: &World, used: &mut Used) {
     }
     let look_up = world.api.get(&v1("/lookup")).query("medium", "email").query("address", address);
     assert_eq!(look_up.send().await.expect(200)["mxid"], "@frank:hs.example");
-    let pairs = json!({ "threepids": [["email", address], ["email", "nobody@private.example"], [address, secret]] });
+    let pairs = json!({ "threepids": [["email", address], ["email", "unbound@private.example"], [address, secret]] });
     world.api.post(&v1("/bulk_lookup"), pairs).send().await.expect(200);
     world.api.post(&v1("/bulk_lookup"), json!({ "threepids": [address] })).send().await.refused(400, "M_INVALID_PARAM");
     used.secret("a guest's access token", "GUEST-TOKEN-BY-V1");
@@ -277,7 +277,7 @@ async fn mail_troubles(world: &World, used: &mut Used, access_token: &str) {
     };
     used.private("an address", "private.example");
     for (n, (stage, script)) in [
-        (Stage::Recipient, Script::say("550 5.1.1 <Bob@Private.Example>: nobody of that name")),
+        (Stage::Recipient, Script::say("550 5.1.1 <Bob@Private.Example>: no such user")),
         (Stage::EndOfData, Script::say("554 5.7.1 mail to Bob@Private.Example is spam")),
         (Stage::EndOfData, Script::Close),
         (Stage::EndOfData, Script::Silence),
@@ -381,7 +381,7 @@ async fn neither_log_nor_database_holds_anything_that_could_be_used() {
         world.server.kill();
         let logs = world.server.logs();
         assert!(logs.contains("answered") && logs.contains("mail cannot be sent"), "the log was on:\n{logs}");
-        assert!(logs.contains("a mail was refused") && logs.contains("login failed"), "failures are told:\n{logs}");
+        assert!(logs.contains("a mail was refused") && logs.contains("login failed"), "failures are logged:\n{logs}");
         if format == "json" {
             let lines = logs.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
             assert!(lines.filter(|line| line["message"] == "answered").count() > 50, "JSON lines:\n{logs}");

@@ -100,7 +100,7 @@ async fn a_token_that_cannot_be_sent_is_an_error_of_sending() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn further_mails_are_limited_and_the_client_is_told_for_how_long() {
+async fn further_mails_are_limited_with_a_retry_time() {
     let tables = "[limits]\nemail_per_address = { burst = 1, every = \"1h\" }\n";
     let world = World::with(Settings { tables, ..Settings::default() }).await;
     let token = world.register("@alice:hs.example").await;
@@ -114,7 +114,7 @@ async fn further_mails_are_limited_and_the_client_is_told_for_how_long() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_submission_is_refused_in_one_way_for_whoever_does_not_know_the_session() {
+async fn a_submission_without_the_session_is_refused_in_one_way() {
     let world = World::with(Settings { tables: "[sessions]\nemail_max_wrong = 2\n", ..Settings::default() }).await;
     let token = world.register("@alice:hs.example").await;
     let session = world.request_token(&token, "alice@example.com").await;
@@ -135,7 +135,7 @@ async fn a_submission_is_refused_in_one_way_for_whoever_does_not_know_the_sessio
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_result_is_for_whoever_has_the_session_and_has_validated_it() {
+async fn a_result_needs_the_secret_of_a_validated_session() {
     let world =
         World::with(Settings { tables: "[bind]\nallow_servers = [\"hs.example\"]\n", ..Settings::default() }).await;
     let alice = world.register("@alice:hs.example").await;
@@ -175,7 +175,7 @@ async fn a_result_is_for_whoever_has_the_session_and_has_validated_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn users_of_a_server_that_may_not_bind_are_told_so() {
+async fn users_of_a_denied_server_cannot_bind() {
     let world = World::with(Settings { tables: "[bind]\nallow_servers = [\"other\"]\n", ..Settings::default() }).await;
     let alice = world.register("@alice:hs.example").await;
     let session = world.validate(&alice, "alice@example.com").await;
@@ -208,7 +208,7 @@ async fn an_address_is_taken_back_for_a_proof_and_the_body_is_read_before_it() {
     let good = json!({"mxid": "@alice:hs.example", "threepid": threepid});
     let unbind = |body: Value| world.api.post(&v2("/3pid/unbind"), body);
     unbind(good.clone()).send().await.refused(401, "M_UNAUTHORIZED");
-    unbind(good.clone()).bearer("nobody's").send().await.refused(401, "M_UNAUTHORIZED");
+    unbind(good.clone()).bearer("unknown").send().await.refused(401, "M_UNAUTHORIZED");
     unbind(good.clone()).bearer(&alice).send().await.refused(403, "M_FORBIDDEN");
 
     let broken = world.api.request(hyper::Method::POST, &v2("/3pid/unbind")).body("{ broken");
@@ -229,6 +229,6 @@ async fn an_address_is_taken_back_for_a_proof_and_the_body_is_read_before_it() {
     ] {
         let mut body = good.clone();
         body[name] = value;
-        unbind(body).bearer("nobody's").send().await.refused(400, errcode);
+        unbind(body).bearer("unknown").send().await.refused(400, errcode);
     }
 }

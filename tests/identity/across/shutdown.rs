@@ -105,7 +105,7 @@ async fn idle_connections_do_not_hold_the_end_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_does_not_end_is_given_up_when_the_operators_time_is_over() {
+async fn a_request_that_does_not_end_is_cut_off_at_the_shutdown_timeout() {
     let settings = Settings {
         http: "shutdown_timeout = \"300ms\"",
         federation: "timeout = \"10m\"\nconnect_timeout = \"10m\"",
@@ -118,7 +118,7 @@ async fn a_request_that_does_not_end_is_given_up_when_the_operators_time_is_over
     assert!(connection.send(&request("POST", &v2("/account/register"), "", &body)).await);
     wait_until("the request at the homeserver", DEADLINE, || world.homeserver.requests_to(USERINFO).len() == 1).await;
     assert_eq!(world.server.terminate(DEADLINE).await.code(), Some(0), "{}", world.server.logs());
-    // Whether there was time for a word about it is chance; good news it cannot be.
+    // A response may or may not arrive; it is never a success.
     match connection.response(DEADLINE).await {
         Ok(Response { status, .. }) => assert_eq!(status, 500),
         outcome => assert_eq!(outcome, Err(NoResponse::Closed(Vec::new()))),
@@ -136,14 +136,14 @@ async fn under_load_every_request_sent_before_the_signal_is_answered() {
             address: world.server.address(),
             requests: requests(&token, &world.pepper(&token).await),
             answered: AtomicUsize::new(0),
-            is_told: AtomicBool::new(false),
+            is_signalled: AtomicBool::new(false),
         });
         let mut tasks = JoinSet::new();
         for number in 0..CLIENTS {
             tasks.spawn(Arc::clone(&load).run(number));
         }
         wait_until("a load", DEADLINE, || load.answered.load(Ordering::SeqCst) > 200).await;
-        load.is_told.store(true, Ordering::SeqCst);
+        load.is_signalled.store(true, Ordering::SeqCst);
         world.server.signal("TERM");
         let mut lost = BTreeMap::<String, usize>::new();
         for failure in tasks.join_all().await.into_iter().flatten() {
@@ -197,7 +197,7 @@ struct Load {
     requests: Vec<Vec<u8>>,
     answered: AtomicUsize,
     /// Set before the signal is sent: what went out while it was not set, went out before the signal.
-    is_told: AtomicBool,
+    is_signalled: AtomicBool,
 }
 
 impl Load {
@@ -210,7 +210,7 @@ impl Load {
                 Some(connection) => connection,
                 None => match Raw::try_connect(self.address).await {
                     Ok(connection) => connection,
-                    Err(error) if self.is_told.load(Ordering::SeqCst) => {
+                    Err(error) if self.is_signalled.load(Ordering::SeqCst) => {
                         assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
                         return None;
                     }
@@ -220,7 +220,7 @@ impl Load {
             let answered = self.answered.load(Ordering::SeqCst);
             let request = &self.requests[answered % self.requests.len()];
             let is_sent = connection.send(request).await;
-            let is_before = !self.is_told.load(Ordering::SeqCst);
+            let is_before = !self.is_signalled.load(Ordering::SeqCst);
             match connection.response(DEADLINE).await {
                 Ok(Response { status: 200, head, .. }) => {
                     self.answered.fetch_add(1, Ordering::SeqCst);

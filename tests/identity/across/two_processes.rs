@@ -1,4 +1,4 @@
-//! Two processes on one PostgreSQL database are one server: what one is told the other knows, and what one counts the
+//! Two processes on one PostgreSQL database are one server: what one stores the other reads, and what one counts the
 //! other counts on.
 //!
 //! Invariant: without PostgreSQL on the machine these tests say so and test nothing; with `CI=true` they fail instead.

@@ -1,4 +1,4 @@
-//! Profile `delegate`: what a homeserver calls that has telephone numbers validated here, and nobody else.
+//! Profile `delegate`: the routes for homeservers that delegate the validation of telephone numbers, and only for them.
 //!
 //! Invariant: for everyone else these routes are as unknown as any other path, before anything of the request is looked
 //! at.
@@ -48,7 +48,7 @@ async fn is_let_in(world: &World, forwarded_for: &[&str]) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_is_named_is_let_in_and_cannot_be_played_by_a_header() {
+async fn only_listed_addresses_are_allowed_and_no_header_forges_them() {
     let named = world("[\"127.0.0.1\", \"10.1.0.0/16\"]", "[]").await;
     for forwarded_for in [&[][..], &["9.9.9.9"], &["10.1.0.5"]] {
         assert!(is_let_in(&named, forwarded_for).await, "{forwarded_for:?}");
@@ -156,7 +156,7 @@ async fn a_homeserver_has_numbers_validated_for_all_of_its_users() {
     assert_eq!(submit.header("content-type", "application/json").send().await.expect(200), json!({ "success": true }));
     let shown = super::validated(&world, &session).await.expect(200);
     assert_eq!((&shown["medium"], &shown["address"]), (&json!("msisdn"), &json!("447400123456")));
-    // One number is one number, whoever asks.
+    // The limit of a number holds for all clients.
     for attempt in 3..6 {
         ask("07400 123456".to_owned(), attempt).await.expect(200);
     }

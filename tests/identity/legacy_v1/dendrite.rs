@@ -94,7 +94,7 @@ async fn an_address_is_looked_up_invited_validated_bound_and_found() {
         let found = look_up(world, "email", EMAIL).await.expect(200);
         verify(world, &found).await;
         assert_eq!(found, association, "a signature of the same by the same key is the same");
-        let pairs = json!([["email", EMAIL], ["email", "nobody@example.com"]]);
+        let pairs = json!([["email", EMAIL], ["email", "unbound@example.com"]]);
         let expected = json!({ "threepids": [["email", EMAIL, BOB]] });
         assert_eq!(look_up_all(world, pairs).await.expect(200), expected);
         assert_eq!(world.look_up(&scene.tokens[ALICE], EMAIL, "email").await.as_deref(), Some(BOB));
@@ -114,7 +114,7 @@ async fn an_association_is_signed_by_the_key_of_the_day() {
     let found = look_up(&scene.world, "email", EMAIL).await.expect(200);
     verify(&scene.world, &found).await;
     assert!(found["signatures"][NAME]["ed25519:next"].is_string(), "{found}");
-    // The old signature is good for whoever has it: its key is still told.
+    // The old signature stays valid: the server still publishes its key.
     verify(&scene.world, &association).await;
     assert!(association["signatures"][NAME]["ed25519:0"].is_string(), "{association}");
 }

@@ -1,4 +1,4 @@
-//! `store-invite` without an account: nobody has shown who the sender is, and the mail does not claim that they have.
+//! `store-invite` without an account: the sender is not authenticated, and the mail does not claim otherwise.
 //!
 //! Invariant: the operator's rules hold as they do by v2.
 

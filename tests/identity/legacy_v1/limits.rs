@@ -1,4 +1,4 @@
-//! Limits where nobody has an account: they count client addresses.
+//! Limits without accounts: they count client addresses.
 //!
 //! Invariant: nothing here waits for a bucket to fill again; every limit is far too slow for that.
 
@@ -67,7 +67,7 @@ async fn a_client_causes_so_many_validation_mails() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_causes_so_many_invitations_whoever_it_says_the_sender_is() {
+async fn invitations_of_a_client_are_limited_over_all_senders() {
     let world = world("[limits]\ninvite_per_account = { burst = 2, every = \"1h\" }").await;
     two_for_each_client(|number| invite(&world, number)).await;
     assert_eq!(world.mail.mails().len(), 9);

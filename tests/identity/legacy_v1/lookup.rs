@@ -43,7 +43,7 @@ async fn both_versions_find_the_same() {
             ("email", "strauss@example.com", Some("@s:other.example")),
             ("email", "STRAU\u{1e9e}@example.com", Some("@s:other.example")),
             ("email", "strau\u{df}@example.com", Some("@s:other.example")),
-            ("email", "nobody@example.com", None),
+            ("email", "unbound@example.com", None),
             ("email", "bob", None),
             ("email", "", None),
             ("email", "bob@example.com ", None),
@@ -87,7 +87,7 @@ async fn many_are_answered_in_the_callers_own_strings_and_order() {
     bound(&world, "carol@example.com", "@carol:hs.example").await;
     let pairs = json!([
         ["email", "carol@example.com"],
-        ["email", "nobody@example.com"],
+        ["email", "unbound@example.com"],
         ["msisdn", "447700900001"],
         ["pigeon", EMAIL],
         ["email", "BOB@Example.com"],
@@ -146,7 +146,7 @@ async fn ten_thousand_are_looked_up_at_once() {
     for database in databases().await {
         let world = world_with(&database).await;
         bound(&world, EMAIL, BOB).await;
-        let mut pairs: Vec<Value> = (0..10_000).map(|n| json!(["email", format!("nobody{n}@example.com")])).collect();
+        let mut pairs: Vec<Value> = (0..10_000).map(|n| json!(["email", format!("unbound{n}@example.com")])).collect();
         pairs[9_999] = json!(["email", EMAIL]);
         let expected = json!({ "threepids": [["email", EMAIL, BOB]] });
         assert_eq!(look_up_all(&world, json!(pairs)).await.expect(200), expected);

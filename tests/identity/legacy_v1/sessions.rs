@@ -1,13 +1,13 @@
 //! Sessions of no account: who may use them, what is bound with them, and how it is taken back.
 //!
-//! Invariant: a session that an account has started is nobody else's, and an association is never touched without a proof.
+//! Invariant: only the account that started a session can use it, and an association is never touched without a proof.
 
 use serde_json::{Value, json};
 
 use super::{BOB, EMAIL, bind, bound, form, look_up, request_token, v1, validate, validated, world_with};
 use harness::world::identity::{Session, World, v2};
 
-/// A policy that nobody has accepted, which is nothing to those who have no accounts.
+/// A policy without acceptance, which does not concern clients without accounts.
 const TERMS: &str = "[terms.policies.tos]\nversion = \"1\"\nen = { name = \"T\", url = \"https://example.org/t\" }\n";
 
 async fn is_bound_to(world: &World, address: &str) -> Option<String> {
@@ -27,7 +27,7 @@ fn proof(session: &Session) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_knows_the_secret_binds_the_address_to_anybody() {
+async fn the_secret_suffices_to_bind_the_address_to_any_user() {
     let world = world_with(TERMS).await;
     let session = validate(&world, EMAIL).await;
     for mxid in [BOB, "@carol:other.example", "@d:9.9.9.9:8448", "@é:hs.example"] {
@@ -40,7 +40,7 @@ async fn whoever_knows_the_secret_binds_the_address_to_anybody() {
     validated(&world, &stranger).await.refused(404, "M_NO_VALID_SESSION");
     bind(&world, &stranger, BOB).await.refused(404, "M_NO_VALID_SESSION");
     // A token in the request changes nothing, good or bad.
-    for token in ["nobody's", &world.register("@alice:hs.example").await] {
+    for token in ["unknown", &world.register("@alice:hs.example").await] {
         let fields = [("sid", session.sid.as_str()), ("client_secret", &session.client_secret), ("mxid", BOB)];
         form(&world, "/3pid/bind", &fields).bearer(token).query("access_token", token).send().await.expect(200);
     }
@@ -69,9 +69,9 @@ async fn a_session_that_an_account_has_started_is_not_to_be_found() {
     let fields = [("client_secret", "same"), ("email", "dave@example.com"), ("send_attempt", "1")];
     let body = json!({ "client_secret": "same", "email": "dave@example.com", "send_attempt": 1 });
     let by_account = world.ask(&alice, body).await.expect(200);
-    let by_nobody = form(&world, "/validate/email/requestToken", &fields).send().await.expect(200);
-    assert_ne!(by_account["sid"], by_nobody["sid"]);
-    assert_eq!(form(&world, "/validate/email/requestToken", &fields).send().await.expect(200), by_nobody);
+    let without_account = form(&world, "/validate/email/requestToken", &fields).send().await.expect(200);
+    assert_ne!(by_account["sid"], without_account["sid"]);
+    assert_eq!(form(&world, "/validate/email/requestToken", &fields).send().await.expect(200), without_account);
     assert_eq!(world.mail.mails_to("dave@example.com").len(), 2);
 }
 

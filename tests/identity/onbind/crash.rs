@@ -23,7 +23,7 @@ async fn no_invitation_is_lost_and_none_comes_to_a_stranger() {
     join_all(databases.iter().map(|database| be_killed_again_and_again(database))).await;
 }
 
-#[expect(clippy::print_stdout, reason = "figures, for whoever runs it with --nocapture")]
+#[expect(clippy::print_stdout, reason = "figures for a run with --nocapture")]
 async fn be_killed_again_and_again(database: &str) {
     let settings = Settings { federation: "timeout = \"5s\"", tables: database, ..Settings::default() };
     let mut scene = Arc::new(Scene::with(settings).await);
@@ -86,7 +86,7 @@ fn joined(scene: &Scene) -> BTreeSet<String> {
     scene.all_joins().into_iter().map(|join| join.token).collect()
 }
 
-/// Somebody who binds an invited address.
+/// A user who binds an invited address.
 struct Bind {
     owner: &'static str,
     session: Session,

@@ -14,7 +14,7 @@ use super::{ALICE, BOB, EMAIL, ONBIND, Scene, tokens_in};
 use harness::world::identity::{DEADLINE, Settings, databases, v2};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_binds_an_invited_address_is_let_in_at_once_and_the_news_are_the_specified_ones() {
+async fn a_user_who_binds_an_invited_address_joins_at_once_and_the_onbind_is_as_specified() {
     for database in databases().await {
         let scene = Scene::start(&database).await;
         let token = scene.invite("!r:hs.example", "Bob@Example.com").await;
@@ -72,7 +72,7 @@ async fn two_invitations_of_one_address_come_in_one_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_invitations_a_homeserver_is_told_only_if_it_always_is() {
+async fn without_invitations_an_onbind_is_sent_only_with_notify_always() {
     let scene = Scene::start("").await;
     scene.bind(BOB, EMAIL).await;
     // The next one shows that nothing was sent before it.
@@ -88,7 +88,7 @@ async fn without_invitations_a_homeserver_is_told_only_if_it_always_is() {
     assert_eq!((&body["invites"], &body["address"], &body["mxid"]), (&json!([]), &json!(EMAIL), &json!(BOB)));
     verify(&scene, &body).await;
     scene.wait_for_empty().await;
-    // Also this is told again until it is taken.
+    // This onbind is retried too, until it is accepted.
     scene.world.homeserver.fault_times(ONBIND, 2, Fault::reply(502, "gone"));
     scene.bind(BOB, "bob2@example.com").await;
     scene.wait_for_onbinds(4).await;
@@ -96,7 +96,7 @@ async fn without_invitations_a_homeserver_is_told_only_if_it_always_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_homeserver_that_fails_for_a_while_is_told_until_it_does_not() {
+async fn an_onbind_is_retried_until_a_failing_homeserver_accepts_it() {
     let limited = json!({ "errcode": "M_LIMIT_EXCEEDED", "error": "later" });
     let unknown = json!({ "errcode": "M_UNKNOWN", "error": "trouble" });
     let faults = [
@@ -130,7 +130,7 @@ async fn a_homeserver_that_fails_for_a_while_is_told_until_it_does_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_homeserver_that_is_down_for_the_first_tries_is_told_when_it_is_back() {
+async fn an_onbind_is_retried_until_an_unreachable_homeserver_returns() {
     let mut scene = Scene::start("").await;
     let session = scene.validate(BOB, EMAIL).await;
     let room = "!r:hs.example";
@@ -191,7 +191,7 @@ async fn a_homeserver_that_says_when_is_left_alone_until_then() {
     };
     let lines = scene.wait_for_listing("a pause of 1000 s", later).await;
     let id = lines[0].split_whitespace().next().unwrap();
-    assert!(!scene.outbox(&["retry", "nobody"]).await.status.success());
+    assert!(!scene.outbox(&["retry", "nowhere"]).await.status.success());
     assert!(scene.outbox(&["retry", id]).await.status.success());
     scene.wait_for_join(&token, BOB).await;
     scene.wait_for_onbinds(2).await;
@@ -218,7 +218,7 @@ async fn bind_does_not_wait_for_a_homeserver_and_nothing_is_held_while_one_is_as
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn news_that_a_homeserver_is_just_taking_are_not_sent_again_by_the_next_process() {
+async fn an_onbind_in_flight_is_not_sent_again_by_the_next_process() {
     let mut scene = Scene::start("").await;
     scene.invite("!r:hs.example", EMAIL).await;
     // Its answer takes seconds.
@@ -236,7 +236,7 @@ async fn news_that_a_homeserver_is_just_taking_are_not_sent_again_by_the_next_pr
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn news_survive_a_restart_and_a_kill() {
+async fn onbinds_survive_a_restart_and_a_kill() {
     for database in databases().await {
         let mut scene = Scene::start(&database).await;
         let token = scene.invite("!r:hs.example", EMAIL).await;

@@ -23,7 +23,7 @@ async fn many_invitations_of_one_address_come_in_several_requests_each_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_homeserver_that_hangs_keeps_no_news_from_another() {
+async fn a_homeserver_that_hangs_does_not_delay_the_onbinds_of_another() {
     let settings = Settings { federation: "timeout = \"10m\"", ..Settings::default() };
     let scene = Scene::with(settings).await;
     scene.other.federate_with(&scene.world.homeserver);

@@ -1,8 +1,8 @@
-//! The way of an invitation to the homeserver of whoever binds the invited address: at once if it can be, later if it
-//! must be, to nobody else, and never in the way of the answer to `bind`.
+//! The onbind notification to the homeserver of the user who binds an invited address: at once or after retries, only to
+//! that homeserver, and never in the way of the response to `bind`.
 //!
-//! Invariant: a homeserver counts somebody as joined only if everything is signed as it should be and the identity server
-//! vouches for the key while it is asked; so who joined shows that the news were right.
+//! Invariant: a homeserver counts a user as joined only if every signature is valid and the identity server confirms the
+//! key; so each join shows a correct notification.
 
 mod crash;
 mod delivery;
@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use harness::world::identity::{DEADLINE, Session, Settings, World, v2};
 
-/// What a homeserver is told by.
+/// The endpoint of the homeserver.
 pub(crate) const ONBIND: &str = "/_matrix/federation/v1/3pid/onbind";
 
 pub(crate) const ALICE: &str = "@alice:hs.example";
@@ -72,7 +72,7 @@ impl Scene {
         scene
     }
 
-    /// Tells the homeservers where the identity server is.
+    /// Sets the address of the identity server at both homeservers.
     pub(crate) fn introduce(&self) {
         let address = self.world.server.address();
         self.world.homeserver.set_identity_server("id.example.org", address);
@@ -99,7 +99,7 @@ impl Scene {
         self.invite_by(ALICE, room_id, email).await
     }
 
-    /// Somebody invites an address into a room of their homeserver.
+    /// `sender` invites an address into a room of their homeserver.
     pub(crate) async fn invite_by(&self, sender: &'static str, room_id: &str, email: &str) -> String {
         let body = json!({ "medium": "email", "address": email, "room_id": room_id, "sender": sender });
         let answer = self.world.api.post(&v2("/store-invite"), body).bearer(&self.tokens[sender]).send().await;
@@ -108,7 +108,7 @@ impl Scene {
         stored["token"].as_str().expect("a token").to_owned()
     }
 
-    /// Validates an address for somebody.
+    /// Validates an address for `user`.
     pub(crate) async fn validate(&self, user: &'static str, email: &str) -> Session {
         self.world.validate(&self.tokens[user], email).await
     }
@@ -139,7 +139,7 @@ impl Scene {
         assert_eq!(self.world.api.post(&v2("/3pid/unbind"), body).send().await.expect(200), json!({}));
     }
 
-    /// Who has joined at either homeserver, by the invitations' tokens; nobody joined by one twice.
+    /// The joins at both homeservers, by the invitations' tokens; no invitation joins twice.
     pub(crate) fn joins(&self) -> BTreeMap<String, Join> {
         let joins: Vec<_> = self.all_joins();
         let number = joins.len();

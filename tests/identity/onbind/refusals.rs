@@ -1,4 +1,4 @@
-//! Homeservers that do not want an invitation, or know another way to be told of it.
+//! Homeservers that reject an invitation, or accept onbind only by PUT.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ fn methods(scene: &Scene) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_homeserver_that_does_not_know_post_is_told_by_put_at_once() {
+async fn a_homeserver_without_post_receives_put_at_once() {
     // A pause would be noticed: it is longer than any wait here.
     let scene = Scene::start("[outbox]\nretry_after = \"1h\"").await;
     scene.world.homeserver.take_onbind_by_put();
@@ -49,8 +49,8 @@ async fn of_two_invitations_the_one_that_is_refused_keeps_the_other_from_nothing
         scene.world.homeserver.fault_times(ONBIND, 1, Fault::json(400, json!({ "errcode": "M_BAD_JSON" })));
         scene.bind(BOB, EMAIL).await;
         scene.wait_for_join(&taken, BOB).await;
-        let given_up = |lines: &[String]| lines.len() == 1 && lines[0].contains("dead for");
-        let lines = scene.wait_for_listing("one that was given up", given_up).await;
+        let is_dead = |lines: &[String]| lines.len() == 1 && lines[0].contains("dead for");
+        let lines = scene.wait_for_listing("a dead letter", is_dead).await;
         let words: Vec<&str> = lines[0].split_whitespace().collect();
         assert_eq!(words[1..6], ["email", BOB, "hs.example", "1", "1"], "{lines:?}");
         assert!(lines[0].ends_with("it replied 403 M_FORBIDDEN"), "{lines:?}");
@@ -60,10 +60,10 @@ async fn of_two_invitations_the_one_that_is_refused_keeps_the_other_from_nothing
         assert!((scene.metric("identity_outbox_dead_total").await - 1.0).abs() < 1e-9);
         assert!(scene.metric("identity_outbox_pending").await.abs() < 1e-9);
 
-        // The operator has it tried again; refused again, it is given up again, and at last it arrives.
+        // The operator retries it; rejected again, it is a dead letter again, and at last it arrives.
         assert!(scene.outbox(&["retry", "--dead"]).await.status.success());
         scene.wait_for_onbinds(4).await;
-        let lines = scene.wait_for_listing("it to be given up again", given_up).await;
+        let lines = scene.wait_for_listing("the dead letter again", is_dead).await;
         scene.world.homeserver.refuse_nothing();
         assert!(scene.outbox(&["retry", lines[0].split_whitespace().next().unwrap()]).await.status.success());
         scene.wait_for_join(&refused, BOB).await;
@@ -72,7 +72,7 @@ async fn of_two_invitations_the_one_that_is_refused_keeps_the_other_from_nothing
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_given_up_is_what_was_refused_and_not_what_was_taken_back_meanwhile() {
+async fn a_dead_letter_holds_the_refused_invitation_and_not_a_revoked_one() {
     let scene = Scene::start("").await;
     // As many as go into one request.
     for number in 0..50 {
@@ -88,8 +88,8 @@ async fn what_is_given_up_is_what_was_refused_and_not_what_was_taken_back_meanwh
     scene.wait_for_onbinds(1).await;
     let output = scene.world.server.run(&["invites", "revoke", "--room", "!revoked:hs.example"]).await;
     assert!(output.status.success(), "{output:?}");
-    let given_up = |lines: &[String]| lines.len() == 1 && lines[0].contains("dead for");
-    scene.wait_for_listing("one that was given up", given_up).await;
+    let is_dead = |lines: &[String]| lines.len() == 1 && lines[0].contains("dead for");
+    scene.wait_for_listing("a dead letter", is_dead).await;
     let requests = scene.world.homeserver.requests_to(ONBIND);
     assert_eq!(requests.len(), 2);
     assert_eq!(tokens_in(&requests[1].json()), [refused]);
@@ -97,13 +97,13 @@ async fn what_is_given_up_is_what_was_refused_and_not_what_was_taken_back_meanwh
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_no_homeserver_takes_for_too_long_is_given_up() {
+async fn an_onbind_without_success_for_too_long_is_a_dead_letter() {
     let scene = Scene::start("[outbox]\nretry_after = \"100ms\"\nmax_age = \"1s\"").await;
     let token = scene.invite("!r:hs.example", EMAIL).await;
     scene.world.homeserver.fault(ONBIND, Fault::reply(502, "gone"));
     scene.bind(BOB, EMAIL).await;
-    let given_up = |lines: &[String]| lines.len() == 1 && lines[0].contains("dead for");
-    scene.wait_for_listing("it to be given up", given_up).await;
+    let is_dead = |lines: &[String]| lines.len() == 1 && lines[0].contains("dead for");
+    scene.wait_for_listing("the dead letter", is_dead).await;
     scene.world.server.wait_for_log("became a dead letter", harness::world::identity::DEADLINE).await;
     assert!((scene.metric("identity_outbox_dead_total").await - 1.0).abs() < 1e-9);
     let tries = scene.world.homeserver.requests_to(ONBIND).len();

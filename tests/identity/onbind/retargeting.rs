@@ -1,4 +1,4 @@
-//! Whose an invitation is while it waits: that of whoever has the address, and of nobody who had it.
+//! A waiting invitation belongs to the current owner of the address, never to a former one.
 
 use harness::homeserver::Fault;
 
@@ -6,7 +6,7 @@ use super::{ALICE, BOB, CAROL, EMAIL, ONBIND, Scene, tokens_in};
 use harness::world::identity::databases;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_binds_the_address_anew_gets_what_its_former_owner_did_not_get() {
+async fn a_new_owner_of_the_address_gets_the_undelivered_invitations() {
     for database in databases().await {
         let scene = Scene::start(&database).await;
         scene.other.federate_with(&scene.world.homeserver);
@@ -19,7 +19,7 @@ async fn who_binds_the_address_anew_gets_what_its_former_owner_did_not_get() {
         scene.wait_for_join(&token, CAROL).await;
         scene.wait_for_empty().await;
         scene.world.homeserver.mend();
-        // Bob's homeserver would be told now if it still were.
+        // Bob's homeserver would receive it now if it were still addressed.
         let asked = scene.world.homeserver.requests_to(ONBIND).len();
         let next = scene.invite("!r:hs.example", "b@example.com").await;
         scene.bind(BOB, "b@example.com").await;
@@ -51,7 +51,7 @@ async fn an_association_that_is_taken_back_leaves_its_invitations_to_the_next() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn invitations_that_were_given_up_go_to_the_next_owner_too() {
+async fn dead_letters_go_to_the_next_owner_too() {
     let scene = Scene::start("").await;
     scene.other.federate_with(&scene.world.homeserver);
     let token = scene.invite("!r:hs.example", EMAIL).await;
@@ -92,7 +92,7 @@ async fn an_invitation_that_was_taken_back_is_left_out() {
     scene.wait_for_join(&token, BOB).await;
     assert_eq!(tokens_in(&scene.world.homeserver.requests_to(ONBIND)[0].json()), [token]);
 
-    // Also if it is taken back on its way; nothing is left to be told then.
+    // Also if it is taken back on its way; then no onbind is left.
     scene.world.homeserver.fault(ONBIND, Fault::reply(502, "gone"));
     scene.invite("!revoked:hs.example", "bob2@example.com").await;
     scene.bind(BOB, "bob2@example.com").await;

@@ -19,7 +19,7 @@ fn bad_certificates(authority: &Authority, host: &str) -> Vec<(&'static str, Cer
         ("expired", authority.issue_expired(&[host])),
         ("not valid yet", authority.issue_early(&[host])),
         ("self-signed", Certificate::self_signed(&[host])),
-        ("of an untrusted authority", Authority::new("somebody else's authority").issue(&[host])),
+        ("of an untrusted authority", Authority::new("another authority").issue(&[host])),
         ("of an authority that only bears the right name", Authority::new("the world's authority").issue(&[host])),
     ]
 }

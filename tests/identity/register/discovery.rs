@@ -172,7 +172,7 @@ async fn a_name_that_the_name_servers_do_not_know_cannot_be_reached() {
     for name in ["missing.test", "failing.test", "half.test"] {
         unreachable(&world.register_at(name).await);
     }
-    // Nobody knows whether there is a service: guessing 8448 might reach the wrong server.
+    // The existence of a service is unknown: port 8448 might reach the wrong server.
     assert_eq!(half.connections(), 0);
     assert!(world.failures("dns").await >= 3);
 }

@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 
 use harness::world::identity::{Settings, v2};
 
-/// Where the server under test looks for well-known files: nobody but root can listen at 443.
+/// Where the server under test looks for well-known files: only root can listen at 443.
 pub(crate) const WELL_KNOWN_PORT: u16 = 4430;
 /// What a registration asks the homeserver.
 pub(crate) const USERINFO: &str = "/_matrix/federation/v1/openid/userinfo";

@@ -1,4 +1,4 @@
-//! What a homeserver says to the question whose an OpenID token is, and what the client is told then.
+//! The homeserver's responses about an OpenID token, and the server's response to the client.
 //!
 //! Invariant: only a homeserver's own word about its own user makes an account.
 
@@ -216,9 +216,9 @@ async fn a_homeserver_that_breaks_off_or_is_not_there_cannot_be_contacted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_registration_leaves_nothing_and_tells_nothing() {
+async fn a_refused_registration_stores_and_reveals_nothing() {
     let world = start("").await;
-    let secret = "an-openid-token-nobody-should-read";
+    let secret = "a-secret-openid-token";
     for reply in [Fault::reply(401, ""), Fault::reply(500, secret), Fault::reply(200, secret), Fault::Close] {
         world.homeserver.mend();
         world.homeserver.fault(USERINFO, reply);

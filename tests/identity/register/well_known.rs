@@ -41,7 +41,7 @@ async fn the_file_is_remembered_as_long_as_it_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_whose_time_is_over_is_fetched_again_and_believed_anew() {
+async fn an_expired_file_is_fetched_and_used_again() {
     let world = Outside::open().await;
     let (first, file) = behind_a_file(&world, "hs.test").await;
     let web = world.well_known("hs.test", Fault::json(200, file).with_header("cache-control", "max-age=1")).await;

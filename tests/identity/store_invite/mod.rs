@@ -1,4 +1,4 @@
-//! Inviting somebody by e-mail: `store-invite`, the mail, `sign-ed25519`, the keys, the old routes, the operator's part.
+//! Invitations by e-mail: `store-invite`, the mail, the old routes, the operator's commands.
 //!
 //! Invariant: what a client needs is taken from the mail alone, as the invited person has nothing else.
 

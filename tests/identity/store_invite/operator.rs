@@ -44,7 +44,7 @@ async fn the_operator_sees_invitations_and_takes_them_back() {
 
         let (success, said) = invites(&world, &["revoke"]).await;
         assert!(!success && said.contains("no filter"), "{said}");
-        for wrong in [&["--sender", "alice"][..], &["--room", "a b"], &["--address", "nobody"]] {
+        for wrong in [&["--sender", "alice"][..], &["--room", "a b"], &["--address", "nowhere"]] {
             assert!(!invites(&world, &[&["revoke"], wrong].concat()).await.0, "{wrong:?}");
         }
         assert_eq!(invites(&world, &["revoke", "unknown"]).await, (true, "0 revoked\n".to_owned()));

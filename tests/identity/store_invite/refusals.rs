@@ -92,7 +92,7 @@ async fn a_hostile_address_is_refused_and_nothing_is_sent() {
 
 /// The refusals in their order: what makes a request run into each.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_reason_that_applies_is_told() {
+async fn the_first_reason_that_applies_is_returned() {
     let tables = "[invites]\nblocked_rooms = [\"!spam*\"]\n[limits]\ninvite_per_room = { burst = 1, every = \"1h\" }\n";
     let settings = Settings { tables, email: "deny_domains = [\"denied.example\"]", ..Settings::default() };
     let world = World::with(settings).await;
@@ -114,7 +114,7 @@ async fn the_first_reason_that_applies_is_told() {
             400,
             "M_UNRECOGNIZED",
         ),
-        (json!({ "sender": ALICE, "room_id": ROOM, "address": "nobody" }), 400, "M_INVALID_EMAIL"),
+        (json!({ "sender": ALICE, "room_id": ROOM, "address": "nowhere" }), 400, "M_INVALID_EMAIL"),
         (json!({ "sender": ALICE, "room_id": ROOM, "address": "x@denied.example" }), 400, "M_INVALID_EMAIL"),
     ] {
         let mut body = everything.clone();
@@ -208,7 +208,7 @@ async fn an_invitation_of_a_bound_address_counts_as_a_lookup() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_mail_nobody_is_invited() {
+async fn without_mail_no_invitation_is_stored() {
     let settings = Settings { email: "enabled = false", ..Settings::default() };
     let world = World::with(settings).await;
     let alice = world.register(ALICE).await;

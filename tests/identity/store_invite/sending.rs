@@ -25,7 +25,7 @@ fn left(world: &World) -> [i64; 3] {
 async fn an_invitation_whose_mail_is_refused_for_good_is_taken_back() {
     let (world, alice) = world().await;
     for (stage, script) in [
-        (Stage::Recipient, Script::say("550 5.1.1 nobody of that name")),
+        (Stage::Recipient, Script::say("550 5.1.1 no such user")),
         (Stage::EndOfData, Script::say("554 5.7.1 spam")),
         (Stage::EndOfData, Script::Close),
         (Stage::EndOfData, Script::Silence),
@@ -64,7 +64,7 @@ async fn an_invitation_whose_mail_is_put_off_stands_and_its_mail_follows() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invitation_that_is_in_the_room_outlives_a_mail_that_is_refused_in_the_end() {
     let (world, alice) = world().await;
-    world.mail.script(Stage::Recipient, [Script::say("451 4.7.1 greylisted"), Script::say("550 5.1.1 nobody")]);
+    world.mail.script(Stage::Recipient, [Script::say("451 4.7.1 greylisted"), Script::say("550 5.1.1 no such user")]);
     let answer = store(&world, &alice, invitation(BOB)).await.expect(200);
     world.server.wait_for_log("queued mail was dropped", DEADLINE).await;
     wait_for("an empty queue", DEADLINE, async || (left(&world) == [1, 1, 0]).then_some(())).await;
@@ -86,6 +86,6 @@ async fn a_homeserver_that_hangs_up_leaves_an_invitation_with_its_mail_or_none()
     connection.send(head.as_bytes()).await;
     wait_for("the mail to be on its way", DEADLINE, async || (left(&world) == [1, 1, 0]).then_some(())).await;
     drop(connection);
-    // The relay never answers, so the invitation is taken back, although nobody waits for that any more.
+    // The relay never answers, so the invitation is taken back, although the client has hung up.
     wait_for("the invitation to be taken back", DEADLINE, async || (left(&world) == [0, 0, 0]).then_some(())).await;
 }

@@ -20,7 +20,7 @@ fn verify(signed: &Value, server: &str, key_id: &str, public_key: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn somebody_is_invited_follows_the_link_and_joins_with_what_was_signed() {
+async fn an_invited_user_follows_the_link_and_joins_with_the_signature() {
     for database in databases().await {
         let (world, alice) = world_with(&format!("{NO_LIMITS}{database}")).await;
         let body = with(
@@ -82,7 +82,7 @@ async fn somebody_is_invited_follows_the_link_and_joins_with_what_was_signed() {
         assert_eq!((by_us.len(), by_us[server].as_object().unwrap().len()), (1, 1));
         verify(&signed, server, "ed25519:0", invited.public_key());
 
-        // Whoever binds the address does not see the invites, and the key stays good for those who join by it.
+        // The response to bind holds no invitations, and their key stays valid for joins.
         let bob = world.register("@bob:hs.example").await;
         let association = world.bind(&bob, "@bob:hs.example", BOB).await;
         assert!(association.get("invites").is_none() && association.as_object().unwrap().len() == 7, "{association}");

@@ -1,6 +1,6 @@
 //! For whom a request is signed: every name by which we go, with or without the path that a proxy takes away.
 //!
-//! Invariant: a signature for somebody else is worth nothing here, however it is presented.
+//! Invariant: a signature for another server is rejected in every form.
 
 use serde_json::json;
 

@@ -134,7 +134,7 @@ async fn a_new_key_counts_at_once_and_a_removed_one_no_more() {
     for _ in 0..3 {
         bound.refuses(&bound.request().key(first.clone()).header(), 403, "M_FORBIDDEN").await;
     }
-    // Whoever names keys that do not exist makes nobody ask for them again and again.
+    // Unknown key IDs cause no repeated requests for keys.
     for n in 0..5 {
         let header = bound.request().key(Key::new(&format!("ed25519:x_{n}"))).header();
         bound.refuses(&header, 403, "M_FORBIDDEN").await;
@@ -215,7 +215,7 @@ async fn keys_come_over_a_connection_whose_certificate_is_for_the_origin() {
         ("for a wildcard above", authority.issue(&["*.hs.example"])),
         ("expired", authority.issue_expired(&["hs.example"])),
         ("self-signed", Certificate::self_signed(&["hs.example"])),
-        ("of an untrusted authority", Authority::new("somebody else's authority").issue(&["hs.example"])),
+        ("of an untrusted authority", Authority::new("another authority").issue(&["hs.example"])),
     ] {
         homeserver.set_certificate(&certificate);
         let text = has_no_keys(&bound, what).await;

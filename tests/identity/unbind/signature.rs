@@ -115,7 +115,7 @@ async fn a_signature_of_another_key_or_another_server_is_worth_nothing() {
     let bound = Bound::start().await;
     let homeserver = &bound.world.homeserver;
     let rogue = harness::homeserver::Homeserver::start("rogue.example").await;
-    // The right key id, somebody else's key.
+    // The right key ID, another key.
     bound.refuses(&bound.request().key(Key::new("ed25519:a_1")).header(), 403, "M_FORBIDDEN").await;
     bound.refuses(&bound.request().key(rogue.key()).header(), 403, "M_FORBIDDEN").await;
     // Another server in its own name, for a user who is not its own.
@@ -160,7 +160,7 @@ async fn a_body_with_a_number_that_cannot_be_signed_is_refused() {
     let bound = Bound::start().await;
     for number in ["1.5", "1.0", "1e3", "-0", "-0.0", "9007199254740992", "-9007199254740992", "18446744073709551616"] {
         let body = content().to_string().replacen('{', &format!("{{\"a\":{number},"), 1);
-        // Somebody has signed it all the same, as it is written.
+        // It is signed nevertheless, as it is written.
         let answer = send_as_written(&bound, &body).await;
         bound.refused(&answer, 403, "M_FORBIDDEN", number).await;
     }
@@ -218,7 +218,7 @@ async fn the_first_proof_that_is_there_decides() {
     for headers in [[bearer.as_bytes(), bad.as_bytes()], [bad.as_bytes(), bearer.as_bytes()]] {
         bound.refuses_all(&headers, 403, "M_FORBIDDEN").await;
     }
-    bound.accepts_all(&[b"Bearer nobody's", good.as_bytes()]).await;
+    bound.accepts_all(&[b"Bearer unknown", good.as_bytes()]).await;
     bound.accepts_all(&[bearer.as_bytes()]).await;
     // A session comes before both.
     let mut content = content();

@@ -44,7 +44,7 @@ async fn an_account_causes_so_many_mails_and_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_gets_so_many_mails_whoever_asks() {
+async fn mails_to_an_address_are_limited_over_all_accounts() {
     let world = world("email_per_address = { burst = 2, every = \"1h\" }").await;
     let mut accounts = Vec::new();
     for user in ["@a:hs.example", "@b:hs.example", "@c:hs.example"] {

@@ -119,7 +119,7 @@ async fn with_confirm_click_only_the_form_validates() {
         }
     }
     world.validated(&bob, &session).await.refused(400, "M_SESSION_NOT_VALIDATED");
-    // An unknown session gets the same form: it tells nothing.
+    // An unknown session gets the same form, which reveals nothing.
     let unknown = session.link().replace(&session.sid, "unknown");
     assert_eq!(world.api.get(&unknown).send().await.code(), 200);
     assert_eq!(world.api.get(&format!("{unknown}&confirm=1")).send().await.code(), 400);

@@ -87,7 +87,7 @@ async fn a_number_is_remembered_only_once_its_mail_has_gone() {
     let world = World::start().await;
     let bob = world.register("@bob:hs.example").await;
     for stage in [Stage::Recipient, Stage::EndOfData] {
-        world.mail.script(stage, [Script::say("550 5.1.1 nobody of that name")]);
+        world.mail.script(stage, [Script::say("550 5.1.1 no such user")]);
         world.ask(&bob, request("s", BOB, 1)).await.refused(400, "M_EMAIL_SEND_ERROR");
     }
     assert_eq!(world.mail.mails().len(), 0);

@@ -1,5 +1,4 @@
-//! Somebody who earns by messages, or wants a code that is not his: with one account, with a thousand, from a thousand
-//! addresses, against two processes.
+//! Toll fraud and guessed codes: with one account, with a thousand, from a thousand addresses, against two processes.
 //!
 //! Invariant: the limits are those that a server has without a word of the operator; only registering is made free, as if
 //! the attacker had come by his accounts over a long time.
@@ -19,7 +18,7 @@ const AT_ONCE: usize = 16;
 
 const FREE_REGISTRATION: &str = "register_per_ip = { burst = 100000, every = \"1ms\" }\n";
 
-/// A world whose clients are told apart by `X-Forwarded-For`.
+/// A world that reads client addresses from `X-Forwarded-For`.
 async fn behind_proxy(tables: &str) -> World {
     let http = "trusted_proxies = [\"127.0.0.1\"]";
     World::with(Settings { tables, http, ..Settings::default() }).await
@@ -78,7 +77,7 @@ async fn one_account_gets_ten_messages_out_of_one_range_of_numbers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_number_gets_five_messages_whoever_asks() {
+async fn messages_to_one_number_are_limited_over_all_accounts() {
     let world = behind_proxy(&format!("{ALLOWED}[limits]\n{FREE_REGISTRATION}")).await;
     let attackers = accounts(&world, 40).await;
     let answers = pump(&world, &attackers, |_| "07700900001".to_owned()).await;
@@ -182,7 +181,7 @@ async fn five_wrong_codes_burn_the_code() {
         submit(&world, &alice, &session, &session.token).await.refused(400, "M_SESSION_EXPIRED");
     }
     world.validated(&alice, &session).await.refused(400, "M_SESSION_NOT_VALIDATED");
-    // The same request starts anew, with another code.
+    // The same request starts over, with another code.
     let body = wish("07700900001", "GB", &session.client_secret, 1);
     let answer = ask(&world, &alice, body).send().await.expect(200);
     assert_ne!(answer["sid"].as_str(), Some(&*session.sid));
@@ -215,7 +214,7 @@ async fn a_thousand_accounts_get_ten_guesses_at_the_code_of_one_number() {
     let sessions: Vec<Session> = sessions.buffer_unordered(AT_ONCE).filter_map(|it| async { it }).collect().await;
     assert_eq!(sessions.len(), 5);
 
-    // Then all of them guess at all of these, which they may have told one another.
+    // Then each account guesses at every session.
     let judged = AtomicUsize::new(0);
     let guess = |n: usize| {
         let (world, session, (token, address)) = (&world, &sessions[n % 5], &attackers[n]);

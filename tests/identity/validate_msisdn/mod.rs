@@ -1,4 +1,4 @@
-//! Telephone numbers: asking for a code, submitting it, and what becomes of whoever wants to earn by it.
+//! Telephone numbers: requesting a code, submitting it, and protection against toll fraud.
 //!
 //! Invariant: what was sent is known from outside alone: from a provider's fake, or from the file that the provider `log`
 //! writes.

@@ -11,7 +11,7 @@ async fn asked(world: &World, token: &str, number: &str, country: &str) -> Answe
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_word_of_the_operator_nobody_gets_a_message() {
+async fn without_rules_of_the_operator_no_message_is_sent() {
     let world = World::start().await;
     let alice = world.register(ALICE).await;
     for (number, country) in [("07700900001", "GB"), ("+18005552067", "US"), ("+33612345678", "FR")] {

@@ -74,7 +74,7 @@ async fn failures_of_each_kind_lead_on_only_if_surely_nothing_was_sent() {
         assert_eq!(texts(&world).len(), usize::from(leads_on), "{what}");
         assert!(gateway.requests() <= 1, "{what}: {} requests", gateway.requests());
         assert_eq!(gateway.complaints(), Vec::<String>::new(), "{what}");
-        // Whoever asks again asks for another message; the provider that was in trouble is not the first any more.
+        // A new request causes a new message; the failing provider is not the first any more.
         if !leads_on {
             ask(&world, &alice, wish(NUMBER, "GB", "s", 1)).send().await.expect(200);
             assert_eq!(texts(&world).len(), 1, "{what}");
@@ -172,7 +172,7 @@ async fn providers_are_asked_in_the_operators_order_which_may_differ_by_country(
     twilio.fail(Fault::Error("21408"));
     ask(&world, &alice, wish("07700900002", "GB", "s", 1)).send().await.expect(200);
     assert_eq!((twilio.requests(), vonage.accepted_for("447700900002").len()), (2, 1));
-    // Refused by both: nobody is told that it was sent, and the same request is tried anew.
+    // Refused by both: the response is an error, and the same request is tried again.
     vonage.fail(Fault::Error("9"));
     ask(&world, &alice, wish("07700900003", "GB", "s", 1)).send().await.refused(400, "M_SEND_ERROR");
     assert_eq!((twilio.requests(), vonage.requests()), (3, 3));
@@ -204,7 +204,7 @@ async fn what_was_not_sent_is_not_counted_against_the_day_and_what_may_have_been
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_cannot_be_made_or_trusted_leads_on() {
-    let stranger = Authority::new("Somebody else's authority");
+    let stranger = Authority::new("another authority");
     let untrusted = SmsGateway::start_tls(Vendor::Vonage, &stranger).await;
     let gone = SmsGateway::start(Vendor::Infobip).await;
     let gone_config = gone.config();

@@ -11,7 +11,7 @@ use harness::world::identity::{Session, v2};
 const NUMBER: &str = "447700912345";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn neither_numbers_nor_codes_nor_passwords_are_told() {
+async fn neither_numbers_nor_codes_nor_passwords_are_logged() {
     let (twilio, vonage) = (SmsGateway::start(Vendor::Twilio).await, SmsGateway::start(Vendor::Vonage).await);
     let tables = format!(
         "[log]\nlevel = \"trace\"\n[limits]\nenabled = false\n[sms]\nprovider = [\"twilio\", \"vonage\"]\nrules.44 = \"allow\"\n\
@@ -76,7 +76,7 @@ async fn neither_numbers_nor_codes_nor_passwords_are_told() {
         let call = world.api.post(&v2("/validate/msisdn/requestToken"), serde_json::Value::Null).bearer(&alice);
         assert_eq!(call.body(body.to_owned()).send().await.code(), 400);
     }
-    // Also those of messages that were taken and are told to have failed.
+    // Also those of messages that were accepted and reported as failed.
     secrets.extend([twilio.accepted(), vonage.accepted()].concat().iter().map(harness::sms::Sms::code));
     let metrics = Api::new(&world.server.admin_url()).get("/metrics").send().await.text();
 

@@ -1,4 +1,4 @@
-//! What the log tells of requests and devices, and what it never tells.
+//! What the log says about requests and devices, and what it never contains.
 //!
 //! Invariant: the search is shown to find what is there, so that finding nothing means something.
 
@@ -18,11 +18,11 @@ const PRIVATE: [(&str, &str); 6] = [
     ("what the app registered", "CLIENT-IDENTIFIER-OF-THE-APP"),
 ];
 
-/// Pushkeys: three for Apple, three for Google, and one that is nobody's.
+/// Pushkeys: three of APNs, three of FCM, and one of an unknown app.
 const IPHONES: [char; 3] = ['a', 'b', 'c'];
 const PHONES: [&str; 4] =
     ["cPhoneGood:APA91bGood", "cPhoneGone:APA91bGone", "cPhoneEcho:APA91bEcho", "cPhoneBusy:APA91b"];
-const NOBODYS: &str = "PUSHKEY-OF-NOBODY-AT-ALL";
+const UNKNOWN_APP: &str = "PUSHKEY-OF-AN-UNKNOWN-APP";
 
 /// The forms in which a text may stand in a log.
 fn forms(value: &str) -> Vec<String> {
@@ -38,7 +38,7 @@ fn holds(text: &str, value: &str) -> bool {
     forms(value).iter().any(|form| text.contains(&form.to_lowercase()))
 }
 
-/// A message with everything in it that is nobody's business.
+/// A message with every kind of private content.
 fn private_message(event_id: &str, devices: Value) -> Value {
     let mut body = message_body(event_id, devices);
     let [(_, text), (_, sender), (_, name), (_, room), (_, alias), (_, identifier)] = PRIVATE;
@@ -59,14 +59,14 @@ async fn live(world: &World) {
     let notify =
         async |event_id: &str, devices: Value| world.api.post(NOTIFY, private_message(event_id, devices)).send().await;
     let [good, gone, echo, busy] = PHONES;
-    let nobody = json!({ "app_id": "com.example.nobody", "pushkey": NOBODYS });
+    let unknown = json!({ "app_id": "com.example.unknown", "pushkey": UNKNOWN_APP });
     world.google.unregister(gone);
-    let all = json!([iphone('a'), android_device(good), android_device(gone), nobody]);
+    let all = json!([iphone('a'), android_device(good), android_device(gone), unknown]);
     let answer = notify("$first-event", all.clone()).await;
-    assert_eq!(answer.expect(200), json!({ "rejected": [gone, NOBODYS] }));
+    assert_eq!(answer.expect(200), json!({ "rejected": [gone, UNKNOWN_APP] }));
     notify("$first-event", all).await.expect(200);
 
-    // Words of Google's that repeat what it was told.
+    // Texts of FCM that repeat the request.
     let words = json!({ "error": { "status": "PERMISSION_DENIED", "message": format!("{echo} is\nnot for you") } });
     world.google.fault_times_for(echo, 1, fcm::Fault::json(403, words));
     notify("$e1", json!([android_device(echo)])).await.refused(502, "M_UNKNOWN");
@@ -137,7 +137,7 @@ async fn at_no_level_does_the_log_tell_what_could_be_used_or_what_was_said() {
         assert!(secrets.iter().any(|(what, _)| *what == "an access token") && secrets.len() > 8, "{}", secrets.len());
         secrets.extend(IPHONES.map(|digit| ("a pushkey", token(digit))));
         secrets.extend(PHONES.map(|pushkey| ("a pushkey", pushkey.to_owned())));
-        secrets.extend([NOBODYS, "NO-TOKEN-OF-APPLE'S-AT-ALL"].map(|pushkey| ("a pushkey", pushkey.to_owned())));
+        secrets.extend([UNKNOWN_APP, "NO-TOKEN-OF-APPLE'S-AT-ALL"].map(|pushkey| ("a pushkey", pushkey.to_owned())));
         secrets.extend(PRIVATE.map(|(what, value)| (what, value.to_owned())));
         secrets.push(("a header", "authorization".to_owned()));
         secrets.push(("a query", "pushkey=".to_owned()));
@@ -179,7 +179,7 @@ async fn there_is_one_line_for_a_request_and_one_more_for_each_device_at_debug()
             assert_eq!(notified[0][field], expected, "{field}: {}", notified[0]);
         }
         assert!(notified[0]["ms"].is_number(), "{}", notified[0]);
-        // The other one is told by the listener.
+        // The listener logs the other one.
         let answered = of("INFO", "answered");
         assert_eq!((answered.len(), &answered[0]["code"]), (1, &json!(400)), "{logs}");
 
@@ -203,7 +203,7 @@ async fn there_is_one_line_for_a_request_and_one_more_for_each_device_at_debug()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mistake_of_ours_is_told_in_words_and_not_each_time() {
+async fn a_configuration_error_is_logged_in_words_and_throttled() {
     let world = World::start("").await;
     world.apple.fault(&token('a'), apns::Fault::error(403, "InvalidProviderToken"));
     world.google.fault(fcm::Fault::error(404, "NOT_FOUND"));
@@ -225,13 +225,16 @@ async fn a_mistake_of_ours_is_told_in_words_and_not_each_time() {
 async fn a_device_of_no_app_is_a_mistake_of_ours_if_the_operator_says_so() {
     let world = World::start("[routing]\nunknown_app = \"error\"\n").await;
     for _ in 0..3 {
-        let device = json!({ "app_id": "com.example\n.forgotten", "pushkey": NOBODYS });
+        let device = json!({ "app_id": "com.example\n.forgotten", "pushkey": UNKNOWN_APP });
         world.notify_message("$e", json!([device])).await.refused(502, "M_UNKNOWN");
     }
     world.server.wait_for_log("permanent=1", DEADLINE).await;
     let logs = world.server.logs();
     let errors: Vec<&str> = logs.lines().filter(|line| line.contains("ERROR")).collect();
-    assert!(errors.len() == 1 && errors[0].contains(r"com.example\n.forgotten") && !logs.contains(NOBODYS), "{logs}");
+    assert!(
+        errors.len() == 1 && errors[0].contains(r"com.example\n.forgotten") && !logs.contains(UNKNOWN_APP),
+        "{logs}"
+    );
     let lines = crate::push::admin::measured(&world).await;
     let series = "push_config_error_total{app=\"unknown\",reason=\"unknown_app\"}";
     assert_eq!(crate::push::admin::value(&lines, series), Some(3.0), "{}", lines.join("\n"));

@@ -110,7 +110,7 @@ async fn a_configuration_that_cannot_be_used_changes_nothing() {
         configured.hang_up_with(&bad, KEPT).await;
         let logs = world.server.logs();
         let line = logs.lines().rfind(|line| line.contains(KEPT)).expect("a line");
-        assert!(line.contains("ERROR") && line.contains(reason), "{reason} is not told: {line}");
+        assert!(line.contains("ERROR") && line.contains(reason), "{reason} is not in: {line}");
     }
     world.notify_message("$second", json!([iphone('a'), android_device("phone")])).await.expect(200);
     assert_eq!(world.apple.requests_for(&token('a'))[1].header("apns-topic"), Some("com.example.app"));
@@ -138,7 +138,7 @@ async fn a_change_of_a_file_is_seen_without_a_word() {
     configured.once_more(READ, 2).await;
     let mut moved = android_device("phone");
     let rejected = world.notify_message("$third", json!([moved])).await.expect(200);
-    assert_eq!(rejected, json!({ "rejected": ["phone"] }), "the old app_id is nobody's");
+    assert_eq!(rejected, json!({ "rejected": ["phone"] }), "the old app_id is unknown");
     moved["app_id"] = json!("com.example.moved");
     assert_eq!(world.notify_message("$third", json!([moved])).await.expect(200), json!({ "rejected": [] }));
     // Back again: what was rejected for want of an app is not remembered against it.
@@ -162,7 +162,7 @@ async fn limits_change_at_once_and_what_cannot_is_said() {
     world.notify_message("$four", json!([iphone('a')])).await.refused(429, "M_LIMIT_EXCEEDED");
     world.server.wait_for_log("start it again", DEADLINE).await;
     let logs = world.server.logs();
-    let told: Vec<&str> = logs.lines().filter(|line| line.contains("start it again")).collect();
-    assert!(told.len() == 1 && told[0].contains("[http]"), "{logs}");
+    let hints: Vec<&str> = logs.lines().filter(|line| line.contains("start it again")).collect();
+    assert!(hints.len() == 1 && hints[0].contains("[http]"), "{logs}");
     assert_eq!(world.apple.connections(), 1);
 }

@@ -47,7 +47,7 @@ fn names(lines: &[String]) -> BTreeMap<String, BTreeSet<String>> {
     names
 }
 
-/// A world in which a third app goes by a certificate, to a place where nobody listens.
+/// A world in which a third app goes by a certificate, to an address without a listener.
 async fn world_with_a_certificate() -> World {
     let folder = new_folder();
     let file = folder.path().join("client.pem");
@@ -142,16 +142,16 @@ async fn ready_and_the_gauges_name_the_breakers_that_are_open() {
         world.notify_message(&format!("$e{number}"), json!([iphone('e')])).await.refused(502, "M_UNKNOWN");
     }
     let notes = |ready: Value| serde_json::from_value::<Vec<String>>(ready["notes"].clone()).unwrap_or_default();
-    let told = notes(ready(&world).await);
-    assert!(told.len() == 1 && told[0].starts_with(IOS) && told[0].contains("taken for down"), "{told:?}");
+    let noted = notes(ready(&world).await);
+    assert!(noted.len() == 1 && noted[0].starts_with(IOS) && noted[0].contains("taken for down"), "{noted:?}");
     assert_eq!((open(IOS, "circuit").await, open(ANDROID, "circuit").await), (Some(1.0), Some(0.0)));
 
     world.google.fault(harness::fcm::Fault::sender_id_mismatch());
     for number in 0..5 {
         world.notify_message("$r", json!([android_device(&format!("phone{number}"))])).await;
     }
-    let told = notes(ready(&world).await);
-    assert!(told.iter().any(|note| note.starts_with(ANDROID) && note.contains("SENDER_ID_MISMATCH")), "{told:?}");
+    let noted = notes(ready(&world).await);
+    assert!(noted.iter().any(|note| note.starts_with(ANDROID) && note.contains("SENDER_ID_MISMATCH")), "{noted:?}");
     assert_eq!((open(ANDROID, "mass_rejection").await, open(IOS, "mass_rejection").await), (Some(1.0), Some(0.0)));
 }
 

@@ -9,7 +9,7 @@ use harness::api::Api;
 use harness::world::push::World;
 use serde_json::Value;
 
-/// What the admin listener tells of what was measured: a line each.
+/// The lines of `/metrics`, without comments.
 pub(crate) async fn measured(world: &World) -> Vec<String> {
     let answer = Api::new(&world.server.admin_url()).get("/metrics").send().await;
     assert_eq!(answer.code(), 200, "{answer}");

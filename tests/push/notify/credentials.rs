@@ -52,76 +52,76 @@ async fn assert_all_delivered(world: &World, devices: impl Iterator<Item = Value
 }
 
 /// One line of the log, at this level, says all of this; not one for each device.
-fn assert_told(world: &World, level: &str, gist: &[&str]) {
+fn assert_logged(world: &World, level: &str, gist: &[&str]) {
     let logs = world.server.logs();
-    let told = logs.lines().filter(|line| line.contains(level) && gist.iter().all(|part| line.contains(part)));
-    let told = told.count();
-    assert!((1..DEVICES / 4).contains(&told), "{told} lines with {gist:?} in\n{logs}");
+    let lines = logs.lines().filter(|line| line.contains(level) && gist.iter().all(|part| line.contains(part)));
+    let lines = lines.count();
+    assert!((1..DEVICES / 4).contains(&lines), "{lines} lines with {gist:?} in\n{logs}");
     assert!(!logs.contains("phone1") && !logs.contains(&"0".repeat(60)), "a pushkey is in the log");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_project_unregisters_nobody() {
+async fn a_wrong_project_rejects_no_pushkey() {
     let world =
         World::with(Settings { android: "project_id = \"other-project\"\nretry_waits = []\n", ..Settings::default() })
             .await;
     assert_all_owed(&world, ANDROID, "permanent", androids()).await;
-    assert_told(&world, "ERROR", &[OURS, ANDROID, "NOT_FOUND", "check project_id"]);
+    assert_logged(&world, "ERROR", &[OURS, ANDROID, "NOT_FOUND", "check project_id"]);
     world.google.add_project("other-project");
     assert_all_delivered(&world, androids()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_account_that_may_not_send_unregisters_nobody() {
+async fn a_service_account_that_may_not_send_rejects_no_pushkey() {
     let world = World::start("").await;
     world.google.fault(fcm::Fault::error(403, "PERMISSION_DENIED"));
     assert_all_owed(&world, ANDROID, "permanent", androids()).await;
-    assert_told(&world, "ERROR", &[OURS, ANDROID, "PERMISSION_DENIED", "the service account may not send"]);
+    assert_logged(&world, "ERROR", &[OURS, ANDROID, "PERMISSION_DENIED", "the service account may not send"]);
     world.google.mend();
     assert_all_delivered(&world, androids()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_wrong_key_for_apple_unregisters_nobody() {
+async fn the_wrong_key_for_apple_rejects_no_pushkey() {
     let mut world = World::start("").await;
     let other = apns::Apple::start().await;
     std::fs::write(world.server.folder().join("apns.p8"), other.key_pem()).unwrap();
     world.restart_with(|config| config).await;
     assert_all_owed(&world, IOS, "permanent", iphones()).await;
-    assert_told(&world, "ERROR", &[OURS, IOS, "403 InvalidProviderToken", "check key_file, key_id and team_id"]);
+    assert_logged(&world, "ERROR", &[OURS, IOS, "403 InvalidProviderToken", "check key_file, key_id and team_id"]);
     std::fs::write(world.server.folder().join("apns.p8"), world.apple.key_pem()).unwrap();
     world.restart_with(|config| config).await;
     assert_all_delivered(&world, iphones()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_is_revoked_while_it_is_in_use_unregisters_nobody() {
+async fn a_key_that_is_revoked_while_it_is_in_use_rejects_no_pushkey() {
     let world = World::start("").await;
     world.notify_message("$before", json!([ios_device(&"a".repeat(64))])).await.expect(200);
     world.apple.fault("", apns::Fault::error(403, "InvalidProviderToken"));
     assert_all_owed(&world, IOS, "permanent", iphones()).await;
-    assert_told(&world, "ERROR", &[OURS, IOS, "403 InvalidProviderToken", "check key_file"]);
+    assert_logged(&world, "ERROR", &[OURS, IOS, "403 InvalidProviderToken", "check key_file"]);
     assert_eq!(world.apple.requests().len(), 1 + DEVICES);
     world.apple.mend();
     assert_all_delivered(&world, iphones()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clock_that_is_wrong_unregisters_nobody() {
+async fn a_clock_that_is_wrong_rejects_no_pushkey() {
     let world = World::start("").await;
     world.apple.fault("", apns::Fault::error(403, "ExpiredProviderToken"));
     assert_all_owed(&world, IOS, "permanent", iphones()).await;
-    assert_told(&world, "ERROR", &[OURS, IOS, "403 ExpiredProviderToken", "check the clock"]);
+    assert_logged(&world, "ERROR", &[OURS, IOS, "403 ExpiredProviderToken", "check the clock"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_account_that_is_revoked_unregisters_nobody() {
+async fn a_service_account_that_is_revoked_rejects_no_pushkey() {
     let mut world = World::start("").await;
     let refusal = json!({ "error": "invalid_grant", "error_description": "Invalid grant: account not found" });
     world.google.token_fault(fcm::Fault::json(400, refusal));
     world.restart_with(|config| config).await;
     assert_all_owed(&world, ANDROID, "temporary", androids()).await;
-    assert_told(
+    assert_logged(
         &world,
         "ERROR",
         &["no access token for Google", ANDROID, "invalid_grant", "check the service account"],
@@ -148,7 +148,7 @@ fn with_certificate(config: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_certificate_that_has_ended_unregisters_nobody() {
+async fn a_client_certificate_that_has_ended_rejects_no_pushkey() {
     let mut world = World::start("").await;
     let clients = Authority::new("Apple's authority for developers");
     world.apple.ask_for_certificates(&clients);
@@ -158,7 +158,7 @@ async fn a_client_certificate_that_has_ended_unregisters_nobody() {
     assert!(world.server.logs().contains("its certificate has EXPIRED: renew it"), "{}", world.server.logs());
     world.server.wait_for_log("the APNs certificate of this app has expired", DEADLINE).await;
     assert_all_owed(&world, IOS, "temporary", iphones()).await;
-    assert_told(&world, "WARN", &["APNs ends our connections without an answer: check cert_file", IOS]);
+    assert_logged(&world, "WARN", &["APNs ends our connections without an answer: check cert_file", IOS]);
     assert!(world.apple.requests().is_empty());
 
     std::fs::write(&file, clients.issue_client_pem("Apple Push Services: com.example.app")).unwrap();
@@ -167,11 +167,11 @@ async fn a_client_certificate_that_has_ended_unregisters_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_certificate_that_apple_does_not_like_unregisters_nobody() {
+async fn a_client_certificate_that_apple_does_not_like_rejects_no_pushkey() {
     let world = World::start("").await;
     world.apple.fault("", apns::Fault::error(403, "BadCertificate"));
     assert_all_owed(&world, IOS, "permanent", iphones()).await;
-    assert_told(&world, "ERROR", &[OURS, IOS, "403 BadCertificate", "check cert_file"]);
+    assert_logged(&world, "ERROR", &[OURS, IOS, "403 BadCertificate", "check cert_file"]);
 }
 
 /// As many are unregistered as it takes to see that something is wrong, and no more.
@@ -190,12 +190,12 @@ async fn assert_doubted(world: &World, app: &str, devices: impl Iterator<Item = 
             }
         }
     }
-    assert_told(world, "ERROR", &["our own settings are the likelier fault", "nothing is unregistered for now"]);
+    assert_logged(world, "ERROR", &["our own settings are the likelier fault", "nothing is unregistered for now"]);
     assert_eq!(world.deliveries(app, "rejected").await, 19 + remembered);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sandbox_key_in_production_unregisters_only_the_first_few() {
+async fn a_sandbox_key_in_production_rejects_only_the_first_few() {
     let world = World::start("").await;
     world.apple.fault("", apns::Fault::error(400, "BadDeviceToken"));
     assert_doubted(&world, IOS, iphones().collect::<Vec<_>>().into_iter()).await;
@@ -204,23 +204,23 @@ async fn a_sandbox_key_in_production_unregisters_only_the_first_few() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_key_of_another_firebase_project_unregisters_only_the_first_few() {
+async fn the_key_of_another_firebase_project_rejects_only_the_first_few() {
     let world = World::start("").await;
     world.google.fault(fcm::Fault::sender_id_mismatch());
     assert_doubted(&world, ANDROID, androids().collect::<Vec<_>>().into_iter()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn settings_that_have_lost_an_app_unregister_only_the_first_few() {
+async fn settings_that_have_lost_an_app_reject_only_the_first_few() {
     let world = World::start("").await;
     let strangers =
         (0..DEVICES).map(|number| json!({ "app_id": "com.example.lost", "pushkey": format!("key{number}") }));
     assert_doubted(&world, "unknown", strangers).await;
-    assert!(!world.server.logs().contains("com.example.lost"), "whoever can post can write this");
+    assert!(!world.server.logs().contains("com.example.lost"), "any client could write this");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn settings_that_are_being_moved_unregister_nobody() {
+async fn settings_that_are_being_moved_reject_no_pushkey() {
     let world = World::start("[routing]\nunknown_app = \"error\"").await;
     for number in 0..DEVICES {
         let stranger = json!({ "app_id": "com.example.lost", "pushkey": format!("key{number}") });
@@ -252,7 +252,7 @@ async fn what_cannot_work_does_not_start_and_says_why() {
         (apns(key), &[], &[IOS, "apns.p8"]),
         (apns(key), &[("apns.p8", "")], &[IOS, "key"]),
         (apns(key), &[("apns.p8", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")], &[IOS, "key"]),
-        // A folder can be read by nobody, root included.
+        // A folder cannot be read as a file, even by root.
         (apns("key_file = \".\"\nkey_id = \"K\"\nteam_id = \"T\""), &[], &[IOS, "key_file"]),
         (apns("cert_file = \"client.pem\""), &[], &[IOS, "client.pem"]),
         (apns("cert_file = \"client.pem\""), &[("client.pem", "nonsense")], &[IOS, "cert_file"]),

@@ -1,4 +1,4 @@
-//! A push service that takes everything and answers nothing slows nobody but its own app.
+//! A push service that accepts everything and answers nothing delays only its own app.
 //!
 //! Invariant: what is shown is an order of events; the latencies are printed for people and decide nothing.
 
@@ -107,7 +107,7 @@ async fn assert_isolated(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn apples_users_do_not_notice_that_google_answers_nothing() {
+async fn apns_deliveries_are_not_delayed_by_a_silent_fcm() {
     let world = world().await;
     world.google.fault(fcm::Fault::Silence);
     let sick = || world.google.messages().len();
@@ -115,7 +115,7 @@ async fn apples_users_do_not_notice_that_google_answers_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn googles_users_do_not_notice_that_apple_answers_nothing() {
+async fn fcm_deliveries_are_not_delayed_by_a_silent_apns() {
     let world = world().await;
     world.apple.fault("", apns::Fault::Silence);
     let sick = || world.apple.requests().len();
@@ -123,7 +123,7 @@ async fn googles_users_do_not_notice_that_apple_answers_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn apples_users_do_not_notice_that_nobody_speaks_at_googles_address() {
+async fn apns_deliveries_are_not_delayed_by_an_fcm_address_without_a_listener() {
     let world = world().await;
     let admin = Api::new(&world.server.admin_url());
     wait_for("an access token", DEADLINE, async || (admin.get("/ready").send().await.code() == 200).then_some(()))
@@ -136,7 +136,7 @@ async fn apples_users_do_not_notice_that_nobody_speaks_at_googles_address() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_finds_no_place_in_time_is_told_to_come_again() {
+async fn a_device_without_a_permit_in_time_is_answered_with_a_retry() {
     let settings = Settings {
         android: "max_concurrent = 2\nretry_waits = []\n",
         tables: "[limits]\nqueue_wait = \"50ms\"\n",

@@ -39,10 +39,10 @@ async fn what_one_push_service_did_not_take_is_all_that_the_retry_sends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn so_many_rejections_that_the_fault_must_be_ours_unregister_nobody_more() {
+async fn the_mass_rejection_guard_stops_further_rejections() {
     let world = World::start("").await;
     let answer = |number: usize| {
-        let device = json!({ "app_id": "com.example.nobody", "pushkey": format!("key{number}") });
+        let device = json!({ "app_id": "com.example.unknown", "pushkey": format!("key{number}") });
         world.notify_message("$three", json!([device]))
     };
     for number in 0..19 {

@@ -113,7 +113,7 @@ async fn survives(database: &str, version: Version) {
     }
 }
 
-/// What somebody has whose requests get far.
+/// The tokens and sessions of an account, so that requests pass the first checks.
 async fn insider(world: &World, version: Version) -> Insider {
     let token = world.register("@insider:hs.example").await;
     let session = match version {

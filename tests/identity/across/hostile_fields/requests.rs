@@ -48,7 +48,7 @@ impl Endpoint {
         self.version == Version::V2 && !matches!(self.path, "/account/register" | "/3pid/unbind")
     }
 
-    /// How a body is told to be JSON: v1 takes nothing else for it, v2 everything.
+    /// The content type of a JSON body: v1 requires it, v2 accepts any.
     fn json(&self) -> Option<&'static [u8]> {
         (self.version == Version::V1).then_some(b"Content-Type: application/json")
     }

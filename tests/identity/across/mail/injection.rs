@@ -1,6 +1,6 @@
 //! What a caller can put into a mail: nothing.
 //!
-//! Invariant: a mail is compared with one that nobody has tampered with, part by part, not searched for known tricks.
+//! Invariant: a mail is compared with a harmless one, part by part, not searched for known tricks.
 
 use std::time::Duration;
 
@@ -126,7 +126,7 @@ async fn headers_do_not_reach_the_mail() {
         }
     }
     assert_eq!(sent, 10 * 6);
-    // The address that a trusted proxy tells is the one thing that does.
+    // Only the address from a trusted proxy does.
     let body = request(&trial.secret(), BOB);
     let call = trial.world.api.post(&v2(ASK), body).bearer(&trial.bob).header("x-forwarded-for", "6.6.6.6, 192.0.2.7");
     call.send().await.expect(200);

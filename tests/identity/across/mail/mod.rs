@@ -1,4 +1,4 @@
-//! Mail on its way out: the relay good and bad, the queue, the file transport, and what nobody can put into a mail.
+//! Outgoing mail: good and bad relays, the queue, the file transport, and protection against injection.
 //!
 //! Invariant: a relay that was not to be trusted has not seen a word of a mail, nor of a login.
 

@@ -77,7 +77,7 @@ async fn a_mail_in_the_queue_outlives_an_outage_of_the_relay() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mail_in_the_queue_that_is_refused_for_good_is_dropped() {
     let (world, bob) = world("").await;
-    let answers = [Script::say("451 4.7.1 greylisted"), Script::say("550 5.1.1 nobody of that name")];
+    let answers = [Script::say("451 4.7.1 greylisted"), Script::say("550 5.1.1 no such user")];
     world.mail.script(Stage::Recipient, answers);
     world.ask(&bob, request("s", BOB)).await.expect(200);
     world.server.wait_for_log("queued mail was dropped", DEADLINE).await;
@@ -86,7 +86,7 @@ async fn a_mail_in_the_queue_that_is_refused_for_good_is_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mail_in_the_queue_is_given_up_when_its_session_is_over() {
+async fn a_queued_mail_is_dropped_when_its_session_has_expired() {
     let (world, bob) = world("[sessions]\nlifetime = \"3s\"").await;
     world.mail.always(Stage::Recipient, Script::say("451 4.7.1 greylisted"));
     world.ask(&bob, request("s", BOB)).await.expect(200);

@@ -17,7 +17,7 @@ async fn world() -> (World, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mail_that_the_relay_does_not_take_is_told_at_once() {
+async fn a_mail_that_the_relay_rejects_is_an_error_at_once() {
     let answers = [
         Script::say("554 5.7.1 <bob@example.com>: refused, says the relay"),
         Script::say("550-5.1.1 no\r\n550 5.1.1 such person"),
@@ -51,7 +51,7 @@ async fn a_mail_that_the_relay_does_not_take_is_told_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_relay_that_is_not_there_is_told_at_once_and_to_the_operator() {
+async fn an_unreachable_relay_is_an_error_at_once_and_in_the_log() {
     let (mut world, bob) = world().await;
     world.mail = Sink::start(Offer::default()).await;
     world.ask(&bob, request("s", BOB)).await.refused(400, "M_EMAIL_SEND_ERROR");

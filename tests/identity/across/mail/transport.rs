@@ -46,7 +46,7 @@ async fn a_relay_with_a_bad_certificate_gets_neither_mail_nor_login() {
             ("of a wildcard for another name", trusted.issue(&["*.localhost"])),
             ("expired", trusted.issue_expired(&["localhost"])),
             ("not valid yet", trusted.issue_early(&["localhost"])),
-            ("of an authority that nobody trusts", Authority::new("another one").issue(&["localhost"])),
+            ("of an untrusted authority", Authority::new("another one").issue(&["localhost"])),
         ];
         for (n, (certificate, presented)) in bad.iter().enumerate() {
             world.mail.set_certificate(presented);

@@ -47,7 +47,7 @@ const SHAPES: [Shape; 30] = [
     ("body: escapes, Google", |g, n| text(g, ANDROID, &r"\n".repeat(n / 2))),
     ("room and sender without end", |g, n| {
         let names = json!({ "room_name": "é".repeat(n / 4), "sender_display_name": "x".repeat(n / 2) });
-        told(g, IOS, &with(message(), names), "")
+        request_with(g, IOS, &with(message(), names), "")
     }),
     ("default_payload: many keys, Apple", |g, n| defaults(g, IOS, &format!("{{{}}}", keys(n, "k", "\"v\"")))),
     ("default_payload: many keys, Google", |g, n| defaults(g, ANDROID, &format!("{{{}}}", keys(n, "k", "\"v\"")))),
@@ -63,9 +63,11 @@ const SHAPES: [Shape; 30] = [
     ("default_payload: texts of one letter", |g, n| {
         defaults(g, IOS, &format!("{{\"aps\":{{\"alert\":{{\"loc-args\":[{}0]}}}}}}", "\"x\",".repeat(n / 4)))
     }),
-    ("unknown members of the notification", |g, n| told(g, IOS, &message(), &format!(",{}", keys(n, "k", "[]")))),
+    ("unknown members of the notification", |g, n| {
+        request_with(g, IOS, &message(), &format!(",{}", keys(n, "k", "[]")))
+    }),
     ("unknown members of the body, again and again", |g, n| {
-        let text = told(g, IOS, &message(), "");
+        let text = request_with(g, IOS, &message(), "");
         format!("{{{}{}", "\"x\":0,".repeat(n / 6), &text[1..])
     }),
     ("unknown members of the device", |g, n| own(g, ANDROID, &keys(n, "k", "null"))),
@@ -138,13 +140,13 @@ fn device(gateway: &World, app: &str) -> Value {
 }
 
 /// A request with `notification` for a device of `app`, and further members as text.
-fn told(gateway: &World, app: &str, notification: &Value, members: &str) -> String {
+fn request_with(gateway: &World, app: &str, notification: &Value, members: &str) -> String {
     let text = with(notification.clone(), json!({ "devices": [device(gateway, app)] })).to_string();
     format!("{{\"notification\":{}{members}}}}}", &text[..text.len() - 1])
 }
 
 fn content(gateway: &World, app: &str, content: &str) -> String {
-    told(gateway, app, &message(), &format!(",\"content\":{content}"))
+    request_with(gateway, app, &message(), &format!(",\"content\":{content}"))
 }
 
 fn text(gateway: &World, app: &str, body: &str) -> String {

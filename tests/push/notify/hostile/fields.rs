@@ -163,7 +163,7 @@ fn apps() -> Vec<App<'static>> {
     ]
 }
 
-/// A good notification with a device that is nobody else's.
+/// A valid notification with a new device.
 fn good(gateway: &World, kind: usize) -> Value {
     let own = json!({
         "tweaks": { "sound": "default", "highlight": true },

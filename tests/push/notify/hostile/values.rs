@@ -1,6 +1,6 @@
 //! What may stand where something sensible belongs, as it stands in a body.
 //!
-//! Invariant: each is one value to whoever reads JSON by its syntax alone, but for [`BROKEN`].
+//! Invariant: each is one value by the syntax of JSON, but for [`BROKEN`].
 
 /// Values of every kind: right and wrong ones, ids and keys of others, numbers without measure.
 pub(super) const VALUES: [&str; 52] = [

@@ -1,6 +1,6 @@
 //! What the push services have seen, event by event.
 //!
-//! Invariant: it knows only what reached a push service and what that has told; what the gateway believes has no say.
+//! Invariant: it holds only what reached a push service and what that answered, never the gateway's own view.
 
 use harness::world::push::World;
 use std::collections::{BTreeMap, HashMap};
@@ -67,10 +67,10 @@ impl Ledger {
         let mut last: HashMap<usize, usize> = HashMap::new();
         for (event, arrivals) in &self.0 {
             let accepted: Vec<&Arrival> = accepted(arrivals).collect();
-            // All but the last were sent again, and that is right only if nobody heard of them.
+            // All but the last were sent again, which is right only without a response.
             let doubled = accepted.iter().rev().skip(1).filter(|arrival| arrival.was_answered).count();
             if doubled > 0 {
-                violations.push(format!("{event:?} was sent again although its acceptance was told: {arrivals:?}"));
+                violations.push(format!("{event:?} was sent again although its acceptance was answered: {arrivals:?}"));
             }
             // Synapse's next event comes when this one is done with: it must have been accepted by then.
             if let (Some(before), Some(first)) = (last.get(&event.pusher), arrivals.first())

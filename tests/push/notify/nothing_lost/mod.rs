@@ -2,7 +2,7 @@
 //! services that reset, stall, cut, refuse and recover.
 //!
 //! Invariant: which fault meets which attempt follows from the seed alone, so a run can be had again; what the gateway may
-//! not do is judged by what the push services themselves have accepted and told.
+//! not do is judged by what the push services accepted and answered.
 
 mod faults;
 mod ledger;

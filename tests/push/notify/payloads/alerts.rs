@@ -1,4 +1,4 @@
-//! Which words of the app's own translations an event is told with on Apple's devices.
+//! The key of the app's translations for an event on Apple's devices.
 //!
 //! Invariant: every row of the table is tried without and with the name of a room.
 
@@ -68,7 +68,7 @@ fn rows() -> Vec<Row> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_kind_of_event_is_told_with_its_own_words() {
+async fn every_kind_of_event_has_its_own_translation_key() {
     let gateway = World::serving("", "", &[ios_app(APP, "")]).await;
     for (changes, alone, in_room) in rows() {
         let event = with(message(), changes);

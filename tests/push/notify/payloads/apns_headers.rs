@@ -97,8 +97,8 @@ async fn apple_keeps_a_push_for_a_day_and_a_call_for_half_a_minute() {
         let expiration: i64 = gateway.push(&device).header("apns-expiration").unwrap().parse().unwrap();
         match seconds {
             Some(seconds) => {
-                let told = expiration - seconds;
-                assert!((before..=after).contains(&told), "{app} {notification}: {before} {told} {after}");
+                let started = expiration - seconds;
+                assert!((before..=after).contains(&started), "{app} {notification}: {before} {started} {after}");
             }
             None => assert_eq!(expiration, 0),
         }
@@ -106,7 +106,7 @@ async fn apple_keeps_a_push_for_a_day_and_a_call_for_half_a_minute() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_replaces_what_is_told_by_a_hash() {
+async fn the_collapse_id_is_a_hash() {
     let apps = [ios_app(APP, ""), ios_app("room", "collapse = \"room\""), ios_app("event", "collapse = \"event\"")];
     let gateway = World::serving("", "", &apps).await;
     // SHA-256 in base64url, from another tool.
@@ -126,7 +126,7 @@ async fn what_replaces_what_is_told_by_a_hash() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_delivery_has_one_id_on_all_its_attempts_and_nobody_elses() {
+async fn a_delivery_has_one_id_of_its_own_on_all_attempts() {
     let gateway = World::serving("", "", &[ios_app(APP, "")]).await;
     let (first, second) = (gateway.iphone(APP), gateway.iphone(APP));
     let of = |device: &Value| gateway.apple.requests_for(device["pushkey"].as_str().unwrap());

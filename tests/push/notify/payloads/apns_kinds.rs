@@ -60,7 +60,7 @@ async fn identifiers_and_counts_go_beside_the_default_payload() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_with_a_type_is_told_in_words_whatever_format_the_device_asked_for() {
+async fn an_event_with_a_type_has_an_alert_in_every_format() {
     let gateway = World::serving("", "", &[ios_app(APP, "")]).await;
     let device = with(gateway.iphone(APP), json!({ "data": { "format": "event_id_only" } }));
     gateway.deliver(message(), &device).await;
@@ -86,7 +86,7 @@ async fn a_notification_without_an_event_is_a_badge_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_wants_no_counts_gets_none_in_any_kind_of_payload() {
+async fn a_device_without_badge_counts_gets_none_in_any_kind_of_payload() {
     let apps =
         [ios_app(APP, ""), ios_app("org.example.silent", "send_badge_counts = false\nevent_id_only_badge = true")];
     let gateway = World::serving("", "", &apps).await;

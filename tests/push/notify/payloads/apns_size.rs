@@ -105,7 +105,7 @@ async fn the_devices_members_go_largest_first_and_ours_stay() {
     let gateway = World::serving("", "", &[ios_app(APP, "")]).await;
     let text = |bytes: usize| Value::from("x".repeat(bytes));
     let counts = json!({ "counts": { "unread": 2 } });
-    let told = with(ids(), json!({ "unread_count": 2 }));
+    let in_payload = with(ids(), json!({ "unread_count": 2 }));
     for (what, defaults, expected) in [
         ("the largest", json!({ "a": text(2000), "b": text(3000), "c": 1 }), json!({ "a": text(2000), "c": 1 })),
         (
@@ -134,7 +134,7 @@ async fn the_devices_members_go_largest_first_and_ours_stay() {
         let device = with(gateway.iphone(APP), json!({ "data": { "default_payload": defaults } }));
         gateway.deliver(with(ids(), counts.clone()), &device).await;
         let push = gateway.push(&device);
-        assert!(push.json() == with(expected, told.clone()), "{what}: {:.300}", push.json().to_string());
+        assert!(push.json() == with(expected, in_payload.clone()), "{what}: {:.300}", push.json().to_string());
         assert!(push.body.len() <= LIMIT);
     }
 }

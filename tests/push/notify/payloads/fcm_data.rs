@@ -155,7 +155,7 @@ async fn the_devices_defaults_become_strings_and_ours_win() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tweaks_are_told_if_they_say_something() {
+async fn tweaks_are_sent_if_they_are_set() {
     let gateway = World::serving("", "", &[android_app(APP, "")]).await;
     let highlight = json!({ "highlight": "true" });
     for (tweaks, data) in [
@@ -177,7 +177,7 @@ async fn tweaks_are_told_if_they_say_something() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ciphertext_is_told_whole_or_not_at_all() {
+async fn a_ciphertext_is_sent_whole_or_not_at_all() {
     let gateway = World::serving("", "", &[android_app(APP, "")]).await;
     let sealed =
         json!({ "ciphertext": "x".repeat(3000), "ephemeral": "ZXBo", "mac": "bWFj", "counts": { "unread": 2 } });

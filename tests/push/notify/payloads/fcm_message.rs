@@ -6,7 +6,7 @@ use harness::world::push::{World, android_app, ids, message, with};
 use serde_json::{Value, json};
 
 const APP: &str = "org.example.android";
-const OPTIONS: &str = "fcm_options = { notification = { title = \"News\" }, \
+const OPTIONS: &str = "fcm_options = { notification = { title = \"Update\" }, \
      android = { priority = \"normal\", ttl = \"5s\", direct_boot_ok = true, notification = { icon = \"i\" } }, \
      apns = { headers = { apns-priority = \"5\" }, payload = { aps = { sound = \"s\", alert = \"A\" }, k = 1 } }, \
      fcm_options = { analytics_label = \"l\" } }";
@@ -55,7 +55,7 @@ async fn priority_life_time_and_collapse_key_follow_from_event_and_app() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operators_options_are_in_every_message_and_the_apps_aps_is_over_theirs() {
     let gateway = World::serving("", "", &[android_app(APP, OPTIONS)]).await;
-    let told = |message: &Value| ["notification", "android", "apns", "fcm_options"].map(|key| message[key].clone());
+    let sent = |message: &Value| ["notification", "android", "apns", "fcm_options"].map(|key| message[key].clone());
     let android = json!({ "priority": "high", "ttl": "5s", "direct_boot_ok": true, "notification": { "icon": "i" } });
     let apns = |aps: Value| json!({ "headers": { "apns-priority": "5" }, "payload": { "aps": aps, "k": 1 } });
     let label = json!({ "analytics_label": "l" });
@@ -67,8 +67,8 @@ async fn the_operators_options_are_in_every_message_and_the_apps_aps_is_over_the
         let device = with(gateway.phone(APP), json!({ "data": { "default_payload": defaults } }));
         gateway.deliver(ids(), &device).await;
         let message = gateway.message(&device);
-        let expected = [json!({ "title": "News" }), android.clone(), apns(aps), label.clone()];
-        assert_eq!(told(&message), expected, "{defaults}");
+        let expected = [json!({ "title": "Update" }), android.clone(), apns(aps), label.clone()];
+        assert_eq!(sent(&message), expected, "{defaults}");
         assert_eq!(message["data"].get("aps"), None);
     }
 }

@@ -119,14 +119,14 @@ async fn the_four_texts_are_cut_to_one_length_that_just_fits() {
         assert!((16..1024).contains(&limit), "{limit}");
         let mut growth = 0;
         for key in TEXTS {
-            let (told, given) = (data[key].as_str().unwrap(), given(key));
-            if told == given {
+            let (sent, given) = (data[key].as_str().unwrap(), given(key));
+            if sent == given {
                 continue;
             }
-            let kept = told.strip_suffix('…').expect("a mark");
+            let kept = sent.strip_suffix('…').expect("a mark");
             let next =
                 given.strip_prefix(kept).and_then(|rest| rest.chars().next()).expect("the beginning of the text");
-            assert!(told.len() + next.len_utf8() > limit, "{key} could be longer");
+            assert!(sent.len() + next.len_utf8() > limit, "{key} could be longer");
             growth += next.len_utf8();
         }
         assert!(size(&data) + growth > BUDGET, "{} and {growth} bytes more would fit", size(&data));
@@ -160,9 +160,9 @@ async fn the_defaults_go_before_a_text_is_cut_below_sixteen_bytes_and_ids_and_co
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_operator_shows_takes_its_room_from_the_data() {
-    let shown = "fcm_options = { notification = { title = \"News\" } }";
+    let shown = "fcm_options = { notification = { title = \"Mail\" } }";
     let gateway = World::serving("", "", &[android_app(APP, shown)]).await;
-    let room = BUDGET - "{\"title\":\"News\"}".len();
+    let room = BUDGET - "{\"title\":\"Mail\"}".len();
     let defaults = json!({ "a": x(1010), "b": x(1010), "c": x(1010) });
     let fixed =
         size(&with(defaults.clone(), json!({ "event_id": "$slate", "room_id": "!quarry:hs.example", "prio": "high" })));

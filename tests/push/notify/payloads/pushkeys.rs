@@ -1,4 +1,4 @@
-//! From pushkeys to the devices that Apple and Google know, and to nobody if a pushkey cannot be one.
+//! From pushkeys to the devices of APNs and FCM; an invalid pushkey is rejected.
 //!
 //! Invariant: a pushkey that is refused comes back as it came, and nothing is sent for it.
 
@@ -82,7 +82,7 @@ async fn what_cannot_be_a_device_token_is_rejected_and_nothing_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn google_is_told_whether_a_pushkey_is_an_installation_or_a_registration() {
+async fn fcm_receives_an_installation_or_a_registration_by_the_form_of_the_pushkey() {
     let apps =
         [android_app("auto", ""), android_app("token", "target = \"token\""), android_app("fid", "target = \"fid\"")];
     let gateway = World::serving("", TRUSTING, &apps).await;
@@ -108,7 +108,7 @@ async fn google_is_told_whether_a_pushkey_is_an_installation_or_a_registration()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pushkeys_without_measure_and_apps_that_nobody_knows_are_rejected_as_they_came() {
+async fn oversized_pushkeys_and_unknown_apps_are_rejected_unchanged() {
     let apps = [android_app("org.example.android", ""), android_app("org.example.*", "")];
     let gateway = World::serving("", TRUSTING, &apps).await;
     let (fits, too_long) = ("k".repeat(2048), "k".repeat(2049));

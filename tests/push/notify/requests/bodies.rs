@@ -58,7 +58,7 @@ async fn what_is_no_json_is_refused_before_anything_is_sent() {
             bodies.push([start.as_bytes(), broken, end.as_bytes()].concat());
         }
     }
-    // {"a":1} in gzip, which nobody asked for.
+    // {"a":1} in gzip, which the gateway does not accept.
     bodies.push(b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xabVJT\xb22\xac\x05\0\xb5\x1d\x1d\x1a\x07\0\0\0".to_vec());
     for body in &bodies {
         for content_type in

@@ -68,7 +68,7 @@ async fn notify_takes_post_alone_with_and_without_a_slash_at_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_is_found_at_any_other_path_by_any_method() {
+async fn every_other_path_is_not_found_by_any_method() {
     let gateway = World::serving("", "", &[android_app(APP, "")]).await;
     for path in NO_PATHS {
         for method in ["GET", "POST", "PUT", "DELETE", "PROPFIND"] {

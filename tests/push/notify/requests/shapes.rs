@@ -1,4 +1,4 @@
-//! JSON that homeservers must have right, and how they are told that they have not.
+//! JSON that homeservers must send correctly, and the errors if they do not.
 //!
 //! Invariant: the refusal names the place and never a value, and even the devices that are right get nothing.
 

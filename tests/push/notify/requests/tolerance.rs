@@ -180,7 +180,7 @@ async fn of_equal_names_the_last_counts_null_is_absent_and_what_is_unknown_is_ig
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pushkeys_time_may_be_any_number() {
     let gateway = World::serving("", "", &[android_app(APP, "data_layout = \"json\"")]).await;
-    for (number, told) in [
+    for (number, sent) in [
         ("42", json!(42)),
         ("42.9", json!(42)),
         ("-42.9", json!(-42)),
@@ -196,6 +196,6 @@ async fn a_pushkeys_time_may_be_any_number() {
         assert_eq!(answer.expect(200), json!({ "rejected": [] }), "{number}");
         let data = gateway.message(&device)["data"].take();
         let devices: Value = serde_json::from_str(data["devices"].as_str().unwrap()).unwrap();
-        assert_eq!(devices[0]["pushkey_ts"], told, "{number}");
+        assert_eq!(devices[0]["pushkey_ts"], sent, "{number}");
     }
 }

@@ -1,6 +1,6 @@
 //! Requests that are no good HTTP: framed twice, too large, too slow, never finished.
 //!
-//! Invariant: one request is one request, to us as to any proxy before us, and nobody holds a connection for ever.
+//! Invariant: one request is one request, to us as to any proxy before us, and no client holds a connection for ever.
 
 use harness::world::push::{DEADLINE, NOTIFY, World, android_app, ids, with};
 use std::net::SocketAddr;
@@ -139,7 +139,7 @@ async fn what_does_not_come_in_time_ends_the_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_behind_one_another_are_answered_in_their_order() {
     let gateway = World::serving("", "", &[android_app(APP, "")]).await;
-    let (first, second) = (gateway.phone(APP), gateway.phone("org.example.nobody"));
+    let (first, second) = (gateway.phone(APP), gateway.phone("org.example.unknown"));
     let mut connection = Raw::connect(gateway.server.address()).await;
     connection.send(&[whole(&body(&first)), whole("x"), whole(&body(&second))].concat()).await;
     let mut answers = Vec::new();
@@ -154,7 +154,7 @@ async fn requests_behind_one_another_are_answered_in_their_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_protocol_is_refused_and_hurts_nobody() {
+async fn another_protocol_is_refused_without_harm() {
     let gateway = World::serving("", "", &[android_app(APP, "")]).await;
     let address = gateway.server.address();
     for bytes in [
@@ -185,7 +185,7 @@ async fn another_protocol_is_refused_and_hurts_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn idle_connections_beyond_the_bound_keep_nobody_out_for_long() {
+async fn idle_connections_beyond_the_bound_delay_new_ones_only_briefly() {
     let gateway = World::serving(
         "max_connections = 50\nkeep_alive = \"1s\"\nheader_timeout = \"1s\"",
         "",
