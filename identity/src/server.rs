@@ -3,7 +3,7 @@
 //! Invariant: the server accepts requests only after every part of the state is ready.
 
 use std::fs::DirBuilder;
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use shared::http::observe::{Activity, KnownSeries, Labels, Observer};
 use shared::http::operations::Operations;
 use shared::http::server::run;
 use shared::random::Random;
-use shared::telemetry::{self, Format, Recorder};
+use shared::telemetry::{self, Recorder};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
@@ -169,17 +169,7 @@ fn announce(state: &State, listeners: &[Listener], admin: Option<&AdminListener>
     lines.push(state.mailer.describe());
     lines.push(state.sms_sender.describe());
     lines.extend(config.notices().into_iter().map(|notice| format!("note: {notice}")));
-    match config.log.format {
-        Format::Json => lines.iter().for_each(|line| tracing::info!("{line}")),
-        Format::Text => {
-            let mut out = io::stdout().lock();
-            for line in lines {
-                writeln!(out, "{line}")?;
-            }
-            out.flush()?;
-        }
-    }
-    Ok(())
+    config.log.announce(&lines)
 }
 
 fn operations(state: &Arc<State>, metrics: Recorder) -> Operations {

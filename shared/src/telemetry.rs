@@ -4,7 +4,7 @@
 //! headers and parameters at lower levels, and those contain tokens and addresses.
 
 use std::fmt;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
@@ -55,6 +55,24 @@ pub enum Format {
     Json,
 }
 
+impl Log {
+    /// Prints the lines of the startup banner: as they are, or as log lines if the log is JSON.
+    ///
+    /// # Errors
+    /// If standard output is closed.
+    pub fn announce(&self, lines: &[String]) -> io::Result<()> {
+        match self.format {
+            Format::Json => lines.iter().for_each(|line| tracing::info!("{line}")),
+            Format::Text => {
+                let mut out = io::stdout().lock();
+                lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
+                out.flush()?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -90,9 +108,9 @@ pub fn log(settings: Log, crates: &[&'static str]) {
         // Logs an error for every malformed request, which clients can send in any number.
         .with_target("actix_http", tracing::level_filters::LevelFilter::OFF)
         .with_targets(crates.iter().map(|name| (*name, level)));
-    let lines = format::layer().with_writer(std::io::stderr).with_span_events(FmtSpan::NONE);
+    let lines = format::layer().with_writer(io::stderr).with_span_events(FmtSpan::NONE);
     let lines = match settings.format {
-        Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        Format::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
         Format::Json => lines.json().flatten_event(true).boxed(),
     };
     // Only a test that starts two servers in one process finds a log that is already set up.

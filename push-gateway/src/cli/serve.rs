@@ -2,7 +2,7 @@
 //!
 //! Invariant: no listener opens before everything that a request needs exists.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use shared::http::operations::Operations;
 use shared::http::server::run;
 use shared::http::settings::AdminAddress;
 use shared::random::Random;
-use shared::telemetry::{self, Format, MetricsError, Recorder};
+use shared::telemetry::{self, MetricsError, Recorder};
 
 use crate::apps::legacy_names::{AppTypes, LegacyNames};
 use crate::apps::registry::{AppsError, warm_up};
@@ -107,17 +107,7 @@ fn announce(setup: &Setup, now: Timestamp, listeners: &[Listener], admin: Option
     });
     lines.extend(app_lines(setup, now));
     lines.extend(config.notices().into_iter().map(|notice| format!("note: {notice}")));
-    match config.log.format {
-        Format::Json => lines.iter().for_each(|line| tracing::info!("{line}")),
-        Format::Text => {
-            let mut out = io::stdout().lock();
-            for line in lines {
-                writeln!(out, "{line}")?;
-            }
-            out.flush()?;
-        }
-    }
-    Ok(())
+    config.log.announce(&lines)
 }
 
 fn operations(state: &Arc<State>, metrics: Recorder, activity: Arc<Activity>) -> Operations {
