@@ -6,6 +6,7 @@ use harness::process::Server;
 use serde_json::{Value, json};
 
 use super::{ALICE, BOB, NO_LIMITS, ROOM, invitation, store, with, world_with};
+use crate::identity::validate_email::addresses::hostile;
 use harness::world::identity::{Settings, World, v2};
 
 /// How many rows the server's SQLite database has in `table`.
@@ -57,31 +58,8 @@ async fn a_field_of_a_wrong_form_is_refused_and_null_is_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_address_is_refused_and_nothing_is_sent() {
     let (world, alice) = world_with(NO_LIMITS).await;
-    let too_long = format!("{}@{}.org", "a".repeat(64), ["x".repeat(62), "y".repeat(61), "z".repeat(61)].join("."));
-    for address in [
-        "a@good.example@bad.example",
-        "a@x,b@y",
-        "a@x;b@y",
-        "<b@y>a@x",
-        "a@x (b@y)",
-        "g:b@y;",
-        "X <a@b>",
-        "\"x@y\"@z",
-        "mailto:a@b",
-        "root",
-        "a@",
-        "@b",
-        "a＠b.c",
-        "a@[127.0.0.1]",
-        "v%x.org@y",
-        "a!b@c",
-        "a@x\r\nBcc: b@y",
-        "a\0@x.org",
-        "a@x.org\n",
-        "",
-        &too_long,
-    ] {
-        store(&world, &alice, invitation(address)).await.refused(400, "M_INVALID_EMAIL");
+    for address in hostile() {
+        store(&world, &alice, invitation(&address)).await.refused(400, "M_INVALID_EMAIL");
     }
     for medium in ["msisdn", "Email", "", "mxid", "email\n"] {
         let body = with(BOB, json!({ "medium": medium }));

@@ -6,7 +6,7 @@ use super::request;
 use harness::world::identity::{DEADLINE, Settings, World, v2};
 
 /// Addresses that two programs might read in two ways, and others that are none.
-fn hostile() -> Vec<String> {
+pub(crate) fn hostile() -> Vec<String> {
     let mut addresses: Vec<_> = [
         "a@good.example@bad.example",
         "a@x,b@y",

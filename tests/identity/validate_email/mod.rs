@@ -2,7 +2,7 @@
 //!
 //! Invariant: a mail is counted only after the answer, for with an idle server it is out before that.
 
-mod addresses;
+pub(super) mod addresses;
 mod limits;
 mod next_link;
 mod page;
