@@ -1,7 +1,10 @@
-//! Opening the pool: which database, how its connections are set up, and the migrations that are compiled in.
+//! Opens the pool: chooses the database, sets up its connections and applies the compiled-in migrations.
 //!
-//! Invariant: every SQLite connection waits for a lock instead of failing, and checks foreign keys; no error text
-//! quotes a URL, which may hold a password.
+//! PostgreSQL is reached by its own client and not through [`shared::outbound::connector`]: a URL may name several servers,
+//! addresses, timeouts and session attributes, and the client implements all of them. TLS is the connector's.
+//!
+//! Invariant: every SQLite connection waits for a lock instead of failing, and checks foreign keys; no error contains a
+//! URL, which may contain a password.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io;
@@ -23,7 +26,6 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::StoreError;
 use super::connection::{Connection, PostgresConn, SqliteConn};
-use super::turns::{Intent, Turn, Turns};
 use crate::config::database::{Database, Location};
 
 const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
@@ -31,19 +33,31 @@ const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/po
 
 /// How long a request waits for a connection before it is answered with a failure.
 const WAIT_FOR_CONNECTION: Duration = Duration::from_secs(30);
-/// How long PostgreSQL may take to answer a new connection, unless the URL says something else.
-const WAIT_FOR_POSTGRES: Duration = Duration::from_secs(10);
-/// After how long without an acknowledgement a connection to PostgreSQL counts as lost, unless the URL says something
-/// else. The system's own bound is a quarter of an hour.
-const LOST_AFTER: Duration = Duration::from_secs(30);
+/// The default of `connect_timeout` in the URL.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The default of `tcp_user_timeout` in the URL: a connection without acknowledgements for this long is lost. The system's
+/// own limit is a quarter of an hour.
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a call does with its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Intent {
+    Read,
+    Write,
+}
 
 #[derive(Clone)]
 pub(super) enum Pool {
-    Sqlite(Deadpool<SqliteConn>, Turns),
+    /// Writers share one connection, so that they wait in order and occupy no thread. SQLite itself sleeps and tries again;
+    /// that remains for the writers of other processes. Without `readers` the one connection serves reads too.
+    Sqlite {
+        writer: Deadpool<SqliteConn>,
+        readers: Option<Deadpool<SqliteConn>>,
+    },
     Postgres(Deadpool<PostgresConn>),
 }
 
-/// Whether the settings can be understood; nothing is connected.
+/// Validates the settings without a connection.
 pub(super) fn check(settings: &Database) -> Result<(), StoreError> {
     match &settings.location {
         Location::SqliteMemory | Location::SqliteFile(_) => Ok(()),
@@ -57,7 +71,7 @@ impl Pool {
             Location::SqliteMemory => Self::sqlite(":memory:", 1, settings)?,
             Location::SqliteFile(path) => {
                 make_private(path)
-                    .map_err(|error| StoreError::Connect(format!("cannot make {}: {error}", path.display())))?;
+                    .map_err(|error| StoreError::Connect(format!("cannot create {}: {error}", path.display())))?;
                 let path = path.to_str().ok_or_else(|| StoreError::Url("the path is not UTF-8".to_owned()))?;
                 Self::sqlite(path, settings.max_connections, settings)?
             }
@@ -70,20 +84,19 @@ impl Pool {
     }
 
     fn sqlite(path: &str, size: usize, settings: &Database) -> Result<Self, StoreError> {
-        Ok(Self::Sqlite(sqlite_pool(path, size, settings.synchronous.pragma())?, Turns::new(size)))
+        let pool = |size| sqlite_pool(path, size, settings.synchronous.pragma());
+        let readers = if size > 1 { Some(pool(size - 1)?) } else { None };
+        Ok(Self::Sqlite { writer: pool(1)?, readers })
     }
 
-    /// Waits until a call may come to the database; `None`: PostgreSQL takes them all at once.
-    pub(super) async fn turn(&self, intent: Intent) -> Result<Option<Turn>, StoreError> {
-        let Self::Sqlite(_, turns) = self else { return Ok(None) };
-        turns.wait(intent, WAIT_FOR_CONNECTION).await.map(Some).ok_or_else(all_busy)
-    }
-
-    pub(super) async fn connect(&self) -> Result<Connection, StoreError> {
+    pub(super) async fn connect(&self, intent: Intent) -> Result<Connection, StoreError> {
         let connection = async {
-            match self {
-                Self::Sqlite(pool, _) => pool.get().await.map(Connection::Sqlite),
-                Self::Postgres(pool) => pool.get().await.map(Connection::Postgres),
+            match (self, intent) {
+                (Self::Sqlite { readers: Some(readers), .. }, Intent::Read) => {
+                    readers.get().await.map(Connection::Sqlite)
+                }
+                (Self::Sqlite { writer, .. }, _) => writer.get().await.map(Connection::Sqlite),
+                (Self::Postgres(pool), _) => pool.get().await.map(Connection::Postgres),
             }
         };
         match tokio::time::timeout(WAIT_FOR_CONNECTION, connection).await {
@@ -93,16 +106,16 @@ impl Pool {
     }
 
     pub(super) fn in_use(&self) -> usize {
-        let status = match self {
-            Self::Sqlite(pool, _) => pool.status(),
-            Self::Postgres(pool) => pool.status(),
+        let statuses = match self {
+            Self::Sqlite { writer, readers } => [Some(writer.status()), readers.as_ref().map(Deadpool::status)],
+            Self::Postgres(pool) => [Some(pool.status()), None],
         };
-        status.size.saturating_sub(status.available)
+        statuses.iter().flatten().map(|status| status.size.saturating_sub(status.available)).sum()
     }
 
     /// Processes that start together migrate one after the other; all but the first find nothing to do.
     async fn migrate(&self) -> Result<(), StoreError> {
-        let migrated = match self.connect().await? {
+        let migrated = match self.connect(Intent::Write).await? {
             Connection::Sqlite(mut conn) => {
                 let migration = conn.spawn_blocking(|conn| {
                     let whole = |conn: &mut SqliteConnection| conn.run_pending_migrations(SQLITE_MIGRATIONS).map(drop);
@@ -143,13 +156,13 @@ fn connect_error(error: &PoolError) -> StoreError {
     })
 }
 
-/// Makes the file and its folder if they are not there, for their owner alone: addresses stand in it in clear. SQLite
-/// gives the files beside it the same rights.
+/// Creates a missing file and folder that only their owner can read: the file contains addresses in clear. SQLite gives
+/// the files beside it the same permissions.
 fn make_private(path: &Path) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
-    // A file that is there is not opened: closing it would take away the locks of a connection of this process.
+    // An existing file is not opened: closing it would release the locks of this process's connections.
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
@@ -158,7 +171,7 @@ fn make_private(path: &Path) -> io::Result<()> {
 
 fn sqlite_pool(path: &str, size: usize, synchronous: &'static str) -> Result<Deadpool<SqliteConn>, StoreError> {
     let mut config = ManagerConfig::<SqliteConn>::default();
-    // A file does not go away as a server does: asking it before each use would cost more than the use.
+    // A file does not disconnect as a server does: a check before each use would cost more than the use.
     config.recycling_method = RecyclingMethod::Fast;
     config.custom_setup = Box::new(move |path| {
         async move {
@@ -168,7 +181,7 @@ fn sqlite_pool(path: &str, size: usize, synchronous: &'static str) -> Result<Dea
                 Err(ConnectionError::BadConnection(text)) => return Err(named(text)),
                 Err(error) => return Err(error),
             };
-            // The time-out comes first: switching to WAL takes a lock.
+            // The timeout comes first: switching to WAL takes a lock.
             conn.batch_execute(&format!(
                 "PRAGMA busy_timeout = 30000; PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = ON;"
             ))
@@ -183,7 +196,7 @@ fn sqlite_pool(path: &str, size: usize, synchronous: &'static str) -> Result<Dea
 }
 
 fn postgres_target(url: &str) -> Result<tokio_postgres::Config, StoreError> {
-    // The parser's own message may quote a piece of the password.
+    // The parser's own message may quote a part of the password.
     let mut target: tokio_postgres::Config = url.parse().map_err(|_| {
         StoreError::Url(
             "expected postgres://user:password@host:port/name?option=value; a password has anything but letters and \
@@ -192,10 +205,10 @@ fn postgres_target(url: &str) -> Result<tokio_postgres::Config, StoreError> {
         )
     })?;
     if target.get_connect_timeout().is_none() {
-        target.connect_timeout(WAIT_FOR_POSTGRES);
+        target.connect_timeout(CONNECT_TIMEOUT);
     }
     if target.get_tcp_user_timeout().is_none() {
-        target.tcp_user_timeout(LOST_AFTER);
+        target.tcp_user_timeout(TCP_USER_TIMEOUT);
     }
     if target.get_application_name().is_none() {
         target.application_name("matrix-identity");
@@ -220,12 +233,12 @@ fn postgres_pool(url: &str, size: usize, extra_ca_file: Option<&Path>) -> Result
         }
         .boxed()
     });
-    // The pool needs no URL: the setup above knows where to go.
+    // The pool needs no URL: the setup above has it.
     let manager = AsyncDieselConnectionManager::<PostgresConn>::new_with_config("", config);
     Deadpool::builder(manager).max_size(size).build().map_err(|error| StoreError::Connect(error.to_string()))
 }
 
-/// The error with its causes: tokio-postgres keeps the telling part ("connection refused") in the source.
+/// The error with its causes: tokio-postgres keeps the important part ("connection refused") in the source.
 fn describe(error: &dyn std::error::Error) -> String {
     let mut text = format!("PostgreSQL, {error}");
     let mut source = error.source();

@@ -22,7 +22,6 @@ pub mod sms_days;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tokens;
-mod turns;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -34,10 +33,9 @@ use futures_util::FutureExt;
 use shared::clock::Timestamp;
 use tokio::runtime::Handle;
 
-use self::connect::Pool;
+use self::connect::{Intent, Pool};
 pub use self::connection::Connection;
 use self::connection::Transaction;
-use self::turns::Intent;
 use crate::config::database::Database;
 
 /// Retries of a transaction that the database reports as a collision with another one.
@@ -165,12 +163,7 @@ impl Store {
             + Send
             + 'static,
     {
-        let pool = self.pool.clone();
-        self.on_runtime(Intent::Read, async move {
-            let mut connection = pool.connect().await?;
-            work(&mut connection).await
-        })
-        .await
+        self.on_runtime(Intent::Read, async move |mut connection| work(&mut connection).await).await
     }
 
     /// Runs `work` in a transaction that is isolated from all others. Commits if `work` returns `Ok`; rolls back if it
@@ -194,9 +187,7 @@ impl Store {
             + Send
             + 'static,
     {
-        let pool = self.pool.clone();
-        self.on_runtime(Intent::Write, async move {
-            let mut connection = pool.connect().await?;
+        self.on_runtime(Intent::Write, async move |mut connection| {
             let mut runs = 0;
             loop {
                 let mut transaction = Transaction::begin(connection).await?;
@@ -237,20 +228,22 @@ impl Store {
         self.pool.in_use()
     }
 
-    async fn on_runtime<R: Send + 'static, E: From<StoreError> + Send + 'static>(
-        &self,
-        intent: Intent,
-        work: impl Future<Output = Result<R, E>> + Send + 'static,
-    ) -> Result<R, E> {
-        let task = match self.pool.turn(intent).await? {
-            None => self.runtime.spawn(work),
-            Some(turn) => {
+    async fn on_runtime<R, E, F>(&self, intent: Intent, work: F) -> Result<R, E>
+    where
+        R: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: Work<Connection, Result<R, E>, Fut: Send> + Send + 'static,
+    {
+        let task = match &self.pool {
+            Pool::Sqlite { .. } => {
+                // Here, because waiting for a connection on a blocking thread would occupy the thread.
+                let connection = self.pool.connect(intent).await?;
                 let runtime = self.runtime.clone();
-                self.runtime.spawn_blocking(move || {
-                    let result = runtime.block_on(work);
-                    drop(turn);
-                    result
-                })
+                self.runtime.spawn_blocking(move || runtime.block_on(work(connection)))
+            }
+            Pool::Postgres(_) => {
+                let pool = self.pool.clone();
+                self.runtime.spawn(async move { work(pool.connect(intent).await?).await })
             }
         };
         task.await.map_err(|_| StoreError::Interrupted)?

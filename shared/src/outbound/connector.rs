@@ -1,6 +1,6 @@
 //! Opens outbound connections: resolution, address guard, Happy Eyeballs, proxy and TLS.
 //!
-//! Invariant: every connection that the services open starts here. Only Unix sockets do not.
+//! Invariant: every connection that the services open starts here, except those to PostgreSQL, whose client opens its own.
 
 use std::fmt;
 use std::future::Future;
