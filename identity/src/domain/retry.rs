@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use shared::outbound::backoff::Backoff;
+
 /// The longest backoff between two attempts.
 const MAX_BACKOFF: Duration = Duration::from_secs(3600);
 /// The exclusive upper bound of the jitter of [`onbind_backoff`].
@@ -12,22 +14,23 @@ pub const ONBIND_JITTER: u32 = 401;
 /// The backoff of a mail after `attempts` deferrals by the relay: `first` (`[email] retry_after`), doubled each time, at
 /// most one hour, or `first` if that is longer.
 pub fn mail_backoff(first: Duration, attempts: i32) -> Duration {
-    doubled(first, attempts).min(MAX_BACKOFF.max(first))
+    backoff(first, attempts)
 }
 
 /// The backoff of an onbind notification after `attempts` failures: `first` (`[outbox] retry_after`), doubled each time,
 /// at most one hour. `jitter` (below [`ONBIND_JITTER`]) changes it by up to a fifth, so that rows which failed together
 /// are not retried together. The homeserver's `retry_after` applies if it is longer, up to one hour.
 pub fn onbind_backoff(first: Duration, attempts: i32, jitter: u32, retry_after: Option<Duration>) -> Duration {
-    let longest = MAX_BACKOFF.max(first);
-    let backoff = doubled(first, attempts).min(longest);
-    let backoff = backoff.saturating_mul(800 + jitter.min(ONBIND_JITTER - 1)) / 1000;
-    backoff.max(retry_after.unwrap_or_default()).min(longest)
+    let jittered = backoff(first, attempts).saturating_mul(800 + jitter.min(ONBIND_JITTER - 1)) / 1000;
+    jittered.max(retry_after.unwrap_or_default()).min(max_backoff(first))
 }
 
-fn doubled(first: Duration, attempts: i32) -> Duration {
-    let doublings = u32::try_from(attempts.clamp(1, 20)).unwrap_or(1) - 1;
-    first.saturating_mul(1 << doublings)
+fn backoff(first: Duration, attempts: i32) -> Duration {
+    Backoff::new(first, max_backoff(first)).after(u32::try_from(attempts).unwrap_or(0).max(1))
+}
+
+fn max_backoff(first: Duration) -> Duration {
+    MAX_BACKOFF.max(first)
 }
 
 #[cfg(test)]

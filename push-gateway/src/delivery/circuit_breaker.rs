@@ -6,15 +6,14 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use shared::outbound::backoff::Backoff;
 
 use crate::providers::outcome::{Cause, Certainty, Failure, Outcome, Rejection};
 
 /// Consecutive failures that open a circuit.
 const FAILURES: u32 = 10;
-/// How long a circuit stays open at first; doubles with each failed probe.
-const FIRST_PAUSE: Duration = Duration::from_secs(5);
-/// The longest time without a probe.
-const MAX_PAUSE: Duration = Duration::from_secs(60);
+/// How long a circuit stays open before the next probe.
+const PAUSE: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(60));
 /// A probe without a result after this time is lost.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -28,9 +27,16 @@ enum State {
     /// Every attempt passes.
     Closed { failures: u32 },
     /// No attempt passes until then.
-    Open { until: Instant, pause: Duration },
+    Open { until: Instant, pauses: u32 },
     /// One probe is in flight.
-    Probing { lost_at: Instant, pause: Duration },
+    Probing { lost_at: Instant, pauses: u32 },
+}
+
+impl State {
+    /// The pause number `pauses` in a row.
+    fn open(pauses: u32, now: Instant) -> Self {
+        Self::Open { until: now + PAUSE.after(pauses), pauses }
+    }
 }
 
 /// The permission to make one attempt; goes back with its outcome.
@@ -50,15 +56,15 @@ impl Circuits {
     pub(crate) fn enter(&self, key: &str, now: Instant) -> Result<Pass, Duration> {
         let mut circuits = self.0.lock();
         let Some(state) = circuits.get_mut(key) else { return Ok(Pass::Ordinary) };
-        let (until, pause) = match *state {
+        let (until, pauses) = match *state {
             State::Closed { .. } => return Ok(Pass::Ordinary),
-            State::Open { until, pause } => (until, pause),
-            State::Probing { lost_at, pause } => (lost_at, pause),
+            State::Open { until, pauses } => (until, pauses),
+            State::Probing { lost_at, pauses } => (lost_at, pauses),
         };
         if now < until {
             return Err(until - now);
         }
-        *state = State::Probing { lost_at: now + PROBE_TIMEOUT, pause };
+        *state = State::Probing { lost_at: now + PROBE_TIMEOUT, pauses };
         Ok(Pass::Probe)
     }
 
@@ -78,10 +84,10 @@ impl Circuits {
             // No evidence: perhaps an answer; perhaps a pause, a missing access token, or an unreadable pushkey.
             Outcome::Dropped(_) | Outcome::Rejected(_) | Outcome::Failed(_) => {
                 if let (Some(state), Pass::Probe) = (circuits.get_mut(key), pass)
-                    && let State::Probing { pause, .. } = *state
+                    && let State::Probing { pauses, .. } = *state
                 {
                     // The next attempt is the probe, at once.
-                    *state = State::Open { until: now, pause };
+                    *state = State::Open { until: now, pauses };
                 }
                 return;
             }
@@ -94,11 +100,8 @@ impl Circuits {
             (State::Closed { failures }, _) if failures + 1 < FAILURES => {
                 *state = State::Closed { failures: failures + 1 };
             }
-            (State::Closed { .. }, _) => *state = State::Open { until: now + FIRST_PAUSE, pause: FIRST_PAUSE },
-            (State::Probing { pause, .. }, Pass::Probe) => {
-                let pause = (pause * 2).min(MAX_PAUSE);
-                *state = State::Open { until: now + pause, pause };
-            }
+            (State::Closed { .. }, _) => *state = State::open(1, now),
+            (State::Probing { pauses, .. }, Pass::Probe) => *state = State::open(pauses.saturating_add(1), now),
             // An attempt that began before the circuit opened is no new evidence.
             (State::Open { .. }, _) | (State::Probing { .. }, Pass::Ordinary) => {}
         }
