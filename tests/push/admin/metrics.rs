@@ -125,6 +125,23 @@ async fn every_metric_has_its_name_and_its_labels_and_no_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_payload_is_composed_once_for_all_attempts_of_a_delivery() {
+    const WAITS: &str = "retry_waits = [\"10ms\", \"10ms\"]\n";
+    let world = World::with(Settings { ios: WAITS, android: WAITS, tables: "" }).await;
+    world.apple.fault_times(&token('a'), 2, harness::apns::Fault::error(503, "ServiceUnavailable"));
+    world.google.fault_times_for("phone", 2, harness::fcm::Fault::error(503, "UNAVAILABLE"));
+    let mut long = message_body("$long", json!([iphone('a'), android_device("phone")]));
+    long["notification"]["content"]["body"] = json!("long ".repeat(2000));
+    world.api.post(NOTIFY, long).send().await.expect(200);
+    let lines = measured(&world).await;
+    for app in [IOS, ANDROID] {
+        let attempts = format!("push_upstream_status_total{{app=\"{app}\",code=\"503\"}}");
+        assert_eq!(value(&lines, &attempts), Some(2.0), "{}", lines.join("\n"));
+        assert_eq!(value(&lines, &format!("push_truncated_total{{app=\"{app}\"}}")), Some(1.0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ready_and_the_gauges_name_the_breakers_that_are_open() {
     let world = World::start("[rejection_breaker]\nmin = 5\n").await;
     let open = async |app: &str, kind: &str| {
