@@ -4,7 +4,7 @@
 
 use shared::clock::Timestamp;
 
-use crate::domain::retry::mail_backoff;
+use crate::domain::backoff::mail_backoff;
 use crate::error::Error;
 use crate::notify::email::message::OutgoingMail;
 use crate::notify::email::{ComposeError, MailContent, Refusal, SendError};

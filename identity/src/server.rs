@@ -18,7 +18,7 @@ use shared::http::server::run;
 use shared::random::Random;
 use shared::telemetry::{self, Recorder};
 use tokio::runtime::Handle;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::config::Config;
@@ -69,6 +69,8 @@ impl StartError {
 pub async fn serve(config: Config) -> Result<(), StartError> {
     telemetry::log(config.log, &["identity", "shared"]);
     let metrics = telemetry::metrics().map_err(StartError::setup)?;
+    // From here on: without a handler SIGHUP would end the process.
+    let hang_up = signal(SignalKind::hangup())?;
     let listeners = listen::listen(&config.http)?;
     let admin = config.admin.bind.as_ref().map(AdminListener::open).transpose()?;
     let state = Arc::new(assemble(config, &listeners).await?);
@@ -77,7 +79,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     tokio::spawn(clean_up::run(state.clone()));
     tokio::spawn(send_queued_mail::run(state.clone()));
     tokio::spawn(send_onbind::run(state.clone()));
-    tokio::spawn(reload_on_hangup(state.clone()));
+    tokio::spawn(reload_on_hangup(hang_up, state.clone()));
 
     let observer = Observer {
         requests_total: "identity_http_requests_total",
@@ -222,8 +224,7 @@ async fn update_gauges(state: Arc<State>) {
 }
 
 /// Reloads the terms of service and the key file on SIGHUP. An invalid file keeps the loaded version in force.
-async fn reload_on_hangup(state: Arc<State>) {
-    let Ok(mut hang_up) = signal(SignalKind::hangup()) else { return };
+async fn reload_on_hangup(mut hang_up: Signal, state: Arc<State>) {
     while hang_up.recv().await.is_some() {
         match state.config.terms.read() {
             Ok(terms) => {

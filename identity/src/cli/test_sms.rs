@@ -44,10 +44,7 @@ pub async fn send(config: &Config, args: &TestSmsArgs<'_>, mut print: impl FnMut
     if !config.sms.permits(&number) {
         return Err(match number.region() {
             Some(region) => {
-                format!(
-                    "[sms.rules]: the most specific rule for {region} and +{} denies it; allow it there",
-                    number.digits()
-                )
+                format!("[sms.rules]: no rule allows +{}; to allow its country, add {region} = \"allow\"", number.digits())
             }
             None => format!(
                 "[sms.rules]: no country has assigned this range of numbers; allow it by its first digits, such as \

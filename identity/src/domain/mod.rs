@@ -6,6 +6,7 @@
 pub mod access;
 pub mod access_token;
 pub mod association;
+pub mod backoff;
 pub mod by_country;
 pub mod case_folding;
 pub mod client_secret;
@@ -23,7 +24,6 @@ pub mod onbind;
 pub mod originator;
 pub mod placeholders;
 pub mod redaction;
-pub mod retry;
 pub mod room_id;
 pub mod server_name;
 pub mod session;

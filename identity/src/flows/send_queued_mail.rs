@@ -8,7 +8,7 @@ use std::time::Duration;
 use shared::clock::Timestamp;
 use tokio::sync::Notify;
 
-use crate::domain::retry::mail_backoff;
+use crate::domain::backoff::mail_backoff;
 use crate::error::Error;
 use crate::notify::email::message::OutgoingMail;
 use crate::notify::email::{Refusal, SendError};

@@ -1,6 +1,6 @@
 //! Submits a validation token, from the client or from the link in the mail.
 //!
-//! Invariant: without the client secret a request learns nothing and changes nothing, not even a counter.
+//! Invariant: without the client secret a request learns nothing and changes no stored row.
 
 use shared::clock::Timestamp;
 use subtle::ConstantTimeEq;

@@ -82,7 +82,7 @@ impl DeviceDelivery {
     /// Answers from memory: rejected pushkeys, and events that are delivered or in delivery.
     async fn deduplicate(&self, app: &App, key: DeviceKey) -> Outcome {
         let Self { state, notification, device, .. } = self;
-        if let Some(reason) = state.rejections.find(key, device.pushkey_ts) {
+        if let Some(reason) = state.rejected_pushkeys.find(key, device.pushkey_ts) {
             metrics::counter!("push_rejected_memory_hits_total").increment(1);
             return Outcome::rejected(reason, Certainty::Certain);
         }
@@ -193,7 +193,7 @@ impl DeviceDelivery {
         let Rejection { reason, .. } = rejection;
         match self.state.mass_rejection.record_rejection(app, key, rejection) {
             Ok(()) => {
-                self.state.rejections.insert(key, reason);
+                self.state.rejected_pushkeys.insert(key, reason);
                 Outcome::Rejected(rejection)
             }
             Err(Withheld { retry_after, is_new }) => {

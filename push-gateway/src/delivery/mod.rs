@@ -16,7 +16,7 @@
 //!    `retry_waits`, after these waits (with jitter) or the push service's `Retry-After`, and only if three seconds remain
 //!    before `[limits] request_deadline`. Each attempt first asks the circuit breaker. The payload is composed once.
 //! 4. **The homeserver** repeats the request after any response but 200, for up to a day. [`dedup`] answers it for devices
-//!    that have the event, [`rejections`] for dead pushkeys, so that a retry sends only what is missing. The response's
+//!    that have the event, [`rejected_pushkeys`] for dead pushkeys, so that a retry sends only what is missing. The response's
 //!    `Retry-After` is the longest that a device asks for.
 //!
 //! [`Failure::retry_in_request`]: crate::providers::outcome::Failure::retry_in_request
@@ -26,7 +26,7 @@ pub(crate) mod dedup;
 mod device;
 pub(crate) mod mass_rejection;
 pub(crate) mod rate_limit;
-pub(crate) mod rejections;
+pub(crate) mod rejected_pushkeys;
 mod retry;
 pub(crate) mod state;
 mod two_generation_cache;

@@ -15,7 +15,7 @@ use super::circuit_breaker::Circuits;
 use super::dedup::Dedup;
 use super::mass_rejection::MassRejection;
 use super::rate_limit::Buckets;
-use super::rejections::Rejections;
+use super::rejected_pushkeys::RejectedPushkeys;
 use crate::apps::registry::{Apps, AppsError, Difference};
 use crate::config::Config;
 use crate::providers::ProviderContext;
@@ -28,7 +28,7 @@ pub(crate) struct State {
     pub(crate) random: Random,
     pub(crate) device_keys: DeviceKeys,
     pub(crate) dedup: Dedup,
-    pub(crate) rejections: Rejections,
+    pub(crate) rejected_pushkeys: RejectedPushkeys,
     pub(crate) circuits: Circuits,
     pub(crate) mass_rejection: MassRejection,
     /// The runtime of deliveries, which outlive a homeserver's connection.
@@ -56,7 +56,7 @@ impl State {
         Ok(Self {
             device_keys: DeviceKeys::new(random),
             dedup: Dedup::new(config.dedup.capacity, config.dedup.ttl.get(), clock.clone()),
-            rejections: Rejections::new(clock.clone()),
+            rejected_pushkeys: RejectedPushkeys::new(clock.clone()),
             circuits: Circuits::default(),
             mass_rejection: MassRejection::new(config.rejection_breaker.clone(), clock.clone()),
             runtime: Handle::current(),

@@ -11,7 +11,7 @@ use shared::clock::Timestamp;
 use tokio::sync::Notify;
 
 use self::attempt::{Rejection, attempt, lease};
-use crate::domain::retry::{ONBIND_JITTER, onbind_backoff};
+use crate::domain::backoff::{ONBIND_JITTER, onbind_backoff};
 use crate::error::Error;
 use crate::queue_worker::{self, Attempt, Description, End, Queue};
 use crate::state::State;

@@ -65,7 +65,7 @@ pub enum SmsSetupError {
     #[error("{0}")]
     Invalid(String),
     /// TLS or the HTTP client.
-    #[error("cannot set up the connection to SMS providers: {0}")]
+    #[error("{0}")]
     Setup(String),
 }
 

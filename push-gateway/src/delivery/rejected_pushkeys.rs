@@ -19,12 +19,12 @@ const LIFETIME_WITHOUT_TIMESTAMP: Duration = Duration::from_secs(600);
 const CAPACITY: usize = 200_000;
 
 /// The devices with a dead pushkey.
-pub(crate) struct Rejections {
+pub(crate) struct RejectedPushkeys {
     clock: Clock,
     known: Mutex<TwoGenerationCache<(Timestamp, Reason)>>,
 }
 
-impl Rejections {
+impl RejectedPushkeys {
     pub(crate) fn new(clock: Clock) -> Self {
         Self { clock, known: Mutex::new(TwoGenerationCache::new(CAPACITY)) }
     }
@@ -53,7 +53,7 @@ mod tests {
 
     use shared::clock::{Clock, Timestamp};
 
-    use super::Rejections;
+    use super::RejectedPushkeys;
     use crate::providers::device_key::testing::{keys, numbered};
 
     const START: Timestamp = Timestamp::from_millis(1_750_000_000_000);
@@ -61,19 +61,19 @@ mod tests {
     #[test]
     fn a_rejection_expires_with_time_and_with_a_new_registration() {
         let clock = Clock::manual(START.plus(Duration::from_millis(700)));
-        let rejections = Rejections::new(clock.clone());
+        let rejected = RejectedPushkeys::new(clock.clone());
         let device = numbered(&keys(), 1);
         let before = START.as_millis() / 1000 - 5;
-        rejections.insert(device, "Unregistered");
-        assert_eq!(rejections.find(device, Some(before)), Some("Unregistered"));
-        assert_eq!(rejections.find(device, Some(before + 10)), None);
-        assert_eq!(rejections.find(device, Some(START.as_millis() / 1000)), None, "within the same second");
-        assert_eq!(rejections.find(device, Some(START.as_millis() / 1000 - 1)), Some("Unregistered"));
-        assert_eq!(rejections.find(device, None), Some("Unregistered"));
+        rejected.insert(device, "Unregistered");
+        assert_eq!(rejected.find(device, Some(before)), Some("Unregistered"));
+        assert_eq!(rejected.find(device, Some(before + 10)), None);
+        assert_eq!(rejected.find(device, Some(START.as_millis() / 1000)), None, "within the same second");
+        assert_eq!(rejected.find(device, Some(START.as_millis() / 1000 - 1)), Some("Unregistered"));
+        assert_eq!(rejected.find(device, None), Some("Unregistered"));
         clock.advance(Duration::from_secs(600));
-        assert_eq!(rejections.find(device, None), None);
-        assert_eq!(rejections.find(device, Some(before)), Some("Unregistered"));
+        assert_eq!(rejected.find(device, None), None);
+        assert_eq!(rejected.find(device, Some(before)), Some("Unregistered"));
         clock.advance(Duration::from_secs(3000));
-        assert_eq!(rejections.find(device, Some(before)), None);
+        assert_eq!(rejected.find(device, Some(before)), None);
     }
 }
