@@ -139,7 +139,8 @@ impl DeviceDelivery {
         if device.data.get("default_payload").is_some_and(|given| !given.is_object() && !given.is_null()) {
             metrics::counter!("push_default_payload_ignored_total", "app" => app.pattern.clone()).increment(1);
         }
-        let delivery = Delivery::new(notification, device, key, state.random.bytes(), *deadline);
+        let pushkey = state.device_keys.pushkey(&device.pushkey);
+        let delivery = Delivery::new(notification, device, pushkey, state.random.bytes(), *deadline);
         let outcome = {
             let _in_flight = app.metrics.in_flight();
             let attempt = || self.attempt(app, &delivery);
@@ -168,7 +169,7 @@ impl DeviceDelivery {
     fn record(&self, app: &App, key: DeviceKey, outcome: Outcome) -> Outcome {
         match &outcome {
             Outcome::Rejected(rejection) => return self.reject(&app.pattern, key, *rejection),
-            // The provider made no attempt.
+            // The last attempt was not made.
             Outcome::Failed(Failure { reason: CIRCUIT_OPEN, .. }) => return outcome,
             Outcome::Failed(Failure { reason, cause: Cause::Ours { detail }, .. }) => {
                 if self.count_config_error(&app.config_error_log, &app.pattern, reason) {

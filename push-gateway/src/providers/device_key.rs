@@ -11,7 +11,7 @@ use shared::random::Random;
 
 use crate::notification::Device;
 
-/// A keyed 128-bit hash of a device, of one event for a device, or of a client.
+/// A keyed 128-bit hash of a device, of a pushkey, of one event for a device, or of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DeviceKey([u8; 16]);
 
@@ -38,6 +38,11 @@ impl DeviceKeys {
     pub(crate) fn device(&self, scope: &[&str], device: &Device) -> DeviceKey {
         let parts = scope.iter().copied().chain([device.app_id.as_str(), device.pushkey.as_str()]);
         self.hash(b"device", parts.map(str::as_bytes))
+    }
+
+    /// The key of a pushkey alone, whatever `app_id` and configuration it comes with: push services limit pushkeys.
+    pub(crate) fn pushkey(&self, pushkey: &str) -> DeviceKey {
+        self.hash(b"pushkey", [pushkey.as_bytes()])
     }
 
     /// The key of one event for one device.

@@ -145,7 +145,7 @@ impl ProviderContext {
 pub(crate) struct Delivery<'a> {
     pub(crate) notification: &'a Notification,
     pub(crate) device: &'a Device,
-    /// Identifies the device in every cache.
+    /// Identifies the pushkey in a provider's caches.
     pub(crate) key: DeviceKey,
     /// 16 random bytes, the same in every attempt.
     pub(crate) id: [u8; 16],

@@ -297,3 +297,17 @@ async fn ten_failures_in_a_row_spare_the_push_service_and_one_probe_finds_it_wel
     assert_eq!(probe.await.json(), json!({ "rejected": [] }));
     assert_eq!(world.google.messages().len(), 11);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_with_several_app_ids_is_one_phone_to_google() {
+    let world = World::serving("", "", &[harness::world::push::android_app("chat.*", "")]).await;
+    world.google.fault_for("phone", fcm::Fault::quota_exceeded());
+    let device = |account: u8| json!({ "app_id": format!("chat.account{account}"), "pushkey": "phone" });
+    for account in 0..4 {
+        let answer = world.notify_message(&format!("${account}"), json!([device(account)])).await;
+        answer.refused(502, "M_UNKNOWN");
+    }
+    assert_eq!(world.google.messages_for("phone").len(), 1, "its pause is for all of them");
+    let other = json!({ "app_id": "chat.other", "pushkey": "other" });
+    assert_eq!(world.notify_message("$other", json!([other])).await.expect(200), json!({ "rejected": [] }));
+}

@@ -68,13 +68,13 @@ impl Fcm {
     }
 
     async fn attempt(&self, delivery: &Delivery<'_>) -> Result<Outcome, Failure> {
+        if let Some(wait) = self.pauses.wait(delivery.key) {
+            return Err(Failure::pause("paused", wait));
+        }
         let payload = match delivery.payload(|| self.compose(delivery)) {
             Ok(payload) => payload,
             Err(reason) => return Ok(Outcome::Dropped(reason)),
         };
-        if let Some(wait) = self.pauses.wait(delivery.key) {
-            return Err(Failure::pause("paused", wait));
-        }
         let Delivery { notification, device, deadline, .. } = *delivery;
         let (mut is_renewed, mut is_reduced) = (false, false);
         let mut body = payload.body.clone();

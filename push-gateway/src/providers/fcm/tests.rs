@@ -70,7 +70,7 @@ async fn deliver_within(app: &Fcm, pushkey: &str, time: Duration) -> Outcome {
     let Request { notification, devices } = parse(body.to_string().as_bytes(), 1).unwrap();
     static KEYS: LazyLock<DeviceKeys> = LazyLock::new(|| DeviceKeys::new(Random));
     let deadline = Instant::now() + time;
-    let delivery = Delivery::new(&notification, &devices[0], KEYS.device(&[], &devices[0]), [7; 16], deadline);
+    let delivery = Delivery::new(&notification, &devices[0], KEYS.pushkey(&devices[0].pushkey), [7; 16], deadline);
     app.deliver(&delivery).await
 }
 

@@ -107,7 +107,7 @@ fn keys() -> &'static DeviceKeys {
 async fn deliver_event(provider: &Apns, event: &Value, pushkey: &str, fields: &Value) -> Outcome {
     let (notification, device) = (notification(event, &Value::Null), device(pushkey, fields));
     let deadline = Instant::now() + PATIENCE;
-    let delivery = Delivery::new(&notification, &device, keys().device(&[], &device), Random.bytes(), deadline);
+    let delivery = Delivery::new(&notification, &device, keys().pushkey(&device.pushkey), Random.bytes(), deadline);
     provider.deliver(&delivery).await
 }
 
