@@ -92,7 +92,8 @@ impl Config {
         raw.bind.check()?;
         let data_dir = &server.data_dir;
         let mut outbound = raw.outbound;
-        outbound.resolve(base)?;
+        outbound.resolve(base);
+        outbound.read_proxy_file()?;
         Ok(Self {
             http: complete_http(raw.http, base)?,
             admin: raw.admin,

@@ -105,9 +105,10 @@ impl Reload {
 
     /// Returns the patterns of the changed apps.
     fn try_reload(&mut self) -> Result<String, ReloadError> {
-        let config = Config::load(self.file.as_deref())?;
-        // Even if the configuration is unusable: the operator may repair one of these files.
+        let mut config = Config::parse(self.file.as_deref())?;
+        // Before these files are read: the operator may repair one of them.
         self.files = config.watched_files(self.file.as_deref());
+        config.read_secrets()?;
         listen::check(&config.http)?;
         let fixed = fixed_sections(&self.initial, &config);
         let notices = config.notices();

@@ -70,10 +70,20 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] names the key.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let mut config = Self::parse(file)?;
+        config.read_secrets()?;
+        Ok(config)
+    }
+
+    /// Like [`Config::load`], but does not read the files that the configuration names.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the key.
+    pub(crate) fn parse(file: Option<&Path>) -> Result<Self, ConfigError> {
         let keys = SpecialKeys { defaults: &DEFAULTS, ..SpecialKeys::default() };
         let mut config: Self = shared::config::load_special(keys, file, ENVIRONMENT_PREFIX)?;
         let folder = file.and_then(Path::parent).map(Path::to_path_buf).unwrap_or_default();
-        config.resolve(&folder)?;
+        config.resolve(&folder);
         config.check()?;
         for (pattern, table) in std::mem::take(&mut config.tables) {
             let app = providers::read_settings(&pattern, table, &folder)?;
@@ -103,11 +113,19 @@ impl Config {
         file.into_iter().chain(self.outbound.files()).chain(apps).map(Path::to_path_buf).collect()
     }
 
-    fn resolve(&mut self, folder: &Path) -> Result<(), ConfigError> {
+    /// Completes a parsed configuration.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the key and the file.
+    pub(crate) fn read_secrets(&mut self) -> Result<(), ConfigError> {
+        self.outbound.read_proxy_file()
+    }
+
+    fn resolve(&mut self, folder: &Path) {
         for path in [&mut self.http.tls_cert_file, &mut self.http.tls_key_file] {
             in_folder(folder, path);
         }
-        self.outbound.resolve(folder)
+        self.outbound.resolve(folder);
     }
 
     fn check(&self) -> Result<(), ConfigError> {

@@ -36,14 +36,18 @@ pub struct Outbound {
 }
 
 impl Outbound {
-    /// Completes the section after loading: resolves paths relative to `folder` and reads the proxy's file.
-    ///
-    /// # Errors
-    /// [`ConfigError`] if the file cannot be read, contains no URL of a proxy, or if both keys are set.
-    pub fn resolve(&mut self, folder: &Path) -> Result<(), ConfigError> {
+    /// Makes paths relative to `folder`.
+    pub fn resolve(&mut self, folder: &Path) {
         for path in [&mut self.extra_ca_file, &mut self.proxy_file].into_iter().flatten() {
             *path = folder.join(&path);
         }
+    }
+
+    /// Reads the proxy's file after loading.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the file cannot be read, contains no URL of a proxy, or if both keys are set.
+    pub fn read_proxy_file(&mut self) -> Result<(), ConfigError> {
         let Some(file) = &self.proxy_file else { return Ok(()) };
         if self.proxy.is_some() {
             return Err(ConfigError::GivenTwice("outbound.proxy".to_owned()));
@@ -112,7 +116,8 @@ mod tests {
         std::fs::write(&file, format!("[outbound]\n{keys}")).unwrap();
         let config = crate::config::load::<Config>(Some(&file), "SHARED_OUTBOUND_TEST");
         let mut outbound = config.map_err(|error| error.to_string())?.outbound;
-        outbound.resolve(folder).map_err(|error| error.to_string())?;
+        outbound.resolve(folder);
+        outbound.read_proxy_file().map_err(|error| error.to_string())?;
         Ok(outbound)
     }
 
@@ -153,6 +158,6 @@ mod tests {
         }
         let mut both: Outbound = load(folder.path(), "proxy = 'http://a.example:1'").unwrap();
         both.proxy_file = Some("proxy-url".into());
-        assert!(matches!(both.resolve(folder.path()), Err(ConfigError::GivenTwice(key)) if key == "outbound.proxy"));
+        assert!(matches!(both.read_proxy_file(), Err(ConfigError::GivenTwice(key)) if key == "outbound.proxy"));
     }
 }

@@ -150,6 +150,17 @@ async fn a_change_of_a_file_is_seen_without_a_word() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_new_file_that_is_unusable_can_be_repaired_in_place() {
+    let configured = Configured::start().await;
+    let file = configured.world.server.folder().join("proxy");
+    std::fs::write(&file, "not a proxy").expect("a file");
+    let text = configured.text.replace("[outbound]\n", &format!("[outbound]\nproxy_file = {file:?}\n"));
+    configured.hang_up_with(&text, KEPT).await;
+    std::fs::write(&file, "http://127.0.0.1:1\n").expect("a file");
+    configured.once_more(READ, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn limits_change_at_once_and_what_cannot_is_said() {
     let configured = Configured::start().await;
     let world = &configured.world;
