@@ -22,6 +22,7 @@ use diesel_async::{AsyncConnection, AsyncMigrationHarness, AsyncPgConnection, Si
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use futures_util::FutureExt;
 use shared::outbound::tls;
+use tokio::runtime::Handle;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::StoreError;
@@ -174,25 +175,29 @@ fn sqlite_pool(path: &str, size: usize, synchronous: &'static str) -> Result<Dea
     // A file does not disconnect as a server does: a check before each use would cost more than the use.
     config.recycling_method = RecyclingMethod::Fast;
     config.custom_setup = Box::new(move |path| {
-        async move {
-            let named = |text: String| ConnectionError::BadConnection(format!("SQLite, {path}: {text}"));
-            let mut conn = match SqliteConn::establish(path).await {
-                Ok(conn) => conn,
-                Err(ConnectionError::BadConnection(text)) => return Err(named(text)),
-                Err(error) => return Err(error),
-            };
-            // The timeout comes first: switching to WAL takes a lock.
-            conn.batch_execute(&format!(
-                "PRAGMA busy_timeout = 30000; PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = ON;"
-            ))
-            .await
-            .map_err(|error| named(error.to_string()))?;
-            Ok(conn)
-        }
-        .boxed()
+        let path = path.to_owned();
+        // Opening waits for a lock of another process, so it does not run on the thread of a request.
+        let opening = tokio::task::spawn_blocking(move || Handle::current().block_on(open_sqlite(&path, synchronous)));
+        async move { opening.await.map_err(|error| ConnectionError::BadConnection(error.to_string()))? }.boxed()
     });
     let manager = AsyncDieselConnectionManager::<SqliteConn>::new_with_config(path, config);
     Deadpool::builder(manager).max_size(size).build().map_err(|error| StoreError::Connect(error.to_string()))
+}
+
+async fn open_sqlite(path: &str, synchronous: &'static str) -> Result<SqliteConn, ConnectionError> {
+    let named = |text: String| ConnectionError::BadConnection(format!("SQLite, {path}: {text}"));
+    let mut conn = match SqliteConn::establish(path).await {
+        Ok(conn) => conn,
+        Err(ConnectionError::BadConnection(text)) => return Err(named(text)),
+        Err(error) => return Err(error),
+    };
+    // The timeout comes first: switching to WAL takes a lock.
+    conn.batch_execute(&format!(
+        "PRAGMA busy_timeout = 30000; PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = ON;"
+    ))
+    .await
+    .map_err(|error| named(error.to_string()))?;
+    Ok(conn)
 }
 
 fn postgres_target(url: &str) -> Result<tokio_postgres::Config, StoreError> {

@@ -268,11 +268,12 @@ async fn the_number_of_connections_is_bounded_and_reported() {
         });
         held.acquire_many(4).await.unwrap().forget();
         assert_eq!(store.connections_in_use(), 4);
-        let fifth = {
+        let mut fifth = {
             let store = store.clone();
             tokio::spawn(async move { account_exists(&store, "@alice:hs").await })
         };
-        assert!(!fifth.is_finished());
+        let ended = tokio::time::timeout(Duration::from_millis(200), &mut fifth).await;
+        assert!(ended.is_err(), "a fifth connection opened");
         release.add_permits(4);
         for holder in holders {
             assert!(holder.await.unwrap());
