@@ -200,7 +200,10 @@ async fn process<Q: Queue>(state: &State, mut row: Q::Row) -> Result<(), Error> 
             tracing::info!(queue = Q::NAME, id, destination, attempts, failure, next_retry_in, "delivery failed");
             End::Retry { attempts, at: now.plus(backoff), failure: Some(failure) }
         }
-        Attempt::Failed { failure, .. } | Attempt::Rejected { failure } => End::Dead { failure },
+        Attempt::Failed { failure, .. } | Attempt::Rejected { failure } => {
+            tracing::warn!(queue = Q::NAME, id, destination, attempts, failure, "delivery failed; no retry follows");
+            End::Dead { failure }
+        }
     };
     Q::save(state, row, end, report).await
 }

@@ -102,7 +102,7 @@ fn outcome(sent: Result<(), SendError>) -> Attempt {
         Err(
             error @ SendError::Refused(Refusal::Connect(_) | Refusal::Login(_) | Refusal::Broken | Refusal::File(_)),
         ) => {
-            tracing::error!(%error, "queued mail could not be sent; it stays in the queue");
+            tracing::error!(%error, "mail relay unusable");
             Attempt::Failed { failure: error.to_string(), retry_after: None }
         }
     }

@@ -67,7 +67,7 @@ async fn a_mail_in_the_queue_outlives_an_outage_of_the_relay() {
     world.mail.script(Stage::Recipient, [Script::say("451 4.7.1 greylisted")]);
     world.ask(&bob, request("s", BOB)).await.expect(200);
     world.mail.always(Stage::Greeting, Script::Close);
-    world.server.wait_for_log("queued mail could not be sent", DEADLINE).await;
+    world.server.wait_for_log("mail relay unusable", DEADLINE).await;
     world.mail.mend();
     world.mail.wait_for(BOB, 1, DEADLINE).await;
     wait_for_queue(&world, 0).await;
