@@ -44,7 +44,10 @@ pub async fn send(config: &Config, args: &TestSmsArgs<'_>, mut print: impl FnMut
     if !config.sms.permits(&number) {
         return Err(match number.region() {
             Some(region) => {
-                format!("[sms.rules]: no rule allows +{}; to allow its country, add {region} = \"allow\"", number.digits())
+                format!(
+                    "[sms.rules]: no rule allows +{}; to allow its country, add {region} = \"allow\"",
+                    number.digits()
+                )
             }
             None => format!(
                 "[sms.rules]: no country has assigned this range of numbers; allow it by its first digits, such as \

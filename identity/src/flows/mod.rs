@@ -1,6 +1,7 @@
 //! The flows of the server, one file each: the order of the steps of one operation.
 //!
-//! Invariant: a flow knows neither HTTP nor SQL, and calls no other flow.
+//! Invariant: a flow knows neither HTTP nor SQL. `unbind` calls the two authentications, and `follow_link` submits a token;
+//! no other flow calls another one.
 
 pub mod accept_terms;
 pub mod authenticate;

@@ -1,6 +1,7 @@
 //! Opens outbound connections: resolution, address guard, Happy Eyeballs, proxy and TLS.
 //!
-//! Invariant: every connection that the services open starts here, except those to PostgreSQL, whose client opens its own.
+//! Invariant: every connection that the services open starts here, except those to PostgreSQL and to name
+//! servers, whose clients open their own.
 
 use std::fmt;
 use std::future::Future;

@@ -54,7 +54,7 @@ impl Stream {
     }
 
     /// The socket under the connection, for its options.
-    pub fn socket(&self) -> &TcpStream {
+    fn socket(&self) -> &TcpStream {
         match &self.transport {
             Transport::Tcp(stream) => stream,
             Transport::Tls(stream) => stream.get_ref().0,
