@@ -98,7 +98,7 @@ impl Reload {
                 tracing::info!(reason, apps, changed, "the configuration was read again");
             }
             Err(error) => {
-                tracing::error!(reason, %error, "the configuration cannot be used: everything stays as it was");
+                tracing::error!(reason, %error, "the configuration is invalid; the previous one stays in use");
             }
         }
     }
@@ -122,7 +122,7 @@ impl Reload {
             self.state.runtime.spawn(warm_up(Arc::downgrade(app)));
         }
         for section in fixed {
-            tracing::warn!(section, "this section cannot be changed while the gateway runs: start it again");
+            tracing::warn!(section, "a change of this section needs a restart");
         }
         for notice in notices {
             tracing::warn!("{notice}");

@@ -38,7 +38,7 @@ pub(crate) fn readiness(state: &State) -> Result<Notes, String> {
     for app in setup.apps.iter() {
         missing.extend(app.provider.readiness().err().map(|what| format!("{} {what}", app.pattern)));
         if open_circuits.contains(&app.circuit_key) {
-            notes.push(format!("{}: its push service is taken for down; nothing is sent but probes", app.pattern));
+            notes.push(format!("{}: its circuit breaker is open: only probes are sent", app.pattern));
         }
         if let Some(expiry) = app.provider.credential_expiry()
             && expiry.since(now).as_secs() / DAY_SECONDS < EXPIRY_NOTICE_DAYS
@@ -47,7 +47,7 @@ pub(crate) fn readiness(state: &State) -> Result<Notes, String> {
         }
     }
     for (app, reason) in state.mass_rejection.open() {
-        notes.push(format!("{app}: so many pushkeys are rejected ({reason}) that no pushkey is unregistered for now"));
+        notes.push(format!("{app}: so many pushkeys are rejected ({reason}) that rejections of this app are withheld"));
     }
     notes.sort();
     if missing.is_empty() { Ok(notes) } else { Err(missing.join("; ")) }

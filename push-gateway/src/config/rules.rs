@@ -1,6 +1,6 @@
 //! `[dedup]`, `[routing]`, `[rejection_breaker]` and `[metrics]`.
 //!
-//! Invariant: apart from `unknown_app`, none of these settings makes the gateway reject a further pushkey.
+//! Invariant: apart from `unknown_app`, none of these settings makes the gateway reject more pushkeys.
 
 use serde::Deserialize;
 use shared::config::{ConfigError, HumanDuration, OneOrMany};
@@ -9,9 +9,9 @@ use shared::config::{ConfigError, HumanDuration, OneOrMany};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Dedup {
-    /// How long a delivered event is remembered: as long as homeservers retry.
+    /// How long a delivered event is known: as long as homeservers retry.
     pub(crate) ttl: HumanDuration,
-    /// The most events that are remembered; the oldest drop out first.
+    /// The maximum number of known events; the oldest are removed first.
     pub(crate) capacity: usize,
     /// Events without deduplication: "test push" buttons send the same one each time.
     pub(crate) exempt_event_ids: OneOrMany<String>,
@@ -40,7 +40,7 @@ pub(crate) enum UnknownApp {
     /// The gateway rejects its pushkey, and the homeserver deletes the pusher.
     #[default]
     Reject,
-    /// The homeserver retries: for the time in which a configuration moves to another gateway.
+    /// The homeserver retries: for use while apps are moved to this gateway.
     Error,
 }
 

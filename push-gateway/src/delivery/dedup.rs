@@ -1,4 +1,4 @@
-//! Deduplication: remembers delivered events, so that a homeserver's retry sends only what is missing.
+//! Deduplication: stores delivered events, so that a homeserver's retry sends only what is missing.
 //!
 //! Invariant: bounded in number and time.
 
@@ -73,7 +73,7 @@ impl Dedup {
 }
 
 impl DeliveryGuard<'_> {
-    /// Hands the outcome to the waiting requests, and remembers the event unless a retry may have another outcome.
+    /// Returns the outcome to the waiting requests, and stores the event unless a retry may have another outcome.
     pub(crate) fn finish(mut self, outcome: &Outcome) {
         self.is_finished = true;
         let is_final = matches!(outcome, Outcome::Delivered | Outcome::Dropped(_));

@@ -79,7 +79,7 @@ impl DeviceDelivery {
         self.reject(UNKNOWN, state.device_keys.device(&[], device), rejection)
     }
 
-    /// Answers from memory: rejected pushkeys, and events that are delivered or in delivery.
+    /// Skips the provider for pushkeys that were rejected, and for events that are delivered or in delivery.
     async fn deduplicate(&self, app: &App, key: DeviceKey) -> Outcome {
         let Self { state, notification, device, .. } = self;
         if let Some(reason) = state.rejected_pushkeys.find(key, device.pushkey_ts) {
@@ -174,7 +174,12 @@ impl DeviceDelivery {
             Outcome::Failed(Failure { reason, cause: Cause::Ours { detail }, .. }) => {
                 if self.count_config_error(&app.config_error_log, &app.pattern, reason) {
                     let app = &app.pattern;
-                    tracing::error!(app, reason, detail, "our credentials or settings for this app are wrong");
+                    tracing::error!(
+                        app,
+                        reason,
+                        detail,
+                        "the gateway's credentials or settings for this app are wrong"
+                    );
                 }
             }
             Outcome::Delivered | Outcome::Dropped(_) | Outcome::Failed(_) => {}
@@ -189,7 +194,7 @@ impl DeviceDelivery {
         log.allow(self.state.clock.now())
     }
 
-    /// Remembers and returns a rejection, unless the mass-rejection guard withholds it.
+    /// Stores and returns a rejection, unless the mass-rejection guard withholds it.
     fn reject(&self, app: &str, key: DeviceKey, rejection: Rejection) -> Outcome {
         let Rejection { reason, .. } = rejection;
         match self.state.mass_rejection.record_rejection(app, key, rejection) {
@@ -202,7 +207,8 @@ impl DeviceDelivery {
                     tracing::error!(
                         app,
                         reason,
-                        "so many pushkeys are rejected that our own settings are the likelier fault: nothing is unregistered for now"
+                        "so many pushkeys are rejected that the gateway's settings are the likelier cause: rejections of this \
+                         app are withheld"
                     );
                 }
                 Failure::upstream("mass_rejection", Some(retry_after)).into()

@@ -1,23 +1,24 @@
 //! One request: delivers a notification to all its devices at the same time, within one deadline, and merges the outcomes.
 //!
-//! Invariant: a 200 means that every event was delivered or never can be, because it ends the homeserver's retries; a
-//! pushkey is rejected only on proof that it is dead. Nothing cancels an attempt on the wire: neither the deadline nor a
-//! disconnected homeserver.
+//! Invariant: a 200 means that every event was delivered or never can be, because it ends the homeserver's retries.
+//! Only [`Outcome::Rejected`] puts a pushkey into the response. Nothing cancels an attempt on the wire: neither the
+//! deadline nor a disconnected homeserver.
 //!
-//! # Retries: who, on which level, within which bound
+//! # Retries by level
 //!
-//! 1. **The client of a provider** resends a push that the push service certainly did not process. APNs: a refused stream, or
-//!    a stream above the last one of a GOAWAY, at most twice and only before the deadline (`apns/client`). FCM: the HTTP
-//!    library resends what a GOAWAY left out.
-//! 2. **The provider** resends once in another form if the push service asks for it: with a renewed token, with a smaller
-//!    payload, and for APNs in the other environment (`Action` in `response.rs`, read in the provider's `mod.rs`). The circuit
-//!    breaker counts all of this as one attempt.
-//! 3. **The delivery** ([`retry`]) repeats the attempt if [`Failure::retry_in_request`] says so: as often as the app has
-//!    `retry_waits`, after these waits (with jitter) or the push service's `Retry-After`, and only if three seconds remain
-//!    before `[limits] request_deadline`. Each attempt first asks the circuit breaker. The payload is composed once.
-//! 4. **The homeserver** repeats the request after any response but 200, for up to a day. [`dedup`] answers it for devices
-//!    that have the event, [`rejected_pushkeys`] for dead pushkeys, so that a retry sends only what is missing. The response's
-//!    `Retry-After` is the longest that a device asks for.
+//! 1. **The client of a provider** resends a push that the push service certainly did not process: a refused stream
+//!    (`REFUSED_STREAM`), or a stream above the last one of a GOAWAY; at most twice. APNs: `apns/client`, only before
+//!    the deadline. FCM: `shared::outbound::client`.
+//! 2. **The provider** resends once in each form that the response requires: with a renewed token, with a smaller
+//!    payload, and for APNs in the other environment (`Action` in `response.rs`, read in the provider's `mod.rs`). The
+//!    circuit breaker counts all of this as one attempt.
+//! 3. **The delivery** ([`retry`]) repeats the attempt if [`Failure::retry_in_request`] says so: as often as the app
+//!    has `retry_waits`, after these waits (with jitter) or the push service's `Retry-After`, and only if three seconds
+//!    remain before `[limits] request_deadline`. Each attempt first checks the circuit breaker. The payload is composed
+//!    once, and again, smaller, after a 413 (APNs) or 400 (FCM).
+//! 4. **The homeserver** repeats the request after any response but 200, for up to a day. [`dedup`] skips devices that
+//!    have the event, and [`rejected_pushkeys`] skips rejected pushkeys, so a retry sends only what is missing. The response's
+//!    `Retry-After` is the longest of all devices.
 //!
 //! [`Failure::retry_in_request`]: crate::providers::outcome::Failure::retry_in_request
 

@@ -1,4 +1,4 @@
-//! The state of a running gateway: what it remembers, and the configuration with what was made of it.
+//! The state of a running gateway: its caches, and the configuration with the parts made from it.
 //!
 //! Invariant: no lock is held across an await. A request takes one [`Setup`] and keeps it, so that it sees one
 //! configuration even if a reload happens meanwhile.
@@ -71,7 +71,7 @@ impl State {
         self.setup.load_full()
     }
 
-    /// Replaces the configuration, and forgets what was remembered of changed and removed apps. Must not run twice at the
+    /// Replaces the configuration, and removes changed and removed apps from the caches. Must not run twice at the
     /// same time.
     ///
     /// # Errors

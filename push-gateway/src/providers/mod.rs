@@ -1,7 +1,8 @@
 //! Push services: the one interface that every provider implements, and the factory that makes providers from settings.
 //!
 //! Each provider is a folder with the same six modules: `settings`, `credentials`, `request`, `payload`, `response`,
-//! `client`. Invariant: providers never import one another, and no code outside this file knows which types exist.
+//! `client`. Invariant: providers never import one another. `push-gateway/README.md` lists every place that names a
+//! type.
 
 pub(crate) mod apns;
 pub(crate) mod device_key;
@@ -27,7 +28,7 @@ use self::device_key::DeviceKey;
 use self::outcome::{Outcome, Reason};
 use crate::notification::{Device, Notification};
 
-/// The push services by the `type` of an app. A new one is a folder and a line here.
+/// The push services by the `type` of an app.
 const TYPES: [(&str, ReadSettings); 2] = [("apns", apns::settings::read), ("fcm", fcm::settings::read)];
 
 /// Types that a later version will support.

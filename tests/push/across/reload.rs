@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::push::admin::{measured, value};
 
 const READ: &str = "the configuration was read again";
-const KEPT: &str = "everything stays as it was";
+const KEPT: &str = "the previous one stays in use";
 
 /// A world and its configuration file.
 struct Configured {
@@ -171,9 +171,10 @@ async fn limits_change_at_once_and_what_cannot_is_said() {
     world.notify_message("$two", json!([iphone('a'), android_device("phone")])).await.refused(400, "M_BAD_JSON");
     world.notify_message("$three", json!([iphone('a')])).await.expect(200);
     world.notify_message("$four", json!([iphone('a')])).await.refused(429, "M_LIMIT_EXCEEDED");
-    world.server.wait_for_log("start it again", DEADLINE).await;
+    world.server.wait_for_log("a change of this section needs a restart", DEADLINE).await;
     let logs = world.server.logs();
-    let hints: Vec<&str> = logs.lines().filter(|line| line.contains("start it again")).collect();
+    let hints: Vec<&str> =
+        logs.lines().filter(|line| line.contains("a change of this section needs a restart")).collect();
     assert!(hints.len() == 1 && hints[0].contains("[http]"), "{logs}");
     assert_eq!(world.apple.connections(), 1);
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 const DEVICES: usize = 60;
 
 /// What the log says of settings with which nothing can be delivered.
-const OURS: &str = "our credentials or settings for this app are wrong";
+const OURS: &str = "the gateway's credentials or settings for this app are wrong";
 
 fn iphones() -> impl Iterator<Item = Value> {
     (0..DEVICES).map(|number| ios_device(&format!("{number:064x}")))
@@ -158,7 +158,7 @@ async fn a_client_certificate_that_has_ended_rejects_no_pushkey() {
     assert!(world.server.logs().contains("its certificate has EXPIRED: renew it"), "{}", world.server.logs());
     world.server.wait_for_log("the APNs certificate of this app has expired", DEADLINE).await;
     assert_all_owed(&world, IOS, "temporary", iphones()).await;
-    assert_logged(&world, "WARN", &["APNs ends our connections without an answer: check cert_file", IOS]);
+    assert_logged(&world, "WARN", &["APNs closes the gateway's connections without a response: check cert_file", IOS]);
     assert!(world.apple.requests().is_empty());
 
     std::fs::write(&file, clients.issue_client_pem("Apple Push Services: com.example.app")).unwrap();
@@ -190,7 +190,8 @@ async fn assert_doubted(world: &World, app: &str, devices: impl Iterator<Item = 
             }
         }
     }
-    assert_logged(world, "ERROR", &["our own settings are the likelier fault", "nothing is unregistered for now"]);
+    let texts = ["the gateway's settings are the likelier cause", "rejections of this app are withheld"];
+    assert_logged(world, "ERROR", &texts);
     assert_eq!(world.deliveries(app, "rejected").await, 19 + remembered);
 }
 

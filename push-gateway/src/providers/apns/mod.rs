@@ -1,7 +1,8 @@
 //! Apple's push service: one request for each notification and device.
 //!
-//! Invariant: a pushkey is rejected only if APNs names that very key as dead, or if it cannot be a device token. Every other
-//! answer, and a missing one, keeps the pusher.
+//! Invariant: a pushkey is rejected only if it cannot be a device token, or if APNs reports that it has expired, is
+//! invalid in this environment, or belongs to another topic. A wrong `topic` or `platform` causes the last two: the
+//! mass-rejection guard limits the damage. Every other response, and a missing one, keeps the pusher.
 
 mod client;
 mod credentials;
@@ -56,7 +57,7 @@ pub(crate) struct Apns {
     /// Devices that APNs reported as gone before they registered again; each gets one more attempt.
     renewed: Cache<Registration, ()>,
     seconds: Histogram,
-    /// Looked up once: nearly every answer is a 200.
+    /// Looked up once: nearly every response is a 200.
     accepted: OnceLock<Counter>,
     truncated: Counter,
 }

@@ -1,7 +1,7 @@
-//! What APNs answers, and the outcome of each answer: every fact about them in one table.
+//! The responses of APNs and the outcome of each, in one table.
 //!
-//! Invariant: status and reason decide together. An unknown answer counts as a mistake of the gateway: it is not retried, and
-//! it never rejects a device.
+//! Invariant: status and reason decide together. An unknown response counts as a mistake of the gateway: it is not
+//! retried, and it never rejects a device.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::DEVICE_PAUSE;
 use crate::providers::outcome::{Certainty, Failure, Outcome, Reason};
 
-/// What APNs answered.
+/// A response of APNs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ApnsResponse {
     pub(super) status: u16,
@@ -46,7 +46,7 @@ pub(super) enum Action {
 /// a missing or unknown reason, for the statuses that suffice alone.
 type Row = (u16, Reason, fn(&Answered<'_>) -> Outcome, Action, &'static str);
 
-/// An answer with its row of the table.
+/// A response with its row of the table.
 struct Answered<'a> {
     response: &'a ApnsResponse,
     /// From a closed set.
@@ -134,7 +134,7 @@ fn ours(answered: &Answered<'_>) -> Outcome {
 }
 
 impl ApnsResponse {
-    /// Reads the body of an answer; an unreadable part counts as missing.
+    /// Reads the body of a response; an unreadable part counts as missing.
     pub(super) fn read(status: u16, body: &[u8], retry_after: Option<Duration>) -> Self {
         #[derive(Default, Deserialize)]
         struct Body {
@@ -149,7 +149,7 @@ impl ApnsResponse {
         Self { status, reason, timestamp: body.timestamp.and_then(|value| value.as_i64()), retry_after }
     }
 
-    /// The outcome of an attempt with this answer, and what to do first.
+    /// The outcome of an attempt with this response, and what to do first.
     pub(super) fn interpret(&self) -> (Outcome, Action) {
         let row = |reason: &str| ANSWERS.iter().find(|(status, name, ..)| *status == self.status && *name == reason);
         let found = self.reason.as_deref().and_then(row).or_else(|| row("*"));

@@ -43,7 +43,7 @@ pub(crate) struct Fcm {
     transport: Transport,
     pauses: Arc<Pauses>,
     seconds: OnceLock<Histogram>,
-    /// Looked up once: nearly every answer is a 200.
+    /// Looked up once: nearly every response is a 200.
     accepted: OnceLock<Counter>,
 }
 
@@ -191,7 +191,7 @@ impl Provider for Fcm {
     }
 
     fn readiness(&self) -> Result<(), &'static str> {
-        if self.account.has_had_token() { Ok(()) } else { Err("has had no access token yet") }
+        if self.account.has_had_token() { Ok(()) } else { Err("has no access token yet") }
     }
 
     fn credential_expiry(&self) -> Option<Timestamp> {

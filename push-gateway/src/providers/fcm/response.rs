@@ -1,8 +1,9 @@
-//! What FCM answers, and the outcome of each answer: the one table with the facts about its errors (*ErrorCode*, *FCM Error
-//! Codes*, *Sending FCM messages at scale*).
+//! The responses of FCM and the outcome of each, in one table (*ErrorCode*, *FCM Error Codes*, *Sending FCM messages at
+//! scale*).
 //!
-//! Invariant: a pushkey is dead only if FCM names this very key. A wrong project, key or payload never looks like that. The
-//! form, the truth and the characters of an answer are untrusted.
+//! Invariant: a pushkey is rejected only for `UNREGISTERED`, `SENDER_ID_MISMATCH`, or `INVALID_ARGUMENT` that names the
+//! token. A wrong Firebase project can cause the last two: the mass-rejection guard limits the damage. No part of a
+//! response is trusted.
 
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ pub(super) enum Action {
     PauseDevice(Duration),
 }
 
-/// The outcome of an attempt with this answer, and what to do first. `pushkey` is removed from the details.
+/// The outcome of an attempt with this response, and what to do first. `pushkey` is removed from the details.
 pub(super) fn interpret(
     status: u16,
     error: &ErrorBody,
@@ -74,17 +75,17 @@ fn advice(reason: Reason) -> &'static str {
         "PERMISSION_DENIED" => {
             "the service account may not send for this project: check both, its role, and that the API is on"
         }
-        "THIRD_PARTY_AUTH_ERROR" => "Firebase has no good key for Apple or Web Push: upload one in its console",
-        "INVALID_ARGUMENT" => "check fcm_options: Google takes no message with them",
+        "THIRD_PARTY_AUTH_ERROR" => "Firebase has no valid key for Apple or Web Push: upload one in its console",
+        "INVALID_ARGUMENT" => "check fcm_options: Google rejects messages with these options",
         "UNAUTHENTICATED" => "access tokens are not accepted: check service_account_file and the clock",
-        _ => "check base_url: this is not how Google answers",
+        _ => "check base_url: the response is not from FCM",
     }
 }
 
 /// The longest text of FCM in a log, in characters.
 const MAX_DETAIL: usize = 200;
 
-/// An error of FCM: a `google.rpc.Status` as JSON, or what a proxy answered (HTML, half a body, nothing). Its parts are
+/// An error of FCM: a `google.rpc.Status` as JSON, or a proxy's response (HTML, half a body, nothing). Its parts are
 /// empty if they are missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ErrorBody {

@@ -40,7 +40,7 @@ pub(super) struct Connection {
     pub(super) in_flight: AtomicUsize,
     /// The number of streams that APNs allows.
     pub(super) limit: AtomicUsize,
-    /// Whether an answer arrived.
+    /// Whether a response arrived.
     pub(super) answered: AtomicBool,
     /// Whether APNs accepted a push. Until then it may allow only one stream.
     pub(super) proven: AtomicBool,
@@ -85,7 +85,7 @@ impl Connection {
         *self.last_received.lock() = Instant::now();
     }
 
-    /// An answer is missing: pings at once.
+    /// A response is missing: pings at once.
     pub(super) fn suspect(&self) {
         self.suspect.notify_one();
     }

@@ -159,7 +159,7 @@ impl Client {
         self.pool.warm_up();
     }
 
-    /// Sends `push` and waits for the answer; resends only before `deadline`.
+    /// Sends `push` and waits for the response; resends only before `deadline`.
     pub(super) async fn send(&self, push: &Push, deadline: Instant) -> Result<Answer, Failure> {
         let mut resends = 0;
         loop {
@@ -181,7 +181,7 @@ impl Client {
             sender.send_request(push.head(&self.authority), false).map_err(|_| not_processed())?;
         drop(sender);
         if let Err(error) = stream.send_data(push.body(), true) {
-            tracing::debug!(%error, "the push was not sent in full; the answer decides its outcome");
+            tracing::debug!(%error, "the push was not sent in full; the response decides its outcome");
         }
         let response = response.await.map_err(|error| failure(&error))?;
         let status = response.status().as_u16();

@@ -38,7 +38,7 @@ struct State {
     /// Connections in progress.
     opening: usize,
     waiting: VecDeque<oneshot::Sender<Result<Ticket, Failure>>>,
-    /// Failed connects, and connections without an answer, since the last answer.
+    /// Failed connects, and connections without a response, since the last response.
     consecutive_failures: u32,
     not_before: Option<Instant>,
 }
@@ -175,7 +175,7 @@ impl Pool {
         }
     }
 
-    /// The first connection that ends without an answer may be an accident; from the second failure on there is a pause.
+    /// The first connection that ends without a response is ignored; from the second failure on there is a pause.
     fn back_off(&self, state: &mut State, failures: u32) {
         state.consecutive_failures = failures;
         let wait = self.timing.backoff.after(failures.saturating_sub(1));
@@ -204,7 +204,7 @@ impl Pool {
     }
 
     fn log_end(&self, reason: &dyn Display) {
-        tracing::info!(app = self.app, reason = for_log(reason), "an APNs connection ends");
+        tracing::info!(app = self.app, reason = for_log(reason), "APNs connection closed");
     }
 }
 
@@ -230,7 +230,7 @@ impl Owner for Pool {
                 // With TLS 1.3 the server refuses a certificate after the client considers the connection open.
                 tracing::warn!(
                     app = self.app,
-                    "APNs ends our connections without an answer: check cert_file, endpoint"
+                    "APNs closes the gateway's connections without a response: check cert_file, endpoint"
                 );
             }
         }

@@ -86,8 +86,8 @@ fn drop_largest(object: &mut Object, mut length: usize, limit: usize, may_go: im
     length
 }
 
-/// The bytes of each text that stay if the longest one (the first of several) loses its last character until `total` is at most
-/// `limit`; `None` if that is impossible.
+/// The length of each text after the longest (the first of several) is shortened by one character, repeatedly, until
+/// `total` is at most `limit`; `None` if that is impossible.
 fn cut_texts(texts: &[&str], mut total: usize, limit: usize) -> Option<Vec<usize>> {
     let mut keep: Vec<usize> = texts.iter().map(|text| text.len()).collect();
     let mut longest: BinaryHeap<(usize, Reverse<usize>)> = keep

@@ -1,4 +1,4 @@
-//! The outcome of a delivery after each answer of APNs.
+//! The outcome of a delivery after each response of APNs.
 
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ async fn an_endless_answer_times_out_and_affects_no_other() {
     for (number, fault) in [Fault::Silence, Fault::text(503, "x").endless()].into_iter().enumerate() {
         world.apple.fault(&token(number), fault.clone());
         assert_eq!(deliver(&provider, number).await, outage("timeout", None), "{fault:?}");
-        // On a busy machine a good answer may time out too.
+        // On a busy machine a complete response may time out too.
         wait_for("a good answer", PATIENCE, async || {
             (deliver(&provider, 1000).await == Outcome::Delivered).then_some(())
         })

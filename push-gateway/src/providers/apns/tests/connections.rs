@@ -113,7 +113,7 @@ async fn a_goaway_under_load_loses_and_duplicates_no_push() {
     world.apple.fault("", Fault::Delay(Duration::from_secs(1)));
     let (results, ()) = tokio::join!(deliver_all(&provider, 0..100), async {
         wait_until("half of them", PATIENCE, || world.apple.requests().len() > 50).await;
-        // Stream 1 was the first push; up to 51 they get their answers.
+        // Stream 1 was the first push; up to 51 they get their responses.
         world.apple.go_away(51, "Shutdown");
     });
     assert_delivered(&results);
