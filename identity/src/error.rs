@@ -79,7 +79,7 @@ pub enum Error {
     #[error("This is not the token that was sent")]
     TokenIncorrect,
     /// The session is too old, or had too many wrong tokens.
-    #[error("This validation session is over: ask for a new message")]
+    #[error("This validation session has expired: request a new message")]
     SessionExpired,
     /// The submitted `sid` and `client_secret` belong to no session.
     #[error("No validation session for this sid and client_secret")]
@@ -92,7 +92,7 @@ pub enum Error {
     SessionNotValidated,
     #[error("An address can be bound to your own user ID only")]
     ForeignUser,
-    #[error("The sender of an invitation is the user whose access token it comes with")]
+    #[error("`sender` must be the user of the access token")]
     ForeignSender,
     /// The operator's rules exclude the invitation.
     #[error("This invitation is not allowed here")]

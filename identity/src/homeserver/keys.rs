@@ -1,8 +1,8 @@
-//! `GET /_matrix/key/v2/server`: the keys with which a homeserver signs, remembered for a while.
+//! `GET /_matrix/key/v2/server`: the keys with which a homeserver signs, in a cache.
 //! <https://spec.matrix.org/v1.19/server-server-api/#get_matrixkeyv2server>
 //!
-//! Invariant: a key counts only if the very reply that named it is signed with it, in the name of the server that was
-//! asked, and only while that reply says that it is valid.
+//! Invariant: a key is valid only if the reply that contains it is signed with it, in the name of the requested server,
+//! and only until the `valid_until_ts` of that reply.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,16 +21,16 @@ use crate::signing::{NOT_SIGNED, PublicKey};
 
 const MAX_REPLY: usize = 64 * 1024;
 const LONGEST_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
-/// Between two questions for a key that was not in the last reply.
+/// The minimum time between two requests for a key that the last reply lacked.
 const REFETCH: Duration = Duration::from_secs(10);
-/// Servers whose keys are remembered.
+/// The maximum number of servers in the cache.
 const MAX_SERVERS: u64 = 10_000;
-/// Keys that one server has at most. A reply may name hundreds, and each costs a verification.
+/// The maximum number of keys of one server. A reply may contain hundreds, and each costs a verification.
 const MAX_KEYS: usize = 32;
-/// A server with more keys takes the place of several, so that memory has a bound.
+/// A server with more keys counts as several servers, which limits the memory.
 const USUAL_KEYS: usize = 4;
 const MAX_KEY_ID: usize = 255;
-/// How long callers could share the outcome of a question if all of them left just when it was known.
+/// How long the result of a request stays shared after the last waiting caller disconnects.
 const SHARED: Duration = Duration::from_secs(1);
 
 /// The keys of all homeservers, fetched when they are needed.
@@ -38,7 +38,7 @@ pub struct ServerKeys {
     client: HomeserverClient,
     clock: Clock,
     known: Cache<ServerName, Keyring>,
-    /// Questions that are being asked, so that callers who want the same wait for one answer.
+    /// Requests in flight, so that callers for the same server wait for one reply.
     asked: Cache<ServerName, Result<Keyring, KeysError>>,
 }
 
@@ -47,48 +47,48 @@ pub struct ServerKeys {
 pub struct Keyring {
     keys: Arc<HashMap<String, PublicKey>>,
     until: Timestamp,
-    /// When the server was last asked although something was known already.
+    /// When the keys were last requested although some were in the cache.
     asked_again: Option<Timestamp>,
 }
 
-/// Why a homeserver's keys cannot be had; never the caller's fault.
+/// Why a homeserver's keys are not available. The caller never causes this.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeysError {
-    /// It gave no usable answer at all.
+    /// No reply arrived.
     #[error(transparent)]
     Contact(#[from] ContactError),
-    /// It was reached, but not to any use.
-    #[error("contact with homeserver {server} brought no usable keys: {flaw}")]
+    /// It sent an unusable reply.
+    #[error("contact with homeserver failed: {server} sent no usable keys: {flaw}")]
     Reply {
-        /// The server that was asked.
+        /// The requested server.
         server: ServerName,
-        /// What is wrong with its reply.
+        /// The reason.
         flaw: Flaw,
     },
 }
 
-/// What is wrong with a reply; every text continues "no usable keys: …".
+/// Why a reply is unusable; every text continues "no usable keys: …".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
     /// Another status than 200.
-    #[error("it answered with status {0}")]
+    #[error("the reply has status {0}")]
     Status(u16),
-    /// The body is no JSON object.
-    #[error("it sent no JSON object")]
+    /// The body is not a JSON object.
+    #[error("the reply is not a JSON object")]
     NotJson,
-    /// `server_name` is absent or another.
-    #[error("it speaks for another server")]
+    /// `server_name` is missing or another server.
+    #[error("its `server_name` is another server")]
     ServerName,
-    /// `valid_until_ts` is no integer, or over.
-    #[error("they are not valid any more")]
+    /// `valid_until_ts` is not an integer, or in the past.
+    #[error("valid_until_ts is missing or in the past")]
     ValidUntil,
-    /// No key in it has signed it.
-    #[error("they are not signed with themselves")]
+    /// None of its keys has signed it.
+    #[error("no key has signed the reply")]
     Unsigned,
 }
 
 impl ServerKeys {
-    /// Asks by way of `client`.
+    /// Fetches keys through `client`.
     pub fn new(client: HomeserverClient, clock: Clock) -> Self {
         let weigh = |_: &ServerName, keyring: &Keyring| {
             u32::try_from(keyring.keys.len().div_ceil(USUAL_KEYS)).unwrap_or(u32::MAX).max(1)
@@ -98,11 +98,11 @@ impl ServerKeys {
         Self { client, clock, known: lru(MAX_SERVERS).weigher(weigh).build(), asked }
     }
 
-    /// The keys of `server`. It is asked if nothing is known of it, or if one of the ids `wanted` is not; the latter
-    /// at most once in ten seconds.
+    /// The keys of `server`. Fetches them if the cache has none, or lacks one of the ids `wanted`; the latter at most
+    /// once in ten seconds.
     ///
     /// # Errors
-    /// [`KeysError`] if it had to be asked and none of `wanted` is known from before.
+    /// [`KeysError`] if the request failed and the cache has none of `wanted`.
     pub async fn find(&self, server: &ServerName, wanted: &[&str]) -> Result<Keyring, KeysError> {
         let known = self.valid(server).await;
         if let Some(keyring) = &known
@@ -118,7 +118,7 @@ impl ServerKeys {
         }
     }
 
-    /// Whether [`ServerKeys::find`] would answer without asking `server`.
+    /// Whether [`ServerKeys::find`] would return without a request to `server`.
     pub async fn is_known(&self, server: &ServerName, wanted: &[&str]) -> bool {
         self.valid(server).await.is_some_and(|keyring| self.is_enough(&keyring, wanted))
     }
@@ -139,7 +139,7 @@ impl ServerKeys {
         }
         let fetched = self.fetch(server).await;
         let asked_again = earlier.is_some().then(|| self.clock.now());
-        // Nothing new leaves what is known as it is, but for the time of the question.
+        // A reply without new keys changes only the time of the last request.
         if let Some(keyring) = fetched.as_ref().ok().or(earlier.as_ref()) {
             self.known.insert(server.clone(), Keyring { asked_again, ..keyring.clone() }).await;
         }
@@ -170,7 +170,7 @@ impl Keyring {
         self.keys.get(id)
     }
 
-    /// A clock that was set back must not keep anyone from asking.
+    /// A clock that was set back does not block requests.
     fn may_be_asked_again(&self, now: Timestamp) -> bool {
         self.asked_again.is_none_or(|at| now < at || now.since(at) >= REFETCH)
     }
@@ -185,7 +185,7 @@ fn read(status: StatusCode, body: &[u8], server: &ServerName, now: Timestamp) ->
     if ServerName::parse(name).as_ref() != Ok(server) {
         return Err(Flaw::ServerName);
     }
-    // An integer alone: a text or a float is a guess.
+    // Only an integer is accepted.
     let valid_until = match reply.get("valid_until_ts") {
         Some(Value::Number(number)) => number.as_i64().or_else(|| number.as_u64().map(|_| i64::MAX)),
         _ => None,
@@ -198,9 +198,9 @@ fn read(status: StatusCode, body: &[u8], server: &ServerName, now: Timestamp) ->
     Ok(Keyring { keys: Arc::new(keys), until: valid_until.min(now.plus(LONGEST_LIFE)), asked_again: None })
 }
 
-/// The keys of `verify_keys` that have signed the reply. Those of `old_verify_keys` sign nothing any more.
+/// The keys of `verify_keys` that have signed the reply. Those of `old_verify_keys` no longer sign.
 fn self_signed_keys(reply: &Map<String, Value>, signer: &str) -> HashMap<String, PublicKey> {
-    // A time of validity beyond what canonical JSON allows does no harm: it is cut anyway.
+    // A `valid_until_ts` beyond the range of canonical JSON is harmless: it is limited below.
     let Ok(text) = canonical_json::object_to_string_with_any_integer(reply, &NOT_SIGNED) else {
         return HashMap::new();
     };

@@ -44,7 +44,7 @@ impl Templates {
                 ("sign", "warning"),
                 (
                     "message",
-                    "This link is not valid or no longer valid. Return to your Matrix app and ask for a new message.",
+                    "This link is not valid or no longer valid. Return to your Matrix app and request a new message.",
                 ),
             ]),
             Page::Confirm { sid, client_secret, token } => {
