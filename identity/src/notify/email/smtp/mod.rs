@@ -1,8 +1,8 @@
-//! Mail to a relay by SMTP (RFC 5321), over connections that are kept for the next mail.
+//! Sends mail to a relay by SMTP (RFC 5321) over pooled connections.
 //!
-//! Invariant: a connection goes back to the pool only after a complete conversation. lettre's own pool takes back one
-//! whose conversation was cut by a timeout, and then each later reply is taken for the answer to the next question; so
-//! only lettre's connection is used here, not its pool.
+//! Invariant: a connection returns to the pool only after a complete mail transaction. lettre's own pool keeps a
+//! connection whose transaction timed out, and then matches each late reply to the next command. So this module uses
+//! lettre's connection without its pool.
 
 mod stream;
 #[cfg(test)]
@@ -29,14 +29,14 @@ use super::message::OutgoingMail;
 use super::{MailerError, Refusal, SendError, mime};
 use crate::config::email::{Relay, TlsMode};
 
-/// How many connections to the relay there may be at once.
+/// The maximum number of open connections to the relay.
 const MAX_CONNECTIONS: usize = 10;
-/// After this time without a mail a connection is not used again; relays close theirs after minutes.
+/// An idle connection is not used again after this time; relays close idle connections after minutes.
 const MAX_IDLE: Duration = Duration::from_secs(60);
-/// How long a kept connection may take to say that it still lives.
+/// How long the relay may take to answer a NOOP.
 const PROBE: Duration = Duration::from_secs(2);
 
-/// The way to one relay.
+/// The client of one relay.
 pub(super) struct Smtp {
     host: String,
     port: u16,
@@ -53,7 +53,7 @@ pub(super) struct Smtp {
 
 enum Tls {
     None,
-    /// Required: without it the conversation ends before it began.
+    /// Required: without STARTTLS no mail is sent.
     Starttls(TlsParameters),
     Implicit,
 }
@@ -96,9 +96,9 @@ impl Smtp {
         format!("SMTP through {}:{} {protection}", self.host, self.port)
     }
 
-    /// Hands one mail to the relay.
+    /// Sends one mail to the relay.
     pub(super) async fn send(&self, mail: &OutgoingMail) -> Result<(), SendError> {
-        // All connections busy for so long is the relay's pace, not the mail's fault.
+        // If all connections stay busy, the relay is slow; the mail is not at fault.
         let Ok(Ok(_slot)) = timeout(self.timeout, self.slots.acquire()).await else {
             return Err(SendError::TryLater { code: None });
         };
@@ -114,7 +114,7 @@ impl Smtp {
                 Ok(())
             }
             Ok(Err(error)) => {
-                // To say goodbye is polite, to wait for the answer is not needed.
+                // Sends QUIT without waiting for the reply.
                 tokio::spawn(timeout(PROBE, async move { connection.abort().await }));
                 Err(error)
             }
@@ -122,7 +122,7 @@ impl Smtp {
         }
     }
 
-    /// A connection that is left from an earlier mail and still answers.
+    /// An idle connection that still answers a NOOP.
     async fn kept(&self) -> Option<AsyncSmtpConnection> {
         loop {
             let (mut connection, since) = self.idle().pop()?;
@@ -138,8 +138,8 @@ impl Smtp {
 
     async fn connect(&self) -> Result<AsyncSmtpConnection, SendError> {
         let mut connection = match self.greet(Hello::Ehlo).await {
-            // RFC 5321 section 3.2: a server that does not know EHLO is greeted with HELO. It knows no STARTTLS and no
-            // login either, so this helps only where neither is asked for.
+            // RFC 5321 section 3.2: after a rejected EHLO the client sends HELO. Such a relay supports neither STARTTLS
+            // nor AUTH, so this applies only if the configuration requires neither.
             Err(error) if does_not_know_ehlo(&error) && matches!(self.tls, Tls::None) && self.credentials.is_none() => {
                 self.greet(Hello::Helo).await
             }
@@ -155,7 +155,7 @@ impl Smtp {
         Ok(connection)
     }
 
-    /// Opens a connection up to the server's answer to our name, under TLS if that is asked for.
+    /// Opens a connection and sends EHLO or HELO, under TLS if the configuration requires it.
     async fn greet(&self, hello: Hello) -> Result<AsyncSmtpConnection, Greeting> {
         let target = self.target.as_ref().ok_or(ConnectError::from(Failure::Dns))?;
         let stream = self.connector.connect(target).await?;
@@ -168,7 +168,7 @@ impl Smtp {
     }
 }
 
-/// Why no conversation came about.
+/// Why a connection failed before the first mail.
 #[derive(Debug, thiserror::Error)]
 enum Greeting {
     #[error("{0}")]
@@ -177,8 +177,8 @@ enum Greeting {
     Smtp(#[from] lettre::transport::smtp::Error),
 }
 
-/// One mail from MAIL to the final reply. Commands are sent one by one, and not by lettre's `send`, because that says
-/// QUIT after a refusal and waits for the answer, and a slow answer would hide whether the refusal was for good.
+/// Runs one mail transaction, from MAIL to the final reply. It does not use lettre's `send`, which sends QUIT after a
+/// rejection and waits for the reply: a slow reply would hide whether the rejection was permanent.
 async fn converse(connection: &mut AsyncSmtpConnection, mail: &OutgoingMail) -> Result<(), SendError> {
     let knows = |extension| connection.server_info().supports_feature(extension);
     let mut parameters = Vec::new();
@@ -204,7 +204,7 @@ async fn converse(connection: &mut AsyncSmtpConnection, mail: &OutgoingMail) -> 
     if !go_ahead.has_code(354) {
         return Err(SendError::Refused(Refusal::Broken));
     }
-    // lettre ends the message with a line end of its own.
+    // lettre appends a line end to the message.
     let text = message.strip_suffix("\r\n").unwrap_or(&message);
     let taken = connection.message(text.as_bytes()).await.map_err(broken)?;
     if taken.code().severity == lettre::transport::smtp::response::Severity::PositiveCompletion {
@@ -215,14 +215,14 @@ async fn converse(connection: &mut AsyncSmtpConnection, mail: &OutgoingMail) -> 
 }
 
 fn envelope_address(address: &str) -> Result<Address, SendError> {
-    // A mail from a queue is checked again: what it was built from was checked by another process, maybe another version.
+    // A queued mail is checked again: another process, maybe of another version, checked its parts.
     let address = super::address::sendable(address).ok_or(SendError::ImpossibleAddress)?;
     let (local, domain) = address.rsplit_once('@').ok_or(SendError::ImpossibleAddress)?;
     Ok(Address::new_dangerous(local, domain))
 }
 
-/// What a failure means: 4xx is for later, all else for good. The server's own words may name the address and are
-/// dropped; `refusal` says what was refused, from the failure and its reply code, if it has one.
+/// Converts a failure: 4xx is temporary, every other failure permanent. The relay's text may contain the address, so it
+/// is discarded; `refusal` makes the kind of rejection from the failure and its reply code.
 fn failure(error: &Greeting, refusal: impl FnOnce(&Greeting, Option<u16>) -> Refusal) -> SendError {
     let Greeting::Smtp(smtp) = error else { return SendError::Refused(refusal(error, None)) };
     match smtp.status().map(u16::from) {
@@ -231,7 +231,7 @@ fn failure(error: &Greeting, refusal: impl FnOnce(&Greeting, Option<u16>) -> Ref
     }
 }
 
-/// Before a mail is begun no reply can name anybody, and certificates and names are what an operator needs to see.
+/// The detail for the operator. Before MAIL no reply can contain an address.
 fn connect_detail(error: &Greeting, code: Option<u16>) -> String {
     match (error, code) {
         (_, Some(code)) => format!("reply {code}"),
@@ -241,7 +241,7 @@ fn connect_detail(error: &Greeting, code: Option<u16>) -> String {
 }
 
 fn does_not_know_ehlo(error: &Greeting) -> bool {
-    // RFC 5321 section 4.1.4 names these four.
+    // RFC 5321 section 4.1.4 lists these codes.
     let Greeting::Smtp(smtp) = error else { return false };
     smtp.status().is_some_and(|code| matches!(u16::from(code), 500 | 501 | 502 | 504 | 550))
 }

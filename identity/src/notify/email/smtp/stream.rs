@@ -1,7 +1,7 @@
 //! The connection under lettre's SMTP client, with two features that the client lacks.
 //!
-//! Invariant: the client never buffers more than one line. So it cannot take plain text that was sent before STARTTLS for
-//! a reply under TLS (the injection of CVE-2011-0411): that text reaches the handshake, which fails.
+//! Invariant: the client never buffers more than one line. So plain text that was injected before TLS (CVE-2011-0411)
+//! is never parsed as a reply under TLS: it reaches the handshake, which fails.
 
 use std::io;
 use std::net::SocketAddr;

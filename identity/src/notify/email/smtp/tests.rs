@@ -1,4 +1,4 @@
-//! Tests of the conversation with a relay: a small relay on the loopback interface with scripted behaviour.
+//! Tests of the SMTP client against a scripted relay on the loopback interface.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -20,24 +20,24 @@ use crate::config::email::{EmailConfig, RawEmail, TlsMode};
 use crate::notify::email::message::{MessageKind, OutgoingMail};
 use crate::notify::email::{Mailer, Refusal, SendError};
 
-/// How a relay behaves.
+/// The script of a relay.
 #[derive(Clone, Default)]
 struct Behaviour {
     acceptor: Option<TlsAcceptor>,
     tls_from_the_start: bool,
     no_ehlo: bool,
-    /// Sent in one piece with the answer to STARTTLS.
+    /// Sent in one write with the reply to STARTTLS.
     injected: &'static str,
     extensions: &'static [&'static str],
-    /// Replies by verb (`GREETING`, `MAIL`, `.` for the end of a message), instead of the usual ones.
+    /// Replies by verb (`GREETING`, `MAIL`, `.` for the end of a message), instead of the defaults.
     replies: HashMap<&'static str, &'static str>,
-    /// The verb that is never answered.
+    /// The verb that gets no reply.
     silent_at: &'static str,
-    /// Closes the connection after that many mails.
+    /// Closes the connection after this number of mails.
     closes_after: Option<usize>,
 }
 
-/// What a relay has seen.
+/// What a relay has received.
 #[derive(Clone, Default)]
 struct Seen {
     connections: Arc<AtomicUsize>,
@@ -88,7 +88,7 @@ async fn relay(behaviour: Behaviour) -> (u16, Seen) {
     (port, seen)
 }
 
-/// Talks until the client goes; gives the stream back when it is to become TLS.
+/// Serves one connection until the client closes it; returns the stream after STARTTLS.
 async fn converse<S>(stream: S, behaviour: &Behaviour, seen: &Seen, secure: bool) -> std::io::Result<Option<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -164,7 +164,7 @@ where
     Ok(None)
 }
 
-/// A certificate authority whose certificate lies in a file.
+/// A certificate authority with its certificate in a file.
 struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     file: tempfile::NamedTempFile,
@@ -244,7 +244,7 @@ async fn mails_go_over_one_connection_that_is_kept() {
     let (port, seen) = relay(Behaviour::default()).await;
     let mailer = Arc::new(mailer(config(port, TlsMode::None), None));
     for _ in 0..3 {
-        // Each on a task of its own, as requests are.
+        // Each on its own task, as in the server.
         let mailer = Arc::clone(&mailer);
         tokio::spawn(async move { mailer.send(&mail("bob@example.com", "hi\r\n")).await }).await.unwrap().unwrap();
     }
@@ -328,7 +328,7 @@ async fn a_relay_without_starttls_gets_no_login_and_no_mail() {
     let sent = mailer(config, None).send(&mail("bob@example.com", "hi\r\n")).await;
     assert!(matches!(sent, Err(SendError::Refused(Refusal::Connect(_)))), "{sent:?}");
     assert!(!seen.saw("MAIL") && !seen.saw("AUTH") && !seen.saw("HELO") && seen.mails().is_empty());
-    // Nor if it says that it knows STARTTLS and then refuses it.
+    // The same if it lists STARTTLS and then rejects it.
     let (sent, seen) =
         send_one(Behaviour { extensions: &["STARTTLS"], ..Behaviour::default() }, TlsMode::Starttls, None).await;
     assert_eq!(sent, Err(SendError::Refused(Refusal::Connect(String::from("reply 500")))));
@@ -356,7 +356,7 @@ async fn four_hundreds_are_for_later_and_five_hundreds_for_good() {
         assert_eq!(sent, Err(SendError::TryLater { code: Some(451) }), "{verb}");
         assert!(!sent.unwrap_err().to_string().contains("bob") && seen.mails().is_empty());
         let (sent, _) = send_one(with(verb, "554 bob@example.com is unwanted"), TlsMode::None, None).await;
-        // A refusal before the first word about the mail concerns every mail and has a kind of its own.
+        // A rejection before MAIL concerns every mail and has its own kind.
         let before = verb == "GREETING";
         let refusal = if before { Refusal::Connect(String::from("reply 554")) } else { Refusal::Reply(554) };
         assert_eq!(sent, Err(SendError::Refused(refusal)), "{verb}");
@@ -406,14 +406,14 @@ async fn a_cut_conversation_does_not_go_back_into_the_pool() {
     });
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(5);
     while !seen.saw("DATA") {
-        assert!(tokio::time::Instant::now() < deadline, "the conversation never got to DATA");
+        assert!(tokio::time::Instant::now() < deadline, "the client never sent DATA");
         tokio::task::yield_now().await;
     }
     task.abort();
     assert!(task.await.unwrap_err().is_cancelled());
     let second = tokio::spawn(async move { mailer.send(&mail("bob@example.com", "hi")).await });
     while seen.connections() < 2 {
-        assert!(tokio::time::Instant::now() < deadline, "the cut connection was used again");
+        assert!(tokio::time::Instant::now() < deadline, "the incomplete connection was used again");
         tokio::task::yield_now().await;
     }
     second.abort();
