@@ -1,5 +1,6 @@
 //! The worker of a durable queue, for mails and onbind notifications alike: waits until a row is due, leases it, makes an
-//! attempt, and saves the result. Failed attempts back off; rows that expire or are rejected become dead letters.
+//! attempt, and saves the result. Failed attempts back off. A row that expires or is rejected ends: an onbind
+//! notification becomes a dead letter, a mail is deleted.
 //!
 //! Invariant: a lease gives a row to one worker at a time, across all processes on the database. A shutdown waits for the
 //! attempts in flight.

@@ -43,7 +43,8 @@ struct CommandLine {
 
 const EXAMPLES: &str = "\
 The configuration is read from the file, then from the environment: [http] bind is IDENTITY__HTTP__BIND. Every secret
-may also be in a file of its own: [email] password_file. deploy/identity.toml lists every key with its default.
+except [sms] proxy may also be in its own file: [email] password_file. deploy/identity.toml lists every key with its
+default.
 
 Examples:
   identity serve                                     start for development, without configuration

@@ -21,15 +21,15 @@ pub struct Outbound {
     /// services, to homeservers, push services, SMS providers, the mail relay and PostgreSQL.
     pub extra_ca_file: Option<PathBuf>,
     /// `http://[user:password@]host:port` of a proxy that supports CONNECT, for connections to homeservers and push
-    /// services. SMS providers have `[sms] proxy`; mail and PostgreSQL use no proxy. Homeservers are resolved and
-    /// judged before the proxy is asked for their addresses; push services are requested by name.
+    /// services. SMS providers have `[sms] proxy`; mail and PostgreSQL use no proxy. identity resolves and checks
+    /// homeservers' addresses before it requests them from the proxy; push services are requested by name.
     pub proxy: Option<Proxy>,
     /// A file that contains the URL of the proxy, which is a secret if it contains a password.
     pub proxy_file: Option<PathBuf>,
     /// Hosts that are connected to without the proxy; `*` matches any sequence of characters.
     pub no_proxy: Globs,
     /// Networks that are permitted although the address guard rejects them, on any port. The guard applies to hosts
-    /// that users choose: homeservers and the endpoints of Web Push. Hosts from the configuration need no permission.
+    /// that users choose: homeservers. Hosts from the configuration need no permission.
     pub allow_cidrs: OneOrMany<Cidr>,
     /// Networks that are rejected besides those of the address guard.
     pub deny_cidrs: OneOrMany<Cidr>,
