@@ -1,6 +1,6 @@
-//! Bodies: their size and their time on every listener, and their framing.
+//! Request bodies: their size and time limits on every listener, and their framing.
 //!
-//! Invariant: a refusal is read from a raw socket, as a client would that has not yet said all it wanted to.
+//! Invariant: a raw socket reads each error response, as a client does that has not sent its whole request.
 
 use std::net::SocketAddr;
 
@@ -16,7 +16,7 @@ fn small() -> Settings<'static> {
     Settings { http: "max_body = \"4KiB\"", ..Settings::default() }
 }
 
-/// As [`small`], and with little patience. A second is the least for a head: the server's clock for it is coarse.
+/// As [`small`], with short timeouts. A second is the minimum for a head: the server's clock for it is coarse.
 fn impatient() -> Settings<'static> {
     let http = "max_body = \"4KiB\"\nbody_timeout = \"400ms\"\nheader_timeout = \"1s\"";
     Settings { http, ..Settings::default() }

@@ -1,6 +1,6 @@
-//! Whom a limit counts: the peer, or what a trusted proxy says of it; and the listener that speaks TLS itself.
+//! The client address that a limit counts: the peer, or the address that a trusted proxy sends; and the TLS listener.
 //!
-//! Invariant: which address the server sees is known from outside by whose limit is used up.
+//! Invariant: the limit that is exceeded shows which address the server used.
 
 use harness::api::{Answer, Api};
 use harness::binary;
@@ -10,10 +10,10 @@ use serde_json::json;
 
 use harness::world::identity::{DEADLINE, Settings, World, v2};
 
-/// Two registrations an hour from one address, and peers on 127.0.0.1 and in 10.0.0.0/8 that are believed.
+/// Two registrations an hour from one address, and trusted proxies on 127.0.0.1 and in 10.0.0.0/8.
 const TWO_EACH: &str = "[limits]\nregister_per_ip = { burst = 2, every = \"1h\" }\n";
 
-/// One try to register, with an unknown OpenID token: 401 if the server asked the homeserver.
+/// One attempt to register, with an unknown OpenID token: 401 if the server sent a request to the homeserver.
 async fn register(world: &World, forwarded_for: &[&str]) -> Answer {
     let body = json!({"access_token": "unknown", "matrix_server_name": "hs.example"});
     let call = world.api.post(&v2("/account/register"), body);
@@ -74,10 +74,10 @@ async fn a_listener_with_a_certificate_speaks_tls_and_nothing_else() {
     assert_eq!(api.get(&v2("")).send().await.expect(200), json!({}));
     api.get(&v2("/account")).send().await.refused(401, "M_UNAUTHORIZED");
 
-    // Plain HTTP gets no answer of ours.
+    // Plain HTTP gets no HTTP response.
     let plain = harness::raw::exchange(server.address(), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", DEADLINE).await;
     assert!(matches!(plain, Err(harness::raw::NoResponse::Closed(_))), "{plain:?}");
-    // A connection without a byte is cut off, without harm.
+    // A connection without a byte is closed and affects no other.
     let mut silent = harness::raw::Raw::connect(server.address()).await;
     assert_eq!(api.get(&v2("")).send().await.expect(200), json!({}));
     assert!(silent.closes_within(DEADLINE).await);

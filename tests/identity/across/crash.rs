@@ -1,7 +1,7 @@
-//! SIGKILL at any moment: what the server answered still holds after the restart, and a request without an answer either
-//! took effect completely or not at all.
+//! SIGKILL at any moment: after the restart every response still holds, and a request without a response took effect
+//! completely or not at all.
 //!
-//! Invariant: a client knows only the answers that it received.
+//! Invariant: a client knows only the responses that it received.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -56,12 +56,12 @@ async fn be_killed_again_and_again(database: &str) {
     }
 }
 
-/// How often a server is killed.
+/// The number of kills.
 pub(crate) fn rounds() -> usize {
     harness::options::scale(8, 200)
 }
 
-/// How many associations there are, by the metrics.
+/// The number of associations, from the metrics.
 async fn bindings(world: &World) -> usize {
     let admin = Api::new(&world.server.admin_url());
     assert_eq!(admin.get("/ready").send().await.code(), 200);
@@ -70,7 +70,7 @@ async fn bindings(world: &World) -> usize {
     value.parse().expect("a whole number")
 }
 
-/// How many requests there were in a round, and after how many the server is killed.
+/// The number of requests in a round, and the number after which the server is killed.
 struct Load {
     sent: AtomicUsize,
     target: usize,
@@ -103,12 +103,12 @@ struct Account {
     token: String,
 }
 
-/// What a client knows about one of its addresses.
+/// The state of one address, as its client knows it.
 struct Address {
     email: String,
-    /// Whose it is by the last answer, and since when: the account's number, the association's `ts`.
+    /// The owner after the last response: the account's number, and the association's `ts`.
     answered: Option<(usize, i64)>,
-    /// What was asked for without an answer yet.
+    /// The request without a response.
     asked: Option<Goal>,
 }
 
@@ -118,7 +118,7 @@ enum Goal {
     Unbind,
 }
 
-/// The way to a goal: request a token, submit it, bind or unbind. A client that got no answer goes on where it was.
+/// The steps to a goal: request a token, submit it, bind or unbind. A client without a response repeats its last step.
 struct Flow {
     goal: Goal,
     address: usize,
@@ -129,7 +129,7 @@ struct Flow {
     is_validated: bool,
 }
 
-/// No answer, because the server is gone.
+/// No response, because the server was killed.
 struct Gone;
 
 impl Client {
@@ -140,7 +140,7 @@ impl Client {
         Self { number, accounts, addresses: Vec::new(), flow: None }
     }
 
-    /// One request after the other until the server is gone.
+    /// Sends requests one after another until the server is killed.
     async fn run(mut self, world: Arc<World>, load: Arc<Load>) -> Self {
         loop {
             load.count();
@@ -185,7 +185,7 @@ impl Client {
         Flow { goal, address, account, client_secret, send_attempt: 0, sid: None, is_validated: false }
     }
 
-    /// True if the flow has come to its end.
+    /// True if the flow is complete.
     async fn next_request(&mut self, world: &World, flow: &mut Flow) -> Result<bool, Gone> {
         let address = &mut self.addresses[flow.address];
         let token = &self.accounts[flow.account].token;
@@ -225,7 +225,7 @@ impl Client {
         Ok(true)
     }
 
-    /// Compares what the client knows with what the server says now; gives the number of its bound addresses.
+    /// Compares the client's state with the server's; returns the number of its bound addresses.
     async fn verify(&mut self, world: &World, round: usize) -> usize {
         let mut owners: HashMap<String, Vec<(usize, i64)>> = HashMap::new();
         for (number, account) in self.accounts.iter().enumerate() {
@@ -261,7 +261,7 @@ impl Client {
         self.addresses.iter().filter(|address| address.answered.is_some()).count()
     }
 
-    /// A session that was answered for is still what it was.
+    /// A session with a response is unchanged.
     async fn verify_session(&self, world: &World) {
         let Some(flow) = &self.flow else { return };
         let Some(sid) = &flow.sid else { return };
@@ -271,18 +271,18 @@ impl Client {
         if flow.is_validated {
             assert_eq!(answer.expect(200)["address"], self.addresses[flow.address].email);
         } else {
-            // It may have been validated just before the end.
+            // It may have been validated just before the kill.
             assert!(answer.code() == 200 || answer.json()["errcode"] == "M_SESSION_NOT_VALIDATED", "{answer}");
         }
     }
 }
 
-/// The body of a good answer.
+/// The body of a success response.
 async fn answer(call: Call) -> Result<Value, Gone> {
     Ok(call.try_send().await.map_err(|_| Gone)?.expect(200))
 }
 
-/// The token in a mail of this session: it is out before its request is answered.
+/// The token in a mail of this session: the mail is sent before the response.
 fn mailed_token(world: &World, email: &str, sid: &str) -> String {
     let mails = world.mail.mails_to(email);
     let mut messages = mails.iter().map(Mail::message);

@@ -1,4 +1,4 @@
-//! The whole story once: register, validate, bind, be found, unbind, be found no more.
+//! One complete run: register, validate, bind, look up, unbind, look up.
 
 use ruma_signatures::PublicKeyMap;
 use serde_json::json;
@@ -15,7 +15,7 @@ async fn a_person_proves_an_address_publishes_it_and_is_found() {
     assert_eq!(association["mxid"], "@bob:hs.example");
     assert_eq!(world.look_up(&alice, "bob@example.com", "email").await.as_deref(), Some("@bob:hs.example"));
 
-    // The signature, checked by an implementation that is not ours.
+    // Another implementation verifies the signature.
     let signatures = association["signatures"].as_object().unwrap();
     let (name, keys) = signatures.iter().next().unwrap();
     let key_id = keys.as_object().unwrap().keys().next().unwrap();

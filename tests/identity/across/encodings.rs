@@ -1,6 +1,7 @@
-//! The forms in which a request's arguments may come: JSON, an old client's form, the query string.
+//! The encodings of a request's arguments: JSON, the form of an old client, the query string.
 //!
-//! Invariant: what is refused here for its form is taken, or refused for something else, in the right form.
+//! Invariant: a request that is rejected here for its encoding is accepted, or rejected for another reason, in the
+//! right one.
 
 use hyper::Method;
 use serde_json::json;
@@ -51,7 +52,7 @@ async fn a_form_is_taken_where_old_clients_send_one_and_nowhere_else() {
         json!({"success": true})
     );
 
-    // Parameters after the semicolon and the letters' case do not count.
+    // Parameters after the semicolon and the case of letters have no effect.
     let call = post("/3pid/bind").header("content-type", "Application/X-WWW-Form-Urlencoded ; charset=UTF-8");
     let bound = call.body(format!("client_secret=s&sid={sid}&mxid=%40alice%3Ahs.example")).send().await;
     assert_eq!(bound.expect(200)["mxid"], "@alice:hs.example");

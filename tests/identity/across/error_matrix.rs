@@ -1,6 +1,6 @@
-//! What each endpoint says when it says no: status, errcode and further members, and what is looked at first.
+//! The errors of each endpoint: status, errcode and further members, and the order of the checks.
 //!
-//! Invariant: a row is one request; that a request is refused for one reason shows only if it is right in all others.
+//! Invariant: a row is one request with one error, and valid in all other respects.
 
 use harness::api::Call;
 use harness::homeserver::Fault;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use harness::world::identity::{DEADLINE, Session, Settings, World, v2};
 
-/// The endpoints of accounts with their methods; those that the terms gate come first.
+/// The endpoints of accounts with their methods; the endpoints that require accepted terms come first.
 const WITH_ACCOUNT: [(&str, &str); 14] = [
     ("GET", "/account"),
     ("GET", "/hash_details"),
@@ -29,8 +29,8 @@ const WITH_ACCOUNT: [(&str, &str); 14] = [
 ];
 const GATED: usize = 11;
 
-/// Those with a body that must be there: path, required fields in the alphabet's order, a body in which every one of
-/// them is of a wrong type.
+/// The endpoints that require a body: path, required fields in alphabetical order, a body with a wrong type for each of
+/// them.
 fn with_body() -> [(&'static str, &'static str, Value); 11] {
     [
         ("/account/register", "access_token, matrix_server_name", json!({"access_token": 1, "matrix_server_name": {}})),
@@ -157,7 +157,7 @@ async fn a_body_is_refused_for_its_size_its_syntax_what_it_lacks_and_its_types_i
         }
         let fields: Vec<&str> = required.split(", ").collect();
         for absent in &fields {
-            // One is missing, all others are wrong.
+            // One field is missing, all others have a wrong type.
             let mut body = wrong.clone();
             body.as_object_mut().unwrap().remove(*absent);
             let refusal = send(body.to_string().into_bytes()).await.refused(400, "M_MISSING_PARAMS");
@@ -171,7 +171,7 @@ async fn a_body_is_refused_for_its_size_its_syntax_what_it_lacks_and_its_types_i
             assert_eq!(refusal.get("success"), path.ends_with("submitToken").then_some(&json!(false)), "{path}");
         }
     }
-    // Where there is nothing to say, silence is fine, and so is an object; broken JSON is not.
+    // Without required fields, an empty body and an empty object are accepted; broken JSON is not.
     post(&world, "/account/logout").bearer(&token).body("{").send().await.refused(400, "M_BAD_JSON");
     post(&world, "/account/logout").bearer(&token).body(vec![b'x'; 2 << 20]).send().await.refused(413, "M_TOO_LARGE");
     post(&world, "/account/logout").bearer(&token).send().await.expect(200);
@@ -292,7 +292,7 @@ async fn an_outage_of_the_database_is_our_fault_and_nothing_is_said_of_it() {
     client.batch_execute("alter table tokens rename to gone_too").await.unwrap();
     let refusal = world.api.get(&v2("/account")).bearer(&token).send().await.expect(500);
     assert_eq!(refusal, json!({"errcode": "M_UNKNOWN", "error": "Internal server error"}));
-    // The log comes through a pipe, after the answer.
+    // The log arrives through a pipe, after the response.
     let logged = || world.server.logs().matches("request failed with an internal error").count();
     wait_until("three lines of the log", DEADLINE, || logged() >= 3).await;
     assert_eq!(logged(), 3);

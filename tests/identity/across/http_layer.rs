@@ -1,6 +1,6 @@
-//! What every request meets before any rule of an endpoint: routes, methods, headers, versions.
+//! HTTP in front of the endpoints' rules: routes, methods, headers, versions.
 //!
-//! Invariant: what is said of every answer is checked on every kind of answer that the server gives.
+//! Invariant: a rule about all responses is checked on every kind of response.
 
 use harness::api::{Answer, Api};
 use hyper::Method;

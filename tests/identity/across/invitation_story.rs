@@ -1,5 +1,5 @@
-//! The whole story of an invitation once: Alice invites an address, its owner gets a mail, proves the address, binds it
-//! and is in the room.
+//! One complete invitation: Alice invites an address; its owner gets the mail, validates and binds the address, and
+//! joins the room.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ use harness::world::identity::v2;
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invited_person_gets_a_mail_proves_the_address_and_is_in_the_room() {
     let scene = Scene::start("").await;
-    // Carol's homeserver has no part in the room: it asks Alice's.
+    // Carol's homeserver is not in the room: it sends a request to Alice's.
     scene.other.federate_with(&scene.world.homeserver);
     let token = scene.invite("!party:hs.example", EMAIL).await;
     let mails = scene.world.mail.mails_to(EMAIL);
@@ -24,7 +24,7 @@ async fn an_invited_person_gets_a_mail_proves_the_address_and_is_in_the_room() {
     assert_eq!(scene.other.requests_to(ONBIND).len(), 1);
     assert_eq!(scene.world.homeserver.requests_to(ONBIND).len(), 0);
 
-    // From now on she is invited directly.
+    // From now on Alice invites her directly.
     let body = json!({ "medium": "email", "address": EMAIL, "room_id": "!r:hs.example", "sender": ALICE });
     let again = scene.world.api.post(&v2("/store-invite"), body).bearer(&scene.tokens[ALICE]).send().await;
     assert_eq!(again.refused(400, "M_THREEPID_IN_USE")["mxid"], CAROL);

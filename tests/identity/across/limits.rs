@@ -1,6 +1,6 @@
-//! What the limits count, and where: the defaults, buckets charged together, clients behind a proxy, several processes.
+//! The limits: defaults, buckets that are charged together, clients behind a proxy, several processes.
 //!
-//! Invariant: nothing here waits for a bucket to fill again; every limit is far too slow for that.
+//! Invariant: no test waits for a bucket to refill; every limit is far too slow for that.
 
 use futures_util::future::join_all;
 use harness::api::{Answer, Api};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use harness::world::identity::{Settings, World, databases, v2};
 
-/// The `[http]` line of a world whose tests are its reverse proxy.
+/// The `[http]` line of a world whose tests act as its reverse proxy.
 const BEHIND_PROXY: &str = "trusted_proxies = [\"127.0.0.1\"]";
 
 async fn world(limits: &str) -> World {
@@ -22,13 +22,14 @@ fn for_email(email: &str, client_secret: &str) -> Value {
     json!({ "client_secret": client_secret, "email": email, "send_attempt": 1 })
 }
 
-/// One try to register, by a client at that address with an unknown OpenID token: 401 if the server asks the homeserver.
+/// One attempt to register, by a client at that address with an unknown OpenID token: 401 if the server sends a request
+/// to the homeserver.
 async fn register(api: &Api, client: &str) -> Answer {
     let body = json!({ "access_token": "unknown", "matrix_server_name": "hs.example" });
     api.post(&v2("/account/register"), body).header("x-forwarded-for", client).send().await
 }
 
-/// Checks the refusal and that both ways to tell how long it lasts agree.
+/// Checks the error, and that body and header name the same wait.
 #[track_caller]
 fn limited(answer: &Answer, at_most_seconds: u64) {
     let body = answer.refused(429, "M_LIMIT_EXCEEDED");
@@ -65,7 +66,7 @@ async fn a_mail_that_one_limit_refuses_takes_nothing_from_the_others() {
     for n in 0..5 {
         limited(&world.ask(&alice, for_email("victim@example.com", &format!("s{n}"))).await, 3600);
     }
-    // Had her tries counted, nothing would be left for the address, or for everybody.
+    // If her attempts had been charged, the limits of the address and of all clients would be exceeded.
     for user in ["@bob:hs.example", "@carol:hs.example"] {
         let account = world.register(user).await;
         world.ask(&account, for_email("victim@example.com", "s")).await.expect(200);
@@ -168,7 +169,7 @@ async fn requests_for_keys_of_homeservers_are_limited() {
         unbind(&format!("127.0.0.1:{port}")).await.refused(502, "M_UNKNOWN");
     }
     limited(&unbind("127.0.0.1:3").await, 3600);
-    // Whose keys are known is not asked.
+    // A homeserver with known keys gets no request.
     unbind("hs.example").await.refused(403, "M_FORBIDDEN");
     register(&world.api, "1.1.1.2").await.refused(401, "M_UNAUTHORIZED");
 }

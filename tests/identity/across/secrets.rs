@@ -1,6 +1,6 @@
-//! The log and the database hold nothing that a reader could use.
+//! The log and the database contain no usable secret.
 //!
-//! Invariant: the search is shown to find what is there, so that finding nothing means something.
+//! Invariant: the search is shown to find a known text, so an empty result is meaningful.
 
 use std::path::Path;
 
@@ -23,14 +23,14 @@ const EMAIL: &str = r#"
     timeout = "1s"
 "#;
 
-/// What was used along the way.
+/// The secrets that a run used.
 #[derive(Default)]
 struct Used {
     /// Each with a name for the message.
     secrets: Vec<(&'static str, String)>,
     /// These may be in the database, but not in the log.
     private: Vec<(&'static str, String)>,
-    /// Octets that may be nowhere.
+    /// Bytes that may be nowhere.
     octets: Vec<(&'static str, Vec<u8>)>,
 }
 
@@ -52,7 +52,7 @@ impl Used {
     }
 }
 
-/// The forms in which a text may stand somewhere.
+/// The encodings in which a text may appear.
 fn forms(value: &str) -> Vec<String> {
     let escaped: String = form_urlencoded::byte_serialize(value.as_bytes()).collect();
     let json = json!(value).to_string();
@@ -66,7 +66,7 @@ fn holds(text: &str, value: &str) -> bool {
     forms(value).iter().any(|form| text.contains(form.as_str()))
 }
 
-/// Everything a client does, right and wrong.
+/// Every request of a client, valid and invalid.
 async fn live(world: &World, used: &mut Used) {
     let bob = register(world, used, "@bob:hs.example").await;
     let alice = register(world, used, "@alice:hs.example").await;
@@ -78,7 +78,7 @@ async fn live(world: &World, used: &mut Used) {
     invitations(world, used, &alice).await;
     by_the_removed_api(world, used).await;
     mail_troubles(world, used, &bob).await;
-    // This one waits in the queue, sealed.
+    // This mail waits in the queue, sealed.
     let waiting = invitation("erin@private.example", "GUEST-TOKEN-IN-THE-QUEUE");
     used.secret("a guest's access token in a mail in the queue", "GUEST-TOKEN-IN-THE-QUEUE");
     world.api.post(&v2("/store-invite"), waiting).bearer(&alice).send().await.expect(200);
@@ -172,7 +172,7 @@ fn invitation(address: &str, guest_access_token: &str) -> Value {
     })
 }
 
-/// An invitation that is mailed and followed, rightly and wrongly; its private key stands in the mail alone.
+/// An invitation with its mail, followed with valid and invalid keys; only the mail contains the private key.
 async fn invitations(world: &World, used: &mut Used, access_token: &str) {
     let body = invitation("dave@private.example", "GUEST-TOKEN-IN-A-MAIL");
     used.secret("a guest's access token", "GUEST-TOKEN-IN-A-MAIL");
@@ -205,13 +205,13 @@ async fn invitations(world: &World, used: &mut Used, access_token: &str) {
         let answer = world.api.post(&path, wrong.clone()).bearer(access_token).send().await;
         assert_eq!(answer.code(), 400, "{answer}");
     }
-    // Refused by the relay: the invitation is deleted, and its log line holds no secret.
+    // The relay rejects it: the invitation is deleted, and its log line contains no secret.
     world.mail.script(Stage::Recipient, [Script::say("550 5.1.1 <dave@private.example>: no such user")]);
     let answer = world.api.post(&v2("/store-invite"), body).bearer(access_token).send().await;
     answer.refused(400, "M_EMAIL_SEND_ERROR");
 }
 
-/// The same without an account: forms, and queries that say everything.
+/// The same without an account: forms, and queries that contain every argument.
 async fn by_the_removed_api(world: &World, used: &mut Used) {
     let (address, secret) = ("frank@private.example", "CLIENT-SECRET-OF-FRANK");
     let fields = [("client_secret", secret), ("email", address), ("send_attempt", "1"), ("next_link", NEXT_LINK)];
@@ -268,7 +268,7 @@ async fn by_the_removed_api(world: &World, used: &mut Used) {
     world.api.post(&v1("/3pid/unbind"), body).send().await.expect(200);
 }
 
-/// Mails that are refused, cut, put off, never begun.
+/// Mails that the relay rejects, cuts off or defers.
 async fn mail_troubles(world: &World, used: &mut Used, access_token: &str) {
     let ask = async |n: usize, address: &str| {
         let secret = format!("CLIENT-SECRET-{n}");
@@ -287,7 +287,7 @@ async fn mail_troubles(world: &World, used: &mut Used, access_token: &str) {
     .into_iter()
     .enumerate()
     {
-        // A new conversation each time, so that each stage is met.
+        // A new connection each time, so that each stage is reached.
         world.mail.script(Stage::Mail, [Script::Close]);
         let (answer, secret) = ask(100 + n, "Bob@Private.Example").await;
         used.secret("a client_secret", &secret);
@@ -298,7 +298,7 @@ async fn mail_troubles(world: &World, used: &mut Used, access_token: &str) {
         answer.refused(400, "M_EMAIL_SEND_ERROR");
         world.mail.mend();
     }
-    // One more stays in the queue to the end: its row is what the search has to see.
+    // One more stays in the queue: the search has to see its row.
     world.mail.always(Stage::Recipient, Script::say("450 4.2.1 <carol@private.example>: later"));
     let (answer, secret) = ask(1000, "carol@private.example").await;
     used.secret("a client_secret", &secret);
@@ -312,7 +312,7 @@ async fn mail_troubles(world: &World, used: &mut Used, access_token: &str) {
     }
 }
 
-/// Requests that are broken, so that an error has something to quote.
+/// Invalid requests whose content an error might quote.
 async fn malformed_requests(world: &World, session: &Session, access_token: &str) {
     let Session { sid, client_secret, token } = session;
     let broken = [
@@ -341,7 +341,7 @@ async fn malformed_requests(world: &World, session: &Session, access_token: &str
     world.api.get(&v2("")).header("referer", &referer).header("cookie", access_token).send().await.expect(200);
 }
 
-/// All that a database has written into `folder`.
+/// All files that a database has written into `folder`.
 fn database_bytes(folder: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut files = Vec::new();

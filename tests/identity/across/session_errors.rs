@@ -1,6 +1,6 @@
-//! What the endpoints of validation sessions say when they say no.
+//! The errors of the endpoints of validation sessions.
 //!
-//! Invariant: who does not know a session's secret cannot tell it from one that does not exist.
+//! Invariant: without a session's secret, the session looks like one that does not exist.
 
 use harness::api::Answer;
 use harness::mail::{Script, Stage};
@@ -31,7 +31,7 @@ async fn bind(world: &World, token: &str, mxid: &str, session: &Session) -> Answ
     world.api.post(&v2("/3pid/bind"), body).bearer(token).send().await
 }
 
-/// Takes an address back by a session; whose it is does not matter.
+/// Unbinds an address by a session; its owner does not matter.
 async fn unbind(world: &World, session: &Session, address: &str) -> Answer {
     let body = json!({
         "mxid": "@alice:hs.example", "threepid": {"medium": "email", "address": address},
@@ -165,7 +165,7 @@ async fn a_result_needs_the_secret_of_a_validated_session() {
     bind(&world, &alice, "@alice:hs.example", &session).await.refused(400, "M_SESSION_NOT_VALIDATED");
     unbind(&world, &session, "alice@example.com").await.refused(400, "M_SESSION_NOT_VALIDATED");
 
-    // Whose address it shall become is judged before the session is looked for.
+    // The user ID is checked before the session is searched.
     bind(&world, &alice, "@bob:hs.example", &unknown).await.refused(403, "M_UNAUTHORIZED");
     bind(&world, &alice, "alice", &session).await.refused(400, "M_INVALID_PARAM");
     submit(&world, &alice, &session).await.expect(200);

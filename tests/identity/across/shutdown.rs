@@ -1,4 +1,4 @@
-//! SIGTERM: what was asked before it is answered, and then the process ends.
+//! SIGTERM: the server responds to every earlier request, then the process exits.
 //!
 //! Invariant: no time is measured. A wait that must not happen is set to minutes, and the deadline of the tests is far
 //! below that.
@@ -20,7 +20,7 @@ use harness::world::identity::{DEADLINE, Settings, World, v2};
 
 const NO_LIMITS: &str = "[limits]\nenabled = false";
 
-/// A request as it goes over the wire.
+/// A request as bytes.
 fn request(method: &str, path: &str, token: &str, body: &Value) -> Vec<u8> {
     let body = if body.is_null() { String::new() } else { body.to_string() };
     format!(
@@ -35,7 +35,7 @@ async fn requests_in_flight_are_answered_and_what_they_did_is_kept() {
     for signal in ["TERM", "INT"] {
         let http = "shutdown_timeout = \"10m\"\nkeep_alive = \"10m\"";
         let mut world = World::with(Settings { http, tables: NO_LIMITS, ..Settings::default() }).await;
-        // Its answer takes seconds, so that all of these are in flight when the signal comes.
+        // Its response takes seconds, so that all requests are in flight when the signal arrives.
         let reply = format!("{}{}", " ".repeat(150), json!({ "sub": "@alice:hs.example" }));
         world.homeserver.fault(USERINFO, Fault::drip(reply, Duration::from_millis(20)));
         let mut connections = Vec::new();
@@ -163,7 +163,7 @@ async fn connections_that_were_opened_just_before_the_signal_are_served() {
         let token = world.register("@alice:hs.example").await;
         let ask = request("GET", &v2("/account"), &token, &Value::Null);
         let mut connections = Vec::new();
-        // A process that gets no processor for a moment finds all of it at once: connections, requests and the signal.
+        // A process without a processor for a moment sees all of it at once: connections, requests and the signal.
         world.server.signal("STOP");
         for _ in 0..CONNECTIONS {
             let mut connection = Raw::connect(world.server.address()).await;
@@ -180,7 +180,7 @@ async fn connections_that_were_opened_just_before_the_signal_are_served() {
     }
 }
 
-/// Requests that read and that write.
+/// Requests that read and requests that write.
 fn requests(token: &str, pepper: &str) -> Vec<Vec<u8>> {
     let addresses: Vec<_> = (0..200).map(|n| format!("{n:043}")).collect();
     let lookup = json!({ "addresses": addresses, "algorithm": "sha256", "pepper": pepper });
@@ -196,13 +196,13 @@ struct Load {
     address: SocketAddr,
     requests: Vec<Vec<u8>>,
     answered: AtomicUsize,
-    /// Set before the signal is sent: what went out while it was not set, went out before the signal.
+    /// Set before the signal is sent: a request that was sent while it was not set was sent before the signal.
     is_signalled: AtomicBool,
 }
 
 impl Load {
-    /// One request after the other until the signal; says what became of one that was not answered though it was
-    /// sent before. Every other client opens a connection for each request.
+    /// Sends requests one after another until the signal; returns the result of a request that was sent before the
+    /// signal and got no response. Every second client opens a connection for each request.
     async fn run(self: Arc<Self>, number: usize) -> Option<String> {
         let mut kept = None;
         loop {

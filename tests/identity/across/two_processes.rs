@@ -1,7 +1,6 @@
-//! Two processes on one PostgreSQL database are one server: what one stores the other reads, and what one counts the
-//! other counts on.
+//! Two processes on one PostgreSQL database are one server: each reads the rows and the limits of the other.
 //!
-//! Invariant: without PostgreSQL on the machine these tests say so and test nothing; with `CI=true` they fail instead.
+//! Invariant: without PostgreSQL on the machine these tests are skipped and listed; with `CI=true` they fail.
 
 use harness::api::{Answer, Api};
 use harness::binary;
@@ -32,7 +31,7 @@ impl Pair {
         Some(Self { first, second, _second })
     }
 
-    /// Sends the same to both, `times` times each, all at once; the answers in no order.
+    /// Sends the same request to both, `times` times each, all at once; returns the responses in no order.
     async fn ask_both(&self, times: usize, path: &str, token: &str, body: impl Fn(usize) -> Value) -> Vec<Answer> {
         let mut calls = JoinSet::new();
         for n in 0..2 * times {
@@ -140,7 +139,7 @@ async fn rate_limits_count_what_comes_to_either() {
     tally(&answers, 3, 7);
     assert_eq!(world.mail.mails().len(), 3);
 
-    // One of the four has been used.
+    // One of the four has been charged.
     let token = |_| world.homeserver.open_id_token("@bob:hs.example");
     tally(&pair.ask_both(5, "/account/register", "", token).await, 3, 7);
 }

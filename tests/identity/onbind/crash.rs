@@ -1,4 +1,4 @@
-//! SIGKILL between `bind` and `onbind`: every invitation arrives at the owner of its address, and only there.
+//! SIGKILL between `bind` and `onbind`: every invitation reaches the owner of its address, and only the owner.
 //!
 //! Invariant: the number of kills grows with `GATEHOUSE_LONG_TESTS=1`.
 
@@ -31,7 +31,7 @@ async fn be_killed_again_and_again(database: &str) {
     // By token.
     let mut owners: BTreeMap<String, &'static str> = BTreeMap::new();
     let mut in_between = 0;
-    // More rounds, until a kill has fallen between a bind and its onbind.
+    // More rounds, until a kill falls between a bind and its onbind.
     for round in 0..10 * rounds() {
         if round >= rounds() && in_between > 0 {
             break;
@@ -49,7 +49,7 @@ async fn be_killed_again_and_again(database: &str) {
         for bind in binds {
             tasks.spawn(bind.ask(Arc::clone(&scene)));
         }
-        // Anywhere from before the first bind to after the last onbind.
+        // At any time from before the first bind to after the last onbind.
         if Random.below(2) == 0 {
             let homeserver = &scene.world.homeserver;
             wait_until("a request", DEADLINE, || homeserver.requests_to(ONBIND).len() > before).await;
@@ -62,7 +62,7 @@ async fn be_killed_again_and_again(database: &str) {
         let joined = joined(&scene);
         in_between += binds.iter().filter(|bind| bind.is_answered && !joined.contains(&bind.token)).count();
         Arc::get_mut(&mut scene).expect("all tasks have ended").restart().await;
-        // A client that got no answer asks again; one that got one does not.
+        // A client without a response repeats the request; a client with one does not.
         for bind in binds.into_iter().filter(|bind| !bind.is_answered) {
             let bind = bind.ask(Arc::clone(&scene)).await;
             assert!(bind.is_answered, "round {round}: {}", scene.world.server.logs());
@@ -75,13 +75,14 @@ async fn be_killed_again_and_again(database: &str) {
     for join in &joins {
         assert_eq!(owners.get(&join.token), Some(&join.mxid.as_str()), "{join:?}");
     }
-    // At least once is what is promised, and twice only what was under way when the process was killed.
+    // Each invitation is delivered at least once, and twice only if its delivery was in flight when the process was
+    // killed.
     let repeated = joins.len() - owners.len();
     assert!(repeated < owners.len(), "{repeated} of {}", owners.len());
     println!("{} invitations, {in_between} of them killed on their way, {repeated} came twice", owners.len());
 }
 
-/// The tokens of the invitations that have arrived.
+/// The tokens of the delivered invitations.
 fn joined(scene: &Scene) -> BTreeSet<String> {
     scene.all_joins().into_iter().map(|join| join.token).collect()
 }
@@ -91,7 +92,7 @@ struct Bind {
     owner: &'static str,
     session: Session,
     token: String,
-    /// Whether the server has answered, as one does that lives.
+    /// Whether the server has responded.
     is_answered: bool,
 }
 

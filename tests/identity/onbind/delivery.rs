@@ -1,4 +1,4 @@
-//! Invitations on their way: at once, and again and again until the homeserver takes them.
+//! Delivery of invitations: at once, and again until the homeserver accepts them.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ async fn a_user_who_binds_an_invited_address_joins_at_once_and_the_onbind_is_as_
         let mut body = requests[0].json();
         verify(&scene, &body).await;
         verify(&scene, &body["invites"][0]["signed"]).await;
-        // What is signed is what bind answered, with the invites.
+        // The signed object is the response to bind, with the invites.
         let invites = body["invites"].take();
         for name in ["address", "medium", "mxid", "ts", "not_before", "not_after"] {
             assert_eq!(body[name], association[name], "{name}");
@@ -45,7 +45,7 @@ async fn a_user_who_binds_an_invited_address_joins_at_once_and_the_onbind_is_as_
     }
 }
 
-/// Verifies a signature by an implementation that is not ours.
+/// Verifies a signature with another implementation.
 async fn verify(scene: &Scene, signed: &Value) {
     let (name, keys) = signed["signatures"].as_object().and_then(|all| all.iter().next()).expect("a signature");
     assert_eq!(name, "id.example.org");
@@ -206,12 +206,12 @@ async fn bind_does_not_wait_for_a_homeserver_and_nothing_is_held_while_one_is_as
     scene.world.homeserver.fault_times(ONBIND, 1, Fault::Silence);
     scene.bind(BOB, EMAIL).await;
     scene.wait_for_onbinds(1).await;
-    // The only connection to the database is free, and so is the only worker.
+    // The only database connection is free, and so is the only worker.
     let admin = Api::new(&scene.world.server.admin_url());
     assert_eq!(admin.get("/ready").send().await.code(), 200);
     assert_eq!(scene.world.look_up(&scene.tokens[ALICE], EMAIL, "email").await.as_deref(), Some(BOB));
     assert!(!scene.joins().contains_key(&token));
-    // One that is asked a second time, and asks us before it answers, gets its answer.
+    // A homeserver that receives a second request, and sends one to the server before it responds, gets a response.
     let second = scene.invite("!r:hs.example", "bob2@example.com").await;
     scene.bind(BOB, "bob2@example.com").await;
     scene.wait_for_join(&second, BOB).await;
@@ -221,7 +221,7 @@ async fn bind_does_not_wait_for_a_homeserver_and_nothing_is_held_while_one_is_as
 async fn an_onbind_in_flight_is_not_sent_again_by_the_next_process() {
     let mut scene = Scene::start("").await;
     scene.invite("!r:hs.example", EMAIL).await;
-    // Its answer takes seconds.
+    // Its response takes seconds.
     scene.world.homeserver.fault_times(
         ONBIND,
         1,

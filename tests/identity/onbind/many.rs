@@ -1,4 +1,4 @@
-//! Many invitations, and homeservers that hang.
+//! Many invitations, and homeservers that do not respond.
 
 use harness::homeserver::Fault;
 use harness::wait::wait_until;
@@ -33,7 +33,7 @@ async fn a_homeserver_that_hangs_does_not_delay_the_onbinds_of_another() {
         scene.invite("!r:hs.example", &email).await;
         scene.bind(BOB, &email).await;
     }
-    // It is not asked without bound, either.
+    // The number of requests to it is limited, too.
     scene.wait_for_onbinds(4).await;
     let token = scene.invite("!r:hs.example", EMAIL).await;
     scene.bind(CAROL, EMAIL).await;

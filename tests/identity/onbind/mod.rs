@@ -1,5 +1,5 @@
-//! The onbind notification to the homeserver of the user who binds an invited address: at once or after retries, only to
-//! that homeserver, and never in the way of the response to `bind`.
+//! The onbind notification to the homeserver of the user who binds an invited address: at once or after retries, only
+//! to that homeserver, and never a delay of the response to `bind`.
 //!
 //! Invariant: a homeserver counts a user as joined only if every signature is valid and the identity server confirms the
 //! key; so each join shows a correct notification.
@@ -52,7 +52,7 @@ impl Scene {
         let other = Homeserver::start_with("other.example", &authority, "127.0.0.1:0").await;
         let mut federation = format!("{}\noverrides.'other.example' = '{}'\n", settings.federation, other.address());
         if !federation.contains("timeout") {
-            // How long a lease lasts follows from it: within the deadline of a test.
+            // It determines the length of a lease, which must be within the deadline of a test.
             federation += "timeout = \"10s\"\n";
         }
         let mut tables = settings.tables.to_owned();
@@ -94,7 +94,7 @@ impl Scene {
         answer.expect(200)["token"].as_str().expect("a token").to_owned()
     }
 
-    /// Alice invites an address into a room of her homeserver; gives the invitation's token.
+    /// Alice invites an address into a room of her homeserver; returns the invitation's token.
     pub(crate) async fn invite(&self, room_id: &str, email: &str) -> String {
         self.invite_by(ALICE, room_id, email).await
     }
@@ -113,7 +113,7 @@ impl Scene {
         self.world.validate(&self.tokens[user], email).await
     }
 
-    /// Binds the address of a validated session; gives the association.
+    /// Binds the address of a validated session; returns the association.
     pub(crate) async fn publish(&self, user: &'static str, session: &Session) -> Value {
         let body = json!({ "sid": session.sid, "client_secret": session.client_secret, "mxid": user });
         let answer = self.world.api.post(&v2("/3pid/bind"), body).bearer(&self.tokens[user]).send().await;
@@ -129,7 +129,7 @@ impl Scene {
         self.publish(user, &session).await;
     }
 
-    /// Takes an association back.
+    /// Unbinds an address.
     pub(crate) async fn unbind(&self, user: &'static str, email: &str) {
         let session = self.validate(user, email).await;
         let body = json!({
@@ -148,7 +148,7 @@ impl Scene {
         joins
     }
 
-    /// Who has joined at either homeserver.
+    /// The users who have joined at either homeserver.
     pub(crate) fn all_joins(&self) -> Vec<Join> {
         [self.world.homeserver.joins(), self.other.joins()].concat()
     }
@@ -161,7 +161,7 @@ impl Scene {
         join
     }
 
-    /// Waits until so many requests have come to the homeserver of Alice and Bob.
+    /// Waits until the homeserver of Alice and Bob has received this number of requests.
     pub(crate) async fn wait_for_onbinds(&self, number: usize) {
         let homeserver = &self.world.homeserver;
         let what = format!("{number} requests");
@@ -174,7 +174,7 @@ impl Scene {
         self.world.server.run(&[&["outbox"], arguments].concat()).await
     }
 
-    /// The lines of `identity outbox list`, without the headings; none if nothing waits.
+    /// The lines of `identity outbox list`, without the headings; none if the outbox is empty.
     pub(crate) async fn listed(&self) -> Vec<String> {
         let output = self.outbox(&["list"]).await;
         assert!(output.status.success(), "{output:?}");
@@ -186,12 +186,12 @@ impl Scene {
         text.lines().skip(1).map(str::to_owned).collect()
     }
 
-    /// Waits until `identity outbox list` shows that.
+    /// Waits until `identity outbox list` shows this.
     pub(crate) async fn wait_for_listing(&self, what: &str, right: impl Fn(&[String]) -> bool) -> Vec<String> {
         wait_for(what, DEADLINE, async || Some(self.listed().await).filter(|lines| right(lines))).await
     }
 
-    /// Waits until nothing waits.
+    /// Waits until the outbox is empty.
     pub(crate) async fn wait_for_empty(&self) {
         self.wait_for_listing("an empty outbox", <[String]>::is_empty).await;
     }

@@ -14,7 +14,7 @@ fn methods(scene: &Scene) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_homeserver_without_post_receives_put_at_once() {
-    // A pause would be noticed: it is longer than any wait here.
+    // A backoff would be noticed: it is longer than any wait here.
     let scene = Scene::start("[outbox]\nretry_after = \"1h\"").await;
     scene.world.homeserver.take_onbind_by_put();
     let token = scene.invite("!r:hs.example", EMAIL).await;
@@ -45,7 +45,7 @@ async fn of_two_invitations_the_one_that_is_refused_keeps_the_other_from_nothing
         let refused = scene.invite("!a:hs.example", EMAIL).await;
         let taken = scene.invite("!b:hs.example", EMAIL).await;
         scene.world.homeserver.refuse_invitation(&refused, 403, "M_FORBIDDEN");
-        // So that the first request, in which both are, brings neither.
+        // So that the first request contains both and delivers neither.
         scene.world.homeserver.fault_times(ONBIND, 1, Fault::json(400, json!({ "errcode": "M_BAD_JSON" })));
         scene.bind(BOB, EMAIL).await;
         scene.wait_for_join(&taken, BOB).await;
@@ -60,7 +60,7 @@ async fn of_two_invitations_the_one_that_is_refused_keeps_the_other_from_nothing
         assert!((scene.metric("identity_outbox_dead_total").await - 1.0).abs() < 1e-9);
         assert!(scene.metric("identity_outbox_pending").await.abs() < 1e-9);
 
-        // The operator retries it; rejected again, it is a dead letter again, and at last it arrives.
+        // The operator retries it; a second rejection makes it a dead letter again, and at last it is delivered.
         assert!(scene.outbox(&["retry", "--dead"]).await.status.success());
         scene.wait_for_onbinds(4).await;
         let lines = scene.wait_for_listing("the dead letter again", is_dead).await;
@@ -74,14 +74,14 @@ async fn of_two_invitations_the_one_that_is_refused_keeps_the_other_from_nothing
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_letter_holds_the_refused_invitation_and_not_a_revoked_one() {
     let scene = Scene::start("").await;
-    // As many as go into one request.
+    // The maximum number in one request.
     for number in 0..50 {
         scene.invite(&format!("!{number}:hs.example"), EMAIL).await;
     }
     scene.invite("!revoked:hs.example", EMAIL).await;
     let refused = scene.invite("!refused:hs.example", EMAIL).await;
     scene.world.homeserver.refuse_invitation(&refused, 403, "M_FORBIDDEN");
-    // Its answer to the first request takes seconds.
+    // Its response to the first request takes seconds.
     let slow = Fault::drip(format!("{}{{}}", " ".repeat(100)), Duration::from_millis(40));
     scene.world.homeserver.fault_times(ONBIND, 1, slow);
     scene.bind(BOB, EMAIL).await;

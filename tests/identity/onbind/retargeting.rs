@@ -1,4 +1,4 @@
-//! A waiting invitation belongs to the current owner of the address, never to a former one.
+//! A pending invitation belongs to the current owner of the address, never to a former one.
 
 use harness::homeserver::Fault;
 
@@ -37,7 +37,7 @@ async fn an_association_that_is_taken_back_leaves_its_invitations_to_the_next() 
         scene.world.homeserver.refuse_invitation(&tokens[0], 403, "M_FORBIDDEN");
         scene.world.homeserver.refuse_invitation(&tokens[1], 500, "M_UNKNOWN");
         scene.bind(BOB, EMAIL).await;
-        // The last refusal counts: both are to be sent again.
+        // The last rejection counts: both are sent again.
         scene.wait_for_listing("a failed try", |lines| lines.len() == 1 && lines[0].contains("it replied 500")).await;
         scene.unbind(BOB, EMAIL).await;
         assert_eq!(scene.listed().await, Vec::<String>::new());
@@ -92,7 +92,7 @@ async fn an_invitation_that_was_taken_back_is_left_out() {
     scene.wait_for_join(&token, BOB).await;
     assert_eq!(tokens_in(&scene.world.homeserver.requests_to(ONBIND)[0].json()), [token]);
 
-    // Also if it is taken back on its way; then no onbind is left.
+    // The same after an unbind during the delivery; then no onbind notification is left.
     scene.world.homeserver.fault(ONBIND, Fault::reply(502, "gone"));
     scene.invite("!revoked:hs.example", "bob2@example.com").await;
     scene.bind(BOB, "bob2@example.com").await;

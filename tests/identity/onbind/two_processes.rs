@@ -15,7 +15,7 @@ async fn they_share_the_work_and_send_nothing_twice() {
     let Some(url) = harness::postgres::database().await else { return };
     let scene = Scene::start(&format!("[database]\nurl = \"{url}\"")).await;
     let (_second, second) = scene.world.twin().await;
-    // The first try of each fails, so that both wait for the same moments from then on.
+    // The first attempt of each fails, so that both wait for the same times afterwards.
     scene.world.homeserver.fault_times(ONBIND, 30, Fault::reply(502, "gone"));
     let (mut sessions, mut tokens) = (Vec::new(), BTreeSet::new());
     for number in 0..30 {

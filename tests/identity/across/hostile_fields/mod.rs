@@ -1,6 +1,6 @@
-//! Thousands of hostile requests, on both databases: whatever is sent, the server says no in good order and lives on.
+//! Thousands of hostile requests on both databases: each gets a valid response, and the server keeps running.
 //!
-//! Invariant: a failure shows the seed; `GATEHOUSE_SEED=<seed>` in the environment makes the same requests again.
+//! Invariant: a failure shows the seed; `GATEHOUSE_SEED=<seed>` in the environment repeats the same requests.
 
 mod requests;
 mod values;
@@ -21,11 +21,11 @@ use harness::world::identity::{DEADLINE, Settings, World, v2};
 use requests::{Insider, Version};
 use wire::Hostile;
 
-/// Requests that the generator make up, besides the systematic ones.
+/// The number of generated requests, besides the systematic ones.
 const MIXED: (usize, usize) = (800, 4_000);
-/// Requests that are no good HTTP any more.
+/// The number of requests that are not valid HTTP.
 const MANGLED: (usize, usize) = (200, 500);
-/// Connections at the same time.
+/// The number of concurrent connections.
 const CONNECTIONS: usize = 4;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,8 +52,8 @@ async fn nothing_that_a_client_of_the_removed_api_sends_is_our_fault_on_postgres
 
 async fn survives(database: &str, version: Version) {
     let seed = seed();
-    // Without other homeservers, so that nothing leaves the machine. The removed API has no accounts, and so no list of
-    // servers whose users may have one.
+    // Without other homeservers, so that no request leaves the machine. The removed API has no accounts, and so no list
+    // of servers whose users may register.
     let dns = Dns::start().await;
     let (others, federation, outbound) = match version {
         Version::V1 => {
@@ -62,7 +62,7 @@ async fn survives(database: &str, version: Version) {
         }
         Version::V2 => ("[registration]\nallow_servers = [\"hs.example\"]\n", String::new(), ""),
     };
-    // Without limits, so that every request is judged.
+    // Without limits, so that the server checks every request.
     let tables = format!(
         "{database}{others}[limits]\nenabled = false\n[sessions]\nemail_max_wrong = 1000000\n\
          [lookup]\nalgorithms = [\"sha256\", \"none\"]\n\
@@ -131,7 +131,7 @@ async fn insider(world: &World, version: Version) -> Insider {
     }
 }
 
-/// Sends each request whose turn it is on one connection, a new one after each that the server ends.
+/// Sends each request of this worker on one connection, and opens a new one whenever the server closes it.
 async fn send_every(all: &[Hostile], first: usize, address: SocketAddr, seed: u64) {
     let mut connection = Raw::connect(address).await;
     for hostile in all.iter().skip(first).step_by(CONNECTIONS) {
@@ -151,7 +151,7 @@ async fn send_every(all: &[Hostile], first: usize, address: SocketAddr, seed: u6
     }
 }
 
-/// Whether this is an answer in good order.
+/// Whether this is a valid response.
 fn judge(hostile: &Hostile, response: &Response) -> Result<(), String> {
     if !(200..500).contains(&response.status) {
         return Err(format!("status {}", response.status));
@@ -173,7 +173,7 @@ fn judge(hostile: &Hostile, response: &Response) -> Result<(), String> {
     }
 }
 
-/// Requests of which some bytes are changed, cut off or doubled.
+/// Requests with some bytes changed, cut off or doubled.
 fn mangled(all: &[Hostile], generator: &mut Generator) -> Vec<Vec<u8>> {
     let short: Vec<&Hostile> = all.iter().filter(|hostile| hostile.bytes.len() < 2_000).collect();
     (0..scale(MANGLED.0, MANGLED.1))

@@ -1,6 +1,6 @@
-//! The hostile requests: every field of every endpoint, every query parameter, whole bodies, and mixtures of all.
+//! The hostile requests: every field of every endpoint, every query parameter, whole bodies, and mixtures.
 //!
-//! Invariant: each of them is well-formed HTTP, so that it is the server's rules that must deal with it.
+//! Invariant: each of them is well-formed HTTP, so that the endpoint's rules have to reject it.
 
 use harness::generator::Generator;
 
@@ -9,7 +9,7 @@ use super::wire::{Hostile, bytes, request_to};
 use crate::identity::legacy_v1::v1;
 use harness::world::identity::{Session, v2};
 
-/// What a client knows that is allowed in.
+/// The data of an authorised client.
 pub(super) struct Insider {
     pub(super) token: String,
     /// A token that may be logged out.
@@ -20,15 +20,15 @@ pub(super) struct Insider {
     pub(super) open_id_token: String,
 }
 
-/// Which API is asked.
+/// The API of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Version {
-    /// The removed one, which has no accounts.
+    /// The removed API, which has no accounts.
     V1,
     V2,
 }
 
-/// A `POST` endpoint and the right texts of its fields.
+/// A `POST` endpoint and valid texts for its fields.
 struct Endpoint {
     version: Version,
     path: &'static str,
@@ -43,7 +43,7 @@ impl Endpoint {
         }
     }
 
-    /// Whether a stranger hears nothing about a body.
+    /// Whether a client without a token gets no error about the body.
     fn needs_token(&self) -> bool {
         self.version == Version::V2 && !matches!(self.path, "/account/register" | "/3pid/unbind")
     }
@@ -190,7 +190,7 @@ fn endpoints(version: Version, insider: &Insider) -> Vec<Endpoint> {
     list.filter(|(path, _)| is_of(path)).map(|(path, fields)| Endpoint { version, path, fields }).collect()
 }
 
-/// All requests: the systematic ones, and `mixed` that the generator make up.
+/// All requests: the systematic ones, and `mixed` generated ones.
 pub(super) fn all(version: Version, insider: &Insider, generator: &mut Generator, mixed: usize) -> Vec<Hostile> {
     let endpoints = endpoints(version, insider);
     let mut requests = Vec::new();
@@ -204,7 +204,7 @@ pub(super) fn all(version: Version, insider: &Insider, generator: &mut Generator
     requests
 }
 
-/// Every field as everything, all others being right; by an insider and by a stranger.
+/// Every value in every field, with all other fields valid; with and without authorisation.
 fn fields(endpoint: &Endpoint, insider: &Insider, requests: &mut Vec<Hostile>) {
     let huge = [format!("\"{}\"", "x".repeat(100_000)), format!("[{}1]", "1,".repeat(20_000))];
     let deep = [nested("[", "]", 60), nested("{\"a\":", "}", 60)];
@@ -224,7 +224,7 @@ fn fields(endpoint: &Endpoint, insider: &Insider, requests: &mut Vec<Hostile>) {
                     requests.push(post(endpoint, insider, &body, is_broken.then_some("M_BAD_JSON")));
                 }
             }
-            // A stranger hears nothing about it, except where no token is needed.
+            // Without authorisation the response does not depend on the value, except where no token is needed.
             if index == 0 {
                 let errcode = endpoint.needs_token().then_some("M_UNAUTHORIZED");
                 requests.push(request_to("POST", &endpoint.target(), &[], &body, errcode));
@@ -304,7 +304,7 @@ fn queries(version: Version, endpoints: &[Endpoint], insider: &Insider, requests
             let of_mail = format!("{target}?brand={value}&lang={value}");
             let bearer = format!("Authorization: Bearer {}", token_for(endpoint.path, insider));
             requests.push(request_to("POST", &of_mail, &[bearer.as_bytes()], b"{}", None));
-            // Only v1 takes arguments from there.
+            // Only v1 takes arguments from the query.
             for (name, _) in endpoint.fields.iter().filter(|_| version == Version::V1) {
                 requests.push(request_to("POST", &format!("{target}?{name}={value}"), &[], b"", None));
                 requests.push(request_to("POST", &target, &[], format!("{name}={value}").as_bytes(), None));
@@ -334,7 +334,7 @@ fn authorizations(version: Version, endpoints: &[Endpoint], requests: &mut Vec<H
     }
 }
 
-/// A request of which everything may be hostile at once.
+/// A request in which every part may be hostile.
 fn mixture(endpoints: &[Endpoint], insider: &Insider, generator: &mut Generator) -> Hostile {
     const METHODS: [&str; 10] = ["POST", "POST", "POST", "POST", "GET", "HEAD", "OPTIONS", "PUT", "DELETE", "X-FILES"];
     let endpoint = &endpoints[generator.below(endpoints.len())];
@@ -380,13 +380,13 @@ fn token_for<'a>(path: &str, insider: &'a Insider) -> &'a str {
 
 fn post(endpoint: &Endpoint, insider: &Insider, body: &[u8], errcode: Option<&'static str>) -> Hostile {
     let bearer = format!("Authorization: Bearer {}", token_for(endpoint.path, insider));
-    // The spare token is gone sooner or later, and then nothing is said about the body.
+    // The spare token may be logged out already; then the body is not checked.
     let errcode = errcode.filter(|_| endpoint.path != "/account/logout");
     let headers: Vec<&[u8]> = [bearer.as_bytes()].into_iter().chain(endpoint.json()).collect();
     request_to("POST", &endpoint.target(), &headers, body, errcode)
 }
 
-/// The object of all fields, the one at `index` being `value`.
+/// The object of all fields, with `value` in the field at `index`.
 fn object(fields: &[(&str, String)], index: usize, value: &str) -> Vec<u8> {
     let members: Vec<String> = fields
         .iter()

@@ -1,10 +1,10 @@
-//! What a client may put where something sensible belongs.
+//! Hostile values in place of valid ones.
 //!
 //! Invariant: the same seed gives the same requests.
 
 use harness::generator::Generator;
 
-/// Values that are JSON and hold no surprise for the parser.
+/// Values that are valid JSON.
 pub(super) const PLAIN: [&str; 43] = [
     "null",
     "true",
@@ -51,7 +51,7 @@ pub(super) const PLAIN: [&str; 43] = [
     r#"{"\u0000":{"":[]}}"#,
 ];
 
-/// Values that make the whole body something else than JSON as it is taken.
+/// Values that make the whole body invalid JSON.
 pub(super) const BROKEN: [&str; 17] = [
     "1e400",
     "-1e999999999",
@@ -72,7 +72,7 @@ pub(super) const BROKEN: [&str; 17] = [
     "[1,]",
 ];
 
-/// Values of a query parameter, as they stand in the request line.
+/// Values of a query parameter, as in the request line.
 pub(super) const IN_QUERY: [&str; 18] = [
     "",
     "%00",
@@ -114,7 +114,7 @@ pub(super) const AUTHORIZATION: [&[u8]; 16] = [
     b"\"Bearer\" x",
 ];
 
-/// Other headers, whole lines.
+/// Other headers, as whole lines.
 pub(super) const HEADERS: [&[u8]; 14] = [
     b"X-Forwarded-For: \xff, ::, 999.1.1.1, [, ]",
     b"X-Request-Id: \xff{}",
@@ -132,7 +132,7 @@ pub(super) const HEADERS: [&[u8]; 14] = [
     b"Cookie: \"\"=;;;",
 ];
 
-/// Letters that may stand in a request line.
+/// Characters that are valid in a request line.
 pub(super) fn path(generator: &mut Generator) -> String {
     const PARTS: [&str; 16] = [
         "/",

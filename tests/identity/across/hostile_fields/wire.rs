@@ -1,14 +1,14 @@
-//! A hostile request as it goes over the wire.
+//! A hostile request as bytes.
 //!
 //! Invariant: Content-Length is right, so that the next request on the connection begins where this one ends.
 
-/// One request, and what is known of its answer beforehand.
+/// One request, and the expected properties of its response.
 pub(super) struct Hostile {
     pub(super) method: String,
     pub(super) bytes: Vec<u8>,
-    /// The errcode that alone is right, if one is.
+    /// The only right errcode, if there is one.
     pub(super) errcode: Option<&'static str>,
-    /// Whether a page may be the answer.
+    /// Whether the response may be a page.
     pub(super) may_be_html: bool,
 }
 

@@ -1,6 +1,6 @@
-//! What a caller can put into a mail: nothing.
+//! Texts of a caller cannot change the structure of a mail.
 //!
-//! Invariant: a mail is compared with a harmless one, part by part, not searched for known tricks.
+//! Invariant: a mail is compared with a harmless one, part by part, and not searched for known attacks.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use harness::world::identity::{Settings, World, v2};
 
 const ASK: &str = "/validate/email/requestToken";
 
-/// Texts that would change a mail if they came to stand in it.
+/// Texts that would change a mail if it contained them unescaped.
 const HOSTILE: [&str; 18] = [
     "x\r\nBcc: evil@evil.example",
     "x\nBcc: evil@evil.example",
@@ -35,7 +35,7 @@ const HOSTILE: [&str; 18] = [
     "../../../../etc/passwd",
 ];
 
-/// All of a mail but what is meant to be new in each: Date, Message-ID, boundary, token and link.
+/// A mail without the parts that differ each time: Date, Message-ID, boundary, token and link.
 fn shape(mail: &Mail) -> String {
     let message = mail.message();
     let mut shape = format!("{} {:?} {:?}\n", mail.from, mail.to, mail.parameters);
@@ -83,7 +83,7 @@ impl Trial {
         format!("secret{}", self.asked)
     }
 
-    /// Checks that, since there were `before` mails, one has come, to Bob alone, and that it is as it should be.
+    /// Checks that after `before` mails one more arrived, to Bob alone, with the expected content.
     #[track_caller]
     fn one_untouched_mail(&self, before: usize, what: &str) {
         let mails = self.world.mail.mails();
@@ -110,7 +110,7 @@ async fn headers_do_not_reach_the_mail() {
     let mut trial = Trial::begin().await;
     let mut sent = 0;
     for hostile in HOSTILE {
-        // These cannot stand in a header at all; see the test below.
+        // These are never valid in a header; see the test below.
         if hostile.contains(['\r', '\n', '\0']) {
             continue;
         }
@@ -126,7 +126,7 @@ async fn headers_do_not_reach_the_mail() {
         }
     }
     assert_eq!(sent, 10 * 6);
-    // Only the address from a trusted proxy does.
+    // Only the address from a trusted proxy is used.
     let body = request(&trial.secret(), BOB);
     let call = trial.world.api.post(&v2(ASK), body).bearer(&trial.bob).header("x-forwarded-for", "6.6.6.6, 192.0.2.7");
     call.send().await.expect(200);

@@ -1,6 +1,6 @@
 //! Outgoing mail: good and bad relays, the queue, the file transport, and protection against injection.
 //!
-//! Invariant: a relay that was not to be trusted has not seen a word of a mail, nor of a login.
+//! Invariant: an untrusted relay receives neither a mail nor a login.
 
 mod files;
 mod injection;
@@ -19,7 +19,7 @@ fn request(client_secret: &str, email: &str) -> Value {
     json!({ "client_secret": client_secret, "email": email, "send_attempt": 1 })
 }
 
-/// Whether the relay has heard a command that starts like this.
+/// Whether the relay received a command with this start.
 fn heard(world: &World, start: &str) -> bool {
     world.mail.commands().iter().any(|command| command.to_ascii_uppercase().starts_with(start))
 }

@@ -1,4 +1,4 @@
-//! Mail that the relay has put off (SMTP 4xx): taken into the queue, tried again, never lost and never sent twice.
+//! Mail that the relay deferred (SMTP 4xx): queued, retried, never lost and never sent twice.
 
 use harness::api::Api;
 use harness::mail::{Script, Stage};
@@ -14,12 +14,12 @@ async fn world(tables: &str) -> (World, String) {
     (world, bob)
 }
 
-/// Waits until so many mails are in the queue, as the operator's metrics say.
+/// Waits until the queue holds this number of mails, by the operator's metrics.
 async fn wait_for_queue(world: &World, length: usize) {
     let admin = Api::new(&world.server.admin_url());
     let line = format!("identity_queued_mails {length}");
     wait_for(&line, DEADLINE, async || {
-        // Readiness counts what the gauge shows.
+        // Readiness counts the same as the gauge.
         admin.get("/ready").send().await;
         admin.get("/metrics").send().await.text().lines().any(|found| found == line).then_some(())
     })
@@ -33,7 +33,7 @@ async fn a_mail_that_was_put_off_arrives_later_and_once() {
         let later = Script::say("450 4.2.1 come back later");
         world.mail.script(stage, [later.clone(), later]);
         let sid = world.ask(&bob, request("s", BOB)).await.expect(200)["sid"].clone();
-        // It is on its way as far as the client is concerned.
+        // For the client the mail is sent.
         assert_eq!(world.ask(&bob, request("s", BOB)).await.expect(200)["sid"], sid, "{stage:?}");
         let mail = world.mail.wait_for(BOB, 1, DEADLINE).await.message();
         assert_eq!(mail.validation_parameter("sid"), sid.as_str().unwrap(), "{stage:?}");

@@ -1,4 +1,4 @@
-//! A relay that refuses, falls silent, breaks off or is not there.
+//! A relay that rejects, does not respond, closes the connection, or does not run.
 
 use harness::mail::{Offer, Script, Sink, Stage};
 
@@ -30,7 +30,7 @@ async fn a_mail_that_the_relay_rejects_is_an_error_at_once() {
     let mut tried = 0;
     for stage in STAGES {
         for script in &answers {
-            // 354 is the right answer to DATA; what then follows is the next case.
+            // 354 is the right reply to DATA; the next case covers what follows.
             if stage == Stage::Data && *script == answers[3] {
                 continue;
             }
@@ -44,7 +44,7 @@ async fn a_mail_that_the_relay_rejects_is_an_error_at_once() {
         }
     }
     assert_eq!((tried, world.mail.mails().len()), (35, 0));
-    // None of it was remembered as sent, and none of it has left a connection out of step.
+    // No attempt was stored as sent, and no connection is out of step.
     world.ask(&bob, request("s", BOB)).await.expect(200);
     assert_eq!(world.mail.mails_to(BOB).len(), 1);
     assert!(!world.server.logs().contains("says the relay"), "{}", world.server.logs());

@@ -70,7 +70,7 @@ async fn a_relay_from_which_starttls_was_removed_is_refused() {
     world.mail.set_offer(Offer { tls: Tls::None, ..offer.clone() });
     world.ask(&bob, request("s", BOB)).await.refused(400, "M_EMAIL_SEND_ERROR");
     assert!(heard(&world, "EHLO"), "it was tried");
-    // Nor does it help to offer STARTTLS and to refuse it then.
+    // The same if the relay offers STARTTLS and then rejects it.
     world.mail.set_offer(offer.clone());
     world.mail.script(Stage::StartTls, [Script::say("502 5.5.1 not today"), Script::Close]);
     world.ask(&bob, request("s", BOB)).await.refused(400, "M_EMAIL_SEND_ERROR");
@@ -93,7 +93,7 @@ async fn login_is_by_name_and_password() {
             let (wrong, bob) = world(offer.clone(), login).await;
             wrong.ask(&bob, request("s", BOB)).await.refused(400, "M_EMAIL_SEND_ERROR");
             assert!(heard(&wrong, "AUTH") && !heard(&wrong, "MAIL"), "{tls:?}");
-            // The operator has to see it: no mail at all goes out.
+            // The operator must see it: no mail is sent at all.
             wrong.server.wait_for_log("login failed with reply 535", DEADLINE).await;
         }
     }
@@ -108,7 +108,7 @@ async fn a_local_part_in_other_letters_needs_a_relay_that_can_carry_it() {
     world.ask(&bob, request("s", "jürgen@example.com")).await.refused(400, "M_INVALID_EMAIL");
     world.ask(&bob, request("s", "jürgen@bücher.example")).await.refused(400, "M_INVALID_EMAIL");
     assert_eq!(world.mail.mails().len(), 0);
-    // A domain needs nothing of the relay.
+    // A domain requires no extension of the relay.
     world.ask(&bob, request("s", "bob@Bücher.example")).await.expect(200);
     let mail = world.mail.wait_for("bob@xn--bcher-kva.example", 1, DEADLINE).await;
     assert_eq!((mail.to.len(), mail.parameters.iter().any(|p| p == "SMTPUTF8")), (1, false));
@@ -116,7 +116,7 @@ async fn a_local_part_in_other_letters_needs_a_relay_that_can_carry_it() {
     assert!(mail.raw.is_ascii());
 
     world.mail.set_offer(Offer::default());
-    // The connection that is kept knows nothing of the new offer; a cut one is replaced.
+    // The open connection does not have the new offer; a closed one is replaced.
     world.mail.script(Stage::Mail, [Script::Close]);
     world.ask(&bob, request("t", "x@example.com")).await.refused(400, "M_EMAIL_SEND_ERROR");
     world.ask(&bob, request("s", "Jürgen@example.com")).await.expect(200);
