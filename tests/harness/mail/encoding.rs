@@ -1,7 +1,7 @@
-//! Decoding what mail is written in: quoted-printable, base64, encoded words.
+//! Decodes the encodings of mail: quoted-printable, base64, encoded words.
 //!
-//! Invariant: written on its own from RFC 2045 and RFC 2047, so that it checks the library that writes our mail.
-//! Anything malformed panics: a test must not read past a broken mail.
+//! Invariant: an independent implementation of RFC 2045 and RFC 2047, so that it checks the library that writes the
+//! server's mail. Malformed input panics: a test must not accept a broken mail.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -42,7 +42,7 @@ fn quoted_printable(body: &[u8]) -> Vec<u8> {
     decoded
 }
 
-/// A header's text with its encoded words put in (RFC 2047); white space between two of them is not text.
+/// A header's text with its encoded words decoded (RFC 2047); white space between two of them is removed.
 pub(super) fn decode_words(value: &str) -> String {
     let mut decoded = String::new();
     let mut rest = value;
@@ -75,7 +75,7 @@ fn next_word(text: &str) -> Option<(&str, String, &str)> {
     Some((&text[..start], String::from_utf8(bytes).expect("whole characters in an encoded word"), after))
 }
 
-/// Puts `marker` followed by two hexadecimal digits back into the byte they stand for.
+/// Replaces `marker` and two hexadecimal digits by the byte that they encode.
 fn hex_escapes(text: &[u8], marker: u8) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;

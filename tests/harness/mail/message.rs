@@ -1,6 +1,6 @@
-//! A message taken apart: headers, MIME parts, the links in them (RFC 5322, RFC 2045 to 2047).
+//! Parses a message: headers, MIME parts, the links in them (RFC 5322, RFC 2045 to 2047).
 //!
-//! Invariant: it is strict. A line that is too long, a bare CR or LF, a part without an end panics.
+//! Invariant: it is strict. A line that is too long, a bare CR or LF, or a part without an end panics.
 
 use url::Url;
 
@@ -25,7 +25,7 @@ pub struct Part {
 }
 
 impl Message {
-    /// Takes a message apart.
+    /// Parses a message.
     ///
     /// # Panics
     /// If it is malformed.
@@ -70,7 +70,7 @@ impl Message {
         self.only("text/html")
     }
 
-    /// All `http` and `https` links, in order, each as it would be opened (in HTML, `&amp;` is `&`).
+    /// All `http` and `https` links, in order, each as a client opens it (in HTML, `&amp;` is `&`).
     pub fn links(&self) -> Vec<Url> {
         self.parts.iter().flat_map(|part| links(&part.text, part.content_type == "text/html")).collect()
     }

@@ -1,7 +1,7 @@
-//! A mail server that takes everything and delivers nothing: the mail sink.
+//! The mail sink: a mail server that accepts every mail and delivers none.
 //!
-//! Invariant: it keeps to RFC 5321 and to what it offered. A client that uses what was not offered, or is out of
-//! order, is refused, so that our mail passes here only if it would pass elsewhere.
+//! Invariant: it follows RFC 5321 and its own offer. It rejects a client that uses an extension without an offer, or
+//! sends commands in the wrong order: mail that passes here passes at other servers.
 
 mod encoding;
 mod message;
@@ -31,14 +31,14 @@ pub struct Sink {
     task: JoinHandle<()>,
 }
 
-/// What the server offers, and asks for.
+/// The extensions and the login of the server.
 #[derive(Clone, Debug)]
 pub struct Offer {
-    /// How TLS comes about.
+    /// The TLS mode.
     pub tls: Tls,
-    /// User and password it asks for; `None`: it takes mail from anybody and offers no AUTH.
+    /// The required user and password. `None`: it accepts mail without login and offers no AUTH.
     pub credentials: Option<(String, String)>,
-    /// Whether it knows EHLO; if not, HELO is all there is.
+    /// Whether it accepts EHLO; if not, it accepts only HELO.
     pub ehlo: bool,
     /// Whether it offers SMTPUTF8 (RFC 6531).
     pub smtputf8: bool,
@@ -46,18 +46,18 @@ pub struct Offer {
     pub eight_bit_mime: bool,
 }
 
-/// How TLS comes about.
+/// The TLS mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tls {
-    /// Not at all: STARTTLS is neither offered nor taken.
+    /// No TLS: STARTTLS is neither offered nor accepted.
     None,
-    /// By STARTTLS; mail is refused before it.
+    /// STARTTLS is required before mail.
     StartTls,
     /// From the first byte.
     Implicit,
 }
 
-/// A point in the dialogue where an answer can be scripted.
+/// A point in the dialogue where a reply can be scripted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stage {
     /// The greeting.
@@ -78,25 +78,25 @@ pub enum Stage {
     EndOfData,
 }
 
-/// A scripted answer.
+/// A scripted reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Script {
     /// This line, for instance `450 4.2.1 come back later`.
     Say(String),
-    /// Nothing, on a connection that stays open.
+    /// No reply, on a connection that stays open.
     Silence,
-    /// The connection ends.
+    /// The connection is closed.
     Close,
 }
 
-/// A mail that was taken.
+/// An accepted mail.
 #[derive(Clone, Debug)]
 pub struct Mail {
-    /// The name the client greeted with.
+    /// The name in the client's EHLO or HELO.
     pub hello: String,
-    /// Whether it came over TLS.
+    /// Whether it arrived over TLS.
     pub tls: bool,
-    /// The user who was logged in.
+    /// The user of the login.
     pub user: Option<String>,
     /// The sender's address in the envelope.
     pub from: String,
@@ -104,7 +104,7 @@ pub struct Mail {
     pub parameters: Vec<String>,
     /// The recipients in the envelope.
     pub to: Vec<String>,
-    /// The message, dot-stuffing undone.
+    /// The message without dot-stuffing.
     pub raw: Vec<u8>,
 }
 
@@ -125,19 +125,19 @@ struct State {
 }
 
 impl Default for Offer {
-    /// A server on the inside: no TLS, no login, all extensions.
+    /// An internal server: no TLS, no login, all extensions.
     fn default() -> Self {
         Self { tls: Tls::None, credentials: None, ehlo: true, smtputf8: true, eight_bit_mime: true }
     }
 }
 
 impl Sink {
-    /// Starts a server with this offer and a certificate for `localhost` and 127.0.0.1 from an authority of its own.
+    /// Starts a server with this offer and a certificate for `localhost` and 127.0.0.1 from its own authority.
     pub async fn start(offer: Offer) -> Self {
         Self::start_with(offer, &Authority::new("the mail server's authority")).await
     }
 
-    /// As [`Sink::start`], with a certificate from `authority`.
+    /// Like [`Sink::start`], with a certificate from `authority`.
     ///
     /// # Panics
     /// If no port is free.
@@ -157,17 +157,17 @@ impl Sink {
         Self { shared, authority: authority.clone(), address, task }
     }
 
-    /// Where it listens.
+    /// Its address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Who signed its certificate.
+    /// The authority of its certificate.
     pub fn authority(&self) -> &Authority {
         &self.authority
     }
 
-    /// The lines of an `[email]` section that lead here, without its header, `from` and credentials.
+    /// The lines of an `[email]` section for this server, without its header, `from` and credentials.
     pub fn config(&self) -> String {
         let tls = match self.shared.lock().offer.tls {
             Tls::None => "none",
@@ -187,44 +187,44 @@ impl Sink {
         self.shared.lock().certificate = certificate.server_config(&[]);
     }
 
-    /// The next visits to `stage` get these answers, one each; after them the right ones.
+    /// The next requests at `stage` get these replies, one each; later ones get the default.
     pub fn script(&self, stage: Stage, answers: impl IntoIterator<Item = Script>) {
         self.shared.lock().scripts.entry(stage).or_default().extend(answers);
     }
 
-    /// Every visit to `stage` gets this answer, until [`Sink::mend`].
+    /// Every request at `stage` gets this reply, until [`Sink::mend`].
     pub fn always(&self, stage: Stage, answer: Script) {
         self.shared.lock().always.insert(stage, answer);
     }
 
-    /// Takes back every script.
+    /// Removes every script.
     pub fn mend(&self) {
         let mut state = self.shared.lock();
         state.scripts.clear();
         state.always.clear();
     }
 
-    /// How many connections were opened.
+    /// The number of opened connections.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
-    /// The commands so far, without what AUTH says.
+    /// The commands so far, without the arguments of AUTH.
     pub fn commands(&self) -> Vec<String> {
         self.shared.lock().commands.clone()
     }
 
-    /// The mails taken so far.
+    /// The accepted mails so far.
     pub fn mails(&self) -> Vec<Mail> {
         self.shared.lock().mails.clone()
     }
 
-    /// The mails taken so far for `address`.
+    /// The accepted mails so far for `address`.
     pub fn mails_to(&self, address: &str) -> Vec<Mail> {
         self.shared.lock().mails.iter().filter(|mail| mail.to.iter().any(|to| to == address)).cloned().collect()
     }
 
-    /// Takes the newest mail to `address` out; the others stay, so thousands of mails stay cheap.
+    /// Removes and returns the newest mail to `address`. The others stay, so thousands of mails stay cheap.
     pub fn take_to(&self, address: &str) -> Option<Mail> {
         let mut state = self.shared.lock();
         let at = state.mails.iter().rposition(|mail| mail.to.iter().any(|to| to == address))?;
@@ -234,7 +234,7 @@ impl Sink {
     /// Waits for the `n`th mail to `address`; the first is 1.
     ///
     /// # Panics
-    /// If it does not come within `deadline`.
+    /// If it does not arrive within `deadline`.
     pub async fn wait_for(&self, address: &str, n: usize, deadline: Duration) -> Mail {
         assert!(n > 0, "the first mail is number 1");
         let what = format!("mail {n} to {address}");
@@ -249,14 +249,14 @@ impl Drop for Sink {
 }
 
 impl Script {
-    /// This line.
+    /// A scripted reply with this line.
     pub fn say(line: &str) -> Self {
         Self::Say(line.to_owned())
     }
 }
 
 impl Mail {
-    /// The message, taken apart.
+    /// The parsed message.
     ///
     /// # Panics
     /// If it is malformed.

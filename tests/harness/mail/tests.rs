@@ -1,4 +1,4 @@
-//! Shows that the mail part of the tests' own tools takes what is right and refuses what is wrong.
+//! Tests of the mail sink: it accepts valid sessions and rejects invalid ones.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::certificates::{Authority, Certificate};
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// A client that says what the test says.
+/// A client that sends the lines of the test.
 struct Client<S>(BufReader<S>);
 
 impl Client<TcpStream> {
@@ -29,7 +29,7 @@ impl Client<TcpStream> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
-    /// The whole reply, lines joined by blanks; empty if the connection ended.
+    /// The whole reply, lines joined by blanks; empty if the connection was closed.
     async fn reply(&mut self) -> String {
         let mut lines = Vec::new();
         loop {
@@ -48,7 +48,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.reply().await
     }
 
-    /// Says each line and compares the code of its reply.
+    /// Sends each line and compares the code of its reply.
     async fn dialogue(&mut self, lines: &[(&str, &str)]) {
         for (line, code) in lines {
             let reply = self.say(line).await;

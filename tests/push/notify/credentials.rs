@@ -1,7 +1,7 @@
-//! Our own mistakes, end to end: whatever is wrong with a key, a certificate, a project or the settings costs retries and
-//! a line in the log, and no user their pusher.
+//! The gateway's own errors, end to end: a wrong key, certificate, project or setting causes retries and a log line,
+//! and deletes no pusher.
 //!
-//! Invariant: every test pushes to many devices, since it is in bulk that such a mistake does harm.
+//! Invariant: every test pushes to many devices, because such an error does harm in bulk.
 
 use harness::api::Answer;
 use harness::apns;
@@ -11,10 +11,10 @@ use harness::process::{NotStarted, Server, new_folder};
 use harness::world::push::{ANDROID, DEADLINE, IOS, NOTIFY, Settings, World, android_device, ios_device, message_body};
 use serde_json::{Value, json};
 
-/// More devices than it takes to make the gateway doubt rejections.
+/// More devices than the mass-rejection guard needs to open.
 const DEVICES: usize = 60;
 
-/// What the log says of settings with which nothing can be delivered.
+/// The log line about settings with which no delivery succeeds.
 const OURS: &str = "the gateway's credentials or settings for this app are wrong";
 
 fn iphones() -> impl Iterator<Item = Value> {
@@ -25,7 +25,7 @@ fn androids() -> impl Iterator<Item = Value> {
     (0..DEVICES).map(|number| android_device(&format!("phone{number}")))
 }
 
-/// Pushes to each device by a request of its own, as Synapse does.
+/// Pushes to each device by its own request, as Synapse does.
 async fn push_to_each(world: &World, event_id: &str, devices: impl Iterator<Item = Value>) -> Vec<Answer> {
     let mut answers = Vec::new();
     for device in devices {
@@ -34,7 +34,7 @@ async fn push_to_each(world: &World, event_id: &str, devices: impl Iterator<Item
     answers
 }
 
-/// Every one of them is owed, none is unregistered, and the gateway counts it so.
+/// No device is delivered or rejected, and the metrics count each as a failure.
 async fn assert_all_owed(world: &World, app: &str, outcome: &str, devices: impl Iterator<Item = Value>) {
     let before = world.deliveries(app, outcome).await;
     for answer in push_to_each(world, "$owed", devices).await {
@@ -44,14 +44,14 @@ async fn assert_all_owed(world: &World, app: &str, outcome: &str, devices: impl 
     assert_eq!(world.deliveries(app, "rejected").await, 0);
 }
 
-/// When all is well again, everything that was owed is delivered.
+/// After the error is corrected, every failed delivery succeeds.
 async fn assert_all_delivered(world: &World, devices: impl Iterator<Item = Value>) {
     for answer in push_to_each(world, "$owed", devices).await {
         assert_eq!(answer.expect(200), json!({ "rejected": [] }));
     }
 }
 
-/// One line of the log, at this level, says all of this; not one for each device.
+/// One log line with this level contains all of these texts; not one line for each device.
 fn assert_logged(world: &World, level: &str, gist: &[&str]) {
     let logs = world.server.logs();
     let lines = logs.lines().filter(|line| line.contains(level) && gist.iter().all(|part| line.contains(part)));
@@ -130,7 +130,7 @@ async fn a_service_account_that_is_revoked_rejects_no_pushkey() {
     assert_eq!(ready.code(), 503);
     assert!(ready.text().contains(ANDROID), "{ready}");
     assert!(world.google.messages().is_empty());
-    // Apple's users do not notice.
+    // Apple's users are not affected.
     world.notify_message("$ios", json!([ios_device(&"a".repeat(64))])).await.expect(200);
     world.google.mend();
     harness::wait::wait_for("a token", DEADLINE, async || {
@@ -174,9 +174,9 @@ async fn a_client_certificate_that_apple_does_not_like_rejects_no_pushkey() {
     assert_logged(&world, "ERROR", &[OURS, IOS, "403 BadCertificate", "check cert_file"]);
 }
 
-/// As many are unregistered as it takes to see that something is wrong, and no more.
+/// The guard lets through as many rejections as it needs to open, and no more.
 async fn assert_doubted(world: &World, app: &str, devices: impl Iterator<Item = Value> + Clone) {
-    // What a push service has called dead stays so; that there is no such app is looked up each time.
+    // A rejection by a push service is stored; an unknown app is looked up each time.
     let remembered: u64 = if app == "unknown" { 0 } else { 19 };
     for (event, believed) in [("$1", 19), ("$2", remembered)] {
         let answers = push_to_each(world, event, devices.clone()).await;
@@ -200,7 +200,7 @@ async fn a_sandbox_key_in_production_rejects_only_the_first_few() {
     let world = World::start("").await;
     world.apple.fault("", apns::Fault::error(400, "BadDeviceToken"));
     assert_doubted(&world, IOS, iphones().collect::<Vec<_>>().into_iter()).await;
-    // What Apple has called bad is not asked for again, and the rest is, each time.
+    // The stored rejections cause no request; the other devices do, each time.
     assert_eq!(world.apple.requests().len(), DEVICES + DEVICES - 19);
 }
 
@@ -230,7 +230,7 @@ async fn settings_that_are_being_moved_reject_no_pushkey() {
     assert_eq!(world.deliveries("unknown", "rejected").await, 0);
 }
 
-/// The end of a gateway that does not start with this.
+/// The exit of a gateway that does not start with these settings.
 async fn refusal(config: &str, files: &[(&str, &str)]) -> String {
     let folder = new_folder();
     for (name, text) in files {

@@ -1,6 +1,6 @@
-//! A push service that accepts everything and answers nothing delays only its own app.
+//! A push service that accepts every request and never responds delays only its own app.
 //!
-//! Invariant: what is shown is an order of events; the latencies are printed for people and decide nothing.
+//! Invariant: the tests check an order of events; the latencies are printed and decide nothing.
 
 use harness::world::push::{DEADLINE, NOTIFY, Settings, World, android_device, ios_device, message_body};
 use std::time::{Duration, Instant};
@@ -13,17 +13,17 @@ use harness::wait::{wait_for, wait_until};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-/// What the sick app may have under way at the same time.
+/// The concurrency limit of the failing app.
 const PLACES: usize = 20;
 
-/// What it gets: three times as much.
+/// The number of its deliveries: three times as many.
 const SICK: usize = 3 * PLACES;
 
-/// What its healthy neighbour gets, and how many at the same time.
+/// The number of deliveries of the healthy app, and how many at the same time.
 const HEALTHY: usize = 200;
 const AT_ONCE: usize = 8;
 
-/// Nothing is answered before the first attempt has timed out, neither for want of a place nor of time.
+/// No delivery ends before the first attempt times out, neither for lack of a permit nor of time.
 const PATIENT: &str = "[limits]\nqueue_wait = \"20s\"\n";
 
 fn iphone(number: usize) -> Value {
@@ -39,7 +39,7 @@ async fn world() -> World {
     World::with(Settings { ios: &places, android: &places, tables: PATIENT }).await
 }
 
-/// Posts an event for each device at the same time; the answers come as they may.
+/// Posts an event for each device at the same time; returns the responses in no order.
 fn post_all(world: &World, devices: impl Iterator<Item = Value>) -> JoinSet<Answer> {
     let mut answers = JoinSet::new();
     for (number, device) in devices.enumerate() {
@@ -49,7 +49,7 @@ fn post_all(world: &World, devices: impl Iterator<Item = Value>) -> JoinSet<Answ
     answers
 }
 
-/// Has [`HEALTHY`] events delivered; gives how long each took, the shortest first.
+/// Delivers [`HEALTHY`] events; returns how long each took, the shortest first.
 async fn latencies(api: &Api, event: &str, device: fn(usize) -> Value) -> Vec<Duration> {
     let mut clients = JoinSet::new();
     for client in 0..AT_ONCE {
@@ -75,8 +75,8 @@ fn print(what: &str, times: &[Duration]) {
     println!("{what}: p50 {:?}, p99 {:?}", times[times.len() / 2], times[times.len() * 99 / 100]);
 }
 
-/// While `reached` shows that the sick push service has all it may have, the healthy app's events are delivered, and
-/// everybody can see that the gateway lives; nothing of the sick one is answered meanwhile.
+/// While `reached` shows that the failing push service has its maximum of requests, the healthy app's events are
+/// delivered, `/health` responds, and no event of the failing app gets a response.
 async fn assert_isolated(
     world: &World,
     name: &str,
@@ -151,7 +151,7 @@ async fn a_device_without_a_permit_in_time_is_answered_with_a_retry() {
         assert_eq!(answer.header("retry-after"), Some("1"));
     }
     assert_eq!(world.google.messages().len(), 2);
-    // A badge update is replaced by the next one anyway, so it is dropped at once.
+    // The next badge update replaces this one, so it is dropped at once.
     let badge = json!({ "notification": { "counts": { "unread": 1 }, "devices": [phone(9)] } });
     let answer = world.api.post(NOTIFY, badge).send().await;
     assert_eq!(answer.expect(200), json!({ "rejected": [] }));
@@ -177,6 +177,6 @@ async fn a_homeserver_that_hangs_up_keeps_its_place_until_what_it_began_has_ende
     .await;
     let other = || world.notify_message("$other", json!([iphone(1)]));
     other().await.refused(503, "M_UNKNOWN");
-    // The attempt times out at last.
+    // The attempt times out.
     wait_for("the place", DEADLINE, async || (other().await.code() == 200).then_some(())).await;
 }

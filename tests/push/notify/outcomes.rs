@@ -1,7 +1,7 @@
-//! Every answer of the push services that the gateway knows, through the real binary: what the homeserver hears, and how
-//! often the push service is asked.
+//! Every response of the push services that the gateway knows, through the real binary: the response to the homeserver,
+//! and the number of requests to the push service.
 //!
-//! Invariant: every row has a device of its own, and after every row a healthy one is served as if nothing had happened.
+//! Invariant: every row has its own device, and after every row a healthy device is served.
 
 use harness::world::push::{ANDROID, IOS, Settings, World, android_device, ios_device};
 use std::time::Duration;
@@ -10,13 +10,13 @@ use harness::api::Answer;
 use harness::{apns, fcm};
 use serde_json::{Value, json};
 
-/// Three attempts, close to each other.
+/// Three attempts with short waits.
 const WAITS: &str = "retry_waits = [\"10ms\", \"10ms\"]\n";
 
-/// In a table, every other device is dead.
+/// Without the mass-rejection guard, because every second device of a table is rejected.
 const BELIEVING: &str = "[rejection_breaker]\nenabled = false\n";
 
-/// What the homeserver hears.
+/// The response to the homeserver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Heard {
     /// 200: delivered, or never can be.
@@ -31,10 +31,10 @@ enum Heard {
 
 use Heard::{Done, Owed, OwedFor, Rejected};
 
-/// How often the push service misbehaves: so many times, or always.
+/// How often the fault occurs: this number of times, or always.
 const ALWAYS: usize = usize::MAX;
 
-/// Name, fault, how often it meets the device, what is heard, how often the push service is asked.
+/// Name, fault, how often it occurs, the response to the homeserver, the number of requests to the push service.
 type Row<F> = (&'static str, F, usize, Heard, usize);
 
 fn apple_rows() -> Vec<Row<apns::Fault>> {
@@ -70,7 +70,7 @@ fn apple_rows() -> Vec<Row<apns::Fault>> {
         ("503, come back soon", error(503, "").with_header("retry-after", "soon"), ALWAYS, Owed, 3),
         ("a stream reset", apns::Fault::Reset(2), ALWAYS, Owed, 3),
         ("a stream reset once", apns::Fault::Reset(8), 1, Done, 2),
-        // Not processed: sent again at most twice for each attempt.
+        // Not processed: resent at most twice for each attempt.
         ("a stream refused", apns::Fault::Reset(7), ALWAYS, Owed, 9),
         ("a stream refused twice", apns::Fault::Reset(7), 2, Done, 3),
         ("GOAWAY", apns::Fault::GoAway { reason: "Shutdown", two_phase: false }, 1, Done, 2),
@@ -143,7 +143,7 @@ fn google_rows() -> Vec<Row<fcm::Fault>> {
         ("a stream refused", fcm::Fault::GoAway, 1, Done, 2),
         ("a connection cut", fcm::Fault::Close, 1, Done, 2),
         ("an answer lost", fcm::Fault::Lose(fcm::Loss::Reset(2)), 1, Done, 2),
-        // The third device within ten seconds would speak for the project.
+        // A third device within ten seconds would count for the whole project.
         ("429, come back in a second", fcm::Fault::quota_exceeded().with_header("retry-after", "1"), 1, Done, 2),
         ("429", fcm::Fault::quota_exceeded(), ALWAYS, OwedFor(60), 1),
     ]
@@ -166,7 +166,7 @@ fn heard(answer: &Answer, pushkey: &str) -> Heard {
     }
 }
 
-/// Whether it is what was expected; of a wait, a second may be over.
+/// Whether the response is as expected; of a wait, one second may have passed.
 fn fits(found: Heard, expected: Heard) -> bool {
     match (found, expected) {
         (OwedFor(found), OwedFor(expected)) => found == expected || found + 1 == expected,
@@ -174,7 +174,7 @@ fn fits(found: Heard, expected: Heard) -> bool {
     }
 }
 
-/// Pushes to the device of a row and then to a healthy one; gives what was heard of the first.
+/// Pushes to the device of a row and then to a healthy one; returns the response for the first.
 async fn push(world: &World, row: usize, device: &Value, healthy: &Value) -> Heard {
     let answer = world.notify_message(&format!("$row{row}"), json!([device])).await;
     let after = world.notify_message(&format!("$after{row}"), json!([healthy])).await;
@@ -182,7 +182,7 @@ async fn push(world: &World, row: usize, device: &Value, healthy: &Value) -> Hea
     heard(&answer, device["pushkey"].as_str().expect("a text"))
 }
 
-/// The gateway counts what it says.
+/// The metrics count the responses.
 async fn assert_counted(world: &World, app: &str, found: &[Heard]) {
     let count = |wanted: &dyn Fn(&Heard) -> bool| found.iter().filter(|heard| wanted(heard)).count() as u64;
     let done = world.deliveries(app, "delivered").await + world.deliveries(app, "dropped").await;
@@ -270,7 +270,7 @@ async fn a_push_service_that_says_nothing_is_asked_three_times_within_the_deadli
     for answer in [answers.0, answers.1, answers.2] {
         assert_eq!(heard(&answer, ""), Owed);
     }
-    // 8 s each for Apple; 10 s each for Google, and 3 must be left for a new attempt.
+    // 8 s each for APNs; 10 s each for FCM, and 3 s must remain for a new attempt.
     assert_eq!(world.apple.requests_for(&iphone).len(), 3);
     assert_eq!(world.apple.requests_for(&slow).len(), 3);
     assert_eq!(world.google.messages_for("phone").len(), 3);
@@ -284,7 +284,7 @@ async fn ten_failures_in_a_row_spare_the_push_service_and_one_probe_finds_it_wel
         let answer = world.notify_message(&format!("${number}"), json!([android_device("phone")])).await;
         assert!(matches!(heard(&answer, "phone"), Owed | OwedFor(_)), "{answer}");
     }
-    // The tenth failure is the first attempt of the fourth.
+    // The tenth failure is the first attempt of the fourth event.
     assert_eq!(world.google.messages().len(), 10);
     let answer = world.notify_message("$5", json!([android_device("phone")])).await;
     assert!(matches!(heard(&answer, "phone"), OwedFor(1..=5)), "{answer}");

@@ -1,4 +1,4 @@
-//! A notification on its way from a homeserver to Apple and Google, through the real binary.
+//! A notification from a homeserver to APNs and FCM, through the real binary.
 
 use harness::world::push::{DEADLINE, NOTIFY, World, android_device, iphone, token};
 use serde_json::json;

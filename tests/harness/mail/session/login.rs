@@ -1,6 +1,6 @@
-//! Logging in: AUTH PLAIN (RFC 4616) and AUTH LOGIN, in one line or with challenges.
+//! Login: AUTH PLAIN (RFC 4616) and AUTH LOGIN, in one line or with challenges.
 //!
-//! Invariant: no password is taken without TLS from a server that has TLS.
+//! Invariant: a server with TLS accepts no password without TLS.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::{Over, Session, Stage, Step, Tls};
 
 impl Session {
-    /// Whether a password may be asked for: not in the clear where TLS is to be had.
+    /// Whether the server may request a password: not in clear text if it has TLS.
     pub(super) fn may_authenticate(&self) -> bool {
         self.offer.tls == Tls::None || self.tls
     }

@@ -1,6 +1,6 @@
 //! One SMTP session (RFC 5321, with STARTTLS of RFC 3207 and AUTH of RFC 4954).
 //!
-//! Invariant: nothing is taken that was not offered, and nothing that was sent before it was this side's turn.
+//! Invariant: the server accepts nothing that it did not offer, and nothing that a client sends out of turn.
 
 mod login;
 
@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{Mail, Offer, Script, Shared, Stage, Tls};
 
-/// RFC 5321, section 4.5.3.1.6, with the line's end.
+/// RFC 5321, section 4.5.3.1.6, with the line end.
 const LINE: usize = 1000;
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -35,7 +35,7 @@ struct Envelope {
     to: Vec<String>,
 }
 
-/// The session is over: the client has gone, or a script says so.
+/// The session has ended: the client or a script has closed the connection.
 struct Over;
 
 type Step = Result<(), Over>;
@@ -58,7 +58,7 @@ pub(super) async fn run(stream: TcpStream, shared: Arc<Shared>) {
         user: None,
         envelope: None,
     };
-    // Every session ends with Over; there is nothing to tell.
+    // Every session ends with this error; it needs no report.
     let Err(Over) = session.converse().await;
 }
 
@@ -151,7 +151,7 @@ impl Session {
         }
         self.say("220 2.0.0 go ahead").await?;
         self.start_tls().await?;
-        // RFC 3207, section 4.2: what was said before does not count.
+        // RFC 3207, section 4.2: the server discards the state from before TLS.
         (self.hello, self.extended, self.user, self.envelope) = (None, false, None, None);
         Ok(())
     }
@@ -260,7 +260,7 @@ impl Session {
         self.say("250 2.0.0 taken").await
     }
 
-    /// Gives the scripted answer, if there is one for now.
+    /// Sends the scripted reply, if there is one.
     async fn scripted(&mut self, stage: Stage) -> Result<bool, Over> {
         let script = self.shared.lock().next_script(stage);
         match script {

@@ -1,7 +1,7 @@
-//! The cost of hostile shapes: the processor time of the gateway for bodies of 128 and 512 KiB.
+//! The cost of hostile bodies: the gateway's CPU time for bodies of 128 and 512 KiB.
 //!
-//! Invariant: the smallest of several measurements counts, because a busy machine only adds time. A cost that grows with
-//! the square of the size grows 16 times for four times the size.
+//! Invariant: the smallest of several measurements counts, because a busy machine only adds time. A quadratic cost
+//! grows 16 times for four times the size.
 
 use harness::world::push::{NOTIFY, World, android_app, ids, ios_app, message, with};
 use std::time::Duration;
@@ -13,19 +13,19 @@ const IOS: &str = "org.example.ios";
 const ANDROID: &str = "org.example.android";
 const DART: &str = "org.example.dart";
 
-/// Sizes of bodies in bytes, the largest just within what is taken.
+/// Sizes of bodies in bytes, the largest just below the limit.
 const SIZES: [usize; 2] = [128 * 1000, 512 * 1000];
 
 /// Measurements of each body.
 const TIMES: usize = 2;
 
-/// How much more the largest body may cost than the smallest: four times is linear, sixteen times is quadratic.
+/// The maximum ratio of the costs of the largest and the smallest body: four is linear, sixteen is quadratic.
 const MOST: f64 = 8.0;
 
 /// Smaller costs are noise.
 const NOISE: Duration = Duration::from_millis(1);
 
-/// A shape: its name, and how a notification of about so many bytes is made of it.
+/// A shape: its name, and a function that builds a notification of about this number of bytes.
 type Shape = (&'static str, fn(&World, usize) -> String);
 
 const SHAPES: [Shape; 30] = [
@@ -100,7 +100,7 @@ async fn no_shape_costs_more_than_its_size() {
     let tables = "[rejection_breaker]\nenabled = false\n[limits]\nper_pushkey = \"\"\n";
     let apps = [ios_app(IOS, ""), android_app(ANDROID, ""), android_app(DART, "data_layout = \"json\"")];
     let gateway = World::serving("", tables, &apps).await;
-    // The first push of each kind pays for connections, keys and tokens.
+    // The first push of each kind includes the cost of connections, keys and tokens.
     for device in [gateway.iphone(IOS), gateway.phone(ANDROID), gateway.phone(DART)] {
         gateway.deliver(ids(), &device).await;
     }
@@ -129,7 +129,7 @@ async fn no_shape_costs_more_than_its_size() {
     assert!(too_dear.is_empty(), "more than linear: {too_dear:?}");
 }
 
-/// So many members, in about so many bytes, whose names begin alike.
+/// This number of members, in about this number of bytes, whose names have a common start.
 fn keys(bytes: usize, name: &str, value: &str) -> String {
     let each = name.len() + 6 + 4 + value.len();
     (0..bytes / each).map(|number| format!("\"{name}{number:06}\":{value}")).collect::<Vec<_>>().join(",")
@@ -153,7 +153,7 @@ fn text(gateway: &World, app: &str, body: &str) -> String {
     content(gateway, app, &format!("{{\"msgtype\":\"m.text\",\"body\":\"{body}\"}}"))
 }
 
-/// A request for a device of `app` with further members of its own.
+/// A request for a device of `app` with its own further members.
 fn own(gateway: &World, app: &str, members: &str) -> String {
     let device = device(gateway, app).to_string();
     let event = message().to_string();
@@ -168,7 +168,7 @@ fn defaults(gateway: &World, app: &str, defaults: &str) -> String {
     own(gateway, app, &format!("\"data\":{{\"default_payload\":{defaults}}}"))
 }
 
-/// A request for 500 devices that share about so many bytes.
+/// A request for 500 devices that share about this number of bytes.
 fn many(gateway: &World, bytes: usize, fill: fn(Value, usize) -> Value) -> String {
     let share = (bytes / 500).saturating_sub(220);
     let devices: Vec<Value> =
@@ -184,7 +184,7 @@ fn crowd(gateway: &World, app: &str, content: &str) -> String {
     format!("{{\"notification\":{},\"content\":{content}}}}}", &text[..text.len() - 1])
 }
 
-/// The processor time of all threads, in nanoseconds: the first field of `/proc/PID/task/*/schedstat` (Linux,
+/// The CPU time of all threads, in nanoseconds: the first field of `/proc/PID/task/*/schedstat` (Linux,
 /// `Documentation/scheduler/sched-stats.rst`).
 fn cpu_time(pid: u32) -> Duration {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs");

@@ -1,7 +1,7 @@
-//! Thousands of hostile bodies through the whole gateway: no answer is our fault, no push is one that a push service
-//! would refuse, and a good request is delivered as if nothing had been.
+//! Thousands of hostile bodies through the whole gateway: no response is an internal error, no push is one that a push
+//! service would reject, and a valid request is delivered afterwards.
 //!
-//! Invariant: each request names devices of its own, so that nothing is answered from memory.
+//! Invariant: each request has its own devices, so that no outcome comes from a cache.
 
 use harness::world::push::{App, DEADLINE, NOTIFY, World, android_app, ids, ios_app, message, with};
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use tokio::task::JoinSet;
 use super::requests::Tree;
 use super::values::{BROKEN, VALUES, huge};
 
-/// Requests that the generator make up, besides the systematic ones.
+/// The number of generated requests, besides the systematic ones.
 const MIXED: (usize, usize) = (800, 4_000);
-/// Requests of which bytes are changed.
+/// The number of requests with changed bytes.
 const MANGLED: (usize, usize) = (200, 1_000);
-/// Connections at the same time.
+/// The number of concurrent connections.
 const CONNECTIONS: usize = 4;
 
-/// What members of a room, push rules and users decide: it is never the homeserver that hears of it.
+/// The fields that room members, push rules and users set: they never cause an error for the homeserver.
 const STRANGERS: [&[&str]; 34] = [
     &["sender"],
     &["sender_display_name"],
@@ -60,7 +60,7 @@ const STRANGERS: [&[&str]; 34] = [
     &["devices", "0", "data", "default_payload", "aps", "alert", "loc-args"],
 ];
 
-/// What the homeserver has to have right.
+/// The fields that the homeserver must send correctly.
 const HOMESERVERS: [&[&str]; 14] = [
     &["event_id"],
     &["room_id"],
@@ -78,7 +78,7 @@ const HOMESERVERS: [&[&str]; 14] = [
     &[],
 ];
 
-/// A request, and whether only 200 will do.
+/// A request, and whether 200 is the only valid status.
 struct Hostile {
     body: Vec<u8>,
     must_pass: bool,
@@ -89,7 +89,7 @@ struct Hostile {
 async fn nothing_that_is_sent_is_our_fault_or_keeps_a_good_notification_back() {
     let seed = seed();
     let apps = apps();
-    // So that every request is judged: no memory of rejections that could turn into doubt, no rates.
+    // Without the mass-rejection guard and rate limits, so that every request is checked.
     let tables = "[rejection_breaker]\nenabled = false\n[limits]\nper_pushkey = \"\"\n";
     let gateway = World::serving("", tables, &apps).await;
     let mut generator = Generator(seed);
@@ -203,7 +203,7 @@ fn requests(gateway: &World, generator: &mut Generator) -> Vec<Hostile> {
         for (number, value) in huge.iter().map(String::as_str).chain(BROKEN).enumerate() {
             let mut tree = Tree::from(&good(gateway, number));
             tree.put(path, value);
-            // Everything else may be 64 levels deep, and has to be JSON.
+            // Every other field may have 64 levels, and must be JSON.
             let must_pass = is_strangers && number < 8;
             all.push(Hostile { body: body(&tree.write()), must_pass });
         }
@@ -224,7 +224,7 @@ fn request(body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-/// Whether this is an answer in good order.
+/// Whether this is a valid response.
 fn judge(hostile: &Hostile, response: &Response) -> Result<(), String> {
     let body: Value = serde_json::from_slice(&response.body).map_err(|_| "not JSON".to_owned())?;
     match response.status {
@@ -249,7 +249,7 @@ fn judge(hostile: &Hostile, response: &Response) -> Result<(), String> {
     }
 }
 
-/// Whole requests of which some bytes are changed, cut off or doubled.
+/// Whole requests with some bytes changed, cut off or doubled.
 async fn mangled(gateway: &World, all: &[Hostile], generator: &mut Generator, seed: u64) {
     let short: Vec<&Hostile> = all.iter().filter(|hostile| hostile.body.len() < 2_000).collect();
     for _ in 0..scale(MANGLED.0, MANGLED.1) {

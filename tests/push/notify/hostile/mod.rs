@@ -1,6 +1,7 @@
-//! Whatever is sent to the gateway, it answers in good order, at a price that follows from the size, and lives on.
+//! Hostile requests: the gateway returns a valid response to each, at a cost that follows from the size, and keeps
+//! running.
 //!
-//! Invariant: a failure shows the seed; `GATEHOUSE_SEED=<seed>` in the environment makes the same requests again.
+//! Invariant: a failure shows the seed; `GATEHOUSE_SEED=<seed>` in the environment repeats the same requests.
 
 mod cost;
 mod fields;

@@ -1,16 +1,16 @@
-//! Requests that are made up: every field as everything, and mixtures of a valid one by generator.
+//! Generated requests: every value in every field, and mixtures of a valid request.
 //!
-//! Invariant: bodies are put together as texts, because no JSON library writes what is no JSON.
+//! Invariant: bodies are built as text, because no JSON library writes invalid JSON.
 
 use harness::generator::Generator;
 use serde_json::Value;
 
 use super::values::{BROKEN, VALUES};
 
-/// JSON before it is written, or something like it.
+/// JSON before it is written, or invalid text.
 #[derive(Clone, Debug)]
 pub(super) enum Tree {
-    /// As it stands in the body.
+    /// The text in the body.
     Text(String),
     List(Vec<Tree>),
     Object(Vec<(String, Tree)>),
@@ -59,7 +59,7 @@ impl Tree {
         }
     }
 
-    /// `value` at `path`: names, and 0 for the first of a list. What is missing on the way there is made.
+    /// Sets `value` at `path`: names, and 0 for the first item of a list. Creates missing parts of the path.
     pub(super) fn put(&mut self, path: &[&str], value: &str) {
         let [first, rest @ ..] = path else {
             *self = Self::Text(value.to_owned());
@@ -85,7 +85,7 @@ impl Tree {
         }
     }
 
-    /// Changes one place that the generator choose.
+    /// Changes one place that the generator chooses.
     pub(super) fn mutate(&mut self, generator: &mut Generator, names: &[&str]) {
         let go_deeper = generator.below(4) > 0;
         match self {
@@ -119,7 +119,7 @@ impl Tree {
     }
 }
 
-/// One value that the generator choose.
+/// One value that the generator chooses.
 fn value(generator: &mut Generator) -> String {
     match generator.below(60) {
         0 => generator.pick(&BROKEN).to_owned(),

@@ -1,8 +1,8 @@
-//! What may stand where something sensible belongs, as it stands in a body.
+//! Hostile values in place of valid ones, as text in a body.
 //!
-//! Invariant: each is one value by the syntax of JSON, but for [`BROKEN`].
+//! Invariant: each is one value by the syntax of JSON, except [`BROKEN`].
 
-/// Values of every kind: right and wrong ones, ids and keys of others, numbers without measure.
+/// Values of every kind: right and wrong ones, foreign IDs and keys, huge numbers.
 pub(super) const VALUES: [&str; 52] = [
     "null",
     "true",
@@ -58,11 +58,11 @@ pub(super) const VALUES: [&str; 52] = [
     r#"{"unread":1e400,"missed_calls":-99999999999999999999}"#,
 ];
 
-/// What is no value at all.
+/// Texts that are not values.
 pub(super) const BROKEN: [&str; 10] =
     ["", "NaN", "Infinity", "01", "+1", "'x'", "\"\n\"", r#""\x00""#, "[1,]", r#"{"a"}"#];
 
-/// Values that are large or deep; deeper ones than 64 levels are no JSON to us but inside `content`.
+/// Values that are large or deep. The gateway accepts more than 64 levels only inside `content`.
 pub(super) fn huge() -> Vec<String> {
     let nested = |open: &str, close: &str, levels: usize| format!("{}0{}", open.repeat(levels), close.repeat(levels));
     vec![

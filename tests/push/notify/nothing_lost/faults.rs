@@ -1,37 +1,37 @@
-//! What can go wrong at each push service, and how often.
+//! The faults of each push service, and their frequency.
 //!
-//! Invariant: every kind says how often it happens at least, so none is in the table for show.
+//! Invariant: every kind has a minimum frequency, so none of the table is unused.
 
 use std::time::Duration;
 
 use harness::{apns, fcm};
 
-/// One way in which an attempt goes wrong.
+/// One fault of an attempt.
 pub(super) struct Kind<F> {
-    /// For the report.
+    /// The name in the report.
     pub(super) name: &'static str,
-    /// How many attempts in a thousand it meets by chance.
+    /// How many attempts in a thousand get it by chance.
     pub(super) per_mille: u64,
-    /// How many first attempts it meets for certain.
+    /// How many first attempts get it for certain.
     pub(super) times: usize,
     /// The same in a long run.
     pub(super) times_in_a_long_run: usize,
-    /// The fault, from a number drawn for it.
+    /// The fault, from a random number.
     pub(super) fault: fn(u64) -> F,
 }
 
-/// A kind that is common enough to have nothing certain about it but its first times.
+/// A kind that is common by chance; only its first times are certain.
 const fn common<F>(name: &'static str, per_mille: u64, fault: fn(u64) -> F) -> Kind<F> {
     Kind { name, per_mille, times: 2, times_in_a_long_run: 2, fault }
 }
 
-/// A kind that costs the whole push service, or one device, some seconds, or whose second time in a row ends the delivery
-/// for good.
+/// A kind that costs the whole push service, or one device, some seconds, or whose second time in a row ends the
+/// delivery permanently.
 const fn rare<F>(name: &'static str, times: usize, times_in_a_long_run: usize, fault: fn(u64) -> F) -> Kind<F> {
     Kind { name, per_mille: 0, times, times_in_a_long_run, fault }
 }
 
-/// Apple's.
+/// The faults of APNs.
 pub(super) const APPLE: &[Kind<apns::Fault>] = &[
     common("delay", 30, |draw| apns::Fault::Delay(short(draw))),
     common("503", 15, |_| apns::Fault::error(503, "ServiceUnavailable")),
@@ -57,7 +57,7 @@ pub(super) const APPLE: &[Kind<apns::Fault>] = &[
     rare("429", 0, 4, |_| apns::Fault::error(429, "TooManyRequests")),
 ];
 
-/// Google's.
+/// The faults of FCM.
 pub(super) const GOOGLE: &[Kind<fcm::Fault>] = &[
     common("delay", 30, |draw| fcm::Fault::Delay(short(draw))),
     common("503", 15, |_| fcm::Fault::unavailable()),
@@ -80,24 +80,24 @@ pub(super) const GOOGLE: &[Kind<fcm::Fault>] = &[
     rare("429 Retry-After", 4, 12, |_| fcm::Fault::quota_exceeded().with_header("retry-after", "1")),
 ];
 
-/// Apple is down.
+/// APNs is down.
 pub(super) const APPLE_OUTAGE: fn() -> apns::Fault = || apns::Fault::error(503, "ServiceUnavailable");
 
-/// Google is down.
+/// FCM is down.
 pub(super) const GOOGLE_OUTAGE: fn() -> fcm::Fault = || fcm::Fault::html(503);
 
-/// How Apple says that a device is gone.
+/// The responses of APNs about an expired device.
 pub(super) fn dead_iphone(number: usize) -> apns::Fault {
     match number % 4 {
         0 => apns::Fault::gone("Unregistered", 1_700_000_000_000),
-        // Before the pushkey was registered: believed at the second time.
+        // Before the pushkey was registered: the second response is final.
         1 => apns::Fault::gone("ExpiredToken", 1_000),
         2 => apns::Fault::text(410, "<html>"),
         _ => apns::Fault::error(400, "BadDeviceToken"),
     }
 }
 
-/// How Google says that a device is gone.
+/// The response of FCM about an expired device.
 pub(super) fn dead_android(number: usize) -> fcm::Fault {
     match number % 3 {
         0 => fcm::Fault::unregistered(),

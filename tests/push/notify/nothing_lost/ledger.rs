@@ -1,6 +1,6 @@
-//! What the push services have seen, event by event.
+//! The requests that the push services received, by event.
 //!
-//! Invariant: it holds only what reached a push service and what that answered, never the gateway's own view.
+//! Invariant: it contains only the requests to the push services and their responses, never the gateway's view.
 
 use harness::world::push::World;
 use std::collections::{BTreeMap, HashMap};
@@ -11,17 +11,17 @@ use super::pusher::Report;
 /// A request that reached a push service.
 #[derive(Clone, Copy, Debug)]
 struct Arrival {
-    /// Its place in the order in which they came there.
+    /// Its position in the order of arrival.
     place: usize,
     is_accepted: bool,
     was_answered: bool,
 }
 
-/// All of them.
+/// All requests.
 pub(super) struct Ledger(BTreeMap<Event, Vec<Arrival>>);
 
 impl Ledger {
-    /// What the push services of `world` have seen of the events of `plan`.
+    /// The requests for the events of `plan` that the push services of `world` received.
     pub(super) fn of(world: &World, plan: &Plan) -> Self {
         let mut ledger: BTreeMap<Event, Vec<Arrival>> = BTreeMap::new();
         let mut note = |event: Option<Event>, arrival: Arrival| {
@@ -41,22 +41,22 @@ impl Ledger {
         Self(ledger)
     }
 
-    /// How many requests came.
+    /// The number of requests.
     pub(super) fn arrivals(&self) -> usize {
         self.0.values().map(Vec::len).sum()
     }
 
-    /// How often an event was accepted that had been accepted before.
+    /// How often an event was accepted again.
     pub(super) fn duplicates(&self) -> usize {
         self.0.values().map(|arrivals| accepted(arrivals).count().saturating_sub(1)).sum()
     }
 
-    /// How often an event was accepted without the gateway's hearing of it.
+    /// How often an event was accepted but its response did not reach the gateway.
     pub(super) fn lost_answers(&self) -> usize {
         self.0.values().map(|arrivals| accepted(arrivals).filter(|arrival| !arrival.was_answered).count()).sum()
     }
 
-    /// What the gateway did and should not have done.
+    /// The gateway's errors.
     pub(super) fn violations(&self, report: &Report) -> Vec<String> {
         let mut violations = Vec::new();
         for event in &report.delivered {
@@ -72,7 +72,7 @@ impl Ledger {
             if doubled > 0 {
                 violations.push(format!("{event:?} was sent again although its acceptance was answered: {arrivals:?}"));
             }
-            // Synapse's next event comes when this one is done with: it must have been accepted by then.
+            // Synapse sends the next event after the response to this one: it must have been accepted by then.
             if let (Some(before), Some(first)) = (last.get(&event.pusher), arrivals.first())
                 && first.place < *before
             {

@@ -1,8 +1,8 @@
-//! Nothing lost, nothing doubled: events by the thousand from pushers that try again as Synapse does, through push
-//! services that reset, stall, cut, refuse and recover.
+//! No event is lost or sent twice: thousands of events from pushers that retry as Synapse does, through push services
+//! that reset, stall, cut off, reject and recover.
 //!
-//! Invariant: which fault meets which attempt follows from the seed alone, so a run can be had again; what the gateway may
-//! not do is judged by what the push services accepted and answered.
+//! Invariant: the seed alone decides which attempt gets which fault, so a run can be repeated. The requests and
+//! responses of the push services show the gateway's errors.
 
 mod faults;
 mod ledger;
@@ -23,16 +23,16 @@ use pusher::{Pusher, Report};
 /// The number of events in the suite and in a long run.
 const EVENTS: (usize, usize) = (2_000, 10_000);
 
-/// How many events each pusher has.
+/// The number of events of each pusher.
 const EVENTS_EACH: usize = 20;
 
-/// Any number would do.
+/// Any number works.
 const SEED: u64 = 20_261_122;
 
 /// Short waits, so that a delivery is attempted three times.
 const WAITS: &str = "retry_waits = [\"20ms\", \"100ms\"]\n";
 
-/// How long all of it may take on a busy machine.
+/// The deadline of the whole run on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,7 +56,7 @@ async fn nothing_is_lost_and_nothing_doubled_whatever_the_push_services_do() {
     let first: Vec<&String> = violations.iter().take(20).collect();
     assert!(violations.is_empty(), "seed {seed}: {} violations, such as {first:#?}", violations.len());
     assert!(ledger.duplicates() <= ledger.lost_answers());
-    // A run in which little happened would show little.
+    // A run with few faults would prove little.
     assert_eq!(plan.missed(), [], "seed {seed}: faults that never happened");
     assert!(!report.rejected.is_empty() && ledger.lost_answers() > 0);
 }

@@ -1,7 +1,7 @@
-//! What happens to whom: which pushers there are, which pushkeys die and when, and which fault meets which attempt.
+//! The plan of a run: the pushers, which pushkeys expire and when, and which attempt gets which fault.
 //!
-//! Invariant: everything but the outages follows from the seed, the event and the number of the attempt; the order in
-//! which attempts come has no say.
+//! Invariant: everything but the outages follows from the seed, the event and the number of the attempt; the order of
+//! the attempts has no effect.
 
 use harness::world::push::{World, android_device, ios_device};
 use std::collections::{BTreeMap, HashMap};
@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 
 use super::faults::{self, Kind};
 
-/// One pusher in so many has a pushkey that dies; an odd number, so that it meets both push services.
+/// One pusher in this number has a pushkey that expires; an odd number, so that both push services have some.
 const DEATHS: usize = 13;
 
-/// From this attempt at an event on, all goes well.
+/// From this attempt at an event on, no fault occurs.
 const LAST_FAULT: u32 = 6;
 
-/// How long a push service is down, once in a run: shorter than the gateway leaves it alone for that.
+/// How long a push service is down, once in a run: shorter than the circuit breaker stays open after it.
 const OUTAGE: Duration = Duration::from_secs(3);
 
 /// A pusher's push service.
@@ -41,7 +41,7 @@ pub(super) struct Plan {
     pushers: usize,
     events_each: usize,
     pushkeys: HashMap<String, usize>,
-    /// Faults that meet the first attempt at an event, so that each kind happens.
+    /// Faults of the first attempt at an event, so that each kind occurs.
     certain: HashMap<Event, &'static str>,
     state: Mutex<State>,
 }
@@ -55,7 +55,7 @@ struct State {
 }
 
 impl Plan {
-    /// A plan for so many pushers with so many events each.
+    /// A plan for this number of pushers and of events of each.
     pub(super) fn new(seed: u64, pushers: usize, events_each: usize) -> Self {
         let mut plan = Self {
             seed,
@@ -95,7 +95,7 @@ impl Plan {
         self.pushers
     }
 
-    /// The events of a pusher that are to be delivered, in order, and the one with which its pushkey is found dead.
+    /// The events of a pusher that must be delivered, in order, and the event at which its pushkey is rejected.
     pub(super) fn events(&self, pusher: usize) -> (Vec<Event>, Option<Event>) {
         let death = self.death(pusher);
         let lived = death.unwrap_or(self.events_each);
@@ -106,7 +106,7 @@ impl Plan {
         if pusher.is_multiple_of(2) { Service::Apple } else { Service::Google }
     }
 
-    /// What the homeserver knows of the pusher.
+    /// The pusher as its homeserver sends it.
     pub(super) fn device(&self, pusher: usize) -> Value {
         match Self::service(pusher) {
             Service::Apple => ios_device(&self.pushkey(pusher)),
@@ -121,25 +121,25 @@ impl Plan {
         }
     }
 
-    /// After how long the homeserver hangs up on this try, if it does.
+    /// After how long the homeserver closes the connection of this attempt, if it does.
     pub(super) fn patience(&self, event: Event, tries: u64) -> Option<Duration> {
         let draw = self.draw(&[2, event.pusher as u64, event.number as u64, tries]);
         (draw.is_multiple_of(40) && tries < 5).then(|| Duration::from_millis(1 + draw / 40 % 40))
     }
 
-    /// The event behind an identifier, if it is one of ours.
+    /// The event of an identifier, if it belongs to this plan.
     pub(super) fn event(&self, pushkey: &str, event_id: &Value) -> Option<Event> {
         let pusher = *self.pushkeys.get(pushkey)?;
         let number = event_id.as_str()?.strip_prefix('$')?.split('-').nth(1)?.parse().ok()?;
         Some(Event { pusher, number })
     }
 
-    /// How often each fault was met.
+    /// How often each fault occurred.
     pub(super) fn met(&self) -> BTreeMap<(Service, &'static str), usize> {
         self.state().met.clone()
     }
 
-    /// The faults that were to happen but never did.
+    /// The planned faults that never occurred.
     pub(super) fn missed(&self) -> Vec<(Service, &'static str)> {
         let met = self.met();
         let all = [Service::Apple, Service::Google].into_iter().flat_map(|service| {
@@ -165,7 +165,7 @@ impl Plan {
         let attempt = *state.attempts.entry(event).and_modify(|count| *count += 1).or_insert(1);
         let arrivals = *state.arrivals.entry(service).and_modify(|count| *count += 1).or_insert(1);
         let certain = self.certain.get(&event).filter(|_| attempt == 1);
-        // An outage never takes the place of a certain fault.
+        // An outage never replaces a certain fault.
         if certain.is_none() && arrivals > self.pushers * self.events_each / 4 {
             let began = *state.outages.entry(service).or_insert_with(Instant::now);
             if began.elapsed() < OUTAGE {
@@ -189,13 +189,13 @@ impl Plan {
         Some((kind.fault)(self.draw(&[5, event.pusher as u64, event.number as u64, attempt.into()])))
     }
 
-    /// The event at which a pushkey is found dead, if it ever is.
+    /// The event at which a pushkey is rejected, if it ever is.
     fn death(&self, pusher: usize) -> Option<usize> {
         let event = usize::try_from(self.draw(&[6, pusher as u64]) % self.events_each as u64);
         (pusher % DEATHS == DEATHS / 2).then(|| event.expect("less than a usize"))
     }
 
-    /// An event that no certain fault meets yet, of a pusher that lives.
+    /// An event without a certain fault, of a pusher whose pushkey has not expired.
     fn free_event(&self, service: Service, parts: &[u64]) -> Event {
         let free = (0_u64..).map(|turn| {
             let draw = self.draw(&[&[7, service as u64, turn], parts].concat());
@@ -220,7 +220,7 @@ impl Plan {
     }
 }
 
-/// What a homeserver says of an event.
+/// The event in a homeserver's request.
 pub(super) fn event_id(event: Event) -> String {
     format!("${}-{}-x:hs.example", event.pusher, event.number)
 }
@@ -237,13 +237,13 @@ struct NamedKind {
 }
 
 impl NamedKind {
-    /// How often it happens at least.
+    /// Its minimum frequency.
     fn certainly(&self, events: usize) -> usize {
         if events >= LONG_RUN { self.times_in_a_long_run } else { self.times }
     }
 }
 
-/// A run in which a device may be left alone for half a minute.
+/// A run in which a device may be paused for half a minute.
 const LONG_RUN: usize = 5_000;
 
 fn kinds(service: Service) -> Vec<NamedKind> {

@@ -1,7 +1,7 @@
-//! A pusher as Synapse has one: strictly one request at a time, and anything but a whole 200 is tried again, later and
-//! later.
+//! A pusher as in Synapse: strictly one request at a time, and a retry after any response but a complete 200, with
+//! growing backoff.
 //!
-//! Invariant: an event is done with only when the gateway has said so; a pusher whose pushkey is rejected ends.
+//! Invariant: an event is finished only by a response of the gateway; a pusher whose pushkey is rejected ends.
 
 use harness::world::push::{NOTIFY, message_body};
 use std::collections::BTreeMap;
@@ -25,16 +25,16 @@ pub(super) struct Pusher {
     api: Api,
 }
 
-/// What pushers have seen.
+/// The responses that pushers received.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    /// Requests by the status of their answer; 0 for those on which the homeserver hung up or that had no whole answer.
+    /// Requests by the status of their response; 0 if the homeserver closed the connection or got no complete response.
     pub(super) answers: BTreeMap<u16, usize>,
-    /// Events that the gateway said were delivered.
+    /// Events that the gateway reported as delivered.
     pub(super) delivered: Vec<Event>,
     /// Events with which the pushkey was rejected.
     pub(super) rejected: Vec<Event>,
-    /// Answers that no homeserver would understand.
+    /// Responses that no homeserver would understand.
     pub(super) strange: Vec<String>,
 }
 
@@ -43,7 +43,7 @@ impl Pusher {
         Self { number, plan, api }
     }
 
-    /// Posts every event until it is done with.
+    /// Posts every event until it is finished.
     pub(super) async fn run(self) -> Report {
         let mut report = Report::default();
         let (lived, death) = self.plan.events(self.number);
@@ -85,7 +85,7 @@ impl Pusher {
 }
 
 impl Report {
-    /// With what another pusher has seen.
+    /// Adds the responses of another pusher.
     pub(super) fn with(mut self, other: Self) -> Self {
         for (status, count) in other.answers {
             *self.answers.entry(status).or_default() += count;
@@ -96,7 +96,7 @@ impl Report {
         self
     }
 
-    /// What the gateway said and should not have said.
+    /// The gateway's wrong responses.
     pub(super) fn violations(&self, plan: &Plan) -> Vec<String> {
         let mut violations = self.strange.clone();
         let (mut lived, mut died) = (Vec::new(), Vec::new());

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 const APP: &str = "org.example.ios";
 
-/// What came, and the `loc-key` with its `loc-args` without and with a room's name.
+/// The event, and the `loc-key` with its `loc-args` without and with a room's name.
 type Row = (Value, (&'static str, &'static [&'static str]), (&'static str, &'static [&'static str]));
 
 fn text(msgtype: &str) -> Value {

@@ -1,6 +1,6 @@
 //! Single fields of payloads for Apple: the device's and the operator's defaults, badge, sound, level, thread.
 //!
-//! Invariant: ours win over the device's, and the device's over the operator's.
+//! Invariant: the gateway's values override the device's, and the device's override the operator's.
 
 use harness::world::push::{World, ids, ios_app, message, with};
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
-//! The fields beside a payload by which Apple decides when, how and for how long it delivers.
+//! The headers with which APNs decides when, how and for how long it delivers.
 //!
-//! Invariant: the fake refuses what Apple refuses (two fields of a name, a wrong topic, priority 10 for what shows
-//! nothing), so a push that arrived was in order.
+//! Invariant: the fake rejects what APNs rejects (two headers of one name, a wrong topic, priority 10 for a background
+//! push), so an accepted push is valid.
 
 use harness::apns::{Fault, Request};
 use harness::world::push::{App, World, ids, ios_app, ios_app_of, message, with};
@@ -10,7 +10,7 @@ use shared::clock::Clock;
 
 const APP: &str = "org.example.ios";
 
-/// An update that shows nothing.
+/// A background update.
 fn quiet() -> Value {
     json!({ "default_payload": { "aps": { "content-available": 1 } } })
 }
@@ -140,7 +140,7 @@ async fn a_delivery_has_one_id_of_its_own_on_all_attempts() {
     assert!(id(&attempts[0]).is_some() && id(&attempts[0]) != id(&other[0]));
 }
 
-/// Seconds since the Unix epoch, by the clock that the gateway under test goes by.
+/// Seconds since the Unix epoch, by the clock of the gateway under test.
 fn now() -> i64 {
     Clock::system().now().as_millis() / 1000
 }

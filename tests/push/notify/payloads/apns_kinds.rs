@@ -1,13 +1,13 @@
-//! Payloads for Apple by the kind of notification: whole events, identifiers alone, badges, ciphertexts, calls.
+//! Payloads for APNs by the kind of notification: whole events, identifiers alone, badges, ciphertexts, calls.
 //!
-//! Invariant: what makes the kind is what came, never what the device says of itself.
+//! Invariant: the notification decides the kind, never the device's data.
 
 use harness::world::push::{World, ids, ios_app, message, with, without};
 use serde_json::{Value, json};
 
 const APP: &str = "org.example.ios";
 
-/// A default payload that must not show where it is not wanted.
+/// A default payload that must not appear in other kinds.
 fn defaults() -> Value {
     json!({ "default_payload": { "aps": { "mutable-content": 1, "alert": { "loc-key": "N" } }, "cs": "mine" } })
 }

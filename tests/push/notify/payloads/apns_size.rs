@@ -1,7 +1,8 @@
-//! Payloads that are too large for Apple: which members go, and at which letter which text ends, byte for byte.
+//! Payloads that are too large for APNs: which members are removed, and at which character each text ends, byte for
+//! byte.
 //!
-//! Invariant: what is expected is found by taking one letter after the other away and writing the whole payload again,
-//! which is too slow for a server and too simple to be wrong.
+//! Invariant: the expected payload is found by removing one character after another and writing the whole payload
+//! again, which is too slow for a server and too simple to be wrong.
 
 use harness::generator::{Generator, seed};
 use harness::world::push::{World, ids, ios_app, message, with, without};
@@ -19,14 +20,14 @@ async fn the_longest_text_loses_letter_after_letter_until_the_payload_fits() {
     let gateway =
         World::serving("", "", &[ios_app(APP, ""), ios_app(VOIP, "push_type = \"voip\"\nvoip_events = \"all\"")]).await;
     let mut cases: Vec<(&str, [String; 3])> = Vec::new();
-    // Letters by what they take in the text and in its JSON: 1 and 1, 1 and 2, 1 and 6, 2, 3, 4, mixtures.
+    // Characters by their length in the text and in its JSON: 1 and 1, 1 and 2, 1 and 6, 2, 3, 4, mixtures.
     for letters in ["a", "\"", "\\", "\n", "\u{8}", "\u{1}", "\u{7f}", "é", "✓", "\u{2028}", "🪨", "a\n", "é\"🪨\u{1f}"]
     {
         let body: String = letters.chars().cycle().take(6000).collect();
         cases.push((APP, ["Wilma".into(), "Quarry".into(), body.clone()]));
         cases.push((VOIP, ["Wilma".into(), "Quarry".into(), body]));
     }
-    // Texts of the same length, texts that overtake one another, names at their own limit.
+    // Texts of equal length, texts that become shorter than others, names at their own limit.
     for [from, room, body] in [
         [("a", 1024), ("b", 1024), ("c", 5000)],
         [("🪨", 1024), ("b", 1024), ("c", 5000)],
@@ -65,7 +66,7 @@ async fn texts_of_any_letters_are_cut_where_the_rule_says() {
     }
 }
 
-/// Whether the payload of a message with these texts is what the rule says.
+/// Checks that the payload of a message with these texts follows the rule.
 async fn check(gateway: &World, app: &str, texts @ [from, room, body]: [&str; 3], hint: &str) {
     let device = gateway.iphone(app);
     let content = json!({ "msgtype": "m.text", "body": body });
@@ -78,7 +79,7 @@ async fn check(gateway: &World, app: &str, texts @ [from, room, body]: [&str; 3]
     while total > limit {
         let args = right["aps"]["alert"]["loc-args"].as_array_mut().expect("the texts");
         let bytes = |place: &usize| args[*place].as_str().map_or(0, str::len);
-        // Of equal ones the first, which `max_by_key` finds only from behind.
+        // Of equal ones the first, which `max_by_key` finds only in reverse order.
         let longest = (0..args.len()).rev().max_by_key(bytes).expect("there are texts");
         let Value::String(text) = &mut args[longest] else { panic!("a text") };
         let letter = text.pop().expect("the longest has letters");
@@ -90,7 +91,7 @@ async fn check(gateway: &World, app: &str, texts @ [from, room, body]: [&str; 3]
     assert_eq!(push.body.len(), total, "{hint}");
 }
 
-/// The payload of [`message`] with these texts, before anything is cut but the names.
+/// The payload of [`message`] with these texts, with only the names cut.
 fn expected(app: &str, [from, room, body]: [&str; 3]) -> Value {
     let name = |name: &str| name.chars().take(1024).collect::<String>();
     let alert = json!({
@@ -142,7 +143,7 @@ async fn the_devices_members_go_largest_first_and_ours_stay() {
 #[tokio::test(flavor = "multi_thread")]
 async fn room_for_256_bytes_of_text_is_made_before_texts_are_cut() {
     let gateway = World::serving("", "", &[ios_app(APP, "")]).await;
-    // What the payload takes without texts, and with a member `k` that brings it to the edge.
+    // The length of the payload without texts, and with a member `k` that fills it to the limit.
     let bare = length(&with(expected(APP, ["", "", ""]), json!({ "k": "" })));
     let edge = LIMIT - 256 - bare;
     for (bytes, stays) in [(edge, true), (edge + 1, false)] {
@@ -174,7 +175,7 @@ async fn texts_of_the_devices_own_alert_are_cut_too() {
     }
 }
 
-/// The length of the text that is sent: blanks after commas and colons.
+/// The length of the text as sent, with blanks after commas and colons.
 fn length(payload: &Value) -> usize {
     spaced(payload).len()
 }

@@ -1,7 +1,7 @@
 //! The `data` that Android apps receive: flat strings made from the notification and the device's defaults.
 //!
-//! Invariant: the fake refuses what Google refuses (values that are no strings, reserved keys, more than 4096 bytes), so
-//! a message that arrived was in order.
+//! Invariant: the fake rejects what FCM rejects (values that are not strings, reserved keys, more than 4096 bytes), so
+//! an accepted message is valid.
 
 use harness::world::push::{World, android_app, ids, message, with, without};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! What stands around the `data` of a message for Google: priority, life time, what replaces what, the operator's part.
+//! A message for FCM around its `data`: priority, lifetime, collapse key, the operator's options.
 //!
 //! Invariant: the operator's options never reach `data`, target and priority.
 

@@ -1,14 +1,15 @@
-//! Messages that are too large for Google: what goes first, what is cut to which byte, what stays to the end.
+//! Messages that are too large for FCM: the order of removal, the length of each cut text, and the members that always
+//! stay.
 //!
-//! Invariant: keys and values of `data` and the operator's `notification` never take more than 4096 bytes together; the
-//! fake refuses a message that does.
+//! Invariant: keys and values of `data` and the operator's `notification` never exceed 4096 bytes together; the fake
+//! rejects a message that does.
 
 use harness::world::push::{World, android_app, ids, message, with, without};
 use serde_json::{Value, json};
 
 const APP: &str = "org.example.android";
 
-/// What Google takes.
+/// FCM's limit.
 const BUDGET: usize = 4096;
 
 /// The texts that may be cut.
@@ -73,7 +74,7 @@ async fn content_goes_first_the_largest_before_the_smaller() {
 async fn of_thousands_of_keys_as_many_stay_as_fit() {
     let gateway = World::serving("", "", &[android_app(APP, "")]).await;
     for number in [200, 300, 20_000] {
-        // `content_` and a name of six digits take 14 bytes, and there is a larger one that goes first.
+        // `content_` and a name of six digits take 14 bytes, and a larger one is removed first.
         let mut content: Value = (0..number).map(|key| (format!("{key:06}"), json!("v"))).collect();
         content["large"] = x(900);
         let device = gateway.phone(APP);
@@ -146,7 +147,7 @@ async fn the_defaults_go_before_a_text_is_cut_below_sixteen_bytes_and_ids_and_co
     assert_eq!(kept, ["a", "c", "d", "e"], "the largest goes, and no more than is needed");
     assert!(data["content_body"].as_str().unwrap().ends_with('…') && size(&data) <= BUDGET);
 
-    // Four values of 1024 bytes that may neither go nor be cut further leave room for ids and counts alone.
+    // Four values of 1024 bytes that may neither be removed nor cut further leave room only for IDs and counts.
     let device = gateway.phone(APP);
     let huge = json!({
         "event_id": x(1024), "sender": x(1024), "type": x(1024), "membership": x(1024), "counts": { "unread": 2, "missed_calls": 1 },

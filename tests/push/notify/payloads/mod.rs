@@ -1,6 +1,6 @@
-//! What the push services receive for what a homeserver says: each rule of the payloads over the wire.
+//! The payloads that the push services receive for a homeserver's notification, rule by rule.
 //!
-//! Invariant: a payload is compared as a whole, so that nothing more than expected may be in it.
+//! Invariant: a payload is compared as a whole, so that it contains no more than expected.
 
 mod alerts;
 mod apns_fields;

@@ -1,6 +1,6 @@
 //! From pushkeys to the devices of APNs and FCM; an invalid pushkey is rejected.
 //!
-//! Invariant: a pushkey that is refused comes back as it came, and nothing is sent for it.
+//! Invariant: a rejected pushkey is returned unchanged, and nothing is sent for it.
 
 use harness::world::push::{World, android_app, ids, ios_app, with};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 /// Many pushkeys are wrong here on purpose.
 const TRUSTING: &str = "[rejection_breaker]\nenabled = false\n";
 
-/// 32 bytes in every spelling that apps use.
+/// 32 bytes in every encoding that apps use.
 const HEX: &str = "fb00ff3e1c2d4b5a69788796a5b4c3d2e1f00112233445566778899aabbccdde";
 const BASE64: &str = "+wD/PhwtS1ppeIeWpbTD0uHwARIjNEVWZ3iJmqu8zd4=";
 const BASE64URL: &str = "-wD_PhwtS1ppeIeWpbTD0uHwARIjNEVWZ3iJmqu8zd4";

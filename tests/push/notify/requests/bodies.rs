@@ -1,6 +1,6 @@
-//! Bodies that are no JSON as it is taken, and bodies that are too large.
+//! Bodies that are not valid JSON, and bodies that are too large.
 //!
-//! Invariant: the same refusal whatever the Content-Type says.
+//! Invariant: the Content-Type does not change the error.
 
 use harness::world::push::{NOTIFY, World, android_app, ids, ios_app, with};
 use serde_json::{Value, json};
@@ -41,7 +41,7 @@ async fn what_is_no_json_is_refused_before_anything_is_sent() {
         bodies.push(with_members(&device, &format!("\"content\":{{\"body\":{broken}}}")).into_bytes());
         bodies.push(with_members(&device, &format!("\"room_id\":{broken}")).into_bytes());
     }
-    // Where a homeserver writes, what cannot be read is its fault.
+    // The homeserver writes these parts, so an unreadable one is its error.
     for (name, value) in [
         ("event_id", "\"\\ud800\""),
         ("room_id", "\"a\\udc00\\ud800\""),

@@ -1,6 +1,6 @@
-//! What homeservers may ask, and how: paths, methods, bodies, fields.
+//! The requests of homeservers: paths, methods, bodies, fields.
 //!
-//! Invariant: a request that is refused has reached no device.
+//! Invariant: a rejected request reaches no device.
 
 mod bodies;
 mod routes;

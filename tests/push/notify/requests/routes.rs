@@ -1,6 +1,6 @@
-//! Paths and methods, whatever the body.
+//! Paths and methods, with any body.
 //!
-//! Invariant: every answer is JSON with its length, but for the empty ones to HEAD and OPTIONS.
+//! Invariant: every response is JSON with its length, except the empty ones to HEAD and OPTIONS.
 
 use harness::api::Answer;
 use harness::world::push::{NOTIFY, World, android_app, ids, with};

@@ -1,23 +1,23 @@
 //! JSON that homeservers must send correctly, and the errors if they do not.
 //!
-//! Invariant: the refusal names the place and never a value, and even the devices that are right get nothing.
+//! Invariant: the error names the path and never a value, and no valid device of the request gets a push.
 
 use harness::world::push::{NOTIFY, World, android_app, ids, with};
 use serde_json::{Value, json};
 
 const APP: &str = "org.example.android";
 
-/// A value that no refusal may show.
+/// A value that no error may contain.
 const SECRET: &str = "sEcReT";
 
-/// Values that are no texts.
+/// Values that are not strings.
 const NO_TEXTS: [&str; 9] =
     ["5", "-1.5", "true", "false", "[]", "[\"sEcReT\"]", "{}", "{\"sEcReT\":\"sEcReT\"}", "18446744073709551616"];
 
-/// Values that are no integers.
+/// Values that are not integers.
 const NO_INTEGERS: [&str; 9] = ["1.5", "1.0", "1e3", "true", "\"sEcReT\"", "\"5\"", "[5]", "{\"sEcReT\":5}", "-0.0"];
 
-/// A body, and the beginning of what is said of it.
+/// A body, and the start of its error.
 fn rows(good: &Value) -> Vec<(String, String)> {
     let mut rows: Vec<(String, String)> = [
         ("null", "the body: expected an object"),

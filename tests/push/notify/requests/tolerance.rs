@@ -1,6 +1,6 @@
-//! What room members, push rules and users write may be wrong in every way: the notification is delivered without it.
+//! Invalid values from room members, push rules and users: the notification is delivered without them.
 //!
-//! Invariant: nothing that a remote user writes makes an error.
+//! Invariant: no text of a remote user causes an error.
 
 use harness::world::push::{NOTIFY, World, android_app, ids, ios_app, message, with, without};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 const APP: &str = "org.example.android";
 const IOS: &str = "org.example.ios";
 
-/// Values of every kind, as they stand in the body.
+/// Values of every kind, as text in the body.
 const VALUES: [&str; 15] = [
     "null",
     "0",
@@ -27,8 +27,8 @@ const VALUES: [&str; 15] = [
     "{\"b\":[[[[[[]]]]]]}",
 ];
 
-/// The body of a request with further members, of the notification and of its device, behind those that are there: of
-/// equal names the last one counts.
+/// The body of a request with further members of the notification and of its device, after the usual ones: of equal
+/// names the last one applies.
 fn body(notification: &Value, device: &Value, members: &str, of_device: &str) -> String {
     let object = |value: &Value, members: &str| {
         let text = value.to_string();

@@ -1,6 +1,6 @@
-//! Requests that are no good HTTP: framed twice, too large, too slow, never finished.
+//! Invalid HTTP requests: framed twice, too large, too slow, never finished.
 //!
-//! Invariant: one request is one request, to us as to any proxy before us, and no client holds a connection for ever.
+//! Invariant: gateway and proxies see the same requests, and no client holds a connection forever.
 
 use harness::world::push::{DEADLINE, NOTIFY, World, android_app, ids, with};
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ async fn still_delivers(gateway: &World) {
     gateway.message(&device);
 }
 
-/// The status, or `None` if the connection ended without an answer.
+/// The status, or `None` if the connection was closed without a response.
 async fn status(address: SocketAddr, bytes: &[u8]) -> Option<u16> {
     match exchange(address, bytes, DEADLINE).await {
         Ok(response) => Some(response.status),
@@ -124,7 +124,7 @@ async fn what_does_not_come_in_time_ends_the_connection() {
         assert!(found.is_none_or(|status| status == 408), "{what}: {found:?}");
         assert!(connection.closes_within(DEADLINE).await, "{what}");
     }
-    // Byte by byte is no way around it.
+    // Sending byte by byte does not extend the timeout.
     let mut connection = Raw::connect(address).await;
     connection.send(&head("Content-Length: 1000000\r\n")).await;
     let dripping = async {
@@ -158,7 +158,7 @@ async fn another_protocol_is_refused_without_harm() {
     let gateway = World::serving("", "", &[android_app(APP, "")]).await;
     let address = gateway.server.address();
     for bytes in [
-        // HTTP/2 without TLS, with a flood of resets and of CONTINUATION behind the preface.
+        // HTTP/2 without TLS, with a flood of resets and of CONTINUATION after the preface.
         [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), b"\0\0\0\x04\0\0\0\0\0".repeat(1000)].concat(),
         [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), b"\0\0\0\x09\0\0\0\0\x01".repeat(1000)].concat(),
         b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03".to_vec(),
