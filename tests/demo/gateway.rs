@@ -1,6 +1,6 @@
 //! The push gateway of the demo, between a homeserver and the fake APNs and FCM.
 //!
-//! Invariant: everything ends when the world is dropped, the gateway first.
+//! Invariant: dropping the world stops the gateway first, then the push services.
 
 use harness::world::push::{Settings, World};
 
@@ -11,7 +11,7 @@ pub(crate) use harness::world::push::{ANDROID, IOS};
 /// Builds and starts the gateway and the push services.
 ///
 /// # Panics
-/// If the gateway does not build or start; the message holds its output.
+/// If the gateway does not build or start; the message contains its output.
 pub(crate) async fn start(narrator: &mut Narrator) -> World {
     narrator.step(
         "The push gateway starts",

@@ -1,6 +1,6 @@
 //! `--keep`: everything keeps running after the stories, until Ctrl-C.
 //!
-//! Invariant: at the end every process has ended and every file is deleted.
+//! Invariant: after Ctrl-C every process has exited and every file is deleted.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! The demo: the real identity server with a fake homeserver, mail relay and SMS provider, the real push gateway with a
 //! fake APNs and FCM, and the stories of their users, request by request.
 //!
-//! Invariant: the exit code is 0 only if every check held; otherwise the demo names the step and the reason.
+//! Invariant: the exit code is 0 only if every check succeeded; otherwise the demo names the step and the reason.
 
 mod gateway;
 mod keep;

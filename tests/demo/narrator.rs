@@ -46,7 +46,7 @@ impl Narrator {
         Self { out, colours, step: "", steps: 0, requests: 0, checks: 0 }
     }
 
-    /// Begins a step: its name, which a failure repeats, and a line or two of prose.
+    /// Begins a step: its name, which a failure repeats, and one or two lines of prose.
     pub(crate) fn step(&mut self, name: &'static str, prose: &str) {
         self.step = name;
         self.steps += 1;
@@ -55,7 +55,7 @@ impl Narrator {
         self.say(prose);
     }
 
-    /// A line of prose, or several.
+    /// One or more lines of prose.
     pub(crate) fn say(&mut self, prose: &str) {
         for line in prose.lines() {
             self.write(format!("   {line}").trim_end());
@@ -96,7 +96,7 @@ impl Narrator {
             .map_err(|_| Failure(format!("the response to {} is not JSON", answer.path)))
     }
 
-    /// As [`Narrator::ask`], for a request that must be refused with this `errcode`.
+    /// Like [`Narrator::ask`], for a request that must be rejected with this `errcode`.
     ///
     /// # Errors
     /// [`Failure`] if it is not.
@@ -105,7 +105,7 @@ impl Narrator {
         self.is(body["errcode"] == errcode, || format!("the errcode is {}, not {errcode}", body["errcode"]))
     }
 
-    /// As [`Narrator::ask`], for a page; shows and returns only its title.
+    /// Like [`Narrator::ask`], for a page; shows and returns only its title.
     ///
     /// # Errors
     /// [`Failure`] for another status, or a page without a title.
@@ -120,7 +120,7 @@ impl Narrator {
         title
     }
 
-    /// Checks that `what` holds, and shows it.
+    /// Checks `what`, and shows it.
     ///
     /// # Errors
     /// [`Failure`] if it does not.
@@ -178,7 +178,7 @@ impl Narrator {
     }
 
     fn write(&mut self, text: &str) {
-        // The stories run to their end after the output is closed.
+        // The stories continue to their end after the output is closed.
         drop(self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()));
     }
 }

@@ -1,6 +1,6 @@
 //! The identity server of the demo with its homeserver, mail relay and SMS provider.
 //!
-//! Invariant: everything ends when the stage is dropped, the server first.
+//! Invariant: dropping the stage stops the server first, then the others.
 
 use harness::api::Api;
 use harness::homeserver::Homeserver;
@@ -29,7 +29,7 @@ impl Stage {
     /// Builds and starts everything.
     ///
     /// # Panics
-    /// If the server does not build or start; the message holds its output.
+    /// If the server does not build or start; the message contains its output.
     pub(crate) async fn set(narrator: &mut Narrator) -> Self {
         narrator.step(
             "The identity server starts",

@@ -1,12 +1,12 @@
-//! A keep-alive HTTP/1.1 connection that costs the machine as little as possible: prepared bytes out, status and body in.
+//! A keep-alive HTTP/1.1 connection with minimal cost: it sends prepared bytes and reads status and body.
 //!
-//! Invariant: one request at a time; a request's time is from its first byte out to its last byte in.
+//! Invariant: one request at a time; its duration is from the first byte sent to the last byte received.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// A connection that opens again by itself after the server has closed it.
+/// A connection that reopens after the server has closed it.
 #[derive(Debug)]
 pub(crate) struct Connection {
     address: SocketAddr,
@@ -14,7 +14,7 @@ pub(crate) struct Connection {
     buffer: Vec<u8>,
 }
 
-/// The answer to one request, until the next one.
+/// The response to one request, until the next one.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Reply<'a> {
     /// The status.
@@ -29,10 +29,10 @@ impl Connection {
         Self { address, stream: None, buffer: Vec::with_capacity(64 * 1024) }
     }
 
-    /// Sends `request`, a whole one with its Content-Length, and reads the answer, which must have one too.
+    /// Sends `request`, complete with its Content-Length, and reads the response, which must have one too.
     ///
     /// # Errors
-    /// What the socket says, and `InvalidData` for an answer of another form. The next request opens a new connection.
+    /// The socket's error, and `InvalidData` for an invalid response. The next request opens a new connection.
     pub(crate) fn exchange(&mut self, request: &[u8]) -> io::Result<Reply<'_>> {
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
@@ -87,7 +87,7 @@ struct Head {
 }
 
 impl Head {
-    /// `None` if it is not all there yet.
+    /// `None` if the head is incomplete.
     fn parse(bytes: &[u8]) -> io::Result<Option<Self>> {
         let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
         let malformed = || io::Error::from(io::ErrorKind::InvalidData);

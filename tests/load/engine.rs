@@ -1,9 +1,9 @@
-//! The load itself: so many connections, each doing one unit of work after the other, for so long; then the figures.
+//! The load: a number of connections, each with one unit of work after another, for a fixed time; then the figures.
 //!
-//! Invariant: the warm-up is in no figure, and what failed is counted beside what succeeded, never among it.
+//! Invariant: the warm-up is in no figure, and failed units are counted separately from successful ones.
 //!
-//! Each connection is a thread that blocks: with a request and an answer of one segment each, that is two system
-//! calls for one request, and the times need no correction for a scheduler of our own.
+//! Each connection is a blocking thread: a request and a response of one segment each take two system calls, and the
+//! times need no correction for a scheduler.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,35 +15,35 @@ use std::time::{Duration, Instant};
 use crate::connection::Connection;
 use crate::process;
 
-/// How to load a server.
+/// The parameters of a load.
 #[derive(Clone, Debug)]
 pub(crate) struct Load {
-    /// Where it listens.
+    /// The server's address.
     pub(crate) address: SocketAddr,
-    /// Its process, to ask for its CPU time.
+    /// Its process ID, to read its CPU time.
     pub(crate) pid: u32,
-    /// How many connections work at the same time.
+    /// The number of concurrent connections.
     pub(crate) connections: usize,
-    /// How long they work before the figures start.
+    /// The duration of the warm-up.
     pub(crate) warm_up: Duration,
-    /// How long they work for the figures. A CPU tick is 10 ms: 5 s and more give useful ones.
+    /// The duration of the measurement. A CPU tick is 10 ms, so 5 s or more give useful figures.
     pub(crate) duration: Duration,
 }
 
-/// What a load showed.
+/// The result of a load.
 #[derive(Clone, Debug)]
 pub(crate) struct Figures {
-    /// Units of work that succeeded.
+    /// The number of successful units of work.
     pub(crate) done: usize,
-    /// Units of work that failed.
+    /// The number of failed units of work.
     pub(crate) failed: usize,
-    /// How long it took.
+    /// The measured duration.
     pub(crate) elapsed: Duration,
-    /// Half of the units took no longer.
+    /// The median duration of a unit.
     pub(crate) p50: Duration,
-    /// 99 of 100 units took no longer.
+    /// The 99th percentile of the duration of a unit.
     pub(crate) p99: Duration,
-    /// CPU time of the server's process meanwhile.
+    /// The CPU time of the server's process in this time.
     pub(crate) cpu: Duration,
     /// Resident memory of the server's process at the end, in bytes.
     pub(crate) memory: u64,
@@ -53,11 +53,11 @@ const WARM_UP: u8 = 0;
 const MEASURE: u8 = 1;
 const STOP: u8 = 2;
 
-/// Loads a server with units of work: `worker(i)` makes the one that connection `i` does again and again. A unit may be
-/// several requests, and gives whether it succeeded.
+/// Loads a server with units of work: `worker(i)` makes the one that connection `i` repeats. A unit may be several
+/// requests, and returns whether it succeeded.
 ///
 /// # Panics
-/// If the server's process is gone before the end.
+/// If the server's process exits before the end.
 pub(crate) fn run<W>(load: &Load, worker: impl Fn(usize) -> W) -> Figures
 where
     W: FnMut(&mut Connection) -> io::Result<bool> + Send + 'static,
@@ -97,11 +97,11 @@ where
     }
 }
 
-/// Loads a server with prepared requests, each a unit of work; the connections start at different ones. An answer
+/// Loads a server with prepared requests, each a unit of work; the connections start at different ones. A response
 /// other than 200 is a failure.
 ///
 /// # Panics
-/// As [`run`], and without any request.
+/// Like [`run`], and without any request.
 pub(crate) fn run_requests(load: &Load, requests: &Arc<Vec<Vec<u8>>>) -> Figures {
     assert!(!requests.is_empty(), "no requests to send");
     run(load, |i| {
@@ -115,7 +115,7 @@ pub(crate) fn run_requests(load: &Load, requests: &Arc<Vec<Vec<u8>>>) -> Figures
     })
 }
 
-/// The times of the units of work that began and succeeded within the measured time, and how many failed.
+/// The durations of the units of work that began and succeeded within the measured time, and the number of failures.
 fn one_connection(
     phase: &AtomicU8,
     mut connection: Connection,
@@ -134,13 +134,13 @@ fn one_connection(
             _ => {}
         }
         if !done {
-            // A server that is gone fails fast: leave it the processor to come back.
+            // A server that has exited fails fast: leave it the processor for its restart.
             wait(Duration::from_millis(1));
         }
     }
 }
 
-/// The time that `percent` of the sorted `times` do not exceed (nearest rank); zero if there are none.
+/// The duration that `percent` of the sorted `times` do not exceed (nearest rank); zero if there are none.
 fn percentile(times: &[Duration], percent: usize) -> Duration {
     let rank = (times.len() * percent).div_ceil(100);
     times.get(rank.saturating_sub(1)).copied().unwrap_or_default()
@@ -152,7 +152,7 @@ pub(crate) fn wait(duration: Duration) {
 }
 
 impl Figures {
-    /// Units of work in a second.
+    /// Units of work per second.
     pub(crate) fn per_second(&self) -> f64 {
         self.done as f64 / self.elapsed.as_secs_f64()
     }

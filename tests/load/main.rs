@@ -1,4 +1,4 @@
-//! The load run: what units of work cost each server, and what we allow ourselves.
+//! The load run: the cost of units of work on each server, and their limits.
 //!
 //! Invariant: driver, fakes and server share the machine, so only figures of one run can be compared.
 
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use options::{Options, Service, USAGE};
 
-/// How long each row works before its figures start.
+/// The duration of the warm-up of each row.
 const WARM_UP: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            // Nothing to do about a closed terminal.
+            // A closed terminal needs no action.
             drop(writeln!(io::stderr(), "load: {error}"));
             ExitCode::FAILURE
         }
@@ -54,7 +54,7 @@ fn refuse() -> io::Result<bool> {
     io::stderr().write_all(USAGE.as_bytes()).map(|()| false)
 }
 
-/// The whole run; false if any unit of work failed, or there was none of the name that was asked for.
+/// The whole run; false if any unit of work failed, or none has the requested name.
 fn whole(options: &Options) -> io::Result<bool> {
     let (mut rows, mut good) = (0, true);
     for (service, run) in [

@@ -1,10 +1,10 @@
 //! The command line of the load run.
 //!
-//! Invariant: without any option it is the whole run, as its figures are compared.
+//! Invariant: without options it is the whole run, so that its figures can be compared.
 
 use std::time::Duration;
 
-/// What is shown for `--help`, and for what is none of these.
+/// The text for `--help` and for invalid options.
 pub(crate) const USAGE: &str = "\
 usage: cargo load [OPTION…]
        cargo load request ADDRESS PID CONNECTIONS SECONDS [bearer:TOKEN] METHOD PATH [BODY]
@@ -25,14 +25,14 @@ beside the same work done by programs that do nothing else.
 The second form loads a server that runs already with one request, again and again; PID is its process.
 ";
 
-/// A server that is loaded.
+/// A server under load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Service {
     Identity,
     PushGateway,
 }
 
-/// What the run is to be.
+/// The options of the run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Options {
     /// `None` for both.
@@ -60,7 +60,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Reads the arguments after the program's name; `None` if they are not as [`USAGE`] says.
+    /// Parses the arguments after the program's name; `None` if they do not match [`USAGE`].
     pub(crate) fn read(arguments: &[&str]) -> Option<Self> {
         let mut options = Self::default();
         let mut arguments = arguments.iter();

@@ -1,19 +1,19 @@
-//! What a process has cost so far: processor time and memory, as Linux counts them.
+//! The cost of a process so far: CPU time and memory, as Linux counts them.
 //!
 //! Invariant: all threads count, also those that have ended; children do not.
 
 use std::io;
 use std::time::Duration;
 
-/// Linux counts in ticks of 1/100 s towards user space on every architecture (`USER_HZ`).
+/// Linux reports ticks of 1/100 s to user space on every architecture (`USER_HZ`).
 const TICK: Duration = Duration::from_millis(10);
 
-/// User and system time of process `pid`; `None` if there is none such.
+/// User and system time of process `pid`; `None` if it does not exist.
 pub(crate) fn cpu_time(pid: u32) -> Option<Duration> {
     parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// Resident memory of process `pid` in bytes: now, and the most it ever was; `None` if there is none such.
+/// Resident memory of process `pid` in bytes: now, and its peak; `None` if it does not exist.
 pub(crate) fn memory(pid: u32) -> Option<(u64, u64)> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     Some((size(&status, "VmRSS:")?, size(&status, "VmHWM:")?))
@@ -22,15 +22,15 @@ pub(crate) fn memory(pid: u32) -> Option<(u64, u64)> {
 /// Resets the peak of [`memory`]: proc(5), `clear_refs`.
 ///
 /// # Errors
-/// If there is no such process, or it is not ours.
+/// If the process does not exist, or belongs to another user.
 pub(crate) fn forget_peak(pid: u32) -> io::Result<()> {
     std::fs::write(format!("/proc/{pid}/clear_refs"), "5")
 }
 
-/// How many processes have wanted a processor lately, on average over a minute.
+/// The load average of the machine over one minute.
 ///
 /// # Errors
-/// If the system does not say.
+/// If the system does not report it.
 pub(crate) fn load_average() -> io::Result<String> {
     let text = std::fs::read_to_string("/proc/loadavg")?;
     Ok(text.split(' ').next().unwrap_or_default().to_owned())
@@ -45,7 +45,7 @@ fn size(status: &str, name: &str) -> Option<u64> {
 
 /// Fields 14 and 15 of `/proc/PID/stat` (proc(5)): utime and stime of the whole process.
 fn parse(stat: &str) -> Option<Duration> {
-    // The name, field 2, stands in parentheses and may hold anything, also blanks and parentheses.
+    // The name, field 2, is in parentheses and may contain anything, also blanks and parentheses.
     let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace().skip(11);
     let (user, system): (u32, u32) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     Some(TICK * (user + system))

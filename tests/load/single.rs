@@ -1,6 +1,6 @@
-//! One request as a load, on a server that already runs, to look for a cost.
+//! One request as a load, on a running server, to examine its cost.
 //!
-//! Invariant: a request that is not answered with 200 is no load.
+//! Invariant: only a request with the response 200 is used as a load.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -25,10 +25,10 @@ impl Request<'_> {
     }
 }
 
-/// Sends it as the load says and prints the figures; false if any answer was not a 200.
+/// Runs the load and prints the figures; false if any response was not 200.
 ///
 /// # Errors
-/// The refusal, if the first one is refused.
+/// The response, if the first one is not 200.
 pub(crate) fn run(load: &Load, request: &Request<'_>) -> io::Result<bool> {
     let bytes = request.bytes();
     let mut connection = Connection::new(load.address);

@@ -1,15 +1,15 @@
-//! The table that a load run prints: a row for each unit of work and number of connections.
+//! The table of a load run: a row for each unit of work and number of connections.
 //!
-//! Invariant: beside each price stands what we allow ourselves, so that no row can be read without it.
+//! Invariant: each cost appears beside its limit.
 
 use crate::engine::Figures;
 
-/// The head of the table that [`row`] gives the rows of.
+/// The head of the table with the rows of [`row`].
 pub(crate) const HEAD: &str = "\
 | unit | connections | units/s | p50 ms | p99 ms | CPU µs/unit | ours at most | memory MiB | failed |
 |---|---|---|---|---|---|---|---|---|";
 
-/// How many rows were shown.
+/// The rows so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) rows: usize,
@@ -21,15 +21,15 @@ impl Tally {
     /// Before the first row.
     pub(crate) const NONE: Self = Self { rows: 0, good: true };
 
-    /// A row more.
+    /// With one more row.
     pub(crate) fn count(&mut self, good: bool) {
         self.rows += 1;
         self.good &= good;
     }
 }
 
-/// The row of some runs of the same load: that of the run whose price is the median, with the least and the greatest
-/// price if there are several. `at_most` is the price that we allow ourselves, in CPU microseconds.
+/// The row of some runs of the same load: that of the run with the median cost, with the lowest and the highest cost if
+/// there are several. `at_most` is the limit, in CPU microseconds.
 ///
 /// # Panics
 /// Without any run.

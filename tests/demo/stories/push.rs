@@ -1,6 +1,7 @@
-//! A message reaches Alice's phones; a dead pushkey is rejected; APNs fails and recovers, without a lost or doubled push.
+//! A message reaches Alice's phones; an expired pushkey is rejected; APNs fails and recovers, without a lost or doubled
+//! push.
 //!
-//! Invariant: arrivals are counted at the fake push services, never by the gateway's answers.
+//! Invariant: arrivals are counted at the fake push services, never from the gateway's responses.
 
 use harness::api::Call;
 use harness::world::push::{NOTIFY, World};
@@ -9,9 +10,9 @@ use serde_json::{Value, json};
 use crate::gateway::{ANDROID, IOS};
 use crate::narrator::{Failure, Narrator};
 
-/// A device token as iOS gives it to the app, in hexadecimal.
+/// A device token in hexadecimal, as the app gets it from iOS.
 const IPHONE: &str = "5f0a8d1e5f0a8d1e5f0a8d1e5f0a8d1e5f0a8d1e5f0a8d1e5f0a8d1e5f0a8d1e";
-/// A registration token as Firebase gives it to the app.
+/// A registration token, as the app gets it from Firebase.
 const PHONE: &str = "fcm-token-of-her-phone";
 /// The token of a phone that she has sold.
 const SOLD: &str = "fcm-token-of-her-old-phone";

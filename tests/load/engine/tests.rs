@@ -1,4 +1,4 @@
-//! Shows that the engine part of the tests' own tools takes what is right and refuses what is wrong.
+//! Tests of the load engine.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use super::{Load, percentile, run, run_requests};
 use crate::connection::{Connection, Reply, request};
 
-/// Echoes bodies; `/busy` is 503, `/last` ends the connection. Counts the requests.
+/// Echoes bodies; `/busy` returns 503, `/last` closes the connection. Counts the requests.
 async fn server() -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, count) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));

@@ -1,7 +1,6 @@
-//! Puts associations straight into the database of a server that has made its tables and its pepper and stands still.
+//! Writes associations into the database of a stopped server that has created its tables and its pepper.
 //!
-//! Invariant: the rows are those that the server itself would have written; the lookups of the run find them by their
-//! hashes, which shows it.
+//! Invariant: the rows equal those of the server; the lookups of the run find them by their hashes.
 
 use std::path::Path;
 
@@ -12,23 +11,23 @@ use sha2::{Digest, Sha256};
 use shared::clock::Clock;
 use tokio_postgres::NoTls;
 
-/// How long an association holds: `[bind] validity`, 36,500 days in milliseconds.
+/// The validity of an association: `[bind] validity`, 36,500 days in milliseconds.
 const VALIDITY: i64 = 36_500 * 86_400_000;
 
-/// Rows of one statement to PostgreSQL.
+/// The number of rows in one statement to PostgreSQL.
 const BATCH: usize = 10_000;
 
-/// Which associations there are.
+/// The associations.
 #[derive(Clone, Debug)]
 pub(crate) struct Filling {
-    /// How many.
+    /// Their number.
     pub(crate) associations: usize,
     pepper: String,
     now: i64,
 }
 
 impl Filling {
-    /// So many, with hashes under this pepper.
+    /// This number of associations, with hashes under this pepper.
     pub(crate) fn new(associations: usize, pepper: &str) -> Self {
         Self { associations, pepper: pepper.to_owned(), now: Clock::system().now().as_millis() }
     }
@@ -68,7 +67,7 @@ fn address(i: usize) -> String {
 /// Fills the SQLite file at `path`.
 ///
 /// # Panics
-/// If the database refuses.
+/// If the database returns an error.
 pub(crate) fn sqlite(path: &Path, filling: &Filling) {
     let fill = || -> rusqlite::Result<()> {
         let mut connection = Connection::open(path)?;
@@ -86,10 +85,10 @@ pub(crate) fn sqlite(path: &Path, filling: &Filling) {
     fill().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
-/// Fills the PostgreSQL database at `url`, and counts its rows as its own housekeeping would within a minute.
+/// Fills the PostgreSQL database at `url`, and analyses it as its own housekeeping would within a minute.
 ///
 /// # Panics
-/// If the database refuses.
+/// If the database returns an error.
 pub(crate) async fn postgres(url: &str, filling: &Filling) {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("the database takes connections");
     let connection = tokio::spawn(connection);

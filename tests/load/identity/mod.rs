@@ -1,6 +1,6 @@
 //! The identity server's part of the load run.
 //!
-//! Invariant: a row is shown only after one unit of its work has succeeded.
+//! Invariant: a row is printed only after one unit of its work has succeeded.
 
 mod fill;
 mod scenarios;
@@ -16,18 +16,18 @@ use crate::options::Options;
 use crate::table::{self, Tally};
 use crate::{WARM_UP, process};
 
-/// Resident memory that we allow ourselves, in MiB.
+/// The limit of the resident memory, in MiB.
 const MEMORY_AT_MOST: u32 = 30;
 
-/// From start to the first answer with 1,000,000 associations, in seconds.
+/// The limit from start to the first response with 1,000,000 associations, in seconds.
 const START_AT_MOST: u32 = 2;
 
-/// Measures every unit of work that is asked for.
+/// Measures every requested unit of work.
 ///
 /// # Errors
-/// If the first of its kind is refused, or the figures cannot be had.
+/// If the first unit of a kind fails, or the figures cannot be read.
 pub(crate) fn run(options: &Options) -> io::Result<Tally> {
-    // For the fakes; the driver's threads are its own.
+    // For the fakes; the driver has its own threads.
     let runtime = tokio::runtime::Runtime::new()?;
     let mut out = io::stdout();
     let world = runtime.block_on(World::start(options));

@@ -1,6 +1,6 @@
-//! The units of work that are measured, and what each may cost.
+//! The measured units of work, and the limit of each.
 //!
-//! Invariant: a unit is what a client does; what it costs is the server's share alone, never the fakes' or ours.
+//! Invariant: a unit is an operation of a client; its cost is the server's CPU time alone, without fakes and driver.
 
 use std::io;
 use std::sync::Arc;
@@ -15,20 +15,20 @@ use crate::engine::{Figures, Load, run, run_requests};
 
 const V2: &str = "/_matrix/identity/v2";
 
-/// How many different users register, again and again: more than one has tokens for.
+/// The number of different users that register repeatedly: one user may have too few tokens.
 const USERS: usize = 2_000;
 
-/// How many different hashes are looked up at most. The daily quota of an account, on by default, is 100,000.
+/// The maximum number of different hashes. The daily quota of an account, on by default, is 100,000.
 const ENTRIES: usize = 80_000;
 
-/// Lookups of one size, each of other entries.
+/// The number of lookups of one size, each with other entries.
 const LOOKUPS: usize = 64;
 
 /// A unit of work.
 pub(crate) struct Scenario {
     /// Its name in the table.
     pub(crate) name: String,
-    /// CPU microseconds that we allow ourselves for one.
+    /// The limit of one unit, in CPU microseconds.
     pub(crate) at_most: Option<u32>,
     work: Work,
 }
@@ -41,7 +41,7 @@ enum Work {
 }
 
 impl Scenario {
-    /// All of them.
+    /// All units of work.
     pub(crate) fn all(world: &World) -> Vec<Self> {
         let token = Some(world.access_token.as_str());
         let get = |path: &str, token: Option<&str>| vec![request("GET", &format!("{V2}{path}"), token, "")];
@@ -64,10 +64,10 @@ impl Scenario {
         Self { name: name.to_owned(), at_most, work: Work::Requests(Arc::new(requests)) }
     }
 
-    /// Does one unit, before a load of failures: the error names the reason.
+    /// Does one unit before the load, so that a failure has a reason.
     ///
     /// # Errors
-    /// What went wrong, with the answer.
+    /// The step that failed, with the response.
     pub(crate) fn try_once(&self, load: &Load) -> Result<(), String> {
         let mut connection = Connection::new(load.address);
         let done = match &self.work {
@@ -77,7 +77,7 @@ impl Scenario {
         done.map_err(|error| format!("{}: {error}", self.name))
     }
 
-    /// Does as many as the load says.
+    /// Does the units of the load.
     pub(crate) fn run(&self, load: &Load) -> Figures {
         match &self.work {
             Work::Requests(requests) => run_requests(load, requests),
@@ -98,7 +98,7 @@ fn lookups(world: &World, size: usize) -> Vec<Vec<u8>> {
         _ => filling.unknown_hash(i / 2 % (ENTRIES / 2)),
     };
     let one = |lookup: usize| {
-        // Spread over the whole table, as people's contacts are: its rows lie in the order of their numbers.
+        // Spread over the whole table, as in real address books: the rows are in the order of their numbers.
         let entries: Vec<_> = (0..size).map(|i| entry((lookup * size + i) * 7919)).collect();
         let body = json!({ "addresses": entries, "algorithm": "sha256", "pepper": world.pepper });
         request("POST", &format!("{V2}/lookup"), token, &body.to_string())
@@ -134,7 +134,7 @@ impl Validation {
         let body = json!({ "client_secret": client_secret, "email": email, "send_attempt": 1 });
         let answer = self.post(connection, "/validate/email/requestToken", &body)?;
         let sid = answer["sid"].as_str().ok_or_else(|| io::Error::other("no sid"))?;
-        // The mail is out before the answer to requestToken is.
+        // The mail is sent before the response to requestToken.
         let mail = self.mail.take_to(&email).ok_or_else(|| io::Error::other("no mail"))?;
         let token = mail.message().validation_parameter("token");
         let body = json!({ "sid": sid, "client_secret": client_secret, "token": token });

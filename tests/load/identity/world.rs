@@ -16,7 +16,7 @@ use harness::world::identity;
 use super::fill::{self, Filling};
 use crate::options::Options;
 
-/// A server that holds associations, ready for a load.
+/// A server with associations, ready for a load.
 pub(crate) struct World {
     server: Server,
     /// The homeserver of its users.
@@ -34,10 +34,10 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Starts the server, so that it makes its tables and its pepper, stops it, fills its database, and starts it again.
+    /// Starts the server, which creates its tables and its pepper, stops it, fills its database, and starts it again.
     ///
     /// # Panics
-    /// If something does not work; without PostgreSQL on this machine, if that is asked for.
+    /// If a step fails; without PostgreSQL on this machine, if it is requested.
     pub(crate) async fn start(options: &Options) -> Self {
         let url = match options.postgres {
             true => Some(postgres::database().await.expect("PostgreSQL must be installed for --postgres")),
@@ -66,7 +66,7 @@ impl World {
         Self { server, homeserver, mail, access_token, pepper, filling, start_to_ready }
     }
 
-    /// Where the server listens.
+    /// The server's address.
     pub(crate) fn address(&self) -> SocketAddr {
         self.server.address()
     }
@@ -76,7 +76,7 @@ impl World {
         self.server.pid()
     }
 
-    /// Empties the server's log, to which a load adds hundreds of megabytes.
+    /// Empties the server's log, because a load adds hundreds of megabytes.
     pub(crate) fn empty_log(&self) {
         self.server.empty_log();
     }

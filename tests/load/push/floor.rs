@@ -1,7 +1,7 @@
-//! The floor: programs that do nothing but what a gateway cannot do without. One posts a push again and again; the other
-//! takes the homeservers' requests and answers them.
+//! The floor: programs that do only the unavoidable work of a gateway. One posts a push repeatedly; the other accepts
+//! the homeservers' requests and responds.
 //!
-//! Invariant: each is a process of its own, so that its price is measured as the gateway's is.
+//! Invariant: each is its own process, so that its cost is measured like the gateway's.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::SocketAddr;
@@ -34,7 +34,7 @@ pub(crate) const BARE_CLIENT: &str = "bare-client";
 /// The argument that makes this program the bare handler.
 pub(crate) const BARE_HANDLER: &str = "bare-handler";
 
-/// What the floor costs, in CPU microseconds.
+/// The cost of the floor, in CPU microseconds.
 #[derive(Clone, Debug)]
 pub(super) struct Floor {
     /// The bare client, for one notification.
@@ -43,10 +43,10 @@ pub(super) struct Floor {
     pub(super) handler: f64,
 }
 
-/// The bare client's price of one notification, with as many at the same time as `row` has.
+/// The bare client's cost of one notification, with the number of concurrent pushes of `row`.
 ///
 /// # Errors
-/// If the gateway has not shown yet what it sends, or the client ends.
+/// If the gateway has not sent a push yet, or the client exits.
 pub(super) fn price_of_client(world: &World, row: &Row, duration: Duration) -> io::Result<f64> {
     let service = world.service(row);
     let first = service.first().ok_or_else(|| io::Error::other("no push has arrived yet"))?;
@@ -65,7 +65,7 @@ pub(super) fn price_of_client(world: &World, row: &Row, duration: Duration) -> i
     Ok(cpu.as_secs_f64() * 1e6 / pushes)
 }
 
-/// The bare handler's price of one request: what `measure` finds, given where it listens, and its process.
+/// The bare handler's cost of one request: the result of `measure`, which gets its address and its process.
 ///
 /// # Errors
 /// If it does not start.
@@ -77,7 +77,7 @@ pub(super) fn price_of_handler(measure: impl FnOnce(SocketAddr, u32) -> f64) -> 
     Ok(measure(address, handler.pid()))
 }
 
-/// The bare handler: prints its address, then answers every request as the gateway does, without reading it.
+/// The bare handler: prints its address, then responds to every request as the gateway does, without parsing it.
 ///
 /// # Errors
 /// If it cannot listen.
@@ -93,8 +93,8 @@ pub(crate) fn bare_handler() -> io::Result<bool> {
     })
 }
 
-/// The bare client: `ADDRESS CA SPECIMEN IN_FLIGHT`. Posts the specimen for ever over one connection, on one thread, so
-/// many at the same time.
+/// The bare client: `ADDRESS CA SPECIMEN IN_FLIGHT`. Posts the specimen endlessly over one connection, on one thread,
+/// `IN_FLIGHT` at the same time.
 ///
 /// # Errors
 /// If the arguments are wrong or the connection ends.
@@ -131,7 +131,7 @@ async fn connect(address: SocketAddr, ca: &Path) -> io::Result<SendRequest<Bytes
     tcp.set_nodelay(true)?;
     let stream = TlsConnector::from(Arc::new(tls)).connect(ServerName::from(address.ip()), tcp).await?;
     let (sender, connection) = h2::client::handshake(stream).await.map_err(io::Error::other)?;
-    // Its end shows in the requests.
+    // Its end is visible in the requests.
     tokio::spawn(connection);
     Ok(sender)
 }
@@ -156,14 +156,15 @@ async fn post_again_and_again(
 }
 
 impl Specimen {
-    /// The head of one more push like this one; `number` takes the place of the last digits of what differs in each.
+    /// The head of one more push like this one; `number` replaces the last digits of the fields that differ in each
+    /// push.
     fn head(&self, address: SocketAddr, number: &str) -> Request<()> {
         let renumbered = |text: &str| format!("{}{number}", &text[..text.len() - number.len()]);
         let mut headers = self.headers.clone();
         let mut path = self.path.clone();
         if let Some(id) = headers.get_mut("apns-id") {
             let mut other = HeaderValue::try_from(renumbered(id.to_str().unwrap_or_default())).expect("digits");
-            // It comes once: it is worth no place in the table of known fields.
+            // It occurs once, so it is not worth an entry in the table of known fields.
             other.set_sensitive(true);
             *id = other;
             path = renumbered(&path);
@@ -191,7 +192,7 @@ impl Specimen {
     }
 }
 
-/// This program itself, started once more as one of the bare programs; killed when it is dropped.
+/// This program, started again as one of the bare programs; killed when it is dropped.
 struct Bare(Child);
 
 impl Bare {
@@ -207,7 +208,7 @@ impl Bare {
 
 impl Drop for Bare {
     fn drop(&mut self) {
-        // An error means that it has ended already.
+        // An error means that it has exited already.
         drop(self.0.kill());
         drop(self.0.wait());
     }

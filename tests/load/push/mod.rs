@@ -1,8 +1,8 @@
-//! The push gateway's part of the load run: what a delivery costs, beside what the same bytes cost programs that do
+//! The push gateway's part of the load run: the cost of a delivery, and the cost of the same bytes in programs that do
 //! nothing else.
 //!
-//! Invariant: the three prices of a row are taken one right after the other, so that what else the machine does weighs
-//! on all of them alike.
+//! Invariant: the three costs of a row are measured one right after another, so that other load of the machine affects
+//! all of them equally.
 
 mod floor;
 mod providers;
@@ -26,16 +26,16 @@ use crate::options::Options;
 use crate::table::{Tally, mebibytes};
 use crate::{WARM_UP, process};
 
-/// How far away the distant push services are: from a request to its answer.
+/// The latency of the distant push services, from a request to its response.
 const DISTANCE: Duration = Duration::from_millis(50);
 
-/// How many homeservers ask at the same time where the push service is far away.
+/// The number of concurrent homeservers where the push service is distant.
 const DISTANT_CONNECTIONS: usize = 64;
 
-/// Measures every row that is asked for.
+/// Measures every requested row.
 ///
 /// # Errors
-/// If the first push of a row is not delivered, or the figures cannot be had.
+/// If the first push of a row is not delivered, or the figures cannot be read.
 pub(crate) fn run(options: &Options) -> io::Result<Tally> {
     let world = World::start()?;
     let mut out = io::stdout();
@@ -69,7 +69,7 @@ fn rows(options: &Options) -> Vec<Row> {
     rows
 }
 
-/// The gateway, then the programs that do nothing else, with the same requests and as many at the same time.
+/// The gateway, then the programs that do nothing else, with the same requests and concurrency.
 fn measure(world: &World, row: &Row, duration: Duration) -> io::Result<Run> {
     let load = |address, pid| Load { address, pid, connections: row.connections, warm_up: WARM_UP, duration };
     let gateway = load(world.address(), world.pid());
@@ -78,7 +78,7 @@ fn measure(world: &World, row: &Row, duration: Duration) -> io::Result<Run> {
     let figures = engine::run(&gateway, |_| world.pushes(row));
     let (_, peak) = process::memory(gateway.pid).unwrap_or_default();
     let floor = match row.distant {
-        // It takes its time from the distance alone.
+        // Its duration depends only on the distance.
         true => None,
         false => Some(Floor {
             client: floor::price_of_client(world, row, duration)?,
@@ -112,7 +112,7 @@ fn introduction(options: &Options, world: &World) -> io::Result<String> {
     ))
 }
 
-/// Where the first push of a provider is kept, as it came, for the bare client to repeat.
+/// The file with the first push of a provider, unchanged, for the bare client to repeat.
 fn specimen(folder: &Path, provider: Provider) -> std::path::PathBuf {
     folder.join(format!("{}.json", provider.name()))
 }

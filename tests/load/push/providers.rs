@@ -1,6 +1,6 @@
-//! Push services that cost next to nothing: they take every push unseen, say that they have taken it, and count.
+//! Push services of minimal cost: they accept every push without checks, and count.
 //!
-//! Invariant: they do all their work on one thread of this process, so that none of it is the gateway's.
+//! Invariant: they do all their work on one thread of this process, so that none of it counts for the gateway.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,13 +16,13 @@ use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-/// Streams that both allow on one connection, as Apple does.
+/// The concurrent streams that both allow on one connection, as Apple does.
 const MAX_STREAMS: u32 = 1000;
 
-/// More than a connection's requests hold at the same time, so that no request waits for a stream.
+/// The window of a connection: more than its concurrent requests need, so that none of them waits.
 const WINDOW: u32 = 1 << 24;
 
-/// Whom a push goes through.
+/// The push service of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Provider {
     /// Apple Push Notification service.
@@ -31,15 +31,15 @@ pub(super) enum Provider {
     Fcm,
 }
 
-/// A push service that runs as long as the process does.
+/// A push service that runs until the process exits.
 #[derive(Clone, Debug)]
 pub(super) struct PushService {
-    /// Where it listens.
+    /// Its address.
     pub(super) address: SocketAddr,
     seen: Arc<Seen>,
 }
 
-/// A push as it came.
+/// A push as received.
 #[derive(Clone, Debug)]
 pub(super) struct Specimen {
     pub(super) path: String,
@@ -54,7 +54,7 @@ struct Seen {
 }
 
 impl Provider {
-    /// Its name, for people.
+    /// Its name in the table.
     pub(super) fn title(self) -> &'static str {
         match self {
             Self::Apns => "APNs",
@@ -72,10 +72,10 @@ impl Provider {
 }
 
 impl PushService {
-    /// Starts one on the present runtime, which answers after `delay`, with a certificate from `authority`.
+    /// Starts one on the current runtime, which responds after `delay`, with a certificate from `authority`.
     ///
     /// # Panics
-    /// If there is no port for it.
+    /// If no port is free.
     pub(super) async fn start(provider: Provider, delay: Duration, authority: &Authority) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("the system gives a port");
         let address = listener.local_addr().expect("it is bound");
@@ -84,12 +84,12 @@ impl PushService {
         Self { address, seen }
     }
 
-    /// How many pushes it has taken.
+    /// The number of accepted pushes.
     pub(super) fn pushes(&self) -> usize {
         self.seen.pushes.load(Ordering::Relaxed)
     }
 
-    /// The first push that it took.
+    /// The first accepted push.
     pub(super) fn first(&self) -> Option<Specimen> {
         self.seen.first().clone()
     }
@@ -129,7 +129,7 @@ async fn serve(stream: TcpStream, tls: TlsAcceptor, answers: Answers) -> Option<
 }
 
 impl Answers {
-    /// An error is the client's way of leaving: nothing is to be done about it.
+    /// An error means that the client has closed the connection; it needs no action.
     async fn answer(self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Option<()> {
         let (head, mut stream) = request.into_parts();
         let is_first = self.seen.first().is_none();
@@ -162,10 +162,10 @@ impl Answers {
     }
 }
 
-/// What Google answers to a message that it took.
+/// The body of FCM's success response.
 const NAME: &[u8] = b"{\n  \"name\": \"projects/demo-project/messages/0:1500415314455276%31bd1c9631bd1c96\"\n}\n";
 
-/// The head of Google's answers.
+/// The head of FCM's responses.
 fn google() -> Response<()> {
     let mut response = Response::new(());
     for (name, value) in [

@@ -1,7 +1,7 @@
-//! What homeservers ask of the gateway: a message in a room, for one or several devices, as Synapse writes it.
+//! The homeservers' requests: a message in a room, for one or several devices, as Synapse writes it.
 //!
-//! Invariant: no event and no pushkey is ever sent twice, so that no memory and no limit answers in the push service's
-//! place.
+//! Invariant: no event and no pushkey is sent twice, so that no cache and no limit responds in place of the push
+//! service.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,17 +11,17 @@ use serde_json::json;
 use super::providers::Provider;
 use crate::connection;
 
-/// Digits of a number in hexadecimal, which events and pushkeys are made of.
+/// The number of hexadecimal digits of the numbers in events and pushkeys.
 const DIGITS: usize = 16;
 
-/// Where a number goes: each letter of it stands in no request otherwise.
+/// The placeholder of a number; its character occurs nowhere else in a request.
 const PLACE: &str = "@@@@@@@@@@@@@@@@";
 
-/// Requests of one form, each with numbers of its own.
+/// Requests of one form, each with its own numbers.
 #[derive(Clone, Debug)]
 pub(super) struct Requests {
     bytes: Vec<u8>,
-    /// Where the event's number stands, then those of the pushkeys.
+    /// The positions of the event's number, then of the pushkeys' numbers.
     places: Vec<usize>,
     next: Arc<AtomicU64>,
 }
@@ -56,7 +56,7 @@ impl Requests {
         Self { bytes, places, next }
     }
 
-    /// A request that there has not been before.
+    /// A request that differs from all earlier ones.
     pub(super) fn next(&mut self) -> &[u8] {
         let number = format!("{:0DIGITS$x}", self.next.fetch_add(1, Ordering::Relaxed));
         for (i, place) in self.places.iter().enumerate() {

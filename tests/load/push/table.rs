@@ -1,6 +1,6 @@
 //! The push gateway's table: a row for each provider, number of devices in a request, and number of connections.
 //!
-//! Invariant: beside each price stand what we allow ourselves and what the same bytes cost without a gateway.
+//! Invariant: each cost appears beside its limit and the cost of the same bytes without a gateway.
 
 use super::DISTANCE;
 use super::floor::Floor;
@@ -8,34 +8,34 @@ use super::providers::Provider;
 use crate::engine::Figures;
 use crate::table::mebibytes;
 
-/// The head of the table that [`line()`] gives the lines of.
+/// The head of the table with the lines of [`line()`].
 pub(super) const HEAD: &str = "\
 | deliveries | connections | requests/s | p50 ms | p99 ms | CPU µs/notification | ours at most | bare client | \
 bare handler | times both | peak MiB | failed |
 |---|---|---|---|---|---|---|---|---|---|---|---|";
 
-/// What is measured.
+/// A row of the table.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Row {
     pub(super) provider: Provider,
     /// In one request.
     pub(super) devices: usize,
-    /// Homeservers that ask at the same time.
+    /// The number of concurrent homeservers.
     pub(super) connections: usize,
-    /// CPU microseconds that we allow ourselves for one notification.
+    /// The limit of one notification, in CPU microseconds.
     pub(super) at_most: u32,
-    /// Whether the push service is [`DISTANCE`] away: then only the times count.
+    /// Whether the push service is [`DISTANCE`] away: then only the durations matter.
     pub(super) distant: bool,
 }
 
-/// What came of it once.
+/// The result of one run.
 #[derive(Clone, Debug)]
 pub(super) struct Run {
-    /// Of requests, which are for several devices.
+    /// The durations of requests, each for several devices.
     pub(super) figures: Figures,
-    /// The gateway's greatest resident memory meanwhile, in bytes.
+    /// The gateway's peak resident memory in this time, in bytes.
     pub(super) peak: u64,
-    /// `None` where only the times count.
+    /// `None` where only the durations matter.
     pub(super) floor: Option<Floor>,
 }
 
@@ -58,14 +58,14 @@ impl Run {
         self.figures.cpu_micros() / devices(row)
     }
 
-    /// How many times what the floor takes for one notification the gateway takes.
+    /// The gateway's cost of one notification as a multiple of the floor's.
     fn times_floor(&self, row: &Row) -> Option<f64> {
         self.floor.as_ref().map(|floor| self.price(row) / (floor.client + floor.handler / devices(row)))
     }
 }
 
-/// The line of some runs of a row: times and memory of the run whose price is the median; of prices the median, with the
-/// least and the greatest if there are several.
+/// The line of some runs of a row: durations and memory of the run with the median cost; the median cost, with the
+/// lowest and the highest if there are several runs.
 ///
 /// # Panics
 /// Without any run.
@@ -89,7 +89,7 @@ pub(super) fn line(row: &Row, mut runs: Vec<Run>) -> String {
 
 const NONE: &str = "–";
 
-/// With the ends, if there are several.
+/// With the lowest and the highest, if there are several.
 fn median(mut values: Vec<f64>, digits: usize) -> String {
     values.sort_by(f64::total_cmp);
     match values.as_slice() {

@@ -28,14 +28,14 @@ pub(super) struct World {
     log: PathBuf,
     ca: PathBuf,
     services: Vec<Service>,
-    /// The last number that a request contained.
+    /// The last number in a request.
     numbers: Arc<AtomicU64>,
     _google: Google,
     // The push services run on it.
     _runtime: Runtime,
 }
 
-/// A push service and the app that goes through it.
+/// A push service and its app.
 struct Service {
     provider: Provider,
     distant: bool,
@@ -44,10 +44,10 @@ struct Service {
 }
 
 impl World {
-    /// Starts push services, near ones and distant ones, and the gateway.
+    /// Starts push services, near and distant ones, and the gateway.
     ///
     /// # Panics
-    /// If something does not work.
+    /// If a step fails.
     pub(super) fn start() -> io::Result<Self> {
         // One thread does the work of all push services, without waking other threads.
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
@@ -72,7 +72,7 @@ impl World {
         Ok(Self { server, log, ca, services, numbers: Arc::default(), _google: google, _runtime: runtime })
     }
 
-    /// Where the gateway listens.
+    /// The gateway's address.
     pub(super) fn address(&self) -> SocketAddr {
         self.server.address()
     }
@@ -82,7 +82,7 @@ impl World {
         self.server.pid()
     }
 
-    /// The file with the authority of the push services.
+    /// The file with the certificate authority of the push services.
     pub(super) fn ca(&self) -> &Path {
         &self.ca
     }
@@ -106,7 +106,7 @@ impl World {
         }
     }
 
-    /// Delivers one request, before a load of failures: the error names the reason.
+    /// Delivers one request before the load, so that a failure has a reason.
     ///
     /// # Errors
     /// The response, or the missing push.
@@ -125,7 +125,7 @@ impl World {
         Err(io::Error::other(format!("{name}: {} {body}, {arrived} pushes arrived; the log:\n{log}", reply.status)))
     }
 
-    /// Empties the gateway's log, to which a load adds hundreds of megabytes.
+    /// Empties the gateway's log, because a load adds hundreds of megabytes.
     pub(super) fn empty_log(&self) {
         self.server.empty_log();
     }
