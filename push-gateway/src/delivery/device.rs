@@ -207,8 +207,8 @@ impl DeviceDelivery {
                     tracing::error!(
                         app,
                         reason,
-                        "so many pushkeys are rejected that the gateway's settings are the likelier cause: rejections of this \
-                         app are withheld"
+                        "so many pushkeys are rejected that the gateway's settings are the likelier cause: rejections of \
+                         this app are withheld"
                     );
                 }
                 Failure::upstream("mass_rejection", Some(retry_after)).into()

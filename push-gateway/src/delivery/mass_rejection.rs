@@ -1,7 +1,7 @@
 //! Mass-rejection guard: withholds rejections in numbers that a misconfiguration explains better, such as a sandbox key in
 //! production, a wrong topic or project, or an emptied configuration.
 //!
-//! Invariant: every pushkey counts once in a window, so that repeated requests for one device never trip the guard.
+//! Invariant: every pushkey counts once in a window, so that repeated requests for one device never open the guard.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::config::rules::RejectionBreaker;
 use crate::providers::device_key::{ByDeviceKey, DeviceKey};
 use crate::providers::outcome::{Certainty, Reason, Rejection};
 
-/// The most devices of one app in a window; the oldest drop out first. Bounds the memory.
+/// The maximum number of devices of one app in a window; the oldest are removed first.
 const MAX_DEVICES: usize = 20_000;
 
 /// The guards of all apps.
@@ -35,7 +35,7 @@ struct App {
     order: VecDeque<(Timestamp, DeviceKey)>,
     /// The number of rejected devices by reason.
     rejected: HashMap<Reason, usize>,
-    /// The reasons with a tripped guard, and until when.
+    /// The reasons with an open guard, and until when.
     tripped: HashMap<Reason, Timestamp>,
 }
 
@@ -97,7 +97,7 @@ impl MassRejection {
     /// Counts a rejection.
     ///
     /// # Errors
-    /// [`Withheld`] if the guard of this app and reason is tripped.
+    /// [`Withheld`] if the guard of this app and reason is open.
     pub(crate) fn record_rejection(&self, app: &str, device: DeviceKey, rejection: Rejection) -> Result<(), Withheld> {
         let Rejection { reason, certainty } = rejection;
         let result = self.with(app, |app, rules, now, begin| {
@@ -122,7 +122,7 @@ impl MassRejection {
         result.unwrap_or(Ok(()))
     }
 
-    /// The apps and reasons with a tripped guard, for `/ready` and the metrics.
+    /// The apps and reasons with an open guard, for `/ready` and the metrics.
     pub(crate) fn open(&self) -> Vec<(String, Reason)> {
         let now = self.clock.now();
         let state = self.state.lock();
@@ -159,9 +159,9 @@ impl MassRejection {
 /// The homeserver must not see this rejection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Withheld {
-    /// The time until the guard resets.
+    /// The time until the guard closes.
     pub(crate) retry_after: Duration,
-    /// Whether this rejection tripped the guard.
+    /// Whether this rejection opened the guard.
     pub(crate) is_new: bool,
 }
 
