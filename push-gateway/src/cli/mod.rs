@@ -57,7 +57,7 @@ enum Command {
         #[arg(long)]
         online: bool,
     },
-    /// Send one push to one device, print the answer of the push service and what to do; exits 0 if it was accepted.
+    /// Send one push to one device, print the response of the push service and what to do; exits 0 if it was accepted.
     TestPush {
         #[command(flatten)]
         settings: Settings,
