@@ -160,7 +160,7 @@ async fn ready_and_the_gauges_name_the_breakers_that_are_open() {
     }
     let notes = |ready: Value| serde_json::from_value::<Vec<String>>(ready["notes"].clone()).unwrap_or_default();
     let noted = notes(ready(&world).await);
-    assert!(noted.len() == 1 && noted[0].starts_with(IOS) && noted[0].contains("taken for down"), "{noted:?}");
+    assert!(noted.len() == 1 && noted[0].starts_with(IOS) && noted[0].contains("only probes are sent"), "{noted:?}");
     assert_eq!((open(IOS, "circuit").await, open(ANDROID, "circuit").await), (Some(1.0), Some(0.0)));
 
     world.google.fault(harness::fcm::Fault::sender_id_mismatch());
