@@ -41,8 +41,8 @@ pub async fn send<C: MailContent>(state: &State, content: &C, job: MailJob<'_>) 
     let (kind, id) = (C::KIND.as_str(), job.log_id);
     match state.mailer.send(&mail).await {
         Ok(()) => Ok(Delivery::Sent),
-        Err(SendError::TryLater { code }) => {
-            tracing::warn!(kind, id, code, "the relay deferred a mail");
+        Err(error @ SendError::TryLater { .. }) => {
+            tracing::warn!(kind, id, %error, "the relay deferred a mail");
             queued(state, &mail, job).map(Delivery::Deferred)
         }
         Err(SendError::ImpossibleAddress) => Err(Error::InvalidEmail),

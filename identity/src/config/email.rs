@@ -2,11 +2,15 @@
 //!
 //! Invariant: no key turns certificate verification off.
 
+mod relay;
+
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use shared::config::{ConfigError, Globs, HumanDuration, secret};
+use shared::config::{ConfigError, Globs, HumanDuration, OneOrMany, secret};
 use shared::secret::Secret;
+
+pub use self::relay::{AuthKind, Login, Proof, Relay, TlsMode, TokenSource};
 
 /// The section `[email]` as written.
 #[derive(Clone, Debug, Deserialize)]
@@ -29,11 +33,17 @@ pub struct RawEmail {
     pub port: u16,
     #[serde(deserialize_with = "shared::config::word")]
     pub tls: TlsMode,
-    /// The user name at the relay; unset: no authentication.
+    #[serde(deserialize_with = "shared::config::word")]
+    pub auth: AuthKind,
+    /// The user name at the relay; unset or empty: no authentication.
     pub username: Option<String>,
     pub password: Option<Secret<String>>,
     pub password_file: Option<PathBuf>,
-    /// The name in EHLO. Default: the machine's name.
+    /// A file with the access token of `auth = "xoauth2"`.
+    pub token_file: Option<PathBuf>,
+    /// A program, with its arguments, that prints the access token.
+    pub token_command: OneOrMany<String>,
+    /// The name in EHLO. Default: the host of `[server] public_base_url`, or the machine's name without one.
     pub helo_name: Option<String>,
     pub timeout: HumanDuration,
     pub retry_after: HumanDuration,
@@ -46,18 +56,6 @@ pub struct RawEmail {
 pub enum TransportKind {
     Smtp,
     File,
-}
-
-/// How the connection to the relay is protected. No mode falls back to a weaker one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TlsMode {
-    /// Plain text; for a relay on the same machine.
-    None,
-    /// STARTTLS, required (RFC 3207).
-    Starttls,
-    /// TLS from the first byte (RFC 8314).
-    Tls,
 }
 
 /// The section `[email]`, complete.
@@ -87,25 +85,6 @@ pub enum Transport {
     File(PathBuf),
 }
 
-/// An SMTP relay.
-#[derive(Clone, Debug)]
-pub struct Relay {
-    /// The host name or address; an IPv6 address without brackets.
-    pub host: String,
-    pub port: u16,
-    pub tls: TlsMode,
-    pub login: Option<Login>,
-    /// The name in EHLO. Default: the machine's name.
-    pub helo_name: Option<String>,
-}
-
-/// The user name and password at a relay.
-#[derive(Clone, Debug)]
-pub struct Login {
-    pub username: String,
-    pub password: Secret<String>,
-}
-
 impl Default for RawEmail {
     fn default() -> Self {
         Self {
@@ -118,9 +97,12 @@ impl Default for RawEmail {
             host: None,
             port: 25,
             tls: TlsMode::Starttls,
+            auth: AuthKind::Password,
             username: None,
             password: None,
             password_file: None,
+            token_file: None,
+            token_command: OneOrMany::default(),
             helo_name: None,
             timeout: HumanDuration::from_secs(10),
             retry_after: HumanDuration::from_secs(60),
@@ -130,8 +112,14 @@ impl Default for RawEmail {
 }
 
 impl RawEmail {
-    /// Reads the password's file, resolves paths and checks the keys against each other.
-    pub(crate) fn complete(mut self, base: &Path, data_dir: &Path) -> Result<EmailConfig, ConfigError> {
+    /// Reads the password's file, resolves paths and checks the keys against each other. `public_host` is the host of
+    /// `[server] public_base_url`.
+    pub(crate) fn complete(
+        mut self,
+        base: &Path,
+        data_dir: &Path,
+        public_host: Option<&str>,
+    ) -> Result<EmailConfig, ConfigError> {
         if self.retry_after < HumanDuration::from_secs(1) {
             return Err(ConfigError::invalid("email.retry_after", "expected at least \"1s\""));
         }
@@ -141,7 +129,7 @@ impl RawEmail {
             self.transport.unwrap_or(if self.host.is_some() { TransportKind::Smtp } else { TransportKind::File });
         let transport = match kind {
             _ if !self.enabled => Transport::Disabled,
-            TransportKind::Smtp => Transport::Smtp(self.relay(password)?),
+            TransportKind::Smtp => Transport::Smtp(self.relay(password, base, public_host)?),
             TransportKind::File => Transport::File(match &self.file_dir {
                 Some(folder) => base.join(folder),
                 None => data_dir.join("mail"),
@@ -157,37 +145,23 @@ impl RawEmail {
             confirm_click: self.confirm_click,
         })
     }
-
-    fn relay(&self, password: Option<Secret<String>>) -> Result<Relay, ConfigError> {
-        // A URL writes an IPv6 address as [::1]; the resolver expects it without brackets.
-        let host = self.host.as_deref().map(|host| host.trim_matches(['[', ']'])).filter(|host| !host.is_empty());
-        let Some(host) = host else {
-            return Err(ConfigError::invalid(
-                "email.host",
-                "not set, but transport is \"smtp\"; set it, or set transport = \"file\"",
-            ));
-        };
-        let login = match (&self.username, password) {
-            (Some(username), Some(password)) => Some(Login { username: username.clone(), password }),
-            (None, None) => None,
-            (Some(_), None) => {
-                return Err(ConfigError::invalid("email.password", "not set, but [email] username is; set both"));
-            }
-            (None, Some(_)) => {
-                return Err(ConfigError::invalid("email.username", "not set, but [email] password is; set both"));
-            }
-        };
-        if self.helo_name.as_ref().is_some_and(|name| name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic())) {
-            return Err(ConfigError::invalid("email.helo_name", "expected a host name such as \"id.example.org\""));
-        }
-        Ok(Relay { host: host.to_owned(), port: self.port, tls: self.tls, login, helo_name: self.helo_name.clone() })
-    }
 }
 
 impl EmailConfig {
     /// Whether mail is sent at all.
     pub fn is_enabled(&self) -> bool {
         !matches!(self.transport, Transport::Disabled)
+    }
+
+    /// What an operator should know of the relay before users depend on it.
+    pub(super) fn notices(&self) -> Vec<String> {
+        match &self.transport {
+            Transport::Smtp(relay) => relay.notices(),
+            Transport::File(_) => {
+                vec!["development only: mail is written to files; set [email] host to send it".to_owned()]
+            }
+            Transport::Disabled => Vec::new(),
+        }
     }
 
     /// Whether the domain of `address` may receive mail. Patterns match the domain as written, in A-labels or in
@@ -210,11 +184,11 @@ mod tests {
 
     use super::{EmailConfig, RawEmail, TlsMode, Transport};
 
-    fn load(toml: &str) -> Result<EmailConfig, ConfigError> {
+    pub(super) fn load(toml: &str) -> Result<EmailConfig, ConfigError> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(toml.as_bytes()).unwrap();
         let raw: RawEmail = shared::config::load(Some(file.path()), "IDENTITY_EMAIL_TEST")?;
-        raw.complete(Path::new("/etc"), Path::new("/data"))
+        raw.complete(Path::new("/etc"), Path::new("/data"), Some("id.example.org"))
     }
 
     #[test]
@@ -249,7 +223,7 @@ mod tests {
             assert!(error.starts_with(problem), "{toml}: {error}");
         }
         let Transport::Smtp(relay) = load("host = '[::1]'").unwrap().transport else { panic!("no relay") };
-        assert_eq!(relay.host, "::1");
+        assert_eq!((relay.host.as_str(), relay.helo_name.as_deref()), ("::1", Some("id.example.org")));
         assert!(!load("enabled = false\ntransport = 'smtp'").unwrap().is_enabled());
     }
 

@@ -27,7 +27,7 @@ use shared::outbound::settings::Outbound;
 use shared::telemetry::Log;
 
 use self::database::Database;
-use self::email::{EmailConfig, Transport};
+use self::email::EmailConfig;
 use self::federation::{Federation, Registration};
 use self::invites::Invites;
 use self::legacy_v1::{LegacyV1, Profile};
@@ -105,7 +105,7 @@ impl Config {
             registration: raw.registration,
             terms: raw.terms.complete(base)?,
             sessions: raw.sessions,
-            email: raw.email.complete(base, data_dir)?,
+            email: raw.email.complete(base, data_dir, server.public_host().as_deref())?,
             msisdn: raw.msisdn,
             sms: raw.sms.complete(base, data_dir)?,
             templates: raw.templates.complete(base),
@@ -125,9 +125,7 @@ impl Config {
     /// What an operator should know of this configuration before users depend on it; one line each.
     pub fn notices(&self) -> Vec<String> {
         let mut notices = self.server.notices();
-        if matches!(self.email.transport, Transport::File(_)) {
-            notices.push("development only: mail is written to files; set [email] host to send it".to_owned());
-        }
+        notices.extend(self.email.notices());
         notices.extend(self.sms.notices());
         if self.sessions.next_link_hosts.matches("any.example") {
             notices.push(

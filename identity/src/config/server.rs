@@ -106,6 +106,11 @@ impl Server {
         Identity { destinations: Destinations::new(names, &path), name, base_url }
     }
 
+    /// The host of `public_base_url`, an IPv6 address in brackets.
+    pub(super) fn public_host(&self) -> Option<String> {
+        Url::parse(self.public_base_url.as_ref()?).ok()?.host_str().map(str::to_owned)
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         if let Some(name) = &self.name {
             check_name("server.name", name)?;

@@ -40,7 +40,7 @@ impl Queue for MailQueue {
     }
 
     fn lease(state: &State) -> Duration {
-        state.config.email.timeout.get() * 3 + LEASE_MARGIN
+        state.config.email.timeout.get() * 4 + LEASE_MARGIN
     }
 
     async fn take_due(
@@ -65,9 +65,13 @@ impl Queue for MailQueue {
         if queued.expires_at <= state.clock.now().as_millis() {
             return Ok((Attempt::Rejected { failure: "the mail has expired".to_owned() }, ()));
         }
-        let bytes = state.keys.load().sealing().open(&queued.sealed_mail, queued.id.as_bytes())?;
-        let mail = OutgoingMail::from_bytes(&bytes).map_err(|error| Error::Internal(error.to_string()))?;
-        Ok((outcome(state.mailer.send(&mail).await), ()))
+        let opened = state.keys.load().sealing().open(&queued.sealed_mail, queued.id.as_bytes());
+        let mail = opened.map_err(|error| error.to_string());
+        match mail.and_then(|bytes| OutgoingMail::from_bytes(&bytes).map_err(|error| error.to_string())) {
+            Ok(mail) => Ok((outcome(state.mailer.send(&mail).await), ())),
+            // No later attempt can read it.
+            Err(failure) => Ok((Attempt::Rejected { failure }, ())),
+        }
     }
 
     fn backoff(state: &State, attempts: i32, _: Option<Duration>) -> Duration {
@@ -100,7 +104,14 @@ fn outcome(sent: Result<(), SendError>) -> Attempt {
         }
         Err(error @ SendError::TryLater { .. }) => Attempt::Failed { failure: error.to_string(), retry_after: None },
         Err(
-            error @ SendError::Refused(Refusal::Connect(_) | Refusal::Login(_) | Refusal::Broken | Refusal::File(_)),
+            error @ SendError::Refused(
+                Refusal::Connect(_)
+                | Refusal::Login(_)
+                | Refusal::NoMechanism { .. }
+                | Refusal::Token(_)
+                | Refusal::Broken
+                | Refusal::File(_),
+            ),
         ) => {
             tracing::error!(%error, "mail relay unusable");
             Attempt::Failed { failure: error.to_string(), retry_after: None }
@@ -115,12 +126,12 @@ mod tests {
     #[test]
     fn only_a_rejection_of_the_mail_itself_drops_it() {
         for (error, dropped) in [
-            (SendError::Refused(Refusal::Reply(550)), true),
+            (SendError::Refused(Refusal::Reply(550.into())), true),
             (SendError::ImpossibleAddress, true),
             (SendError::Disabled, true),
-            (SendError::TryLater { code: Some(450) }, false),
+            (SendError::TryLater { reply: Some(450.into()) }, false),
             (SendError::Refused(Refusal::Connect("timed out".into())), false),
-            (SendError::Refused(Refusal::Login(Some(535))), false),
+            (SendError::Refused(Refusal::Login(Some(535.into()))), false),
             (SendError::Refused(Refusal::Broken), false),
         ] {
             let shown = error.to_string();

@@ -124,6 +124,7 @@ impl HomeserverClient {
         let mut pool = pool();
         pool.pool_idle_timeout(POOL_IDLE).pool_max_idle_per_host(POOL_IDLE_PER_SERVER).http1_max_buf_size(MAX_BUFFER);
         let http = Client::over(HomeserverConnector::new(Arc::clone(&discovery), connector), &pool, timeout);
+        let http = http.repeating_get();
         Ok(Self { http, discovery, clock, timeout })
     }
 

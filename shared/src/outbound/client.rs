@@ -4,18 +4,19 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ACCEPT, HeaderMap, HeaderValue, PROXY_AUTHORIZATION};
-use hyper::{Request, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout_at};
 
 use super::connector::Connector;
-use super::failure::Failure;
+use super::failure::{ConnectError, Failure};
 
 /// How often a request is sent again that the server declined to process.
 const MAX_RESENDS: usize = 2;
@@ -26,9 +27,12 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 #[derive(Clone)]
 pub struct Client<C = Connector> {
     http: legacy::Client<C, Full<Bytes>>,
+    /// Opens a connection for each request.
+    without_pool: legacy::Client<C, Full<Bytes>>,
     /// Knows the proxy that forwards requests to `http` URLs.
     forwarding: Option<Connector>,
     timeout: Duration,
+    repeats_get: bool,
 }
 
 /// A response whose body has not been read yet.
@@ -64,14 +68,27 @@ impl Client {
     /// A client with the settings of `pool`. `timeout` limits each request from the connection to the last byte of the
     /// response.
     pub fn new(connector: Connector, pool: &legacy::Builder, timeout: Duration) -> Self {
-        Self { http: pool.build(connector.clone()), forwarding: Some(connector), timeout }
+        Self { forwarding: Some(connector.clone()), ..Self::over(connector, pool, timeout) }
     }
 }
 
 impl<C: legacy::connect::Connect + Clone + Send + Sync + 'static> Client<C> {
     /// Like [`Client::new`], over a connector that finds its targets itself.
     pub fn over(connector: C, pool: &legacy::Builder, timeout: Duration) -> Self {
-        Self { http: pool.build(connector), forwarding: None, timeout }
+        let mut without_pool = pool.clone();
+        let without_pool = without_pool.pool_max_idle_per_host(0).build(connector.clone());
+        Self { http: pool.build(connector), without_pool, forwarding: None, timeout, repeats_get: false }
+    }
+
+    /// A client that sends a GET once more, over a new connection, if the server closes the connection before it responds
+    /// (RFC 9112 §9.3.1): a server may close a kept connection at any time. Only for servers where a GET changes nothing.
+    #[must_use]
+    pub fn repeating_get(self) -> Self {
+        Self { repeats_get: true, ..self }
+    }
+
+    fn may_repeat(&self, request: &Request<Full<Bytes>>) -> bool {
+        self.repeats_get && request.method() == Method::GET
     }
 
     /// Sends `request` and reads the response.
@@ -98,15 +115,18 @@ impl<C: legacy::connect::Connect + Clone + Send + Sync + 'static> Client<C> {
         if let Some(authorization) = authorization.cloned() {
             request.headers_mut().insert(PROXY_AUTHORIZATION, authorization);
         }
-        let mut resends = 0;
+        let (mut resends, mut http) = (0, &self.http);
         loop {
-            let sent = timeout_at(deadline, self.http.request(request.clone())).await.map_err(|_| Failure::Timeout)?;
+            let sent = timeout_at(deadline, http.request(request.clone())).await.map_err(|_| Failure::Timeout)?;
             match sent {
                 Ok(response) => {
                     let (head, body) = response.into_parts();
                     return Ok(Response { status: head.status, headers: head.headers, body, deadline });
                 }
                 Err(error) if resends < MAX_RESENDS && is_unprocessed(&error) => resends += 1,
+                Err(error) if resends == 0 && self.may_repeat(&request) && is_closed_by_server(&error) => {
+                    (resends, http) = (MAX_RESENDS, &self.without_pool);
+                }
                 Err(error) => {
                     let failure = Failure::of(&error);
                     let cause = error.source().map(ToString::to_string).unwrap_or_default();
@@ -169,6 +189,25 @@ fn is_unprocessed(error: &legacy::Error) -> bool {
             return error.is_remote()
                 && (error.is_go_away() && reason == Some(h2::Reason::NO_ERROR)
                     || error.is_reset() && reason == Some(h2::Reason::REFUSED_STREAM));
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// Whether the server closed the connection before it sent a response. The server may have processed the request.
+fn is_closed_by_server(error: &legacy::Error) -> bool {
+    let mut next: Option<&(dyn Error + 'static)> = error.source();
+    while let Some(error) = next {
+        let is_cut = error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message);
+        let is_reset = error
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe));
+        if error.is::<ConnectError>() {
+            return false;
+        }
+        if is_cut || is_reset {
+            return true;
         }
         next = error.source();
     }

@@ -28,6 +28,7 @@ use super::happy_eyeballs;
 use super::proxy::ProxyRule;
 use super::resolver::Resolver;
 use super::stream::Stream;
+use super::tls_failures::TlsFailures;
 
 /// TCP keep-alive: networks drop idle connections silently.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
@@ -42,6 +43,7 @@ struct Inner {
     resolver: Resolver,
     proxy: ProxyRule,
     tls: Option<TlsConnector>,
+    tls_failures: TlsFailures,
     timeout: Duration,
 }
 
@@ -101,12 +103,18 @@ impl Connector {
     /// connection from resolution to the end of the TLS handshake.
     pub fn new(resolver: Resolver, proxy: ProxyRule, tls: ClientConfig, timeout: Duration) -> Self {
         let tls = Some(TlsConnector::from(Arc::new(tls)));
-        Self(Arc::new(Inner { resolver, proxy, tls, timeout }))
+        Self(Arc::new(Inner { resolver, proxy, tls, tls_failures: TlsFailures::default(), timeout }))
     }
 
     /// A connector without TLS and proxy, for hosts from the configuration.
     pub fn plain(timeout: Duration) -> Self {
-        Self(Arc::new(Inner { resolver: Resolver::System, proxy: ProxyRule::default(), tls: None, timeout }))
+        Self(Arc::new(Inner {
+            resolver: Resolver::System,
+            proxy: ProxyRule::default(),
+            tls: None,
+            tls_failures: TlsFailures::default(),
+            timeout,
+        }))
     }
 
     /// Opens a connection.
@@ -116,12 +124,30 @@ impl Connector {
     pub async fn connect(&self, target: &Target) -> Result<Stream, ConnectError> {
         self.in_time(async {
             let stream = self.tcp(target).await?;
-            let Some(name) = &target.tls else { return Ok(Stream::tcp(stream)) };
-            let tls = self.0.tls.as_ref().ok_or(Failure::Tls)?;
-            let stream = tls.connect(name.clone(), stream).await;
-            stream.map(Stream::tls).map_err(|error| ConnectError::new(Failure::Tls, &error))
+            match &target.tls {
+                Some(name) => self.handshake(stream, name.clone()).await,
+                None => Ok(Stream::tcp(stream)),
+            }
         })
         .await
+    }
+
+    /// Starts TLS on a connection that was opened without it, after the protocol's own request (STARTTLS).
+    ///
+    /// # Errors
+    /// [`ConnectError`] if the handshake fails, or the connection has TLS already.
+    pub async fn start_tls(&self, stream: Stream, name: ServerName<'static>) -> Result<Stream, ConnectError> {
+        let stream = stream.into_tcp().ok_or(Failure::Tls)?;
+        self.in_time(self.handshake(stream, name)).await
+    }
+
+    async fn handshake(&self, stream: TcpStream, name: ServerName<'static>) -> Result<Stream, ConnectError> {
+        let tls = self.0.tls.as_ref().ok_or(Failure::Tls)?;
+        tls.connect(name.clone(), stream).await.map(Stream::tls).map_err(|error| {
+            let error = ConnectError::new(Failure::Tls, &error);
+            self.0.tls_failures.report(&name, &error);
+            error
+        })
     }
 
     async fn tcp(&self, target: &Target) -> Result<TcpStream, ConnectError> {

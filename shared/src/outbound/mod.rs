@@ -15,3 +15,4 @@ pub mod retry_after;
 pub mod settings;
 pub mod stream;
 pub mod tls;
+mod tls_failures;

@@ -53,6 +53,14 @@ impl Stream {
         }
     }
 
+    /// The TCP connection, unless it has TLS already.
+    pub(super) fn into_tcp(self) -> Option<TcpStream> {
+        match self.transport {
+            Transport::Tcp(stream) => Some(stream),
+            Transport::Tls(_) => None,
+        }
+    }
+
     /// The socket under the connection, for its options.
     fn socket(&self) -> &TcpStream {
         match &self.transport {

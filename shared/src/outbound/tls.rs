@@ -1,16 +1,19 @@
 //! TLS settings of outbound connections: trusted roots, and the switch that disables verification.
 //!
-//! Invariant: verification covers the chain and the name of every certificate, or it is off entirely.
+//! Invariant: verification covers the name, the dates and the issuer of every certificate, or it is off entirely.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
 use rustls_platform_verifier::Verifier;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Why the TLS settings cannot be created.
 #[derive(Debug, thiserror::Error)]
@@ -28,8 +31,8 @@ pub enum TlsError {
     Setup(#[from] rustls::Error),
 }
 
-/// Settings that trust the system's roots and those in `extra_ca_file` (PEM). Without `verify` they accept every
-/// certificate.
+/// Settings that trust the system's roots and those in `extra_ca_file` (PEM). A certificate in that file is also trusted
+/// when a server presents it itself. Without `verify` every certificate is accepted.
 ///
 /// # Errors
 /// [`TlsError`] if the file cannot be read or contains no certificate, or if there is no trusted root.
@@ -37,7 +40,8 @@ pub fn client_config(extra_ca_file: Option<&Path>, verify: bool) -> Result<Clien
     let extra = extra_ca_file.map(read_certificates).transpose()?.unwrap_or_default();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier: Arc<dyn ServerCertVerifier> = if verify {
-        Arc::new(Verifier::new_with_extra_roots(extra, Arc::clone(&provider))?)
+        let usual = Verifier::new_with_extra_roots(extra.iter().cloned(), Arc::clone(&provider))?;
+        Arc::new(WithNamedCertificates { usual, named: extra })
     } else {
         Arc::new(AnyCertificate(Arc::clone(&provider)))
     };
@@ -57,6 +61,61 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErr
         Err(wrong(String::from("the file contains no certificate")))
     } else {
         Ok(certificates)
+    }
+}
+
+/// Trusts a certificate that the operator named, for its own names and dates, although its issuer is itself: the usual
+/// verifier accepts no authority's certificate as a server's.
+#[derive(Debug)]
+struct WithNamedCertificates {
+    usual: Verifier,
+    named: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for WithNamedCertificates {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if !self.named.iter().any(|named| named.as_ref() == certificate.as_ref()) {
+            return self.usual.verify_server_cert(certificate, intermediates, name, ocsp, now);
+        }
+        let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
+        let (validity, now) = (parsed.validity(), i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+        if now < validity.not_before.timestamp() {
+            return Err(CertificateError::NotValidYet.into());
+        }
+        if now > validity.not_after.timestamp() {
+            return Err(CertificateError::Expired.into());
+        }
+        verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.usual.supported_verify_schemes()
     }
 }
 

@@ -288,10 +288,11 @@ async fn mail_troubles(world: &World, used: &mut Used, access_token: &str) {
     .enumerate()
     {
         // A new connection each time, so that each stage is reached.
-        world.mail.script(Stage::Mail, [Script::Close]);
+        world.mail.always(Stage::Mail, Script::Close);
         let (answer, secret) = ask(100 + n, "Bob@Private.Example").await;
         used.secret("a client_secret", &secret);
         answer.refused(400, "M_EMAIL_SEND_ERROR");
+        world.mail.mend();
         world.mail.script(stage, [script]);
         let (answer, secret) = ask(n, "Bob@Private.Example").await;
         used.secret("a client_secret", &secret);

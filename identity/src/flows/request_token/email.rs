@@ -32,7 +32,7 @@ pub async fn request_email_token(state: Arc<State>, request: TokenRequest) -> Re
     let message = PlannedMessage {
         token: state.random.base62(TOKEN_LENGTH),
         // One time-out to connect and log in, one to send; and one if a pooled connection was closed.
-        longest: state.config.email.timeout.get() * 3,
+        longest: state.config.email.timeout.get() * 4,
         buckets: buckets(&state, &request),
         day: None,
     };

@@ -18,9 +18,32 @@ pub(super) fn sendable(to: &str) -> Option<String> {
     Some(format!("{local}@{domain}"))
 }
 
+/// The local part as an SMTP command writes it: quoted unless it is a dot-atom (RFC 5321 section 4.1.2).
+pub(super) fn quoted(local: &str) -> String {
+    let is_dot_atom = !local.starts_with('.') && !local.ends_with('.') && !local.contains("..");
+    if is_dot_atom { local.to_owned() } else { format!("\"{local}\"") }
+}
+
+/// An address as a header field writes it (RFC 5322 section 3.4.1).
+pub(super) fn written(address: &str) -> String {
+    match address.rsplit_once('@') {
+        Some((local, domain)) => format!("{}@{domain}", quoted(local)),
+        None => address.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::sendable;
+    use super::{quoted, sendable};
+
+    #[test]
+    fn a_local_part_is_quoted_only_where_the_grammar_asks_for_it() {
+        for (local, written) in
+            [("a.b", "a.b"), ("a..b", "\"a..b\""), ("a.", "\"a.\""), (".a", "\".a\""), ("jürgen", "jürgen")]
+        {
+            assert_eq!(quoted(local), written);
+        }
+    }
 
     #[test]
     fn a_domain_outside_ascii_becomes_a_labels_unless_the_local_part_needs_utf8() {

@@ -8,7 +8,7 @@ use shared::clock::Timestamp;
 use shared::random::Random;
 
 use super::Mailer;
-use super::address::sendable;
+use super::address::{self, sendable};
 use super::message::{MessageKind, OutgoingMail};
 use super::mime::{self, Field};
 use super::sender::Sender;
@@ -81,7 +81,7 @@ impl Stamp {
         Self {
             date: headers.get_raw("Date").unwrap_or_default().to_owned(),
             from: sender.field(),
-            to: to.to_owned(),
+            to: address::written(to),
             message_id: format!("<{}@{}>", random.base62(32), sender.domain()),
             boundary: random.base62(32),
         }

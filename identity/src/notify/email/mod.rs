@@ -22,6 +22,7 @@ use self::file::Folder;
 use self::message::OutgoingMail;
 use self::sender::{Sender, SenderError};
 use self::smtp::Smtp;
+pub use self::smtp::reply::ReplyCode;
 use crate::config::email::{EmailConfig, Transport};
 
 /// Composes and sends mail from one sender.
@@ -67,10 +68,10 @@ pub enum SendError {
     #[error("mail refused: {0}")]
     Refused(Refusal),
     /// Temporary: SMTP 4xx, or every connection busy. The caller queues the mail.
-    #[error("mail deferred{}", .code.map(|code| format!(" with reply {code}")).unwrap_or_default())]
+    #[error("mail deferred{}", .reply.map(|reply| format!(" with reply {reply}")).unwrap_or_default())]
     TryLater {
-        /// The SMTP reply code, if a reply was the reason.
-        code: Option<u16>,
+        /// The SMTP reply, if one was the reason.
+        reply: Option<ReplyCode>,
     },
     /// The relay lacks SMTPUTF8, or no envelope can carry the address. Answered with `M_INVALID_EMAIL`.
     #[error("the relay does not support this kind of address")]
@@ -82,13 +83,24 @@ pub enum SendError {
 pub enum Refusal {
     /// A 5xx reply to the mail itself.
     #[error("reply {0}")]
-    Reply(u16),
+    Reply(ReplyCode),
     /// No SMTP session: DNS, TCP, greeting, TLS or certificate. Says nothing about the mail.
     #[error("no connection: {0}")]
     Connect(String),
-    /// Authentication failed with this reply, closed the connection, or offered no known mechanism.
-    #[error("login failed{}", .0.map(|code| format!(" with reply {code}")).unwrap_or_default())]
-    Login(Option<u16>),
+    /// Authentication failed with this reply, or the relay closed the connection.
+    #[error("login failed{}", .0.map(|reply| format!(" with reply {reply}")).unwrap_or_default())]
+    Login(Option<ReplyCode>),
+    /// The relay offers no login mechanism that this server supports.
+    #[error("login failed: the relay offers {offered}; [email] auth supports {supported}")]
+    NoMechanism {
+        /// The mechanisms of `[email] auth`.
+        supported: &'static str,
+        /// The mechanisms in the relay's EHLO reply.
+        offered: String,
+    },
+    /// The access token for the login cannot be read.
+    #[error("no access token: {0}")]
+    Token(String),
     /// The connection closed or timed out during the mail; the relay may have accepted it.
     #[error("the connection broke during the mail")]
     Broken,

@@ -27,7 +27,7 @@ fn templates(dir: Option<&Path>, raw_messages: bool) -> Result<Templates, Templa
 
 fn mailer() -> Mailer {
     let clock = Clock::manual(Timestamp::from_millis(1_750_000_000_000));
-    let config = RawEmail::default().complete(Path::new(""), Path::new("/nonexistent")).unwrap();
+    let config = RawEmail::default().complete(Path::new(""), Path::new("/nonexistent"), None).unwrap();
     Mailer::new(&config, "id.example.org", None, clock, Random).unwrap()
 }
 

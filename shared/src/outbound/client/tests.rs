@@ -129,3 +129,41 @@ async fn a_server_that_closes_the_connection_may_have_received_the_request() {
     requests.recv().await.unwrap();
     assert!(requests.try_recv().is_err(), "the client does not send the request again");
 }
+
+#[tokio::test]
+async fn a_get_over_a_kept_connection_that_the_server_closes_is_sent_once_more_where_that_is_safe() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (heads, mut requests) = unbounded_channel();
+    // Responds to the first request of each connection, and closes it when the second arrives.
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let heads = heads.clone();
+            tokio::spawn(async move {
+                let mut head = vec![0; 4096];
+                assert!(stream.read(&mut head).await.unwrap() > 0);
+                heads.send(()).unwrap();
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+                if stream.read(&mut head).await.unwrap() > 0 {
+                    heads.send(()).unwrap();
+                }
+            });
+        }
+    });
+    let url = format!("http://127.0.0.1:{port}/");
+    let client = client(Resolver::System, ProxyRule::default());
+    assert_eq!(get(&client, &url, 10).await, Ok((200, 2)));
+    assert_eq!(get(&client, &url, 10).await, Err(Failure::Other));
+    let client = client.repeating_get();
+    assert_eq!(get(&client, &url, 10).await, Ok((200, 2)));
+    assert_eq!(get(&client, &url, 10).await, Ok((200, 2)));
+    let post = Request::post(&url).body(Full::default()).unwrap();
+    assert_eq!(client.fetch(post, 10).await.map(|reply| reply.status.as_u16()), Ok(200));
+    let post = Request::post(&url).body(Full::default()).unwrap();
+    assert!(client.fetch(post, 10).await.is_err(), "a POST may have been processed");
+    let mut number = 0;
+    while requests.try_recv().is_ok() {
+        number += 1;
+    }
+    assert_eq!(number, 7);
+}

@@ -59,7 +59,7 @@ fn mail_by(templates: &Templates, given: &[(&str, &str)], audience: Audience<'_>
         subject: "{sender_display_name} has invited you to chat",
         audience,
     };
-    let email = RawEmail::default().complete(Path::new(""), Path::new("/nonexistent")).unwrap();
+    let email = RawEmail::default().complete(Path::new(""), Path::new("/nonexistent"), None).unwrap();
     let clock = Clock::manual(Timestamp::from_millis(1_750_000_000_000));
     let mailer = Mailer::new(&email, "id.example.org", None, clock, Random).unwrap();
     let mail = mailer.compose(templates, &mail).unwrap();

@@ -4,30 +4,33 @@
 //! connection whose transaction timed out, and then matches each late reply to the next command. So this module uses
 //! lettre's connection without its pool.
 
+mod login;
+mod opening;
+pub(super) mod reply;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod transaction;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use lettre::Address;
-use lettre::transport::smtp::authentication::{Credentials, Mechanism};
-use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
-use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
-use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
+use lettre::transport::smtp::client::AsyncSmtpConnection;
+use lettre::transport::smtp::extension::ClientId;
 use parking_lot::{Mutex, MutexGuard};
 use shared::outbound::connector::{Connector, Target};
-use shared::outbound::failure::{ConnectError, Failure};
 use shared::outbound::proxy::ProxyRule;
 use shared::outbound::resolver::Resolver;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
-use self::stream::{Hello, SmtpStream};
+use self::opening::{Greeting, Opening};
+use self::reply::ReplyCode;
+use self::stream::{Hello, Observed};
 use super::message::OutgoingMail;
-use super::{MailerError, Refusal, SendError, mime};
-use crate::config::email::{Relay, TlsMode};
+use super::{MailerError, Refusal, SendError};
+use crate::config::email::{Login, Relay, TlsMode};
 
 /// The maximum number of open connections to the relay.
 const MAX_CONNECTIONS: usize = 10;
@@ -40,47 +43,43 @@ const PROBE: Duration = Duration::from_secs(2);
 pub(super) struct Smtp {
     host: String,
     port: u16,
-    /// `None` if the host is not a host name.
-    target: Option<Target>,
-    connector: Connector,
-    tls: Tls,
-    credentials: Option<Credentials>,
-    hello_name: ClientId,
+    tls: TlsMode,
+    opening: Opening,
+    login: Option<Login>,
     timeout: Duration,
-    idle: Mutex<Vec<(AsyncSmtpConnection, Instant)>>,
+    idle: Mutex<Vec<(Connection, Instant)>>,
     slots: Semaphore,
 }
 
-enum Tls {
-    None,
-    /// Required: without STARTTLS no mail is sent.
-    Starttls(TlsParameters),
-    Implicit,
+/// A connection after EHLO and login.
+struct Connection {
+    smtp: AsyncSmtpConnection,
+    observed: Arc<Observed>,
 }
 
 impl Smtp {
     pub(super) fn new(relay: &Relay, timeout: Duration, extra_ca: Option<&Path>) -> Result<Self, MailerError> {
-        let login = relay.login.as_ref();
-        let credentials = login.map(|login| Credentials::new(login.username.clone(), login.password.expose().clone()));
-        let plain = || (Target::tcp(&relay.host, relay.port), Connector::plain(timeout));
-        let (tls, (target, connector)) = match relay.tls {
-            TlsMode::None => (Tls::None, plain()),
-            TlsMode::Starttls => (Tls::Starttls(tls_parameters(&relay.host, extra_ca)?), plain()),
-            TlsMode::Tls => {
-                let tls = shared::outbound::tls::client_config(extra_ca, true);
-                let tls = tls.map_err(|error| MailerError::Tls(error.to_string()))?;
-                let connector = Connector::new(Resolver::System, ProxyRule::default(), tls, timeout);
-                (Tls::Implicit, (Target::tls(&relay.host, relay.port), connector))
-            }
+        let with_tls = || {
+            let tls = shared::outbound::tls::client_config(extra_ca, true);
+            let tls = tls.map_err(|error| MailerError::Tls(error.to_string()))?;
+            Ok::<_, MailerError>(Connector::new(Resolver::System, ProxyRule::default(), tls, timeout))
         };
+        let (target, secured) = (Target::tcp(&relay.host, relay.port), Target::tls(&relay.host, relay.port));
+        let (target, starttls, connector) = match relay.tls {
+            TlsMode::None => (target, None, Connector::plain(timeout)),
+            TlsMode::Starttls => {
+                let name = secured.and_then(|target| target.tls);
+                (target.filter(|_| name.is_some()), name, with_tls()?)
+            }
+            TlsMode::Tls => (secured, None, with_tls()?),
+        };
+        let hello_name = relay.helo_name.clone().map_or_else(ClientId::default, ClientId::Domain);
         Ok(Self {
             host: relay.host.clone(),
             port: relay.port,
-            target,
-            connector,
-            tls,
-            credentials,
-            hello_name: relay.helo_name.clone().map_or_else(ClientId::default, ClientId::Domain),
+            tls: relay.tls,
+            opening: Opening { target, connector, starttls, hello_name },
+            login: relay.login.clone(),
             timeout,
             idle: Mutex::default(),
             slots: Semaphore::new(MAX_CONNECTIONS),
@@ -89,152 +88,126 @@ impl Smtp {
 
     pub(super) fn describe(&self) -> String {
         let protection = match self.tls {
-            Tls::None => "without TLS",
-            Tls::Starttls(_) => "with STARTTLS",
-            Tls::Implicit => "with TLS",
+            TlsMode::None => "without TLS",
+            TlsMode::Starttls => "with STARTTLS",
+            TlsMode::Tls => "with TLS",
         };
         format!("SMTP through {}:{} {protection}", self.host, self.port)
     }
 
     /// Sends one mail to the relay.
+    ///
+    /// A relay may end a kept connection at any time, with 421 or without a word. Until the end of the message is sent, a
+    /// new connection is then used at once.
     pub(super) async fn send(&self, mail: &OutgoingMail) -> Result<(), SendError> {
         // If all connections stay busy, the relay is slow; the mail is not at fault.
         let Ok(Ok(_slot)) = timeout(self.timeout, self.slots.acquire()).await else {
-            return Err(SendError::TryLater { code: None });
+            return Err(SendError::TryLater { reply: None });
         };
-        let mut connection = match self.kept().await {
-            Some(connection) => connection,
-            None => timeout(self.timeout, self.connect())
-                .await
-                .unwrap_or_else(|_| Err(SendError::Refused(Refusal::Connect(String::from("timed out")))))?,
-        };
-        match timeout(self.timeout, converse(&mut connection, mail)).await {
+        if let Some(kept) = self.kept().await {
+            let observed = Arc::clone(&kept.observed);
+            match self.send_over(kept, mail).await {
+                Err(Ended::ByRelay(_)) if !observed.has_sent_end() => {
+                    tracing::info!("the relay ended a kept connection; the mail is sent over a new one");
+                }
+                sent => return sent.map_err(Ended::into_error),
+            }
+        }
+        let connection = timeout(self.timeout, self.connect())
+            .await
+            .unwrap_or_else(|_| Err(SendError::Refused(Refusal::Connect(String::from("timed out")))))?;
+        self.send_over(connection, mail).await.map_err(Ended::into_error)
+    }
+
+    async fn send_over(&self, mut connection: Connection, mail: &OutgoingMail) -> Result<(), Ended> {
+        connection.observed.begin();
+        match timeout(self.timeout, transaction::send(&mut connection.smtp, mail)).await {
             Ok(Ok(())) => {
                 self.idle().push((connection, Instant::now()));
                 Ok(())
             }
             Ok(Err(error)) => {
                 // Sends QUIT without waiting for the reply.
-                tokio::spawn(timeout(PROBE, async move { connection.abort().await }));
-                Err(error)
+                tokio::spawn(timeout(PROBE, async move { connection.smtp.abort().await }));
+                Err(Ended::by(error))
             }
-            Err(_) => Err(SendError::Refused(Refusal::Broken)),
+            Err(_) => Err(Ended::Otherwise(SendError::Refused(Refusal::Broken))),
         }
     }
 
     /// An idle connection that still answers a NOOP.
-    async fn kept(&self) -> Option<AsyncSmtpConnection> {
+    async fn kept(&self) -> Option<Connection> {
         loop {
             let (mut connection, since) = self.idle().pop()?;
-            if since.elapsed() < MAX_IDLE && timeout(PROBE, connection.test_connected()).await == Ok(true) {
+            if since.elapsed() < MAX_IDLE && timeout(PROBE, connection.smtp.test_connected()).await == Ok(true) {
                 return Some(connection);
             }
         }
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<(AsyncSmtpConnection, Instant)>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<(Connection, Instant)>> {
         self.idle.lock()
     }
 
-    async fn connect(&self) -> Result<AsyncSmtpConnection, SendError> {
-        let mut connection = match self.greet(Hello::Ehlo).await {
+    async fn connect(&self) -> Result<Connection, SendError> {
+        let (mut smtp, observed) = match self.opening.open(Hello::Ehlo).await {
             // RFC 5321 section 3.2: after a rejected EHLO the client sends HELO. Such a relay supports neither STARTTLS
             // nor AUTH, so this applies only if the configuration requires neither.
-            Err(error) if does_not_know_ehlo(&error) && matches!(self.tls, Tls::None) && self.credentials.is_none() => {
-                self.greet(Hello::Helo).await
+            Err(error) if does_not_know_ehlo(&error) && self.tls == TlsMode::None && self.login.is_none() => {
+                self.opening.open(Hello::Helo).await
             }
             greeted => greeted,
         }
-        .map_err(|error| failure(&error, |error, code| Refusal::Connect(connect_detail(error, code))))?;
-        if let Some(credentials) = &self.credentials {
-            connection
-                .auth(&[Mechanism::Plain, Mechanism::Login], credentials)
-                .await
-                .map_err(|error| failure(&error.into(), |_, code| Refusal::Login(code)))?;
+        .map_err(|error| failure(&error, |error, reply| Refusal::Connect(connect_detail(error, reply))))?;
+        if let Some(login) = &self.login {
+            let relay = (self.host.as_str(), self.port);
+            login::log_in(&mut smtp, login, relay, &observed.mechanisms(), self.timeout).await?;
         }
-        Ok(connection)
-    }
-
-    /// Opens a connection and sends EHLO or HELO, under TLS if the configuration requires it.
-    async fn greet(&self, hello: Hello) -> Result<AsyncSmtpConnection, Greeting> {
-        let target = self.target.as_ref().ok_or(ConnectError::from(Failure::Dns))?;
-        let stream = self.connector.connect(target).await?;
-        let stream = Box::new(SmtpStream::new(stream, hello));
-        let mut connection = AsyncSmtpConnection::connect_with_transport(stream, &self.hello_name).await?;
-        if let Tls::Starttls(parameters) = &self.tls {
-            connection.starttls(parameters.clone(), &self.hello_name).await?;
-        }
-        Ok(connection)
+        Ok(Connection { smtp, observed })
     }
 }
 
-/// Why a connection failed before the first mail.
-#[derive(Debug, thiserror::Error)]
-enum Greeting {
-    #[error("{0}")]
-    Network(#[from] ConnectError),
-    #[error("{0}")]
-    Smtp(#[from] lettre::transport::smtp::Error),
+/// Why a mail was not sent over a connection.
+enum Ended {
+    /// The relay closed the connection, or announced that it does (421).
+    ByRelay(SendError),
+    Otherwise(SendError),
 }
 
-/// Runs one mail transaction, from MAIL to the final reply. It does not use lettre's `send`, which sends QUIT after a
-/// rejection and waits for the reply: a slow reply would hide whether the rejection was permanent.
-async fn converse(connection: &mut AsyncSmtpConnection, mail: &OutgoingMail) -> Result<(), SendError> {
-    let knows = |extension| connection.server_info().supports_feature(extension);
-    let mut parameters = Vec::new();
-    if !mail.to.is_ascii() || !mail.from.is_ascii() {
-        if !knows(Extension::SmtpUtfEight) {
-            return Err(SendError::ImpossibleAddress);
+impl Ended {
+    fn by(error: SendError) -> Self {
+        match &error {
+            SendError::TryLater { reply: Some(reply) } if reply.code() == 421 => Self::ByRelay(error),
+            SendError::Refused(Refusal::Broken) => Self::ByRelay(error),
+            _ => Self::Otherwise(error),
         }
-        parameters.push(MailParameter::SmtpUtfEight);
     }
-    let mut message = std::borrow::Cow::Borrowed(mail.message.as_str());
-    if !message.is_ascii() && !knows(Extension::EightBitMime) && parameters.is_empty() {
-        message = mime::transportable(&message, false).into();
-    }
-    if !message.is_ascii() {
-        parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
-    }
-    let broken = |error: lettre::transport::smtp::Error| {
-        failure(&Greeting::Smtp(error), |_, code| code.map_or(Refusal::Broken, Refusal::Reply))
-    };
-    connection.command(Mail::new(Some(envelope_address(&mail.from)?), parameters)).await.map_err(broken)?;
-    connection.command(Rcpt::new(envelope_address(&mail.to)?, Vec::new())).await.map_err(broken)?;
-    let go_ahead = connection.command(Data).await.map_err(broken)?;
-    if !go_ahead.has_code(354) {
-        return Err(SendError::Refused(Refusal::Broken));
-    }
-    // lettre appends a line end to the message.
-    let text = message.strip_suffix("\r\n").unwrap_or(&message);
-    let taken = connection.message(text.as_bytes()).await.map_err(broken)?;
-    if taken.code().severity == lettre::transport::smtp::response::Severity::PositiveCompletion {
-        Ok(())
-    } else {
-        Err(SendError::Refused(Refusal::Broken))
-    }
-}
 
-fn envelope_address(address: &str) -> Result<Address, SendError> {
-    // A queued mail is checked again: another process, maybe of another version, checked its parts.
-    let address = super::address::sendable(address).ok_or(SendError::ImpossibleAddress)?;
-    let (local, domain) = address.rsplit_once('@').ok_or(SendError::ImpossibleAddress)?;
-    Ok(Address::new_dangerous(local, domain))
+    fn into_error(self) -> SendError {
+        match self {
+            Self::ByRelay(error) | Self::Otherwise(error) => error,
+        }
+    }
 }
 
 /// Converts a failure: 4xx is temporary, every other failure permanent. The relay's text may contain the address, so it
 /// is discarded; `refusal` makes the kind of rejection from the failure and its reply code.
-fn failure(error: &Greeting, refusal: impl FnOnce(&Greeting, Option<u16>) -> Refusal) -> SendError {
-    let Greeting::Smtp(smtp) = error else { return SendError::Refused(refusal(error, None)) };
-    match smtp.status().map(u16::from) {
-        Some(code) if smtp.is_transient() => SendError::TryLater { code: Some(code) },
-        code => SendError::Refused(refusal(error, code)),
+fn failure(error: &Greeting, refusal: impl FnOnce(&Greeting, Option<ReplyCode>) -> Refusal) -> SendError {
+    let reply = match error {
+        Greeting::Smtp(smtp) => ReplyCode::of(smtp),
+        Greeting::Reply(reply) => Some(*reply),
+        Greeting::Network(_) | Greeting::Plain(_) => None,
+    };
+    match reply {
+        Some(reply) if reply.is_temporary() => SendError::TryLater { reply: Some(reply) },
+        reply => SendError::Refused(refusal(error, reply)),
     }
 }
 
 /// The detail for the operator. Before MAIL no reply can contain an address.
-fn connect_detail(error: &Greeting, code: Option<u16>) -> String {
-    match (error, code) {
-        (_, Some(code)) => format!("reply {code}"),
+fn connect_detail(error: &Greeting, reply: Option<ReplyCode>) -> String {
+    match (error, reply) {
+        (_, Some(reply)) => format!("reply {reply}"),
         (Greeting::Smtp(smtp), None) if smtp.is_response() => String::from("the server does not speak SMTP"),
         (error, None) => error.to_string(),
     }
@@ -244,14 +217,4 @@ fn does_not_know_ehlo(error: &Greeting) -> bool {
     // RFC 5321 section 4.1.4 lists these codes.
     let Greeting::Smtp(smtp) = error else { return false };
     smtp.status().is_some_and(|code| matches!(u16::from(code), 500 | 501 | 502 | 504 | 550))
-}
-
-fn tls_parameters(host: &str, extra_ca: Option<&Path>) -> Result<TlsParameters, MailerError> {
-    let wrong = |error: lettre::transport::smtp::Error| MailerError::Tls(error.to_string());
-    let mut builder = TlsParameters::builder(host.to_owned());
-    if let Some(path) = extra_ca {
-        let pem = std::fs::read(path).map_err(|source| MailerError::Unreadable { path: path.to_path_buf(), source })?;
-        builder = builder.add_root_certificate(Certificate::from_pem(&pem).map_err(wrong)?);
-    }
-    builder.build().map_err(wrong)
 }

@@ -16,7 +16,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _,
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::email::{EmailConfig, RawEmail, TlsMode};
+use crate::config::email::{AuthKind, EmailConfig, RawEmail, TlsMode};
 use crate::notify::email::message::{MessageKind, OutgoingMail};
 use crate::notify::email::{Mailer, Refusal, SendError};
 
@@ -35,6 +35,8 @@ struct Behaviour {
     silent_at: &'static str,
     /// Closes the connection after this number of mails.
     closes_after: Option<usize>,
+    /// The verb and its reply after the first mail of a connection, which then ends. An empty reply closes without one.
+    ends_at: Option<(&'static str, &'static str)>,
 }
 
 /// What a relay has received.
@@ -107,8 +109,15 @@ where
     {
         seen.lines.lock().unwrap().push(line.trim_end().to_owned());
         let verb = line.split_whitespace().next().unwrap_or_default().to_ascii_uppercase();
-        if verb == behaviour.silent_at {
+        if !verb.is_empty() && verb == behaviour.silent_at {
             std::future::pending::<()>().await;
+        }
+        if let Some((_, reply)) = behaviour.ends_at.filter(|(last, _)| mails > 0 && verb == *last) {
+            if reply.is_empty() {
+                return Ok(None);
+            }
+            stream.write_all(format!("{reply}\r\n").as_bytes()).await?;
+            return Ok(None);
         }
         let reply = match verb.as_str() {
             "EHLO" if behaviour.no_ehlo => "502 what".to_owned(),
@@ -130,6 +139,7 @@ where
                 return Ok(Some(stream.into_inner()));
             }
             "AUTH" => reply_to("AUTH", "235 welcome").to_owned(),
+            "AQ==" | "" => "535 5.7.3 token refused".to_owned(),
             "MAIL" => reply_to("MAIL", "250 ok").to_owned(),
             "RCPT" => reply_to("RCPT", "250 ok").to_owned(),
             "NOOP" | "RSET" => reply_to("NOOP", "250 ok").to_owned(),
@@ -142,6 +152,10 @@ where
                         if stream.read_until(b'\n', &mut mail).await? == 0 {
                             return Ok(None);
                         }
+                    }
+                    if mails > 0 && behaviour.ends_at.is_some_and(|(last, _)| last == ".") {
+                        seen.mails.lock().unwrap().push(String::from_utf8(mail).unwrap());
+                        return Ok(None);
                     }
                     let reply = reply_to(".", "250 taken");
                     if reply.starts_with('2') {
@@ -216,7 +230,8 @@ fn config(port: u16, tls: TlsMode) -> RawEmail {
 }
 
 fn complete(raw: RawEmail) -> EmailConfig {
-    raw.complete(std::path::Path::new("/nonexistent"), std::path::Path::new("/nonexistent")).unwrap()
+    let nowhere = std::path::Path::new("/nonexistent");
+    raw.complete(nowhere, nowhere, Some("id.example.org")).unwrap()
 }
 
 fn mailer(config: RawEmail, authority: Option<&Authority>) -> Mailer {
@@ -267,11 +282,41 @@ async fn a_kept_connection_that_was_closed_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_kept_connection_that_the_relay_ends_before_the_end_of_the_mail_is_replaced_at_once() {
+    for verb in ["MAIL", "RCPT", "DATA"] {
+        for reply in ["421 4.7.0 too many messages in this connection", ""] {
+            let (port, seen) = relay(Behaviour { ends_at: Some((verb, reply)), ..Behaviour::default() }).await;
+            let mailer = mailer(config(port, TlsMode::None), None);
+            for _ in 0..2 {
+                assert_eq!(mailer.send(&mail("bob@example.com", "hi\r\n")).await, Ok(()), "{verb} {reply}");
+            }
+            assert_eq!((seen.connections(), seen.mails().len()), (2, 2), "{verb} {reply}");
+        }
+    }
+    // The relay may have accepted the mail.
+    let (port, seen) = relay(Behaviour { ends_at: Some((".", "")), ..Behaviour::default() }).await;
+    let mailer = mailer(config(port, TlsMode::None), None);
+    mailer.send(&mail("bob@example.com", "hi\r\n")).await.unwrap();
+    assert_eq!(mailer.send(&mail("bob@example.com", "hi\r\n")).await, Err(SendError::Refused(Refusal::Broken)));
+    assert_eq!((seen.connections(), seen.mails().len()), (1, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_connection_that_says_421_is_the_usual_failure() {
+    let (sent, seen) = send_one(with("MAIL", "421 4.3.2 busy"), TlsMode::None, None).await;
+    assert_eq!(sent.unwrap_err().to_string(), "mail deferred with reply 421 4.3.2");
+    assert_eq!(seen.connections(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn after_a_refusal_the_next_mail_starts_clean() {
     let (port, seen) = relay(with("RCPT", "550 no such user bob@example.com")).await;
     let mailer = mailer(config(port, TlsMode::None), None);
     for _ in 0..2 {
-        assert_eq!(mailer.send(&mail("bob@example.com", "hi\r\n")).await, Err(SendError::Refused(Refusal::Reply(550))));
+        assert_eq!(
+            mailer.send(&mail("bob@example.com", "hi\r\n")).await,
+            Err(SendError::Refused(Refusal::Reply(550.into())))
+        );
     }
     assert_eq!(seen.connections(), 2);
 }
@@ -298,7 +343,7 @@ async fn a_bad_certificate_is_refused_before_anything_is_said() {
     let own_key = KeyPair::generate().unwrap();
     let own = CertificateParams::new(vec![String::from("localhost")]).unwrap().self_signed(&own_key).unwrap();
     let cases = [
-        ("self-signed", acceptor(own.der().clone(), &own_key)),
+        ("self-signed and not named", acceptor(own.der().clone(), &own_key)),
         ("another name", authority.acceptor("elsewhere.example")),
         ("a wildcard for another level", authority.acceptor("*.localhost")),
         ("expired", authority.acceptor_with(&expired)),
@@ -316,6 +361,39 @@ async fn a_bad_certificate_is_refused_before_anything_is_said() {
             let Err(SendError::Refused(Refusal::Connect(detail))) = sent else { panic!("{case}: {sent:?}") };
             assert!(detail.contains("certificate"), "{case}: {detail}");
             assert!(!seen.saw("MAIL") && seen.mails().is_empty(), "{case}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_self_signed_certificate_that_the_operator_names_is_trusted_for_its_own_name() {
+    for (name, is_ca, is_current, is_trusted) in [
+        ("localhost", true, true, true),
+        ("localhost", false, true, true),
+        ("elsewhere.example", true, true, false),
+        ("localhost", true, false, false),
+    ] {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.is_ca = if is_ca { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };
+        if !is_current {
+            params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        }
+        let key = KeyPair::generate().unwrap();
+        let issuer = CertifiedIssuer::self_signed(params, key).unwrap();
+        let key = KeyPair::from_pem(&issuer.key().serialize_pem()).unwrap();
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(issuer.pem().as_bytes()).unwrap();
+        let acceptor = acceptor(issuer.der().clone(), &key);
+        let authority = Authority { issuer, file };
+        for tls in [TlsMode::Starttls, TlsMode::Tls] {
+            let behaviour = Behaviour {
+                acceptor: Some(acceptor.clone()),
+                tls_from_the_start: tls == TlsMode::Tls,
+                extensions: &["STARTTLS"],
+                ..Behaviour::default()
+            };
+            let (sent, _) = send_one(behaviour, tls, Some(&authority)).await;
+            assert_eq!(sent.is_ok(), is_trusted, "{name}, CA: {is_ca}, current: {is_current}, {tls:?}: {sent:?}");
         }
     }
 }
@@ -353,12 +431,12 @@ async fn plain_text_that_was_slipped_in_before_tls_is_no_reply() {
 async fn four_hundreds_are_for_later_and_five_hundreds_for_good() {
     for verb in ["GREETING", "MAIL", "RCPT", "DATA", "."] {
         let (sent, seen) = send_one(with(verb, "451 bob@example.com is busy"), TlsMode::None, None).await;
-        assert_eq!(sent, Err(SendError::TryLater { code: Some(451) }), "{verb}");
+        assert_eq!(sent, Err(SendError::TryLater { reply: Some(451.into()) }), "{verb}");
         assert!(!sent.unwrap_err().to_string().contains("bob") && seen.mails().is_empty());
         let (sent, _) = send_one(with(verb, "554 bob@example.com is unwanted"), TlsMode::None, None).await;
         // A rejection before MAIL concerns every mail and has its own kind.
         let before = verb == "GREETING";
-        let refusal = if before { Refusal::Connect(String::from("reply 554")) } else { Refusal::Reply(554) };
+        let refusal = if before { Refusal::Connect(String::from("reply 554")) } else { Refusal::Reply(554.into()) };
         assert_eq!(sent, Err(SendError::Refused(refusal)), "{verb}");
         let shown = format!("{} {:?}", sent.clone().unwrap_err(), sent);
         assert!(!shown.contains("bob") && shown.contains("554"), "{shown}");
@@ -444,16 +522,83 @@ async fn login_uses_the_password_and_a_wrong_one_is_refused() {
     // base64 of "\0user\0hunter2"
     assert!(seen.saw("AUTH PLAIN AHVzZXIAaHVudGVyMg=="));
     for (reply, expected) in [
-        ("535 wrong password for user", SendError::Refused(Refusal::Login(Some(535)))),
-        ("454 later", SendError::TryLater { code: Some(454) }),
+        ("535 wrong password for user", SendError::Refused(Refusal::Login(Some(535.into())))),
+        ("454 later", SendError::TryLater { reply: Some(454.into()) }),
     ] {
         let (sent, seen) = attempt(Behaviour { replies: HashMap::from([("AUTH", reply)]), ..behaviour.clone() }).await;
         assert_eq!(sent, Err(expected));
         assert!(!seen.saw("MAIL"));
     }
     let (sent, seen) = attempt(Behaviour { extensions: &["STARTTLS"], ..behaviour }).await;
-    assert_eq!(sent, Err(SendError::Refused(Refusal::Login(None))));
+    assert_eq!(sent, Err(SendError::Refused(no_mechanism("PLAIN, LOGIN", "no mechanism"))));
     assert!(!seen.saw("MAIL"));
+}
+
+fn no_mechanism(supported: &'static str, offered: &str) -> Refusal {
+    Refusal::NoMechanism { supported, offered: offered.to_owned() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_without_a_common_mechanism_names_what_the_relay_offers() {
+    let behaviour = Behaviour { extensions: &["AUTH NTLM XOAUTH2", "AUTH=GSSAPI"], ..Behaviour::default() };
+    let (port, seen) = relay(behaviour).await;
+    let password = Some(Secret::new(String::from("hunter2")));
+    let config = RawEmail { username: Some("u".into()), password, ..config(port, TlsMode::None) };
+    let error = mailer(config, None).send(&mail("bob@example.com", "hi")).await.unwrap_err();
+    assert_eq!(error, SendError::Refused(no_mechanism("PLAIN, LOGIN", "NTLM, XOAUTH2, GSSAPI")));
+    assert!(!seen.saw("AUTH") && !seen.saw("MAIL"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_access_token_is_read_for_each_connection_and_its_rejection_is_a_failed_login() {
+    let authority = Authority::new();
+    let token = tempfile::NamedTempFile::new().unwrap();
+    let raw = |port| RawEmail {
+        auth: AuthKind::Xoauth2,
+        username: Some("me@example.org".into()),
+        token_file: Some(token.path().to_path_buf()),
+        ..config(port, TlsMode::Starttls)
+    };
+    let behaviour = |extensions| Behaviour {
+        acceptor: Some(authority.acceptor("localhost")),
+        extensions,
+        closes_after: Some(1),
+        ..Behaviour::default()
+    };
+    let (port, seen) = relay(behaviour(&["STARTTLS", "AUTH LOGIN XOAUTH2"])).await;
+    let mailer = mailer(raw(port), Some(&authority));
+    for text in ["one\n", "\u{feff}two "] {
+        std::fs::write(token.path(), text).unwrap();
+        assert_eq!(mailer.send(&mail("bob@example.com", "hi")).await, Ok(()));
+    }
+    // base64 of "user=me@example.org\x01auth=Bearer one\x01\x01"
+    assert!(seen.saw("AUTH XOAUTH2 dXNlcj1tZUBleGFtcGxlLm9yZwFhdXRoPUJlYXJlciBvbmUBAQ=="), "{:?}", seen.lines());
+    assert!(seen.saw("AUTH XOAUTH2 dXNlcj1tZUBleGFtcGxlLm9yZwFhdXRoPUJlYXJlciB0d28BAQ=="), "{:?}", seen.lines());
+
+    for extensions in [&["STARTTLS", "AUTH XOAUTH2"], &["STARTTLS", "AUTH OAUTHBEARER"]] {
+        let replies = HashMap::from([("AUTH", "334 eyJzdGF0dXMiOiI0MDAifQ==")]);
+        let (port, seen) = relay(Behaviour { replies, ..behaviour(extensions) }).await;
+        let error =
+            super::tests::mailer(raw(port), Some(&authority)).send(&mail("bob@example.com", "hi")).await.unwrap_err();
+        assert_eq!(error.to_string(), "mail refused: login failed with reply 535 5.7.3");
+        assert!(!seen.saw("MAIL"));
+    }
+    std::fs::write(token.path(), "two words").unwrap();
+    let (port, seen) = relay(behaviour(&["STARTTLS", "AUTH XOAUTH2"])).await;
+    let sent = super::tests::mailer(raw(port), Some(&authority)).send(&mail("bob@example.com", "hi")).await;
+    assert!(matches!(sent, Err(SendError::Refused(Refusal::Token(_)))), "{sent:?}");
+    assert!(!seen.saw("AUTH"));
+    for (command, is_good) in [("printf one", true), ("exit 3", false), ("sleep 60", false), ("printf ''", false)] {
+        let (port, seen) = relay(behaviour(&["STARTTLS", "AUTH XOAUTH2"])).await;
+        let config = RawEmail {
+            token_file: None,
+            token_command: vec!["sh".to_owned(), "-c".to_owned(), command.to_owned()].into(),
+            timeout: HumanDuration::from_secs(2),
+            ..raw(port)
+        };
+        let sent = super::tests::mailer(config, Some(&authority)).send(&mail("bob@example.com", "hi")).await;
+        assert_eq!((sent.is_ok(), seen.saw("AUTH")), (is_good, is_good), "{command}: {sent:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -486,6 +631,16 @@ async fn an_international_local_part_needs_a_relay_that_can() {
     mailer.send(&mail("bob@bücher.example", body)).await.unwrap_err();
     mailer.send(&mail("bob@xn--bcher-kva.example", body)).await.unwrap();
     assert!(seen.mails()[0].contains("grüße") && !seen.saw("MAIL FROM:<noreply@id.example.org> SMTPUTF8"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_local_part_that_is_no_dot_atom_is_quoted() {
+    let (port, seen) = relay(Behaviour::default()).await;
+    let mailer = mailer(config(port, TlsMode::None), None);
+    for (to, envelope) in [("a..b@x.org", "\"a..b\"@x.org"), ("a.@x.org", "\"a.\"@x.org"), ("a.b@x.org", "a.b@x.org")] {
+        mailer.send(&mail(to, "hi")).await.unwrap();
+        assert!(seen.saw(&format!("RCPT TO:<{envelope}>")), "{:?}", seen.lines());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -524,7 +679,7 @@ async fn without_a_host_each_mail_becomes_a_file_that_only_its_owner_reads() {
     use std::os::unix::fs::PermissionsExt as _;
     let data = tempfile::tempdir().unwrap();
     let clock = Clock::manual(Timestamp::from_millis(1_750_000_000_000));
-    let config = RawEmail::default().complete(data.path(), data.path()).unwrap();
+    let config = RawEmail::default().complete(data.path(), data.path(), None).unwrap();
     let mailer = Mailer::new(&config, "id.example.org", None, clock, Random).unwrap();
     assert!(!data.path().join("mail").exists());
     mailer.prepare().unwrap();
