@@ -71,6 +71,8 @@ async fn arguments_come_in_every_way_that_clients_send_them() {
         ),
         ("the query", in_query()),
         ("the query and null", in_query().json(&Value::Null)),
+        ("the query and an empty object", in_query().json(&json!({}))),
+        ("the user in JSON, the rest in the query", post(&link.sign_path()).json(&json!({ "mxid": MXID }))),
         ("the query and null without a type", in_query().body(" null\n")),
         ("the query and an empty JSON body", in_query().header("content-type", "application/json")),
         ("half a form, half the query", post(&link.sign_path()).form(&[("mxid", MXID)])),
@@ -88,13 +90,15 @@ async fn arguments_come_in_every_way_that_clients_send_them() {
         (post(V1), "M_MISSING_PARAMS"),
         (post(V1).body("null"), "M_MISSING_PARAMS"),
         (post(&link.sign_path()), "M_MISSING_PARAMS"),
-        (post(&link.sign_path()).form(&[("mxid", MXID), ("token", "x")]), "M_INVALID_PARAM"),
+        (post(&format!("{}&token=x", link.sign_path())), "M_INVALID_PARAM"),
         (in_query().query("mxid", MXID), "M_INVALID_PARAM"),
         (post(V1).header("content-type", "application/json").body("[]"), "M_BAD_JSON"),
-        (in_query().json(&json!({})), "M_MISSING_PARAMS"),
     ] {
         call.send().await.refused(400, errcode);
     }
+    // The body overrides the query.
+    let other = post(&link.sign_path()).form(&[("mxid", MXID), ("token", "x")]);
+    other.send().await.refused(404, "M_UNRECOGNIZED");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@ pub mod backoff;
 pub mod by_country;
 pub mod case_folding;
 pub mod client_secret;
+pub mod decimal_digits;
 pub mod email;
 pub mod invite;
 pub mod invite_link;

@@ -6,6 +6,7 @@ use shared::clock::Timestamp;
 use subtle::ConstantTimeEq;
 
 use crate::domain::client_secret::ClientSecret;
+use crate::domain::decimal_digits;
 use crate::domain::msisdn;
 use crate::domain::next_link::NextLink;
 use crate::domain::session::{SessionRules, Submission};
@@ -61,7 +62,12 @@ pub async fn submit_token(state: &State, submitted: SubmittedToken) -> Result<Op
     };
     let known = found.filter(|session| session.threepid.medium() == medium && session.is_secret(&client_secret));
     let Some(session) = known else { return Err(Error::UnknownSession) };
-    let expected = state.keys.load().sealing().open(&session.sealed_token, session.sid.as_str().as_bytes())?;
+    // A token of a lost signing key cannot be compared: the client requests a new message.
+    let expected = state.keys.load().sealing().open(&session.sealed_token, session.sid.as_str().as_bytes());
+    let expected = expected.map_err(|error| {
+        tracing::warn!(sid = session.sid.as_str(), %error, "a submitted token cannot be compared");
+        Error::SessionExpired
+    })?;
     let (wrong_tokens, range) = buckets(state, &session.threepid);
     let submitted = Submitted {
         sid,
@@ -148,7 +154,7 @@ fn record_metrics(threepid: &ThreePid, result: &Result<Recorded, Error>) {
 fn normalize(medium: Medium, token: &str) -> String {
     match medium {
         Medium::Email => token.trim_matches(|c: char| c.is_ascii_whitespace()).to_owned(),
-        Medium::Msisdn => token.chars().filter(char::is_ascii_digit).collect(),
+        Medium::Msisdn => decimal_digits::to_ascii(token),
     }
 }
 
@@ -160,6 +166,6 @@ mod tests {
     fn white_space_and_separators_of_digits_are_ignored() {
         assert_eq!(normalize(Medium::Email, " aB3 \r\n"), "aB3");
         assert_eq!(normalize(Medium::Email, "a B"), "a B");
-        assert_eq!(normalize(Medium::Msisdn, " 123-456 "), "123456");
+        assert_eq!(normalize(Medium::Msisdn, " ١٢٣-456 "), "123456");
     }
 }

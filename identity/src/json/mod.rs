@@ -103,6 +103,40 @@ impl<'a> Object<'a> {
         Ok(Object(members))
     }
 
+    /// Parses the query of a link that a browser opened: only the members that are `known`, and only strings. Mail programs
+    /// mangle links (`&amp;` stays, parameters are appended, once or twice), so `amp;name` is `name`, and a foreign parameter
+    /// is ignored whatever it is.
+    ///
+    /// # Errors
+    /// [`FieldError::Invalid`] for a known name that is given twice, or with invalid UTF-8.
+    pub fn from_link(query: &[u8], known: &[&str]) -> Result<Object<'static>, FieldError> {
+        let mut members: Vec<(Cow<'static, str>, Json<'static>)> = Vec::new();
+        for (name, value) in url::form_urlencoded::parse(query) {
+            let name = name.trim_start_matches("amp;");
+            if !known.contains(&name) {
+                continue;
+            }
+            if value.contains('\u{FFFD}') {
+                return Err(FieldError::invalid(name, "valid UTF-8"));
+            }
+            let member = (Cow::Owned(name.to_owned()), Json::Text(Cow::Owned(value.into_owned())));
+            if members.iter().any(|(earlier, _)| *earlier == member.0) {
+                return Err(FieldError::invalid(name, "to be given once"));
+            }
+            members.push(member);
+        }
+        Ok(Object(members))
+    }
+
+    /// Adds the members of `defaults` that this object lacks or has as `null`.
+    #[must_use]
+    pub fn or(mut self, defaults: Self) -> Self {
+        self.0.retain(|(_, value)| !matches!(value, Json::Null));
+        let own: HashSet<String> = self.0.iter().map(|(name, _)| name.clone().into_owned()).collect();
+        self.0.extend(defaults.0.into_iter().filter(|(name, _)| !own.contains(name.as_ref())));
+        self
+    }
+
     /// The member with this name, `null` included.
     pub fn find(&self, name: &str) -> Option<&Json<'a>> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value)

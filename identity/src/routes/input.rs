@@ -16,31 +16,50 @@ use crate::json::{FieldError, Json, Object};
 
 /// The body as a JSON object; an empty body is an empty object.
 pub(super) fn object(body: &Body) -> Result<Object<'_>, Error> {
-    let bytes = body.bytes()?;
+    let bytes = text(body)?;
     if bytes.is_empty() {
         return Ok(Object::default());
     }
     Ok(Object::parse(bytes)?)
 }
 
-/// The body as a JSON object, or as a form if its content type is that of a form.
+/// The body as a JSON object, or as a form if it is no object and its content type is that of a form.
 pub(super) fn object_or_form(body: &Body) -> Result<Object<'_>, Error> {
-    if body.is_form() { Ok(Object::from_form(body.bytes()?)?) } else { object(body) }
+    let bytes = text(body)?;
+    if body.is_form() && !is_object(bytes) { Ok(Object::from_form(bytes)?) } else { object(body) }
 }
 
-/// The fields of a browser or of a v1 client, which may send them in any form: JSON if the content type says so, else form
-/// and query together, or the query alone if the body is empty or `null`.
+/// The fields of a browser or of a v1 client, which may send them in any form: a JSON object or a form, and the query for
+/// the fields that the body lacks. An empty body or `null` has no fields.
 pub(super) fn object_form_or_query<'a>(request: &HttpRequest, body: &'a Body) -> Result<Object<'a>, Error> {
-    let bytes = body.bytes()?;
-    let is_json = header(request, "content-type").is_some_and(|name| name.trim_start().starts_with("application/json"));
-    if bytes.is_empty() || bytes.trim_ascii() == b"null" {
-        query(request)
-    } else if is_json {
-        Ok(Object::parse(bytes)?)
+    let bytes = text(body)?;
+    let is_json = header(request, "content-type")
+        .is_some_and(|name| name.trim_start().to_ascii_lowercase().starts_with("application/json"));
+    let fields = if bytes.is_empty() || bytes.trim_ascii() == b"null" {
+        return query(request);
+    } else if is_json || is_object(bytes) {
+        Object::parse(bytes)?
     } else {
-        let both = [bytes.as_ref(), b"&", request.query_string().as_bytes()].concat();
-        Ok(Object::from_form(&both)?)
-    }
+        Object::from_form(bytes)?
+    };
+    Ok(fields.or(query(request)?))
+}
+
+/// The body without a byte order mark, which some clients send.
+fn text(body: &Body) -> Result<&[u8], Error> {
+    let bytes: &[u8] = body.bytes()?;
+    Ok(bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes))
+}
+
+/// Whether the first character is that of a JSON object. The content type does not decide: many clients send a wrong one.
+fn is_object(bytes: &[u8]) -> bool {
+    bytes.trim_ascii_start().starts_with(b"{")
+}
+
+/// The query of a link that a browser opened.
+pub(super) fn link_query(request: &HttpRequest) -> Result<Object<'static>, Error> {
+    const KNOWN: [&str; 7] = ["brand", "client_secret", "confirm", "lang", "nextLink", "sid", "token"];
+    Ok(Object::from_link(request.query_string().as_bytes(), &KNOWN)?)
 }
 
 /// The query string.

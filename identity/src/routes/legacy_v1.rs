@@ -5,6 +5,7 @@
 //! outside the profile is a 404 for every method and body.
 
 use actix_web::guard;
+use actix_web::http::StatusCode;
 use actix_web::web::{Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
@@ -146,12 +147,25 @@ pub async fn request_msisdn_token(request: HttpRequest, state: Data<State>, body
 
 /// `POST /validate/email/submitToken`
 pub async fn submit_email_token(request: HttpRequest, state: Data<State>, body: Body) -> HttpResponse {
-    validate::submit(&state, Medium::Email, input::object_form_or_query(&request, &body)).await
+    submitted(validate::submit(&state, Medium::Email, input::object_form_or_query(&request, &body)).await)
 }
 
 /// `POST /validate/msisdn/submitToken`
 pub async fn submit_msisdn_token(request: HttpRequest, state: Data<State>, body: Body) -> HttpResponse {
-    validate::submit(&state, Medium::Msisdn, input::object_form_or_query(&request, &body)).await
+    submitted(validate::submit(&state, Medium::Msisdn, input::object_form_or_query(&request, &body)).await)
+}
+
+/// A wrong or expired token is a result and no error in r0.3.0. Homeservers report every error of this route as an outage.
+fn submitted(result: Result<(), Error>) -> HttpResponse {
+    match result {
+        Ok(()) => validate::succeeded(),
+        Err(error @ (Error::TokenIncorrect | Error::SessionExpired)) => {
+            let mut response = validate::failed(&error);
+            response.head_mut().status = StatusCode::OK;
+            response
+        }
+        Err(error) => validate::failed(&error),
+    }
 }
 
 /// `GET /3pid/getValidated3pid`. The session of an account is not found.

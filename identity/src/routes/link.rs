@@ -47,7 +47,7 @@ async fn follow(
     medium: Medium,
     next_link: impl Fn(&Object<'_>) -> Option<NextLink>,
 ) -> HttpResponse {
-    let query = input::query(request).unwrap_or_default();
+    let query = input::link_query(request).unwrap_or_default();
     let text = |name: &'static str| query.string(name).ok();
     let raw = match (text("sid"), text("client_secret"), text("token")) {
         (Some(sid), Some(client_secret), Some(token)) => Some(RawSubmission { sid, client_secret, token }),

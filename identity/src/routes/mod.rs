@@ -15,13 +15,19 @@ pub mod terms;
 pub mod three_pid;
 pub mod validate;
 
+use actix_web::middleware::{NormalizePath, TrailingSlash};
 use actix_web::web::{self, ServiceConfig};
 use shared::http::endpoint::{endpoint, not_found};
 
 use crate::config::Config;
 
-/// Registers every endpoint, and those of the removed v1 API that the operator's profile has.
+/// Registers every endpoint, and those of the removed v1 API that the operator's profile has. Slashes in a row are one.
 pub fn configure(config: &mut ServiceConfig, settings: &Config) {
+    let endpoints = web::scope("").wrap(NormalizePath::new(TrailingSlash::MergeOnly));
+    config.service(endpoints.configure(|config| configure_endpoints(config, settings)));
+}
+
+fn configure_endpoints(config: &mut ServiceConfig, settings: &Config) {
     const V2: &str = "/_matrix/identity/v2";
     let v2 = |path: &str| endpoint(&format!("{V2}{path}"));
     let sign_ed25519 = if settings.signs_without_account() {

@@ -161,18 +161,25 @@ async fn submit_for_account(state: &State, medium: Medium, credentials: &Credent
         credentials.agreed_account(state).await?;
         input::object_or_form(body)
     };
-    submit(state, medium, fields.await).await
+    match submit(state, medium, fields.await).await {
+        Ok(()) => succeeded(),
+        Err(error) => failed(&error),
+    }
+}
+
+/// The response to a token that validates its session.
+pub(super) fn succeeded() -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "success": true }))
+}
+
+/// The response to every failure.
+pub(super) fn failed(error: &Error) -> HttpResponse {
+    error.to_wire().with("success", json!(false)).error_response()
 }
 
 /// Submits a token; `fields` may be the error of an earlier step.
-pub(super) async fn submit(state: &State, medium: Medium, fields: Result<Object<'_>, Error>) -> HttpResponse {
-    let submitted = async {
-        let fields = fields?;
-        fields.require(&["client_secret", "sid", "token"])?;
-        submit_token(state, input::submission(medium, &fields)?).await
-    };
-    match submitted.await {
-        Ok(_) => HttpResponse::Ok().json(json!({ "success": true })),
-        Err(error) => error.to_wire().with("success", json!(false)).error_response(),
-    }
+pub(super) async fn submit(state: &State, medium: Medium, fields: Result<Object<'_>, Error>) -> Result<(), Error> {
+    let fields = fields?;
+    fields.require(&["client_secret", "sid", "token"])?;
+    submit_token(state, input::submission(medium, &fields)?).await.map(drop)
 }

@@ -17,9 +17,8 @@ fn post(world: &World, path: &str) -> Call {
 fn in_all_ways(world: &World, path: &str, fields: &[(&str, &str)]) -> Vec<(&'static str, Call)> {
     let in_query =
         |call: Call, fields: &[(&str, &str)]| fields.iter().fold(call, |call, (name, value)| call.query(name, value));
-    let object: serde_json::Map<String, Value> =
-        fields.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
-    let object = Value::Object(object);
+    let object = object_of(fields);
+    let wrong: Vec<_> = fields.iter().map(|(name, _)| (*name, "wrong")).collect();
     let (some, others) = fields.split_at(1);
     let json_type = "application/json";
     vec![
@@ -29,6 +28,20 @@ fn in_all_ways(world: &World, path: &str, fields: &[(&str, &str)]) -> Vec<(&'sta
             post(world, path).header("content-type", "application/json; charset=utf-8").body(object.to_string()),
         ),
         ("JSON, and other things in the query", post(world, path).query("id_server", "x").json(&object)),
+        ("JSON of another type", post(world, path).header("content-type", "text/plain").body(object.to_string())),
+        (
+            "JSON that says it is a form",
+            post(world, path)
+                .header("content-type", "application/x-www-form-urlencoded")
+                .body(format!("\u{feff} \r\n{object}")),
+        ),
+        (
+            "JSON after a byte order mark",
+            post(world, path).header("content-type", json_type).body(format!("\u{feff}{object}")),
+        ),
+        ("half in JSON, half in the query", in_query(post(world, path).json(&object_of(some)), others)),
+        ("JSON, and others in the query", in_query(post(world, path).json(&object), &wrong)),
+        ("form, and others in the query", in_query(form(world, path, fields), &wrong)),
         ("form", form(world, path, fields)),
         ("a form that does not say what it is", post(world, path).body(form_text(fields))),
         ("half in the form, half in the query", in_query(form(world, path, some), others)),
@@ -38,6 +51,10 @@ fn in_all_ways(world: &World, path: &str, fields: &[(&str, &str)]) -> Vec<(&'sta
         ("query, null of no type", in_query(post(world, path).body(" null\n"), fields)),
         ("query, an empty form", in_query(form(world, path, &[]), fields)),
     ]
+}
+
+fn object_of(fields: &[(&str, &str)]) -> Value {
+    Value::Object(fields.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect())
 }
 
 fn form_text(fields: &[(&str, &str)]) -> String {
@@ -90,9 +107,7 @@ async fn what_cannot_be_understood_is_refused_in_the_usual_words() {
         for body in ["{", "[]", "5", "\"x\"", "{\"a\":1,\"a\":2}", "{\"a\":1e400}", "a=b"] {
             json(body).send().await.refused(400, "M_BAD_JSON");
         }
-        for (query, body) in
-            [("?sid=a&sid=b", ""), ("?sid=%ff", ""), ("", "sid=a&sid=b"), ("?sid=a", "sid=a"), ("", "sid=%ff")]
-        {
+        for (query, body) in [("?sid=a&sid=b", ""), ("?sid=%ff", ""), ("", "sid=a&sid=b"), ("", "sid=%ff")] {
             post(&world, &format!("{path}{query}")).body(body).send().await.refused(400, "M_INVALID_PARAM");
         }
         let large = post(&world, path).header("content-type", "application/json").body(vec![b' '; 2 << 20]);
@@ -135,7 +150,7 @@ async fn values_are_judged_as_by_v2() {
         let fields = [("sid", session.sid.as_str()), ("client_secret", &session.client_secret), ("token", token)];
         form(&world, "/validate/email/submitToken", &fields).send().await
     };
-    assert_eq!(submit("wrong").await.refused(400, "M_TOKEN_INCORRECT")["success"], false);
+    assert_eq!(submit("wrong").await.refused(200, "M_TOKEN_INCORRECT")["success"], false);
     validated(&world, &session).await.refused(400, "M_SESSION_NOT_VALIDATED");
     submit(&session.token).await.expect(200);
     for mxid in ["bob", "@x:y:hs.example", "@bob", "@bob:hs_example"] {

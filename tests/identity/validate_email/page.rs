@@ -54,7 +54,7 @@ async fn the_page_of_a_failure_does_not_say_which() {
         ("no secret", v2(&format!("{SUBMIT}?token={token}&sid={sid}"))),
         ("no sid", v2(&format!("{SUBMIT}?token={token}&client_secret={client_secret}"))),
         ("a parameter twice", format!("{}&sid={sid}", session.link())),
-        ("not UTF-8", format!("{}&x=%ff", session.link())),
+        ("not UTF-8", format!("{}&brand=%ff", session.link())),
         ("an unknown sid", session.link().replace(sid.as_str(), "unknown")),
         ("a wrong secret", session.link().replace(client_secret.as_str(), "wrong")),
         ("no secret at all", session.link().replace(client_secret.as_str(), "%0a")),
@@ -201,5 +201,25 @@ async fn brand_and_language_choose_the_mail_and_the_page() {
         assert_eq!(page.code(), 200, "{page}");
         is_a_safe_page(&page);
         assert!(page.text().starts_with(&format!("<p>{text}: ")), "{query} {accept_language:?}: {page}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_a_mail_program_mangled_works() {
+    let world = World::start().await;
+    let bob = world.register("@bob:hs.example").await;
+    let manglers: [fn(String) -> String; 5] = [
+        |link| link.replace('&', "&amp;"),
+        |link| link.replace('&', "&amp;amp;"),
+        |link| format!("{link}&utm_source=a&utm_source=b"),
+        |link| format!("{link}&x=%ff&amp;fbclid=1&fbclid=2"),
+        |link| link.replace("/_matrix", "//_matrix").replace("/email/", "/email//"),
+    ];
+    for mangle in manglers {
+        let session = world.request_token(&bob, BOB).await;
+        let link = mangle(session.link());
+        let answer = world.api.get(&format!("{link}&confirm=1")).send().await;
+        assert_eq!(answer.code(), 200, "{link}: {answer}");
+        world.validated(&bob, &session).await.expect(200);
     }
 }
