@@ -24,6 +24,7 @@ use tokio::sync::Notify;
 use crate::config::Config;
 use crate::config::database::Location;
 use crate::domain::lookup_hash::Pepper;
+use crate::flows::load_keys::{LoadKeysError, load_keys, reload_keys};
 use crate::flows::{clean_up, send_onbind, send_queued_mail};
 use crate::homeserver::client::HomeserverClient;
 use crate::homeserver::keys::ServerKeys;
@@ -32,7 +33,6 @@ use crate::notify::email::Mailer;
 use crate::notify::sms::SmsSender;
 use crate::notify::templates::Templates;
 use crate::routes;
-use crate::signing_keys::{SigningKeys, SigningKeysError};
 use crate::state::State;
 use crate::store::{Store, StoreError, associations, onbinds, outgoing_mails, peppers};
 
@@ -96,6 +96,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
         routes::configure(config, &shared_state.config);
     };
     run(&state.config.http, observer, listeners, configure, admin.map(|listener| (listener, operations))).await?;
+    state.store.close().await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -113,8 +114,8 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
     let pepper = store.write(async move |conn| peppers::find_or_insert(conn, &fresh, now).await).await;
     let pepper = pepper.map_err(StartError::setup)?;
 
-    let keys = SigningKeys::load(&config.keys.file, &config.keys.revoked, config.keys.sign_as(&identity), random)
-        .map_err(StartError::setup)?;
+    let sign_as = config.keys.sign_as(&identity);
+    let keys = load_keys(&store, &config.keys, sign_as, random, now).await.map_err(StartError::setup)?;
     let mailer = Mailer::new(&config.email, &identity.name, extra_ca.as_deref(), clock.clone(), random)
         .map_err(StartError::setup)?;
     mailer.prepare().map_err(StartError::setup)?;
@@ -235,7 +236,7 @@ async fn reload_on_hangup(mut hang_up: Signal, state: Arc<State>) {
                 tracing::error!(error, "reload of the terms of service failed; the loaded terms stay in force");
             }
         }
-        match reload_keys(&state) {
+        match reload(&state).await {
             Ok(()) => {
                 let signer = state.keys.load().current().id().to_owned();
                 tracing::info!(signer, "signing keys reloaded on SIGHUP");
@@ -245,8 +246,10 @@ async fn reload_on_hangup(mut hang_up: Signal, state: Arc<State>) {
     }
 }
 
-fn reload_keys(state: &State) -> Result<(), SigningKeysError> {
-    let keys = &state.config.keys;
-    state.keys.store(Arc::new(SigningKeys::read(&keys.file, &keys.revoked, keys.sign_as(&state.identity))?));
+async fn reload(state: &State) -> Result<(), LoadKeysError> {
+    let settings = &state.config.keys;
+    let sign_as = settings.sign_as(&state.identity);
+    let keys = reload_keys(&state.store, settings, sign_as, state.clock.now()).await?;
+    state.keys.store(Arc::new(keys));
     Ok(())
 }

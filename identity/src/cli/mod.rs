@@ -6,6 +6,7 @@ mod check_config;
 mod database;
 mod invites;
 mod outbox;
+mod rotate_key;
 mod table;
 mod test_sms;
 
@@ -226,8 +227,9 @@ async fn execute(command: Command) -> Result<(), Box<dyn Error>> {
         }
         Command::GenerateKey { id } => Ok(writeln!(io::stdout(), "{}", *signing_keys::new_line(&id, Random)?)?),
         Command::RotateKey { source, id } => {
-            let keys = source.load()?.keys;
-            let id = signing_keys::rotate(&keys.file, id.as_deref(), keys.revoked.as_slice(), Random)?;
+            let config = source.load()?;
+            let used = rotate_key::used_ids(&config).await;
+            let id = signing_keys::rotate(&config.keys.file, id.as_deref(), &used, Random)?;
             print([format!("{id} is the signing key now; send SIGHUP to running servers")])
         }
         Command::TestSms { source, to, country, brand, lang } => {

@@ -24,6 +24,7 @@ pub mod next_link;
 pub mod onbind;
 pub mod originator;
 pub mod placeholders;
+pub mod recorded_key;
 pub mod redaction;
 pub mod room_id;
 pub mod server_name;

@@ -12,9 +12,6 @@ use zeroize::Zeroizing;
 
 use crate::signing::{SigningKey, decode_key, encode_seed};
 
-/// The id of a server's first key.
-const FIRST_ID: &str = "0";
-
 /// Why a key file cannot be used. The errors never show a part of a seed.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
@@ -33,12 +30,12 @@ pub enum KeyFileError {
     Empty(PathBuf),
 }
 
-/// The keys of the file at `path`: at least one, in the file's order. Creates a missing file with a new key.
-pub(super) fn read_or_create(path: &Path, random: Random) -> Result<Vec<SigningKey>, KeyFileError> {
+/// The keys of the file at `path`: at least one, in the file's order. Creates a missing file with a new key of that id.
+pub(super) fn read_or_create(path: &Path, id: &str, random: Random) -> Result<Vec<SigningKey>, KeyFileError> {
     if let Some(text) = text(path)? {
         return parse(path, &text);
     }
-    create(path, random).map_err(|source| KeyFileError::Unwritable { path: path.to_owned(), source })?;
+    create(path, id, random).map_err(|source| KeyFileError::Unwritable { path: path.to_owned(), source })?;
     // Another process may have created the file first; both use the file that exists now.
     read(path)
 }
@@ -64,10 +61,10 @@ pub(super) fn text(path: &Path) -> Result<Option<Zeroizing<String>>, KeyFileErro
 }
 
 /// Writes a new key to a draft file and links the draft to `path`, which fails if that exists by then.
-fn create(path: &Path, random: Random) -> io::Result<()> {
+fn create(path: &Path, id: &str, random: Random) -> io::Result<()> {
     let folder = folder_of(path);
     let draft = draft_in(folder, random);
-    let linked = write_draft(&draft, &new_line(FIRST_ID, random)).and_then(|()| fs::hard_link(&draft, path));
+    let linked = write_draft(&draft, &new_line(id, random)).and_then(|()| fs::hard_link(&draft, path));
     let removed = fs::remove_file(&draft);
     match linked {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -146,11 +143,11 @@ mod tests {
     fn a_missing_file_is_created_once_for_its_owner_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("signing.key");
-        let created = read_or_create(&path, Random).unwrap();
+        let created = read_or_create(&path, "0", Random).unwrap();
         assert_eq!(created[0].id(), "ed25519:0");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft remains");
-        let again = read_or_create(&path, Random).unwrap();
+        let again = read_or_create(&path, "0", Random).unwrap();
         assert_eq!(again[0].public(), created[0].public());
     }
 
@@ -162,7 +159,7 @@ mod tests {
         let keys: HashSet<String> = std::thread::scope(|scope| {
             let each = || {
                 start.wait();
-                read_or_create(&path, Random).unwrap()[0].public().encode()
+                read_or_create(&path, "0", Random).unwrap()[0].public().encode()
             };
             let threads: Vec<_> = (0..8).map(|_| scope.spawn(each)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
@@ -175,8 +172,8 @@ mod tests {
     fn a_file_that_cannot_be_created_or_read_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let nowhere = folder.path().join("missing").join("signing.key");
-        assert!(matches!(read_or_create(&nowhere, Random), Err(KeyFileError::Unwritable { .. })));
-        assert!(matches!(read_or_create(folder.path(), Random), Err(KeyFileError::Unreadable { .. })));
+        assert!(matches!(read_or_create(&nowhere, "0", Random), Err(KeyFileError::Unwritable { .. })));
+        assert!(matches!(read_or_create(folder.path(), "0", Random), Err(KeyFileError::Unreadable { .. })));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use shared::random::Random;
 use zeroize::Zeroizing;
 
+use crate::domain::recorded_key::RecordedKey;
 use crate::signing::{InvalidKey, SigningError, SigningKey, decode_key};
 
 pub use key_file::KeyFileError;
@@ -38,7 +39,8 @@ pub struct SigningKeys {
 
 impl SigningKeys {
     /// Reads the keys at `path`, a file of lines `ed25519 <id> <unpadded base64 seed>`: the first key signs, the others are
-    /// retired. A missing file is created with a new key `0`, for its owner alone; processes that start together share it.
+    /// retired. A missing file is created with a new key `version`, for its owner alone; processes that start together share
+    /// it.
     ///
     /// `revoked` has key ids (`ed25519:<id>`), `sign_as` the server names to sign under.
     ///
@@ -46,11 +48,12 @@ impl SigningKeys {
     /// [`SigningKeysError`] with the path and the line, never with a part of a seed.
     pub fn load(
         path: &Path,
+        version: &str,
         revoked: &[String],
         sign_as: Vec<String>,
         random: Random,
     ) -> Result<Self, SigningKeysError> {
-        Self::of(key_file::read_or_create(path, random)?, revoked, sign_as)
+        Self::of(key_file::read_or_create(path, version, random)?, revoked, sign_as)
     }
 
     /// As [`SigningKeys::load`], from an existing file.
@@ -82,6 +85,17 @@ impl SigningKeys {
     pub fn current(&self) -> &SigningKey {
         // `of` guarantees that the first key exists and is not revoked.
         &self.keys[0]
+    }
+
+    /// The public halves of all keys, as the database records them.
+    pub fn public_halves(&self) -> Vec<RecordedKey> {
+        let keys = self.keys.iter().enumerate();
+        keys.map(|(index, key)| RecordedKey {
+            id: key.id().to_owned(),
+            public: key.public().as_bytes().to_vec(),
+            is_current: index == 0,
+        })
+        .collect()
     }
 
     /// The public key under the id `ed25519:<id>`, current or retired, in standard unpadded base64.
@@ -133,7 +147,7 @@ mod tests {
         let path = folder.path().join("signing.key");
         fs::write(&path, text).unwrap();
         let owned = |texts: &[&str]| -> Vec<String> { texts.iter().copied().map(str::to_owned).collect() };
-        SigningKeys::load(&path, &owned(revoked), owned(sign_as), Random)
+        SigningKeys::load(&path, "0", &owned(revoked), owned(sign_as), Random)
     }
 
     #[test]

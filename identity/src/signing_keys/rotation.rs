@@ -11,6 +11,7 @@ use shared::random::Random;
 use zeroize::Zeroizing;
 
 use super::key_file::{self, KeyFileError};
+use crate::domain::recorded_key::next_version;
 use crate::signing::{SigningKey, decode_key};
 
 /// Why a rotation fails.
@@ -22,19 +23,19 @@ pub enum RotationError {
     Unwritable { path: PathBuf, source: io::Error },
     #[error("--id: expected the characters a-z, A-Z, 0-9, _")]
     Id,
-    /// A key of the file, or a revoked key, has the id.
+    /// A key of the file, or a used key, has the id.
     #[error("--id: {0} is the id of another key; choose an id that was never used")]
     Taken(String),
 }
 
 /// Adds a new key on the first line of the file at `path` and leaves the other lines unchanged; returns the key's id.
 ///
-/// `version` is the part of the id after `ed25519:`. Default: the number after the highest id among all keys, the `revoked`
-/// ones included.
+/// `version` is the part of the id after `ed25519:`. Default: the number after the highest id among all keys, the `used`
+/// ones included, which the file may lack.
 ///
 /// # Errors
 /// [`RotationError`]; the file is unchanged.
-pub fn rotate(path: &Path, version: Option<&str>, revoked: &[String], random: Random) -> Result<String, RotationError> {
+pub fn rotate(path: &Path, version: Option<&str>, used: &[String], random: Random) -> Result<String, RotationError> {
     let unwritable = |source| RotationError::Unwritable { path: path.to_owned(), source };
     // The draft is beside the target of a symbolic link, so that the link stays.
     let real = match fs::canonicalize(path) {
@@ -46,8 +47,8 @@ pub fn rotate(path: &Path, version: Option<&str>, revoked: &[String], random: Ra
     folder.lock().map_err(unwritable)?;
     let text = key_file::text(&real)?.unwrap_or_default();
     let keys = key_file::parse(&real, &text)?;
-    let taken: Vec<&str> = keys.iter().map(SigningKey::id).chain(revoked.iter().map(String::as_str)).collect();
-    let version = version.map_or_else(|| next_number(&taken), str::to_owned);
+    let taken: Vec<&str> = keys.iter().map(SigningKey::id).chain(used.iter().map(String::as_str)).collect();
+    let version = version.map_or_else(|| next_version(&taken), str::to_owned);
     let new = new_key(&version, random)?;
     if taken.contains(&new.id.as_str()) {
         return Err(RotationError::Taken(version));
@@ -67,11 +68,6 @@ fn new_key(version: &str, random: Random) -> Result<NewKey, RotationError> {
     let seed = line.rsplit(' ').next().and_then(decode_key).ok_or(RotationError::Id)?;
     let id = SigningKey::from_seed(version, &seed).map_err(|_| RotationError::Id)?.id().to_owned();
     Ok(NewKey { id, line })
-}
-
-fn next_number(taken: &[&str]) -> String {
-    let numbers = taken.iter().filter_map(|id| id.strip_prefix("ed25519:")?.parse::<u64>().ok());
-    numbers.max().unwrap_or(0).saturating_add(1).to_string()
 }
 
 /// Replaces the file by a new one with the same owner and mode.

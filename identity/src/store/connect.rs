@@ -13,6 +13,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use diesel::ConnectionError;
+use diesel::backend::Backend;
+use diesel::migration::MigrationSource;
 use diesel::sqlite::SqliteConnection;
 use diesel_async::pooled_connection::deadpool::{Pool as Deadpool, PoolError};
 use diesel_async::pooled_connection::{
@@ -32,6 +34,8 @@ use crate::config::database::{Database, Location};
 const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
+/// How long a statement waits for a lock of another process, in milliseconds.
+pub(super) const BUSY_TIMEOUT: &str = "PRAGMA busy_timeout = 30000";
 /// How long a request waits for a connection before it is answered with a failure.
 const WAIT_FOR_CONNECTION: Duration = Duration::from_secs(30);
 /// The default of `connect_timeout` in the URL.
@@ -116,26 +120,41 @@ impl Pool {
 
     /// Processes that start together migrate one after the other; all but the first find nothing to do.
     async fn migrate(&self) -> Result<(), StoreError> {
-        let migrated = match self.connect(Intent::Write).await? {
+        match self.connect(Intent::Write).await? {
             Connection::Sqlite(mut conn) => {
                 let migration = conn.spawn_blocking(|conn| {
-                    let whole = |conn: &mut SqliteConnection| conn.run_pending_migrations(SQLITE_MIGRATIONS).map(drop);
-                    Ok(conn.immediate_transaction(whole).map_err(|error| error.to_string()))
+                    let whole = |conn: &mut SqliteConnection| migrate(conn, SQLITE_MIGRATIONS);
+                    Ok(conn.immediate_transaction(whole))
                 });
                 migration.await?
             }
             Connection::Postgres(mut conn) => {
                 conn.batch_execute("select pg_advisory_lock(7220250)").await?;
                 let mut harness = AsyncMigrationHarness::new(conn);
-                let migrated = harness.run_pending_migrations(POSTGRES_MIGRATIONS).map(drop);
-                let migrated = migrated.map_err(|error| error.to_string());
+                let migrated = migrate(&mut harness, POSTGRES_MIGRATIONS);
                 // The lock is the connection's: one that cannot give it back must not go back to the pool.
                 harness.into_inner().batch_execute("select pg_advisory_unlock(7220250)").await?;
                 migrated
             }
-        };
-        migrated.map_err(StoreError::Migrate)
+        }
     }
+}
+
+/// Applies the migrations that the database lacks.
+fn migrate<DB, H>(harness: &mut H, migrations: EmbeddedMigrations) -> Result<(), StoreError>
+where
+    DB: Backend,
+    H: MigrationHarness<DB>,
+    EmbeddedMigrations: MigrationSource<DB>,
+{
+    let failed = |error: Box<dyn std::error::Error + Send + Sync>| StoreError::Migrate(error.to_string());
+    let known = MigrationSource::<DB>::migrations(&migrations).map_err(failed)?;
+    let known: Vec<String> = known.iter().map(|migration| migration.name().version().to_string()).collect();
+    let applied = harness.applied_migrations().map_err(failed)?;
+    if let Some(newer) = applied.iter().map(ToString::to_string).find(|version| !known.contains(version)) {
+        return Err(StoreError::Newer(newer));
+    }
+    harness.run_pending_migrations(migrations).map(drop).map_err(failed)
 }
 
 fn all_busy() -> StoreError {
@@ -193,7 +212,7 @@ async fn open_sqlite(path: &str, synchronous: &'static str) -> Result<SqliteConn
     };
     // The timeout comes first: switching to WAL takes a lock.
     conn.batch_execute(&format!(
-        "PRAGMA busy_timeout = 30000; PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = ON;"
+        "{BUSY_TIMEOUT}; PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = ON;"
     ))
     .await
     .map_err(|error| named(error.to_string()))?;

@@ -8,6 +8,7 @@
 pub mod accepted_terms;
 pub mod accounts;
 pub mod associations;
+mod checkpoint;
 mod connect;
 mod connection;
 pub mod ephemeral_keys;
@@ -16,6 +17,7 @@ pub mod onbinds;
 pub mod outgoing_mails;
 pub mod peppers;
 pub mod rate_limits;
+pub mod recorded_keys;
 mod schema;
 pub mod sessions;
 pub mod sms_days;
@@ -26,17 +28,19 @@ pub mod tokens;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use futures_util::FutureExt;
 use shared::clock::Timestamp;
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
 use self::connect::{Intent, Pool};
 pub use self::connection::Connection;
 use self::connection::Transaction;
-use crate::config::database::Database;
+use crate::config::database::{Database, Location};
 
 /// Retries of a transaction that the database reports as a collision with another one.
 const MAX_RETRIES: u64 = 50;
@@ -52,6 +56,12 @@ pub enum StoreError {
     /// No connection is available.
     #[error("cannot connect to the database: {0}")]
     Connect(String),
+    /// A newer version has migrated the database.
+    #[error(
+        "the database has migration {0}, which this version does not know: a newer version of identity has migrated it; \
+         start that version, or restore a backup from before"
+    )]
+    Newer(String),
     /// A migration failed.
     #[error("cannot migrate the database: {0}")]
     Migrate(String),
@@ -129,6 +139,8 @@ where
 pub struct Store {
     pool: Pool,
     runtime: Handle,
+    /// Notified after each write to an SQLite file.
+    written: Arc<Notify>,
 }
 
 impl Store {
@@ -139,7 +151,20 @@ impl Store {
     /// [`StoreError`] if the URL is invalid, the database does not respond or a migration fails.
     pub async fn open(settings: &Database, extra_ca_file: Option<&Path>) -> Result<Self, StoreError> {
         let pool = Pool::open(settings, extra_ca_file).await?;
-        Ok(Self { pool, runtime: Handle::current() })
+        let written = Arc::new(Notify::new());
+        if matches!(settings.location, Location::SqliteFile(_)) {
+            // Migrations count as a write.
+            written.notify_one();
+            tokio::spawn(checkpoint::run(pool.clone(), Arc::clone(&written)));
+        }
+        Ok(Self { pool, runtime: Handle::current(), written })
+    }
+
+    /// Brings the file of an SQLite database up to date with its log, before the process ends.
+    pub async fn close(&self) {
+        if let Err(error) = checkpoint::checkpoint(&self.pool).await {
+            tracing::warn!(%error, "checkpoint of the database failed");
+        }
     }
 
     /// Validates the settings without a connection.
@@ -187,7 +212,7 @@ impl Store {
             + Send
             + 'static,
     {
-        self.on_runtime(Intent::Write, async move |mut connection| {
+        let written = self.on_runtime(Intent::Write, async move |mut connection| {
             let mut runs = 0;
             loop {
                 let mut transaction = Transaction::begin(connection).await?;
@@ -211,8 +236,10 @@ impl Store {
                 // Lets the other transaction finish; without a pause both may continue to collide.
                 tokio::time::sleep(Duration::from_millis(runs.min(20))).await;
             }
-        })
-        .await
+        });
+        let result = written.await;
+        self.written.notify_one();
+        result
     }
 
     /// Checks that the database responds.

@@ -62,6 +62,15 @@ table! {
 }
 
 table! {
+    recorded_keys (id) {
+        id -> Text,
+        public_key -> Binary,
+        is_current -> Integer,
+        recorded_at -> BigInt,
+    }
+}
+
+table! {
     peppers (id) {
         id -> Integer,
         pepper -> Text,

@@ -35,3 +35,8 @@ pub(crate) fn user(mxid: &str) -> UserId {
 pub(crate) fn email(typed: &str) -> ThreePid {
     ThreePid::canonical(Medium::Email, typed).unwrap()
 }
+
+/// Runs one statement, to create rows that no version stores any more.
+pub(crate) async fn execute(store: &Store, statement: &'static str) {
+    store.write(async move |conn| conn.execute(statement).await).await.unwrap();
+}

@@ -11,6 +11,7 @@ mod http_layer;
 mod invitation_story;
 mod limits;
 mod mail;
+mod restored;
 mod secrets;
 mod session_errors;
 mod shutdown;

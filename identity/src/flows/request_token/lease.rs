@@ -12,6 +12,7 @@ use crate::domain::sid::Sid;
 use crate::error::Error;
 use crate::limits::sms_day::SmsDay;
 use crate::limits::{self, Bucket};
+use crate::signing_keys::SigningKeys;
 use crate::state::State;
 use crate::store::outgoing_mails::{self, QueuedMail};
 use crate::store::sessions;
@@ -85,10 +86,17 @@ impl SessionLease {
         let rules = state.config.sessions.rules();
         let sending = Sending { attempt: request.send_attempt, until: now.plus(longest + LEASE_MARGIN) };
         let next_link = request.next_link.clone();
+        let keys = state.keys.load_full();
         let acquired = state.store.write(async move |conn| {
             let found =
                 sessions::find_newest(conn, &fresh.threepid, fresh.client_secret, fresh.account.as_ref()).await?;
-            let decision = Session::send_decision(found.as_ref(), sending.attempt, now, &rules);
+            let decision = match Session::send_decision(found.as_ref(), sending.attempt, now, &rules) {
+                // After the loss of the signing key, or with a restored backup, nothing can send this session's token.
+                SendDecision::Send if !found.as_ref().is_some_and(|session| can_open(&keys, session)) => {
+                    SendDecision::StartSession
+                }
+                decision => decision,
+            };
             let mut session = match (decision, found) {
                 (SendDecision::Send | SendDecision::Skip, Some(found)) => found,
                 _ => fresh,
@@ -192,6 +200,15 @@ impl SessionLease {
         let medium = self.session.threepid.medium().as_str();
         metrics::counter!("identity_sessions_total", "medium" => medium, "event" => event).increment(1);
     }
+}
+
+/// Whether the session's token can be sent.
+fn can_open(keys: &SigningKeys, session: &Session) -> bool {
+    let opened = keys.sealing().open(&session.sealed_token, session.sid.as_str().as_bytes());
+    if let Err(error) = &opened {
+        tracing::warn!(sid = session.sid.as_str(), %error, "a new session replaces one whose token cannot be read");
+    }
+    opened.is_ok()
 }
 
 fn new_session(state: &State, request: &TokenRequest, token: &str, now: Timestamp) -> Result<Session, Error> {

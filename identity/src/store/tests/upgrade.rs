@@ -6,8 +6,8 @@ use diesel_async::{AsyncConnection, AsyncMigrationHarness, AsyncPgConnection, Si
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use crate::config::database::Database;
-use crate::store::testing::email;
-use crate::store::{Store, associations};
+use crate::store::testing::{email, execute};
+use crate::store::{Store, StoreError, associations};
 
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
@@ -75,4 +75,18 @@ async fn an_upgraded_postgresql_database_contains_no_former_address() {
     migrations.into_inner().batch_execute(ROWS).await.unwrap();
 
     assert_only_the_bound_address_is_left(&open(url).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_a_newer_version_has_migrated_is_not_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut urls = vec![format!("sqlite://{}", folder.path().join("test.db").display())];
+    urls.extend(harness::postgres::database().await);
+    for url in urls {
+        let store = open(url.clone()).await;
+        execute(&store, "insert into __diesel_schema_migrations (version) values ('99990101000000')").await;
+        let opened = Store::open(&Database::at(&url), None).await;
+        let Err(StoreError::Newer(version)) = opened else { panic!("it was opened") };
+        assert_eq!(version, "99990101000000");
+    }
 }

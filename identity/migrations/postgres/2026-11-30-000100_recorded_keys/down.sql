@@ -1,0 +1,1 @@
+drop table recorded_keys;
