@@ -25,7 +25,7 @@ use crate::config::Config;
 use crate::config::database::Location;
 use crate::domain::lookup_hash::Pepper;
 use crate::flows::load_keys::{LoadKeysError, load_keys, reload_keys};
-use crate::flows::{clean_up, send_onbind, send_queued_mail};
+use crate::flows::{clean_up, correct_times, send_onbind, send_queued_mail};
 use crate::homeserver::client::HomeserverClient;
 use crate::homeserver::keys::ServerKeys;
 use crate::limits::{LookupQuota, sms_day};
@@ -76,6 +76,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     let state = Arc::new(assemble(config, &listeners).await?);
 
     announce(&state, &listeners, admin.as_ref())?;
+    tokio::spawn(correct_times::run(state.clone()));
     tokio::spawn(clean_up::run(state.clone()));
     tokio::spawn(send_queued_mail::run(state.clone()));
     tokio::spawn(send_onbind::run(state.clone()));

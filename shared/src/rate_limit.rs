@@ -1,7 +1,7 @@
 //! Token buckets by the generic cell rate algorithm: one timestamp is the complete state of a bucket.
 //!
 //! Invariant: all arithmetic is in integer milliseconds, so a limit is exact. A clock that is set back rejects requests for
-//! at most the time in which a full bucket fills.
+//! at most twice the time in which a full bucket fills, whatever the step.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,6 +19,9 @@ pub struct Limit {
     burst: u32,
     every: Duration,
 }
+
+/// How far the clocks of replicas may differ.
+const MAX_SKEW: Duration = Duration::from_secs(60);
 
 /// The result of one charge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,10 +51,15 @@ impl Limit {
     /// Charges one at `now` to a bucket with this state; `None` for an unused bucket.
     pub fn charge(&self, state: Option<Timestamp>, now: Timestamp) -> Charge {
         let capacity = self.every.saturating_mul(self.burst);
-        // A state later than that of an empty bucket comes from a clock that was set back since.
-        let full_at = state.unwrap_or(now).clamp(now, now.plus(capacity));
+        let empty = now.plus(capacity);
+        let full_at = match state.unwrap_or(now) {
+            // From a clock that was ahead. A refusal stores no state and would repeat until the old time, so one charge is
+            // allowed, which stores that of an empty bucket. The clocks of replicas may differ a little.
+            state if state > empty.plus(capacity.min(MAX_SKEW)) => empty.minus(self.every),
+            state => state.clamp(now, empty),
+        };
         let charged = full_at.plus(self.every);
-        let wait = charged.since(now.plus(capacity));
+        let wait = charged.since(empty);
         if wait.is_zero() { Charge::Allowed { state: charged } } else { Charge::Refused { retry_after: wait } }
     }
 
@@ -196,8 +204,21 @@ mod tests {
     fn a_clock_that_is_set_back_costs_at_most_a_full_bucket() {
         let mut bucket = Bucket(None);
         bucket.charge(after(86_400_000)).unwrap();
+        // The first charge stores the state of an empty bucket, which fills from then on.
+        assert_eq!(bucket.charge(START), Ok(()));
         assert_eq!(bucket.charge(START), Err(Duration::from_secs(2)));
+        assert_eq!(bucket.charge(after(2_000)), Ok(()));
+        assert_eq!(bucket.charge(Timestamp::from_millis(i64::MIN)), Ok(()));
         assert_eq!(bucket.charge(Timestamp::from_millis(i64::MIN)), Err(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn a_replica_whose_clock_is_behind_allows_nothing_more() {
+        let mut bucket = Bucket(None);
+        for _ in 0..5 {
+            bucket.charge(after(9_000)).unwrap();
+        }
+        assert!(bucket.charge(START).is_err());
     }
 
     #[test]

@@ -31,9 +31,9 @@ impl Association {
         Self { threepid, mxid, ts: now, not_before: now, not_after: now.plus(validity) }
     }
 
-    /// Whether it is valid at `now`.
+    /// Whether it is valid at `now`. One that is valid from its creation is valid even if the clock was set back since.
     pub fn is_valid(&self, now: Timestamp) -> bool {
-        self.not_before <= now && now <= self.not_after
+        (self.not_before <= now || self.not_before == self.ts) && now <= self.not_after
     }
 
     /// The members that are signed (specification, `POST /3pid/bind`).
@@ -73,7 +73,9 @@ mod tests {
             (Timestamp::from_millis(1_750_000_000_000), Duration::from_secs(3600), Duration::from_millis(1));
         let association = association(start, hour);
         assert!(association.is_valid(start) && association.is_valid(start.plus(hour)));
-        assert!(!association.is_valid(start.minus(moment)) && !association.is_valid(start.plus(hour + moment)));
+        let later = Association { not_before: start.plus(moment), ..association.clone() };
+        assert!(!later.is_valid(start) && !association.is_valid(start.plus(hour + moment)));
+        assert!(association.is_valid(start.minus(moment)), "the clock was set back");
     }
 
     #[test]

@@ -56,8 +56,10 @@ queries! {
         let mut found = HashMap::new();
         for part in digests.chunks(DIGESTS_A_STATEMENT) {
             let part: Vec<&[u8]> = part.iter().map(|digest| digest.as_bytes().as_slice()).collect();
+            // As `Association::is_valid`.
             let is_valid = associations::not_before
                 .le(now.as_millis())
+                .or(associations::not_before.eq(associations::ts))
                 .and(associations::not_after.ge(now.as_millis()));
             let canonical = associations::table
                 .filter(associations::digest.eq_any(&part).and(is_valid))
@@ -286,7 +288,8 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn an_association_is_found_from_not_before_to_not_after_inclusive() {
         for store in stores().await {
-            let association = association("a@x.org", "@alice:hs", START);
+            let earlier = START.minus(Duration::from_secs(1));
+            let association = Association { ts: earlier, ..association("a@x.org", "@alice:hs", START) };
             save(&store, &association, LookupDigests { h1: digest(1), h2: Some(digest(2)) }).await;
             let moment = Duration::from_millis(1);
             for (now, is_valid) in [
@@ -298,6 +301,10 @@ mod tests {
                 let found = by_digest(&store, vec![digest(1), digest(2)], now).await;
                 assert_eq!(found.len(), if is_valid { 2 } else { 0 }, "{now}");
             }
+            let of_a_clock_ahead = Association { ts: START, ..association };
+            save(&store, &of_a_clock_ahead, LookupDigests { h1: digest(1), h2: Some(digest(2)) }).await;
+            let found = by_digest(&store, vec![digest(1), digest(2)], START.minus(HOUR)).await;
+            assert_eq!(found.len(), 2, "the clock was set back");
         }
     }
 

@@ -12,6 +12,7 @@ mod checkpoint;
 mod connect;
 mod connection;
 pub mod ephemeral_keys;
+pub mod future_times;
 pub mod invites;
 pub mod onbinds;
 pub mod outgoing_mails;
