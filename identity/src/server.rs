@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::config::database::Location;
 use crate::domain::lookup_hash::Pepper;
 use crate::flows::load_keys::{LoadKeysError, load_keys, reload_keys};
+use crate::flows::unify_addresses::unify_addresses;
 use crate::flows::{clean_up, correct_times, send_onbind, send_queued_mail};
 use crate::homeserver::client::HomeserverClient;
 use crate::homeserver::keys::ServerKeys;
@@ -114,6 +115,8 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
     let now = clock.now();
     let pepper = store.write(async move |conn| peppers::find_or_insert(conn, &fresh, now).await).await;
     let pepper = pepper.map_err(StartError::setup)?;
+
+    unify_addresses(&store, &pepper).await.map_err(StartError::setup)?;
 
     let sign_as = config.keys.sign_as(&identity);
     let keys = load_keys(&store, &config.keys, sign_as, random, now).await.map_err(StartError::setup)?;

@@ -573,11 +573,6 @@ ROWS = [
     # Latin America
     ("MX", "222 123 4567", "ten digits"),
     ("MX", "+52 222 123 4567", "plus"),
-    ("MX", "+52 1 222 123 4567", "mobile 1, understood until 2019"),
-    ("MX", "5212221234567", "mobile 1, understood until 2019, no plus"),
-    ("MX", "044 222 123 4567", "mobile from a fixed line, understood until 2019"),
-    ("MX", "045 222 123 4567", "mobile from another area, understood until 2019"),
-    ("MX", "01 222 123 4567", "trunk 01, understood until 2019"),
     ("MX", "900 123 4567", "premium rate"),
     ("AR", "011 15-2345-6789", "mobile 15 after the area"),
     ("AR", "11 2345-6789", "Buenos Aires"),

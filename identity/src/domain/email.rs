@@ -3,6 +3,8 @@
 //! Invariant: the recipient of a mail is the form that was checked. Look-alike letters never lead two addresses with one
 //! canonical form to mailboxes of different owners.
 
+use std::borrow::Cow;
+
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 
 use super::case_folding::fold;
@@ -17,17 +19,39 @@ const MAX_LOCAL_PART: usize = 64;
 #[error("not an e-mail address that can be used here: {0}")]
 pub struct InvalidEmail(&'static str);
 
-/// The form in which an address is stored, compared and hashed: `typed`, case-folded and otherwise unchanged.
+/// The form in which an address is stored, compared and hashed: `typed`, case-folded, with the U-labels of its domain, and
+/// otherwise unchanged.
 ///
 /// # Errors
-/// [`InvalidEmail`] unless both `typed` and its folded form are one dot-atom, one `@` and one domain of at most 254
+/// [`InvalidEmail`] unless both `typed` and its folded form are atoms and dots, one `@` and one domain of at most 254
 /// octets, 64 of them before the `@`. A domain is made of LDH or valid IDNA labels.
 pub fn canonical(typed: &str) -> Result<String, InvalidEmail> {
     check_form(typed)?;
     let folded = fold(typed);
-    let domain = check_form(&folded)?;
-    a_labels(domain)?;
-    Ok(folded)
+    let (local, domain) = check_form(&folded)?;
+    let ascii = a_labels(domain)?;
+    let labels: Vec<Cow<'_, str>> = domain.split('.').zip(ascii.split('.')).map(|(own, a)| u_label(own, a)).collect();
+    let address = format!("{local}@{}", labels.join("."));
+    check_form(&address)?;
+    Ok(address)
+}
+
+/// The address with its domain in A-labels; `None` if it has them already.
+pub fn ascii_form(canonical: &str) -> Option<String> {
+    let (local, domain) = canonical.rsplit_once('@').filter(|(_, domain)| !domain.is_ascii())?;
+    Some(format!("{local}@{}", a_labels(domain).ok()?))
+}
+
+/// The folded U-label of a folded label. An A-label stays if its U-label folds to another domain (`straße` and `strasse`):
+/// mail for it must not reach the owner of that domain, nor the other way round.
+fn u_label<'a>(own: &'a str, ascii: &str) -> Cow<'a, str> {
+    if !own.starts_with("xn--") {
+        return Cow::Borrowed(own);
+    }
+    let (decoded, is_valid) = idna::domain_to_unicode(own);
+    let folded = fold(&decoded);
+    let is_same = is_valid.is_ok() && a_labels(&folded).is_ok_and(|again| again == ascii);
+    if is_same { Cow::Owned(folded) } else { Cow::Borrowed(own) }
 }
 
 /// The recipient of mail for an address: as typed if that is pure ASCII, else the canonical form.
@@ -37,8 +61,8 @@ pub fn recipient<'a>(typed: &'a str, canonical: &'a str) -> &'a str {
     if typed.is_ascii() { typed } else { canonical }
 }
 
-/// Checks everything but the labels of the domain, and returns the domain.
-fn check_form(address: &str) -> Result<&str, InvalidEmail> {
+/// Checks everything but the labels of the domain, and returns local part and domain.
+fn check_form(address: &str) -> Result<(&str, &str), InvalidEmail> {
     if address.len() > MAX_ADDRESS {
         return Err(InvalidEmail("it is too long"));
     }
@@ -52,10 +76,11 @@ fn check_form(address: &str) -> Result<&str, InvalidEmail> {
     if local.is_empty() || local.len() > MAX_LOCAL_PART {
         return Err(InvalidEmail("the part before the @ is empty or too long"));
     }
-    if !local.split('.').all(|atom| !atom.is_empty() && atom.chars().all(is_atext)) {
-        return Err(InvalidEmail("the part before the @ is not a dot-atom"));
+    // Dots anywhere: Japanese carriers gave out `a..b@` and `a.@`.
+    if !local.chars().all(|c| c == '.' || is_atext(c)) || local.chars().all(|c| c == '.') {
+        return Err(InvalidEmail("the part before the @ has other characters than those of atoms"));
     }
-    Ok(domain)
+    Ok((local, domain))
 }
 
 /// A character of an atom (RFC 5322 3.2.3 with RFC 6531), except `!` and `%`, which old relays read as a route.
@@ -100,7 +125,7 @@ fn a_labels(domain: &str) -> Result<String, InvalidEmail> {
 
 #[cfg(test)]
 mod tests {
-    use super::{canonical, recipient};
+    use super::{ascii_form, canonical, recipient};
 
     #[test]
     fn hostile_addresses_are_rejected() {
@@ -143,9 +168,8 @@ mod tests {
             "a\u{202e}@x.org",
             "a\u{2066}@x.org",
             "a\u{200b}@x.org",
-            ".a@x.org",
-            "a.@x.org",
-            "a..b@x.org",
+            ".@x.org",
+            "..@x.org",
             "a(b)@x.org",
             "a[b@x.org",
             "a]b@x.org",
@@ -188,12 +212,33 @@ mod tests {
             ("a.b+c=d_e-f/g{h}~'x`y|z?^&*#$@x-y.1.org", "a.b+c=d_e-f/g{h}~'x`y|z?^&*#$@x-y.1.org"),
             ("1@1.com", "1@1.com"),
             ("jürgen@müller.example", "jürgen@müller.example"),
-            ("a@XN--MLLER-KVA.example", "a@xn--mller-kva.example"),
+            ("a@XN--MLLER-KVA.example", "a@müller.example"),
+            ("a@xn--mller-kva.xn--strae-oqa.example", "a@müller.xn--strae-oqa.example"),
+            (".a@x.org", ".a@x.org"),
+            ("a.@x.org", "a.@x.org"),
+            ("A..b@x.org", "a..b@x.org"),
             ("用户@例子.公司", "用户@例子.公司"),
             ("a@ΐ.example", "a@\u{3b9}\u{308}\u{301}.example"),
             ("a@r3---sn.example", "a@r3---sn.example"),
         ] {
             assert_eq!(canonical(typed).as_deref(), Ok(expected), "{typed}");
+        }
+    }
+
+    #[test]
+    fn a_domain_has_one_form_and_another_spelling() {
+        for (typed, one, other) in [
+            ("Me@Müller.example", "me@müller.example", Some("me@xn--mller-kva.example")),
+            ("me@xn--mller-kva.example", "me@müller.example", Some("me@xn--mller-kva.example")),
+            ("a@xn--e1afmkfd.xn--p1ai", "a@пример.рф", Some("a@xn--e1afmkfd.xn--p1ai")),
+            ("a@straße.example", "a@strasse.example", None),
+            // Another domain than strasse.example.
+            ("a@xn--strae-oqa.example", "a@xn--strae-oqa.example", None),
+            ("a@example.org", "a@example.org", None),
+        ] {
+            let canonical = canonical(typed).unwrap();
+            assert_eq!((canonical.as_str(), ascii_form(&canonical).as_deref()), (one, other), "{typed}");
+            assert_eq!(super::canonical(&canonical).as_deref(), Ok(one), "{typed}");
         }
     }
 

@@ -90,12 +90,18 @@ pub struct LookupDigests {
     pub h1: LookupDigest,
     /// Of the lower-case form of the typed address, if it differs from the canonical form.
     pub h2: Option<LookupDigest>,
+    /// Of the address with its domain in A-labels, if it differs from the canonical form.
+    pub ascii: Option<LookupDigest>,
 }
 
 impl LookupDigests {
     pub fn of(threepid: &ThreePid, pepper: &Pepper) -> Self {
         let of = |address: &str| LookupDigest::of(address, threepid.medium(), pepper);
-        Self { h1: of(threepid.address().as_str()), h2: threepid.lower_case_form().map(|form| of(&form)) }
+        Self {
+            h1: of(threepid.address().as_str()),
+            h2: threepid.lower_case_form().map(|form| of(&form)),
+            ascii: threepid.ascii_form().map(|form| of(&form)),
+        }
     }
 }
 
@@ -115,7 +121,7 @@ mod tests {
 
     fn digests(medium: Medium, typed: &str) -> (String, Option<String>) {
         let threepid = ThreePid::canonical(medium, typed).unwrap();
-        let LookupDigests { h1, h2 } = LookupDigests::of(&threepid, &Pepper::parse("matrixrocks").unwrap());
+        let LookupDigests { h1, h2, .. } = LookupDigests::of(&threepid, &Pepper::parse("matrixrocks").unwrap());
         (encode(&h1), h2.as_ref().map(encode))
     }
 

@@ -5,6 +5,7 @@
 
 mod number_type;
 mod reading;
+mod renumbering;
 mod written;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use serde::Deserialize;
 
 pub use self::number_type::NumberType;
 use self::reading::{Reading, Region};
+pub use self::renumbering::subscriber;
 use self::written::Written;
 
 /// The digits of a canonical form with its calling code (ITU-T E.164, section 6; the minimum is this server's own).
@@ -60,7 +62,8 @@ pub enum Require {
 impl Msisdn {
     /// The number that a user in `country` (ISO 3166-1 alpha-2, in any case) dials as `typed`.
     ///
-    /// A plus or the country's international prefix allows one reading. Without either, the number is
+    /// A plus makes the country irrelevant, unless only the country's international prefix after it gives a number. A plus or
+    /// that prefix allows one reading. Without either, the number is
     ///
     /// 1. a number of the country, if that is assigned;
     /// 2. a full number without its plus, if it is not possible in the country;
@@ -154,7 +157,10 @@ pub fn calling_code(canonical: &str) -> Option<String> {
 /// The reading of `written` in `region`, by the order of [`Msisdn::dialled`].
 fn read(written: &Written, region: Region) -> Option<Reading> {
     if written.has_plus {
-        return Reading::with_plus(&written.digits, Some(region));
+        // The digits after a plus may begin with the country's international prefix and still be a full number: +81 0… in a
+        // country that dials 810.
+        let full = Reading::with_plus(&written.digits, None);
+        return full.or_else(|| Reading::with_plus(&written.digits, Some(region)));
     }
     let within = Reading::as_dialled(&written.digits, region);
     if within.as_ref().is_some_and(|within| within.has_international_prefix() || within.is_assigned()) {

@@ -3,6 +3,7 @@
 //! Invariant: only [`ThreePid::canonical`] creates a [`ThreePid`], or the store from a row of one. `Debug` never prints an
 //! address.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
@@ -102,6 +103,11 @@ impl ThreePid {
     /// The identifier of a row: the canonical `address`, and as it was `typed`. For the store alone. It does not validate,
     /// because an old row may break today's rules.
     pub fn from_row(medium: Medium, address: String, typed: String) -> Self {
+        // Rows from before U-labels were canonical.
+        let address = match medium {
+            Medium::Email if address.contains("xn--") => email::canonical(&address).unwrap_or(address),
+            _ => address,
+        };
         Self { medium, address: Address(address), typed }
     }
 
@@ -123,6 +129,22 @@ impl ThreePid {
         match self.medium {
             Medium::Email => email::recipient(&self.typed, self.address.as_str()),
             Medium::Msisdn => self.address.as_str(),
+        }
+    }
+
+    /// The address with its domain in A-labels, which clients may hash; `None` if it equals the canonical form.
+    pub fn ascii_form(&self) -> Option<String> {
+        match self.medium {
+            Medium::Email => email::ascii_form(self.address.as_str()),
+            Medium::Msisdn => None,
+        }
+    }
+
+    /// One text for all addresses that reach the same person, which share their limits.
+    pub fn limit_form(&self) -> Cow<'_, str> {
+        match self.medium {
+            Medium::Email => self.address.as_str().into(),
+            Medium::Msisdn => msisdn::subscriber(self.address.as_str()),
         }
     }
 

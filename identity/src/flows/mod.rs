@@ -21,6 +21,7 @@ pub mod sign_ed25519;
 pub mod store_invite;
 pub mod submit_token;
 pub mod unbind;
+pub mod unify_addresses;
 
 use std::future::Future;
 use std::sync::Arc;

@@ -115,10 +115,10 @@ fn subject(name: &str, key: LimitKey<'_>) -> [u8; 32] {
         LimitKey::ThreePid(threepid) => {
             hash.update(threepid.medium().as_str());
             hash.update("\0");
-            hash.update(threepid.address().as_str());
+            hash.update(threepid.limit_form().as_bytes());
         }
         LimitKey::NumberRange(number) => {
-            let digits = number.address().as_str();
+            let digits = number.limit_form();
             hash.update(digits.get(..digits.len().saturating_sub(4)).unwrap_or_default());
         }
         LimitKey::Country(calling_code) => hash.update(calling_code),
@@ -231,6 +231,19 @@ mod tests {
         };
         assert_eq!(range("447700900001"), range("447700909999"));
         assert_ne!(range("447700900001"), range("447700910001"));
+        // Old and new forms of one subscriber in Argentina, Brazil, Gabon and Mexico.
+        for (one, other) in [
+            ("+5491123456789", "+541123456789"),
+            ("+5511987654321", "+551187654321"),
+            ("+24166123456", "24106123456"),
+            ("+525541637145", "5215541637145"),
+        ] {
+            let of = |text: &str| {
+                let number = ThreePid::canonical(Medium::Msisdn, text).unwrap();
+                Bucket::new("x", LIMIT, LimitKey::ThreePid(&number)).subject
+            };
+            assert_eq!(of(one), of(other), "{one}");
+        }
         let octets = UserId::parse("@a:b").unwrap();
         assert_ne!(client("64.97.58.98"), Bucket::new("x", LIMIT, LimitKey::Account(&octets)).subject);
     }

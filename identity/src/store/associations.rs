@@ -5,9 +5,10 @@
 use std::collections::HashMap;
 
 use diesel::SelectableHelper;
+use diesel::dsl::sql;
 use diesel::prelude::{
     AsChangeset, BoolExpressionMethods, CombineDsl, ExpressionMethods, Insertable, IntoSql, NullableExpressionMethods,
-    OptionalExtension, QueryDsl, Queryable, Selectable,
+    OptionalExtension, QueryDsl, Queryable, Selectable, TextExpressionMethods,
 };
 use diesel::sql_types::Bool;
 use diesel_async::RunQueryDsl;
@@ -19,10 +20,10 @@ use super::schema::associations;
 use crate::domain::association::Association;
 use crate::domain::lookup_hash::{LookupDigest, LookupDigests};
 use crate::domain::mxid::UserId;
-use crate::domain::threepid::ThreePid;
+use crate::domain::threepid::{Medium, ThreePid};
 
-/// Digests in one statement, which binds each of them twice: SQLite binds at most 32,766 values.
-const DIGESTS_A_STATEMENT: usize = 16_000;
+/// Digests in one statement, which binds each of them three times: SQLite binds at most 32,766 values.
+const DIGESTS_A_STATEMENT: usize = 10_000;
 
 queries! {
     /// The association of an address, valid at present or not.
@@ -68,8 +69,12 @@ queries! {
                 .filter(associations::digest_lower.eq_any(&part).and(is_valid))
                 .filter(associations::digest_lower.is_not_null())
                 .select((associations::digest_lower, associations::mxid, false.into_sql::<Bool>()));
+            let ascii = associations::table
+                .filter(associations::digest_ascii.eq_any(&part).and(is_valid))
+                .filter(associations::digest_ascii.is_not_null())
+                .select((associations::digest_ascii, associations::mxid, false.into_sql::<Bool>()));
             let rows: Vec<(Option<Vec<u8>>, String, bool)> =
-                canonical.union_all(lower).load(conn as &mut Conn).await?;
+                canonical.union_all(lower).union_all(ascii).load(conn as &mut Conn).await?;
             for (digest, mxid, is_canonical) in rows {
                 let digest: [u8; 32] = digest
                     .and_then(|digest| digest.try_into().ok())
@@ -99,6 +104,30 @@ queries! {
         Ok(())
     }
 
+    /// The e-mail associations that an earlier version stored in another form: with A-labels, or without the hash of the
+    /// A-labels, and Mexican numbers with their old digit.
+    pub async fn list_old_forms(conn) -> Result<Vec<(String, Association)>, StoreError> {
+        let with_a_labels = associations::medium.eq("email").and(associations::address.like("%xn--%"));
+        let without_digest = associations::medium
+            .eq("email")
+            .and(associations::digest_ascii.is_null())
+            .and(sql::<Bool>("octet_length(address) <> length(address)"));
+        let with_old_digit = associations::medium.eq("msisdn").and(associations::address.like("521__________"));
+        let rows: Vec<Row> = associations::table
+            .filter(with_a_labels.or(without_digest).or(with_old_digit))
+            .select(Row::as_select())
+            .load(conn as &mut Conn)
+            .await?;
+        rows.into_iter().map(|row| Ok((row.address.clone(), Association::try_from(row)?))).collect()
+    }
+
+    /// Deletes the association under exactly this `address`.
+    pub async fn delete_form(conn, medium: Medium, address: &str) -> Result<(), StoreError> {
+        let row = associations::table.find((medium.as_str(), address));
+        diesel::delete(row).execute(conn as &mut Conn).await?;
+        Ok(())
+    }
+
     /// Deletes the association of `threepid` to `mxid`; false if there is none.
     pub async fn delete(conn, threepid: &ThreePid, mxid: &UserId) -> Result<bool, StoreError> {
         let row = associations::table
@@ -125,6 +154,7 @@ struct Row {
     not_after: i64,
     digest: Vec<u8>,
     digest_lower: Option<Vec<u8>>,
+    digest_ascii: Option<Vec<u8>>,
 }
 
 impl Row {
@@ -139,6 +169,7 @@ impl Row {
             not_after: association.not_after.as_millis(),
             digest: digests.h1.as_bytes().to_vec(),
             digest_lower: digests.h2.map(|digest| digest.as_bytes().to_vec()),
+            digest_ascii: digests.ascii.map(|digest| digest.as_bytes().to_vec()),
         }
     }
 }
@@ -182,7 +213,7 @@ mod tests {
     }
 
     fn digests(h1: u8) -> LookupDigests {
-        LookupDigests { h1: digest(h1.into()), h2: None }
+        LookupDigests { h1: digest(h1.into()), h2: None, ascii: None }
     }
 
     fn digest(number: u64) -> LookupDigest {
@@ -218,7 +249,7 @@ mod tests {
         for store in stores().await {
             assert_eq!(find(&store, email("a@x.org")).await, None);
             let first = association("A@x.org", "@alice:hs", START);
-            save(&store, &first, LookupDigests { h1: digest(1), h2: Some(digest(2)) }).await;
+            save(&store, &first, LookupDigests { h1: digest(1), h2: Some(digest(2)), ascii: None }).await;
             let found = find(&store, email("a@X.ORG")).await.unwrap();
             assert_eq!(found, first);
             assert_eq!(found.threepid.typed(), "A@x.org");
@@ -272,9 +303,9 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn both_digests_find_the_user_and_the_canonical_one_has_precedence() {
         for store in stores().await {
-            let both = LookupDigests { h1: digest(1), h2: Some(digest(2)) };
+            let both = LookupDigests { h1: digest(1), h2: Some(digest(2)), ascii: None };
             save(&store, &association("Strauß@x.org", "@alice:hs", START), both).await;
-            let clash = LookupDigests { h1: digest(3), h2: Some(digest(1)) };
+            let clash = LookupDigests { h1: digest(3), h2: Some(digest(1)), ascii: None };
             save(&store, &association("b@x.org", "@bob:hs", START), clash).await;
 
             let asked = vec![digest(1), digest(2), digest(3), digest(4), digest(1)];
@@ -290,7 +321,7 @@ mod tests {
         for store in stores().await {
             let earlier = START.minus(Duration::from_secs(1));
             let association = Association { ts: earlier, ..association("a@x.org", "@alice:hs", START) };
-            save(&store, &association, LookupDigests { h1: digest(1), h2: Some(digest(2)) }).await;
+            save(&store, &association, LookupDigests { h1: digest(1), h2: Some(digest(2)), ascii: None }).await;
             let moment = Duration::from_millis(1);
             for (now, is_valid) in [
                 (START.minus(moment), false),
@@ -302,7 +333,7 @@ mod tests {
                 assert_eq!(found.len(), if is_valid { 2 } else { 0 }, "{now}");
             }
             let of_a_clock_ahead = Association { ts: START, ..association };
-            save(&store, &of_a_clock_ahead, LookupDigests { h1: digest(1), h2: Some(digest(2)) }).await;
+            save(&store, &of_a_clock_ahead, LookupDigests { h1: digest(1), h2: Some(digest(2)), ascii: None }).await;
             let found = by_digest(&store, vec![digest(1), digest(2)], START.minus(HOUR)).await;
             assert_eq!(found.len(), 2, "the clock was set back");
         }
@@ -311,8 +342,8 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_lookup_of_more_digests_than_fit_in_one_statement_is_complete() {
         for store in stores().await {
-            for (typed, number) in [("a@x.org", 0), ("b@x.org", 15_999), ("c@x.org", 16_000), ("d@x.org", 39_999)] {
-                let digests = LookupDigests { h1: digest(number), h2: Some(digest(number + 1_000_000)) };
+            for (typed, number) in [("a@x.org", 0), ("b@x.org", 9_999), ("c@x.org", 10_000), ("d@x.org", 39_999)] {
+                let digests = LookupDigests { h1: digest(number), h2: Some(digest(number + 1_000_000)), ascii: None };
                 save(&store, &association(typed, "@alice:hs", START), digests).await;
             }
             let found = by_digest(&store, (0..40_000).map(digest).collect(), START).await;

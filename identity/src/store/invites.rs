@@ -3,13 +3,16 @@
 //! Invariant: a token is stored in clear, as in the room's state; the private key of an invite is not stored.
 
 use diesel::SelectableHelper;
-use diesel::prelude::{ExpressionMethods, Insertable, OptionalExtension, QueryDsl, Queryable, Selectable};
+use diesel::prelude::{
+    BoolExpressionMethods, ExpressionMethods, Insertable, OptionalExtension, QueryDsl, Queryable, Selectable,
+    TextExpressionMethods,
+};
 use diesel_async::RunQueryDsl;
 use shared::clock::Timestamp;
 
-use super::StoreError;
 use super::connection::queries;
 use super::schema::invites;
+use super::StoreError;
 use crate::domain::invite::{Invite, InviteToken};
 use crate::domain::mxid::UserId;
 use crate::domain::room_id::RoomId;
@@ -39,6 +42,21 @@ queries! {
     /// Inserts an invite, after its key.
     pub async fn insert(conn, invite: &Invite) -> Result<(), StoreError> {
         diesel::insert_into(invites::table).values(Row::from(invite)).execute(conn as &mut Conn).await?;
+        Ok(())
+    }
+
+    /// The addresses that an earlier version stored with A-labels.
+    pub async fn list_old_forms(conn) -> Result<Vec<String>, StoreError> {
+        let old = invites::table.filter(invites::medium.eq("email").and(invites::address.like("%xn--%")));
+        Ok(old.select(invites::address).distinct().load(conn as &mut Conn).await?)
+    }
+
+    /// Moves invites from one form of an address to another.
+    pub async fn save_form(conn, old: &str, new: &str) -> Result<(), StoreError> {
+        diesel::update(invites::table.filter(invites::medium.eq("email").and(invites::address.eq(old))))
+            .set(invites::address.eq(new))
+            .execute(conn as &mut Conn)
+            .await?;
         Ok(())
     }
 

@@ -58,6 +58,7 @@ table! {
         not_after -> BigInt,
         digest -> Binary,
         digest_lower -> Nullable<Binary>,
+        digest_ascii -> Nullable<Binary>,
     }
 }
 

@@ -6,7 +6,7 @@ use rlibphonenumber::{
     CountryCodeSource, NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberFormat, PhoneNumberType,
 };
 
-use super::{CANONICAL_DIGITS, NumberType};
+use super::{CANONICAL_DIGITS, NumberType, renumbering};
 
 /// The most digits of a short number: of the police, of the exchange, of an SMS service. Complete numbers with so few digits
 /// are in assigned ranges.
@@ -35,12 +35,18 @@ pub(super) struct Reading {
 impl Reading {
     /// `digits` as they are dialled in `region`.
     pub(super) fn as_dialled(digits: &str, region: Region) -> Option<Self> {
+        if region.0 == rlibphonenumber::Region::MX
+            && let Some(national) = renumbering::mexico(digits)
+            && Self::with_plus(digits, None).is_none_or(|abroad| !abroad.is_assigned())
+        {
+            return Self::parse(national, digits.len(), Some(region));
+        }
         Self::parse(digits, digits.len(), Some(region))
     }
 
     /// `digits` with a plus in front. With a `region`, its international prefix may follow the plus.
     pub(super) fn with_plus(digits: &str, region: Option<Region>) -> Option<Self> {
-        Self::parse(&format!("+{digits}"), digits.len(), region)
+        Self::parse(&format!("+{}", renumbering::international(digits)), digits.len(), region)
     }
 
     fn parse(text: &str, dialled: usize, region: Option<Region>) -> Option<Self> {

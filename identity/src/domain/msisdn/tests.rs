@@ -91,6 +91,10 @@ fn the_international_form_leads_to_the_dialled_number() {
         ("4407700900001", "447700900001"),
         ("+39 (0)2 3661 8300", "390236618300"),
         ("+54 11 15-2345-6789", "5491123456789"),
+        // Mobile numbers of Mexico from before 2019.
+        ("+52 1 222 123 4567", "522221234567"),
+        ("5215541637145", "525541637145"),
+        ("+52 044 55 4163 7145", "525541637145"),
         ("541115 23456789", "5491123456789"),
         ("+7 8 912 345 67 89", "79123456789"),
         ("+36 06 20 123 4567", "36201234567"),
@@ -108,9 +112,8 @@ fn a_number_outside_every_plan_is_its_bare_digits() {
         ("+12345", "12345"),
         ("123456789012345", "123456789012345"),
         ("+999 (12) 345.678/9", "999123456789"),
-        // A number of Ivory Coast from before 2021, and a mobile number of Mexico from before 2019.
+        // A number of Ivory Coast from before 2021.
         ("+225 07 12 34 56", "22507123456"),
-        ("+52 1 222 123 4567", "5212221234567"),
         // With a zero too many, and with an eight too many.
         ("+44 00 770090000", "4400770090000"),
         ("+375 8 8489006924", "37588489006924"),
@@ -287,5 +290,26 @@ proptest! {
         let typed = format!("{before}{stranger}{after}");
         prop_assert_eq!(digits(&typed, &country), Err(NumberError::Invalid));
         prop_assert_eq!(canonical(&typed), Err(InvalidMsisdn));
+    }
+}
+
+#[test]
+fn a_plus_makes_the_country_irrelevant() {
+    for (typed, expected) in [
+        ("+81 03 1234 5678", "81312345678"),
+        ("+44 7700 900001", "447700900001"),
+        ("+52 1 55 4163 7145", "525541637145"),
+        ("+1 600 123 4567", "16001234567"),
+    ] {
+        for country in ["JP", "BY", "RU", "KZ", "GB", "US", "MX", "DE", "AU", "TH"] {
+            assert_eq!(digits(typed, country).as_deref(), Ok(expected), "{typed} in {country}");
+        }
+    }
+}
+
+#[test]
+fn the_old_forms_of_mexico_are_read_in_the_country_too() {
+    for typed in ["55 4163 7145", "044 55 4163 7145", "045 55 4163 7145", "01 55 4163 7145", "1 55 4163 7145"] {
+        assert_eq!(digits(typed, "MX").as_deref(), Ok("525541637145"), "{typed}");
     }
 }

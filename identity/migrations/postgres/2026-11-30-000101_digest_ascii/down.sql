@@ -1,0 +1,2 @@
+drop index associations_by_digest_ascii;
+alter table associations drop column digest_ascii;
