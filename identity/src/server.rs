@@ -128,7 +128,7 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
     let homeservers = homeservers.map_err(StartError::setup)?;
     Ok(State {
         terms: ArcSwap::from_pointee(config.terms.read().map_err(StartError::setup)?),
-        templates: Templates::load(&config.templates, &config.sms).map_err(StartError::setup)?,
+        templates: Templates::load(&config.templates, &config.sms, &identity.base_url).map_err(StartError::setup)?,
         server_keys: ServerKeys::new(homeservers.clone(), clock.clone()),
         homeservers,
         lookup_quota: LookupQuota::new(config.lookup.daily_quota),
@@ -175,7 +175,8 @@ fn announce(state: &State, listeners: &[Listener], admin: Option<&AdminListener>
     });
     lines.push(state.mailer.describe());
     lines.push(state.sms_sender.describe());
-    lines.extend(config.notices().into_iter().map(|notice| format!("note: {notice}")));
+    let notices = config.notices().into_iter().chain(state.templates.notices());
+    lines.extend(notices.map(|notice| format!("note: {notice}")));
     config.log.announce(&lines)
 }
 

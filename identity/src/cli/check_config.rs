@@ -14,11 +14,12 @@ use crate::notify::templates::Templates;
 use crate::signing_keys::SigningKeys;
 use crate::store::Store;
 
-/// Checks certificates, keys, terms and templates, and that each part accepts its settings.
+/// Checks certificates, keys, terms and templates, and that each part accepts its settings. Returns what an operator
+/// should know of them.
 ///
 /// # Errors
 /// The first error.
-pub(super) fn check(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
+pub(super) fn check(config: &Config) -> Result<Vec<String>, Box<dyn std::error::Error>> {
     let identity = config.server.identity(None);
     config.terms.read()?;
     listen::check(&config.http)?;
@@ -26,12 +27,12 @@ pub(super) fn check(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
     let extra_ca = config.outbound.extra_ca_file.as_deref();
     Mailer::new(&config.email, &identity.name, extra_ca, Clock::system(), Random)?;
     SmsSender::new(&config.sms, extra_ca, Clock::system())?;
-    Templates::load(&config.templates, &config.sms)?;
+    let templates = Templates::load(&config.templates, &config.sms, &identity.base_url)?;
     let keys = &config.keys;
     // `serve` creates a missing file.
     if keys.file.exists() {
         SigningKeys::read(&keys.file, &keys.revoked, keys.sign_as(&identity))?;
     }
     HomeserverClient::new(&config.federation, &config.outbound, Clock::system(), Random)?;
-    Ok(())
+    Ok(config.notices().into_iter().chain(templates.notices()).collect())
 }

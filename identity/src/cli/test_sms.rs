@@ -57,7 +57,7 @@ pub async fn send(config: &Config, args: &TestSmsArgs<'_>, mut print: impl FnMut
     }
     print(format!("providers: {}", providers.join(", then ")));
 
-    let templates = Templates::load(&config.templates, &config.sms).map_err(|error| error.to_string())?;
+    let templates = Templates::load(&config.templates, &config.sms, "").map_err(|error| error.to_string())?;
     let token = Random.digits(config.sms.token_digits);
     let text = templates.text_message(&token, &args.audience).map_err(|error| error.to_string())?;
     print(format!("text: {text}"));

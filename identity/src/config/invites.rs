@@ -6,8 +6,10 @@ use serde::Deserialize;
 use shared::config::{ConfigError, Globs, HumanDuration, OneOrMany};
 use url::Url;
 
+use super::placeholders::placeholders_are_known;
 use crate::domain::invite_link::bare_https_origin;
 use crate::domain::invite_rules::InviteRules;
+use crate::domain::invite_texts::SUBJECT_PLACEHOLDERS;
 
 /// The section `[invites]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -95,6 +97,7 @@ impl Invites {
             if subject.trim().is_empty() || subject.chars().any(char::is_control) {
                 return Err(ConfigError::invalid(key, "expected one line of text"));
             }
+            placeholders_are_known(key, subject, &SUBJECT_PLACEHOLDERS)?;
         }
         Ok(())
     }

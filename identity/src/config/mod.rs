@@ -17,6 +17,7 @@ pub mod sms;
 pub mod templates;
 pub mod terms;
 
+mod placeholders;
 mod raw;
 
 use std::path::Path;

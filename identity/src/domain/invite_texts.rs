@@ -9,6 +9,9 @@ use super::mxid::UserId;
 use super::placeholders::fill;
 use super::shown_text::{cut, plain};
 
+/// The placeholders of `[invites] subject` and `subject_space`.
+pub const SUBJECT_PLACEHOLDERS: [&str; 2] = ["sender_display_name", "room_name"];
+
 /// The longest text in bytes.
 const MAX_LENGTH: usize = 1024;
 
@@ -71,7 +74,7 @@ impl InviteTexts {
     /// The subject of the mail: `pattern` with its `{sender_display_name}` and `{room_name}` replaced. A sender without a
     /// display name appears as `sender`.
     pub fn subject(&self, pattern: &str, sender: &UserId) -> String {
-        fill(pattern, &["sender_display_name", "room_name"], |name| match name {
+        fill(pattern, &SUBJECT_PLACEHOLDERS, |name| match name {
             "room_name" => self.room_name(),
             _ => Some(self.sender_display_name())
                 .filter(|name| !name.is_empty())

@@ -15,6 +15,7 @@ use shared::outbound::proxy::Proxy;
 
 use self::providers::{Exec, HttpTemplate, Infobip, OpenMarket, ProviderName, Sns, Twilio, Vonage};
 pub use self::raw::RawSms;
+use super::placeholders::placeholders_are_known;
 use crate::domain::by_country::ByCountry;
 use crate::domain::msisdn::Msisdn;
 use crate::domain::originator::Originator;
@@ -154,6 +155,7 @@ impl SmsConfig {
         if !self.body_template.contains("{token}") {
             return invalid("body_template", "expected {token} in the text".to_owned());
         }
+        placeholders_are_known("sms.body_template", &self.body_template, &["token"])?;
         let text = self.text(&"0".repeat(self.token_digits));
         if let Err((encoding, units)) = one_message(&text) {
             let capacity = encoding.capacity();

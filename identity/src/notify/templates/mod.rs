@@ -5,6 +5,7 @@
 
 mod audience;
 mod engine;
+mod own_links;
 pub mod page;
 mod percent;
 mod sms;
@@ -94,6 +95,10 @@ pub struct Templates {
     /// By brand, language (`None` for the brand's own folder) and kind. `brands` names every brand that exists.
     found: HashMap<(String, Option<String>, TemplateKind), Source>,
     brands: Vec<String>,
+    /// `[server] public_base_url`.
+    base_url: String,
+    /// Files with addresses of other servers, and these.
+    foreign_links: Vec<(PathBuf, String)>,
 }
 
 #[derive(Debug)]
@@ -140,11 +145,12 @@ pub(super) struct Rendered {
 }
 
 impl Templates {
-    /// Reads and renders every template below `[templates] dir`. An SMS without a template gets the text of `sms`.
+    /// Reads and renders every template below `[templates] dir`. An SMS without a template gets the text of `sms`. Links to
+    /// other identity servers lead to `base_url` instead.
     ///
     /// # Errors
     /// [`TemplatesError`] for the first file that cannot be used.
-    pub fn load(config: &TemplatesConfig, sms: &SmsConfig) -> Result<Self, TemplatesError> {
+    pub fn load(config: &TemplatesConfig, sms: &SmsConfig, base_url: &str) -> Result<Self, TemplatesError> {
         let mut templates = Self {
             engine: Engine::new(),
             default_brand: config.default_brand.clone(),
@@ -153,6 +159,8 @@ impl Templates {
             sample_token: "0".repeat(sms.token_digits),
             found: HashMap::new(),
             brands: Vec::new(),
+            base_url: base_url.to_owned(),
+            foreign_links: Vec::new(),
         };
         for (brand, folder) in config.dir.as_deref().map_or(Ok(Vec::new()), folders)? {
             if !is_brand(&brand) {
@@ -167,6 +175,20 @@ impl Templates {
             templates.brands.push(brand);
         }
         Ok(templates)
+    }
+
+    /// The templates that spell out the address of another server; one line each.
+    pub fn notices(&self) -> Vec<String> {
+        let notice = |(path, foreign): &(PathBuf, String)| {
+            format!(
+                "{}: links to {foreign}, which would get invitation keys or validation tokens; {} replaces it. Write \
+                 {{{{ signurl }}}} in an invitation and {{{{ link }}}} in a validation mail instead of a sign-ed25519 or \
+                 submitToken link",
+                path.display(),
+                self.base_url
+            )
+        };
+        self.foreign_links.iter().map(notice).collect()
     }
 
     /// Renders the operator's template for this audience, else the built-in one.
@@ -215,6 +237,8 @@ impl Templates {
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                     Err(source) => return Err(TemplatesError::Unreadable { path, source }),
                 };
+                let (text, foreign) = own_links::with_own_links(&text, &self.base_url);
+                self.foreign_links.extend(foreign.into_iter().map(|foreign| (path.clone(), foreign)));
                 self.check(row.kind, *syntax, &text).map_err(|mistake| TemplatesError::Mistake { path, mistake })?;
                 self.found.insert(
                     (brand.to_owned(), language.map(str::to_owned), row.kind),

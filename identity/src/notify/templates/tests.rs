@@ -22,7 +22,7 @@ const LINK: &str =
 fn templates(dir: Option<&Path>, raw_messages: bool) -> Result<Templates, TemplatesError> {
     let config = TemplatesConfig { dir: dir.map(Path::to_path_buf), raw_messages, ..TemplatesConfig::default() };
     let sms = RawSms::default().complete(Path::new(""), Path::new("")).unwrap();
-    Templates::load(&config, &sms)
+    Templates::load(&config, &sms, "https://id.example.org")
 }
 
 fn mailer() -> Mailer {

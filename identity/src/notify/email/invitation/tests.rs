@@ -24,7 +24,7 @@ const SIGNURL: &str = "https://id.example.org/_matrix/identity/api/v1/sign-ed255
 fn templates(dir: Option<&Path>) -> Templates {
     let config = TemplatesConfig { dir: dir.map(Path::to_path_buf), ..TemplatesConfig::default() };
     let sms = RawSms::default().complete(Path::new(""), Path::new("")).unwrap();
-    Templates::load(&config, &sms).unwrap()
+    Templates::load(&config, &sms, "https://id.example.org").unwrap()
 }
 
 /// The mail with these texts, from an authenticated sender.

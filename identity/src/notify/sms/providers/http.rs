@@ -16,7 +16,7 @@ use super::super::http_provider::{HttpApi, RequestResult, by_status};
 use super::super::provider::{Outcome, Reason, Sms};
 use super::{needed, web_url};
 use crate::config::sms::providers::{HttpTemplate as Settings, Success};
-use crate::domain::placeholders::{fill, placeholders};
+use crate::domain::placeholders::{fill, list, placeholders, unknown};
 
 /// Header fields that the server sets itself.
 const RESERVED: [HeaderName; 5] = [CONTENT_TYPE, CONTENT_LENGTH, TRANSFER_ENCODING, HOST, CONNECTION];
@@ -119,6 +119,11 @@ impl Http {
 
     /// Rejects `{secret}` without a secret, and a request without the recipient or the text.
     fn check_placeholders(&self) -> Result<(), SmsSetupError> {
+        let templates = [&self.url].into_iter().chain(&self.body).chain(self.headers.iter().map(|(_, value)| value));
+        if let Some(found) = templates.map(|template| unknown(template.expose(), &NAMES)).find_map(|found| found) {
+            let problem = format!("unknown placeholder {found}; write {}", list(&NAMES));
+            return Err(invalid("url, headers and body", &problem));
+        }
         let in_headers = self.headers.iter().flat_map(|(_, value)| placeholders(value.expose(), &NAMES));
         let used: Vec<&str> = [&self.url]
             .into_iter()
