@@ -21,6 +21,9 @@ pub enum InvitesError {
     /// No filter is given.
     #[error("no filter: give ids, --address, --room or --sender")]
     NoFilter,
+    /// No invite matches the filter, or none has one of its ids.
+    #[error("no such invitation{}", if .0.is_empty() { String::new() } else { format!(": {}", .0.join(", ")) })]
+    Unknown(Vec<String>),
 }
 
 /// A table of the matching invites, oldest first, with a line of headings; a single line if there are none. Addresses are
@@ -40,7 +43,8 @@ pub async fn list(config: &Config, filter: Filter) -> Result<Vec<String>, Invite
 /// Revokes the matching invites that are not revoked; returns their number.
 ///
 /// # Errors
-/// [`InvitesError::NoFilter`] if the filter matches every invite.
+/// [`InvitesError::NoFilter`] if the filter matches every invite, [`InvitesError::Unknown`] if it matches none or an id
+/// is unknown; nothing is revoked then.
 pub async fn revoke(config: &Config, filter: Filter) -> Result<usize, InvitesError> {
     if filter.is_empty() {
         return Err(InvitesError::NoFilter);
@@ -48,6 +52,11 @@ pub async fn revoke(config: &Config, filter: Filter) -> Result<usize, InvitesErr
     let (store, now) = (open(config).await?, Clock::system().now());
     let revoked = store.write(async move |conn| {
         let mut found = invites::list(conn, &filter).await?;
+        let is_unknown = |id: &&String| found.iter().all(|invite| invite.id != **id);
+        let unknown: Vec<String> = filter.ids.iter().filter(is_unknown).cloned().collect();
+        if found.is_empty() || !unknown.is_empty() {
+            return Ok(Err(unknown));
+        }
         found.retain(|invite| invite.revoked_at.is_none());
         for invite in &found {
             invites::revoke(conn, &invite.id, now).await?;
@@ -56,9 +65,9 @@ pub async fn revoke(config: &Config, filter: Filter) -> Result<usize, InvitesErr
                 ephemeral_keys::revoke(conn, public_key, now).await?;
             }
         }
-        Ok::<_, StoreError>(found.len())
+        Ok::<_, StoreError>(Ok(found.len()))
     });
-    Ok(revoked.await?)
+    revoked.await?.map_err(InvitesError::Unknown)
 }
 
 fn table(found: &[Invite], now: Timestamp) -> Vec<String> {

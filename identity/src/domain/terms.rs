@@ -41,7 +41,8 @@ struct Text {
 
 impl Terms {
     /// Parses a terms file, YAML or JSON, of the wire form `{"policies": {id: {"version", lang: {"name", "url"}}}}` or of
-    /// the form `{master_version, docs: {id: {version, langs: {lang: {name, url}}}}}`.
+    /// the form `{master_version, docs: {id: {version, langs: {lang: {name, url}}}}}`, or of ma1sd's configuration
+    /// `{policy: {policies: {id: {version, terms: {lang: {name, url}}, regexp}}}}`.
     ///
     /// # Errors
     /// [`TermsError`] with the id of the policy and the problem.
@@ -50,6 +51,7 @@ impl Terms {
         let options = serde_saphyr::options! { with_snippet: false };
         let value: Value = serde_saphyr::from_str_with_options(text, options)
             .map_err(|error| TermsError::Syntax(error.to_string()))?;
+        let value = value.get("policy").filter(|policy| policy.get("policies").is_some()).unwrap_or(&value);
         match (value.get("policies"), value.get("docs")) {
             (Some(Value::Object(policies)), None) => Self::from_policies(policies),
             (None, Some(Value::Object(docs))) => Self::from_docs(docs),
@@ -63,6 +65,9 @@ impl Terms {
     /// As for [`Terms::parse`].
     pub fn from_policies(policies: &Map<String, Value>) -> Result<Self, TermsError> {
         Self::read(policies, |policy| {
+            if let Some(Value::Object(texts)) = policy.get("terms").filter(|terms| terms.get("url").is_none()) {
+                return Ok(texts.clone());
+            }
             let texts = policy.iter().filter(|(key, _)| !matches!(key.as_str(), "version" | "required"));
             Ok(texts.map(|(language, text)| (language.clone(), text.clone())).collect())
         })
@@ -115,6 +120,8 @@ impl Policy {
     fn read(policy: &Map<String, Value>, texts: &Map<String, Value>) -> Result<Self, String> {
         let version = match policy.get("version") {
             Some(Value::String(version)) => version.clone(),
+            // ma1sd's form writes it without quotes.
+            Some(Value::Number(version)) if policy.contains_key("terms") => version.to_string(),
             Some(_) => return Err("\"version\" is not a text; put it in quotes".to_owned()),
             None => return Err("\"version\" is missing".to_owned()),
         };
@@ -295,5 +302,20 @@ docs:
         for text in ["policies: {", "{\"policies\": ", "a: b: c", twice] {
             assert!(matches!(Terms::parse(text), Err(TermsError::Syntax(_))), "{text}");
         }
+    }
+
+    #[test]
+    fn the_file_of_ma1sd_is_read() {
+        let file = "policy:\n  policies:\n    privacy:\n      version: 1.0\n      terms:\n        en:\n          name: Privacy\n          \
+                    url: https://example.org/en\n        fr:\n          name: Vie\n          url: https://example.org/fr\n      \
+                    regexp:\n        - '/_matrix/identity/v2/account.*'\n";
+        let terms = Terms::parse(file).unwrap();
+        let expected = json!({"policies": {"privacy": {
+            "version": "1.0",
+            "en": {"name": "Privacy", "url": "https://example.org/en"},
+            "fr": {"name": "Vie", "url": "https://example.org/fr"},
+        }}});
+        assert_eq!(terms.to_wire(), expected);
+        assert!(Terms::parse("policy: {policies: {p: {terms: {en: {name: a, url: 'https://x'}}}}}").is_err());
     }
 }

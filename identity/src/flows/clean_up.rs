@@ -6,12 +6,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::clock::Timestamp;
+
 use crate::error::Error;
 use crate::limits::sms_day;
 use crate::state::State;
-use crate::store::{ephemeral_keys, invites, rate_limits, sessions, tokens};
+use crate::store::{BATCH, Store, StoreError, ephemeral_keys, invites, rate_limits, sessions, tokens};
 
 const INTERVAL: Duration = Duration::from_secs(3600);
+/// Between two batches.
+const PAUSE: Duration = Duration::from_millis(50);
 const KEEP_EXPIRED: Duration = Duration::from_secs(24 * 3600);
 
 /// Cleans up until the process ends.
@@ -30,17 +34,72 @@ async fn clean_up(state: &State) -> Result<(), Error> {
     let old_session = now.minus(state.config.sessions.lifetime.get() + KEEP_EXPIRED);
     let idle_token = now.minus(state.config.auth.token_idle.get());
     let old_invite = now.minus(KEEP_EXPIRED);
-    let deleted = state.store.write(async move |conn| {
-        let sessions = sessions::delete_older(conn, old_session).await?;
-        let tokens = tokens::delete_idle(conn, idle_token).await?;
-        let invites = invites::delete_expired(conn, old_invite).await?;
-        // An expired key and an unknown one get the same response.
-        ephemeral_keys::delete_expired(conn, old_invite).await?;
-        rate_limits::delete_full(conn, now).await?;
-        sms_day::delete_past(conn, now).await?;
-        Ok::<_, Error>((sessions, tokens, invites))
-    });
-    let (sessions, tokens, invites) = deleted.await?;
+    let store = &state.store;
+    let sessions = delete(store, Rows::Sessions(old_session)).await?;
+    let tokens = delete(store, Rows::Tokens(idle_token)).await?;
+    let invites = delete(store, Rows::Invites(old_invite)).await?;
+    // An expired key and an unknown one get the same response.
+    delete(store, Rows::EphemeralKeys(old_invite)).await?;
+    delete(store, Rows::RateLimits(now)).await?;
+    store.write(async move |conn| sms_day::delete_past(conn, now).await).await?;
     tracing::debug!(sessions, tokens, invites, "expired rows deleted");
     Ok(())
+}
+
+/// Rows that expired before a time.
+#[derive(Clone, Copy)]
+enum Rows {
+    Sessions(Timestamp),
+    Tokens(Timestamp),
+    Invites(Timestamp),
+    EphemeralKeys(Timestamp),
+    RateLimits(Timestamp),
+}
+
+/// Deletes batch after batch, each in its own transaction, so that requests write in between; returns the number of rows.
+async fn delete(store: &Store, rows: Rows) -> Result<usize, StoreError> {
+    let mut deleted = 0;
+    loop {
+        let batch = store.write(async move |conn| match rows {
+            Rows::Sessions(before) => sessions::delete_older(conn, before).await,
+            Rows::Tokens(before) => tokens::delete_idle(conn, before).await,
+            Rows::Invites(before) => invites::delete_expired(conn, before).await,
+            Rows::EphemeralKeys(before) => ephemeral_keys::delete_expired(conn, before).await,
+            Rows::RateLimits(before) => rate_limits::delete_full(conn, before).await,
+        });
+        let batch: usize = batch.await?;
+        deleted += batch;
+        if i64::try_from(batch).unwrap_or(i64::MAX) < BATCH {
+            return Ok(deleted);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Rows, delete};
+    use crate::store::rate_limits;
+    use crate::store::testing::{START, stores};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn more_rows_than_a_batch_are_all_deleted_and_others_stay() {
+        for store in stores().await {
+            let later = START.plus(Duration::from_secs(1));
+            let filled = store.write(async move |conn| {
+                for number in 0..2_500_u16 {
+                    let mut subject = [0; 32];
+                    subject[..2].copy_from_slice(&number.to_be_bytes());
+                    rate_limits::save(conn, &subject, START).await?;
+                }
+                rate_limits::save(conn, &[255; 32], later).await
+            });
+            filled.await.unwrap();
+            assert_eq!(delete(&store, Rows::RateLimits(START)).await.unwrap(), 2_500);
+            let kept = store.read(async |conn| rate_limits::find(conn, &[255; 32]).await).await.unwrap();
+            assert_eq!(kept, Some(later));
+        }
+    }
 }

@@ -30,6 +30,11 @@ use crate::store::{Connection, StoreError, associations, ephemeral_keys, invites
 /// How long a deferred mail is retried (RFC 5321 4.5.4.1: at least four to five days).
 const MAIL_LIFETIME: Duration = Duration::from_secs(5 * 86_400);
 
+/// The part of the delay of an onbind notification beyond the relay's time-outs, if the process dies while it sends.
+const SENDING_MARGIN: Duration = Duration::from_secs(30);
+/// How long a homeserver needs to put an invite into its room after the response.
+const ROOM_EVENT: Duration = Duration::from_secs(2);
+
 /// Paths of the endpoint that signs a join; the mail's link has the one that is served.
 const SIGN_BY_V1: &str = "/_matrix/identity/api/v1/sign-ed25519";
 const SIGN_BY_V2: &str = "/_matrix/identity/v2/sign-ed25519";
@@ -92,6 +97,7 @@ pub async fn store_invite(state: Arc<State>, request: InviteRequest) -> Result<S
         state.store.write(async move |conn| delete(conn, &invite).await).await?;
         return Err(error);
     }
+    end_sending(&state, &invite).await?;
     let settings = &state.config.invites;
     let typed = invite.threepid.typed();
     Ok(StoredInvite {
@@ -186,6 +192,7 @@ fn draw(
 /// Runs before the mail is sent: a bind during sending must find the invite.
 async fn insert(state: &State, request: &InviteRequest, invite: &Invite, now: Timestamp) -> Result<(), Error> {
     let (buckets, invite) = (buckets(state, request), invite.clone());
+    let sending_until = now.plus(state.config.email.timeout.get() * 4 + SENDING_MARGIN);
     let inserted = state.store.write(async move |conn| {
         if let Some(mxid) = bound_to(conn, &invite.threepid, now).await? {
             return Err(Error::ThreepidInUse(mxid));
@@ -194,9 +201,20 @@ async fn insert(state: &State, request: &InviteRequest, invite: &Invite, now: Ti
         if let Some(public_key) = &invite.public_key {
             ephemeral_keys::insert(conn, public_key, now, invite.expires_at).await?;
         }
-        Ok(invites::insert(conn, &invite).await?)
+        invites::insert(conn, &invite).await?;
+        Ok(invites::begin_sending(conn, &invite.id, sending_until).await?)
     });
     inserted.await
+}
+
+/// Delays the onbind notification of a user who has bound the address meanwhile until the room contains the invite.
+async fn end_sending(state: &State, invite: &Invite) -> Result<(), Error> {
+    let (id, at) = (invite.id.clone(), state.clock.now().plus(ROOM_EVENT));
+    let is_taken = state.store.write(async move |conn| invites::end_sending(conn, &id, at).await).await?;
+    if is_taken {
+        state.onbind_queued.notify_one();
+    }
+    Ok(())
 }
 
 async fn delete(conn: &mut Connection, invite: &Invite) -> Result<(), StoreError> {

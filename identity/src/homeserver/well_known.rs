@@ -1,7 +1,8 @@
 //! `https://<host>/.well-known/matrix/server`: the delegation of a server, with a cache.
 //! <https://spec.matrix.org/v1.19/server-server-api/#getwell-knownmatrixserver>
 //!
-//! Invariant: an invalid or unreachable file counts as absent, and its absence is cached for at most an hour.
+//! Invariant: an invalid or unreachable file counts as absent, and its absence is cached for at most an hour. An earlier good
+//! file stays in force for up to two days after it was fetched, the longest lifetime in the specification.
 
 use std::time::Duration;
 
@@ -40,8 +41,12 @@ pub(super) struct WellKnown {
 #[derive(Clone)]
 struct Entry {
     delegated: Option<ServerName>,
+    /// Later than now if the clock was set back since; the entry is fetched again then.
+    fetched_at: Timestamp,
     until: Timestamp,
     failures: u32,
+    /// Until when `delegated` may be served although it cannot be fetched again.
+    good_until: Timestamp,
 }
 
 impl WellKnown {
@@ -54,22 +59,34 @@ impl WellKnown {
     /// The name to which `host` delegates.
     pub(super) async fn find(&self, host: &str) -> Option<ServerName> {
         let known = self.cache.get(host).await;
-        if let Some(entry) = known.as_ref().filter(|entry| entry.until > self.clock.now()) {
+        let now = self.clock.now();
+        if let Some(entry) = known.as_ref().filter(|entry| entry.fetched_at <= now && now < entry.until) {
             return entry.delegated.clone();
         }
         let found = tokio::time::timeout(self.timeout, self.fetch(host)).await.ok().flatten();
-        let (delegated, lifetime, failures) = match found {
-            Some((server, lifetime)) => (Some(server), lifetime, 0),
+        let now = self.clock.now();
+        let (delegated, lifetime, failures, good_until) = match found {
+            Some((server, lifetime)) => (Some(server), lifetime, 0, now.plus(MAX_LIFETIME)),
             None => {
-                let failures = known.map_or(0, |entry| entry.failures).saturating_add(1);
-                (None, FAILURE_LIFETIME.after(failures), failures)
+                let failures = known.as_ref().map_or(0, |entry| entry.failures).saturating_add(1);
+                // A server that does not serve its file for a moment has not moved.
+                let good = known.filter(|entry| now < entry.good_until);
+                let good_until = good.as_ref().map_or(now, |entry| entry.good_until);
+                let delegated = good.and_then(|entry| entry.delegated);
+                (delegated, FAILURE_LIFETIME.after(failures), failures, good_until)
             }
         };
         if lifetime.is_zero() {
             self.cache.invalidate(host).await;
         } else {
-            let until = self.clock.now().plus(lifetime);
-            self.cache.insert(host.to_owned(), Entry { delegated: delegated.clone(), until, failures }).await;
+            let entry = Entry {
+                delegated: delegated.clone(),
+                fetched_at: now,
+                until: now.plus(lifetime),
+                failures,
+                good_until,
+            };
+            self.cache.insert(host.to_owned(), entry).await;
         }
         delegated
     }

@@ -2,7 +2,7 @@
 //! in a validation message, opened by a browser without an account.
 //! <https://spec.matrix.org/v1.19/identity-service-api/#get_matrixidentityv2validateemailsubmittoken>
 //!
-//! Invariant: every failure shows the same page.
+//! Invariant: every failure of the link shows the same page. A failure of this server shows that the link stays good.
 
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::web::Data;
@@ -76,8 +76,11 @@ async fn follow(
         Err(error) => {
             // The page hides the reason; to_wire logs an internal error.
             let status = error.to_wire().status_code();
-            let status = if status.is_server_error() { status } else { StatusCode::BAD_REQUEST };
-            page(status, &Page::Failed)
+            if status.is_server_error() {
+                page(status, &Page::Unavailable)
+            } else {
+                page(StatusCode::BAD_REQUEST, &Page::Failed)
+            }
         }
     }
 }

@@ -7,9 +7,9 @@ use diesel::prelude::{BoolExpressionMethods, ExpressionMethods, OptionalExtensio
 use diesel_async::RunQueryDsl;
 use shared::clock::Timestamp;
 
-use super::StoreError;
 use super::connection::queries;
 use super::schema::ephemeral_keys;
+use super::{BATCH, StoreError};
 
 queries! {
     /// Inserts a key, valid until `expires_at` if given.
@@ -70,10 +70,12 @@ queries! {
         Ok(())
     }
 
-    /// Deletes the keys that expired before `before`, after their invites; returns their number.
+    /// Deletes a batch of the keys that expired before `before`, after their invites; returns their number.
     pub async fn delete_expired(conn, before: Timestamp) -> Result<usize, StoreError> {
         let expired = ephemeral_keys::table.filter(ephemeral_keys::expires_at.lt(before.as_millis()));
-        Ok(diesel::delete(expired).execute(conn as &mut Conn).await?)
+        let keys: Vec<Vec<u8>> =
+            expired.select(ephemeral_keys::public_key).limit(BATCH).load(conn as &mut Conn).await?;
+        Ok(diesel::delete(ephemeral_keys::table.filter(ephemeral_keys::public_key.eq_any(keys))).execute(conn).await?)
     }
 }
 

@@ -8,7 +8,7 @@ use shared::clock::Timestamp;
 
 use super::StoreError;
 use super::connection::queries;
-use super::schema::{associations, onbinds, outgoing_mails, sessions, sms_days, tokens};
+use super::schema::{associations, invites, onbinds, outgoing_mails, sessions, sms_days, tokens};
 use crate::domain::utc_day::UtcDay;
 
 /// The latest plausible times at one moment.
@@ -77,6 +77,10 @@ queries! {
             .await?;
         corrected += diesel::update(onbinds::table.filter(onbinds::not_before.gt(event)))
             .set((onbinds::ts.eq(now), onbinds::not_before.eq(now)))
+            .execute(conn)
+            .await?;
+        corrected += diesel::update(invites::table.filter(invites::sending_until.gt(lease)))
+            .set(invites::sending_until.eq(None::<i64>))
             .execute(conn)
             .await?;
         // SMS of a day that has not come would count on it.

@@ -11,8 +11,8 @@ use diesel_async::RunQueryDsl;
 use shared::clock::Timestamp;
 
 use super::connection::queries;
-use super::schema::invites;
-use super::StoreError;
+use super::schema::{invites, onbinds};
+use super::{BATCH, StoreError};
 use crate::domain::invite::{Invite, InviteToken};
 use crate::domain::mxid::UserId;
 use crate::domain::room_id::RoomId;
@@ -43,6 +43,26 @@ queries! {
     pub async fn insert(conn, invite: &Invite) -> Result<(), StoreError> {
         diesel::insert_into(invites::table).values(Row::from(invite)).execute(conn as &mut Conn).await?;
         Ok(())
+    }
+
+    /// Delays the onbind notification of an invite while its request runs: the room does not know the invite yet.
+    pub async fn begin_sending(conn, id: &str, until: Timestamp) -> Result<(), StoreError> {
+        let sending = invites::sending_until.eq(until.as_millis());
+        diesel::update(invites::table.find(id)).set(sending).execute(conn as &mut Conn).await?;
+        Ok(())
+    }
+
+    /// Ends the delay. The onbind that has taken the invite meanwhile is due at `at`; true if there is one. Needs a
+    /// transaction.
+    pub async fn end_sending(conn, id: &str, at: Timestamp) -> Result<bool, StoreError> {
+        let ended = invites::sending_until.eq(None::<i64>);
+        diesel::update(invites::table.find(id)).set(ended).execute(conn as &mut Conn).await?;
+        let onbind: Option<Option<String>> =
+            invites::table.find(id).select(invites::onbind_id).first(conn).await.optional()?;
+        let Some(onbind) = onbind.flatten() else { return Ok(false) };
+        let due = onbinds::next_attempt_at.eq(at.as_millis());
+        let waiting = onbinds::table.find(onbind).filter(onbinds::dead_at.is_null());
+        Ok(diesel::update(waiting).set(due).execute(conn).await? > 0)
     }
 
     /// The addresses that an earlier version stored with A-labels.
@@ -111,12 +131,13 @@ queries! {
         Ok(())
     }
 
-    /// Deletes the undelivered invites that expired before `before`; returns their number.
+    /// Deletes a batch of the undelivered invites that expired before `before`; returns their number.
     pub async fn delete_expired(conn, before: Timestamp) -> Result<usize, StoreError> {
         let expired = invites::table
             .filter(invites::expires_at.lt(before.as_millis()))
             .filter(invites::delivered_at.is_null());
-        Ok(diesel::delete(expired).execute(conn as &mut Conn).await?)
+        let ids: Vec<String> = expired.select(invites::id).limit(BATCH).load(conn as &mut Conn).await?;
+        Ok(diesel::delete(invites::table.filter(invites::id.eq_any(ids))).execute(conn).await?)
     }
 }
 

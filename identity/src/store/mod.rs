@@ -48,6 +48,9 @@ const MAX_RETRIES: u64 = 50;
 /// Retries after an error that a collision may, but need not, cause.
 const MAX_UNCERTAIN_RETRIES: u64 = 3;
 
+/// The most rows that one statement of the clean-up deletes: a larger transaction would block writers for too long.
+pub const BATCH: i64 = 1_000;
+
 /// A failure of the database. Never means "not found".
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {

@@ -6,9 +6,9 @@ use diesel::prelude::{ExpressionMethods, OptionalExtension, QueryDsl};
 use diesel_async::RunQueryDsl;
 use shared::clock::Timestamp;
 
-use super::StoreError;
 use super::connection::queries;
 use super::schema::rate_limits;
+use super::{BATCH, StoreError};
 
 queries! {
     /// When the bucket of `subject` is full; none if it was not charged lately.
@@ -34,10 +34,11 @@ queries! {
         Ok(())
     }
 
-    /// Deletes the full buckets, which equal absent ones; returns their number.
+    /// Deletes a batch of the full buckets, which equal absent ones; returns their number.
     pub async fn delete_full(conn, now: Timestamp) -> Result<usize, StoreError> {
         let full = rate_limits::table.filter(rate_limits::full_at.le(now.as_millis()));
-        Ok(diesel::delete(full).execute(conn as &mut Conn).await?)
+        let subjects: Vec<Vec<u8>> = full.select(rate_limits::subject).limit(BATCH).load(conn as &mut Conn).await?;
+        Ok(diesel::delete(rate_limits::table.filter(rate_limits::subject.eq_any(subjects))).execute(conn).await?)
     }
 }
 

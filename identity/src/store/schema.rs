@@ -139,6 +139,7 @@ table! {
         revoked_at -> Nullable<BigInt>,
         delivered_at -> Nullable<BigInt>,
         onbind_id -> Nullable<Text>,
+        sending_until -> Nullable<BigInt>,
     }
 }
 

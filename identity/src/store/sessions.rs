@@ -10,9 +10,9 @@ use diesel::prelude::{
 use diesel_async::RunQueryDsl;
 use shared::clock::Timestamp;
 
-use super::StoreError;
 use super::connection::queries;
 use super::schema::sessions;
+use super::{BATCH, StoreError};
 #[cfg(test)]
 use crate::domain::client_secret::ClientSecret;
 use crate::domain::mxid::UserId;
@@ -68,12 +68,13 @@ queries! {
         Ok(())
     }
 
-    /// Deletes the sessions that were started, and validated if at all, before `before`; returns their number.
+    /// Deletes a batch of the sessions that were started, and validated if at all, before `before`; returns their number.
     pub async fn delete_older(conn, before: Timestamp) -> Result<usize, StoreError> {
         let old = sessions::table.filter(sessions::created_at.lt(before.as_millis())).filter(
             sessions::validated_at.is_null().or(sessions::validated_at.lt(before.as_millis())),
         );
-        Ok(diesel::delete(old).execute(conn as &mut Conn).await?)
+        let sids: Vec<String> = old.select(sessions::sid).limit(BATCH).load(conn as &mut Conn).await?;
+        Ok(diesel::delete(sessions::table.filter(sessions::sid.eq_any(sids))).execute(conn).await?)
     }
 }
 

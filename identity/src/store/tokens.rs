@@ -6,9 +6,9 @@ use diesel::prelude::{ExpressionMethods, OptionalExtension, QueryDsl};
 use diesel_async::RunQueryDsl;
 use shared::clock::Timestamp;
 
-use super::StoreError;
 use super::connection::queries;
 use super::schema::tokens;
+use super::{BATCH, StoreError};
 use crate::domain::access_token::TokenDigest;
 use crate::domain::mxid::UserId;
 
@@ -83,10 +83,11 @@ queries! {
         Ok(deleted > 0)
     }
 
-    /// Deletes the tokens that were last used before `before`; returns their number.
+    /// Deletes a batch of the tokens that were last used before `before`; returns their number.
     pub async fn delete_idle(conn, before: Timestamp) -> Result<usize, StoreError> {
         let idle = tokens::table.filter(tokens::used_at.lt(before.as_millis()));
-        Ok(diesel::delete(idle).execute(conn as &mut Conn).await?)
+        let digests: Vec<Vec<u8>> = idle.select(tokens::digest).limit(BATCH).load(conn as &mut Conn).await?;
+        Ok(diesel::delete(tokens::table.filter(tokens::digest.eq_any(digests))).execute(conn).await?)
     }
 }
 

@@ -47,7 +47,9 @@ async fn the_operator_sees_invitations_and_takes_them_back() {
         for wrong in [&["--sender", "alice"][..], &["--room", "a b"], &["--address", "nowhere"]] {
             assert!(!invites(&world, &[&["revoke"], wrong].concat()).await.0, "{wrong:?}");
         }
-        assert_eq!(invites(&world, &["revoke", "unknown"]).await, (true, "0 revoked\n".to_owned()));
+        let unknown = (false, "identity: no such invitation: unknown\n".to_owned());
+        assert_eq!(invites(&world, &["revoke", "unknown"]).await, unknown);
+        assert_eq!(invites(&world, &["revoke", &all[0], "unknown"]).await, unknown, "nothing is revoked");
         assert_eq!(invites(&world, &["revoke", &all[0]]).await, (true, "1 revoked\n".to_owned()));
         assert_eq!(invites(&world, &["revoke", "--address", BOB]).await, (true, "1 revoked\n".to_owned()));
 

@@ -223,3 +223,19 @@ async fn a_link_that_a_mail_program_mangled_works() {
         world.validated(&bob, &session).await.expect(200);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_of_the_server_says_that_the_link_stays_good() {
+    let world = World::start().await;
+    let bob = world.register("@bob:hs.example").await;
+    let session = world.request_token(&bob, BOB).await;
+    let link = format!("{}&confirm=1", session.link());
+    let database = rusqlite::Connection::open(world.server.folder().join("data/identity.db")).expect("the database");
+    database.execute("alter table sessions rename to away", []).expect("a table");
+    let answer = world.api.get(&link).send().await;
+    assert_eq!(answer.code(), 500, "{answer}");
+    is_a_safe_page(&answer);
+    assert!(answer.text().contains("still good") && !answer.text().contains("no longer valid"), "{answer}");
+    database.execute("alter table away rename to sessions", []).expect("a table");
+    assert_eq!(world.api.get(&link).send().await.code(), 200);
+}

@@ -246,6 +246,24 @@ async fn a_well_known_file_is_fetched_again_when_its_time_is_over() {
 }
 
 #[tokio::test]
+async fn an_expired_delegation_stays_in_force_while_its_file_cannot_be_fetched_for_two_days_at_most() {
+    let world = World::new().await;
+    let ip = fresh_ip();
+    let server = world.serve(ip, 0, &[&ip.to_string()], json("{}")).await;
+    let file = world.well_known("good.test", delegation(&server.address.to_string())).await;
+    let client = world.client(&world.settings());
+    let hour = Duration::from_secs(3600);
+    get(&client, "good.test").await.unwrap();
+    file.fail();
+    for wait in [hour * 25, hour * 22] {
+        world.clock.advance(wait);
+        get(&client, "good.test").await.unwrap();
+    }
+    world.clock.advance(hour * 2);
+    assert!(get(&client, "good.test").await.is_err(), "the delegation is two days old");
+}
+
+#[tokio::test]
 async fn an_absent_well_known_file_is_cached_longer_after_each_failure() {
     let world = World::new().await;
     let absent = world.well_known("absent.test", http("404 Not Found", "", "")).await;

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -62,6 +62,7 @@ pub(super) struct Server {
     pub(super) address: SocketAddr,
     accepted: Arc<AtomicUsize>,
     seen: Arc<Mutex<Vec<Seen>>>,
+    fails: Arc<AtomicBool>,
 }
 
 /// One request as it arrived.
@@ -172,6 +173,11 @@ impl Server {
         self.accepted.load(Ordering::SeqCst)
     }
 
+    /// From now on it answers 503.
+    pub(super) fn fail(&self) {
+        self.fails.store(true, Ordering::SeqCst);
+    }
+
     pub(super) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
@@ -265,13 +271,15 @@ async fn answer_names(socket: UdpSocket, zone: Arc<Mutex<Zone>>) {
 async fn serve(address: SocketAddr, config: ServerConfig, reply: Reply) -> Server {
     let listener = TcpListener::bind(address).await.unwrap();
     let address = listener.local_addr().unwrap();
-    let server = Server { address, accepted: Arc::default(), seen: Arc::default() };
+    let server = Server { address, accepted: Arc::default(), seen: Arc::default(), fails: Arc::default() };
+    let fails = Arc::clone(&server.fails);
     let (accepted, seen, reply) = (Arc::clone(&server.accepted), Arc::clone(&server.seen), Arc::new(reply));
     let acceptor = TlsAcceptor::from(Arc::new(config));
     tokio::spawn(async move {
         while let Ok((tcp, _)) = listener.accept().await {
             accepted.fetch_add(1, Ordering::SeqCst);
             let (acceptor, seen, reply) = (acceptor.clone(), Arc::clone(&seen), Arc::clone(&reply));
+            let fails = Arc::clone(&fails);
             tokio::spawn(async move {
                 let Ok(mut stream) = acceptor.accept(tcp).await else { return };
                 let sni = stream.get_ref().1.server_name().map(str::to_owned);
@@ -283,7 +291,9 @@ async fn serve(address: SocketAddr, config: ServerConfig, reply: Reply) -> Serve
                     let line = head.lines().next().unwrap_or_default().to_owned();
                     let host = header("host").unwrap_or_default();
                     seen.lock().unwrap().push(Seen { sni: sni.clone(), line, host });
-                    if stream.write_all(&reply.bytes).await.is_err() {
+                    let failure = b"HTTP/1.1 503 Unavailable\r\nContent-Length: 0\r\n\r\n";
+                    let bytes = if fails.load(Ordering::SeqCst) { &failure[..] } else { &reply.bytes };
+                    if stream.write_all(bytes).await.is_err() {
                         return;
                     }
                     let mut interval = tokio::time::interval(Duration::from_millis(5));

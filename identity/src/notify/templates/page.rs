@@ -11,6 +11,8 @@ pub enum Page<'a> {
     Verified,
     /// It did not, for any reason.
     Failed,
+    /// This server failed; the link stays good.
+    Unavailable,
     /// A form that repeats the request with `confirm=1`.
     Confirm {
         /// The session's id.
@@ -45,6 +47,14 @@ impl Templates {
                 (
                     "message",
                     "This link is not valid or no longer valid. Return to your Matrix app and request a new message.",
+                ),
+            ]),
+            Page::Unavailable => set(&[
+                ("heading", "Try again later"),
+                ("sign", "warning"),
+                (
+                    "message",
+                    "The server has a problem at the moment. Your link is still good: open it again in a few minutes.",
                 ),
             ]),
             Page::Confirm { sid, client_secret, token } => {

@@ -5,7 +5,7 @@
 pub mod listing;
 pub mod outbox;
 
-use diesel::dsl::auto_type;
+use diesel::dsl::{auto_type, max};
 use diesel::prelude::{BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl};
 use diesel_async::RunQueryDsl;
 
@@ -46,13 +46,17 @@ queries! {
             .optional()?;
         let waiting = invites::medium.eq(medium).and(invites::address.eq(address)).and(is_live(now));
         let id = pending.as_deref().unwrap_or(id);
+        // The homeserver that invites does not have the response yet, so the room does not know the invite.
+        let sending: Option<Option<i64>> =
+            invites::table.filter(waiting).select(max(invites::sending_until)).first(conn).await.optional()?;
+        let due = sending.flatten().map_or(now, |until| until.max(now));
         let times = (
             onbinds::ts.eq(now),
             onbinds::not_before.eq(association.not_before.as_millis()),
             onbinds::not_after.eq(association.not_after.as_millis()),
             onbinds::created_at.eq(now),
             onbinds::attempts.eq(0),
-            onbinds::next_attempt_at.eq(now),
+            onbinds::next_attempt_at.eq(due),
         );
         if pending.is_some() {
             diesel::update(onbinds::table.find(id)).set(times).execute(conn).await?;

@@ -58,24 +58,36 @@ queries! {
         busy: &[String],
     ) -> Result<QueueHead<LeasedOnbind>, StoreError> {
         let free = onbinds::leased_until.is_null().or(onbinds::leased_until.lt(now.as_millis()));
-        let first: Option<Row> = onbinds::table
-            .filter(onbinds::dead_at.is_null())
-            .filter(free)
-            .filter(onbinds::server.ne_all(busy))
-            .order(onbinds::next_attempt_at)
-            .select(Row::as_select())
-            .first(conn as &mut Conn)
-            .await
-            .optional()?;
-        let Some(row) = first else { return Ok(QueueHead::Empty) };
-        if row.next_attempt_at > now.as_millis() {
-            return Ok(QueueHead::Later(Timestamp::from_millis(row.next_attempt_at)));
+        loop {
+            let first: Option<Row> = onbinds::table
+                .filter(onbinds::dead_at.is_null())
+                .filter(free)
+                .filter(onbinds::server.ne_all(busy))
+                .order(onbinds::next_attempt_at)
+                .select(Row::as_select())
+                .first(conn as &mut Conn)
+                .await
+                .optional()?;
+            let Some(row) = first else { return Ok(QueueHead::Empty) };
+            if row.next_attempt_at > now.as_millis() {
+                return Ok(QueueHead::Later(Timestamp::from_millis(row.next_attempt_at)));
+            }
+            let id = row.id.clone();
+            match row.leased(leased_until) {
+                Ok(onbind) => {
+                    diesel::update(onbinds::table.find(&id))
+                        .set(onbinds::leased_until.eq(leased_until.as_millis()))
+                        .execute(conn)
+                        .await?;
+                    return Ok(QueueHead::Due(onbind));
+                }
+                // Such a row would otherwise block those behind it.
+                Err(error) => {
+                    let dead = (onbinds::dead_at.eq(now.as_millis()), onbinds::last_failure.eq(error.to_string()));
+                    diesel::update(onbinds::table.find(&id)).set(dead).execute(conn).await?;
+                }
+            }
         }
-        diesel::update(onbinds::table.find(&row.id))
-            .set(onbinds::leased_until.eq(leased_until.as_millis()))
-            .execute(conn)
-            .await?;
-        Ok(QueueHead::Due(row.leased(leased_until)?))
     }
 
     /// The ids of the live invites that the onbind carries, oldest first.

@@ -15,7 +15,7 @@ use crate::domain::association::Association;
 use crate::domain::invite::{Invite, InviteToken};
 use crate::store::connection::queries;
 use crate::store::schema;
-use crate::store::testing::{START, email, stores, user};
+use crate::store::testing::{START, email, execute, stores, user};
 use crate::store::{QueueHead, Store, StoreError, ephemeral_keys, invites};
 
 const BOB: &str = "bob@example.com";
@@ -515,5 +515,38 @@ async fn an_onbind_never_carries_the_invitations_of_another_address() {
                 }
             }
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invite_that_is_still_being_sent_delays_its_onbind_until_the_room_knows_it() {
+    for store in stores().await {
+        invite(&store, "i", BOB).await;
+        store.write(async |conn| invites::begin_sending(conn, "i", after(60)).await).await.unwrap();
+        assert!(bind(&store, "o", BOB, "@bob:hs", after(1)).await);
+        assert!(matches!(head(&store, after(1), &[]).await, QueueHead::Later(at) if at == after(60)));
+        let ended = store.write(async |conn| invites::end_sending(conn, "i", after(4)).await).await.unwrap();
+        assert!(ended);
+        assert!(matches!(head(&store, after(3), &[]).await, QueueHead::Later(at) if at == after(4)));
+        assert_eq!(take(&store, after(4)).await.id, "o");
+        // Without a bind meanwhile nothing is due.
+        invite(&store, "j", "alice@example.com").await;
+        store.write(async |conn| invites::begin_sending(conn, "j", after(60)).await).await.unwrap();
+        assert!(!store.write(async |conn| invites::end_sending(conn, "j", after(4)).await).await.unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreadable_onbind_becomes_a_dead_letter_and_those_behind_it_are_taken() {
+    for store in stores().await {
+        for (id, address, at) in [("first", BOB, 0), ("second", "alice@example.com", 1)] {
+            invite(&store, &format!("invite of {id}"), address).await;
+            bind(&store, id, address, "@bob:hs", after(at)).await;
+        }
+        execute(&store, "update onbinds set mxid = 'no user' where id = 'first'").await;
+        assert_eq!(take(&store, after(9)).await.id, "second");
+        assert!(matches!(head(&store, after(9), &[]).await, QueueHead::Empty));
+        let dead = store.read(async |conn| listing::list(conn).await).await.unwrap();
+        assert!(dead.iter().any(|(row, _)| row.id == "first" && row.dead_at.is_some()), "it is listed");
     }
 }
