@@ -5,6 +5,7 @@
 //! type.
 
 pub(crate) mod apns;
+pub(crate) mod apns_error;
 pub(crate) mod device_key;
 pub(crate) mod fcm;
 pub(crate) mod log_throttle;

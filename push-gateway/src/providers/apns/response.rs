@@ -1,7 +1,6 @@
-//! The responses of APNs and the outcome of each, in one table.
+//! What APNs answers, the outcome of each answer, and what the attempt does first.
 //!
-//! Invariant: status and reason decide together. An unknown response counts as a mistake of the gateway: it is not
-//! retried, and it never rejects a device.
+//! Invariant: a part of the body that is unreadable counts as missing.
 
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::DEVICE_PAUSE;
+use crate::providers::apns_error::{ApnsError, Meaning, look_up};
 use crate::providers::outcome::{Certainty, Failure, Outcome, Reason};
 
 /// A response of APNs.
@@ -42,96 +42,9 @@ pub(super) enum Action {
     RetireConnection,
 }
 
-/// Status, reason (*Handling notification responses from APNs*), outcome, action, and what the operator has to check. `*` is
-/// a missing or unknown reason, for the statuses that suffice alone.
-type Row = (u16, Reason, fn(&Answered<'_>) -> Outcome, Action, &'static str);
-
-/// A response with its row of the table.
-struct Answered<'a> {
-    response: &'a ApnsResponse,
-    /// From a closed set.
-    reason: Reason,
-    advice: &'static str,
-}
-
 use Action::{
     CheckRegistration, Finish, FreezeToken, OtherEnvironment, PauseDevice, ReducePayload, RenewToken, RetireConnection,
 };
-
-const BUG: &str = "this is a mistake of the gateway";
-
-const ANSWERS: &[Row] = &[
-    (400, "BadCollapseId", ours, Finish, BUG),
-    (400, "BadDeviceToken", suspect, OtherEnvironment, ""),
-    (400, "BadExpirationDate", ours, Finish, BUG),
-    (400, "BadMessageId", ours, Finish, BUG),
-    (400, "BadPriority", ours, Finish, "check push_type"),
-    (400, "BadTopic", ours, Finish, "check topic"),
-    (400, "DeviceTokenNotForTopic", suspect, Finish, ""),
-    (400, "DuplicateHeaders", ours, Finish, BUG),
-    (400, "IdleTimeout", connection, RetireConnection, ""),
-    (400, "InvalidPushType", ours, Finish, "check push_type"),
-    (400, "MissingDeviceToken", ours, Finish, BUG),
-    (400, "MissingTopic", ours, Finish, "check topic"),
-    (400, "PayloadEmpty", ours, Finish, "check payload"),
-    (400, "TopicDisallowed", ours, Finish, "check topic: the credentials are not for it"),
-    (403, "BadCertificate", ours, Finish, "check cert_file"),
-    (403, "BadCertificateEnvironment", ours, Finish, "check platform: the certificate is for the other one"),
-    (403, "BadEnvironmentKeyIdInToken", ours, Finish, "check platform: the key is for the other one"),
-    (403, "ExpiredProviderToken", ours, RenewToken, "check the clock"),
-    (403, "Forbidden", ours, Finish, "check the credentials"),
-    (403, "InvalidProviderToken", ours, Finish, "check key_file, key_id and team_id"),
-    (403, "MissingProviderToken", ours, Finish, "check cert_file: Apple wants a key"),
-    (403, "UnrelatedKeyIdInToken", ours, Finish, "check key_id: several keys are in use on one connection"),
-    (404, "BadPath", ours, Finish, "check endpoint"),
-    (405, "MethodNotAllowed", ours, Finish, "check endpoint"),
-    (410, "ExpiredToken", gone, CheckRegistration, ""),
-    (410, "Unregistered", gone, CheckRegistration, ""),
-    (413, "PayloadTooLarge", too_large, ReducePayload, ""),
-    (413, "*", too_large, ReducePayload, ""),
-    (429, "TooManyProviderTokenUpdates", too_many_tokens, FreezeToken, ""),
-    (429, "TooManyRequests", too_many_pushes, PauseDevice, ""),
-    (429, "*", too_many_pushes, PauseDevice, ""),
-    (500, "InternalServerError", outage, Finish, ""),
-    (503, "ServiceUnavailable", outage, Finish, ""),
-    (503, "Shutdown", outage, RetireConnection, ""),
-];
-
-fn suspect(answered: &Answered<'_>) -> Outcome {
-    Outcome::rejected(answered.reason, Certainty::Suspect)
-}
-
-fn gone(answered: &Answered<'_>) -> Outcome {
-    Outcome::rejected(answered.reason, Certainty::Certain)
-}
-
-fn too_large(_: &Answered<'_>) -> Outcome {
-    Outcome::Dropped("too_large")
-}
-
-fn too_many_pushes(answered: &Answered<'_>) -> Outcome {
-    Failure::pause(answered.reason, DEVICE_PAUSE).into()
-}
-
-fn too_many_tokens(answered: &Answered<'_>) -> Outcome {
-    Failure::upstream(answered.reason, None).into()
-}
-
-fn outage(answered: &Answered<'_>) -> Outcome {
-    Failure::outage(answered.reason, answered.response.retry_after).into()
-}
-
-/// Concerns one connection; another one may work.
-fn connection(answered: &Answered<'_>) -> Outcome {
-    Failure { retry_in_request: true, ..Failure::upstream(answered.reason, answered.response.retry_after) }.into()
-}
-
-fn ours(answered: &Answered<'_>) -> Outcome {
-    let reason = answered.response.escaped_reason();
-    let reason = if reason.is_empty() { "without a reason" } else { &reason };
-    let detail = format!("APNs answered {} {reason}; {}", answered.response.status, answered.advice);
-    Failure::ours(answered.reason, &detail).into()
-}
 
 impl ApnsResponse {
     /// Reads the body of a response; an unreadable part counts as missing.
@@ -151,19 +64,35 @@ impl ApnsResponse {
 
     /// The outcome of an attempt with this response, and what to do first.
     pub(super) fn interpret(&self) -> (Outcome, Action) {
-        let row = |reason: &str| ANSWERS.iter().find(|(status, name, ..)| *status == self.status && *name == reason);
-        let found = self.reason.as_deref().and_then(row).or_else(|| row("*"));
-        let (reason, outcome, action, advice): (Reason, fn(&Answered<'_>) -> Outcome, Action, &str) =
-            match (found, self.status) {
-                (Some((_, "*", outcome, action, advice)), _) => ("other", *outcome, *action, advice),
-                (Some((_, reason, outcome, action, advice)), _) => (reason, *outcome, *action, advice),
-                (None, 200..=299) => return (Outcome::Delivered, Finish),
-                // The status has no other meaning.
-                (None, 410) if self.reason.is_none() => ("none", gone, CheckRegistration, ""),
-                (None, 500..) => ("other", outage, Finish, ""),
-                (None, _) => ("other", ours, Finish, "Apple gives no reason that is known"),
-            };
-        (outcome(&Answered { response: self, reason, advice }), action)
+        let Some(ApnsError { reason, meaning, advice }) = look_up(self.status, self.reason.as_deref()) else {
+            return (Outcome::Delivered, Finish);
+        };
+        let outage = |failure: Failure| Outcome::from(Failure { retry_in_request: true, ..failure });
+        match meaning {
+            Meaning::Gone => (Outcome::rejected(reason, Certainty::Certain), CheckRegistration),
+            Meaning::Suspect => {
+                let action = if reason == "BadDeviceToken" { OtherEnvironment } else { Finish };
+                (Outcome::rejected(reason, Certainty::Suspect), action)
+            }
+            Meaning::TooLarge => (Outcome::Dropped("too_large"), ReducePayload),
+            Meaning::TooManyPushes => (Failure::pause(reason, DEVICE_PAUSE).into(), PauseDevice),
+            Meaning::TooManyTokens => (Failure::upstream(reason, None).into(), FreezeToken),
+            Meaning::Connection => (outage(Failure::upstream(reason, self.retry_after)), RetireConnection),
+            Meaning::Outage => {
+                let action = if reason == "Shutdown" { RetireConnection } else { Finish };
+                (outage(Failure::outage(reason, self.retry_after)), action)
+            }
+            Meaning::Ours => {
+                let action = if reason == "ExpiredProviderToken" { RenewToken } else { Finish };
+                (self.mistake(reason, advice).into(), action)
+            }
+        }
+    }
+
+    fn mistake(&self, reason: Reason, advice: &str) -> Failure {
+        let received = self.escaped_reason();
+        let received = if received.is_empty() { "without a reason" } else { &received };
+        Failure::ours(reason, &format!("APNs answered {} {received}; {advice}", self.status))
     }
 
     /// Whether the device has registered again, at `pushkey_ts` (seconds), since it became unknown.
@@ -183,7 +112,8 @@ mod tests {
         self, CheckRegistration, Finish, FreezeToken, OtherEnvironment, PauseDevice, ReducePayload, RenewToken,
         RetireConnection,
     };
-    use super::{ANSWERS, ApnsResponse};
+    use super::ApnsResponse;
+    use crate::providers::apns_error::ERRORS;
     use crate::providers::outcome::Certainty::{Certain, Suspect};
     use crate::providers::outcome::{Cause, Failure, Outcome};
 
@@ -259,7 +189,7 @@ mod tests {
             assert_eq!(interpret(status, Some(reason)).1, action, "{reason}");
         }
         // The table has no row that this test leaves out.
-        let rows = ANSWERS.iter().filter(|(_, reason, ..)| *reason != "*").count();
+        let rows = ERRORS.iter().filter(|(_, reason, ..)| *reason != "*").count();
         assert_eq!(rows, mistakes.len() + others.len());
     }
 

@@ -9,10 +9,22 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::providers::apns_error::{ApnsError, Meaning, look_up};
 use crate::providers::outcome::{Certainty, Failure, Outcome, Reason};
 
 /// A pause without `Retry-After`.
 const DEFAULT_PAUSE: Duration = Duration::from_secs(60);
+
+/// A pause that APNs asks for, as far as Google relays no `Retry-After`.
+const APNS_PAUSE: Duration = Duration::from_secs(30);
+
+/// Google's sentences about a registration token of the wrong form. Another text may quote this one, so only the whole
+/// message counts.
+const INVALID_TOKEN: [&str; 2] =
+    ["The registration token is not a valid FCM registration token", "Invalid registration token"];
+
+/// Google's sentence about an iPhone whose APNs token is dead.
+const DISABLED_IPHONE: &str = "APNs device token is disabled";
 
 /// The longest pause.
 const MAX_PAUSE: Duration = Duration::from_secs(60 * 60);
@@ -43,6 +55,11 @@ pub(super) fn interpret(
     };
     let mistake = |reason| (ours(reason), Action::Finish);
     let outage = |reason| (Failure::outage(reason, retry_after).into(), Action::Finish);
+    if status >= 300
+        && let Some(apns) = error.of_apns()
+    {
+        return from_apns(&apns, error, retry_after, pushkey);
+    }
     match (status, error.code_or_status()) {
         (200..=299, _) => (Outcome::Delivered, Action::Finish),
         // Only FCM's own code: a project that does not exist is "NOT_FOUND" as well.
@@ -65,6 +82,39 @@ pub(super) fn interpret(
         (502 | 504, _) => outage("gateway"),
         (300..=399, _) => mistake("redirect"),
         (_, _) => mistake("unexpected_status"),
+    }
+}
+
+/// The outcome if Google could not deliver to an iPhone, by the error of APNs that it relays.
+fn from_apns(
+    apns: &ApnsError,
+    error: &ErrorBody,
+    retry_after: Option<Duration>,
+    pushkey: &str,
+) -> (Outcome, Action) {
+    let reason = apns.reason;
+    match apns.meaning {
+        Meaning::Gone => (Outcome::rejected(reason, Certainty::Certain), Action::Finish),
+        Meaning::Suspect => (Outcome::rejected(reason, Certainty::Suspect), Action::Finish),
+        Meaning::TooLarge => (Outcome::Dropped("too_large"), Action::ReducePayload),
+        Meaning::TooManyPushes => {
+            let pause = retry_after.unwrap_or(APNS_PAUSE).min(MAX_PAUSE);
+            (Failure::pause(reason, pause).into(), Action::PauseDevice(pause))
+        }
+        Meaning::TooManyTokens => (Failure::upstream(reason, retry_after).into(), Action::Finish),
+        // An outage of Apple's says nothing about Google: no circuit counts it.
+        Meaning::Connection | Meaning::Outage => {
+            let failure = Failure { retry_in_request: true, ..Failure::upstream(reason, retry_after) };
+            (failure.into(), Action::Finish)
+        }
+        Meaning::Ours => {
+            let detail = format!(
+                "Apple refuses what Firebase sends: check the key for Apple in Firebase's console, its topic and environment; \
+                 Google says: {}",
+                error.detail(pushkey)
+            );
+            (Failure::ours(reason, &detail).into(), Action::Finish)
+        }
     }
 }
 
@@ -97,6 +147,8 @@ pub(super) struct ErrorBody {
     pub(super) message: Option<String>,
     /// `details[].fieldViolations[].field`, such as `message.token`.
     pub(super) fields: Vec<String>,
+    /// `statusCode` and `reason` of APNs, from `details[]` of the type `ApnsError`.
+    pub(super) apns: Option<(u16, String)>,
     /// The start of a body in any other format.
     other: String,
 }
@@ -113,7 +165,13 @@ impl ErrorBody {
         let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
         let details = || error.get("details").and_then(Value::as_array).into_iter().flatten();
         let violations = details().filter_map(|detail| detail.get("fieldViolations")?.as_array()).flatten();
+        let of_apns = |detail: &Value| {
+            let status = detail.get("statusCode")?.as_u64()?;
+            Some((u16::try_from(status).ok()?, text(detail, "reason").unwrap_or_default()))
+        };
+        let is_of_apns = |detail: &&Value| text(detail, "@type").is_some_and(|name| name.ends_with(".ApnsError"));
         Self {
+            apns: details().filter(is_of_apns).find_map(of_apns),
             code: details().find_map(|detail| text(detail, "errorCode")),
             status: text(error, "status"),
             message: text(error, "message"),
@@ -141,8 +199,21 @@ impl ErrorBody {
     /// Whether the error names the registration token or installation ID.
     pub(super) fn blames_target(&self) -> bool {
         let names_target = |field: &String| matches!(field.as_str(), "message.token" | "message.fid");
-        self.fields.iter().any(names_target)
-            || self.message.as_ref().is_some_and(|text| text.to_ascii_lowercase().contains("registration token"))
+        self.fields.iter().any(names_target) || INVALID_TOKEN.iter().any(|sentence| self.says(sentence))
+    }
+
+    /// The error of APNs that the body relays.
+    fn of_apns(&self) -> Option<ApnsError> {
+        match &self.apns {
+            Some((status, reason)) => look_up(*status, Some(reason.as_str()).filter(|reason| !reason.is_empty())),
+            None if self.says(DISABLED_IPHONE) => look_up(410, Some("Unregistered")),
+            None => None,
+        }
+    }
+
+    /// Whether the whole message is this sentence.
+    fn says(&self, sentence: &str) -> bool {
+        self.message.as_deref().is_some_and(|message| message.trim_end_matches('.') == sentence)
     }
 
     /// Whether the error names a part of the message that only the operator's `fcm_options` fill in the reduced form.

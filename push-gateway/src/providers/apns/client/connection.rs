@@ -42,6 +42,8 @@ pub(super) struct Connection {
     pub(super) limit: AtomicUsize,
     /// Whether a response arrived.
     pub(super) answered: AtomicBool,
+    /// Consecutive pushes without an answer below 500.
+    pub(super) failures: AtomicUsize,
     /// Whether APNs accepted a push. Until then it may allow only one stream.
     pub(super) proven: AtomicBool,
     last_received: Mutex<Instant>,
@@ -62,6 +64,7 @@ where
         sender: Mutex::new(Some(sender)),
         in_flight: AtomicUsize::new(0),
         answered: AtomicBool::new(false),
+        failures: AtomicUsize::new(0),
         proven: AtomicBool::new(false),
         last_received: Mutex::new(Instant::now()),
         suspect: Notify::new(),
@@ -88,6 +91,11 @@ impl Connection {
     /// A response is missing: pings at once.
     pub(super) fn suspect(&self) {
         self.suspect.notify_one();
+    }
+
+    /// Whether nothing arrived since `began`.
+    pub(super) fn is_silent_since(&self, began: Instant) -> bool {
+        self.last_received() < began
     }
 
     fn last_received(&self) -> Instant {

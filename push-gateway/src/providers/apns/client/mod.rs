@@ -183,7 +183,13 @@ impl Client {
         if let Err(error) = stream.send_data(push.body(), true) {
             tracing::debug!(%error, "the push was not sent in full; the response decides its outcome");
         }
-        let response = response.await.map_err(|error| failure(&error))?;
+        let response = response.await.map_err(|error| {
+            let failure = failure(&error);
+            if error.is_reset() || failure.reason == NOT_PROCESSED {
+                ticket.reset(failure.reason != NOT_PROCESSED);
+            }
+            failure
+        })?;
         let status = response.status().as_u16();
         ticket.answered(status);
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);

@@ -21,6 +21,9 @@ use super::connect::{EndpointConnector, Unreachable};
 use super::connection::{self, Connection, Owner};
 use crate::providers::outcome::Failure;
 
+/// So many failures in a row retire a connection: a new one may lead to a server that works.
+const FAILURES: usize = 2;
+
 /// All connections to one endpoint.
 pub(super) struct Pool {
     app: String,
@@ -38,7 +41,7 @@ struct State {
     /// Connections in progress.
     opening: usize,
     waiting: VecDeque<oneshot::Sender<Result<Ticket, Failure>>>,
-    /// Failed connects, and connections without a response, since the last response.
+    /// Failed connects, and connections that only failed, since the last answer below 500.
     consecutive_failures: u32,
     not_before: Option<Instant>,
 }
@@ -48,6 +51,8 @@ pub(super) struct Ticket {
     pool: Arc<Pool>,
     /// `None` once the stream is released.
     connection: Option<Arc<Connection>>,
+    began: Instant,
+    /// Whether APNs answered, or certainly did not process the push.
     answered: AtomicBool,
 }
 
@@ -200,7 +205,32 @@ impl Pool {
             |connection: &&Arc<Connection>| connection.in_flight.load(Relaxed) < connection.limit.load(Relaxed);
         let connection = state.connections.iter().find(is_free)?;
         connection.in_flight.fetch_add(1, Relaxed);
-        Some(Ticket { pool: Arc::clone(self), connection: Some(Arc::clone(connection)), answered: false.into() })
+        Some(Ticket {
+            pool: Arc::clone(self),
+            connection: Some(Arc::clone(connection)),
+            began: Instant::now(),
+            answered: false.into(),
+        })
+    }
+
+    /// Records a push without an answer below 500, and retires a connection that seems to be broken.
+    fn failed(self: &Arc<Self>, connection: &Arc<Connection>, is_silent: bool) {
+        let failures = connection.failures.fetch_add(1, Relaxed) + 1;
+        if !is_silent && failures < FAILURES {
+            return;
+        }
+        let is_in_use = self.state.lock().connections.iter().any(|other| Arc::ptr_eq(other, connection));
+        if is_in_use {
+            let reason = if is_silent { "silence" } else { "consecutive failures" };
+            tracing::info!(app = self.app, reason, "APNs connection retired");
+            let mut state = self.state.lock();
+            let failures = state.consecutive_failures.saturating_add(1);
+            self.back_off(&mut state, failures);
+            drop(state);
+            // Counted already: its end is no further failure.
+            connection.answered.store(true, Relaxed);
+            self.retire(connection);
+        }
     }
 
     fn log_end(&self, reason: &dyn Display) {
@@ -258,13 +288,26 @@ impl Ticket {
         self.answered.store(true, Relaxed);
         let Some(connection) = &self.connection else { return };
         connection.received();
+        if status >= 500 {
+            connection.answered.store(true, Relaxed);
+            return self.pool.failed(connection, false);
+        }
         if status == 200 {
             connection.proven.store(true, Relaxed);
         }
-        if !connection.answered.swap(true, Relaxed) {
+        let is_first = !connection.answered.swap(true, Relaxed);
+        if connection.failures.swap(0, Relaxed) > 0 || is_first {
             let mut state = self.pool.state.lock();
             (state.consecutive_failures, state.not_before) = (0, None);
         }
+    }
+
+    /// Records that APNs reset the stream. If it certainly did not process the push, the connection is not at fault.
+    pub(super) fn reset(&self, is_processed: bool) {
+        if let Some(connection) = &self.connection {
+            connection.received();
+        }
+        self.answered.store(!is_processed, Relaxed);
     }
 
     /// Starts no new streams on its connection.
@@ -280,6 +323,7 @@ impl Drop for Ticket {
         let Some(connection) = self.connection.take() else { return };
         if !self.answered.load(Relaxed) {
             connection.suspect();
+            self.pool.failed(&connection, connection.is_silent_since(self.began));
         }
         let mut state = self.pool.state.lock();
         connection.in_flight.fetch_sub(1, Relaxed);

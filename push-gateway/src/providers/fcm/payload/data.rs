@@ -76,6 +76,9 @@ impl<'a> Data<'a> {
         let mut facts = Facts::default();
         facts.add_defaults(device, |value| value.as_str().is_some_and(|text| text.len() <= MAX_REDUCED));
         facts.add_facts(notification, device, layout);
+        if layout == DataLayout::Json {
+            facts.add_device(device);
+        }
         facts.list.retain(|entry| matches!(entry.part, Part::Kept | Part::Default));
         let mut data = Self::of(facts);
         data.fit(budget);

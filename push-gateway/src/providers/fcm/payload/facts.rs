@@ -184,7 +184,8 @@ impl<'a> Facts<'a> {
         };
         let forms = [(true, true), (true, false), (false, false)];
         let text = forms.iter().find_map(|&(data, defaults)| short_json(&list(data, defaults)));
-        self.push("devices", Cow::Owned(text.unwrap_or_default()), Part::Plain);
+        // Matrix Dart SDK apps fail without it, so it stays in the reduced forms.
+        self.push("devices", Cow::Owned(text.unwrap_or_default()), Part::Kept);
     }
 
     fn add(&mut self, key: &'static str, value: Option<&'a str>, part: Part) {

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 
 use self::data::{BUDGET, Data};
 use super::settings::{Collapse, DataLayout, Flatten, Settings, Target};
-use crate::notification::{Device, Kind, Notification, Priority};
+use crate::notification::{Counts, Device, Kind, Notification, Priority};
 use crate::providers::outcome::Reason;
 
 /// How long FCM stores a call, in seconds.
@@ -97,8 +97,8 @@ impl MessageTemplate {
         let options = self.options.iter().filter(|(key, _)| !matches!(key.as_str(), "android" | "apns"));
         let mut options: Vec<(&str, Cow<'_, Value>)> =
             options.map(|(key, value)| (key.as_str(), Cow::Borrowed(value))).collect();
-        options.push(("android", Cow::Owned(Value::Object(self.android(notification)))));
-        if let Some(apns) = self.apns(aps) {
+        options.push(("android", Cow::Owned(Value::Object(self.android(notification, device)))));
+        if let Some(apns) = self.apns(aps, notification.counts_for(device)) {
             options.push(("apns", apns));
         }
         if is_silent {
@@ -111,7 +111,7 @@ impl MessageTemplate {
         serde_json::to_vec(&envelope).unwrap_or_default()
     }
 
-    fn android(&self, notification: &Notification) -> Map<String, Value> {
+    fn android(&self, notification: &Notification, device: &Device) -> Map<String, Value> {
         let mut android = match self.options.get("android") {
             Some(Value::Object(android)) => android.clone(),
             _ => Map::new(),
@@ -121,9 +121,11 @@ impl MessageTemplate {
         if let Some(seconds) = ttl {
             android.insert("ttl".to_owned(), Value::String(format!("{seconds}s")));
         }
+        // Several accounts of one app have the same pushkey; a message of one never replaces another one's.
+        let account = device.default_payload().map(|defaults| Value::Object(defaults.clone()).to_string());
         let collapse_key = match (self.collapse, &notification.room_id) {
             _ if is_badge => Some("badge".to_owned()),
-            (Collapse::Room, Some(room_id)) => Some(hash(room_id)),
+            (Collapse::Room, Some(room_id)) => Some(hash([room_id.as_str(), account.as_deref().unwrap_or_default()])),
             (Collapse::Room, None) | (Collapse::None, _) => None,
         };
         if let Some(key) = collapse_key {
@@ -135,12 +137,20 @@ impl MessageTemplate {
         android
     }
 
-    /// The operator's `apns` options, with the app's own `aps`.
-    fn apns(&self, aps: Option<&Value>) -> Option<Cow<'_, Value>> {
+    /// The operator's `apns` options, with the app's own `aps`, and with the counts: an iPhone sets its badge from nothing
+    /// else. An app without these options has no iPhones.
+    fn apns(&self, aps: Option<&Value>, counts: Option<Counts>) -> Option<Cow<'_, Value>> {
         let operators = self.options.get("apns");
-        let Some(aps) = aps else { return operators.map(Cow::Borrowed) };
+        if aps.is_none() && (operators.is_none() || counts.is_none()) {
+            return operators.map(Cow::Borrowed);
+        }
         let mut apns = operators.cloned().unwrap_or_else(|| Value::Object(Map::new()));
-        apns["payload"]["aps"] = aps.clone();
+        if let Some(aps) = aps {
+            apns["payload"]["aps"] = aps.clone();
+        }
+        if let (Some(_), Some(counts)) = (operators, counts) {
+            apns["payload"]["aps"]["badge"] = counts.total().into();
+        }
         Some(Cow::Owned(apns))
     }
 
@@ -195,8 +205,8 @@ fn without_alerts(options: &mut Vec<(&str, Cow<'_, Value>)>) {
     }
 }
 
-fn hash(text: &str) -> String {
-    URL_SAFE_NO_PAD.encode(digest(&SHA256, text.as_bytes()))
+fn hash(parts: [&str; 2]) -> String {
+    URL_SAFE_NO_PAD.encode(digest(&SHA256, parts.concat().as_bytes()))
 }
 
 #[derive(Serialize)]
