@@ -88,6 +88,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
         duration_seconds: "identity_http_duration_seconds",
         labels: Labels::Route,
         headers: CROSS_ORIGIN,
+        may_be_large: routes::may_be_large,
         activity: state.activity.clone(),
         known: KnownSeries::default(),
     };

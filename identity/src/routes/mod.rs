@@ -21,6 +21,12 @@ use shared::http::endpoint::{endpoint, not_found};
 
 use crate::config::Config;
 
+/// Whether a body at this path may have the size of `[http] max_body`: a look-up has ten thousand hashes, every other body
+/// a few fields.
+pub fn may_be_large(path: &str) -> bool {
+    path.ends_with("/lookup") || path.ends_with("/bulk_lookup")
+}
+
 /// Registers every endpoint, and those of the removed v1 API that the operator's profile has. Slashes in a row are one.
 pub fn configure(config: &mut ServiceConfig, settings: &Config) {
     let endpoints = web::scope("").wrap(NormalizePath::new(TrailingSlash::MergeOnly));

@@ -4,6 +4,8 @@
 //! with unread bytes is reset, and the client would never receive the error.
 
 use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_web::dev::{Payload, ServiceRequest};
@@ -16,13 +18,65 @@ use tokio::time::{Instant, timeout_at};
 /// The multiple of the size limit that the server reads and discards so that the client receives the error.
 const DRAIN: usize = 16;
 
+/// The largest body of a route that needs no large ones, in bytes.
+const SMALL: usize = 64 * 1024;
+
 /// The limits of a listener for one request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct BodyLimits {
     /// The size in bytes.
     pub max: usize,
+    /// Whether a body at this path may be that large; otherwise its limit is 64 KiB.
+    pub may_be_large: fn(&str) -> bool,
     /// The time from the end of the header to the end of the body.
     pub timeout: Duration,
+    /// The memory for the bodies of all requests.
+    pub budget: Arc<Budget>,
+}
+
+impl BodyLimits {
+    fn max_at(&self, path: &str) -> usize {
+        if (self.may_be_large)(path) { self.max } else { self.max.min(SMALL) }
+    }
+}
+
+/// The memory for the bodies of all requests of a process, in bytes. Without it, half-sent bodies of many connections would
+/// take any amount.
+#[derive(Debug)]
+pub struct Budget(AtomicUsize);
+
+impl Budget {
+    /// A budget of this many bytes.
+    pub fn new(bytes: usize) -> Arc<Self> {
+        Arc::new(Self(AtomicUsize::new(bytes)))
+    }
+}
+
+/// The share of one body; dropping it gives it back.
+#[derive(Debug)]
+struct Share {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Share {
+    fn of(budget: &Arc<Budget>) -> Self {
+        Self { budget: budget.clone(), bytes: 0 }
+    }
+
+    /// Adds bytes that have arrived.
+    fn grow(&mut self, bytes: usize) -> Result<(), BodyError> {
+        let take = |left: usize| left.checked_sub(bytes);
+        self.budget.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).map_err(|_| BodyError::Overloaded)?;
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.budget.0.fetch_add(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// Why a body is unavailable.
@@ -34,6 +88,9 @@ pub enum BodyError {
     /// The body exceeded the time limit.
     #[error("the body did not come in time")]
     TimedOut,
+    /// The bodies of all requests together exceed the budget.
+    #[error("too busy, try again later")]
+    Overloaded,
     /// The transfer was interrupted or its framing is invalid.
     #[error("the body could not be read")]
     Broken,
@@ -45,6 +102,8 @@ pub enum BodyError {
 pub struct Body {
     bytes: Result<Bytes, BodyError>,
     is_form: bool,
+    /// Held as long as the bytes.
+    _share: Option<Arc<Share>>,
 }
 
 impl Body {
@@ -83,17 +142,21 @@ impl FromRequest for Body {
 pub(super) async fn receive(request: &mut ServiceRequest) -> Option<Payload> {
     let is_form = is_form(request.headers());
     let mut payload = request.take_payload();
+    let mut share = None;
     let (bytes, is_unfinished) = match (&payload, request.app_data::<Data<BodyLimits>>()) {
         (Payload::None, _) => (Ok(Bytes::new()), false),
         // CONNECT or an upgrade: no body follows (RFC 9112, section 6.3).
         (_, _) if !is_announced(request.headers()) => (Ok(Bytes::new()), true),
         (_, None) => (Err(BodyError::TooLarge), true),
         (_, Some(limits)) => {
-            let BodyLimits { max, timeout } = ***limits;
-            read_or_drain(&mut payload, max, Instant::now() + timeout).await
+            let share = share.insert(Share::of(&limits.budget));
+            let deadline = Instant::now() + limits.timeout;
+            read_or_drain(&mut payload, limits.max_at(request.path()), share, deadline).await
         }
     };
-    request.extensions_mut().insert(Body { bytes, is_form });
+    // After an error nothing is kept.
+    let _share = share.filter(|_| bytes.is_ok()).map(Arc::new);
+    request.extensions_mut().insert(Body { bytes, is_form, _share });
     is_unfinished.then_some(payload)
 }
 
@@ -107,8 +170,13 @@ fn is_form(headers: &HeaderMap) -> bool {
 }
 
 /// The body, and whether more of it may follow.
-async fn read_or_drain(payload: &mut Payload, max: usize, deadline: Instant) -> (Result<Bytes, BodyError>, bool) {
-    match timeout_at(deadline, read(payload, max)).await {
+async fn read_or_drain(
+    payload: &mut Payload,
+    max: usize,
+    share: &mut Share,
+    deadline: Instant,
+) -> (Result<Bytes, BodyError>, bool) {
+    match timeout_at(deadline, read(payload, max, share)).await {
         Ok(Err(BodyError::TooLarge)) => {
             // An oversized body stays oversized, whatever the rest does.
             let came_to_its_end = timeout_at(deadline, drain(payload, max.saturating_mul(DRAIN))).await;
@@ -119,7 +187,7 @@ async fn read_or_drain(payload: &mut Payload, max: usize, deadline: Instant) -> 
     }
 }
 
-async fn read(payload: &mut Payload, max: usize) -> Result<Bytes, BodyError> {
+async fn read(payload: &mut Payload, max: usize, share: &mut Share) -> Result<Bytes, BodyError> {
     let mut body = BytesMut::new();
     let mut first: Option<Bytes> = None;
     while let Some(chunk) = payload.next().await {
@@ -127,6 +195,7 @@ async fn read(payload: &mut Payload, max: usize) -> Result<Bytes, BodyError> {
         if first.as_ref().map_or(body.len(), Bytes::len) + chunk.len() > max {
             return Err(BodyError::TooLarge);
         }
+        share.grow(chunk.len())?;
         // Most bodies arrive in one piece, which is not copied.
         match first.take() {
             None if body.is_empty() => first = Some(chunk),
@@ -161,13 +230,18 @@ mod tests {
     use actix_web::test::TestRequest;
     use actix_web::web::{Bytes, Data};
 
-    use super::{Body, BodyError, BodyLimits, receive};
+    use super::{Body, BodyError, BodyLimits, Budget, receive};
 
     const MAX: usize = 10;
 
+    fn limits(budget: usize) -> BodyLimits {
+        let timeout = Duration::from_secs(60);
+        BodyLimits { max: MAX, may_be_large: |_| true, timeout, budget: Budget::new(budget) }
+    }
+
     /// The result for `body`, and whether more of it may follow.
     async fn received(body: &'static [u8], announced: bool) -> (Result<Bytes, BodyError>, bool) {
-        let limits = BodyLimits { max: MAX, timeout: Duration::from_secs(60) };
+        let limits = limits(1 << 20);
         let mut request = TestRequest::post().app_data(Data::new(limits)).set_payload(body).to_srv_request();
         if !announced {
             request.headers_mut().remove(CONTENT_LENGTH);
@@ -180,6 +254,29 @@ mod tests {
     async fn a_body_up_to_the_limit_is_read_and_a_larger_one_is_discarded() {
         assert_eq!(received(b"0123456789", true).await, (Ok(Bytes::from_static(b"0123456789")), false));
         assert_eq!(received(b"0123456789a", true).await, (Err(BodyError::TooLarge), false));
+    }
+
+    #[tokio::test]
+    async fn the_budget_is_for_all_bodies_and_comes_back_with_each() {
+        let limits = Data::new(limits(15));
+        let receive_one = async || {
+            let request = TestRequest::post().app_data(limits.clone()).set_payload(&b"0123456789"[..]);
+            let mut request = request.to_srv_request();
+            let unfinished = receive(&mut request).await;
+            (Body::of(request.request()).unwrap(), unfinished.is_some())
+        };
+        let (first, _) = receive_one().await;
+        assert!(first.bytes().is_ok());
+        let (second, is_unfinished) = receive_one().await;
+        assert_eq!((second.bytes(), is_unfinished), (Err(BodyError::Overloaded), true));
+        drop(first);
+        assert!(receive_one().await.0.bytes().is_ok());
+    }
+
+    #[test]
+    fn a_small_route_has_a_small_limit() {
+        let limits = BodyLimits { max: 1 << 20, may_be_large: |path| path == "/lookup", ..limits(0) };
+        assert_eq!((limits.max_at("/lookup"), limits.max_at("/bind")), (1 << 20, 64 * 1024));
     }
 
     #[tokio::test]

@@ -7,18 +7,29 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use actix_web::Error;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Bytes;
+use actix_web::{Error, ResponseError};
 
 use super::body::receive;
+use super::error::MatrixError;
 use crate::random::Random;
 
 /// Header fields for every response, errors included.
 pub type Headers = &'static [(&'static str, &'static str)];
+
+/// The longest header of a request, in bytes.
+const MAX_HEADER: usize = 16 * 1024;
+
+/// The bytes of the request line and the fields, without separators.
+fn header_size(request: &ServiceRequest) -> usize {
+    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
+    request.uri().to_string().len() + fields.sum::<usize>()
+}
 
 /// Calls `next` and adds the headers and the request id to its response.
 ///
@@ -30,8 +41,17 @@ pub(super) async fn envelop(
     headers: Headers,
     request_id: &str,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
+    let is_too_long = header_size(&request) > MAX_HEADER;
     let unfinished = receive(&mut request).await;
-    let mut response = next.call(request).await?.map_into_boxed_body();
+    let mut response = if is_too_long {
+        let error =
+            MatrixError::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "M_UNKNOWN", "The header is too long");
+        let mut response = request.into_response(error.error_response());
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+        response
+    } else {
+        next.call(request).await?.map_into_boxed_body()
+    };
     let fields = response.headers_mut();
     for (name, value) in headers {
         fields.insert(HeaderName::from_static(name), HeaderValue::from_static(value));

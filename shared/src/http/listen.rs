@@ -10,9 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::certificate::Certificate;
 use super::settings::{AdminAddress, Http};
 
 /// Why a listener cannot be opened.
@@ -53,7 +52,14 @@ pub fn check(settings: &Http) -> Result<(), ListenError> {
 #[derive(Debug)]
 pub struct Listener {
     pub(super) socket: TcpListener,
-    pub(super) tls: Option<ServerConfig>,
+    pub(super) tls: Option<Tls>,
+}
+
+/// TLS of a listener.
+#[derive(Clone, Debug)]
+pub(super) struct Tls {
+    pub(super) config: ServerConfig,
+    pub(super) certificate: Certificate,
 }
 
 impl Listener {
@@ -132,7 +138,7 @@ fn unix(path: &Path) -> io::Result<UnixListener> {
     Ok(socket)
 }
 
-fn tls(settings: &Http) -> Result<Option<ServerConfig>, ListenError> {
+fn tls(settings: &Http) -> Result<Option<Tls>, ListenError> {
     let (Some(chain), Some(key)) = (&settings.tls_cert_file, &settings.tls_key_file) else {
         return match (&settings.tls_cert_file, &settings.tls_key_file) {
             (None, None) => Ok(None),
@@ -141,17 +147,13 @@ fn tls(settings: &Http) -> Result<Option<ServerConfig>, ListenError> {
             }
         };
     };
-    let bad = |path: &Path, error: &dyn std::fmt::Display| ListenError::Tls(format!("{}: {error}", path.display()));
-    let certificates = CertificateDer::pem_file_iter(chain)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| bad(chain, &error))?;
-    let private_key = PrivateKeyDer::from_pem_file(key).map_err(|error| bad(key, &error))?;
+    let certificate = Certificate::load(chain, key).map_err(ListenError::Tls)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    ServerConfig::builder_with_provider(provider)
+    let builder = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(certificates, private_key))
-        .map(Some)
-        .map_err(|error| bad(chain, &error))
+        .map_err(|error| ListenError::Tls(error.to_string()))?;
+    let config = builder.with_no_client_auth().with_cert_resolver(certificate.resolver());
+    Ok(Some(Tls { config, certificate }))
 }
 
 #[cfg(test)]

@@ -30,6 +30,8 @@ pub struct Observer {
     pub labels: Labels,
     /// Headers for every response, errors included (cross-origin rules).
     pub headers: Headers,
+    /// Whether a body at this path may be as large as `[http] max_body`; otherwise its limit is 64 KiB.
+    pub may_be_large: fn(&str) -> bool,
     /// The requests in flight, and whether the process is stopping.
     pub activity: Arc<Activity>,
     /// The series that already exist.
@@ -66,6 +68,7 @@ pub struct AlreadyLogged;
 #[derive(Debug, Default)]
 pub struct Activity {
     in_flight: AtomicUsize,
+    outlasting: AtomicUsize,
     draining: OnceLock<()>,
 }
 
@@ -73,6 +76,11 @@ impl Activity {
     /// The number of requests in flight and of background tasks.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::SeqCst)
+    }
+
+    /// Whether nothing runs that a shutdown waits for.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight() == 0 && self.outlasting.load(Ordering::SeqCst) == 0
     }
 
     /// Closes the connection after every response from now on.
@@ -103,6 +111,25 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Work that may outlast the request that began it, such as a delivery; a shutdown waits for it, and it counts as no
+/// request.
+#[derive(Debug)]
+pub struct Outlasting(Arc<Activity>);
+
+impl Outlasting {
+    /// Starts the work.
+    pub fn enter(activity: &Arc<Activity>) -> Self {
+        activity.outlasting.fetch_add(1, Ordering::SeqCst);
+        Self(activity.clone())
+    }
+}
+
+impl Drop for Outlasting {
+    fn drop(&mut self) {
+        self.0.outlasting.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -3,6 +3,7 @@
 //! Invariant: after SIGTERM or SIGINT the server accepts no new connection and waits for the requests in flight.
 
 use std::io;
+use std::net::{Shutdown, TcpListener};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,13 +12,15 @@ use actix_web::dev::{ServerHandle, ServiceRequest};
 use actix_web::middleware::from_fn;
 use actix_web::web::{Data, ServiceConfig};
 use actix_web::{App, HttpServer, web};
+use rustix::process::{Resource, getrlimit};
+use socket2::SockRef;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::body::BodyLimits;
+use super::body::{BodyLimits, Budget};
 use super::client_address::TrustedProxies;
 use super::endpoint::not_found;
 use super::envelope::{Headers, envelop, request_id};
-use super::listen::{AdminListener, Listener};
+use super::listen::{AdminListener, Listener, Tls};
 use super::observe::{Activity, Observer, observe};
 use super::operations::Operations;
 use super::settings::Http;
@@ -40,7 +43,16 @@ pub async fn run(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let activity = observer.activity.clone();
-    let limits = BodyLimits { max: settings.max_body.get(), timeout: settings.body_timeout.get() };
+    let limits = BodyLimits {
+        max: settings.max_body.get(),
+        may_be_large: observer.may_be_large,
+        timeout: settings.body_timeout.get(),
+        budget: Budget::new(settings.body_budget.get()),
+    };
+    let max_connections = connections_within_descriptors(settings.max_connections);
+    if max_connections < settings.max_connections {
+        tracing::warn!(max_connections, "fewer connections than [http] max_connections: raise the limit of open files");
+    }
     let proxies = TrustedProxies(settings.trusted_proxies.as_slice().to_vec());
 
     let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -48,23 +60,30 @@ pub async fn run(
     let base_path = settings.base_path.clone();
     let headers = observer.headers;
     let observer = Data::new(observer);
+    let limits = Data::new(limits);
+    let admin_limits = limits.clone();
     let mut server = HttpServer::new(move || {
         App::new()
             .wrap(from_fn(observe))
             .app_data(observer.clone())
-            .app_data(Data::new(limits))
+            .app_data(limits.clone())
             .app_data(Data::new(proxies.clone()))
             .configure(|config| below(base_path.as_str(), config, &configure))
     })
     .keep_alive(settings.keep_alive.get())
     .client_request_timeout(settings.header_timeout.get())
     .workers(workers)
-    .max_connections(for_each_worker(settings.max_connections, workers))
+    .max_connections(for_each_worker(max_connections, workers))
     .shutdown_timeout(1)
     .disable_signals();
+    let mut sockets = Vec::new();
     for Listener { socket, tls } in main {
+        sockets.push(socket.try_clone()?);
         server = match tls {
-            Some(tls) => server.listen_rustls_0_23(socket, tls)?,
+            Some(Tls { config, certificate }) => {
+                tokio::spawn(certificate.keep_current());
+                server.listen_rustls_0_23(socket, config)?
+            }
             None => server.listen(socket)?,
         };
     }
@@ -73,7 +92,7 @@ pub async fn run(
     let mut running = tokio::spawn(server);
 
     let admin_handle = match admin {
-        Some((listener, operations)) => Some(run_admin(settings, listener, operations, limits, headers)?),
+        Some((listener, operations)) => Some(run_admin(settings, listener, operations, admin_limits, headers)?),
         None => None,
     };
 
@@ -82,12 +101,22 @@ pub async fn run(
         _ = interrupt.recv() => tracing::info!("received SIGINT, finishing the requests in flight"),
         ended = &mut running => return ended.map_err(io::Error::other)?,
     }
-    drain(&handle, &activity, settings.shutdown_timeout.get()).await;
+    drain(&handle, &sockets, &activity, settings.shutdown_timeout.get()).await;
     handle.stop(true).await;
     if let Some(admin) = admin_handle {
         admin.stop(false).await;
     }
     running.await.map_err(io::Error::other)?
+}
+
+/// As many connections as asked for, or as the process may have files open besides some for everything else.
+fn connections_within_descriptors(connections: usize) -> usize {
+    /// For databases, push services, homeservers, and the log.
+    const RESERVED: usize = 256;
+    let Ok(limit) = usize::try_from(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)) else {
+        return connections;
+    };
+    connections.min(limit.saturating_sub(RESERVED).max(limit / 2)).max(1)
 }
 
 /// A worker's share of the connections; the server counts them by worker.
@@ -109,7 +138,7 @@ fn run_admin(
     settings: &Http,
     listener: AdminListener,
     operations: Operations,
-    limits: BodyLimits,
+    limits: Data<BodyLimits>,
     headers: Headers,
 ) -> io::Result<ServerHandle> {
     let server = HttpServer::new(move || {
@@ -118,7 +147,7 @@ fn run_admin(
             let request_id = request_id(request.headers());
             envelop(request, next, headers, &request_id).await
         });
-        App::new().wrap(middleware).app_data(Data::new(limits)).configure(move |config| operations.configure(config))
+        App::new().wrap(middleware).app_data(limits.clone()).configure(move |config| operations.configure(config))
     })
     .keep_alive(settings.keep_alive.get())
     .client_request_timeout(settings.header_timeout.get())
@@ -134,14 +163,21 @@ fn run_admin(
     Ok(handle)
 }
 
-async fn drain(handle: &ServerHandle, activity: &Arc<Activity>, timeout: Duration) {
+async fn drain(handle: &ServerHandle, sockets: &[TcpListener], activity: &Arc<Activity>, timeout: Duration) {
     activity.drain();
     handle.pause().await;
+    for socket in sockets {
+        // The server keeps its sockets until the end. A socket that listens no more refuses connections at once, so that a
+        // proxy asks another process; one that nobody accepts from would let them hang.
+        if let Err(error) = SockRef::from(socket).shutdown(Shutdown::Both) {
+            tracing::debug!(%error, "a listening socket is closed already");
+        }
+    }
     let deadline = Instant::now() + timeout;
     let mut quiet_since = Instant::now();
     while Instant::now() < deadline {
         // Checked before the time, because on a busy machine this may wake up late.
-        if activity.in_flight() > 0 {
+        if !activity.is_idle() {
             quiet_since = Instant::now();
         } else if quiet_since.elapsed() >= QUIET {
             break;
@@ -157,7 +193,12 @@ mod tests {
     use actix_web::{App, HttpResponse};
 
     use super::super::endpoint::{endpoint, not_found};
-    use super::{BodyLimits, Data, Duration, ServiceConfig, below, for_each_worker, web};
+    use super::{BodyLimits, Budget, Data, Duration, ServiceConfig, below, for_each_worker, web};
+
+    fn limits() -> Data<BodyLimits> {
+        let timeout = Duration::from_secs(1);
+        Data::new(BodyLimits { max: 10, may_be_large: |_| true, timeout, budget: Budget::new(1000) })
+    }
 
     #[actix_web::test]
     async fn routes_exist_under_the_base_path_only() {
@@ -166,7 +207,7 @@ mod tests {
                 let get = || async { HttpResponse::Ok().finish() };
                 config.service(endpoint("/x").get(get)).default_service(web::to(not_found));
             };
-            let limits = Data::new(BodyLimits { max: 10, timeout: Duration::from_secs(1) });
+            let limits = limits();
             let app = App::new().app_data(limits).configure(|config| below(base, config, &configure));
             let app = init_service(app).await;
             for (path, status) in [("/x", 200), ("/y", 404), ("/x/", 404)] {
@@ -192,7 +233,7 @@ mod tests {
     #[actix_web::test]
     async fn options_lists_the_methods_of_every_path() {
         let get = || async { HttpResponse::Ok().finish() };
-        let limits = Data::new(BodyLimits { max: 10, timeout: Duration::from_secs(1) });
+        let limits = limits();
         let app = App::new().app_data(limits).service(endpoint("/x").get(get)).default_service(web::to(not_found));
         let app = init_service(app).await;
         for (method, path, status, allow) in [

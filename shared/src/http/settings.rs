@@ -22,13 +22,16 @@ pub struct Http {
     pub tls_key_file: Option<PathBuf>,
     /// The size limit of a body.
     pub max_body: ByteSize,
+    /// The memory for the bodies of all requests that are being read.
+    pub body_budget: ByteSize,
     /// The time limit for the header of a request.
     pub header_timeout: HumanDuration,
     /// The time limit for the body.
     pub body_timeout: HumanDuration,
     /// How long the server keeps an idle connection.
     pub keep_alive: HumanDuration,
-    /// The maximum number of open connections. Each worker thread has an equal share of at least one.
+    /// The maximum number of open connections, fewer if the process may open fewer files. Each worker thread has an equal
+    /// share of at least one.
     pub max_connections: usize,
     /// Worker threads; unset: one per core.
     pub workers: Option<usize>,
@@ -47,10 +50,11 @@ impl Http {
             tls_cert_file: None,
             tls_key_file: None,
             max_body,
+            body_budget: ByteSize::from_bytes(64 << 20),
             header_timeout: HumanDuration::from_secs(10),
             body_timeout: HumanDuration::from_secs(30),
             keep_alive: HumanDuration::from_secs(75),
-            max_connections: 20_000,
+            max_connections: 2000,
             workers: None,
             trusted_proxies: OneOrMany::default(),
             shutdown_timeout: HumanDuration::from_secs(25),
