@@ -3,8 +3,10 @@
 //! Invariant: an unknown key is an error that suggests the nearest known key; no setting is silently ignored. Every error
 //! reads `[section] key: problem; action`.
 //!
-//! Environment keys are `<PREFIX>__SECTION__KEY`, lower-cased; lists are separated by commas.
+//! Environment keys are `<PREFIX>__SECTION__KEY`, lower-cased; lists are separated by commas. A part with a dot, such as an
+//! app_id, stays as it is written.
 
+mod environment;
 mod key;
 mod values;
 
@@ -71,13 +73,15 @@ pub fn load_special<T: DeserializeOwned>(
     file: Option<&Path>,
     prefix: &str,
 ) -> Result<T, ConfigError> {
-    load_with(keys, file, Environment::with_prefix(prefix))
+    let (environment, dotted) = environment::read(prefix);
+    load_with(keys, file, environment, &dotted)
 }
 
 fn load_with<T: DeserializeOwned>(
     keys: SpecialKeys<'_>,
     file: Option<&Path>,
     environment: Environment,
+    dotted: &str,
 ) -> Result<T, ConfigError> {
     let mut builder = config::Config::builder();
     for (key, value) in keys.defaults {
@@ -90,6 +94,7 @@ fn load_with<T: DeserializeOwned>(
         builder = builder.add_source(File::from_str(&text, FileFormat::Toml));
     }
     let settings = builder
+        .add_source(File::from_str(dotted, FileFormat::Toml))
         .add_source(environment.prefix_separator("__").separator("__").ignore_empty(true))
         .build()
         .map_err(|error| ConfigError::Invalid(in_file(file, &without_excerpt(&error.to_string()))))?;
@@ -248,7 +253,7 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(toml.as_bytes()).unwrap();
         let pairs: HashMap<String, String> = environment.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
-        load_with(SpecialKeys::default(), Some(file.path()), Environment::with_prefix("TEST").source(Some(pairs)))
+        load_with(SpecialKeys::default(), Some(file.path()), Environment::with_prefix("TEST").source(Some(pairs)), "")
     }
 
     #[test]
@@ -259,7 +264,7 @@ mod tests {
             let pairs: HashMap<String, String> = environment.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
             let environment = Environment::with_prefix("TEST").source(Some(pairs));
             let keys = SpecialKeys { defaults: &[("http.bind", "x")], ..SpecialKeys::default() };
-            let settings: Settings = load_with(keys, Some(file.path()), environment).unwrap();
+            let settings: Settings = load_with(keys, Some(file.path()), environment, "").unwrap();
             settings.http.bind.as_slice().to_vec()
         };
         assert_eq!(bind("", &[]), ["x"]);
@@ -276,7 +281,7 @@ mod tests {
             file.write_all(toml.as_bytes()).unwrap();
             let pairs: HashMap<String, String> = environment.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
             let environment = Environment::with_prefix("TEST").source(Some(pairs));
-            let loaded = load_with::<serde_json::Value>(keys, Some(file.path()), environment);
+            let loaded = load_with::<serde_json::Value>(keys, Some(file.path()), environment, "");
             loaded.map(drop).map_err(|error| error.to_string())
         };
         let moved = Err("[federation] proxy: moved; write [outbound] proxy".to_owned());
@@ -343,6 +348,7 @@ mod tests {
             SpecialKeys::default(),
             Some(file.path()),
             Environment::with_prefix("TEST").source(Some(pairs)),
+            "",
         );
         let apps = apps.unwrap().apps;
         assert_eq!(apps["com.Example.App"]["type"], "x");

@@ -224,6 +224,11 @@ impl Globs {
         self.0.is_empty()
     }
 
+    /// Adds patterns.
+    pub fn extend(&mut self, patterns: impl IntoIterator<Item = String>) {
+        self.0 = self.0.as_slice().iter().cloned().chain(patterns).collect::<Vec<_>>().into();
+    }
+
     /// The patterns as configured.
     pub fn patterns(&self) -> &[String] {
         self.0.as_slice()
