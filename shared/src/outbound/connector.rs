@@ -17,8 +17,6 @@ use hyper::http::uri::Scheme;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 use url::Host;
@@ -27,13 +25,9 @@ use super::failure::{ConnectError, Failure};
 use super::happy_eyeballs;
 use super::proxy::ProxyRule;
 use super::resolver::Resolver;
-use super::stream::Stream;
+use super::stream::{Hop, Stream};
+use super::tls::server_name;
 use super::tls_failures::TlsFailures;
-
-/// TCP keep-alive: networks drop idle connections silently.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
-const KEEPALIVE_RETRIES: u32 = 3;
 
 /// Opens connections. Clones share the settings and the TLS sessions.
 #[derive(Clone)]
@@ -43,6 +37,8 @@ struct Inner {
     resolver: Resolver,
     proxy: ProxyRule,
     tls: Option<TlsConnector>,
+    /// For a proxy that is reached by TLS: the same roots, and HTTP/1.1.
+    proxy_tls: Option<TlsConnector>,
     tls_failures: TlsFailures,
     timeout: Duration,
 }
@@ -74,12 +70,7 @@ impl Target {
     /// A target with TLS and a certificate for the host. `None` as for [`Target::tcp`].
     pub fn tls(host: &str, port: u16) -> Option<Self> {
         let target = Self::tcp(host, port)?;
-        let name = match &target.host {
-            Host::Domain(name) => ServerName::try_from(name.clone()).ok()?,
-            Host::Ipv4(ip) => ServerName::from(IpAddr::V4(*ip)),
-            Host::Ipv6(ip) => ServerName::from(IpAddr::V6(*ip)),
-        };
-        Some(Self { tls: Some(name), ..target })
+        Some(Self { tls: Some(server_name(&target.host)?), ..target })
     }
 
     /// The target of an `http` or `https` URL.
@@ -102,8 +93,9 @@ impl Connector {
     /// A connector with `tls` from [`super::tls::client_config`], including the ALPN protocols. `timeout` limits each
     /// connection from resolution to the end of the TLS handshake.
     pub fn new(resolver: Resolver, proxy: ProxyRule, tls: ClientConfig, timeout: Duration) -> Self {
-        let tls = Some(TlsConnector::from(Arc::new(tls)));
-        Self(Arc::new(Inner { resolver, proxy, tls, tls_failures: TlsFailures::default(), timeout }))
+        let proxy_tls = ClientConfig { alpn_protocols: Vec::new(), ..tls.clone() };
+        let [tls, proxy_tls] = [tls, proxy_tls].map(|config| Some(TlsConnector::from(Arc::new(config))));
+        Self(Arc::new(Inner { resolver, proxy, tls, proxy_tls, tls_failures: TlsFailures::default(), timeout }))
     }
 
     /// A connector without TLS and proxy, for hosts from the configuration.
@@ -112,6 +104,7 @@ impl Connector {
             resolver: Resolver::System,
             proxy: ProxyRule::default(),
             tls: None,
+            proxy_tls: None,
             tls_failures: TlsFailures::default(),
             timeout,
         }))
@@ -126,7 +119,7 @@ impl Connector {
             let stream = self.tcp(target).await?;
             match &target.tls {
                 Some(name) => self.handshake(stream, name.clone()).await,
-                None => Ok(Stream::tcp(stream)),
+                None => Ok(Stream::plain(stream)),
             }
         })
         .await
@@ -137,11 +130,11 @@ impl Connector {
     /// # Errors
     /// [`ConnectError`] if the handshake fails, or the connection has TLS already.
     pub async fn start_tls(&self, stream: Stream, name: ServerName<'static>) -> Result<Stream, ConnectError> {
-        let stream = stream.into_tcp().ok_or(Failure::Tls)?;
+        let stream = stream.into_plain().ok_or(Failure::Tls)?;
         self.in_time(self.handshake(stream, name)).await
     }
 
-    async fn handshake(&self, stream: TcpStream, name: ServerName<'static>) -> Result<Stream, ConnectError> {
+    async fn handshake(&self, stream: Hop, name: ServerName<'static>) -> Result<Stream, ConnectError> {
         let tls = self.0.tls.as_ref().ok_or(Failure::Tls)?;
         tls.connect(name.clone(), stream).await.map(Stream::tls).map_err(|error| {
             let error = ConnectError::new(Failure::Tls, &error);
@@ -150,20 +143,18 @@ impl Connector {
         })
     }
 
-    async fn tcp(&self, target: &Target) -> Result<TcpStream, ConnectError> {
-        let Inner { resolver, proxy, .. } = &*self.0;
-        let stream = match (proxy.find(&target.host), resolver) {
-            (Some(proxy), Resolver::System) => proxy.tunnel(&target.authority()).await?,
+    async fn tcp(&self, target: &Target) -> Result<Hop, ConnectError> {
+        let Inner { resolver, proxy, proxy_tls, .. } = &*self.0;
+        match (proxy.find(&target.host), resolver) {
+            (Some(proxy), Resolver::System) => proxy.tunnel(&target.authority(), proxy_tls.as_ref()).await,
             (proxy, resolver) => {
                 let addresses = resolver.addresses(&target.host, target.port, target.is_exempt).await?;
-                match proxy {
-                    Some(proxy) => proxy.tunnel_to_first(&addresses).await?,
-                    None => happy_eyeballs::connect(&addresses).await?,
+                if let Some(proxy) = proxy {
+                    return proxy.tunnel_to_first(&addresses, proxy_tls.as_ref()).await;
                 }
+                Hop::tcp(happy_eyeballs::connect(&addresses).await?)
             }
-        };
-        set_options(&stream)?;
-        Ok(stream)
+        }
     }
 
     /// Opens a connection for requests to `uri`. A proxy forwards requests to `http` URLs and tunnels `https`.
@@ -171,12 +162,7 @@ impl Connector {
         let target = Target::of(uri).ok_or(Failure::Dns)?;
         match (self.0.proxy.find(&target.host), &self.0.resolver, &target.tls) {
             (Some(proxy), Resolver::System, None) => {
-                self.in_time(async {
-                    let stream = proxy.connect().await?;
-                    set_options(&stream)?;
-                    Ok(Stream::forward_proxy(stream))
-                })
-                .await
+                self.in_time(async { proxy.connect(self.0.proxy_tls.as_ref()).await.map(Stream::forward_proxy) }).await
             }
             _ => self.connect(&target).await,
         }
@@ -192,14 +178,6 @@ impl Connector {
     async fn in_time<T>(&self, opening: impl Future<Output = Result<T, ConnectError>>) -> Result<T, ConnectError> {
         tokio::time::timeout(self.0.timeout, opening).await.unwrap_or_else(|_| Err(Failure::ConnectTimeout.into()))
     }
-}
-
-/// Without `TCP_NODELAY` each request waits up to 40 ms for the acknowledgement of the previous one.
-fn set_options(stream: &TcpStream) -> Result<(), ConnectError> {
-    let keepalive =
-        TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_RETRIES);
-    let set = stream.set_nodelay(true).and_then(|()| SockRef::from(stream).set_tcp_keepalive(&keepalive));
-    set.map_err(|error| ConnectError::new(Failure::Connect, &error))
 }
 
 /// For the connection pool of the HTTP client.

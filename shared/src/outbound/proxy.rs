@@ -17,18 +17,21 @@ use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Deserializer};
-use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use tower_service::Service;
 use url::{Host, Url};
 
 use super::failure::{ConnectError, Failure};
 use super::happy_eyeballs::{self, MAX_ADDRESSES};
 use super::resolver::system_addresses;
+use super::stream::Hop;
+use super::tls::server_name;
 use crate::config::Globs;
 
-/// A proxy that supports CONNECT: `http://[user:password@]host:port`.
+/// A proxy that supports CONNECT: `http://[user:password@]host:port`, or `https://` for one that is reached by TLS.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Proxy {
+    is_tls: bool,
     host: Host<String>,
     port: u16,
     authorization: Option<HeaderValue>,
@@ -36,7 +39,7 @@ pub struct Proxy {
 
 /// The text is not the URL of a proxy. The error does not repeat it, because it may contain a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected \"http://[user:password@]host:port\"")]
+#[error("expected \"http://[user:password@]host:port\" or \"https://…\"")]
 pub struct InvalidProxy;
 
 /// The proxy, and the hosts that are connected to without it.
@@ -53,16 +56,27 @@ impl Proxy {
     }
 
     /// Connects to the proxy itself. The operator configured its address, so the address guard does not apply.
-    pub(super) async fn connect(&self) -> Result<TcpStream, ConnectError> {
+    pub(super) async fn connect(&self, tls: Option<&TlsConnector>) -> Result<Hop, ConnectError> {
         let addresses = system_addresses(&self.host, self.port).await?;
-        happy_eyeballs::connect(&addresses).await
+        let stream = happy_eyeballs::connect(&addresses).await?;
+        if !self.is_tls {
+            return Hop::tcp(stream);
+        }
+        let tls = tls.ok_or(Failure::Tls)?;
+        let name = server_name(&self.host).ok_or(Failure::Tls)?;
+        let stream = tls.connect(name, stream).await.map_err(|error| ConnectError::new(Failure::Tls, &error))?;
+        Ok(Hop::Tls(Box::new(stream)))
     }
 
     /// Opens a tunnel to the first address that the proxy can connect to.
-    pub(super) async fn tunnel_to_first(&self, addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError> {
+    pub(super) async fn tunnel_to_first(
+        &self,
+        addresses: &[SocketAddr],
+        tls: Option<&TlsConnector>,
+    ) -> Result<Hop, ConnectError> {
         let mut last = ConnectError::from(Failure::Connect);
         for address in addresses.iter().take(MAX_ADDRESSES) {
-            match self.tunnel(&address.to_string()).await {
+            match self.tunnel(&address.to_string(), tls).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = error,
             }
@@ -71,10 +85,11 @@ impl Proxy {
     }
 
     /// Opens a tunnel to `authority`, a host or an address with a port.
-    pub(super) async fn tunnel(&self, authority: &str) -> Result<TcpStream, ConnectError> {
+    pub(super) async fn tunnel(&self, authority: &str, tls: Option<&TlsConnector>) -> Result<Hop, ConnectError> {
         let invalid = |error: hyper::http::Error| ConnectError::new(Failure::Connect, &error);
         let uri = |authority: &str| Uri::builder().scheme("https").authority(authority).path_and_query("/").build();
-        let mut tunnel = Tunnel::new(uri(&format!("{}:{}", self.host, self.port)).map_err(invalid)?, self.clone());
+        let hop = FirstHop { proxy: self.clone(), tls: tls.cloned() };
+        let mut tunnel = Tunnel::new(uri(&format!("{}:{}", self.host, self.port)).map_err(invalid)?, hop);
         if let Some(authorization) = &self.authorization {
             tunnel = tunnel.with_auth(authorization.clone());
         }
@@ -84,8 +99,13 @@ impl Proxy {
 }
 
 /// Connects to the proxy, for [`Tunnel`].
-impl Service<Uri> for Proxy {
-    type Response = TokioIo<TcpStream>;
+struct FirstHop {
+    proxy: Proxy,
+    tls: Option<TlsConnector>,
+}
+
+impl Service<Uri> for FirstHop {
+    type Response = TokioIo<Hop>;
     type Error = ConnectError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ConnectError>> + Send>>;
 
@@ -94,8 +114,8 @@ impl Service<Uri> for Proxy {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let proxy = self.clone();
-        Box::pin(async move { proxy.connect().await.map(TokioIo::new) })
+        let (proxy, tls) = (self.proxy.clone(), self.tls.clone());
+        Box::pin(async move { proxy.connect(tls.as_ref()).await.map(TokioIo::new) })
     }
 }
 
@@ -104,13 +124,18 @@ impl FromStr for Proxy {
 
     fn from_str(text: &str) -> Result<Self, InvalidProxy> {
         let url = Url::parse(text).map_err(|_| InvalidProxy)?;
-        let host = url.host().filter(|_| url.scheme() == "http").ok_or(InvalidProxy)?.to_owned();
+        let is_tls = match url.scheme() {
+            "http" => false,
+            "https" => true,
+            _ => return Err(InvalidProxy),
+        };
+        let host = url.host().ok_or(InvalidProxy)?.to_owned();
         let port = url.port_or_known_default().ok_or(InvalidProxy)?;
         let authorization = match (url.username(), url.password()) {
             ("", None) => None,
             (user, password) => Some(basic(user, password.unwrap_or_default())?),
         };
-        Ok(Self { host, port, authorization })
+        Ok(Self { is_tls, host, port, authorization })
     }
 }
 
@@ -161,14 +186,15 @@ mod tests {
         assert_eq!(format!("{proxy:?}"), "Proxy(proxy.example:3128)");
         let other: Proxy = "http://us%40er:other@proxy.example:3128".parse().unwrap();
         assert_ne!(proxy, other);
+        let tls: Proxy = "https://proxy.example".parse().unwrap();
+        assert_eq!((tls.is_tls, format!("{tls:?}")), (true, "Proxy(proxy.example:443)".to_owned()));
         let open: Proxy = "http://[::1]".parse().unwrap();
         assert_eq!((format!("{open:?}"), open.authorization()), ("Proxy([::1]:80)".to_owned(), None));
     }
 
     #[test]
-    fn only_http_urls_are_proxies_and_errors_do_not_repeat_them() {
-        for text in ["", "hunter2", "socks5://user:hunter2@host:1", "https://user:hunter2@host:1", "user:hunter2@host"]
-        {
+    fn only_http_and_https_urls_are_proxies_and_errors_do_not_repeat_them() {
+        for text in ["", "hunter2", "socks5://user:hunter2@host:1", "user:hunter2@host"] {
             assert_eq!(text.parse::<Proxy>(), Err(InvalidProxy), "{text}");
         }
         assert!(!InvalidProxy.to_string().contains("hunter2"));

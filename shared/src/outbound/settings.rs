@@ -48,7 +48,7 @@ impl Outbound {
     /// # Errors
     /// [`ConfigError`] if the file cannot be read, contains no URL of a proxy, or if both keys are set.
     pub fn read_proxy_file(&mut self) -> Result<(), ConfigError> {
-        let Some(file) = &self.proxy_file else { return Ok(()) };
+        let Some(file) = &self.proxy_file else { return self.read_proxy_variables() };
         if self.proxy.is_some() {
             return Err(ConfigError::GivenTwice("outbound.proxy".to_owned()));
         }
@@ -57,6 +57,24 @@ impl Outbound {
             ConfigError::invalid("outbound.proxy_file", format!("{} contains no proxy; {error}", file.display()))
         })?;
         self.proxy = Some(proxy);
+        Ok(())
+    }
+
+    /// Without a proxy in the configuration, the variables that most programs know apply.
+    #[expect(clippy::disallowed_methods, reason = "the names are a convention of many programs")]
+    fn read_proxy_variables(&mut self) -> Result<(), ConfigError> {
+        if self.proxy.is_some() {
+            return Ok(());
+        }
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+        let first = |names: &[&'static str]| names.iter().find_map(|name| Some((*name, variable(name)?)));
+        let Some((name, url)) = first(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]) else { return Ok(()) };
+        let proxy = url.trim().parse();
+        self.proxy =
+            Some(proxy.map_err(|error| ConfigError::Invalid(format!("environment variable {name}: {error}")))?);
+        if let Some((_, hosts)) = first(&["NO_PROXY", "no_proxy"]) {
+            self.no_proxy.extend(no_proxy_patterns(&hosts));
+        }
         Ok(())
     }
 
@@ -95,6 +113,17 @@ impl Outbound {
     pub fn address_guard(&self) -> AddressGuard {
         AddressGuard::new(self.allow_cidrs.as_slice(), self.deny_cidrs.as_slice())
     }
+}
+
+/// The patterns of `NO_PROXY`: a host stands for its subdomains too, and may begin with a dot.
+fn no_proxy_patterns(hosts: &str) -> Vec<String> {
+    let hosts = hosts.split(',').map(|host| host.trim().trim_start_matches('.')).filter(|host| !host.is_empty());
+    hosts
+        .flat_map(|host| match host {
+            "*" => vec!["*".to_owned()],
+            host => vec![host.to_owned(), format!("*.{host}")],
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! Invariant: verification covers the name, the dates and the issuer of every certificate, or it is off entirely.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
 use rustls_platform_verifier::Verifier;
+use url::Host;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Why the TLS settings cannot be created.
@@ -50,6 +52,15 @@ pub fn client_config(extra_ca_file: Option<&Path>, verify: bool) -> Result<Clien
         .dangerous()
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth())
+}
+
+/// The name that the certificate of `host` must have; `None` for an invalid host name.
+pub(super) fn server_name(host: &Host<String>) -> Option<ServerName<'static>> {
+    Some(match host {
+        Host::Domain(name) => ServerName::try_from(name.clone()).ok()?,
+        Host::Ipv4(ip) => ServerName::from(IpAddr::V4(*ip)),
+        Host::Ipv6(ip) => ServerName::from(IpAddr::V6(*ip)),
+    })
 }
 
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
