@@ -102,7 +102,13 @@ const PUSH_GATEWAY: Layers = Layers {
         Row::of(&[Unit::EachIn("config")], "the settings; those of an app by its provider"),
         Row {
             units: &[Unit::EachIn("providers")],
-            neighbours: Neighbours::Only(&["device_key", "log_throttle", "outcome"]),
+            neighbours: Neighbours::Only(&[
+                "apns_error",
+                "device_key",
+                "log_throttle",
+                "outcome",
+                "two_generation_cache",
+            ]),
             reason: "each provider knows one push service; providers never import one another",
         },
         Row::of(&[Unit::Module("notification")], "the notification, pure"),

@@ -5,6 +5,7 @@
 pub(crate) mod legacy_names;
 pub(crate) mod metrics;
 mod pattern;
+pub(crate) mod permits;
 pub(crate) mod registry;
 pub(crate) mod reload;
 pub(crate) mod status;

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
 
 use super::metrics::AppMetrics;
 use super::pattern::{Ambiguous, Patterns};
+use super::permits::Permits;
 use crate::config::Config;
 use crate::notification::Device;
 use crate::providers::log_throttle::LogThrottle;
@@ -29,10 +29,12 @@ pub(crate) struct App {
     pub(crate) type_name: &'static str,
     pub(crate) delivery: DeliverySettings,
     /// One permit for each concurrent delivery.
-    pub(crate) permits: Semaphore,
+    pub(crate) permits: Permits,
     pub(crate) circuit_key: String,
     /// Throttles the log of wrong settings.
     pub(crate) config_error_log: LogThrottle,
+    /// Throttles the log of an outage.
+    pub(crate) outage_log: LogThrottle,
     /// The reload that made this app; part of every cache key, so that a changed app starts with empty caches.
     pub(crate) config_generation: String,
     pub(crate) metrics: AppMetrics,
@@ -162,10 +164,11 @@ impl App {
         Ok(Self {
             pattern: pattern.to_owned(),
             type_name: settings.type_name(),
-            permits: Semaphore::new(delivery.max_concurrent.clamp(1, Semaphore::MAX_PERMITS)),
+            permits: Permits::new(delivery.max_concurrent),
             delivery,
             circuit_key: provider.circuit_key(),
             config_error_log: LogThrottle::default(),
+            outage_log: LogThrottle::default(),
             config_generation: config_generation.to_string(),
             metrics: AppMetrics::new(pattern, settings.type_name()),
             provider,

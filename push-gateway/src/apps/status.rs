@@ -36,7 +36,10 @@ pub(crate) fn readiness(state: &State) -> Result<Notes, String> {
     let (setup, now) = (state.setup(), state.clock.now());
     let open_circuits: HashSet<String> = state.circuits.open().into_iter().collect();
     for app in setup.apps.iter() {
-        missing.extend(app.provider.readiness().err().map(|what| format!("{} {what}", app.pattern)));
+        match app.provider.readiness() {
+            Ok(note) => notes.extend(note.map(|note| format!("{}: {note}", app.pattern))),
+            Err(what) => missing.push(format!("{} {what}", app.pattern)),
+        }
         if open_circuits.contains(&app.circuit_key) {
             notes.push(format!("{}: its circuit breaker is open: only probes are sent", app.pattern));
         }

@@ -66,12 +66,13 @@ pub(crate) async fn serve(config: Config, file: Option<PathBuf>) -> Result<(), S
     }
     tokio::spawn(reload.run());
 
-    let activity = Arc::new(Activity::default());
+    let activity = state.activity.clone();
     let observer = Observer {
         requests_total: "push_requests_total",
         duration_seconds: "push_request_seconds",
         labels: Labels::Code,
         headers: &[],
+        may_be_large: |_| true,
         activity: activity.clone(),
         known: KnownSeries::default(),
     };

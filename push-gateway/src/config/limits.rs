@@ -24,6 +24,9 @@ pub(crate) struct Limits {
     /// The rate limit of requests from one client address; `None` for no limit.
     #[serde(deserialize_with = "rate")]
     pub(crate) per_ip: Option<Limit>,
+    /// The rate limit of devices in the requests of one client; `None` for no limit.
+    #[serde(deserialize_with = "rate")]
+    pub(crate) devices_per_ip: Option<Limit>,
 }
 
 impl Default for Limits {
@@ -36,6 +39,7 @@ impl Default for Limits {
             // 240 a minute.
             per_pushkey: Some(Limit::new(240, HumanDuration::from_millis(250))),
             per_ip: None,
+            devices_per_ip: None,
         }
     }
 }

@@ -39,6 +39,13 @@ impl State {
     }
 }
 
+/// A change of a circuit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    Opened,
+    Closed,
+}
+
 /// The permission to make one attempt; goes back with its outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pass {
@@ -68,8 +75,8 @@ impl Circuits {
         Ok(Pass::Probe)
     }
 
-    /// Records the outcome of an attempt.
-    pub(crate) fn record(&self, key: &str, pass: Pass, outcome: &Outcome, now: Instant) {
+    /// Records the outcome of an attempt; returns the change of the circuit, if it is worth a log line.
+    pub(crate) fn record(&self, key: &str, pass: Pass, outcome: &Outcome, now: Instant) -> Option<Change> {
         let mut circuits = self.0.lock();
         match outcome {
             // The push service answered.
@@ -77,8 +84,8 @@ impl Circuits {
             | Outcome::Rejected(Rejection { certainty: Certainty::Certain, .. })
             | Outcome::Failed(Failure { cause: Cause::Ours { .. }, .. }) => {
                 // Nearly always the circuit has no entry.
-                circuits.remove(key);
-                return;
+                let was_open = matches!(circuits.remove(key), Some(State::Open { .. } | State::Probing { .. }));
+                return was_open.then_some(Change::Closed);
             }
             Outcome::Failed(Failure { cause: Cause::Upstream { is_outage: true }, .. }) => {}
             // No evidence: perhaps an answer; perhaps a pause, a missing access token, or an unreadable pushkey.
@@ -89,7 +96,7 @@ impl Circuits {
                     // The next attempt is the probe, at once.
                     *state = State::Open { until: now, pauses };
                 }
-                return;
+                return None;
             }
         }
         let state = match circuits.get_mut(key) {
@@ -100,11 +107,15 @@ impl Circuits {
             (State::Closed { failures }, _) if failures + 1 < FAILURES => {
                 *state = State::Closed { failures: failures + 1 };
             }
-            (State::Closed { .. }, _) => *state = State::open(1, now),
+            (State::Closed { .. }, _) => {
+                *state = State::open(1, now);
+                return Some(Change::Opened);
+            }
             (State::Probing { pauses, .. }, Pass::Probe) => *state = State::open(pauses.saturating_add(1), now),
             // An attempt that began before the circuit opened is no new evidence.
             (State::Open { .. }, _) | (State::Probing { .. }, Pass::Ordinary) => {}
         }
+        None
     }
 
     /// Closes a circuit whose credential or address has changed.

@@ -1,5 +1,7 @@
 //! Deduplication: stores delivered events, so that a homeserver's retry sends only what is missing.
 //!
+//! Only a delivery is stored: a push that was dropped may carry the event id of another one.
+//!
 //! Invariant: bounded in number and time.
 
 use std::time::Duration;
@@ -8,9 +10,9 @@ use parking_lot::Mutex;
 use shared::clock::{Clock, Timestamp};
 use tokio::sync::watch;
 
-use super::two_generation_cache::TwoGenerationCache;
 use crate::providers::device_key::{ByDeviceKey, DeviceKey};
 use crate::providers::outcome::Outcome;
+use crate::providers::two_generation_cache::TwoGenerationCache;
 
 /// The delivered events, and those in delivery.
 pub(crate) struct Dedup {
@@ -73,11 +75,10 @@ impl Dedup {
 }
 
 impl DeliveryGuard<'_> {
-    /// Returns the outcome to the waiting requests, and stores the event unless a retry may have another outcome.
+    /// Returns the outcome to the waiting requests, and stores a delivery.
     pub(crate) fn finish(mut self, outcome: &Outcome) {
         self.is_finished = true;
-        let is_final = matches!(outcome, Outcome::Delivered | Outcome::Dropped(_));
-        if let Some(waiting) = self.dedup.end(self.key, is_final) {
+        if let Some(waiting) = self.dedup.end(self.key, *outcome == Outcome::Delivered) {
             // Fails if every waiting request has ended.
             let _ = waiting.send(Some(outcome.clone()));
         }
@@ -121,13 +122,13 @@ mod tests {
     }
 
     #[test]
-    fn only_delivered_and_dropped_events_are_remembered_until_their_time_is_over() {
+    fn only_delivered_events_are_remembered_until_their_time_is_over() {
         let clock = Clock::manual(START);
         let (dedup, keys) = (dedup(clock.clone()), keys());
         let failed = Failure::upstream("x", None).into();
         let rejected = Outcome::rejected("x", Certainty::Certain);
         for (number, outcome, expected) in
-            [(1, failed, false), (2, rejected, false), (3, Outcome::Dropped("x"), true), (4, Outcome::Delivered, true)]
+            [(1, failed, false), (2, rejected, false), (3, Outcome::Dropped("x"), false), (4, Outcome::Delivered, true)]
         {
             let key = numbered(&keys, number);
             finish(&dedup, key, &outcome);

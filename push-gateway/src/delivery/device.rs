@@ -8,6 +8,7 @@ use std::time::Instant;
 use tracing::field::Empty;
 use tracing::{Instrument, debug_span};
 
+use super::circuit_breaker::Change;
 use super::dedup::Claim;
 use super::mass_rejection::Withheld;
 use super::retry::with_retries;
@@ -17,8 +18,8 @@ use crate::apps::registry::{App, UNKNOWN_APP};
 use crate::config::rules::UnknownApp;
 use crate::notification::{Device, Kind, Notification};
 use crate::providers::Delivery;
-use crate::providers::device_key::DeviceKey;
-use crate::providers::log_throttle::LogThrottle;
+use crate::providers::device_key::{DeviceKey, Digest};
+use crate::providers::log_throttle::{LogThrottle, escaped};
 use crate::providers::outcome::{Cause, Certainty, Failure, Outcome, Reason, Rejection};
 
 /// The label of devices without an app. An `app_id` comes from outside and never becomes a label.
@@ -33,7 +34,20 @@ pub(super) struct DeviceDelivery {
     pub(super) setup: Arc<Setup>,
     pub(super) notification: Arc<Notification>,
     pub(super) device: Device,
+    /// The digest of what the notification shows.
+    pub(super) shown: Digest,
+    /// The network from which the request comes.
+    pub(super) client: DeviceKey,
     pub(super) deadline: Instant,
+}
+
+/// The keys of a device in memory.
+#[derive(Clone, Copy)]
+struct Keys {
+    /// The pushkey within the app.
+    device: DeviceKey,
+    /// The pushkey alone.
+    pushkey: DeviceKey,
 }
 
 impl DeviceDelivery {
@@ -50,8 +64,12 @@ impl DeviceDelivery {
         let work = async {
             let outcome = match app {
                 Ok(app) => {
-                    let key = state.device_keys.device(&[&app.pattern, &app.config_generation], device);
-                    self.deduplicate(app, key).await
+                    let pushkey = app.provider.canonical_pushkey(&device.pushkey);
+                    let keys = Keys {
+                        device: state.device_keys.device(&[&app.pattern, &app.config_generation], &pushkey),
+                        pushkey: state.device_keys.pushkey(&pushkey),
+                    };
+                    self.deduplicate(app, keys).await
                 }
                 Err(rejection) => self.without_app(rejection),
             };
@@ -69,20 +87,27 @@ impl DeviceDelivery {
 
     fn without_app(&self, rejection: Rejection) -> Outcome {
         let Self { state, setup, device, .. } = self;
-        if rejection.reason == UNKNOWN_APP && setup.config.routing.unknown_app == UnknownApp::Error {
+        if rejection.reason == UNKNOWN_APP {
             let detail = "add an app with this app_id or a pattern that matches it";
-            if self.count_config_error(&setup.apps.unknown_app_log, UNKNOWN, UNKNOWN_APP) {
-                tracing::error!(app_id = device.app_id, detail, "no app is configured for a device");
+            let is_error = setup.config.routing.unknown_app == UnknownApp::Error;
+            if is_error {
+                metrics::counter!("push_config_error_total", "app" => UNKNOWN, "reason" => UNKNOWN_APP).increment(1);
             }
-            return Failure::ours(UNKNOWN_APP, detail).into();
+            if setup.apps.unknown_app_log.allow(state.clock.now()) {
+                tracing::warn!(app_id = escaped(&device.app_id), detail, "no app is configured for a device");
+            }
+            if is_error {
+                return Failure::ours(UNKNOWN_APP, detail).into();
+            }
         }
-        self.reject(UNKNOWN, state.device_keys.device(&[], device), rejection)
+        let device = state.device_keys.device(&[&device.app_id], &device.pushkey);
+        self.reject(UNKNOWN, Keys { device, pushkey: device }, rejection)
     }
 
     /// Skips the provider for pushkeys that were rejected, and for events that are delivered or in delivery.
-    async fn deduplicate(&self, app: &App, key: DeviceKey) -> Outcome {
+    async fn deduplicate(&self, app: &App, keys: Keys) -> Outcome {
         let Self { state, notification, device, .. } = self;
-        if let Some(reason) = state.rejected_pushkeys.find(key, device.pushkey_ts) {
+        if let Some(reason) = state.rejected_pushkeys.find(keys.device, device.pushkey_ts) {
             metrics::counter!("push_rejected_memory_hits_total").increment(1);
             return Outcome::rejected(reason, Certainty::Certain);
         }
@@ -90,8 +115,9 @@ impl DeviceDelivery {
             return Outcome::Dropped("badge_disabled");
         }
         let event_id = notification.event_id.as_deref().filter(|event_id| !self.is_exempt(event_id));
-        let Some(event_id) = event_id else { return self.with_concurrency_limit(app, key).await };
-        match state.dedup.claim(state.device_keys.event(key, event_id)) {
+        let Some(event_id) = event_id else { return self.with_concurrency_limit(app, keys).await };
+        let shown = [self.shown, state.device_keys.digest(&device.shown())];
+        match state.dedup.claim(state.device_keys.event(keys.device, event_id, shown)) {
             Claim::Delivered => {
                 metrics::counter!("push_dedup_hits_total", "kind" => "done").increment(1);
                 Outcome::Delivered
@@ -106,7 +132,7 @@ impl DeviceDelivery {
                 }
             }
             Claim::Acquired(guard) => {
-                let outcome = self.with_concurrency_limit(app, key).await;
+                let outcome = self.with_concurrency_limit(app, keys).await;
                 guard.finish(&outcome);
                 outcome
             }
@@ -114,24 +140,25 @@ impl DeviceDelivery {
     }
 
     /// Waits for a permit of the app, so that an app that hangs takes no capacity from others.
-    async fn with_concurrency_limit(&self, app: &App, key: DeviceKey) -> Outcome {
-        let Self { state, setup, notification, device, deadline } = self;
+    async fn with_concurrency_limit(&self, app: &App, keys: Keys) -> Outcome {
+        let Self { state, setup, notification, device, deadline, .. } = self;
         let is_badge = notification.kind == Kind::Badge;
-        if let Err(retry_after) = setup.per_pushkey.charge(|| key, state.clock.now()) {
+        if let Err(retry_after) = setup.per_pushkey.charge(|| keys.device, state.clock.now()) {
             // The next badge update replaces this one.
             let failure = Failure::rate_limited(retry_after);
             return if is_badge { Outcome::Dropped(failure.reason) } else { failure.into() };
         }
         let began = Instant::now();
-        let permit = match app.permits.try_acquire() {
-            Ok(permit) => permit,
-            Err(_) if is_badge => return Outcome::Dropped(Failure::overloaded().reason),
-            Err(_) => {
+        let is_proven = state.proven_pushkeys.contains(keys.pushkey);
+        let permit = match app.permits.try_acquire(is_proven) {
+            Some(permit) => permit,
+            None if is_badge => return Outcome::Dropped(Failure::overloaded().reason),
+            None => {
                 let _waiting = app.metrics.waiting();
                 let until = (*deadline).min(began + setup.config.limits.queue_wait.get());
-                match tokio::time::timeout_at(until.into(), app.permits.acquire()).await {
-                    Ok(Ok(permit)) => permit,
-                    Ok(Err(_)) | Err(_) => return Failure::overloaded().into(),
+                match tokio::time::timeout_at(until.into(), app.permits.acquire(self.client, is_proven)).await {
+                    Ok(permit) => permit,
+                    Err(_) => return Failure::overloaded().into(),
                 }
             }
         };
@@ -139,15 +166,14 @@ impl DeviceDelivery {
         if device.data.get("default_payload").is_some_and(|given| !given.is_object() && !given.is_null()) {
             metrics::counter!("push_default_payload_ignored_total", "app" => app.pattern.clone()).increment(1);
         }
-        let pushkey = state.device_keys.pushkey(&device.pushkey);
-        let delivery = Delivery::new(notification, device, pushkey, state.random.bytes(), *deadline);
+        let delivery = Delivery::new(notification, device, keys.pushkey, state.random.bytes(), *deadline);
         let outcome = {
             let _in_flight = app.metrics.in_flight();
             let attempt = || self.attempt(app, &delivery);
             with_retries(&app.delivery.retry_waits, *deadline, state.random, attempt).await
         };
         drop(permit);
-        self.record(app, key, outcome)
+        self.record(app, keys, outcome)
     }
 
     async fn attempt(&self, app: &App, delivery: &Delivery<'_>) -> Outcome {
@@ -157,7 +183,16 @@ impl DeviceDelivery {
             Err(retry_after) => return Failure::upstream(CIRCUIT_OPEN, Some(retry_after)).into(),
         };
         let outcome = app.provider.deliver(delivery).await;
-        circuits.record(&app.circuit_key, pass, &outcome, Instant::now());
+        match circuits.record(&app.circuit_key, pass, &outcome, Instant::now()) {
+            Some(Change::Opened) => {
+                let reason = outcome.labels().1;
+                tracing::warn!(app = app.pattern, push_service = app.circuit_key, reason, "circuit breaker opened");
+            }
+            Some(Change::Closed) => {
+                tracing::warn!(app = app.pattern, push_service = app.circuit_key, "circuit breaker closed");
+            }
+            None => {}
+        }
         app.metrics.count_attempt(match &outcome {
             Outcome::Failed(_) => outcome.labels().0,
             Outcome::Delivered | Outcome::Rejected(_) | Outcome::Dropped(_) => "answered",
@@ -166,11 +201,9 @@ impl DeviceDelivery {
     }
 
     /// Records the outcome of the last attempt.
-    fn record(&self, app: &App, key: DeviceKey, outcome: Outcome) -> Outcome {
+    fn record(&self, app: &App, keys: Keys, outcome: Outcome) -> Outcome {
         match &outcome {
-            Outcome::Rejected(rejection) => return self.reject(&app.pattern, key, *rejection),
-            // The last attempt was not made.
-            Outcome::Failed(Failure { reason: CIRCUIT_OPEN, .. }) => return outcome,
+            Outcome::Rejected(rejection) => return self.reject(&app.pattern, keys, *rejection),
             Outcome::Failed(Failure { reason, cause: Cause::Ours { detail }, .. }) => {
                 if self.count_config_error(&app.config_error_log, &app.pattern, reason) {
                     let app = &app.pattern;
@@ -182,9 +215,18 @@ impl DeviceDelivery {
                     );
                 }
             }
-            Outcome::Delivered | Outcome::Dropped(_) | Outcome::Failed(_) => {}
+            Outcome::Delivered => {
+                self.state.proven_pushkeys.insert(keys.pushkey);
+                self.state.mass_rejection.record_delivery(&app.pattern, keys.device, self.client);
+            }
+            Outcome::Failed(Failure { reason, cause: Cause::Upstream { is_outage: true }, .. }) => {
+                if app.outage_log.allow(self.state.clock.now()) {
+                    let (app, push_service) = (&app.pattern, &app.circuit_key);
+                    tracing::warn!(app, push_service, reason, "events are undelivered: the push service fails");
+                }
+            }
+            Outcome::Dropped(_) | Outcome::Failed(_) => {}
         }
-        self.state.mass_rejection.record_other(&app.pattern, key);
         outcome
     }
 
@@ -195,11 +237,13 @@ impl DeviceDelivery {
     }
 
     /// Stores and returns a rejection, unless the mass-rejection guard withholds it.
-    fn reject(&self, app: &str, key: DeviceKey, rejection: Rejection) -> Outcome {
+    fn reject(&self, app: &str, keys: Keys, rejection: Rejection) -> Outcome {
         let Rejection { reason, .. } = rejection;
-        match self.state.mass_rejection.record_rejection(app, key, rejection) {
+        let is_proven = self.state.proven_pushkeys.contains(keys.pushkey);
+        let guard = &self.state.mass_rejection;
+        match guard.record_rejection(app, keys.device, self.client, is_proven, rejection) {
             Ok(()) => {
-                self.state.rejected_pushkeys.insert(key, reason);
+                self.state.rejected_pushkeys.insert(keys.device, reason);
                 Outcome::Rejected(rejection)
             }
             Err(Withheld { retry_after, is_new }) => {

@@ -26,11 +26,11 @@ pub(crate) mod circuit_breaker;
 pub(crate) mod dedup;
 mod device;
 pub(crate) mod mass_rejection;
+pub(crate) mod proven_pushkeys;
 pub(crate) mod rate_limit;
 pub(crate) mod rejected_pushkeys;
 mod retry;
 pub(crate) mod state;
-mod two_generation_cache;
 
 use std::collections::{HashMap, HashSet};
 use std::mem::discriminant;
@@ -41,12 +41,14 @@ use std::time::Instant;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use parking_lot::Mutex;
+use shared::http::observe::Outlasting;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument;
 
 use self::device::DeviceDelivery;
 use self::state::{Setup, State};
 use crate::notification::{Device, Notification};
+use crate::providers::device_key::DeviceKey;
 use crate::providers::outcome::{Cause, Failure, Outcome};
 
 /// The outcomes of one request, in the order of its devices.
@@ -62,22 +64,25 @@ pub(crate) async fn deliver(
     setup: &Arc<Setup>,
     notification: Notification,
     devices: Vec<Device>,
+    client: DeviceKey,
     permit: OwnedSemaphorePermit,
 ) -> Outcomes {
     let deadline = Instant::now() + setup.config.limits.request_deadline.get();
     let pushkeys = devices.iter().map(|device| device.pushkey.clone()).collect();
+    let shown = state.device_keys.digest(&notification.shown());
     let notification = Arc::new(notification);
     let (positions, devices) = deduplicate_devices(devices);
     let slots = Slots::new(devices.len());
     let deliveries = devices.into_iter().map(|device| {
         let (state, setup, notification) = (state.clone(), setup.clone(), notification.clone());
         // Boxed from the start: the future is large and moves several times before it runs.
-        Box::pin(DeviceDelivery { state, setup, notification, device, deadline }.run())
+        Box::pin(DeviceDelivery { state, setup, notification, device, shown, client, deadline }.run())
     });
     let all = slots.clone().fill(deliveries.collect());
+    let outlasting = Outlasting::enter(&state.activity);
     let task = async move {
         all.await;
-        drop(permit);
+        drop((permit, outlasting));
     };
     // One task for all devices: it wakes the handler once, and continues by itself after a disconnect.
     let task = state.runtime.spawn(task.in_current_span());
@@ -148,7 +153,8 @@ fn deduplicate_devices(devices: Vec<Device>) -> (Vec<usize>, Vec<Device>) {
     let (mut positions, mut is_new) = (Vec::with_capacity(devices.len()), Vec::with_capacity(devices.len()));
     for device in &devices {
         let next = seen.len();
-        let position = *seen.entry((&device.app_id, &device.pushkey)).or_insert(next);
+        // Two accounts of one phone differ in `data` only.
+        let position = *seen.entry((&device.app_id, &device.pushkey, &device.data, &device.tweaks)).or_insert(next);
         positions.push(position);
         is_new.push(position == next);
     }

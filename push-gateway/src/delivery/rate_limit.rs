@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use shared::clock::Timestamp;
 use shared::rate_limit::{Charge, Limit};
 
-use super::two_generation_cache::TwoGenerationCache;
 use crate::providers::device_key::DeviceKey;
+use crate::providers::two_generation_cache::TwoGenerationCache;
 
 const CAPACITY: usize = 200_000;
 

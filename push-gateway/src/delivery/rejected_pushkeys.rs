@@ -7,9 +7,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use shared::clock::{Clock, Timestamp};
 
-use super::two_generation_cache::TwoGenerationCache;
 use crate::providers::device_key::DeviceKey;
 use crate::providers::outcome::Reason;
+use crate::providers::two_generation_cache::TwoGenerationCache;
 
 /// How long a rejection is repeated without a request to the provider.
 const LIFETIME: Duration = Duration::from_secs(3600);
@@ -38,7 +38,9 @@ impl RejectedPushkeys {
             Some(seconds) => (LIFETIME, seconds >= at.as_millis().div_euclid(1000)),
             None => (LIFETIME_WITHOUT_TIMESTAMP, false),
         };
-        (!is_renewed && self.clock.now().since(at) < lifetime).then_some(reason)
+        let now = self.clock.now();
+        // A time in the future comes from a clock that was set back since.
+        (!is_renewed && at <= now && now.since(at) < lifetime).then_some(reason)
     }
 
     pub(crate) fn insert(&self, device: DeviceKey, reason: Reason) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use shared::clock::Clock;
+use shared::http::observe::Activity;
 use shared::random::Random;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -14,12 +15,14 @@ use tokio::sync::Semaphore;
 use super::circuit_breaker::Circuits;
 use super::dedup::Dedup;
 use super::mass_rejection::MassRejection;
+use super::proven_pushkeys::ProvenPushkeys;
 use super::rate_limit::Buckets;
 use super::rejected_pushkeys::RejectedPushkeys;
 use crate::apps::registry::{Apps, AppsError, Difference};
 use crate::config::Config;
 use crate::providers::ProviderContext;
 use crate::providers::device_key::DeviceKeys;
+use crate::providers::log_throttle::LogThrottle;
 
 /// The parts of a running gateway.
 pub(crate) struct State {
@@ -29,8 +32,13 @@ pub(crate) struct State {
     pub(crate) device_keys: DeviceKeys,
     pub(crate) dedup: Dedup,
     pub(crate) rejected_pushkeys: RejectedPushkeys,
+    pub(crate) proven_pushkeys: ProvenPushkeys,
     pub(crate) circuits: Circuits,
     pub(crate) mass_rejection: MassRejection,
+    /// Throttles the log of unknown paths.
+    pub(crate) unknown_path_log: LogThrottle,
+    /// What a shutdown waits for.
+    pub(crate) activity: Arc<Activity>,
     /// The runtime of deliveries, which outlive a homeserver's connection.
     pub(crate) runtime: Handle,
 }
@@ -45,6 +53,8 @@ pub(crate) struct Setup {
     pub(crate) per_pushkey: Arc<Buckets>,
     /// The rate limit of requests from one client.
     pub(crate) per_ip: Arc<Buckets>,
+    /// The rate limit of devices in the requests of one client.
+    pub(crate) devices_per_ip: Arc<Buckets>,
 }
 
 impl State {
@@ -57,8 +67,11 @@ impl State {
             device_keys: DeviceKeys::new(random),
             dedup: Dedup::new(config.dedup.capacity, config.dedup.ttl.get(), clock.clone()),
             rejected_pushkeys: RejectedPushkeys::new(clock.clone()),
+            proven_pushkeys: ProvenPushkeys::default(),
             circuits: Circuits::default(),
             mass_rejection: MassRejection::new(config.rejection_breaker.clone(), clock.clone()),
+            unknown_path_log: LogThrottle::default(),
+            activity: Arc::default(),
             runtime: Handle::current(),
             setup: ArcSwap::from_pointee(Setup::new(config, ProviderContext::new(clock.clone()))?),
             clock,
@@ -99,6 +112,7 @@ impl Setup {
             in_flight: permits(config.limits.max_in_flight),
             per_pushkey: Arc::new(Buckets::new(config.limits.per_pushkey)),
             per_ip: Arc::new(Buckets::new(config.limits.per_ip)),
+            devices_per_ip: Arc::new(Buckets::new(config.limits.devices_per_ip)),
             config,
         })
     }
@@ -115,6 +129,7 @@ impl Setup {
             in_flight: if is_capacity_equal { self.in_flight.clone() } else { permits(new.max_in_flight) },
             per_pushkey: buckets(&self.per_pushkey, old.per_pushkey, new.per_pushkey),
             per_ip: buckets(&self.per_ip, old.per_ip, new.per_ip),
+            devices_per_ip: buckets(&self.devices_per_ip, old.devices_per_ip, new.devices_per_ip),
             config,
         })
     }

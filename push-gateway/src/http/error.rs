@@ -23,6 +23,9 @@ const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(crate) enum Error {
     #[error("{0}")]
     Parse(#[from] ParseError),
+    /// A page in a browser sends `Origin`; no homeserver does.
+    #[error("Requests from web pages are not served")]
+    Browser,
     /// The body did not arrive.
     #[error("{0}")]
     Body(#[from] BodyError),
@@ -54,7 +57,11 @@ impl Error {
                 refuse(StatusCode::BAD_REQUEST, "M_NOT_JSON")
             }
             Self::Parse(ParseError::Shape { .. }) => refuse(StatusCode::BAD_REQUEST, "M_BAD_JSON"),
+            Self::Browser => refuse(StatusCode::FORBIDDEN, "M_FORBIDDEN"),
             Self::Body(BodyError::TooLarge) => MatrixError::too_large(),
+            Self::Body(BodyError::Overloaded) => {
+                refuse(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN").retry_after(DEFAULT_RETRY_AFTER)
+            }
             Self::Body(BodyError::TimedOut) => refuse(StatusCode::REQUEST_TIMEOUT, "M_UNKNOWN"),
             Self::Failed(Failure { cause, retry_after, .. }) => {
                 let wait = retry_after.map(|wait| wait.min(MAX_RETRY_AFTER));

@@ -3,8 +3,11 @@
 //!
 //! Invariant: a refused body is refused as a whole, before anything is sent to any device.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
+use actix_web::http::Method;
+use actix_web::http::header::ORIGIN;
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError};
 use serde::Serialize;
@@ -18,6 +21,7 @@ use super::error::Error;
 use crate::delivery::deliver;
 use crate::delivery::state::State;
 use crate::notification::parse::{Request, parse};
+use crate::providers::log_throttle::escaped;
 use crate::providers::outcome::Failure;
 
 /// The body of a 200: every event was delivered or never can be.
@@ -33,7 +37,16 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
         .service(endpoint("/_matrix/push/v1/notify").post(notify))
         .service(endpoint("/_matrix/push/v1/notify/").post(notify))
         .service(endpoint("/health").get(health))
-        .default_service(web::to(not_found));
+        .default_service(web::to(unknown_path));
+}
+
+/// The 404 of every other path. A homeserver with a wrong URL, or a proxy that adds a prefix, ends here: one line a minute.
+async fn unknown_path(state: Data<State>, request: HttpRequest, method: Method) -> HttpResponse {
+    if state.unknown_path_log.allow(state.clock.now()) {
+        let path = escaped(request.path());
+        tracing::warn!(path, "request for an unknown path: homeservers post to /_matrix/push/v1/notify");
+    }
+    not_found(method).await
 }
 
 /// `POST /_matrix/push/v1/notify`
@@ -41,20 +54,26 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
 /// # Errors
 /// [`Error`]; what room members write never causes one.
 async fn notify(state: Data<State>, request: HttpRequest, body: Body) -> Result<HttpResponse, Error> {
+    if request.headers().contains_key(ORIGIN) {
+        return Err(Error::Browser);
+    }
     let bytes = body.bytes()?;
     // From here to the response the request sees one configuration.
     let setup = state.setup();
     let client = client_address(&request);
     let permit = setup.in_flight.clone().try_acquire_owned().map_err(|_| Failure::overloaded())?;
-    let client_key = || state.device_keys.client(&client.to_string());
-    setup.per_ip.charge(client_key, state.clock.now()).map_err(Failure::rate_limited)?;
+    let (network, now) = (state.device_keys.client(&network(client)), state.clock.now());
+    setup.per_ip.charge(|| network, now).map_err(Failure::rate_limited)?;
     let Request { notification, mut devices } = parse(bytes, setup.config.limits.max_devices)?;
+    for _ in &devices {
+        setup.devices_per_ip.charge(|| network, now).map_err(Failure::rate_limited)?;
+    }
     for device in &mut devices {
         let sends_counts = setup.apps.find(&device.app_id).is_none_or(|app| app.delivery.send_badge_counts);
         device.counts_disabled |= !sends_counts;
     }
     let began = Instant::now();
-    let outcomes = deliver(&state, &setup, notification, devices, permit).await;
+    let outcomes = deliver(&state, &setup, notification, devices, network, permit).await;
     let response = outcomes.merge().map_err(Error::from);
     tracing::info!(
         devices = outcomes.devices(),
@@ -70,6 +89,17 @@ async fn notify(state: Data<State>, request: HttpRequest, body: Body) -> Result<
     );
     request.extensions_mut().insert(AlreadyLogged);
     Ok(HttpResponse::Ok().json(NotifyResponse { rejected: response? }))
+}
+
+/// What counts as one client: an IPv4 address, or a /64 network of IPv6, which is the least that a provider assigns.
+fn network(client: IpAddr) -> String {
+    match client {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ pub(crate) mod fit;
 pub(crate) mod parse;
 mod raw;
 
+use std::hash::Hash;
+
 use serde_json::{Map, Value};
 
 /// The largest count; a larger one is capped.
@@ -46,7 +48,7 @@ pub(crate) struct Notification {
 }
 
 /// The kind of a payload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     /// A `ciphertext` (MSC3013): the payload has no text.
     Encrypted,
@@ -59,7 +61,7 @@ pub(crate) enum Kind {
 }
 
 /// The urgency.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Priority {
     High,
     Low,
@@ -75,7 +77,7 @@ pub(crate) struct Counts {
 }
 
 /// A notification that only the device can decrypt (MSC3013).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Encrypted {
     /// `ciphertext`
     pub(crate) ciphertext: String,
@@ -102,6 +104,11 @@ pub(crate) struct Device {
 }
 
 impl Device {
+    /// What `data` and `tweaks` add to the payload.
+    pub(crate) fn shown(&self) -> impl Hash + '_ {
+        (&self.data, &self.tweaks)
+    }
+
     /// `data.default_payload` if it is an object: the app's members of every payload (MSC2631).
     pub(crate) fn default_payload(&self) -> Option<&Map<String, Value>> {
         self.data.get("default_payload").and_then(Value::as_object)
@@ -109,6 +116,28 @@ impl Device {
 }
 
 impl Notification {
+    /// What a device shows of the notification: everything but the counts, which change between an attempt and its repetition.
+    pub(crate) fn shown(&self) -> impl Hash + '_ {
+        let Self {
+            kind,
+            event_id,
+            room_id,
+            event_type,
+            sender,
+            sender_display_name,
+            room_name,
+            room_alias,
+            membership,
+            user_is_target,
+            priority,
+            counts: _,
+            content,
+            encrypted,
+        } = self;
+        let event = (kind, event_id, room_id, event_type, sender, membership, user_is_target, priority);
+        (event, sender_display_name, room_name, room_alias, content, encrypted)
+    }
+
     /// Whether the event is a call: `call_types` contains its type.
     pub(crate) fn is_call(&self, call_types: &[String]) -> bool {
         self.event_type.as_ref().is_some_and(|event_type| call_types.contains(event_type))

@@ -6,10 +6,8 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use aws_lc_rs::hmac;
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 use shared::random::Random;
-
-use crate::notification::Device;
 
 /// A keyed 128-bit hash of a device, of a pushkey, of one event for a device, or of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +15,24 @@ pub(crate) struct DeviceKey([u8; 16]);
 
 /// A map that uses a part of the key as its hash: outsiders cannot choose keyed hashes.
 pub(crate) type ByDeviceKey<V> = HashMap<DeviceKey, V, BuildHasherDefault<PartOfKey>>;
+
+/// A keyed hash of what a device would show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Digest([u8; 32]);
+
+/// Feeds a value's own [`Hash`] to SHA-256.
+struct Sha256Hasher(Sha256);
+
+impl Hasher for Sha256Hasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Unused: the digest is longer.
+    fn finish(&self) -> u64 {
+        0
+    }
+}
 
 /// Hashes a key to its first half.
 #[derive(Default)]
@@ -34,10 +50,9 @@ impl DeviceKeys {
         Self { secret: random.bytes(), log_names: hmac::Key::new(hmac::HMAC_SHA256, &random.bytes::<32>()) }
     }
 
-    /// The key of `device` within `scope`, such as an app and its configuration generation.
-    pub(crate) fn device(&self, scope: &[&str], device: &Device) -> DeviceKey {
-        let parts = scope.iter().copied().chain([device.app_id.as_str(), device.pushkey.as_str()]);
-        self.hash(b"device", parts.map(str::as_bytes))
+    /// The key of a device within `scope`: an app and its configuration generation. `pushkey` is in the canonical form.
+    pub(crate) fn device(&self, scope: &[&str], pushkey: &str) -> DeviceKey {
+        self.hash(b"device", scope.iter().copied().chain([pushkey]).map(str::as_bytes))
     }
 
     /// The key of a pushkey alone, whatever `app_id` and configuration it comes with: push services limit pushkeys.
@@ -45,9 +60,17 @@ impl DeviceKeys {
         self.hash(b"pushkey", [pushkey.as_bytes()])
     }
 
-    /// The key of one event for one device.
-    pub(crate) fn event(&self, device: DeviceKey, event_id: &str) -> DeviceKey {
-        self.hash(b"event", [&device.0[..], event_id.as_bytes()])
+    /// The key of one event for one device, with everything that the device would show.
+    pub(crate) fn event(&self, device: DeviceKey, event_id: &str, shown: [Digest; 2]) -> DeviceKey {
+        self.hash(b"event", [&device.0[..], event_id.as_bytes(), &shown[0].0, &shown[1].0])
+    }
+
+    /// The digest of `value`, equal for equal values.
+    pub(crate) fn digest(&self, value: &impl Hash) -> Digest {
+        let mut hasher = Sha256Hasher(Sha256::new());
+        hasher.0.update(self.secret);
+        value.hash(&mut hasher);
+        Digest(hasher.0.finalize().into())
     }
 
     /// The key of a client address.
@@ -118,28 +141,23 @@ mod tests {
     use shared::random::Random;
 
     use super::DeviceKeys;
-    use crate::notification::Device;
-
-    fn device(app_id: &str, pushkey: &str) -> Device {
-        Device {
-            app_id: app_id.to_owned(),
-            pushkey: pushkey.to_owned(),
-            pushkey_ts: None,
-            data: serde_json::Map::new(),
-            tweaks: serde_json::Map::new(),
-            counts_disabled: false,
-        }
-    }
 
     #[test]
-    fn keys_differ_by_scope_app_id_pushkey_event_and_process() {
+    fn keys_differ_by_scope_pushkey_event_content_and_process() {
         let keys = DeviceKeys::new(Random);
-        let key = keys.device(&["p", "1"], &device("a", "bc"));
-        assert_eq!(key, keys.device(&["p", "1"], &device("a", "bc")));
-        assert_ne!(key, keys.device(&["p", "1"], &device("ab", "c")));
-        assert_ne!(key, keys.device(&["p", "2"], &device("a", "bc")));
-        assert_ne!(key, DeviceKeys::new(Random).device(&["p", "1"], &device("a", "bc")));
-        assert_ne!(keys.event(key, "$1"), keys.event(key, "$2"));
+        let key = keys.device(&["p", "1"], "bc");
+        assert_eq!(key, keys.device(&["p", "1"], "bc"));
+        assert_ne!(key, keys.device(&["p", "1b"], "c"));
+        assert_ne!(key, keys.device(&["p", "2"], "bc"));
+        assert_ne!(key, DeviceKeys::new(Random).device(&["p", "1"], "bc"));
+        let (one, two) = (keys.digest(&"one"), keys.digest(&"two"));
+        let event = keys.event(key, "$1", [one, one]);
+        assert_eq!(event, keys.event(key, "$1", [keys.digest(&"one"), one]));
+        for other in
+            [keys.event(key, "$2", [one, one]), keys.event(key, "$1", [two, one]), keys.event(key, "$1", [one, two])]
+        {
+            assert_ne!(event, other);
+        }
         assert_ne!(keys.client("10.0.0.1"), keys.client("10.0.0.2"));
     }
 

@@ -10,8 +10,11 @@ pub(crate) mod device_key;
 pub(crate) mod fcm;
 pub(crate) mod log_throttle;
 pub(crate) mod outcome;
+pub(crate) mod pem;
+pub(crate) mod two_generation_cache;
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
@@ -64,14 +67,19 @@ pub(crate) trait Provider: Send + Sync {
     /// The problem and the action, in words.
     fn check_online(&self) -> BoxFuture<'_, Result<&'static str, String>>;
 
-    /// Whether the provider can deliver.
+    /// Whether the provider has tried its credentials; `Some` says why it cannot deliver nevertheless.
     ///
     /// # Errors
-    /// What is missing.
-    fn readiness(&self) -> Result<(), &'static str>;
+    /// What is missing before it has tried.
+    fn readiness(&self) -> Result<Option<&'static str>, &'static str>;
 
     /// When the credential expires, if it does.
     fn credential_expiry(&self) -> Option<Timestamp>;
+
+    /// The one spelling of `pushkey` under which the push service knows the device; an invalid one stays as it is.
+    fn canonical_pushkey<'a>(&self, pushkey: &'a str) -> Cow<'a, str> {
+        Cow::Borrowed(pushkey)
+    }
 
     /// The name of the circuit: apps with the same credential at the same push service share one. Appears in logs.
     fn circuit_key(&self) -> String;

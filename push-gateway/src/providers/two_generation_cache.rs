@@ -2,7 +2,7 @@
 //!
 //! Invariant: it holds at most `capacity` entries, and always the newest half of them.
 
-use crate::providers::device_key::{ByDeviceKey, DeviceKey};
+use super::device_key::{ByDeviceKey, DeviceKey};
 
 /// When the young generation reaches half of the capacity it becomes the old one, and the old one is dropped. This needs a
 /// fraction of the memory of a list in order of use.

@@ -311,3 +311,67 @@ async fn a_phone_with_several_app_ids_is_one_phone_to_google() {
     let other = json!({ "app_id": "chat.other", "pushkey": "other" });
     assert_eq!(world.notify_message("$other", json!([other])).await.expect(200), json!({ "rejected": [] }));
 }
+
+/// A device with an account of its own: only its `default_payload` tells it from the other one on the same phone.
+fn account(mut device: Value, secret: &str) -> Value {
+    device["data"] = json!({ "default_payload": { "cs": secret } });
+    device
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_accounts_on_one_phone_both_get_the_event_and_a_repetition_sends_nothing() {
+    let world = world().await;
+    let iphone = "a".repeat(64);
+    for device in [ios_device(&iphone), android_device("phone")] {
+        for secret in ["one", "two", "one", "two"] {
+            let answer = world.notify_message("$both", json!([account(device.clone(), secret)])).await;
+            assert_eq!(answer.expect(200), json!({ "rejected": [] }));
+        }
+        let both = json!([account(device.clone(), "one"), account(device.clone(), "two"), account(device, "one")]);
+        world.notify_message("$in-one-request", both).await.expect(200);
+    }
+    assert_eq!(world.apple.requests_for(&iphone).len(), 4);
+    assert_eq!(world.google.messages_for("phone").len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_spelling_of_a_token_is_the_same_device() {
+    use base64::Engine;
+    let world = world().await;
+    let hex = "a1".repeat(32);
+    let base64 = base64::engine::general_purpose::STANDARD.encode([0xa1; 32]);
+    for pushkey in [hex.clone(), hex.to_uppercase(), base64.clone(), base64.trim_end_matches('=').to_owned()] {
+        world.notify_message("$once", json!([ios_device(&pushkey)])).await.expect(200);
+    }
+    assert_eq!(world.apple.requests_for(&hex).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_with_the_event_id_of_another_one_suppresses_nothing() {
+    let world = world().await;
+    let mut forged = harness::world::push::message_body("$event", json!([android_device("phone")]));
+    forged["notification"]["content"]["body"] = json!("forged");
+    world.api.post(harness::world::push::NOTIFY, forged).send().await.expect(200);
+    world.notify_message("$event", json!([android_device("phone")])).await.expect(200);
+    assert_eq!(world.google.messages_for("phone").len(), 2);
+    // The counts of a repetition may differ.
+    let mut again = harness::world::push::message_body("$event", json!([android_device("phone")]));
+    again["notification"]["counts"] = json!({ "unread": 77 });
+    world.api.post(harness::world::push::NOTIFY, again).send().await.expect(200);
+    assert_eq!(world.google.messages_for("phone").len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_apns_connection_that_only_fails_is_left_after_the_second_failure() {
+    let world = world().await;
+    let iphone = "a".repeat(64);
+    world.notify_message("$1", json!([ios_device(&iphone)])).await.expect(200);
+    // One bad connection: every push on it fails, a new connection works.
+    let bad = world.apple.requests()[0].connection;
+    let fault = || apns::Fault::error(500, "InternalServerError");
+    world.apple.fault_by(move |request| (request.connection == bad).then(fault));
+    for number in 2..5 {
+        world.notify_message(&format!("${number}"), json!([ios_device(&iphone)])).await.expect(200);
+    }
+    assert_eq!(world.apple.connections(), 2);
+}

@@ -12,7 +12,7 @@ use actix_web::test::{TestRequest, call_service, init_service};
 use actix_web::web::Data;
 use serde_json::{Value, json};
 use shared::clock::Clock;
-use shared::http::body::BodyLimits;
+use shared::http::body::{BodyLimits, Budget};
 use shared::http::observe::{Activity, KnownSeries, Labels, Observer, observe};
 use shared::random::Random;
 
@@ -51,12 +51,19 @@ impl Answer {
 }
 
 async fn call(state: &Arc<State>, request: TestRequest) -> Answer {
-    let limits = BodyLimits { max: state.setup().config.http.max_body.get(), timeout: Duration::from_secs(5) };
+    let http = state.setup().config.http.clone();
+    let limits = BodyLimits {
+        max: http.max_body.get(),
+        may_be_large: |_| true,
+        timeout: Duration::from_secs(5),
+        budget: Budget::new(http.body_budget.get()),
+    };
     let observer = Observer {
         requests_total: "requests_total",
         duration_seconds: "duration_seconds",
         labels: Labels::Code,
         headers: &[],
+        may_be_large: |_| true,
         activity: Arc::new(Activity::default()),
         known: KnownSeries::default(),
     };

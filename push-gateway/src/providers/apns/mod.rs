@@ -11,6 +11,7 @@ mod request;
 mod response;
 pub(super) mod settings;
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -252,12 +253,19 @@ impl Provider for Apns {
         .boxed()
     }
 
-    fn readiness(&self) -> Result<(), &'static str> {
-        Ok(())
+    fn readiness(&self) -> Result<Option<&'static str>, &'static str> {
+        Ok(None)
     }
 
     fn credential_expiry(&self) -> Option<Timestamp> {
         self.credentials.expiry()
+    }
+
+    fn canonical_pushkey<'a>(&self, pushkey: &'a str) -> Cow<'a, str> {
+        match DeviceToken::parse(pushkey, self.settings.token_encoding) {
+            Some(token) => Cow::Owned(token.hex().to_owned()),
+            None => Cow::Borrowed(pushkey),
+        }
     }
 
     fn circuit_key(&self) -> String {

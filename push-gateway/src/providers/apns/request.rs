@@ -28,6 +28,9 @@ const EXPIRATION: HeaderName = HeaderName::from_static("apns-expiration");
 const COLLAPSE_ID: HeaderName = HeaderName::from_static("apns-collapse-id");
 const ID: HeaderName = HeaderName::from_static("apns-id");
 
+/// The start of every path.
+const DEVICE: &str = "/3/device/";
+
 /// The path that identifies a device.
 pub(super) struct DeviceToken(PathAndQuery);
 
@@ -39,7 +42,12 @@ impl DeviceToken {
             TokenEncoding::Base64 => from_base64(pushkey)?,
             TokenEncoding::Auto => from_hex(pushkey).or_else(|| from_base64(pushkey))?,
         };
-        format!("/3/device/{hex}").parse().ok().map(Self)
+        format!("{DEVICE}{hex}").parse().ok().map(Self)
+    }
+
+    /// The token in lower-case hexadecimal digits.
+    pub(super) fn hex(&self) -> &str {
+        self.0.path().trim_start_matches(DEVICE)
     }
 }
 

@@ -68,7 +68,8 @@ impl Fcm {
     }
 
     async fn attempt(&self, delivery: &Delivery<'_>) -> Result<Outcome, Failure> {
-        if let Some(wait) = self.pauses.wait(delivery.key) {
+        let is_collapsible = self.template.is_collapsible(delivery.notification);
+        if let Err(wait) = self.pauses.enter(delivery.key, is_collapsible) {
             return Err(Failure::pause("paused", wait));
         }
         let payload = match delivery.payload(|| self.compose(delivery)) {
@@ -88,6 +89,9 @@ impl Fcm {
             if action != Action::RenewToken {
                 self.account.accept(&token);
             }
+            if answer.status < 500 && answer.status != 429 {
+                self.pauses.passed(delivery.key);
+            }
             let has_time = deadline.saturating_duration_since(Instant::now()) >= TIME_FOR_A_RESEND;
             match action {
                 Action::Finish => {
@@ -96,8 +100,8 @@ impl Fcm {
                     }
                     return Ok(outcome);
                 }
-                Action::PauseDevice(pause) => {
-                    self.pauses.begin(delivery.key, pause);
+                Action::Pause(pause, quota) => {
+                    self.pauses.begin(delivery.key, pause, quota);
                     return Ok(outcome);
                 }
                 Action::RenewToken if is_renewed => return Ok(outcome),
@@ -190,8 +194,12 @@ impl Provider for Fcm {
         .boxed()
     }
 
-    fn readiness(&self) -> Result<(), &'static str> {
-        if self.account.has_had_token() { Ok(()) } else { Err("has no access token yet") }
+    fn readiness(&self) -> Result<Option<&'static str>, &'static str> {
+        match self.account.has_token() {
+            Some(true) => Ok(None),
+            Some(false) => Ok(Some("Google gives its account no access token: nothing is delivered to this app")),
+            None => Err("has no access token yet"),
+        }
     }
 
     fn credential_expiry(&self) -> Option<Timestamp> {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::providers::apns_error::{ApnsError, Meaning, look_up};
+use crate::providers::log_throttle::escaped;
 use crate::providers::outcome::{Certainty, Failure, Outcome, Reason};
 
 /// A pause without `Retry-After`.
@@ -37,8 +38,17 @@ pub(super) enum Action {
     RenewToken,
     /// Resends a reduced message, once.
     ReducePayload,
-    /// Sends nothing to this device for so long.
-    PauseDevice(Duration),
+    /// Sends nothing to this device for so long, nor to the project if its quota is spent.
+    Pause(Duration, Quota),
+}
+
+/// Whose quota is spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Quota {
+    Project,
+    Device,
+    /// Google does not say.
+    Unknown,
 }
 
 /// The outcome of an attempt with this response, and what to do first. `pushkey` is removed from the details.
@@ -75,7 +85,7 @@ pub(super) fn interpret(
         (401, _) => (ours("UNAUTHENTICATED"), Action::RenewToken),
         (429, _) => {
             let pause = retry_after.unwrap_or(DEFAULT_PAUSE).min(MAX_PAUSE);
-            (Failure::pause("QUOTA_EXCEEDED", pause).into(), Action::PauseDevice(pause))
+            (Failure::pause("QUOTA_EXCEEDED", pause).into(), Action::Pause(pause, error.quota))
         }
         (500, _) => outage("INTERNAL"),
         (503, _) => outage("UNAVAILABLE"),
@@ -86,12 +96,7 @@ pub(super) fn interpret(
 }
 
 /// The outcome if Google could not deliver to an iPhone, by the error of APNs that it relays.
-fn from_apns(
-    apns: &ApnsError,
-    error: &ErrorBody,
-    retry_after: Option<Duration>,
-    pushkey: &str,
-) -> (Outcome, Action) {
+fn from_apns(apns: &ApnsError, error: &ErrorBody, retry_after: Option<Duration>, pushkey: &str) -> (Outcome, Action) {
     let reason = apns.reason;
     match apns.meaning {
         Meaning::Gone => (Outcome::rejected(reason, Certainty::Certain), Action::Finish),
@@ -99,7 +104,7 @@ fn from_apns(
         Meaning::TooLarge => (Outcome::Dropped("too_large"), Action::ReducePayload),
         Meaning::TooManyPushes => {
             let pause = retry_after.unwrap_or(APNS_PAUSE).min(MAX_PAUSE);
-            (Failure::pause(reason, pause).into(), Action::PauseDevice(pause))
+            (Failure::pause(reason, pause).into(), Action::Pause(pause, Quota::Device))
         }
         Meaning::TooManyTokens => (Failure::upstream(reason, retry_after).into(), Action::Finish),
         // An outage of Apple's says nothing about Google: no circuit counts it.
@@ -132,8 +137,31 @@ fn advice(reason: Reason) -> &'static str {
     }
 }
 
-/// The longest text of FCM in a log, in characters.
-const MAX_DETAIL: usize = 200;
+impl Quota {
+    /// Reads the subjects of violations, such as `project:my-app` or `device`, and names of limits, such as
+    /// `DefaultRequestsPerMinutePerProject`.
+    fn of(names: impl Iterator<Item = String>) -> Self {
+        let mut quota = Self::Unknown;
+        for name in names.map(|name| name.to_ascii_lowercase()) {
+            if name.contains("device") || name.contains("token") || name.contains("registration") {
+                return Self::Device;
+            }
+            if name.contains("project") {
+                quota = Self::Project;
+            }
+        }
+        quota
+    }
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        Self::Unknown
+    }
+}
+
+/// How much of a body in another format is read.
+const MAX_UNREADABLE: usize = 800;
 
 /// An error of FCM: a `google.rpc.Status` as JSON, or a proxy's response (HTML, half a body, nothing). Its parts are
 /// empty if they are missing.
@@ -149,6 +177,8 @@ pub(super) struct ErrorBody {
     pub(super) fields: Vec<String>,
     /// `statusCode` and `reason` of APNs, from `details[]` of the type `ApnsError`.
     pub(super) apns: Option<(u16, String)>,
+    /// Whose quota is spent, by `details[]` of the types `QuotaFailure` and `ErrorInfo`.
+    pub(super) quota: Quota,
     /// The start of a body in any other format.
     other: String,
 }
@@ -169,8 +199,13 @@ impl ErrorBody {
             let status = detail.get("statusCode")?.as_u64()?;
             Some((u16::try_from(status).ok()?, text(detail, "reason").unwrap_or_default()))
         };
+        let violations_of = |detail: &Value| detail.get("violations").and_then(Value::as_array).cloned();
+        let subjects =
+            details().filter_map(violations_of).flatten().filter_map(|violation| text(&violation, "subject"));
+        let limits = details().filter_map(|detail| text(detail.get("metadata")?, "quota_limit"));
         let is_of_apns = |detail: &&Value| text(detail, "@type").is_some_and(|name| name.ends_with(".ApnsError"));
         Self {
+            quota: Quota::of(subjects.chain(limits)),
             apns: details().filter(is_of_apns).find_map(of_apns),
             code: details().find_map(|detail| text(detail, "errorCode")),
             status: text(error, "status"),
@@ -181,7 +216,7 @@ impl ErrorBody {
     }
 
     fn unreadable(body: &[u8]) -> Self {
-        let start = &body[..body.len().min(4 * MAX_DETAIL)];
+        let start = &body[..body.len().min(MAX_UNREADABLE)];
         Self { other: String::from_utf8_lossy(start).into_owned(), ..Self::default() }
     }
 
@@ -227,7 +262,7 @@ impl ErrorBody {
         self.fields.iter().any(is_option)
     }
 
-    /// The text for the operator's log: one line, at most 200 characters, without `pushkey`.
+    /// The text for the operator's log: one line, at most 100 characters, without `pushkey`.
     pub(super) fn detail(&self, pushkey: &str) -> String {
         let mut parts: Vec<&str> =
             [&self.status, &self.code, &self.message].into_iter().flatten().map(|text| &**text).collect();
@@ -244,29 +279,13 @@ impl ErrorBody {
     }
 }
 
-/// `text` with control characters escaped, cut to 200 characters.
-pub(super) fn escaped(text: &str) -> String {
-    let is_harmless = |c: char| !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}');
-    let mut out = String::new();
-    let mut length = 0;
-    for c in text.chars() {
-        let piece = if is_harmless(c) { c.to_string() } else { c.escape_default().to_string() };
-        length += piece.chars().count();
-        if length > MAX_DETAIL {
-            break;
-        }
-        out.push_str(&piece);
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use serde_json::{Value, json};
 
-    use super::{Action, ErrorBody, escaped, interpret};
+    use super::{Action, ErrorBody, Quota, escaped, interpret};
     use crate::providers::outcome::Certainty::{Certain, Suspect};
     use crate::providers::outcome::{Cause, Failure, Outcome};
 
@@ -288,7 +307,7 @@ mod tests {
 
     fn quota() -> (Outcome, Action) {
         let pause = Duration::from_secs(60);
-        (Failure::pause("QUOTA_EXCEEDED", pause).into(), Action::PauseDevice(pause))
+        (Failure::pause("QUOTA_EXCEEDED", pause).into(), Action::Pause(pause, Quota::Unknown))
     }
 
     /// An error in Google's format, with FCM's own code if there is one.
@@ -388,7 +407,10 @@ mod tests {
             let retry_after = retry_after.map(Duration::from_secs);
             let (outcome, action) = interpret(429, &ErrorBody::default(), retry_after, "");
             let pause = Duration::from_secs(expected);
-            assert_eq!((outcome, action), (Failure::pause("QUOTA_EXCEEDED", pause).into(), Action::PauseDevice(pause)));
+            assert_eq!(
+                (outcome, action),
+                (Failure::pause("QUOTA_EXCEEDED", pause).into(), Action::Pause(pause, Quota::Unknown))
+            );
         }
     }
 
@@ -446,6 +468,10 @@ mod tests {
         for (error, blames) in [
             (json!({"message": "The registration token is not a valid FCM registration token"}), true),
             (json!({"message": "Invalid registration token"}), true),
+            (json!({"message": "The registration token is not a valid FCM registration token."}), true),
+            // Quoted: the text of an event, not Google's own.
+            (json!({"message": "Invalid value at 'message.data': \"Invalid registration token\""}), false),
+            (json!({"message": "the registration token is fine, the data is not"}), false),
             (json!({"details": [{"fieldViolations": [{"field": "message.fid"}]}]}), true),
             (json!({"details": [{"fieldViolations": [{"field": "message.token.x"}]}]}), false),
             (json!({"details": [{"fieldViolations": [{"field": "message.data[0].value"}]}]}), false),
@@ -454,6 +480,54 @@ mod tests {
         ] {
             assert_eq!(parse(&json!({"error": error})).blames_target(), blames, "{error}");
         }
+    }
+
+    /// An error that relays one of APNs.
+    fn relayed(status: u16, reason: &str) -> ErrorBody {
+        let apns = json!({"@type": "type.googleapis.com/google.firebase.fcm.v1.ApnsError", "statusCode": status, "reason": reason});
+        let own =
+            json!({"@type": "type.googleapis.com/google.firebase.fcm.v1.FcmError", "errorCode": "INVALID_ARGUMENT"});
+        parse(
+            &json!({"error": {"status": "INVALID_ARGUMENT", "message": "Request contains an invalid argument.", "details": [own, apns]}}),
+        )
+    }
+
+    #[test]
+    fn an_error_of_apns_decides_by_its_own_status_and_reason() {
+        for (status, reason, expected) in [
+            (410, "Unregistered", Outcome::rejected("Unregistered", Certain)),
+            (410, "ExpiredToken", Outcome::rejected("ExpiredToken", Certain)),
+            (400, "BadDeviceToken", Outcome::rejected("BadDeviceToken", Suspect)),
+            (400, "DeviceTokenNotForTopic", Outcome::rejected("DeviceTokenNotForTopic", Suspect)),
+            (403, "InvalidProviderToken", mistake("InvalidProviderToken")),
+            (400, "TopicDisallowed", mistake("TopicDisallowed")),
+            (400, "NewReason", mistake("other")),
+        ] {
+            for of_fcm in [400, 401, 404] {
+                let (found, action) = interpreted(of_fcm, &relayed(status, reason));
+                assert_eq!((found, action), (expected.clone(), Action::Finish), "{of_fcm}: {status} {reason}");
+            }
+        }
+        let (outcome, action) = interpreted(429, &relayed(429, "TooManyRequests"));
+        assert_eq!(outcome.labels(), ("temporary", "TooManyRequests"));
+        assert_eq!(action, Action::Pause(Duration::from_secs(30), Quota::Device));
+        let (outcome, action) = interpreted(503, &relayed(503, "ServiceUnavailable"));
+        assert_eq!((outcome.labels(), action), (("temporary", "ServiceUnavailable"), Action::Finish));
+        let disabled = body("INVALID_ARGUMENT", Some("INVALID_ARGUMENT"), "APNs device token is disabled.", &[]);
+        assert_eq!(interpreted(400, &disabled).0, Outcome::rejected("Unregistered", Certain));
+    }
+
+    #[test]
+    fn the_quota_that_is_spent_is_read_from_the_details() {
+        let quota =
+            |details: Value| parse(&json!({"error": {"status": "RESOURCE_EXHAUSTED", "details": details}})).quota;
+        let failure = |subject: &str| json!([{"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{"subject": subject}]}]);
+        assert_eq!(quota(failure("project:my-app")), Quota::Project);
+        assert_eq!(quota(failure("device_token")), Quota::Device);
+        assert_eq!(quota(failure("")), Quota::Unknown);
+        let info = json!([{"metadata": {"quota_limit": "DefaultRequestsPerMinutePerProject"}}]);
+        assert_eq!(quota(info), Quota::Project);
+        assert_eq!(quota(json!([])), Quota::Unknown);
     }
 
     #[test]
@@ -484,8 +558,8 @@ mod tests {
         let error = parse(&json!({"error": {"status": "NOT_FOUND", "message": "no \u{1b}[31m\n'tok-1'\u{202e}"}}));
         assert_eq!(error.detail("tok-1"), r"NOT_FOUND, no \u{1b}[31m\n'***'\u{202e}");
         assert_eq!(ErrorBody::parse(b"<html>\r\n").detail(""), r"<html>\r\n");
-        assert_eq!(ErrorBody::parse(&[b'x'; 9_999]).detail("k").chars().count(), 200);
-        assert_eq!(escaped(&"\n".repeat(500)).len(), 200);
+        assert_eq!(ErrorBody::parse(&[b'x'; 9_999]).detail("k").chars().count(), 100);
+        assert_eq!(escaped(&"\n".repeat(500)).len(), 100);
         assert_eq!(escaped("é🦉"), "é🦉");
     }
 }

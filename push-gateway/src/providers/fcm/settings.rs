@@ -10,6 +10,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use shared::config::{ConfigError, HumanDuration, OneOrMany, section};
+use shared::secret::Secret;
 
 use super::Fcm;
 use super::request::{plain_url, send_url};
@@ -29,6 +30,8 @@ const OPTION_KEYS: [&str; 5] = ["notification", "android", "apns", "webpush", "f
 pub struct Settings {
     /// The service account's key file (JSON).
     pub(crate) service_account_file: Option<PathBuf>,
+    /// The same as text, for deployments without files; a secret.
+    pub(crate) service_account: Option<Secret<String>>,
     /// The Firebase project; by default the service account's.
     pub(crate) project_id: Option<String>,
     /// The address of FCM; another one for tests and relays.
@@ -135,6 +138,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             service_account_file: None,
+            service_account: None,
             project_id: None,
             base_url: String::from("https://fcm.googleapis.com"),
             credentials: Credentials::default(),
@@ -169,17 +173,18 @@ impl Settings {
                  project_id, if it is not the service account's)",
             ));
         }
-        match (self.credentials, &self.service_account_file, &self.project_id) {
-            (Credentials::ServiceAccount, None, _) => {
+        let has_account = self.service_account.is_some() || self.service_account_file.is_some();
+        match (self.credentials, has_account, &self.project_id) {
+            (Credentials::ServiceAccount, false, _) => {
                 return wrong(String::from("service_account_file: missing (or set credentials = \"metadata\")"));
             }
-            (Credentials::Metadata, Some(_), _) => {
+            (Credentials::Metadata, true, _) => {
                 return wrong(String::from("service_account_file: has no use with credentials = \"metadata\""));
             }
-            (Credentials::Metadata, None, None) => {
+            (Credentials::Metadata, false, None) => {
                 return wrong(String::from("project_id: missing, and credentials = \"metadata\" does not tell it"));
             }
-            (Credentials::ServiceAccount, Some(_), _) | (Credentials::Metadata, None, Some(_)) => {}
+            (Credentials::ServiceAccount, true, _) | (Credentials::Metadata, false, Some(_)) => {}
         }
         if let Some(ttl) = self.ttl
             && ttl.get().as_secs() > MAX_TTL
@@ -197,7 +202,8 @@ impl Settings {
     /// The name of the circuit: the project and the account.
     pub(super) fn circuit_key(&self) -> String {
         let file = self.service_account_file.as_ref().map(|file| file.display().to_string());
-        let account = file.unwrap_or_else(|| "metadata".to_owned());
+        let other = if self.service_account.is_some() { "service_account" } else { "metadata" };
+        let account = file.unwrap_or_else(|| other.to_owned());
         format!("fcm {} {account}", self.project_id.as_deref().unwrap_or("-"))
     }
 
@@ -205,6 +211,7 @@ impl Settings {
     pub(super) fn describe(&self) -> String {
         let credential = match &self.service_account_file {
             Some(file) => format!("service account {}", file.display()),
+            None if self.service_account.is_some() => "the service account in service_account".to_owned(),
             None => "the metadata server's account".to_owned(),
         };
         let project = self.project_id.as_deref().map(|id| format!("project {id}, "));

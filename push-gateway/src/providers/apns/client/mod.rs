@@ -185,6 +185,9 @@ impl Client {
         }
         let response = response.await.map_err(|error| {
             let failure = failure(&error);
+            if error.is_go_away() && error.is_remote() {
+                ticket.going_away(&error);
+            }
             if error.is_reset() || failure.reason == NOT_PROCESSED {
                 ticket.reset(failure.reason != NOT_PROCESSED);
             }

@@ -13,12 +13,14 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use metrics::Gauge;
 use parking_lot::Mutex;
+use shared::clock::Clock;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::Timing;
 use super::connect::{EndpointConnector, Unreachable};
 use super::connection::{self, Connection, Owner};
+use crate::providers::log_throttle::LogThrottle;
 use crate::providers::outcome::Failure;
 
 /// So many failures in a row retire a connection: a new one may lead to a server that works.
@@ -31,6 +33,7 @@ pub(super) struct Pool {
     max_connections: usize,
     timing: Timing,
     state: Mutex<State>,
+    goaway_log: LogThrottle,
     /// Changed by increments: an app may have several pools, for each environment and after each reload.
     open_connections: Gauge,
 }
@@ -41,7 +44,7 @@ struct State {
     /// Connections in progress.
     opening: usize,
     waiting: VecDeque<oneshot::Sender<Result<Ticket, Failure>>>,
-    /// Failed connects, and connections that only failed, since the last answer below 500.
+    /// Failed connects, and connections without a response, since the last response.
     consecutive_failures: u32,
     not_before: Option<Instant>,
 }
@@ -60,6 +63,7 @@ impl Pool {
     pub(super) fn new(app: &str, connector: EndpointConnector, max_connections: usize, timing: Timing) -> Arc<Self> {
         Arc::new(Self {
             open_connections: metrics::gauge!("push_apns_connections", "app" => app.to_owned()),
+            goaway_log: LogThrottle::default(),
             app: app.to_owned(),
             connector,
             max_connections: max_connections.max(1),
@@ -223,13 +227,16 @@ impl Pool {
         if is_in_use {
             let reason = if is_silent { "silence" } else { "consecutive failures" };
             tracing::info!(app = self.app, reason, "APNs connection retired");
-            let mut state = self.state.lock();
-            let failures = state.consecutive_failures.saturating_add(1);
-            self.back_off(&mut state, failures);
-            drop(state);
-            // Counted already: its end is no further failure.
-            connection.answered.store(true, Relaxed);
+            // No pause before the next connection: while every one fails, the circuit breaker stops the pushes.
             self.retire(connection);
+        }
+    }
+
+    /// Logs why APNs shuts a connection down. A routine GOAWAY says nothing in its debug data.
+    fn log_goaway(&self, error: &h2::Error) {
+        let reason = for_log(error);
+        if reason.contains("reason") && self.goaway_log.allow(Clock::system().now()) {
+            tracing::warn!(app = self.app, reason, "APNs refused a connection (GOAWAY)");
         }
     }
 
@@ -288,18 +295,23 @@ impl Ticket {
         self.answered.store(true, Relaxed);
         let Some(connection) = &self.connection else { return };
         connection.received();
-        if status >= 500 {
-            connection.answered.store(true, Relaxed);
-            return self.pool.failed(connection, false);
-        }
         if status == 200 {
             connection.proven.store(true, Relaxed);
         }
-        let is_first = !connection.answered.swap(true, Relaxed);
-        if connection.failures.swap(0, Relaxed) > 0 || is_first {
+        if !connection.answered.swap(true, Relaxed) {
             let mut state = self.pool.state.lock();
             (state.consecutive_failures, state.not_before) = (0, None);
         }
+        if status >= 500 {
+            self.pool.failed(connection, false);
+        } else {
+            connection.failures.store(0, Relaxed);
+        }
+    }
+
+    /// Records that APNs ended the connection with a GOAWAY.
+    pub(super) fn going_away(&self, error: &h2::Error) {
+        self.pool.log_goaway(error);
     }
 
     /// Records that APNs reset the stream. If it certainly did not process the push, the connection is not at fault.

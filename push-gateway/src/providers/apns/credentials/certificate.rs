@@ -11,6 +11,8 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use shared::clock::Timestamp;
 use shared::secret::Secret;
 
+use crate::providers::pem;
+
 /// A client certificate with its key.
 #[derive(Debug)]
 pub(in super::super) struct ClientCertificate {
@@ -25,7 +27,9 @@ pub(in super::super) enum InvalidCertificate {
     /// Neither a certificate with a key in PEM nor PKCS#12, or a wrong password.
     #[error("expected a certificate with its private key, in PEM or in PKCS#12 with the right password")]
     Unreadable,
-    #[error("the private key does not belong to the certificate")]
+    #[error("the private key is encrypted with a password; decrypt it, or use PKCS#12 with cert_password")]
+    EncryptedKey,
+    #[error("the private key belongs to none of the certificates")]
     KeyMismatch,
 }
 
@@ -33,7 +37,8 @@ impl ClientCertificate {
     /// Reads the contents of a file, PEM or PKCS#12; PEM needs no password.
     pub(super) fn parse(file: &[u8], password: Option<&Secret<String>>) -> Result<Self, InvalidCertificate> {
         let is_pem = file.windows(11).any(|part| part == b"-----BEGIN ");
-        let (chain, key) = if is_pem { from_pem(file)? } else { from_pkcs12(file, password)? };
+        let (mut chain, key) = if is_pem { from_pem(file)? } else { from_pkcs12(file, password)? };
+        own_first(&mut chain, &key);
         let not_after = chain.first().and_then(not_after).ok_or(InvalidCertificate::Unreadable)?;
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         let key = CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
@@ -51,7 +56,24 @@ impl ClientCertificate {
 
 type ChainAndKey = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
+/// Puts the certificate of `key` first: files often have the authority's before it.
+fn own_first(chain: &mut [CertificateDer<'static>], key: &PrivateKeyDer<'static>) {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let belongs = |certificate: &CertificateDer<'static>| {
+        CertifiedKey::from_der(vec![certificate.clone()], key.clone_key(), &provider).is_ok()
+    };
+    if let Some(own) = chain.iter().position(belongs) {
+        chain[..=own].rotate_right(1);
+    }
+}
+
 fn from_pem(file: &[u8]) -> Result<ChainAndKey, InvalidCertificate> {
+    let text = Secret::new(String::from_utf8_lossy(file).into_owned());
+    if pem::is_encrypted(&text) {
+        return Err(InvalidCertificate::EncryptedKey);
+    }
+    let text = pem::normalize(&text);
+    let file = text.expose().as_bytes();
     let chain = CertificateDer::pem_slice_iter(file).collect::<Result<Vec<_>, _>>();
     let key = PrivateKeyDer::from_pem_slice(file);
     chain.ok().zip(key.ok()).ok_or(InvalidCertificate::Unreadable)

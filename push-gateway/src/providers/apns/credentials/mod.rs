@@ -15,6 +15,7 @@ use shared::config::{ConfigError, secret};
 use self::certificate::{ClientCertificate, InvalidCertificate};
 use self::token::{InvalidKey, ProviderToken, ProviderTokenCache};
 use super::settings::Settings;
+use crate::providers::pem;
 
 /// A certificate that expires within this time is logged.
 const EXPIRY_NOTICE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -35,6 +36,8 @@ pub(super) enum CredentialsError {
     KeyNames,
     #[error("key: {0}")]
     Key(#[from] InvalidKey),
+    #[error("key: it is encrypted with a password; decrypt it, or use the file as Apple hands it out")]
+    EncryptedKey,
     #[error("cert_file: {0}")]
     Certificate(#[from] InvalidCertificate),
     #[error("cannot read {path}: {source}")]
@@ -49,9 +52,14 @@ impl Credentials {
         let key = secret("key", settings.key.as_ref(), settings.key_file.as_deref())?;
         match (key, &settings.cert_file) {
             (Some(key), None) => {
-                let names = settings.team_id.as_deref().zip(settings.key_id.as_deref());
+                // Copied ids often bring a blank or a line break.
+                let names = settings.team_id.as_deref().map(str::trim).zip(settings.key_id.as_deref().map(str::trim));
                 let (team_id, key_id) =
                     names.filter(|(a, b)| !a.is_empty() && !b.is_empty()).ok_or(CredentialsError::KeyNames)?;
+                let key = pem::normalize(&key);
+                if pem::is_encrypted(&key) {
+                    return Err(CredentialsError::EncryptedKey);
+                }
                 Ok(Self::Token(tokens.find(team_id, key_id, &key)?))
             }
             (None, Some(path)) => {

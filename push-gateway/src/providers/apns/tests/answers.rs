@@ -78,7 +78,8 @@ async fn an_endless_answer_times_out_and_affects_no_other() {
         })
         .await;
     }
-    assert_eq!(world.apple.connections(), 1);
+    // Nothing at all arrived during the silence, so its connection was left.
+    assert!(world.apple.connections() > 1);
 }
 
 #[tokio::test]

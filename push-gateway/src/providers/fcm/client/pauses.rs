@@ -1,16 +1,24 @@
-//! Pauses after a 429: for the device, and for the whole project if several devices get one at a time.
+//! Pauses after a 429: for the device whose own quota is spent, and for the whole project if its quota is.
 //!
-//! Invariant: bounded in memory.
+//! Google limits a device (240 messages a minute, 5,000 an hour, 20 collapsible ones at once) and a project (*Throttling and
+//! Quotas*), and does not always say which one is spent. A stranger can spend the quota of his own devices, so such a device
+//! is no evidence about the project.
+//!
+//! Invariant: bounded in memory. A pause of the project ends with one push that tries it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use shared::clock::{Clock, Timestamp};
+use shared::config::HumanDuration;
+use shared::rate_limit::{Charge, Limit};
 
+use super::super::response::Quota;
 use crate::providers::device_key::{ByDeviceKey, DeviceKey};
+use crate::providers::two_generation_cache::TwoGenerationCache;
 
-/// This many paused devices within [`WINDOW`] pause the project.
+/// This many paused devices within [`WINDOW`] pause the project, if none of them exceeds Google's limits for a device.
 const DEVICES: usize = 3;
 
 const WINDOW: Duration = Duration::from_secs(10);
@@ -18,55 +26,176 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// The most paused devices.
 const CAPACITY: usize = 10_000;
 
+/// The most devices whose rate is known.
+const RATES: usize = 100_000;
+
+/// A push without a result after this time was lost.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long others wait for the push that tries whether the project has quota again.
+const PROBE_WAIT: Duration = Duration::from_secs(1);
+
+/// Google's limits for one device.
+const PER_MINUTE: Limit = Limit::new(240, HumanDuration::from_millis(250));
+const PER_HOUR: Limit = Limit::new(5000, HumanDuration::from_millis(720));
+/// Collapsible messages: 20 at once, one more every three minutes.
+const COLLAPSIBLE: Limit = Limit::new(20, HumanDuration::from_secs(180));
+
 /// The pauses of one project.
 pub(in super::super) struct Pauses {
     clock: Clock,
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
-    project: Option<Timestamp>,
-    devices: ByDeviceKey<Timestamp>,
+    project: Option<ProjectPause>,
+    devices: ByDeviceKey<Pause>,
     recent: VecDeque<(Timestamp, DeviceKey)>,
+    rates: TwoGenerationCache<Rate>,
+}
+
+/// A pause; of no effect if a clock that was set back would prolong it.
+#[derive(Clone, Copy)]
+struct Pause {
+    end: Timestamp,
+    length: Duration,
+}
+
+impl Pause {
+    fn new(now: Timestamp, length: Duration) -> Self {
+        Self { end: now.plus(length), length }
+    }
+
+    /// The rest; zero after the end.
+    fn rest(self, now: Timestamp) -> Duration {
+        let rest = self.end.since(now);
+        if rest <= self.length { rest } else { Duration::ZERO }
+    }
+}
+
+/// A pause of the project.
+#[derive(Clone, Copy)]
+struct ProjectPause {
+    pause: Pause,
+    /// The device whose push tries the project after the pause, and when it began.
+    probe: Option<(DeviceKey, Timestamp)>,
+}
+
+/// The buckets of a device, as Google counts.
+#[derive(Clone, Copy)]
+struct Rate {
+    buckets: [Option<Timestamp>; 3],
+    /// When the device last exceeded one of them.
+    exceeded: Option<Timestamp>,
 }
 
 impl Pauses {
     pub(in super::super) fn new(clock: Clock) -> Self {
-        Self { clock, state: Mutex::default() }
+        let state = State {
+            project: None,
+            devices: ByDeviceKey::default(),
+            recent: VecDeque::new(),
+            rates: TwoGenerationCache::new(RATES),
+        };
+        Self { clock, state: Mutex::new(state) }
     }
 
-    /// The rest of the pause of this device or of the project.
-    pub(in super::super) fn wait(&self, device: DeviceKey) -> Option<Duration> {
+    /// Asks to send to this device.
+    ///
+    /// # Errors
+    /// The rest of the pause of this device or of the project. After a pause of the project, one push passes as the probe.
+    pub(in super::super) fn enter(&self, device: DeviceKey, is_collapsible: bool) -> Result<(), Duration> {
         let now = self.clock.now();
-        let state = self.state.lock();
-        let end = state.project.max(state.devices.get(&device).copied())?;
-        Some(end.since(now)).filter(|wait| !wait.is_zero())
+        let mut state = self.state.lock();
+        let rest = state.devices.get(&device).map_or(Duration::ZERO, |pause| pause.rest(now));
+        if !rest.is_zero() {
+            return Err(rest);
+        }
+        if let Some(project) = &mut state.project {
+            let rest = project.pause.rest(now);
+            if !rest.is_zero() {
+                return Err(rest);
+            }
+            match project.probe {
+                Some((other, began)) if other != device && now.since(began) < PROBE_TIMEOUT => return Err(PROBE_WAIT),
+                _ => project.probe = Some((device, now)),
+            }
+        }
+        state.record_rate(device, is_collapsible, now);
+        Ok(())
     }
 
-    /// Pauses this device.
-    pub(in super::super) fn begin(&self, device: DeviceKey, pause: Duration) {
+    /// Records that Google processed a push to this device: the project has quota.
+    pub(in super::super) fn passed(&self, device: DeviceKey) {
+        let mut state = self.state.lock();
+        if state.is_probe(device) {
+            state.project = None;
+        }
+    }
+
+    /// Pauses this device, and the project if its quota is spent.
+    pub(in super::super) fn begin(&self, device: DeviceKey, pause: Duration, quota: Quota) {
         let now = self.clock.now();
         let mut state = self.state.lock();
         if state.devices.len() >= CAPACITY {
             state.make_room(now);
         }
-        state.devices.insert(device, now.plus(pause));
-        state.recent.retain(|(time, other)| now.since(*time) <= WINDOW && *other != device);
-        state.recent.push_back((now, device));
-        if state.recent.len() >= DEVICES {
+        state.devices.insert(device, Pause::new(now, pause));
+        let is_own_fault = quota == Quota::Device || state.exceeds(device, now);
+        let is_of_project = match quota {
+            Quota::Project => true,
+            Quota::Device => false,
+            Quota::Unknown if is_own_fault => false,
+            Quota::Unknown => {
+                state.recent.retain(|(time, other)| now.since(*time) <= WINDOW && *other != device);
+                state.recent.push_back((now, device));
+                state.recent.len() >= DEVICES || state.is_probe(device)
+            }
+        };
+        if is_of_project {
             state.recent.clear();
-            state.project = state.project.max(Some(now.plus(pause)));
+            let longest = state.project.map_or(Duration::ZERO, |project| project.pause.rest(now)).max(pause);
+            state.project = Some(ProjectPause { pause: Pause::new(now, longest), probe: None });
+        } else if state.is_probe(device)
+            && let Some(project) = &mut state.project
+        {
+            // No evidence: the next push is the probe.
+            project.probe = None;
         }
     }
 }
 
 impl State {
+    fn is_probe(&self, device: DeviceKey) -> bool {
+        self.project.and_then(|project| project.probe).is_some_and(|(probe, _)| probe == device)
+    }
+
+    /// Counts a message as Google does.
+    fn record_rate(&mut self, device: DeviceKey, is_collapsible: bool, now: Timestamp) {
+        let mut rate = self.rates.find(device).unwrap_or(Rate { buckets: [None; 3], exceeded: None });
+        let limits = [Some(PER_MINUTE), Some(PER_HOUR), is_collapsible.then_some(COLLAPSIBLE)];
+        for (bucket, limit) in rate.buckets.iter_mut().zip(limits) {
+            match limit.map(|limit| limit.charge(*bucket, now)) {
+                Some(Charge::Allowed { state }) => *bucket = Some(state),
+                Some(Charge::Refused { .. }) => rate.exceeded = Some(now),
+                None => {}
+            }
+        }
+        self.rates.insert(device, rate);
+    }
+
+    /// Whether the device exceeded one of Google's limits lately.
+    fn exceeds(&self, device: DeviceKey, now: Timestamp) -> bool {
+        const LATELY: Duration = Duration::from_secs(3600);
+        let exceeded = self.rates.find(device).and_then(|rate| rate.exceeded);
+        exceeded.is_some_and(|at| now.since(at) < LATELY)
+    }
+
     /// Removes the pauses that are over; if there are none, the one that ends first.
     fn make_room(&mut self, now: Timestamp) {
-        self.devices.retain(|_, end| *end > now);
+        self.devices.retain(|_, pause| !pause.rest(now).is_zero());
         if self.devices.len() >= CAPACITY
-            && let Some(first) = self.devices.iter().min_by_key(|(_, end)| **end).map(|(device, _)| *device)
+            && let Some(first) = self.devices.iter().min_by_key(|(_, pause)| pause.end).map(|(device, _)| *device)
         {
             self.devices.remove(&first);
         }
@@ -79,7 +208,9 @@ mod tests {
 
     use shared::clock::{Clock, Timestamp};
 
-    use super::{CAPACITY, Pauses};
+    use super::super::super::response::Quota;
+    use super::{CAPACITY, PROBE_TIMEOUT, PROBE_WAIT, Pauses};
+    use crate::providers::device_key::DeviceKey;
     use crate::providers::device_key::testing::{keys, numbered};
 
     const fn seconds(seconds: u64) -> Duration {
@@ -91,50 +222,95 @@ mod tests {
         (Pauses::new(clock.clone()), clock)
     }
 
+    /// The rest of the pause, if there is one.
+    fn wait(pauses: &Pauses, device: DeviceKey) -> Option<Duration> {
+        pauses.enter(device, false).err()
+    }
+
     #[test]
     fn each_device_has_its_own_pause() {
         let ((pauses, clock), keys) = (pauses(), keys());
         let [a, b, c] = [1, 2, 3].map(|number| numbered(&keys, number));
-        assert_eq!(pauses.wait(a), None);
-        pauses.begin(a, seconds(7));
-        pauses.begin(b, seconds(60));
+        assert_eq!(wait(&pauses, a), None);
+        pauses.begin(a, seconds(7), Quota::Unknown);
+        pauses.begin(b, seconds(60), Quota::Unknown);
         clock.advance(seconds(5));
-        assert_eq!((pauses.wait(a), pauses.wait(b), pauses.wait(c)), (Some(seconds(2)), Some(seconds(55)), None));
+        assert_eq!([a, b, c].map(|device| wait(&pauses, device)), [Some(seconds(2)), Some(seconds(55)), None]);
         clock.advance(seconds(2));
-        assert_eq!((pauses.wait(a), pauses.wait(b)), (None, Some(seconds(53))));
+        assert_eq!([a, b].map(|device| wait(&pauses, device)), [None, Some(seconds(53))]);
     }
 
     #[test]
-    fn three_devices_within_ten_seconds_pause_the_project() {
+    fn three_devices_within_ten_seconds_pause_the_project_until_one_push_has_passed() {
         let ((pauses, clock), keys) = (pauses(), keys());
-        let [a, b, c, other] = [1, 2, 3, 4].map(|number| numbered(&keys, number));
-        pauses.begin(a, seconds(30));
+        let [a, b, c, other, next] = [1, 2, 3, 4, 5].map(|number| numbered(&keys, number));
+        pauses.begin(a, seconds(30), Quota::Unknown);
         clock.advance(seconds(5));
-        pauses.begin(a, seconds(30));
-        pauses.begin(b, seconds(30));
-        assert_eq!(pauses.wait(other), None, "one device twice is one device");
+        pauses.begin(a, seconds(30), Quota::Unknown);
+        pauses.begin(b, seconds(30), Quota::Unknown);
+        assert_eq!(wait(&pauses, other), None, "one device twice is one device");
         clock.advance(seconds(5));
-        pauses.begin(c, seconds(20));
-        assert_eq!(pauses.wait(other), Some(seconds(20)));
+        pauses.begin(c, seconds(20), Quota::Unknown);
+        assert_eq!(wait(&pauses, other), Some(seconds(20)));
         clock.advance(seconds(20));
-        assert_eq!(pauses.wait(other), None);
+        assert_eq!((wait(&pauses, other), wait(&pauses, next)), (None, Some(PROBE_WAIT)));
+        pauses.begin(other, seconds(40), Quota::Unknown);
+        assert_eq!(wait(&pauses, next), Some(seconds(40)), "the probe failed");
+        clock.advance(seconds(40));
+        assert_eq!((wait(&pauses, next), wait(&pauses, other)), (None, Some(PROBE_WAIT)));
+        pauses.passed(next);
+        assert_eq!(wait(&pauses, other), None);
+    }
+
+    #[test]
+    fn a_lost_probe_is_replaced() {
+        let ((pauses, clock), keys) = (pauses(), keys());
+        let [one, two] = [1, 2].map(|number| numbered(&keys, number));
+        pauses.begin(numbered(&keys, 9), seconds(5), Quota::Project);
+        clock.advance(seconds(5));
+        assert_eq!((wait(&pauses, one), wait(&pauses, two)), (None, Some(PROBE_WAIT)));
+        clock.advance(PROBE_TIMEOUT);
+        assert_eq!(wait(&pauses, two), None);
+    }
+
+    #[test]
+    fn the_quota_of_devices_says_nothing_about_the_project() {
+        let ((pauses, _), keys) = (pauses(), keys());
+        for number in 0..5 {
+            pauses.begin(numbered(&keys, number), seconds(60), Quota::Device);
+        }
+        assert_eq!(wait(&pauses, numbered(&keys, 9)), None);
+        // Google does not say whose quota it is, but these devices exceed their own.
+        for number in 10..15 {
+            let device = numbered(&keys, number);
+            (0..241).for_each(|_| assert_eq!(wait(&pauses, device), None));
+            pauses.begin(device, seconds(60), Quota::Unknown);
+        }
+        for number in 20..25 {
+            let device = numbered(&keys, number);
+            (0..21).for_each(|_| assert!(pauses.enter(device, true).is_ok()));
+            pauses.begin(device, seconds(60), Quota::Unknown);
+        }
+        assert_eq!(wait(&pauses, numbered(&keys, 9)), None);
+        pauses.begin(numbered(&keys, 30), seconds(60), Quota::Project);
+        assert_eq!(wait(&pauses, numbered(&keys, 9)), Some(seconds(60)));
     }
 
     #[test]
     fn three_devices_over_a_longer_time_pause_only_themselves() {
         let ((pauses, clock), keys) = (pauses(), keys());
         for number in 0..5 {
-            pauses.begin(numbered(&keys, number), seconds(60));
+            pauses.begin(numbered(&keys, number), seconds(60), Quota::Unknown);
             clock.advance(seconds(6));
         }
-        assert_eq!(pauses.wait(numbered(&keys, 9)), None);
+        assert_eq!(wait(&pauses, numbered(&keys, 9)), None);
     }
 
     #[test]
     fn the_number_of_paused_devices_is_bounded() {
         let ((pauses, clock), keys) = (pauses(), keys());
         for number in 0..u32::try_from(CAPACITY).unwrap() + 50 {
-            pauses.begin(numbered(&keys, number), seconds(60));
+            pauses.begin(numbered(&keys, number), seconds(60), Quota::Device);
             clock.advance(Duration::from_millis(1));
         }
         assert_eq!(pauses.state.lock().devices.len(), CAPACITY);

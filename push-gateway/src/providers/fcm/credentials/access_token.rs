@@ -21,10 +21,10 @@ use url::Url;
 
 use super::super::client::exchange;
 use super::super::request::plain_url;
-use super::super::response::escaped;
 use super::super::settings::{Credentials, Settings};
 use super::service_account::{SCOPE, ServiceAccount};
 use crate::providers::SetupError;
+use crate::providers::log_throttle::escaped;
 
 /// How long before its expiry a token is renewed.
 const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
@@ -78,7 +78,8 @@ struct State {
     /// Whether `token` replaced a refused one, and no request with it has succeeded yet.
     is_unproven: bool,
     is_fetching: bool,
-    has_had_token: bool,
+    /// Whether the last request brought a token; `None` before the first response.
+    has_token: Option<bool>,
     failures: u32,
     last_failure: String,
     not_before: Option<Timestamp>,
@@ -102,9 +103,13 @@ struct TokenError {
 impl Source {
     /// The source that the settings name; reads the service account's file.
     pub(in super::super) fn load(settings: &Settings) -> Result<Self, SetupError> {
-        Ok(match (settings.credentials, &settings.service_account_file) {
-            (Credentials::ServiceAccount, Some(path)) => Self::ServiceAccount(ServiceAccount::load(path)?),
-            (Credentials::ServiceAccount, None) | (Credentials::Metadata, _) => {
+        Ok(match (settings.credentials, &settings.service_account, &settings.service_account_file) {
+            (Credentials::ServiceAccount, Some(_), Some(_)) => {
+                return Err("service_account and service_account_file are both set; keep one of them".into());
+            }
+            (Credentials::ServiceAccount, Some(text), None) => Self::ServiceAccount(ServiceAccount::from_text(text)?),
+            (Credentials::ServiceAccount, None, Some(path)) => Self::ServiceAccount(ServiceAccount::load(path)?),
+            (Credentials::ServiceAccount, None, None) | (Credentials::Metadata, _, _) => {
                 Self::Metadata(plain_url("metadata_url", &settings.metadata_url)?)
             }
         })
@@ -135,9 +140,9 @@ impl Account {
         Self { source, client, clock, state: Mutex::default(), completed: watch::Sender::new(0) }
     }
 
-    /// Whether the account ever had a token.
-    pub(in super::super) fn has_had_token(&self) -> bool {
-        self.state.lock().has_had_token
+    /// Whether the last request brought a token; `None` before the first response.
+    pub(in super::super) fn has_token(&self) -> Option<bool> {
+        self.state.lock().has_token
     }
 
     /// The reason of the last failed request, for a log.
@@ -188,7 +193,10 @@ impl Account {
     fn token_now(self: &Arc<Self>, app: &Arc<str>) -> Option<Result<Token, NoToken>> {
         let now = self.clock.now();
         let mut state = self.state.lock();
-        let wait = state.not_before.map_or(Duration::ZERO, |not_before| not_before.since(now));
+        // A clock that was set back never prolongs the pause.
+        let longest = BACKOFF.after(state.failures);
+        let wait = state.not_before.map_or(Duration::ZERO, |not_before| not_before.since(now)).min(longest);
+        state.not_before = (!wait.is_zero()).then(|| now.plus(wait));
         let valid = state.token.clone().filter(|token| now < token.0.expires);
         let is_due = valid.as_ref().is_none_or(|token| now >= token.0.renew_at);
         if is_due && !state.is_fetching && wait.is_zero() {
@@ -214,7 +222,7 @@ impl Account {
         match outcome {
             Ok(token) => {
                 state.token = Some(token);
-                state.has_had_token = true;
+                state.has_token = Some(true);
                 (state.failures, state.not_before) = (0, None);
             }
             Err(reason) => {
@@ -229,6 +237,7 @@ impl Account {
                     "no access token for Google: check the service account, the clock and the connection to Google"
                 );
                 state.last_failure = reason;
+                state.has_token = Some(state.token.as_ref().is_some_and(|token| now < token.0.expires));
             }
         }
         drop(state);

@@ -13,6 +13,8 @@ use shared::clock::Timestamp;
 use shared::secret::Secret;
 use url::Url;
 
+use crate::providers::pem;
+
 /// The scope of the tokens.
 pub(in super::super) const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
 
@@ -48,6 +50,9 @@ pub(crate) enum ServiceAccountError {
     /// A part of the file is unusable. The reason names the part and never its value.
     #[error("service_account_file: {path}: {reason}")]
     Invalid { path: PathBuf, reason: &'static str },
+    /// The same for the text in the configuration.
+    #[error("service_account: {0}")]
+    InvalidText(&'static str),
 }
 
 /// The file as written.
@@ -82,13 +87,26 @@ impl ServiceAccount {
             .map_err(|reason| ServiceAccountError::Invalid { path: path.to_path_buf(), reason })
     }
 
+    /// Reads the text in the configuration.
+    ///
+    /// # Errors
+    /// [`ServiceAccountError`].
+    pub(in super::super) fn from_text(text: &Secret<String>) -> Result<Self, ServiceAccountError> {
+        Self::parse(text.expose()).map_err(ServiceAccountError::InvalidText)
+    }
+
     fn parse(text: &str) -> Result<Self, &'static str> {
+        let text = text.trim_start_matches('\u{feff}').trim();
+        // Some tools write the file into a JSON string once more.
+        let inner = serde_json::from_str::<Secret<String>>(text).ok();
+        let text = inner.as_ref().map_or(text, |inner| inner.expose().as_str());
         // The message of serde could contain a part of the key.
         let file: KeyFile = serde_json::from_str(text).map_err(|_| "expected a service account's key (JSON)")?;
         if file.r#type.as_deref() != Some("service_account") {
             return Err("its \"type\" is not \"service_account\"");
         }
         let pem = file.private_key.ok_or("it has no \"private_key\"")?;
+        let pem = pem::normalize(&pem);
         let key = EncodingKey::from_rsa_pem(pem.expose().as_bytes())
             .map_err(|_| "its \"private_key\" is not an RSA key in PEM")?;
         let audience = file.token_uri.unwrap_or_else(|| String::from("https://oauth2.googleapis.com/token"));

@@ -86,6 +86,11 @@ impl MessageTemplate {
         })
     }
 
+    /// Whether a later message replaces this one.
+    pub(super) fn is_collapsible(&self, notification: &Notification) -> bool {
+        notification.kind == Kind::Badge || self.collapse == Collapse::Room && notification.room_id.is_some()
+    }
+
     /// The message that is sent if FCM rejects the full one: the minimum that an app needs.
     pub(super) fn reduced(&self, notification: &Notification, device: &Device) -> Vec<u8> {
         let data = Data::reduced(notification, device, self.layout, self.budget);

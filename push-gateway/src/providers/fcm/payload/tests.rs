@@ -171,13 +171,13 @@ fn aps_goes_to_apples_part_over_the_operators() {
     let found = message(options.clone(), &event(), &device);
     assert_eq!(
         found["apns"],
-        json!({"headers": {"apns-priority": "5"}, "payload": {"aps": {"mutable-content": 1}, "x": 1}})
+        json!({"headers": {"apns-priority": "5"}, "payload": {"aps": {"mutable-content": 1, "badge": 6}, "x": 1}})
     );
     assert!(found["data"].get("aps").is_none());
     assert_eq!(message(json!({}), &event(), &device)["apns"], json!({"payload": {"aps": {"mutable-content": 1}}}));
     for unusable in [json!({"aps": "x"}), json!({"aps": null}), json!({"aps": []})] {
         let found = message(options.clone(), &event(), &defaults(unusable));
-        assert_eq!(found["apns"]["payload"]["aps"], json!({"badge": 1}));
+        assert_eq!(found["apns"]["payload"]["aps"], json!({"badge": 6}), "the counts win");
     }
 }
 
@@ -209,7 +209,7 @@ fn a_badge_update_says_its_counts_and_shows_nothing() {
     let found = message(options, &json!({"counts": {"unread": 1}}), &device);
     let android = json!({"priority": "normal", "collapse_key": "badge", "ttl": "3600s", "restricted_package_name": "org.example"});
     assert_eq!(found["android"], android);
-    assert_eq!(found["apns"], json!({"payload": {"aps": {"content-available": 1}}}));
+    assert_eq!(found["apns"], json!({"payload": {"aps": {"content-available": 1, "badge": 1}}}));
     assert_eq!(found["webpush"], json!({"headers": {"TTL": "1"}}));
     assert!(found.get("notification").is_none());
 }

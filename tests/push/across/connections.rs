@@ -1,0 +1,105 @@
+//! The gateway's own listener: memory for bodies, headers, web pages, shutdown, and its certificate.
+
+use std::time::Duration;
+
+use harness::api::Api;
+use harness::certificates::Authority;
+use harness::process::new_folder;
+use harness::raw::Raw;
+use harness::wait::wait_for;
+use harness::world::push::{DEADLINE, NOTIFY, World, android_app, android_device, message_body};
+use harness::{binary, fcm};
+use serde_json::json;
+
+const APP: &str = "com.example.android";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_sent_bodies_share_one_budget() {
+    let world = World::serving("body_budget = \"20KiB\"", "", &[android_app(APP, "")]).await;
+    let head = format!("POST {NOTIFY} HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n");
+    let mut greedy = Raw::connect(world.server.address()).await;
+    assert!(greedy.send(head.as_bytes()).await && greedy.send(&[b' '; 19_000]).await);
+    let device = json!({ "app_id": APP, "pushkey": "phone" });
+    let large = message_body("$large", json!([device, json!({ "app_id": APP, "pushkey": "x".repeat(2000) })]));
+    let answer = wait_for("the budget to be spent", DEADLINE, async || {
+        let answer = world.api.post(NOTIFY, large.clone()).send().await;
+        (answer.code() != 200).then_some(answer)
+    });
+    let answer = answer.await;
+    answer.refused(503, "M_UNKNOWN");
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    // It comes back with the connection that held it.
+    greedy.reset();
+    wait_for("the budget to be free", DEADLINE, async || {
+        (world.api.post(NOTIFY, large.clone()).send().await.code() == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_header_and_a_web_page_are_refused() {
+    let world = World::start("").await;
+    let body = message_body("$event", json!([android_device("phone")]));
+    let long = "x".repeat(17_000);
+    world.api.post(NOTIFY, body.clone()).header("x-long", &long).send().await.refused(431, "M_UNKNOWN");
+    let page = world.api.post(NOTIFY, body.clone()).header("origin", "https://evil.example").send().await;
+    page.refused(403, "M_FORBIDDEN");
+    world.api.post(NOTIFY, body).header("x-long", &long[..10_000]).send().await.expect(200);
+    assert_eq!(world.google.messages().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn during_a_shutdown_connections_are_refused_and_deliveries_end() {
+    let mut world = World::start("").await;
+    world.google.fault_times(1, fcm::Fault::Silence);
+    let call = world.api.post(NOTIFY, message_body("$slow", json!([android_device("phone")])));
+    let slow = tokio::spawn(call.send());
+    wait_for("the message", DEADLINE, async || (!world.google.messages().is_empty()).then_some(())).await;
+    world.server.signal("TERM");
+    wait_for("refusal", DEADLINE, async || {
+        let connection = Raw::try_connect(world.server.address()).await;
+        connection.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused).then_some(())
+    })
+    .await;
+    assert!(!slow.is_finished(), "its request is still served");
+    slow.await.expect("an answer").refused(502, "M_UNKNOWN");
+    assert!(world.server.wait_for_exit(DEADLINE).await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_whose_homeserver_has_left_ends_before_the_process() {
+    let mut world = World::start("").await;
+    world.google.fault_times(1, fcm::Fault::Silence);
+    let body = message_body("$event", json!([android_device("phone")])).to_string();
+    let request = format!("POST {NOTIFY} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let mut homeserver = Raw::connect(world.server.address()).await;
+    assert!(homeserver.send(request.as_bytes()).await);
+    wait_for("the message", DEADLINE, async || (!world.google.messages().is_empty()).then_some(())).await;
+    homeserver.reset();
+    world.server.signal("TERM");
+    let ended = tokio::time::timeout(Duration::from_secs(3), world.server.wait_for_exit(DEADLINE)).await;
+    assert!(ended.is_err(), "the attempt takes ten seconds");
+    assert!(world.server.wait_for_exit(DEADLINE).await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewed_certificate_is_served_without_a_restart() {
+    let google = fcm::Google::start().await;
+    let folder = new_folder();
+    let (old, new) = (Authority::new("old"), Authority::new("new"));
+    let (chain, key) = old.issue(&["127.0.0.1"]).write_pem(folder.path());
+    let config = format!(
+        "[http]\nbind = \"127.0.0.1:0\"\ntls_cert_file = {chain:?}\ntls_key_file = {key:?}\n{}",
+        google.config(APP, folder.path())
+    );
+    let server = harness::process::Server::start_in(folder, binary::push_gateway(), &config, &[]).await;
+    let health = async |authority: &Authority| {
+        let api = Api::trusting(&format!("https://{}", server.address()), &authority.pem());
+        api.get("/health").try_send().await.is_ok_and(|answer| answer.code() == 200)
+    };
+    assert!(health(&old).await && !health(&new).await);
+    new.issue(&["127.0.0.1"]).write_pem(server.folder());
+    server.signal("HUP");
+    wait_for("the new certificate", DEADLINE, async || health(&new).await.then_some(())).await;
+    assert!(!health(&old).await);
+}
