@@ -93,7 +93,8 @@ impl Connector {
     /// A connector with `tls` from [`super::tls::client_config`], including the ALPN protocols. `timeout` limits each
     /// connection from resolution to the end of the TLS handshake.
     pub fn new(resolver: Resolver, proxy: ProxyRule, tls: ClientConfig, timeout: Duration) -> Self {
-        let proxy_tls = ClientConfig { alpn_protocols: Vec::new(), ..tls.clone() };
+        let mut proxy_tls = tls.clone();
+        proxy_tls.alpn_protocols.clear();
         let [tls, proxy_tls] = [tls, proxy_tls].map(|config| Some(TlsConnector::from(Arc::new(config))));
         Self(Arc::new(Inner { resolver, proxy, tls, proxy_tls, tls_failures: TlsFailures::default(), timeout }))
     }
