@@ -10,13 +10,16 @@ use std::task::{Context, Poll};
 use hyper::Uri;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types;
-use shared::outbound::connector::{Connector, Target};
+use shared::outbound::connector::{AddressBudget, Connector, Target};
 use shared::outbound::failure::{ConnectError, Failure};
 use shared::outbound::stream::Stream;
 use tower_service::Service;
 
 use super::resolve::Discovery;
 use crate::domain::server_name::ServerName;
+
+/// The addresses that are tried for one request, over all targets: a stranger's DNS names the targets.
+const MAX_ADDRESSES: usize = 16;
 
 /// Connects to the targets of a URL whose authority is a server name after delegation.
 #[derive(Clone)]
@@ -38,9 +41,13 @@ impl HomeserverConnector {
             None => pki_types::ServerName::try_from(name.host().to_owned()).map_err(|_| Failure::Dns)?,
         };
         let mut last = ConnectError::from(Failure::Dns);
+        let mut budget = AddressBudget::new(MAX_ADDRESSES);
         for target in targets {
+            if budget.is_used_up() {
+                break;
+            }
             let target = Target { tls: Some(tls_name.clone()), ..target };
-            match self.connector.connect(&target).await {
+            match self.connector.connect_within(&target, &mut budget).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => {
                     tracing::debug!(server = %name, host = %target.host, port = target.port, %error, "connection to homeserver failed");

@@ -18,6 +18,9 @@ use crate::domain::server_name::ServerName;
 /// The default port of homeservers.
 const DEFAULT_PORT: u16 = 8448;
 
+/// The SRV targets of one server that are tried.
+const MAX_TARGETS: usize = 8;
+
 /// Discovers servers.
 pub(super) struct Discovery {
     overrides: BTreeMap<ServerName, Endpoint>,
@@ -72,8 +75,14 @@ impl Discovery {
             if !services.is_empty() {
                 // An empty target declares that the service does not exist (RFC 2782).
                 let ordered = order(services, |bound| self.random.below(bound));
-                let targets: Vec<_> =
-                    ordered.iter().filter_map(|service| Target::tcp(&service.target, service.port)).collect();
+                let mut targets: Vec<Target> = Vec::new();
+                for service in ordered {
+                    let found = Target::tcp(&service.target, service.port);
+                    targets.extend(found.filter(|target| !targets.contains(target)));
+                    if targets.len() == MAX_TARGETS {
+                        break;
+                    }
+                }
                 return if targets.is_empty() { Err(Failure::Dns.into()) } else { Ok(targets) };
             }
         }

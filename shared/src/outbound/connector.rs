@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -22,7 +22,7 @@ use tower_service::Service;
 use url::Host;
 
 use super::failure::{ConnectError, Failure};
-use super::happy_eyeballs;
+use super::happy_eyeballs::{self, MAX_ADDRESSES};
 use super::proxy::ProxyRule;
 use super::resolver::Resolver;
 use super::stream::{Hop, Stream};
@@ -89,6 +89,28 @@ impl Target {
     }
 }
 
+/// How many addresses may still be tried.
+#[derive(Clone, Copy, Debug)]
+pub struct AddressBudget(usize);
+
+impl AddressBudget {
+    /// A budget of that many addresses.
+    pub const fn new(addresses: usize) -> Self {
+        Self(addresses)
+    }
+
+    /// Whether no address is left.
+    pub fn is_used_up(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Shortens the addresses of one host to those that may be tried, and counts them.
+    fn take(&mut self, addresses: &mut Vec<SocketAddr>) {
+        addresses.truncate(self.0.min(MAX_ADDRESSES));
+        self.0 -= addresses.len();
+    }
+}
+
 impl Connector {
     /// A connector with `tls` from [`super::tls::client_config`], including the ALPN protocols. `timeout` limits each
     /// connection from resolution to the end of the TLS handshake.
@@ -116,8 +138,16 @@ impl Connector {
     /// # Errors
     /// [`ConnectError`] with the phase that failed.
     pub async fn connect(&self, target: &Target) -> Result<Stream, ConnectError> {
+        self.connect_within(target, &mut AddressBudget::new(MAX_ADDRESSES)).await
+    }
+
+    /// As [`Connector::connect`], for one of several targets of the same server, whose addresses have a common budget.
+    ///
+    /// # Errors
+    /// As [`Connector::connect`]; [`Failure::Connect`] if the budget is used up.
+    pub async fn connect_within(&self, target: &Target, budget: &mut AddressBudget) -> Result<Stream, ConnectError> {
         self.in_time(async {
-            let stream = self.tcp(target).await?;
+            let stream = self.tcp(target, budget).await?;
             match &target.tls {
                 Some(name) => self.handshake(stream, name.clone()).await,
                 None => Ok(Stream::plain(stream)),
@@ -144,12 +174,13 @@ impl Connector {
         })
     }
 
-    async fn tcp(&self, target: &Target) -> Result<Hop, ConnectError> {
+    async fn tcp(&self, target: &Target, budget: &mut AddressBudget) -> Result<Hop, ConnectError> {
         let Inner { resolver, proxy, proxy_tls, .. } = &*self.0;
         match (proxy.find(&target.host), resolver) {
             (Some(proxy), Resolver::System) => proxy.tunnel(&target.authority(), proxy_tls.as_ref()).await,
             (proxy, resolver) => {
-                let addresses = resolver.addresses(&target.host, target.port, target.is_exempt).await?;
+                let mut addresses = resolver.addresses(&target.host, target.port, target.is_exempt).await?;
+                budget.take(&mut addresses);
                 if let Some(proxy) = proxy {
                     return proxy.tunnel_to_first(&addresses, proxy_tls.as_ref()).await;
                 }
@@ -200,5 +231,22 @@ impl Service<Uri> for Connector {
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Connector")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AddressBudget, MAX_ADDRESSES};
+
+    #[test]
+    fn the_targets_of_a_server_share_a_budget_of_addresses() {
+        let mut budget = AddressBudget::new(16);
+        let mut take = |number: u16| {
+            let mut addresses = (0..number).map(|port| ([127, 0, 0, 1], port).into()).collect();
+            budget.take(&mut addresses);
+            (addresses.len(), budget.is_used_up())
+        };
+        assert_eq!([take(3), take(20), take(8), take(1)], [(3, false), (8, false), (5, true), (0, true)]);
+        assert_eq!(MAX_ADDRESSES, 8);
     }
 }

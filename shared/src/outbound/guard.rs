@@ -3,9 +3,11 @@
 //! Invariant: the decision depends on the address alone, never on the name that resolved to it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use ipnet::{Ipv4Net, Ipv6Net};
+use serde::de::{Deserialize, Deserializer, Error};
 
 use crate::config::Cidr;
 
@@ -14,12 +16,20 @@ use crate::config::Cidr;
 pub struct AddressGuard {
     allow: Arc<[Cidr]>,
     deny: Arc<[Cidr]>,
+    nat64: Arc<[Nat64Prefix]>,
 }
 
 impl AddressGuard {
     /// A guard that permits the networks in `allow` on every port and also rejects those in `deny`.
     pub fn new(allow: &[Cidr], deny: &[Cidr]) -> Self {
-        Self { allow: allow.into(), deny: deny.into() }
+        Self { allow: allow.into(), deny: deny.into(), nat64: Arc::new([]) }
+    }
+
+    /// With the prefixes of the operator's NAT64 translators: an address below one is permitted if the IPv4 address in
+    /// it is.
+    #[must_use]
+    pub fn with_nat64(self, prefixes: &[Nat64Prefix]) -> Self {
+        Self { nat64: prefixes.into(), ..self }
     }
 
     /// Whether a connection to `address` is permitted.
@@ -29,8 +39,13 @@ impl AddressGuard {
         if self.allow.iter().any(|net| net.contains(plain) || net.contains(ip)) {
             return true;
         }
-        port_is_usual(address.port())
-            && !self.rejects(ip)
+        if !port_is_usual(address.port()) {
+            return false;
+        }
+        if let Some(inner) = self.nat64.iter().find_map(|prefix| prefix.embedded(ip)) {
+            return !self.rejects(IpAddr::V4(inner)) && !self.deny.iter().any(|net| net.contains(ip));
+        }
+        !self.rejects(ip)
             && !self.rejects(plain)
             && !embedded_ipv4(ip).is_some_and(|inner| self.rejects(IpAddr::V4(inner)))
     }
@@ -41,6 +56,45 @@ impl AddressGuard {
             IpAddr::V6(ip) => !DENIED_V6.iter().any(|net| net.contains(&ip)),
         };
         !public || self.deny.iter().any(|net| net.contains(ip))
+    }
+}
+
+/// The prefix of a NAT64 translator (RFC 6052), such as `2001:db8:64::/96`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nat64Prefix(Ipv6Net);
+
+impl Nat64Prefix {
+    /// The IPv4 address in `ip`, if it is below the prefix.
+    fn embedded(self, ip: IpAddr) -> Option<Ipv4Addr> {
+        let IpAddr::V6(ip) = ip else { return None };
+        if !self.0.contains(&ip) {
+            return None;
+        }
+        let start = usize::from(self.0.prefix_len() / 8);
+        // Octet 8 is reserved (RFC 6052 section 2.2).
+        let positions = (start..16).filter(|position| *position != 8 || start > 8);
+        let mut octets = [0; 4];
+        for (octet, position) in octets.iter_mut().zip(positions) {
+            *octet = ip.octets()[position];
+        }
+        Some(octets.into())
+    }
+}
+
+impl FromStr for Nat64Prefix {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let net = text.parse::<Ipv6Net>().ok().filter(|net| matches!(net.prefix_len(), 32 | 40 | 48 | 56 | 64 | 96));
+        net.map(Self).ok_or_else(|| {
+            format!("expected an IPv6 prefix of 32, 40, 48, 56, 64 or 96 bits such as \"2001:db8:64::/96\", found \"{text}\"")
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Nat64Prefix {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 
@@ -55,8 +109,11 @@ fn embedded_ipv4(ip: IpAddr) -> Option<Ipv4Addr> {
     let o = ip.octets();
     let last = Ipv4Addr::new(o[12], o[13], o[14], o[15]);
     match ip.segments() {
-        // ::ffff:0:0/96, ::/96 and 64:ff9b::/96 end with the IPv4 address, 2002::/16 starts with it.
-        [0, 0, 0, 0, 0, 0xffff | 0, _, _] | [0x64, 0xff9b, 0, 0, 0, 0, _, _] => Some(last),
+        // ::ffff:0:0/96, ::/96, ::ffff:0:0:0/96 (SIIT, RFC 2765) and 64:ff9b::/96 end with the IPv4 address, 2002::/16
+        // starts with it.
+        [0, 0, 0, 0, 0, 0xffff | 0, _, _] | [0, 0, 0, 0, 0xffff, 0, _, _] | [0x64, 0xff9b, 0, 0, 0, 0, _, _] => {
+            Some(last)
+        }
         [0x2002, ..] => Some(Ipv4Addr::new(o[2], o[3], o[4], o[5])),
         _ => None,
     }
@@ -109,7 +166,7 @@ const fn v6(segments: [u16; 8], length: u8) -> Ipv6Net {
 mod tests {
     use std::net::{IpAddr, SocketAddr};
 
-    use super::AddressGuard;
+    use super::{AddressGuard, Nat64Prefix};
     use crate::config::Cidr;
 
     fn guard(allow: &[&str], deny: &[&str]) -> AddressGuard {
@@ -206,8 +263,39 @@ mod tests {
             ("64:ff9b::7f00:1", false),
             ("64:ff9b::10.0.0.5", false),
             ("64:ff9b::8.8.8.8", true),
+            ("::ffff:0:127.0.0.1", false),
+            ("::ffff:0:169.254.169.254", false),
+            ("::ffff:0:9.9.9.9", false),
+            ("::ffff:0:8.8.8.8", true),
         ] {
             assert_eq!(permits(&open, ip, 443), allowed, "{ip}");
+        }
+    }
+
+    #[test]
+    fn an_address_below_a_nat64_prefix_is_treated_like_the_ipv4_address_in_it() {
+        let prefixes = ["2001:db8:64::/96", "fd64:0:0:1::/64", "2a00:64::/32", "64:ff9b:1::/48"];
+        let prefixes: Vec<Nat64Prefix> = prefixes.iter().map(|text| text.parse().unwrap()).collect();
+        let own = guard(&[], &["9.9.9.0/24", "fd64::1:8:800:400:0"]).with_nat64(&prefixes);
+        for (ip, allowed) in [
+            ("2001:db8:64::7f00:1", false),
+            ("2001:db8:64::10.0.0.5", false),
+            ("2001:db8:64::9.9.9.9", false),
+            ("2001:db8:64::8.8.8.8", true),
+            ("2001:db8:65::8.8.8.8", false),
+            // RFC 6052 section 2.2: octet 8 is skipped.
+            ("fd64:0:0:1:8:808:800:0", true),
+            ("fd64:0:0:1:7f:0:100:0", false),
+            ("2a00:64:808:808::", true),
+            ("2a00:64:a00:1::", false),
+            ("64:ff9b:1:808:8:800::", true),
+            ("64:ff9b:1:7f00:0:100::", false),
+        ] {
+            assert_eq!(permits(&own, ip, 8448), allowed, "{ip}");
+        }
+        assert!(!permits(&own, "2001:db8:64::8.8.8.8", 22));
+        for wrong in ["2001:db8::/95", "2001:db8::/128", "10.0.0.0/8", "2001:db8::", "x"] {
+            assert!(wrong.parse::<Nat64Prefix>().is_err(), "{wrong}");
         }
     }
 

@@ -8,7 +8,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use rustls::ClientConfig;
 use serde::Deserialize;
 
-use super::guard::AddressGuard;
+use super::guard::{AddressGuard, Nat64Prefix};
 use super::proxy::{Proxy, ProxyRule};
 use super::tls::{self, TlsError};
 use crate::config::{Cidr, ConfigError, Globs, OneOrMany, secret};
@@ -33,6 +33,9 @@ pub struct Outbound {
     pub allow_cidrs: OneOrMany<Cidr>,
     /// Networks that are rejected besides those of the address guard.
     pub deny_cidrs: OneOrMany<Cidr>,
+    /// Prefixes of this network's NAT64 translators, besides 64:ff9b::/96. An address below one is judged by the IPv4
+    /// address in it.
+    pub nat64_prefixes: OneOrMany<Nat64Prefix>,
 }
 
 impl Outbound {
@@ -111,7 +114,8 @@ impl Outbound {
 
     /// The guard for addresses of hosts that users choose.
     pub fn address_guard(&self) -> AddressGuard {
-        AddressGuard::new(self.allow_cidrs.as_slice(), self.deny_cidrs.as_slice())
+        let guard = AddressGuard::new(self.allow_cidrs.as_slice(), self.deny_cidrs.as_slice());
+        guard.with_nat64(self.nat64_prefixes.as_slice())
     }
 }
 

@@ -219,3 +219,31 @@ async fn a_server_name_is_lower_cased_before_use_and_the_user_keeps_his() {
     let account = world.api.get(&v2("/account")).bearer(&token).send().await.expect(200);
     assert_eq!(account["user_id"], "@alice:HS.Test");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_registration_causes_few_connections_however_many_targets_there_are() {
+    let world = Outside::open().await;
+    // Every address of 127/8 leads to this listener, which ends each connection before its handshake.
+    let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.expect("a free port");
+    let port = listener.local_addr().expect("a bound socket has an address").port();
+    let connections = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = connections.clone();
+    tokio::spawn(async move {
+        while listener.accept().await.is_ok() {
+            counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        }
+    });
+    for (name, addresses, expected) in [("one.test", 1, 8), ("four.test", 4, 4)] {
+        let targets: Vec<String> = (0..12).map(|n| format!("t{n}.{name}")).collect();
+        for target in &targets {
+            let addresses: Vec<_> = (0..addresses).map(|_| fresh_ip()).collect();
+            world.dns.set_addresses(target, &addresses);
+        }
+        // The same target twice counts once.
+        let mut services: Vec<_> = targets.iter().map(|target| (10, 0, port, target.as_str())).collect();
+        services.insert(0, services[0]);
+        world.dns.set_services(&format!("_matrix-fed._tcp.{name}"), &services);
+        unreachable(&world.register_at(name).await);
+        assert_eq!(connections.swap(0, std::sync::atomic::Ordering::SeqCst), expected, "{name}");
+    }
+}
