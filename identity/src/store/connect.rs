@@ -8,6 +8,7 @@
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use futures_util::FutureExt;
 use shared::outbound::tls;
 use tokio::runtime::Handle;
+use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::StoreError;
@@ -228,6 +230,10 @@ fn postgres_target(url: &str) -> Result<tokio_postgres::Config, StoreError> {
                 .to_owned(),
         )
     })?;
+    // The default of the client falls back to plain text, in which a server may request the password.
+    if target.get_ssl_mode() == SslMode::Prefer && !is_local(&target) {
+        target.ssl_mode(SslMode::Require);
+    }
     if target.get_connect_timeout().is_none() {
         target.connect_timeout(CONNECT_TIMEOUT);
     }
@@ -238,6 +244,20 @@ fn postgres_target(url: &str) -> Result<tokio_postgres::Config, StoreError> {
         target.application_name("matrix-identity");
     }
     Ok(target)
+}
+
+/// Whether every server is on this machine: a unix socket or a loopback address.
+fn is_local(target: &tokio_postgres::Config) -> bool {
+    let is_local_host = |host: &Host| match host {
+        Host::Unix(_) => true,
+        Host::Tcp(name) => {
+            name.eq_ignore_ascii_case("localhost")
+                || name.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+        }
+    };
+    // `hostaddr` overrides the address of a name.
+    target.get_hostaddrs().iter().all(|ip| ip.to_canonical().is_loopback())
+        && (!target.get_hostaddrs().is_empty() || target.get_hosts().iter().all(is_local_host))
 }
 
 fn postgres_pool(url: &str, size: usize, extra_ca_file: Option<&Path>) -> Result<Deadpool<PostgresConn>, StoreError> {
@@ -270,11 +290,41 @@ fn describe(error: &dyn std::error::Error) -> String {
         text = format!("{text}: {cause}");
         source = cause.source();
     }
-    if text.contains("TLS handshake") {
+    if text.contains("TLS handshake") || text.contains("server does not support TLS") {
         text.push_str(
-            " (for a certificate of your own authority set [outbound] extra_ca_file; without TLS, on a network that \
-             you trust, add ?sslmode=disable to the URL)",
+            " (beyond this machine TLS is required; for a certificate of your own authority set [outbound] extra_ca_file; \
+             without TLS, on a network that you trust, add ?sslmode=disable to the URL)",
         );
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_postgres::config::SslMode;
+
+    use super::postgres_target;
+
+    #[test]
+    fn beyond_this_machine_tls_is_required_unless_the_url_disables_it() {
+        use SslMode::{Disable, Prefer, Require};
+        for (url, mode) in [
+            ("postgres://u:p@db.example/n", Require),
+            ("postgres://u:p@10.0.0.5/n", Require),
+            ("postgres://u:p@db.example/n?sslmode=prefer", Require),
+            ("postgres://u:p@db.example/n?sslmode=require", Require),
+            ("postgres://u:p@db.example/n?sslmode=disable", Disable),
+            ("postgres://u:p@localhost,db.example/n", Require),
+            ("postgres://u:p@localhost/n?hostaddr=10.0.0.5", Require),
+            ("postgres://u:p@db.example/n?hostaddr=127.0.0.1", Prefer),
+            ("postgres://u:p@localhost/n", Prefer),
+            ("postgres://u:p@LOCALHOST:5433/n", Prefer),
+            ("postgres://u:p@127.0.0.9/n", Prefer),
+            ("postgres://u:p@[::1]/n", Prefer),
+            ("postgres:///n?host=/run/postgresql&user=u", Prefer),
+            ("postgres://u@localhost/n?sslmode=require", Require),
+        ] {
+            assert_eq!(postgres_target(url).unwrap().get_ssl_mode(), mode, "{url}");
+        }
+    }
 }
