@@ -132,7 +132,11 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
         templates: Templates::load(&config.templates, &config.sms, &identity.base_url).map_err(StartError::setup)?,
         server_keys: ServerKeys::new(homeservers.clone(), clock.clone()),
         homeservers,
-        lookup_quota: LookupQuota::new(config.lookup.daily_quota),
+        lookup_quota: LookupQuota::new(
+            config.lookup.daily_quota,
+            config.lookup.daily_quota_per_homeserver,
+            config.limits.large_homeservers.clone(),
+        ),
         mail_queued: Notify::new(),
         onbind_queued: Notify::new(),
         activity: Arc::new(Activity::default()),

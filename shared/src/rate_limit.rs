@@ -48,6 +48,16 @@ impl Limit {
         Self { burst, every: every.get() }
     }
 
+    /// The limit of `factor` times as many events: as large a burst, refilled as fast.
+    #[must_use]
+    pub fn times(&self, factor: u32) -> Self {
+        let every = self.every.as_millis() / u128::from(factor.max(1));
+        let millis = u64::try_from(every).unwrap_or(u64::MAX);
+        // A refill time of zero would remove the limit.
+        let every = if self.every.is_zero() { self.every } else { Duration::from_millis(millis.max(1)) };
+        Self { burst: self.burst.saturating_mul(factor.max(1)), every }
+    }
+
     /// Charges one at `now` to a bucket with this state; `None` for an unused bucket.
     pub fn charge(&self, state: Option<Timestamp>, now: Timestamp) -> Charge {
         let capacity = self.every.saturating_mul(self.burst);
@@ -225,6 +235,14 @@ mod tests {
     fn a_zero_refill_time_means_no_limit() {
         let limit = Limit::new(1, HumanDuration::from_secs(0));
         assert_eq!(limit.charge(Some(START), START), Charge::Allowed { state: START });
+    }
+
+    #[test]
+    fn a_multiple_of_a_limit_has_a_larger_burst_and_a_faster_refill() {
+        let limit = |burst, millis| Limit::new(burst, HumanDuration::from_millis(millis));
+        assert_eq!(limit(100, 60_000).times(100), limit(10_000, 600));
+        assert_eq!(limit(1, 10).times(100), limit(100, 1));
+        assert_eq!(limit(1, 0).times(4), limit(4, 0));
     }
 
     #[test]

@@ -22,7 +22,7 @@ async fn what_is_signed_is_what_the_specification_would_sign() {
     database
         .execute(
             "insert into invites (id, medium, address, room_id, sender, token, public_key, created_at)
-             values ('i', 'email', 'bob@example.com', '!r:hs', '@alice:hs.example', 'abc123', ?1, 0)",
+             values ('i', 'email', 'bob@example.com', '!r:hs', '@alice:hs.example', 'abc123', ?1, strftime('%s', 'now') * 1000)",
             params![public],
         )
         .unwrap();

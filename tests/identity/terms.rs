@@ -179,7 +179,7 @@ async fn policies_in_the_settings_gate_what_the_specification_gates_and_nothing_
         assert_eq!(world.api.get(&v2(path)).bearer(&token).send().await.code(), status, "{path}");
     }
     assert_eq!(world.api.get("/_matrix/identity/versions").bearer(&token).send().await.code(), 200);
-    let link = world.api.get(&v2("/validate/email/submitToken?sid=x&client_secret=x&token=x")).bearer(&token);
+    let link = world.api.get(&v2("/validate/email/submitToken?sid=x&client_secret=x&token=x&confirm=1")).bearer(&token);
     assert_eq!(link.send().await.code(), 400, "the page of a link that leads nowhere");
     let threepid = json!({"medium": "email", "address": "a@b"});
     let unbind = json!({"mxid": "@alice:hs.example", "threepid": threepid, "sid": "x", "client_secret": "x"});

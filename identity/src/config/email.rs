@@ -106,7 +106,7 @@ impl Default for RawEmail {
             helo_name: None,
             timeout: HumanDuration::from_secs(10),
             retry_after: HumanDuration::from_secs(60),
-            confirm_click: false,
+            confirm_click: true,
         }
     }
 }
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn mail_is_written_to_files_until_a_host_is_set_and_then_tls_is_required() {
         let config = load("").unwrap();
-        assert!(config.is_enabled() && !config.confirm_click);
+        assert!(config.is_enabled() && config.confirm_click);
         assert!(matches!(config.transport, Transport::File(folder) if folder == Path::new("/data/mail")));
         let Transport::Smtp(relay) = load("host = 'mx.example.org'").unwrap().transport else { panic!("no relay") };
         assert_eq!((relay.host.as_str(), relay.tls, relay.port), ("mx.example.org", TlsMode::Starttls, 25));

@@ -3,7 +3,7 @@
 //! Invariant: a limit on messages is charged only for a message that is about to be sent.
 
 use serde::Deserialize;
-use shared::config::HumanDuration;
+use shared::config::{Globs, HumanDuration};
 use shared::rate_limit::Limit;
 
 /// The section `[limits]`.
@@ -36,9 +36,17 @@ pub struct Limits {
     pub sms_per_ip: Limit,
     /// Requests to homeservers by one client address: registrations, and fetches of keys for a signed unbind.
     pub register_per_ip: Limit,
-    /// Wrong tokens for one e-mail address.
-    pub email_wrong_tokens: Limit,
-    /// Wrong tokens for one telephone number.
+    /// New accounts of one homeserver: of a registrable domain, or of a network of addresses.
+    pub accounts_per_homeserver: Limit,
+    /// Validation mails by accounts of one homeserver.
+    pub mail_per_homeserver: Limit,
+    /// SMS by accounts of one homeserver.
+    pub sms_per_homeserver: Limit,
+    /// Invitations by accounts of one homeserver.
+    pub invites_per_homeserver: Limit,
+    /// Patterns of homeservers with 100 times as much, in the limits by homeserver.
+    pub large_homeservers: Globs,
+    /// Wrong tokens for one telephone number in the sessions of one account.
     pub sms_wrong_tokens: Limit,
 }
 
@@ -59,7 +67,11 @@ impl Default for Limits {
             sms_per_account: limit(10, 3600),
             sms_per_ip: limit(10, 3600),
             register_per_ip: limit(20, 10),
-            email_wrong_tokens: limit(60, 60),
+            accounts_per_homeserver: limit(100, 60),
+            mail_per_homeserver: limit(50, 10),
+            sms_per_homeserver: limit(10, 300),
+            invites_per_homeserver: limit(50, 30),
+            large_homeservers: Globs::default(),
             sms_wrong_tokens: limit(10, 360),
         }
     }

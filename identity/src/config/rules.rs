@@ -52,7 +52,8 @@ pub struct Sessions {
     pub email_max_wrong: u32,
     /// Wrong tokens that end an SMS session.
     pub sms_max_wrong: u32,
-    /// Patterns of hosts that a `next_link` may name.
+    /// Patterns of hosts that a `next_link` may name and to which the browser is redirected. Empty: a link may name any
+    /// host, and the browser is not redirected.
     pub next_link_hosts: Globs,
 }
 
@@ -62,7 +63,7 @@ impl Default for Sessions {
             lifetime: HumanDuration::from_secs(86_400),
             email_max_wrong: 20,
             sms_max_wrong: 5,
-            next_link_hosts: Globs::from(["*"]),
+            next_link_hosts: Globs::default(),
         }
     }
 }
@@ -87,11 +88,18 @@ pub struct Lookup {
     pub max_addresses: usize,
     /// Distinct entries a day for one account, or for one client address by the legacy API; 0: no limit.
     pub daily_quota: usize,
+    /// The same for all accounts of one homeserver together; 0: no limit.
+    pub daily_quota_per_homeserver: usize,
 }
 
 impl Default for Lookup {
     fn default() -> Self {
-        Self { algorithms: vec![Algorithm::Sha256].into(), max_addresses: 10_000, daily_quota: 100_000 }
+        Self {
+            algorithms: vec![Algorithm::Sha256].into(),
+            max_addresses: 10_000,
+            daily_quota: 100_000,
+            daily_quota_per_homeserver: 1_000_000,
+        }
     }
 }
 
@@ -147,6 +155,9 @@ pub struct Bind {
     /// Whether a homeserver receives an onbind notification for every association of its users; by default only for
     /// addresses with pending invitations.
     pub always_notify: bool,
+    /// Whether a bind that replaces the association of another user is reported to the address by mail, and to the
+    /// homeserver of that user.
+    pub notify_old_owner: bool,
 }
 
 impl Default for Bind {
@@ -155,6 +166,7 @@ impl Default for Bind {
             validity: HumanDuration::from_secs(36_500 * 86_400),
             allow_servers: Globs::default(),
             always_notify: false,
+            notify_old_owner: true,
         }
     }
 }
@@ -170,11 +182,19 @@ impl Bind {
 }
 
 /// The section `[unbind]`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Unbind {
     /// Whether the owner's access token authorizes an unbind, besides a session and the homeserver's signature.
     pub allow_owner_token: bool,
+    /// Whether an unbind is reported to the address by mail.
+    pub notify_owner: bool,
+}
+
+impl Default for Unbind {
+    fn default() -> Self {
+        Self { allow_owner_token: false, notify_owner: true }
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,9 @@ use shared::clock::Timestamp;
 use super::mxid::UserId;
 use super::threepid::ThreePid;
 
+/// How long after an association an equal one is a repetition.
+const REPEATED: Duration = Duration::from_secs(3600);
+
 /// An address and its user, for a period.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Association {
@@ -34,6 +37,16 @@ impl Association {
     /// Whether it is valid at `now`. One that is valid from its creation is valid even if the clock was set back since.
     pub fn is_valid(&self, now: Timestamp) -> bool {
         (self.not_before <= now || self.not_before == self.ts) && now <= self.not_after
+    }
+
+    /// Whether it only repeats `earlier`: the same address, as typed, and the same user, shortly after. A client that
+    /// binds again and again then causes no write and no request to a homeserver.
+    pub fn repeats(&self, earlier: &Self) -> bool {
+        earlier.mxid == self.mxid
+            && earlier.threepid == self.threepid
+            && earlier.threepid.typed() == self.threepid.typed()
+            && earlier.is_valid(self.ts)
+            && self.ts.since(earlier.ts) < REPEATED
     }
 
     /// The members that are signed (specification, `POST /3pid/bind`).

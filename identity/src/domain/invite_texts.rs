@@ -78,7 +78,7 @@ impl InviteTexts {
             "room_name" => self.room_name(),
             _ => Some(self.sender_display_name())
                 .filter(|name| !name.is_empty())
-                .unwrap_or_else(|| plain(sender.as_str())),
+                .unwrap_or_else(|| sender.shown_in_subject()),
         })
     }
 
@@ -147,7 +147,7 @@ mod tests {
             "{room_name} Bcc: x: {sender_display_name}!"
         );
         assert_eq!(subject(&texts(&[]), "{sender_display_name} {room_name}{x} {"), "@alice:hs.example {x} {");
-        let turned = UserId::parse("@a\u{202e}b:hs").unwrap();
+        let turned = UserId::from_row("@a\u{202e}b:hs").unwrap();
         assert_eq!(texts(&[]).subject("{sender_display_name}", &turned), "@a b:hs");
     }
 

@@ -12,6 +12,7 @@ pub mod case_folding;
 pub mod client_secret;
 pub mod decimal_digits;
 pub mod email;
+pub mod homeserver_group;
 pub mod invite;
 pub mod invite_link;
 pub mod invite_rules;

@@ -32,13 +32,19 @@ pub enum InvalidNextLink {
 /// Which links the operator allows.
 #[derive(Clone, Debug)]
 pub struct NextLinkRule {
-    /// Patterns of allowed hosts, without port (`[sessions] next_link_hosts`).
+    /// Patterns of allowed hosts, without port (`[sessions] next_link_hosts`). Empty: any host, and no redirect.
     pub hosts: Globs,
     /// Whether `http:` to a loopback host is allowed too (`[server] allow_http_base_url`).
     pub allow_http_to_loopback: bool,
 }
 
 impl NextLinkRule {
+    /// Whether the browser is redirected. Without a list of hosts a redirect would lead from this server's name to any
+    /// site.
+    pub fn redirects(&self) -> bool {
+        !self.hosts.is_empty()
+    }
+
     /// Checks a client's link. An empty text counts as absent.
     ///
     /// # Errors
@@ -72,7 +78,7 @@ impl NextLinkRule {
             "http" if self.allow_http_to_loopback && is_loopback(&host) => {}
             _ => return Err(InvalidNextLink::Scheme),
         }
-        if !self.hosts.matches(&host.to_string()) {
+        if self.redirects() && !self.hosts.matches(&host.to_string()) {
             return Err(InvalidNextLink::Host);
         }
         Ok(Some(NextLink(text.to_owned())))
@@ -94,7 +100,13 @@ impl NextLink {
         &self.0
     }
 
-    /// The target of the redirect: the link with `sid` added to its query, in ASCII.
+    /// The link's host as a browser reads it, in ASCII.
+    pub fn host(&self) -> String {
+        let url = Url::parse(&self.0).ok();
+        url.and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default()
+    }
+
+    /// Where the browser continues: the link with `sid` added to its query, in ASCII.
     pub fn with_sid(&self, sid: &Sid) -> String {
         // A link with non-ASCII characters is sent as the parser writes it; an ASCII link keeps its octets.
         let link = match Url::parse(&self.0) {
@@ -227,6 +239,15 @@ mod tests {
         ] {
             assert_eq!(rule.check(link), Err(InvalidNextLink::Host), "{link}");
         }
+    }
+
+    #[test]
+    fn without_a_list_any_host_is_accepted_and_the_browser_is_not_redirected() {
+        assert!(!rule([]).redirects() && rule(["*"]).redirects());
+        let link = rule([]).check("https://user.EXAMPLE:8443/app.example.org").unwrap().unwrap();
+        assert_eq!(link.host(), "user.example");
+        assert_eq!(rule([]).check("https://m\u{fc}ller.example/").unwrap().unwrap().host(), "xn--mller-kva.example");
+        assert_eq!(rule([]).check("javascript:x"), Err(InvalidNextLink::Scheme));
     }
 
     #[test]

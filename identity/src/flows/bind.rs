@@ -13,6 +13,7 @@ use crate::domain::mxid::UserId;
 use crate::domain::sid::Sid;
 use crate::domain::threepid::ThreePid;
 use crate::error::Error;
+use crate::mail_delivery::owner_notice::OwnerNotice;
 use crate::state::State;
 use crate::store::{Connection, associations, onbinds, sessions};
 
@@ -56,33 +57,111 @@ pub async fn bind(
     }
     let (threepid, _) = validated(state, sid.clone(), client_secret, account).await?;
     let association = Association::new(threepid, mxid, state.clock.now(), state.config.bind.validity.get());
-    let digests = LookupDigests::of(&association.threepid, &state.pepper);
+    let mut signed = sign(state, &association)?;
+    loop {
+        let binding = Binding::prepare(state, &sid, &association).await?;
+        match state.store.write(async move |conn| binding.save(conn).await).await? {
+            Saved::Bound { is_notified, is_mailed } => {
+                if is_notified {
+                    state.onbind_queued.notify_one();
+                }
+                if is_mailed {
+                    state.mail_queued.notify_one();
+                }
+            }
+            Saved::Unchanged(association) => signed = sign(state, &association)?,
+            // The notice is for another owner; the next round prepares the right one.
+            Saved::OwnerChanged => continue,
+        }
+        return Ok(signed);
+    }
+}
+
+fn sign(state: &State, association: &Association) -> Result<Map<String, Value>, Error> {
     let mut signed = association.to_json();
     state.keys.load().sign(&mut signed).map_err(|error| Error::Internal(error.to_string()))?;
-    let (onbind_id, always_notify) = (state.random.base62(24), state.config.bind.always_notify);
-    let saved =
-        state.store.write(async move |conn| save(conn, &sid, &association, &digests, &onbind_id, always_notify).await);
-    if saved.await? {
-        state.onbind_queued.notify_one();
-    }
     Ok(signed)
 }
 
-/// Saves the association and queues its onbind notification; false if there is no notification to send.
-async fn save(
-    conn: &mut Connection,
-    sid: &Sid,
-    association: &Association,
-    digests: &LookupDigests,
-    onbind_id: &str,
+/// What a bind writes, prepared before its transaction.
+#[derive(Clone)]
+struct Binding {
+    sid: Sid,
+    association: Association,
+    digests: LookupDigests,
+    onbind_id: String,
     always_notify: bool,
-) -> Result<bool, Error> {
-    // The session was read before the signature. If it was deleted since, the address is no longer proven.
-    if sessions::find(conn, sid).await?.is_none() {
-        return Err(Error::NoValidSession);
+    /// The other user whose association is replaced.
+    former: Option<UserId>,
+    /// The notice for the former user; none if the operator does not want it.
+    notice: Option<OwnerNotice>,
+    former_onbind_id: String,
+}
+
+/// The result of the transaction of a bind.
+enum Saved {
+    Bound {
+        is_notified: bool,
+        is_mailed: bool,
+    },
+    /// The same association was saved a moment ago, and no invitation waits for it.
+    Unchanged(Association),
+    /// The association that is replaced is not that of [`Binding::former`].
+    OwnerChanged,
+}
+
+impl Binding {
+    async fn prepare(state: &State, sid: &Sid, association: &Association) -> Result<Self, Error> {
+        let threepid = association.threepid.clone();
+        let found = state.store.read(async move |conn| associations::find(conn, &threepid).await).await?;
+        let found = found.filter(|found| found.mxid != association.mxid);
+        let notified = found.as_ref().filter(|_| state.config.bind.notify_old_owner);
+        Ok(Self {
+            sid: sid.clone(),
+            digests: LookupDigests::of(&association.threepid, &state.pepper),
+            association: association.clone(),
+            onbind_id: state.random.base62(24),
+            always_notify: state.config.bind.always_notify,
+            notice: notified
+                .map(|found| OwnerNotice::prepare(state, &found.threepid, &found.mxid, Some(&association.mxid))),
+            former: found.map(|found| found.mxid),
+            former_onbind_id: state.random.base62(24),
+        })
     }
-    associations::save(conn, association, digests).await?;
-    Ok(onbinds::save(conn, onbind_id, association, always_notify).await?)
+
+    /// Saves the association, and queues its onbind notification and the notices to the former owner.
+    async fn save(&self, conn: &mut Connection) -> Result<Saved, Error> {
+        let (association, now) = (&self.association, self.association.ts);
+        // The session was read before the signature. If it was deleted since, the address is no longer proven.
+        if sessions::find(conn, &self.sid).await?.is_none() {
+            return Err(Error::NoValidSession);
+        }
+        let found = associations::find(conn, &association.threepid).await?;
+        let former = found.as_ref().map(|found| &found.mxid).filter(|mxid| **mxid != association.mxid);
+        if former != self.former.as_ref() {
+            return Ok(Saved::OwnerChanged);
+        }
+        if let Some(found) = found
+            && association.repeats(&found)
+            && !onbinds::has_invites(conn, &association.threepid, now).await?
+        {
+            return Ok(Saved::Unchanged(found));
+        }
+        associations::save(conn, association, &self.digests).await?;
+        let mut is_notified = onbinds::save(conn, &self.onbind_id, association, self.always_notify).await?;
+        let mut is_mailed = false;
+        if let (Some(former), Some(notice)) = (&self.former, &self.notice)
+            && notice.charge(conn, now).await?
+        {
+            is_mailed = notice.queue(conn).await?;
+            // A homeserver that receives the association with its invitations needs no second request.
+            if !is_notified || former.server_name() != association.mxid.server_name() {
+                onbinds::save_for_former(conn, &self.former_onbind_id, association, former).await?;
+                is_notified = true;
+            }
+        }
+        Ok(Saved::Bound { is_notified, is_mailed })
+    }
 }
 
 /// The valid associations of the account.
@@ -103,7 +182,7 @@ pub async fn list_own(state: &State, account: &UserId) -> Result<Vec<Association
 mod tests {
     use std::time::Duration;
 
-    use super::{Error, save};
+    use super::{Binding, Error, Saved};
     use crate::domain::association::Association;
     use crate::domain::lookup_hash::{LookupDigests, Pepper};
     use crate::domain::sid::Sid;
@@ -115,10 +194,18 @@ mod tests {
     async fn a_bind_fails_and_saves_nothing_if_its_session_was_deleted_meanwhile() {
         for store in stores().await {
             let association = Association::new(email("a@x.org"), user("@alice:hs"), START, Duration::from_secs(3600));
-            let digests = LookupDigests::of(&association.threepid, &Pepper::parse("matrixrocks").unwrap());
             let bind = async || {
-                let (sid, association) = (Sid::from("sid".to_owned()), association.clone());
-                store.write(async move |conn| save(conn, &sid, &association, &digests, "onbind", true).await).await
+                let binding = Binding {
+                    sid: Sid::from("sid".to_owned()),
+                    association: association.clone(),
+                    digests: LookupDigests::of(&association.threepid, &Pepper::parse("matrixrocks").unwrap()),
+                    onbind_id: "onbind".to_owned(),
+                    always_notify: true,
+                    former: None,
+                    notice: None,
+                    former_onbind_id: "former".to_owned(),
+                };
+                store.write(async move |conn| binding.save(conn).await).await
             };
             let counts = async || {
                 let counts = store.read(async |conn| {
@@ -131,7 +218,8 @@ mod tests {
 
             let session = session("sid");
             store.write(async move |conn| sessions::save(conn, &session).await).await.unwrap();
-            assert!(bind().await.unwrap());
+            assert!(matches!(bind().await.unwrap(), Saved::Bound { is_notified: true, is_mailed: false }));
+            assert!(matches!(bind().await.unwrap(), Saved::Unchanged(_)));
             assert_eq!(counts().await, (1, 1));
         }
     }

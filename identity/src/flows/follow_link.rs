@@ -1,6 +1,7 @@
 //! Follows the link of a validation message, opened by a browser without an account.
 //!
-//! Invariant: a HEAD request validates nothing, because scanners of mail send it.
+//! Invariant: a HEAD request validates nothing, and by default a GET without confirmation does not either, because
+//! scanners of mail send both.
 
 use super::submit_token::{SubmittedToken, submit_token};
 use crate::domain::next_link::NextLink;
@@ -21,7 +22,7 @@ pub struct FollowedLink<'a> {
     pub raw: Option<RawSubmission<'a>>,
     /// The parsed submission.
     pub submitted: Result<SubmittedToken, Error>,
-    /// The `nextLink` of the link itself; old messages have it.
+    /// The `nextLink` of the link itself, checked; old messages have it.
     pub next_link: Option<NextLink>,
 }
 
@@ -35,12 +36,20 @@ pub struct RawSubmission<'a> {
 
 /// What the browser shows next.
 pub enum NextPage<'a> {
-    /// The page of a validated address.
-    Verified,
-    /// The form with which the user confirms the validation.
-    Confirm(RawSubmission<'a>),
+    /// The page of a validated address, with a button for the client's page if there is one.
+    Verified(Option<ContinueButton>),
+    /// The form with which the user confirms the validation. It keeps the `nextLink` of the link.
+    Confirm(RawSubmission<'a>, Option<NextLink>),
     /// Another site.
     Redirect(String),
+}
+
+/// The button that leads to a client's page.
+pub struct ContinueButton {
+    /// The host that the button names.
+    pub host: String,
+    /// The checked URL of the page.
+    pub target: String,
 }
 
 /// Validates the session of the link, unless the user has to confirm first.
@@ -49,17 +58,26 @@ pub enum NextPage<'a> {
 /// Those of [`submit_token`], and those of the fields.
 pub async fn follow_link<'a>(state: &State, link: FollowedLink<'a>) -> Result<NextPage<'a>, Error> {
     if link.is_head {
-        return Ok(NextPage::Verified);
+        return Ok(NextPage::Verified(None));
     }
     // Scanners open links in mails, but not in SMS.
     let needs_confirmation = link.medium == Medium::Email && state.config.email.confirm_click && !link.is_confirmed;
     // A link without all texts fails below.
     if let Some(raw) = link.raw.filter(|_| needs_confirmation) {
-        return Ok(NextPage::Confirm(raw));
+        return Ok(NextPage::Confirm(raw, link.next_link));
     }
     let submitted = link.submitted?;
     let sid: Sid = submitted.sid.clone();
+    // The rule may have changed since the client set the link.
+    let rule = state.config.next_link_rule();
+    let stored = submit_token(state, submitted).await?;
+    let stored = stored.and_then(|next_link| rule.check(next_link.as_str()).ok().flatten());
     // The session's own link has precedence: the client set it together with its secret.
-    let next_link = submit_token(state, submitted).await?.or(link.next_link);
-    Ok(next_link.map_or(NextPage::Verified, |next_link| NextPage::Redirect(next_link.with_sid(&sid))))
+    Ok(match stored.or(link.next_link) {
+        None => NextPage::Verified(None),
+        Some(next_link) if rule.redirects() => NextPage::Redirect(next_link.with_sid(&sid)),
+        Some(next_link) => {
+            NextPage::Verified(Some(ContinueButton { host: next_link.host(), target: next_link.with_sid(&sid) }))
+        }
+    })
 }

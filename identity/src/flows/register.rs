@@ -10,7 +10,7 @@ use crate::domain::access_token::AccessToken;
 use crate::domain::server_name::ServerName;
 use crate::error::Error;
 use crate::homeserver::openid;
-use crate::limits;
+use crate::limits::{self, Bucket};
 use crate::state::State;
 use crate::store::{accounts, tokens};
 
@@ -40,11 +40,19 @@ pub async fn register(state: &State, registration: Registration) -> Result<Acces
 
     let token = AccessToken::draw(state.random);
     let (digest, now, most) = (token.digest(), state.clock.now(), state.config.auth.max_tokens_per_user);
+    let limits = &state.config.limits;
+    let bucket = limits.enabled.then(|| {
+        let (limit, large) = (limits.accounts_per_homeserver, &limits.large_homeservers);
+        Bucket::of_homeserver("accounts_per_homeserver", limit, mxid.server_name(), large)
+    });
     let saved = state.store.write(async move |conn| {
-        accounts::insert(conn, &mxid, now).await?;
+        if accounts::insert(conn, &mxid, now).await? {
+            // The transaction is rolled back, so the account is not kept.
+            limits::charge(conn, bucket.as_slice(), now).await?.into_result().map_err(Error::LimitExceeded)?;
+        }
         // Before the insert: the new token must stay even if a clock that was set back makes it the oldest.
         tokens::delete_oldest(conn, &mxid, most.saturating_sub(1)).await?;
-        tokens::insert(conn, &digest, &mxid, now).await
+        Ok::<_, Error>(tokens::insert(conn, &digest, &mxid, now).await?)
     });
     saved.await?;
     Ok(token)

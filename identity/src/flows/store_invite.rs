@@ -4,7 +4,6 @@
 //! of an invite's key leaves the server only in the mail.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use shared::clock::Timestamp;
 
@@ -19,16 +18,13 @@ use crate::domain::room_id::RoomId;
 use crate::domain::threepid::ThreePid;
 use crate::error::Error;
 use crate::limits::{self, Bucket, Caller, LimitKey};
-use crate::mail_delivery::{self, Delivery, MailJob};
+use crate::mail_delivery::{self, Delivery, MAIL_LIFETIME, MailJob};
 use crate::notify::email::invitation::InvitationMail;
 use crate::notify::templates::Audience;
 use crate::signing::{SigningKey, encode_seed_url_safe};
 use crate::state::State;
 use crate::store::outgoing_mails;
 use crate::store::{Connection, StoreError, associations, ephemeral_keys, invites};
-
-/// How long a deferred mail is retried (RFC 5321 4.5.4.1: at least four to five days).
-const MAIL_LIFETIME: Duration = Duration::from_secs(5 * 86_400);
 
 /// The part of the delay of an onbind notification beyond the relay's time-outs, if the process dies while it sends.
 const SENDING_MARGIN: Duration = Duration::from_secs(30);
@@ -143,10 +139,16 @@ fn buckets(state: &State, request: &InviteRequest) -> Vec<Bucket> {
         return Vec::new();
     }
     let mut buckets = vec![
-        Bucket::new("invite_per_account", settings.invite_per_account, request.caller.limit_key()),
         Bucket::new("invite_per_room", settings.invite_per_room, LimitKey::Room(&request.room_id)),
         Bucket::new("mail_global", settings.mail_global, LimitKey::Global),
     ];
+    let caller = request.caller.limit_key();
+    buckets.extend(Bucket::of_caller("invite_per_account", settings.invite_per_account, caller));
+    // Without an account the homeserver is only claimed.
+    if let Some(account) = request.caller.account() {
+        let (limit, large) = (settings.invites_per_homeserver, &settings.large_homeservers);
+        buckets.push(Bucket::of_homeserver("invites_per_homeserver", limit, account.server_name(), large));
+    }
     if let Ok(threepid) = request.invitee.by_email() {
         let key = LimitKey::ThreePid(threepid);
         buckets.push(Bucket::new("invite_per_address", settings.invite_per_address, key));

@@ -9,7 +9,7 @@ use crate::domain::client_secret::ClientSecret;
 use crate::domain::decimal_digits;
 use crate::domain::msisdn;
 use crate::domain::next_link::NextLink;
-use crate::domain::session::{SessionRules, Submission};
+use crate::domain::session::{Session, SessionRules, Submission};
 use crate::domain::sid::Sid;
 use crate::domain::threepid::{Medium, ThreePid};
 use crate::error::Error;
@@ -44,7 +44,7 @@ struct Submitted {
     is_correct: bool,
     now: Timestamp,
     rules: SessionRules,
-    /// Counts wrong tokens over all sessions of an address.
+    /// Counts wrong tokens over the sessions of one account for one number.
     wrong_tokens: Option<Bucket>,
     /// The charge of a validated message is returned, so toll fraud uses up its range and users do not.
     range: Option<Bucket>,
@@ -68,7 +68,7 @@ pub async fn submit_token(state: &State, submitted: SubmittedToken) -> Result<Op
         tracing::warn!(sid = session.sid.as_str(), %error, "a submitted token cannot be compared");
         Error::SessionExpired
     })?;
-    let (wrong_tokens, range) = buckets(state, &session.threepid);
+    let (wrong_tokens, range) = buckets(state, &session);
     let submitted = Submitted {
         sid,
         is_correct: expected.ct_eq(normalize(medium, &token).as_bytes()).into(),
@@ -85,20 +85,20 @@ pub async fn submit_token(state: &State, submitted: SubmittedToken) -> Result<Op
     }
 }
 
-/// The limit of wrong tokens, and for a number the limit of messages to its range.
-fn buckets(state: &State, threepid: &ThreePid) -> (Option<Bucket>, Option<Bucket>) {
-    let settings = &state.config.limits;
-    if !settings.enabled {
+/// For a number, the limit of wrong tokens and the limit of messages to its range. The token of a mail is long enough
+/// for the limit of its session alone.
+///
+/// Only the sessions of the same account count: otherwise a stranger who starts sessions for a number and guesses would
+/// lock out its owner. How many sessions there are is limited by the messages to the number.
+fn buckets(state: &State, session: &Session) -> (Option<Bucket>, Option<Bucket>) {
+    let (settings, threepid) = (&state.config.limits, &session.threepid);
+    if !settings.enabled || threepid.medium() == Medium::Email {
         return (None, None);
     }
-    let key = LimitKey::ThreePid(threepid);
-    match threepid.medium() {
-        Medium::Email => (Some(Bucket::new("email_wrong_tokens", settings.email_wrong_tokens, key)), None),
-        Medium::Msisdn => (
-            Some(Bucket::new("sms_wrong_tokens", settings.sms_wrong_tokens, key)),
-            Some(Bucket::new("sms_per_range", settings.sms_per_range, LimitKey::NumberRange(threepid))),
-        ),
-    }
+    (
+        Some(Bucket::new("sms_wrong_tokens", settings.sms_wrong_tokens, LimitKey::Guesser(session))),
+        Some(Bucket::new("sms_per_range", settings.sms_per_range, LimitKey::NumberRange(threepid))),
+    )
 }
 
 /// Validates the session or counts a wrong token; any error leaves all as it was.
@@ -106,7 +106,7 @@ async fn record(conn: &mut Connection, submitted: &Submitted) -> Result<Recorded
     let Submitted { sid, is_correct, now, rules, wrong_tokens, range } = submitted;
     let mut session = sessions::find(conn, sid).await?.ok_or(Error::UnknownSession)?;
     let submission = session.submission(*is_correct, *now, rules);
-    // A guesser may open many sessions of one address. A validated session no longer needs the limit.
+    // An account may open many sessions of one number. A validated session no longer needs the limit.
     if matches!(submission, Submission::Validates | Submission::Wrong)
         && let Some(bucket) = wrong_tokens
     {

@@ -11,6 +11,7 @@ use crate::domain::mxid::UserId;
 use crate::domain::sid::Sid;
 use crate::domain::threepid::ThreePid;
 use crate::error::Error;
+use crate::mail_delivery::owner_notice::OwnerNotice;
 use crate::state::State;
 use crate::store::{associations, onbinds, sessions};
 
@@ -94,9 +95,25 @@ async fn permit_by_owner(
 }
 
 async fn remove(state: &State, Permission { mxid, threepid }: Permission) -> Result<(), Error> {
+    let found = {
+        let threepid = threepid.clone();
+        state.store.read(async move |conn| associations::find(conn, &threepid).await).await?
+    };
+    // To the address as its owner typed it.
+    let typed = found.as_ref().map_or(&threepid, |association| &association.threepid);
+    let notify = state.config.unbind.notify_owner;
+    let notice = notify.then(|| OwnerNotice::prepare(state, typed, &mxid, None));
+    let now = state.clock.now();
     let removed = state.store.write(async move |conn| {
-        associations::delete(conn, &threepid, &mxid).await?;
-        onbinds::delete(conn, &threepid, &mxid).await
+        let is_removed = associations::delete(conn, &threepid, &mxid).await?;
+        onbinds::delete(conn, &threepid, &mxid).await?;
+        match &notice {
+            Some(notice) if is_removed && notice.charge(conn, now).await? => notice.queue(conn).await,
+            _ => Ok(false),
+        }
     });
-    Ok(removed.await?)
+    if removed.await? {
+        state.mail_queued.notify_one();
+    }
+    Ok(())
 }

@@ -1,16 +1,19 @@
-//! The daily lookup quota: distinct entries of an account, or of a client address for the legacy API.
+//! The daily lookup quota: distinct entries of an account, or of a client address for the legacy API; and their sum
+//! over the accounts of a homeserver, or over an IPv6 /48.
 //!
 //! Invariant: a repeated lookup of the same contacts is free; only new entries count. Each process counts by itself: a
 //! database write for every lookup would cost many times the lookup.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use shared::clock::Timestamp;
+use shared::config::Globs;
 
-use super::{LimitKey, subject};
+use super::{LARGE_FACTOR, LimitKey, SITE_FACTOR, is_large, subject};
 use crate::domain::utc_day::UtcDay;
 
 /// Entries in memory, of all accounts and clients, about 160 MB. Beyond it every entry counts as new.
@@ -25,6 +28,10 @@ const MAX_CALLERS: usize = 1_000_000;
 pub struct LookupQuota {
     /// Entries of one account or client and day; 0 disables the quota.
     quota: usize,
+    /// Entries of all accounts of one homeserver and day; 0 disables this quota.
+    per_homeserver: usize,
+    /// `[limits] large_homeservers`.
+    large: Globs,
     max_callers: usize,
     hasher: RandomState,
     today: Mutex<Today>,
@@ -34,6 +41,8 @@ pub struct LookupQuota {
 struct Today {
     day: UtcDay,
     callers: HashMap<[u8; 32], Seen>,
+    /// The entries of each group of callers.
+    groups: HashMap<[u8; 32], usize>,
     /// The number of entries in memory, of all callers.
     entries: usize,
 }
@@ -47,9 +56,11 @@ struct Seen {
 }
 
 impl LookupQuota {
-    /// Allows `quota` entries of one account or client and day; 0 disables the quota.
-    pub fn new(quota: usize) -> Self {
-        Self { quota, max_callers: MAX_CALLERS, hasher: RandomState::new(), today: Mutex::default() }
+    /// Allows `quota` entries of one account or client and day, and `per_homeserver` of all accounts of one homeserver;
+    /// 0 disables either quota. The homeservers in `large` get more.
+    pub fn new(quota: usize, per_homeserver: usize, large: Globs) -> Self {
+        let hasher = RandomState::new();
+        Self { quota, per_homeserver, large, max_callers: MAX_CALLERS, hasher, today: Mutex::default() }
     }
 
     /// Counts the entries of one request by `key`.
@@ -57,7 +68,8 @@ impl LookupQuota {
     /// # Errors
     /// The time until the next day if they exceed the quota; none of them is counted then.
     pub fn charge(&self, key: LimitKey<'_>, entries: &[&str], now: Timestamp) -> Result<(), Duration> {
-        if self.quota == 0 || entries.is_empty() {
+        let group = self.group(key);
+        if self.quota == 0 && group.is_none() || entries.is_empty() {
             return Ok(());
         }
         let caller = subject("daily_quota", key);
@@ -72,12 +84,17 @@ impl LookupQuota {
             return Ok(());
         }
         let is_tracked = today.entries + hashes.len() <= MAX_ENTRIES;
+        let group_used = group.map_or(0, |(group, _)| today.groups.get(&group).copied().unwrap_or(0));
         let seen = today.callers.entry(caller).or_default();
         let used = seen.entries.len() + seen.untracked;
+        let exceeds = |new: usize| {
+            let own = self.quota > 0 && used + new > self.quota;
+            own || group.is_some_and(|(_, quota)| group_used + new > quota)
+        };
         // A request that fits even if every entry is new needs no search for new ones.
-        if used + hashes.len() > self.quota {
+        if exceeds(hashes.len()) {
             let new: HashSet<u64> = hashes.iter().copied().filter(|hash| !seen.entries.contains(hash)).collect();
-            if used + new.len() > self.quota {
+            if exceeds(new.len()) {
                 metrics::counter!("identity_rate_limited_total", "limit" => "daily_quota").increment(1);
                 return Err(day.end().since(now));
             }
@@ -88,9 +105,26 @@ impl LookupQuota {
         } else {
             seen.untracked += hashes.iter().filter(|hash| !seen.entries.contains(hash)).count();
         }
-        let added = seen.entries.len() - before;
-        today.entries += added;
+        let (tracked, counted) = (seen.entries.len() - before, seen.entries.len() + seen.untracked - used);
+        today.entries += tracked;
+        if let Some((group, _)) = group {
+            *today.groups.entry(group).or_default() += counted;
+        }
         Ok(())
+    }
+
+    /// The group of the caller, and its quota; none if it has no quota.
+    fn group(&self, key: LimitKey<'_>) -> Option<([u8; 32], usize)> {
+        let times = |quota: usize, factor: u32| quota.saturating_mul(usize::try_from(factor).unwrap_or(usize::MAX));
+        let (key, quota) = match key {
+            LimitKey::Account(mxid) if is_large(mxid.server_name(), &self.large) => {
+                (LimitKey::LargeHomeserver(mxid.server_name()), times(self.per_homeserver, LARGE_FACTOR))
+            }
+            LimitKey::Account(mxid) => (LimitKey::Homeserver(mxid.server_name()), self.per_homeserver),
+            LimitKey::Client(IpAddr::V6(address)) => (LimitKey::ClientSite(address), times(self.quota, SITE_FACTOR)),
+            _ => return None,
+        };
+        (quota > 0).then(|| (subject("daily_quota_of_group", key), quota))
     }
 }
 
@@ -100,6 +134,7 @@ mod tests {
     use std::time::Duration;
 
     use shared::clock::Timestamp;
+    use shared::config::Globs;
 
     use super::{LimitKey, LookupQuota};
     use crate::domain::mxid::UserId;
@@ -107,9 +142,49 @@ mod tests {
     const NOON: Timestamp = Timestamp::from_millis(43_200_000);
     const HALF_A_DAY: Duration = Duration::from_secs(43_200);
 
+    /// A quota of one caller alone.
+    fn of(quota: usize) -> LookupQuota {
+        LookupQuota::new(quota, 0, Globs::default())
+    }
+
+    #[test]
+    fn the_accounts_of_one_owners_homeservers_share_a_quota() {
+        let quota = LookupQuota::new(3, 5, Globs::from(["big.example"]));
+        let charge = |mxid: &str, entries: &[&str]| {
+            let mxid = UserId::parse(mxid).unwrap();
+            quota.charge(LimitKey::Account(&mxid), entries, NOON)
+        };
+        assert_eq!(charge("@a:hs.example", &["1", "2", "3"]), Ok(()));
+        // What an account has asked before is free, and a refused request counts nothing.
+        assert_eq!(charge("@a:hs.example", &["1", "2"]), Ok(()));
+        assert_eq!(charge("@b:x.hs.example", &["1", "2", "3"]), Err(HALF_A_DAY));
+        assert_eq!(charge("@b:x.hs.example", &["1", "2"]), Ok(()));
+        assert_eq!(charge("@c:hs.example:8448", &["1"]), Err(HALF_A_DAY));
+        assert_eq!(charge("@a:hs.example", &["1", "2", "3"]), Ok(()));
+        assert_eq!(charge("@c:other.example", &["1", "2", "3"]), Ok(()));
+        for n in 0..100 {
+            assert_eq!(charge(&format!("@u{n}:big.example"), &["1", "2", "3"]), Ok(()), "{n}");
+        }
+        let without_own = LookupQuota::new(0, 2, Globs::default());
+        let a = UserId::parse("@a:hs").unwrap();
+        assert_eq!(without_own.charge(LimitKey::Account(&a), &["1", "2"], NOON), Ok(()));
+        assert_eq!(without_own.charge(LimitKey::Account(&a), &["3"], NOON), Err(HALF_A_DAY));
+    }
+
+    #[test]
+    fn the_networks_of_one_site_share_four_times_the_quota() {
+        let quota = of(1);
+        let charge = |n: u16| {
+            let client = IpAddr::V6(std::net::Ipv6Addr::new(0x2a00, 1, 2, n, 0, 0, 0, 1));
+            quota.charge(LimitKey::Client(client), &["a"], NOON)
+        };
+        let answers: Vec<_> = (0..6).map(|n| charge(n).is_ok()).collect();
+        assert_eq!(answers, [true, true, true, true, false, false]);
+    }
+
     #[test]
     fn only_new_entries_count_and_each_day_starts_at_zero() {
-        let quota = LookupQuota::new(3);
+        let quota = of(3);
         let (alice, bob) = (UserId::parse("@alice:hs").unwrap(), UserId::parse("@bob:hs").unwrap());
         let (alice, bob) = (LimitKey::Account(&alice), LimitKey::Account(&bob));
         assert_eq!(quota.charge(alice, &["a", "b"], NOON), Ok(()));
@@ -119,12 +194,12 @@ mod tests {
         assert_eq!(quota.charge(bob, &["x", "y", "z"], NOON), Ok(()));
         assert_eq!(quota.charge(alice, &["d"], NOON), Err(HALF_A_DAY));
         assert_eq!(quota.charge(alice, &["d"], NOON.plus(HALF_A_DAY)), Ok(()));
-        assert_eq!(LookupQuota::new(0).charge(alice, &["1", "2", "3", "4"], NOON), Ok(()));
+        assert_eq!(of(0).charge(alice, &["1", "2", "3", "4"], NOON), Ok(()));
     }
 
     #[test]
     fn clients_are_counted_by_address_and_separately_from_accounts() {
-        let quota = LookupQuota::new(1);
+        let quota = of(1);
         let charge = |client: &str, entry| quota.charge(LimitKey::Client(client.parse().unwrap()), &[entry], NOON);
         for (client, same, other) in [("1.2.3.4", "1.2.3.4", "1.2.3.5"), ("2a00::1", "2a00::2", "2a00:0:0:1::1")] {
             assert_eq!(charge(client, "a"), Ok(()));
@@ -138,7 +213,7 @@ mod tests {
 
     #[test]
     fn many_clients_use_bounded_memory_and_do_not_affect_accounts() {
-        let quota = LookupQuota { max_callers: 3, ..LookupQuota::new(1) };
+        let quota = LookupQuota { max_callers: 3, ..of(1) };
         let client = |number: u8| LimitKey::Client(IpAddr::V4(Ipv4Addr::new(10, 0, 0, number)));
         for number in 0..9 {
             assert_eq!(quota.charge(client(number), &["a"], NOON), Ok(()));

@@ -5,20 +5,29 @@
 mod lookup_quota;
 pub mod sms_day;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use shared::clock::Timestamp;
+use shared::config::Globs;
 use shared::rate_limit::{Charge, Limit};
 
 use crate::config::limits::Limits;
+use crate::domain::homeserver_group::homeserver_group;
 use crate::domain::mxid::UserId;
 use crate::domain::room_id::RoomId;
+use crate::domain::server_name::ServerName;
+use crate::domain::session::Session;
 use crate::domain::threepid::ThreePid;
 use crate::store::{Connection, Store, StoreError, rate_limits};
 
 pub use lookup_quota::LookupQuota;
+
+/// An IPv6 /48 gets this many times the limit of a /64.
+const SITE_FACTOR: u32 = 4;
+/// A homeserver in `[limits] large_homeservers` gets this many times as much as another.
+const LARGE_FACTOR: u32 = 100;
 
 /// What a bucket counts the events of.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +45,15 @@ pub enum LimitKey<'a> {
     Room(&'a RoomId),
     /// A client address; for IPv6 its /64.
     Client(IpAddr),
+    /// The /48 of a client's IPv6 address: one person may own all its /64.
+    ClientSite(Ipv6Addr),
+    /// A homeserver, with those of the same owner.
+    Homeserver(&'a ServerName),
+    /// A large homeserver, whose bucket smaller ones of the same owner do not share.
+    LargeHomeserver(&'a ServerName),
+    /// The account that started a session, for the number of the session. Without an account (legacy API) the sessions
+    /// with the same client secret.
+    Guesser(&'a Session),
     /// All events.
     Global,
 }
@@ -103,6 +121,30 @@ impl Bucket {
     pub fn new(name: &'static str, limit: Limit, key: LimitKey<'_>) -> Self {
         Self { name, subject: subject(name, key), limit }
     }
+
+    /// The buckets of a caller: an IPv6 client has one for its /64, and a larger one for its /48.
+    pub fn of_caller(name: &'static str, limit: Limit, key: LimitKey<'_>) -> impl Iterator<Item = Self> {
+        let site = match key {
+            LimitKey::Client(IpAddr::V6(address)) => Some(LimitKey::ClientSite(address)),
+            _ => None,
+        };
+        let site = site.map(|site| Self::new(name, limit.times(SITE_FACTOR), site));
+        std::iter::once(Self::new(name, limit, key)).chain(site)
+    }
+
+    /// The bucket of a homeserver, larger if the operator lists it.
+    pub fn of_homeserver(name: &'static str, limit: Limit, server: &ServerName, large: &Globs) -> Self {
+        if is_large(server, large) {
+            Self::new(name, limit.times(LARGE_FACTOR), LimitKey::LargeHomeserver(server))
+        } else {
+            Self::new(name, limit, LimitKey::Homeserver(server))
+        }
+    }
+}
+
+/// Whether the operator lists the homeserver in `[limits] large_homeservers`, with or without its port.
+fn is_large(server: &ServerName, large: &Globs) -> bool {
+    large.matches(server.host()) || large.matches(server.as_str())
 }
 
 /// The row key of a bucket: a digest, so that the table contains no address.
@@ -129,6 +171,23 @@ fn subject(name: &str, key: LimitKey<'_>) -> [u8; 32] {
             match address {
                 IpAddr::V4(address) => hash.update(address.octets()),
                 IpAddr::V6(address) => hash.update(&address.octets()[..8]),
+            }
+        }
+        LimitKey::ClientSite(address) => {
+            hash.update("\0/48\0");
+            hash.update(&address.octets()[..6]);
+        }
+        LimitKey::Homeserver(server) => hash.update(homeserver_group(server)),
+        LimitKey::LargeHomeserver(server) => {
+            hash.update("\0large\0");
+            hash.update(homeserver_group(server));
+        }
+        LimitKey::Guesser(session) => {
+            hash.update(session.threepid.address().as_str());
+            hash.update("\0");
+            match &session.account {
+                Some(account) => hash.update(account.as_str()),
+                None => hash.update(session.client_secret.as_bytes()),
             }
         }
         LimitKey::Global => {}
@@ -185,8 +244,9 @@ pub async fn charge_homeserver_request(
     if !limits.enabled {
         return Ok(RateLimitDecision::Allowed);
     }
-    let bucket = Bucket::new("register_per_ip", limits.register_per_ip, LimitKey::Client(client));
-    store.write(async move |conn| charge(conn, &[bucket], now).await).await
+    let buckets: Vec<_> =
+        Bucket::of_caller("register_per_ip", limits.register_per_ip, LimitKey::Client(client)).collect();
+    store.write(async move |conn| charge(conn, &buckets, now).await).await
 }
 
 /// Decides on one more event without charging it.
@@ -209,7 +269,7 @@ mod tests {
 
     use shared::config::HumanDuration;
 
-    use super::{Bucket, Limit, LimitKey, RateLimitDecision, charge};
+    use super::{Bucket, Globs, Limit, LimitKey, RateLimitDecision, ServerName, charge};
     use crate::domain::mxid::UserId;
     use crate::domain::threepid::{Medium, ThreePid};
     use crate::store::testing::{self, START};
@@ -244,6 +304,23 @@ mod tests {
             };
             assert_eq!(of(one), of(other), "{one}");
         }
+        let of =
+            |text: &str| Bucket::of_caller("x", LIMIT, LimitKey::Client(text.parse().unwrap())).collect::<Vec<_>>();
+        assert_eq!((of("1.2.3.4").len(), of("2a00::1").len()), (1, 2));
+        let site = of("2a00::1")[1];
+        assert_eq!((site.subject, site.limit), (of("2a00:0:0:ffff::")[1].subject, LIMIT.times(4)));
+        assert_ne!(site.subject, of("2a00:0:1::1")[1].subject);
+        let homeserver = |name: &str| {
+            let large = Globs::from(["big.example", "*.huge.example"]);
+            let bucket = Bucket::of_homeserver("x", LIMIT, &ServerName::parse(name).unwrap(), &large);
+            (bucket.subject, bucket.limit)
+        };
+        assert_eq!(homeserver("a.hs.example"), homeserver("b.hs.example:8448"));
+        assert_ne!(homeserver("a.hs.example"), homeserver("a.other.example"));
+        assert_eq!(homeserver("big.example:8448").1, LIMIT.times(100));
+        assert_eq!(homeserver("a.huge.example").1, LIMIT.times(100));
+        assert_eq!(homeserver("evil.big.example").1, LIMIT);
+        assert_ne!(homeserver("big.example").0, homeserver("evil.big.example").0);
         let octets = UserId::parse("@a:b").unwrap();
         assert_ne!(client("64.97.58.98"), Bucket::new("x", LIMIT, LimitKey::Account(&octets)).subject);
     }

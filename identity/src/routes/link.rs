@@ -9,9 +9,9 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 
 use super::input;
-use crate::domain::next_link::NextLink;
+use crate::domain::next_link::{NextLink, NextLinkRule};
 use crate::domain::threepid::Medium;
-use crate::flows::follow_link::{FollowedLink, NextPage, RawSubmission, follow_link};
+use crate::flows::follow_link::{ContinueButton, FollowedLink, NextPage, RawSubmission, follow_link};
 use crate::json::Object;
 use crate::notify::templates::Audience;
 use crate::notify::templates::page::Page;
@@ -37,8 +37,13 @@ pub async fn follow_old_msisdn_link(request: HttpRequest, state: Data<State>) ->
     follow(&request, &state, Medium::Msisdn, |query| old_next_link(&state, query)).await
 }
 
+/// Anyone can write the `nextLink` of a link, so it counts only with a list of hosts.
 fn old_next_link(state: &State, query: &Object<'_>) -> Option<NextLink> {
-    state.config.next_link_rule().check(query.string("nextLink").ok()?).ok().flatten()
+    Some(state.config.next_link_rule())
+        .filter(NextLinkRule::redirects)?
+        .check(query.string("nextLink").ok()?)
+        .ok()
+        .flatten()
 }
 
 async fn follow(
@@ -68,9 +73,13 @@ async fn follow(
     };
     let page = |status: StatusCode, page: &Page<'_>| html(status, state.templates.page(page, &audience));
     match follow_link(state, link).await {
-        Ok(NextPage::Verified) => page(StatusCode::OK, &Page::Verified),
-        Ok(NextPage::Confirm(RawSubmission { sid, client_secret, token })) => {
-            page(StatusCode::OK, &Page::Confirm { sid, client_secret, token })
+        Ok(NextPage::Verified(None)) => page(StatusCode::OK, &Page::Verified),
+        Ok(NextPage::Verified(Some(ContinueButton { host, target }))) => {
+            page(StatusCode::OK, &Page::VerifiedWithButton { host: &host, target: &target })
+        }
+        Ok(NextPage::Confirm(RawSubmission { sid, client_secret, token }, next_link)) => {
+            let next_link = next_link.as_ref().map(NextLink::as_str);
+            page(StatusCode::OK, &Page::Confirm { sid, client_secret, token, next_link })
         }
         Ok(NextPage::Redirect(target)) => redirect(&target),
         Err(error) => {

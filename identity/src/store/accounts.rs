@@ -12,14 +12,14 @@ use super::schema::accounts;
 use crate::domain::mxid::UserId;
 
 queries! {
-    /// Inserts the account, unless it exists.
-    pub async fn insert(conn, mxid: &UserId, now: Timestamp) -> Result<(), StoreError> {
-        diesel::insert_into(accounts::table)
+    /// Inserts the account; false if it exists.
+    pub async fn insert(conn, mxid: &UserId, now: Timestamp) -> Result<bool, StoreError> {
+        let inserted = diesel::insert_into(accounts::table)
             .values((accounts::mxid.eq(mxid.as_str()), accounts::created_at.eq(now.as_millis())))
             .on_conflict_do_nothing()
             .execute(conn as &mut Conn)
             .await?;
-        Ok(())
+        Ok(inserted > 0)
     }
 
     /// Whether the user has registered.

@@ -181,7 +181,7 @@ impl TryFrom<Row> for Association {
         let medium = row.medium.parse().map_err(|_| StoreError::Corrupt("associations.medium"))?;
         Ok(Self {
             threepid: ThreePid::from_row(medium, row.address, row.typed_address),
-            mxid: UserId::parse(&row.mxid).map_err(|_| StoreError::Corrupt("associations.mxid"))?,
+            mxid: UserId::from_row(&row.mxid).map_err(|_| StoreError::Corrupt("associations.mxid"))?,
             ts: Timestamp::from_millis(row.ts),
             not_before: Timestamp::from_millis(row.not_before),
             not_after: Timestamp::from_millis(row.not_after),

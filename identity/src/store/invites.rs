@@ -187,7 +187,7 @@ impl TryFrom<Row> for Invite {
             id: row.id,
             threepid: ThreePid::from_row(medium, row.address.clone(), row.address),
             room_id: RoomId::parse(&row.room_id).map_err(|_| StoreError::Corrupt("invites.room_id"))?,
-            sender: UserId::parse(&row.sender).map_err(|_| StoreError::Corrupt("invites.sender"))?,
+            sender: UserId::from_row(&row.sender).map_err(|_| StoreError::Corrupt("invites.sender"))?,
             token: InviteToken::from(row.token),
             public_key: public_key.map_err(|_| StoreError::Corrupt("invites.public_key"))?,
             created_at: Timestamp::from_millis(row.created_at),

@@ -122,6 +122,7 @@ table! {
         leased_until -> Nullable<BigInt>,
         dead_at -> Nullable<BigInt>,
         last_failure -> Nullable<Text>,
+        former_mxid -> Nullable<Text>,
     }
 }
 

@@ -125,7 +125,7 @@ impl TryFrom<Row> for Session {
         let medium = row.medium.parse().map_err(|_| StoreError::Corrupt("sessions.medium"))?;
         let digest: [u8; 32] =
             row.client_secret_digest.try_into().map_err(|_| StoreError::Corrupt("sessions.client_secret_digest"))?;
-        let account = row.account.map(|account| UserId::parse(&account)).transpose();
+        let account = row.account.map(|account| UserId::from_row(&account)).transpose();
         Ok(Self {
             sid: Sid::from(row.sid),
             threepid: ThreePid::from_row(medium, row.address, row.typed_address),

@@ -31,7 +31,7 @@ queries! {
             .await
             .optional()?;
         row.map(|(mxid, used_at)| {
-            let mxid = UserId::parse(&mxid).map_err(|_| StoreError::Corrupt("tokens.mxid"))?;
+            let mxid = UserId::from_row(&mxid).map_err(|_| StoreError::Corrupt("tokens.mxid"))?;
             Ok(StoredToken { mxid, used_at: Timestamp::from_millis(used_at) })
         })
         .transpose()

@@ -126,6 +126,6 @@ fn the_settings_that_the_readme_recommends_are_understood() {
 #[test]
 fn the_error_of_an_unknown_key_lists_the_known_keys() {
     assert_eq!(known_keys(Some("account")), ["list_own_bindings"]);
-    assert_eq!(known_keys(Some("unbind")), ["allow_owner_token"]);
+    assert_eq!(known_keys(Some("unbind")), ["allow_owner_token", "notify_owner"]);
     assert!(serde_json::from_value::<RawConfig>(Value::Object(serde_json::Map::new())).is_ok());
 }

@@ -119,6 +119,10 @@ async fn follow_link(stage: &Stage, narrator: &mut Narrator, n: usize) -> Result
     narrator.step("Bob opens the link", "In a browser, without an account.");
     let target = format!("{}?{}", link.path(), link.query().unwrap_or_default());
     let title = narrator.open(stage.api.get(&target), 200).await?;
+    narrator
+        .check("a scanner that opens the link validates nothing: the page has a button", title == "Is this you?")?;
+    narrator.step("Bob clicks the button", "The form repeats the request with confirm=1.");
+    let title = narrator.open(stage.api.get(&format!("{target}&confirm=1")), 200).await?;
     narrator.check("the page confirms the validation", title == "Verified")
 }
 

@@ -57,7 +57,9 @@ pub(crate) async fn run(stage: &Stage, account: &Account, narrator: &mut Narrato
     let answer = narrator.ask(stage.api.post(&v2("/validate/email/requestToken"), body).bearer(&carol), 200).await?;
     let sid = text(&answer, "sid")?;
     let link = stage.mail.wait_for(ADDRESS, 2, PATIENCE).await.message().validation_link();
-    narrator.open(stage.api.get(&format!("{}?{}", link.path(), link.query().unwrap_or_default())), 200).await?;
+    narrator
+        .open(stage.api.get(&format!("{}?{}&confirm=1", link.path(), link.query().unwrap_or_default())), 200)
+        .await?;
     let body = json!({ "sid": sid, "client_secret": client_secret, "mxid": CAROL });
     let association = narrator.ask(stage.api.post(&v2("/3pid/bind"), body).bearer(&carol), 200).await?;
     narrator.check("the response does not name invitations", association.get("invites").is_none())?;

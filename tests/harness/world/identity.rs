@@ -7,12 +7,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use shared::random::Random;
 use tempfile::TempDir;
+use url::{Position, Url};
 
 use crate::api::{Answer, Api};
 use crate::certificates::Authority;
 use crate::homeserver::Homeserver;
-use crate::mail::{Offer, Sink};
+use crate::mail::{Mail, Message, Offer, Sink};
 use crate::process::{Server, new_folder};
+use crate::wait::wait_for;
 use crate::{binary, postgres};
 
 /// The longest time for anything that must happen, on a busy machine.
@@ -143,12 +145,18 @@ impl World {
     /// As [`World::request_token`], for an address whose mail goes to `recipient`, another form of it.
     pub async fn request_token_to(&self, access_token: &str, email: &str, recipient: &str) -> Session {
         let client_secret = Random.base62(16);
-        let before = self.mail.mails_to(recipient).len();
         let body = json!({ "client_secret": client_secret, "email": email, "send_attempt": 1 });
         let answer = self.api.post(&v2("/validate/email/requestToken"), body).bearer(access_token).send().await;
         let sid = answer.expect(200)["sid"].as_str().expect("a sid").to_owned();
-        let mail = self.mail.wait_for(recipient, before + 1, DEADLINE).await;
-        let token = mail.message().validation_parameter("token");
+        // Notices to former owners arrive at the same address.
+        let is_for = |message: &Message| {
+            let is_own = |link: &Url| link.query_pairs().any(|(name, value)| name == "sid" && value == sid);
+            message.links().iter().any(|link| link.path().ends_with("/submitToken") && is_own(link))
+        };
+        let message = wait_for("the mail of the session", DEADLINE, async || {
+            self.mail.mails_to(recipient).iter().map(Mail::message).find(is_for)
+        });
+        let token = message.await.validation_parameter("token");
         Session { sid, client_secret, token }
     }
 
@@ -226,10 +234,20 @@ impl Session {
         v2(&format!("/validate/email/submitToken?token={token}&client_secret={client_secret}&sid={sid}"))
     }
 
+    /// The request that the form of the link's page sends.
+    pub fn confirmed_link(&self) -> String {
+        format!("{}&confirm=1", self.link())
+    }
+
     /// The body of submitToken with the token of the mail.
     pub fn submission(&self) -> Value {
         json!({ "sid": self.sid, "client_secret": self.client_secret, "token": self.token })
     }
+}
+
+/// The path of the request that the form of the mail's link sends.
+pub fn confirmed(link: &Url) -> String {
+    format!("{}&confirm=1", &link[Position::BeforePath..])
 }
 
 /// The lookup hash of an address, computed without the server's code.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use harness::api::{Api, Call};
-use harness::mail::Mail;
+use harness::mail::{Mail, Message};
 use serde_json::{Value, json};
 use shared::random::Random;
 use tokio::sync::Notify;
@@ -285,7 +285,9 @@ async fn answer(call: Call) -> Result<Value, Gone> {
 /// The token in a mail of this session: the mail is sent before the response.
 fn mailed_token(world: &World, email: &str, sid: &str) -> String {
     let mails = world.mail.mails_to(email);
-    let mut messages = mails.iter().map(Mail::message);
+    // The notices of moved and removed addresses have no such link.
+    let is_validation = |message: &Message| message.links().iter().any(|link| link.path().ends_with("/submitToken"));
+    let mut messages = mails.iter().map(Mail::message).filter(is_validation);
     let own = messages.find(|message| message.validation_parameter("sid") == sid);
     own.expect("the mail of an answered request").validation_parameter("token")
 }

@@ -130,7 +130,7 @@ async fn head_on_the_link_of_a_mail_validates_nothing() {
     let session = world.request_token(&token, "alice@example.com").await;
     let link = |method: Method| {
         let call = world.api.request(method, &v2("/validate/email/submitToken")).query("sid", &session.sid);
-        call.query("client_secret", &session.client_secret).query("token", &session.token)
+        call.query("client_secret", &session.client_secret).query("token", &session.token).query("confirm", "1")
     };
     let head = link(Method::HEAD).send().await;
     assert_eq!((head.code(), head.body.len()), (200, 0), "{head}");
@@ -146,7 +146,7 @@ async fn head_on_the_link_of_a_mail_validates_nothing() {
 async fn every_kind_of_answer_can_be_read_by_browsers_of_any_origin_and_has_a_request_id() {
     let world = World::with(Settings {
         http: "max_body = \"2KiB\"",
-        tables: "[limits]\nregister_per_ip = { burst = 2, every = \"1h\" }\n",
+        tables: "[sessions]\nnext_link_hosts = \"*\"\n[limits]\nregister_per_ip = { burst = 2, every = \"1h\" }\n",
         ..Settings::default()
     })
     .await;
@@ -160,7 +160,7 @@ async fn every_kind_of_answer_can_be_read_by_browsers_of_any_origin_and_has_a_re
     let mail = world.mail.wait_for("b@c.d", 1, DEADLINE).await;
     let link = |sid: &str, secret: &str, token: &str| {
         let call = api.get(&v2("/validate/email/submitToken")).query("sid", sid);
-        call.query("client_secret", secret).query("token", token)
+        call.query("client_secret", secret).query("token", token).query("confirm", "1")
     };
     let stranger = json!({"access_token": "unknown", "matrix_server_name": "hs.example"});
     let huge = vec![b' '; 4096];

@@ -6,6 +6,7 @@ pub(crate) mod crash;
 mod email_story;
 mod encodings;
 mod error_matrix;
+mod homeserver_limits;
 mod hostile_fields;
 mod http_layer;
 mod invitation_story;

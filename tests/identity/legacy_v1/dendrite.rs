@@ -80,7 +80,7 @@ async fn an_address_is_looked_up_invited_validated_bound_and_found() {
         let session = request_token(world, EMAIL).await;
         validated(world, &session).await.refused(400, "M_SESSION_NOT_VALIDATED");
         bind(world, &session, BOB).await.refused(400, "M_SESSION_NOT_VALIDATED");
-        assert_eq!(world.api.get(&session.link()).send().await.code(), 200);
+        assert_eq!(world.api.get(&session.confirmed_link()).send().await.code(), 200);
         let shown = validated(world, &session).await.expect(200);
         assert_eq!((&shown["medium"], &shown["address"]), (&json!("email"), &json!(EMAIL)));
         assert!(shown["validated_at"].is_i64() && shown.as_object().unwrap().len() == 3, "{shown}");

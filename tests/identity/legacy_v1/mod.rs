@@ -66,7 +66,7 @@ pub(crate) async fn validate(world: &World, email: &str) -> Session {
 
 async fn validate_by(world: &World, email: &str, recipient: &str) -> Session {
     let session = request_token_to(world, email, recipient).await;
-    assert_eq!(world.api.get(&session.link()).send().await.code(), 200);
+    assert_eq!(world.api.get(&session.confirmed_link()).send().await.code(), 200);
     session
 }
 

@@ -6,6 +6,7 @@
 
 mod crash;
 mod delivery;
+mod former_owner;
 mod many;
 mod refusals;
 mod retargeting;
@@ -58,6 +59,10 @@ impl Scene {
         let mut tables = settings.tables.to_owned();
         if !tables.contains("[outbox]") {
             tables += "\n[outbox]\nretry_after = \"100ms\"\n";
+        }
+        if !tables.contains("[bind]") {
+            // Most tests count the requests that deliver invitations.
+            tables += "\n[bind]\nnotify_old_owner = false\n";
         }
         tables += "\n[limits]\nenabled = false\n";
         let authority = Some(&authority);

@@ -66,7 +66,7 @@ async fn dead_letters_go_to_the_next_owner_too() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_delivered_to_one_owner_never_comes_to_the_next() {
     for keep in ["", "[invites]\nkeep_delivered = true"] {
-        let scene = Scene::start(&format!("[bind]\nalways_notify = true\n{keep}")).await;
+        let scene = Scene::start(&format!("[bind]\nalways_notify = true\nnotify_old_owner = false\n{keep}")).await;
         let token = scene.invite("!r:hs.example", EMAIL).await;
         scene.bind(BOB, EMAIL).await;
         scene.wait_for_join(&token, BOB).await;

@@ -83,6 +83,11 @@ async fn each_reply_of_the_homeserver_has_its_answer() {
         (sub("@a:hs.example\n"), 502, "M_UNKNOWN"),
         (sub("@a\0:hs.example"), 502, "M_UNKNOWN"),
         (sub("a@hs.example"), 502, "M_UNKNOWN"),
+        // Words and look-alikes that the historical grammar does not allow.
+        (sub("@call me:hs.example"), 502, "M_UNKNOWN"),
+        (sub("@\u{430}lice:hs.example"), 502, "M_UNKNOWN"),
+        (sub("@a\u{202e}b:hs.example"), 502, "M_UNKNOWN"),
+        (sub("@a\u{7f}:hs.example"), 502, "M_UNKNOWN"),
         (sub(""), 502, "M_UNKNOWN"),
         (sub(&long(256)), 502, "M_UNKNOWN"),
         (json(json!({ "sub": 5 })), 502, "M_UNKNOWN"),
@@ -108,7 +113,7 @@ async fn each_reply_of_the_homeserver_has_its_answer() {
         register(&world, "t").await.refused(status, errcode);
     }
     for (user, server) in
-        [("@a:hs.example", "hs.example"), ("@A b:HS.Example", "hs.example"), (&long(255), "hs.example")]
+        [("@a:hs.example", "hs.example"), ("@A~b!:HS.Example", "hs.example"), (&long(255), "hs.example")]
     {
         world.homeserver.mend();
         world.homeserver.fault(USERINFO, sub(user));

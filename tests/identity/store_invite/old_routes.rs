@@ -49,7 +49,7 @@ async fn terms_do_not_hold_an_invited_person_back() {
 
 /// The link as an old mail has it, going on at `next_link`.
 fn old_link(session: &Session, next_link: &str) -> String {
-    let link = session.link().replace("/v2/", "/api/v1/");
+    let link = session.confirmed_link().replace("/v2/", "/api/v1/");
     let next_link: String = url::form_urlencoded::byte_serialize(next_link.as_bytes()).collect();
     format!("{link}&nextLink={next_link}")
 }
@@ -97,13 +97,32 @@ async fn the_link_in_an_old_mail_validates_and_goes_on_where_it_says_if_that_is_
     let session = session().await;
     let by_sms = old_link(&session, "").replace("/email/", "/msisdn/");
     assert_eq!(world.api.get(&by_sms).send().await.code(), 400);
-    let answer = world.api.get(&format!("{}&nextLink=https%3A%2F%2Fapp.example", session.link())).send().await;
+    let answer =
+        world.api.get(&format!("{}&nextLink=https%3A%2F%2Fapp.example", session.confirmed_link())).send().await;
     assert_eq!((answer.code(), answer.header("location")), (200, None));
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_form_of_an_old_mail_keeps_its_link_and_without_a_list_of_hosts_there_is_none() {
+    let tables = format!("{NO_LIMITS}[sessions]\nnext_link_hosts = [\"app.example\"]\n");
+    for (tables, kept) in [(tables.as_str(), true), (NO_LIMITS, false)] {
+        let (world, alice) = world_with(tables).await;
+        let session = world.request_token(&alice, BOB).await;
+        let form =
+            world.api.get(&old_link(&session, "https://app.example/?a=b").replace("&confirm=1", "")).send().await;
+        let field = "<input type=\"hidden\" name=\"nextLink\" value=\"https://app.example/?a=b\">";
+        assert_eq!((form.code(), form.text().contains(field)), (200, kept), "{form}");
+        let answer = world.api.get(&old_link(&session, "https://app.example/?a=b")).send().await;
+        let target = format!("https://app.example/?a=b&sid={}", session.sid);
+        assert_eq!(answer.header("location"), kept.then_some(target.as_str()), "{answer}");
+        assert!(kept || !answer.text().contains("app.example"), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_session_remembers_comes_before_what_a_link_says() {
-    let (world, alice) = world_with(NO_LIMITS).await;
+    let tables = format!("{NO_LIMITS}[sessions]\nnext_link_hosts = \"*.example\"\n");
+    let (world, alice) = world_with(&tables).await;
     let body =
         json!({ "client_secret": "s", "email": BOB, "send_attempt": 1, "next_link": "https://remembered.example/" });
     let sid = world.ask(&alice, body).await.expect(200)["sid"].as_str().unwrap().to_owned();

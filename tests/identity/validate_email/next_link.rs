@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::request;
-use harness::world::identity::{DEADLINE, Settings, World};
+use harness::world::identity::{DEADLINE, Settings, World, confirmed};
 
 fn with_next_link(secret: &str, next_link: impl Into<Value>) -> Value {
     let mut body = request(secret, "bob@example.com", 1);
@@ -17,7 +17,7 @@ async fn follow(world: &World, access_token: &str, body: Value) -> (u16, Option<
     let sid = world.ask(access_token, body).await.expect(200)["sid"].as_str().expect("a sid").to_owned();
     let mail = world.mail.wait_for("bob@example.com", before + 1, DEADLINE).await;
     let link = mail.message().validation_link();
-    let answer = world.api.get(&link[url::Position::BeforePath..]).send().await;
+    let answer = world.api.get(&confirmed(&link)).send().await;
     if answer.code() == 302 {
         assert_eq!(answer.header("cache-control"), Some("no-store"), "{answer}");
         assert_eq!(answer.header("referrer-policy"), Some("no-referrer"), "{answer}");
@@ -25,6 +25,9 @@ async fn follow(world: &World, access_token: &str, body: Value) -> (u16, Option<
     }
     (answer.code(), answer.header("location").map(str::to_owned), sid)
 }
+
+/// A list of hosts that contains every host.
+const EVERY_HOST: &str = "[sessions]\nnext_link_hosts = \"*\"";
 
 async fn world(tables: &str) -> (World, String) {
     let tables = format!("{tables}\n[limits]\nenabled = false");
@@ -35,7 +38,7 @@ async fn world(tables: &str) -> (World, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_browser_goes_on_with_the_sid() {
-    let (world, bob) = world("").await;
+    let (world, bob) = world(EVERY_HOST).await;
     for (n, (next_link, target)) in [
         ("https://app.example", "https://app.example?sid=SID"),
         ("https://app.example/done", "https://app.example/done?sid=SID"),
@@ -59,7 +62,7 @@ async fn the_browser_goes_on_with_the_sid() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_link_that_was_given_wins_also_without_a_mail() {
-    let (world, bob) = world("").await;
+    let (world, bob) = world(EVERY_HOST).await;
     world.ask(&bob, with_next_link("s", "https://first.example/")).await.expect(200);
     let sid = world.ask(&bob, with_next_link("s", "https://last.example/")).await.expect(200)["sid"].clone();
     world.ask(&bob, with_next_link("s", Value::Null)).await.expect(200);
@@ -67,14 +70,14 @@ async fn the_last_link_that_was_given_wins_also_without_a_mail() {
     let link = world.mail.mails()[0].message().validation_link();
     let target = format!("https://last.example/?sid={}", sid.as_str().unwrap());
     for _ in 0..2 {
-        let answer = world.api.get(&link[url::Position::BeforePath..]).send().await;
+        let answer = world.api.get(&confirmed(&link)).send().await;
         assert_eq!((answer.code(), answer.header("location")), (302, Some(target.as_str())), "{answer}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_link_is_refused_and_nothing_is_sent() {
-    let (world, bob) = world("").await;
+    let (world, bob) = world(EVERY_HOST).await;
     let too_long = format!("https://x.org/{}", "a".repeat(2048));
     for next_link in [
         "javascript:x",
@@ -116,6 +119,31 @@ async fn a_hostile_link_is_refused_and_nothing_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn without_a_list_of_hosts_a_button_leads_to_the_link_and_nothing_redirects() {
+    let (world, bob) = world("").await;
+    for (n, (next_link, host, href)) in [
+        ("https://app.example/done?a=b&c=d#e", "app.example", "https://app.example/done?a=b&amp;c=d&amp;sid=SID#e"),
+        ("https://M\u{fc}ller.example:8443/", "xn--mller-kva.example", "https://xn--mller-kva.example:8443/?sid=SID"),
+        ("https://x.org/\"><b>'", "x.org", "https://x.org/&#34;&gt;&lt;b&gt;&#39;?sid=SID"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let sid = world.ask(&bob, with_next_link(&format!("s{n}"), next_link)).await.expect(200)["sid"].clone();
+        let mail = world.mail.wait_for("bob@example.com", n + 1, DEADLINE).await;
+        let link = mail.message().validation_link();
+        let form = world.api.get(&link[url::Position::BeforePath..]).send().await;
+        assert!(!form.text().contains(host), "before the validation there is only the form: {form}");
+        let answer = world.api.get(&confirmed(&link)).send().await;
+        assert_eq!((answer.code(), answer.header("location")), (200, None), "{answer}");
+        let href = format!("href=\"{}\"", href.replace("SID", sid.as_str().unwrap()));
+        assert!(answer.text().contains(&href), "{href}: {answer}");
+        assert!(answer.text().contains(&format!(">Continue to {host}<")), "{answer}");
+    }
+    world.ask(&bob, with_next_link("js", "javascript:alert(1)")).await.refused(400, "M_INVALID_PARAM");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_operator_says_which_hosts_there_are() {
     let tables = "[sessions]\nnext_link_hosts = [\"app.example\", \"*.good.example\"]";
     let (world, bob) = world(tables).await;
@@ -137,7 +165,7 @@ async fn the_operator_says_which_hosts_there_are() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn plain_http_leads_to_the_own_machine_and_only_in_development() {
-    let tables = "[limits]\nenabled = false";
+    let tables = "[limits]\nenabled = false\n[sessions]\nnext_link_hosts = \"*\"";
     let settings = Settings { tables, server: "allow_http_base_url = true", ..Settings::default() };
     let world = World::with(settings).await;
     let bob = world.register("@bob:hs.example").await;
@@ -150,17 +178,17 @@ async fn plain_http_leads_to_the_own_machine_and_only_in_development() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_in_the_query_leads_nowhere() {
-    let (world, bob) = world("").await;
+    let (world, bob) = world(EVERY_HOST).await;
     let session = world.request_token(&bob, "bob@example.com").await;
     for name in ["next_link", "nextLink"] {
-        let answer = world.api.get(&session.link()).query(name, "https://evil.example/").send().await;
+        let answer = world.api.get(&session.confirmed_link()).query(name, "https://evil.example/").send().await;
         assert_eq!((answer.code(), answer.header("location")), (200, None), "{answer}");
         assert!(!answer.text().contains("evil"), "{answer}");
     }
     // What was stored wins over it.
     world.ask(&bob, with_next_link("t", "https://app.example/")).await.expect(200);
     let link = world.mail.wait_for("bob@example.com", 2, DEADLINE).await.message().validation_link();
-    let call = world.api.get(&link[url::Position::BeforePath..]).query("next_link", "https://evil.example/");
+    let call = world.api.get(&confirmed(&link)).query("next_link", "https://evil.example/");
     let answer = call.send().await;
     assert!(
         answer.header("location").is_some_and(|target| target.starts_with("https://app.example/?sid=")),

@@ -4,7 +4,7 @@ use harness::api::Answer;
 use hyper::Method;
 
 use super::request;
-use harness::world::identity::{DEADLINE, Session, Settings, World, v2};
+use harness::world::identity::{DEADLINE, Session, Settings, World, confirmed, v2};
 
 const BOB: &str = "bob@example.com";
 const SUBMIT: &str = "/validate/email/submitToken";
@@ -24,46 +24,59 @@ fn is_a_safe_page(answer: &Answer) {
     assert!(!answer.text().contains("<script"), "{answer}");
 }
 
+/// The setting, and the target with which a browser validates then: the link itself, or that of the page's form.
+type Target = fn(&Session) -> String;
+const SETTINGS: [(&str, Target); 2] = [("", Session::confirmed_link), ("confirm_click = false", Session::link)];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_link_validates_without_an_account_as_often_as_it_is_opened() {
+    for (email, target) in SETTINGS {
+        let world = World::with(Settings { email, ..Settings::default() }).await;
+        let bob = world.register("@bob:hs.example").await;
+        let session = world.request_token(&bob, BOB).await;
+        let first = world.api.get(&target(&session)).send().await;
+        assert_eq!(first.code(), 200, "{first}");
+        is_a_safe_page(&first);
+        assert!(first.text().starts_with("<!DOCTYPE html>") && first.text().contains("<h1>Verified</h1>"), "{first}");
+        world.validated(&bob, &session).await.expect(200);
+        let again = world.api.get(&target(&session)).send().await;
+        assert_eq!((again.code(), again.body), (200, first.body));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mail_names_the_user_who_asks() {
     let world = World::start().await;
-    let bob = world.register("@bob:hs.example").await;
-    let session = world.request_token(&bob, BOB).await;
-    let first = world.api.get(&session.link()).send().await;
-    assert_eq!(first.code(), 200, "{first}");
-    is_a_safe_page(&first);
-    assert!(first.text().starts_with("<!DOCTYPE html>") && first.text().contains("<h1>Verified</h1>"), "{first}");
-    world.validated(&bob, &session).await.expect(200);
-    let again = world.api.get(&session.link()).send().await;
-    assert_eq!((again.code(), again.body), (200, first.body));
+    let eve = world.register("@eve:hs.example").await;
+    world.request_token(&eve, BOB).await;
+    let mail = world.mail.mails_to(BOB)[0].message();
+    assert!(mail.text().contains("@eve:hs.example") && mail.html().contains("@eve:hs.example"), "{mail:#?}");
+    assert!(!mail.header("subject").unwrap().contains("eve"), "{mail:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_of_a_failure_does_not_say_which() {
-    let tables = "[sessions]\nemail_max_wrong = 2\n[limits]\nemail_wrong_tokens = { burst = 4, every = \"1h\" }";
+    let tables = "[sessions]\nemail_max_wrong = 2";
     let world = World::with(Settings { tables, ..Settings::default() }).await;
     let bob = world.register("@bob:hs.example").await;
     let session = world.request_token(&bob, BOB).await;
     let burnt = world.request_token(&bob, BOB).await;
-    let limited = world.request_token(&bob, BOB).await;
     let Session { sid, client_secret, token } = &session;
-    let wrong = |session: &Session| session.link().replace(&session.token, "wrong");
+    let wrong = |session: &Session| session.confirmed_link().replace(&session.token, "wrong");
     let paths = [
         ("nothing", v2(SUBMIT)),
         ("no token", v2(&format!("{SUBMIT}?client_secret={client_secret}&sid={sid}"))),
         ("no secret", v2(&format!("{SUBMIT}?token={token}&sid={sid}"))),
         ("no sid", v2(&format!("{SUBMIT}?token={token}&client_secret={client_secret}"))),
-        ("a parameter twice", format!("{}&sid={sid}", session.link())),
-        ("not UTF-8", format!("{}&brand=%ff", session.link())),
-        ("an unknown sid", session.link().replace(sid.as_str(), "unknown")),
-        ("a wrong secret", session.link().replace(client_secret.as_str(), "wrong")),
-        ("no secret at all", session.link().replace(client_secret.as_str(), "%0a")),
+        ("a parameter twice", format!("{}&sid={sid}", session.confirmed_link())),
+        ("not UTF-8", format!("{}&brand=%ff", session.confirmed_link())),
+        ("an unknown sid", session.confirmed_link().replace(sid.as_str(), "unknown")),
+        ("a wrong secret", session.confirmed_link().replace(client_secret.as_str(), "wrong")),
+        ("no secret at all", session.confirmed_link().replace(client_secret.as_str(), "%0a")),
         ("a wrong token", wrong(&burnt)),
         ("a second one", wrong(&burnt)),
-        ("a burnt token", burnt.link()),
-        ("a third wrong one", wrong(&limited)),
-        ("a fourth", wrong(&session)),
-        ("one too many for the address", session.link()),
+        ("a burnt token", burnt.confirmed_link()),
+        ("another wrong one", wrong(&session)),
     ];
     let mut pages = Vec::new();
     for (cause, path) in paths {
@@ -78,27 +91,30 @@ async fn the_page_of_a_failure_does_not_say_which() {
     for (cause, page, headers) in &pages {
         assert_eq!((page, headers), (&pages[0].1, &pages[0].2), "{cause}");
     }
-    for session in [&session, &burnt, &limited] {
+    for session in [&session, &burnt] {
         world.validated(&bob, session).await.refused(400, "M_SESSION_NOT_VALIDATED");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_look_at_the_link_validates_nothing() {
-    let world = World::start().await;
-    let bob = world.register("@bob:hs.example").await;
-    let session = world.request_token(&bob, BOB).await;
-    let head = world.api.request(Method::HEAD, &session.link()).send().await;
-    assert_eq!((head.code(), head.body.len()), (200, 0), "{head}");
-    is_a_safe_page(&head);
-    assert_eq!(world.api.request(Method::OPTIONS, &session.link()).send().await.code(), 200);
-    world.validated(&bob, &session).await.refused(400, "M_SESSION_NOT_VALIDATED");
-    assert_eq!(world.api.get(&session.link()).send().await.code(), 200);
+    for (email, target) in SETTINGS {
+        let world = World::with(Settings { email, ..Settings::default() }).await;
+        let bob = world.register("@bob:hs.example").await;
+        let session = world.request_token(&bob, BOB).await;
+        let head = world.api.request(Method::HEAD, &target(&session)).send().await;
+        assert_eq!((head.code(), head.body.len()), (200, 0), "{head}");
+        is_a_safe_page(&head);
+        assert_eq!(world.api.request(Method::OPTIONS, &target(&session)).send().await.code(), 200);
+        world.validated(&bob, &session).await.refused(400, "M_SESSION_NOT_VALIDATED");
+        assert_eq!(world.api.get(&target(&session)).send().await.code(), 200);
+        world.validated(&bob, &session).await.expect(200);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_confirm_click_only_the_form_validates() {
-    let world = World::with(Settings { email: "confirm_click = true", ..Settings::default() }).await;
+async fn a_scanner_that_opens_the_link_validates_nothing() {
+    let world = World::start().await;
     let bob = world.register("@bob:hs.example").await;
     let session = world.request_token(&bob, BOB).await;
     for confirm in ["", "&confirm=0", "&confirm=", "&confirm=11"] {
@@ -106,7 +122,7 @@ async fn with_confirm_click_only_the_form_validates() {
         assert_eq!(answer.code(), 200, "{answer}");
         is_a_safe_page(&answer);
         let page = answer.text();
-        assert!(page.contains("<form method=\"get\">"), "{page}");
+        assert_eq!((page.matches("<form method=\"get\">").count(), page.matches("<button").count()), (1, 1), "{page}");
         let Session { sid, client_secret, token } = &session;
         for (name, value) in [
             ("sid", sid.as_str()),
@@ -132,7 +148,7 @@ async fn with_confirm_click_only_the_form_validates() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_form_holds_what_it_was_given_as_text_and_nothing_more() {
-    let world = World::with(Settings { email: "confirm_click = true", ..Settings::default() }).await;
+    let world = World::start().await;
     let odd = "\"><script>alert(1)</script>'&<b>";
     let call = world.api.get(&v2(SUBMIT)).query("sid", odd).query("client_secret", odd).query("token", odd);
     let answer = call.query("brand", odd).query("lang", odd).send().await;
@@ -196,7 +212,7 @@ async fn brand_and_language_choose_the_mail_and_the_page() {
         let link = mail.validation_link();
         assert_eq!(mail.text().split(' ').next(), Some(text), "{query} {accept_language:?}");
 
-        let path = format!("{}{}", &link[url::Position::BeforePath..], query.replace('?', "&"));
+        let path = format!("{}{}", confirmed(&link), query.replace('?', "&"));
         let page = with_language(world.api.get(&path)).send().await;
         assert_eq!(page.code(), 200, "{page}");
         is_a_safe_page(&page);

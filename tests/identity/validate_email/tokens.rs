@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use shared::clock::Clock;
 
 use super::request;
-use harness::world::identity::{DEADLINE, Settings, World, v2};
+use harness::world::identity::{DEADLINE, Settings, World, confirmed, v2};
 
 const BOB: &str = "bob@example.com";
 
@@ -27,7 +27,7 @@ async fn the_right_token_again_succeeds_and_changes_nothing() {
 
     let again = with(session.submission(), "token", format!(" \r\n{}\t", session.token));
     assert_eq!(world.submit(&bob, again).await.expect(200), json!({ "success": true }));
-    assert_eq!(world.api.get(&session.link()).send().await.code(), 200);
+    assert_eq!(world.api.get(&session.confirmed_link()).send().await.code(), 200);
     assert_eq!(world.validated(&bob, &session).await.expect(200), first);
 }
 
@@ -58,7 +58,7 @@ async fn a_token_is_burnt_by_so_many_wrong_ones() {
         }
         let refused = world.submit(&bob, session.submission()).await.refused(400, "M_SESSION_EXPIRED");
         assert_eq!(refused["success"], false);
-        assert_eq!(world.api.get(&session.link()).send().await.code(), 400);
+        assert_eq!(world.api.get(&session.confirmed_link()).send().await.code(), 400);
         world.validated(&bob, &session).await.refused(400, "M_SESSION_NOT_VALIDATED");
 
         // The same number sends again, for it is another session.
@@ -66,12 +66,8 @@ async fn a_token_is_burnt_by_so_many_wrong_ones() {
         assert_ne!(answer["sid"], session.sid);
         let mail = world.mail.wait_for(BOB, 2, DEADLINE).await.message();
         assert_ne!(mail.validation_parameter("token"), session.token);
-        assert_eq!(world.api.get(&path(&mail.validation_link())).send().await.code(), 200);
+        assert_eq!(world.api.get(&confirmed(&mail.validation_link())).send().await.code(), 200);
     }
-}
-
-fn path(link: &url::Url) -> String {
-    link[url::Position::BeforePath..].to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,7 +77,7 @@ async fn the_last_try_that_is_left_may_be_the_right_one() {
     let bob = world.register("@bob:hs.example").await;
     let session = world.request_token(&bob, BOB).await;
     // By the link, as a guesser without an account would.
-    let guess = session.link().replace(&session.token, "guess");
+    let guess = session.confirmed_link().replace(&session.token, "guess");
     assert_eq!(world.api.get(&guess).send().await.code(), 400);
     world.submit(&bob, session.submission()).await.expect(200);
     // Wrong tokens after it count, but what was proved stays proved.
@@ -104,7 +100,7 @@ async fn a_wrong_secret_is_an_unknown_session_and_does_not_count() {
             let wrong = with(with(session.submission(), "client_secret", "wrong"), "token", token);
             assert_eq!(world.submit(&bob, wrong).await.expect(400), unknown);
         }
-        let guess = session.link().replace(&session.client_secret, "wrong");
+        let guess = session.confirmed_link().replace(&session.client_secret, "wrong");
         assert_eq!(world.api.get(&guess).send().await.code(), 400);
     }
     for odd in ["", "1", "\0", "ä", "' or 1=1 --", &"9".repeat(10_000)] {
@@ -162,7 +158,7 @@ async fn a_client_secret_of_another_form_is_refused_everywhere() {
     world.ask(&bob, request(&longest, "eve@example.com", 1)).await.expect(200);
     let mail = world.mail.wait_for("eve@example.com", 1, DEADLINE).await.message();
     assert_eq!(mail.validation_parameter("client_secret"), longest);
-    assert_eq!(world.api.get(&path(&mail.validation_link())).send().await.code(), 200);
+    assert_eq!(world.api.get(&confirmed(&mail.validation_link())).send().await.code(), 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,7 +31,8 @@ async fn a_browser_may_submit_the_code_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_goes_on_to_the_next_link_of_the_session() {
-    let world: World = world(ALLOWED).await;
+    let tables = format!("{ALLOWED}\n[sessions]\nnext_link_hosts = \"*.example\"\n");
+    let world: World = world(&tables).await;
     let alice = world.register(ALICE).await;
     let body = json!({
         "client_secret": "s", "phone_number": "07700900001", "country": "GB", "send_attempt": 1,

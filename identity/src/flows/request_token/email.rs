@@ -8,6 +8,7 @@ use url::form_urlencoded;
 
 use super::TokenRequest;
 use super::lease::{Acquired, NotSent, PlannedMessage, Sent, SessionLease};
+use crate::domain::mxid::UserId;
 use crate::domain::sid::Sid;
 use crate::error::Error;
 use crate::limits::{Bucket, LimitKey};
@@ -51,11 +52,16 @@ fn buckets(state: &State, request: &TokenRequest) -> Vec<Bucket> {
         return Vec::new();
     }
     let caller = request.account.as_ref().map_or(LimitKey::Client(request.client), LimitKey::Account);
-    vec![
-        Bucket::new("email_per_account", settings.email_per_account, caller),
+    let mut buckets: Vec<_> = Bucket::of_caller("email_per_account", settings.email_per_account, caller).collect();
+    buckets.extend([
         Bucket::new("email_per_address", settings.email_per_address, LimitKey::ThreePid(&request.threepid)),
         Bucket::new("mail_global", settings.mail_global, LimitKey::Global),
-    ]
+    ]);
+    buckets.extend(request.account.as_ref().map(|account| {
+        let (limit, large) = (settings.mail_per_homeserver, &settings.large_homeservers);
+        Bucket::of_homeserver("mail_per_homeserver", limit, account.server_name(), large)
+    }));
+    buckets
 }
 
 async fn send(state: &State, request: &TokenRequest, lease: &SessionLease) -> Result<Sent, NotSent> {
@@ -66,10 +72,12 @@ async fn send(state: &State, request: &TokenRequest, lease: &SessionLease) -> Re
         .append_pair("sid", session.sid.as_str())
         .finish();
     let link = format!("{}/_matrix/identity/v2/validate/email/submitToken?{query}", state.identity.base_url);
+    let mxid = request.account.as_ref().map(UserId::shown).unwrap_or_default();
     let mail = VerificationMail {
         to: request.threepid.recipient(),
         link: &link,
         token: &token,
+        mxid: &mxid,
         client_address: Some(request.client),
         audience: request.audience(),
     };

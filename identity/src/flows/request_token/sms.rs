@@ -71,11 +71,13 @@ fn buckets(state: &State, number: &Msisdn, request: &TokenRequest) -> Vec<Bucket
     ];
     if let Some(account) = &request.account {
         buckets.push(Bucket::new("sms_per_account", settings.sms_per_account, LimitKey::Account(account)));
+        let (limit, large) = (settings.sms_per_homeserver, &settings.large_homeservers);
+        buckets.push(Bucket::of_homeserver("sms_per_homeserver", limit, account.server_name(), large));
     }
     // A delegating homeserver sends the requests of all its users, and limits each of them itself.
     let is_delegated = request.account.is_none() && state.config.legacy_v1.is_delegating_homeserver(request.client);
     if !is_delegated {
-        buckets.push(Bucket::new("sms_per_ip", settings.sms_per_ip, LimitKey::Client(request.client)));
+        buckets.extend(Bucket::of_caller("sms_per_ip", settings.sms_per_ip, LimitKey::Client(request.client)));
     }
     buckets
 }

@@ -56,7 +56,7 @@ pub(super) async fn attempt(state: &State, onbind: &mut LeasedOnbind) -> Result<
     let (id, now) = (onbind.id.clone(), state.clock.now());
     let invites = state.store.read(async move |conn| outbox::list_invites(conn, &id, now).await).await?;
     let mut requests = onbind::requests(&invites, onbind.attempts);
-    if requests.is_empty() && state.config.bind.always_notify {
+    if requests.is_empty() && (state.config.bind.always_notify || onbind.former.is_some()) {
         requests.push(Vec::new());
     }
     let mut requests: VecDeque<_> = requests.into_iter().map(|invites| (Method::Post, invites)).collect();
@@ -106,7 +106,7 @@ async fn request(
     let keys = state.keys.load_full();
     let body = onbind::body(&onbind.association, &invitations, |object| keys.sign(object))
         .map_err(|error| Error::Internal(error.to_string()))?;
-    let server = onbind.association.mxid.server_name();
+    let server = onbind.server();
     let (reply, retry_after) = match homeserver::onbind::notify(&state.homeservers, server, method, body).await {
         Ok(replied) => replied,
         Err(error) => {

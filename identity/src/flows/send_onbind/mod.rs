@@ -25,6 +25,10 @@ pub async fn run(state: Arc<State>) {
     queue_worker::run::<Outbox>(state).await;
 }
 
+/// How long the homeserver of a former user is notified. No invitation depends on it, and the address itself has
+/// received a mail, so it leaves no dead letter.
+const FORMER_MAX_AGE: Duration = Duration::from_secs(86_400);
+
 struct Outbox;
 
 impl Queue for Outbox {
@@ -56,9 +60,12 @@ impl Queue for Outbox {
     fn describe(state: &State, onbind: &LeasedOnbind) -> Description {
         Description {
             id: onbind.id.clone(),
-            destination: onbind.association.mxid.server_name().as_str().to_owned(),
+            destination: onbind.server().as_str().to_owned(),
             attempts: onbind.attempts,
-            expires_at: onbind.created_at.plus(state.config.outbox.max_age.get()),
+            expires_at: onbind.created_at.plus(match onbind.former {
+                None => state.config.outbox.max_age.get(),
+                Some(_) => state.config.outbox.max_age.get().min(FORMER_MAX_AGE),
+            }),
         }
     }
 
@@ -76,7 +83,7 @@ impl Queue for Outbox {
         let leased = onbind.clone();
         let dead = state.store.write(async move |conn| save(conn, &leased, &end, &rejected, now).await).await?;
         if dead > 0 {
-            let server = onbind.association.mxid.server_name();
+            let server = onbind.server();
             tracing::warn!(id = onbind.id, %server, dead, "onbind became a dead letter: see `identity outbox list`");
             metrics::counter!("identity_outbox_dead_total").increment(dead);
         }
@@ -106,6 +113,9 @@ async fn save(
         }
         End::Retry { attempts, at, failure } => {
             outbox::save_attempt(conn, onbind, *attempts, *at, failure.as_deref()).await?;
+        }
+        End::Dead { .. } if onbind.former.is_some() => {
+            outbox::delete_done(conn, onbind, now).await?;
         }
         End::Dead { failure } => {
             if outbox::mark_dead(conn, onbind, now, failure).await? {

@@ -56,6 +56,7 @@ impl Mailer {
         variables.set("multipart_boundary", &stamp.boundary);
         let (template, default_subject) = match C::KIND {
             MessageKind::Verification => (TemplateKind::VerificationMail, "Confirm your e-mail address for Matrix"),
+            MessageKind::Migration => (TemplateKind::MigrationMail, "Your e-mail address and Matrix"),
             MessageKind::Invite => (TemplateKind::InviteMail, "You have been invited to chat"),
         };
         let rendered = templates.render(template, &variables, &content.audience())?;

@@ -48,7 +48,8 @@ impl MailContent for InvitationMail<'_> {
         let Self { invite, texts, .. } = self;
         let (room_name, sender_display_name) = (texts.room_name(), texts.sender_display_name());
         let in_brackets = |text: &str| if text.is_empty() { String::new() } else { format!("({text}) ") };
-        let verified_sender = if self.is_sender_verified { invite.sender.as_str() } else { "" };
+        let sender = invite.sender.shown();
+        let verified_sender = if self.is_sender_verified { sender.as_str() } else { "" };
         let link = InviteLink {
             web_client: self.web_client,
             signurl: self.signurl,
@@ -77,7 +78,7 @@ impl MailContent for InvitationMail<'_> {
             ("room_name", room_name.as_str()),
             ("bracketed_room_name", &in_brackets(&room_name)),
             ("sender_display_name", &sender_display_name),
-            ("sender", invite.sender.as_str()),
+            ("sender", &sender),
             ("bracketed_verified_sender", &in_brackets(verified_sender)),
             ("room_id", invite.room_id.as_str()),
             ("medium", invite.threepid.medium().as_str()),

@@ -12,6 +12,8 @@ pub enum MessageKind {
     Verification,
     /// Invites into a room.
     Invite,
+    /// Reports that an association has ended.
+    Migration,
 }
 
 impl MessageKind {
@@ -20,6 +22,7 @@ impl MessageKind {
         match self {
             Self::Verification => "verification",
             Self::Invite => "invite",
+            Self::Migration => "migration",
         }
     }
 }

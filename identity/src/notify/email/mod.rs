@@ -3,6 +3,7 @@
 mod address;
 pub mod invitation;
 pub mod message;
+pub mod migration;
 mod sender;
 pub mod verification;
 

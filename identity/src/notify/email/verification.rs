@@ -15,6 +15,8 @@ pub struct VerificationMail<'a> {
     pub link: &'a str,
     /// The token, for clients that ask for it.
     pub token: &'a str,
+    /// The user who requests the validation, as shown; empty for the legacy API, which has no accounts.
+    pub mxid: &'a str,
     /// The client's IP address, if known.
     pub client_address: Option<IpAddr>,
     /// The requested brand and languages.
@@ -36,6 +38,7 @@ impl MailContent for VerificationMail<'_> {
         let mut variables = Variables::default();
         variables.set("link", self.link);
         variables.set("token", self.token);
+        variables.set("mxid", self.mxid);
         match self.client_address {
             Some(address) => variables.set("ipaddress", &address.to_string()),
             None => variables.set("ipaddress", "an unknown address"),

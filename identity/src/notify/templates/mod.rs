@@ -22,7 +22,7 @@ use crate::config::sms::SmsConfig;
 use crate::config::templates::TemplatesConfig;
 
 /// One row for each kind of template. A further kind is a row here and its built-in file.
-const ROWS: [Row; 4] = [
+const ROWS: [Row; 5] = [
     Row {
         kind: TemplateKind::VerificationMail,
         files: &[("verification_template.eml.j2", Syntax::Jinja), ("verification_template.eml", Syntax::Percent)],
@@ -32,6 +32,11 @@ const ROWS: [Row; 4] = [
         kind: TemplateKind::InviteMail,
         files: &[("invite_template.eml.j2", Syntax::Jinja), ("invite_template.eml", Syntax::Percent)],
         built_in: include_str!("../../../templates/invite_template.eml.j2"),
+    },
+    Row {
+        kind: TemplateKind::MigrationMail,
+        files: &[("migration_template.eml.j2", Syntax::Jinja), ("migration_template.eml", Syntax::Percent)],
+        built_in: include_str!("../../../templates/migration_template.eml.j2"),
     },
     Row {
         kind: TemplateKind::Sms,
@@ -61,6 +66,8 @@ pub enum TemplateKind {
     VerificationMail,
     /// The mail that invites into a room.
     InviteMail,
+    /// The mail that reports the end of an association.
+    MigrationMail,
     /// The SMS that validates a number.
     Sms,
     /// The page of `submitToken`.
@@ -72,6 +79,7 @@ impl TemplateKind {
         match self {
             Self::VerificationMail => "verification",
             Self::InviteMail => "invite",
+            Self::MigrationMail => "migration",
             Self::Sms => "sms",
             Self::Page => "page",
         }

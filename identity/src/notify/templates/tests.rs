@@ -13,6 +13,7 @@ use crate::config::email::RawEmail;
 use crate::config::sms::RawSms;
 use crate::config::templates::TemplatesConfig;
 use crate::notify::email::message::MessageKind;
+use crate::notify::email::migration::MigrationMail;
 use crate::notify::email::verification::VerificationMail;
 use crate::notify::email::{ComposeError, Mailer};
 
@@ -42,7 +43,8 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
 }
 
 fn verification(templates: &Templates, token: &str, to: &str, audience: Audience<'_>) -> Result<String, ComposeError> {
-    let mail = VerificationMail { to, link: LINK, token, client_address: "192.0.2.7".parse().ok(), audience };
+    let client_address = "192.0.2.7".parse().ok();
+    let mail = VerificationMail { to, link: LINK, token, mxid: "@bob:hs.example", client_address, audience };
     let mail = mailer().compose(templates, &mail)?;
     assert_eq!((mail.kind, mail.from.as_str()), (MessageKind::Verification, "noreply@id.example.org"));
     Ok(mail.message)
@@ -71,6 +73,7 @@ fn the_built_in_mail_has_a_text_and_an_html_part_with_the_link_in_both() {
     assert!(parts[0].contains("\r\nAuto-Submitted: auto-generated\r\n"));
     assert!(parts[1].contains("text/plain") && parts[1].contains(&format!("\r\n{LINK}\r\n")), "{}", parts[1]);
     assert!(parts[2].contains("text/html") && parts[2].contains(&format!("href=\"{}\"", LINK.replace('&', "&amp;"))));
+    assert!(parts[1].contains("the Matrix user @bob:hs.example at") && parts[2].contains("<bdi>@bob:hs.example</bdi>"));
     assert!(parts[1].contains("192.0.2.7") && parts[2].contains("192.0.2.7") && parts[3].starts_with("--"));
     assert!(message.is_ascii() && message.split("\r\n").all(|line| line.len() <= 998 && !line.contains(['\r', '\n'])));
 }
@@ -90,10 +93,11 @@ fn two_mails_share_neither_message_id_nor_boundary() {
 #[test]
 fn an_unknown_client_address_has_its_own_phrase() {
     let templates = templates(None, false).unwrap();
-    let mail =
-        VerificationMail { to: "a@b", link: LINK, token: "T", client_address: None, audience: Audience::default() };
+    let audience = Audience::default();
+    let mail = VerificationMail { to: "a@b", link: LINK, token: "T", mxid: "", client_address: None, audience };
     let mail = mailer().compose(&templates, &mail).unwrap();
     assert!(mail.message.contains("someone at an unknown address asked"));
+    assert!(mail.message.contains("Someone at an unknown address asked"));
 }
 
 #[test]
@@ -250,7 +254,7 @@ fn every_kind_has_a_built_in_template_that_renders() {
 #[test]
 fn pages_are_complete_and_load_no_other_resource() {
     let templates = templates(None, false).unwrap();
-    let confirm = Page::Confirm { sid: "S0", client_secret: "\"><script>", token: "T0" };
+    let confirm = Page::Confirm { sid: "S0", client_secret: "\"><script>", token: "T0", next_link: None };
     for page in [Page::Verified, Page::Failed, confirm] {
         let html = templates.page(&page, &Audience::default());
         assert!(html.starts_with("<!DOCTYPE html>\n<html lang=\"en\">") && html.ends_with("</html>"), "{html}");
@@ -270,7 +274,7 @@ fn pages_are_complete_and_load_no_other_resource() {
 #[test]
 fn the_form_repeats_the_request_with_its_confirmation() {
     let templates = templates(None, false).unwrap();
-    let page = Page::Confirm { sid: "S0", client_secret: "c.=_-", token: "T0" };
+    let page = Page::Confirm { sid: "S0", client_secret: "c.=_-", token: "T0", next_link: None };
     let html = templates.page(&page, &Audience { lang: Some("de"), ..brand("a\"b") });
     for (name, value) in [
         ("sid", "S0"),
@@ -285,6 +289,37 @@ fn the_form_repeats_the_request_with_its_confirmation() {
     assert!(html.contains("<form method=\"get\">") && html.contains("<button type=\"submit\">"));
     assert!(!templates.page(&page, &Audience::default()).contains("name=\"brand\""));
     assert!(!templates.page(&Page::Failed, &brand("x")).contains("<form"));
+    assert!(!html.contains("nextLink"));
+    let next_link = Some("https://app.example/?a=b&c=\"");
+    let page = Page::Confirm { sid: "S0", client_secret: "c", token: "T0", next_link };
+    let html = templates.page(&page, &Audience::default());
+    assert!(html.contains("name=\"nextLink\" value=\"https://app.example/?a=b&amp;c=&#34;\">"), "{html}");
+}
+
+#[test]
+fn the_button_to_the_clients_page_shows_its_host_and_escapes_its_link() {
+    let dir = folder(&[("matrix-org/verify_response_template.html", "own: %(message)s")]);
+    let templates = templates(Some(dir.path()), false).unwrap();
+    let page = Page::VerifiedWithButton { host: "app.example", target: "https://app.example/\"><script>?a=b&sid=S0" };
+    let html = templates.page(&page, &Audience::default());
+    let href = "href=\"https://app.example/&#34;&gt;&lt;script&gt;?a=b&amp;sid=S0\"";
+    assert!(html.contains(href) && html.contains(">Continue to app.example</a>"), "{html}");
+    assert!(html.contains("<h1>Verified</h1>") && !html.contains("<script") && !html.contains("<form"), "{html}");
+    assert!(templates.page(&Page::Verified, &Audience::default()).starts_with("own: Thank you"));
+}
+
+#[test]
+fn the_mail_to_a_former_owner_names_both_users() {
+    let templates = templates(None, false).unwrap();
+    let compose = |new_mxid| {
+        let mail = MigrationMail { to: "bob@example.com", mxid: "@bob:hs.example", new_mxid };
+        mailer().compose(&templates, &mail).unwrap().message
+    };
+    let moved = compose("@eve:other.example");
+    assert!(moved.contains("Subject: Your e-mail address and Matrix\r\n"), "{moved}");
+    assert!(moved.contains("the Matrix user @bob:hs.example.") && moved.contains("user @eve:other.example has"));
+    let removed = compose("");
+    assert!(removed.contains("@bob:hs.example") && !removed.contains("has proved"), "{removed}");
 }
 
 #[test]
@@ -302,7 +337,7 @@ fn the_operators_page_serves_both_results_but_not_the_form() {
     assert!(templates.page(&Page::Verified, &german).starts_with("acme: Thank you"));
     assert!(
         templates
-            .page(&Page::Confirm { sid: "S", client_secret: "c", token: "t" }, &Audience::default())
+            .page(&Page::Confirm { sid: "S", client_secret: "c", token: "t", next_link: None }, &Audience::default())
             .contains("<form")
     );
 }

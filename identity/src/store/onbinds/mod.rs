@@ -8,6 +8,7 @@ pub mod outbox;
 use diesel::dsl::{auto_type, max};
 use diesel::prelude::{BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl};
 use diesel_async::RunQueryDsl;
+use shared::clock::Timestamp;
 
 use super::StoreError;
 use super::connection::queries;
@@ -35,10 +36,16 @@ queries! {
         let mxid = association.mxid.as_str();
         let now = association.ts.as_millis();
         let of_address = onbinds::medium.eq(medium).and(onbinds::address.eq(address));
+        let own = onbinds::former_mxid.is_null();
         let outdated = onbinds::mxid.ne(mxid).or(onbinds::dead_at.is_not_null());
-        diesel::delete(onbinds::table.filter(of_address).filter(outdated)).execute(conn as &mut Conn).await?;
+        diesel::delete(onbinds::table.filter(of_address).filter(own).filter(outdated))
+            .execute(conn as &mut Conn)
+            .await?;
+        // The homeserver of this user must not receive that the address belongs to another one.
+        diesel::delete(onbinds::table.filter(of_address).filter(onbinds::former_mxid.eq(mxid))).execute(conn).await?;
         let pending: Option<String> = onbinds::table
             .filter(of_address)
+            .filter(own)
             .order(onbinds::created_at)
             .select(onbinds::id)
             .first(conn)
@@ -82,12 +89,59 @@ queries! {
         Ok(true)
     }
 
+    /// Queues the association as `id` for the homeserver of its former user, without an invite; replaces an earlier
+    /// one. Needs the transaction that saves the association.
+    pub async fn save_for_former(
+        conn,
+        id: &str,
+        association: &Association,
+        former: &UserId,
+    ) -> Result<(), StoreError> {
+        let (medium, address) = (association.threepid.medium().as_str(), association.threepid.address().as_str());
+        let earlier = onbinds::medium.eq(medium).and(onbinds::address.eq(address));
+        diesel::delete(onbinds::table.filter(earlier).filter(onbinds::former_mxid.eq(former.as_str())))
+            .execute(conn as &mut Conn)
+            .await?;
+        let now = association.ts.as_millis();
+        diesel::insert_into(onbinds::table)
+            .values((
+                onbinds::id.eq(id),
+                onbinds::medium.eq(medium),
+                onbinds::address.eq(address),
+                onbinds::mxid.eq(association.mxid.as_str()),
+                onbinds::server.eq(former.server_name().as_str()),
+                onbinds::ts.eq(now),
+                onbinds::not_before.eq(association.not_before.as_millis()),
+                onbinds::not_after.eq(association.not_after.as_millis()),
+                onbinds::created_at.eq(now),
+                onbinds::attempts.eq(0),
+                onbinds::next_attempt_at.eq(now),
+                onbinds::former_mxid.eq(former.as_str()),
+            ))
+            .execute(conn)
+            .await?;
+        Ok(())
+    }
+
+    /// Whether a live invite waits for a bind of `threepid`, or for its next attempt.
+    pub async fn has_invites(conn, threepid: &ThreePid, now: Timestamp) -> Result<bool, StoreError> {
+        let waiting: i64 = invites::table
+            .filter(invites::medium.eq(threepid.medium().as_str()))
+            .filter(invites::address.eq(threepid.address().as_str()))
+            .filter(is_live(now.as_millis()))
+            .count()
+            .get_result(conn as &mut Conn)
+            .await?;
+        Ok(waiting > 0)
+    }
+
     /// Deletes the onbinds of `threepid` to `mxid`; their invites wait for the next bind.
     pub async fn delete(conn, threepid: &ThreePid, mxid: &UserId) -> Result<(), StoreError> {
         let of_pair = onbinds::medium
             .eq(threepid.medium().as_str())
             .and(onbinds::address.eq(threepid.address().as_str()))
-            .and(onbinds::mxid.eq(mxid.as_str()));
+            .and(onbinds::mxid.eq(mxid.as_str()))
+            .and(onbinds::former_mxid.is_null());
         diesel::delete(onbinds::table.filter(of_pair)).execute(conn as &mut Conn).await?;
         Ok(())
     }

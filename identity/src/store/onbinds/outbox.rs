@@ -14,6 +14,7 @@ use crate::domain::invite::InviteToken;
 use crate::domain::mxid::UserId;
 use crate::domain::onbind::Invitation;
 use crate::domain::room_id::RoomId;
+use crate::domain::server_name::ServerName;
 use crate::domain::threepid::{Medium, ThreePid};
 use crate::store::connection::queries;
 use crate::store::schema::{invites, onbinds};
@@ -26,12 +27,21 @@ pub struct LeasedOnbind {
     pub id: String,
     /// The association that it announces.
     pub association: Association,
+    /// The former user of the address, if the notification is for the homeserver of that user.
+    pub former: Option<UserId>,
     /// When it was queued.
     pub created_at: Timestamp,
     /// Failed attempts so far.
     pub attempts: i32,
     /// When the lease expires; also identifies the lease.
     pub leased_until: Timestamp,
+}
+
+impl LeasedOnbind {
+    /// The homeserver that receives the notification.
+    pub fn server(&self) -> &ServerName {
+        self.former.as_ref().unwrap_or(&self.association.mxid).server_name()
+    }
 }
 
 #[derive(Queryable, Selectable)]
@@ -47,6 +57,7 @@ struct Row {
     created_at: i64,
     attempts: i32,
     next_attempt_at: i64,
+    former_mxid: Option<String>,
 }
 
 queries! {
@@ -245,7 +256,7 @@ queries! {
 
 fn invitation(row: (String, String, String, String)) -> Result<Invitation, StoreError> {
     let (id, room_id, sender, token) = row;
-    let sender = UserId::parse(&sender).map_err(|_| StoreError::Corrupt("invites.sender"))?;
+    let sender = UserId::from_row(&sender).map_err(|_| StoreError::Corrupt("invites.sender"))?;
     let room_id = RoomId::parse(&room_id).map_err(|_| StoreError::Corrupt("invites.room_id"))?;
     Ok(Invitation { id, room_id, sender, token: InviteToken::from(token) })
 }
@@ -258,11 +269,16 @@ impl Row {
             id: self.id,
             association: Association {
                 threepid: ThreePid::from_row(medium, self.address, typed),
-                mxid: UserId::parse(&self.mxid).map_err(|_| StoreError::Corrupt("onbinds.mxid"))?,
+                mxid: UserId::from_row(&self.mxid).map_err(|_| StoreError::Corrupt("onbinds.mxid"))?,
                 ts: Timestamp::from_millis(self.ts),
                 not_before: Timestamp::from_millis(self.not_before),
                 not_after: Timestamp::from_millis(self.not_after),
             },
+            former: self
+                .former_mxid
+                .map(|former| UserId::from_row(&former))
+                .transpose()
+                .map_err(|_| StoreError::Corrupt("onbinds.former_mxid"))?,
             created_at: Timestamp::from_millis(self.created_at),
             attempts: self.attempts,
             leased_until,

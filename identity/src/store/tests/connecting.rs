@@ -34,7 +34,7 @@ async fn refusal(settings: &Database) -> String {
 
 async fn insert_account(store: &Store, mxid: &str) -> Result<(), StoreError> {
     let mxid = user(mxid);
-    store.write(async move |conn| accounts::insert(conn, &mxid, START).await).await
+    store.write(async move |conn| accounts::insert(conn, &mxid, START).await.map(drop)).await
 }
 
 async fn account_exists(store: &Store, mxid: &str) -> bool {

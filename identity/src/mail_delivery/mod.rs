@@ -1,6 +1,8 @@
-//! Composes a mail, sends it, and turns a mail that the relay defers into a queue row.
+//! Composes a mail and sends it, or turns it into a queue row: at once, or when the relay defers it.
 //!
 //! Invariant: a queue row holds the mail sealed, because the mail holds a token.
+
+use std::time::Duration;
 
 use shared::clock::Timestamp;
 
@@ -10,6 +12,11 @@ use crate::notify::email::message::OutgoingMail;
 use crate::notify::email::{ComposeError, MailContent, Refusal, SendError};
 use crate::state::State;
 use crate::store::outgoing_mails::QueuedMail;
+
+pub mod owner_notice;
+
+/// How long a mail without a session is retried (RFC 5321 4.5.4.1: at least four to five days).
+pub const MAIL_LIFETIME: Duration = Duration::from_secs(5 * 86_400);
 
 /// How a deferred mail is queued and logged.
 pub struct MailJob<'a> {
@@ -34,16 +41,14 @@ pub enum Delivery {
 /// # Errors
 /// [`Error::InvalidEmail`] if the address cannot receive mail, [`Error::EmailSend`] if the relay refuses the mail.
 pub async fn send<C: MailContent>(state: &State, content: &C, job: MailJob<'_>) -> Result<Delivery, Error> {
-    let mail = state.mailer.compose(&state.templates, content).map_err(|error| match error {
-        ComposeError::ImpossibleAddress => Error::InvalidEmail,
-        error @ ComposeError::Template(_) => Error::Internal(error.to_string()),
-    })?;
+    let mail = compose(state, content)?;
     let (kind, id) = (C::KIND.as_str(), job.log_id);
     match state.mailer.send(&mail).await {
         Ok(()) => Ok(Delivery::Sent),
         Err(error @ SendError::TryLater { .. }) => {
             tracing::warn!(kind, id, %error, "the relay deferred a mail");
-            queued(state, &mail, job).map(Delivery::Deferred)
+            let next = state.clock.now().plus(mail_backoff(state.config.email.retry_after.get(), 1));
+            queued(state, &mail, job, 1, next).map(Delivery::Deferred)
         }
         Err(SendError::ImpossibleAddress) => Err(Error::InvalidEmail),
         Err(error @ SendError::Refused(Refusal::Reply(_))) => {
@@ -58,13 +63,34 @@ pub async fn send<C: MailContent>(state: &State, content: &C, job: MailJob<'_>) 
     }
 }
 
-fn queued(state: &State, mail: &OutgoingMail, job: MailJob<'_>) -> Result<QueuedMail, Error> {
+/// Composes a mail for the queue, which sends it at once; the caller inserts the row.
+///
+/// # Errors
+/// [`Error::InvalidEmail`] if the address cannot receive mail.
+pub fn prepare<C: MailContent>(state: &State, content: &C, job: MailJob<'_>) -> Result<QueuedMail, Error> {
+    queued(state, &compose(state, content)?, job, 0, state.clock.now())
+}
+
+fn compose<C: MailContent>(state: &State, content: &C) -> Result<OutgoingMail, Error> {
+    state.mailer.compose(&state.templates, content).map_err(|error| match error {
+        ComposeError::ImpossibleAddress => Error::InvalidEmail,
+        error @ ComposeError::Template(_) => Error::Internal(error.to_string()),
+    })
+}
+
+fn queued(
+    state: &State,
+    mail: &OutgoingMail,
+    job: MailJob<'_>,
+    attempts: i32,
+    next_attempt_at: Timestamp,
+) -> Result<QueuedMail, Error> {
     let MailJob { queue_id, expires_at, .. } = job;
     Ok(QueuedMail {
         sealed_mail: state.keys.load().sealing().seal(&mail.to_bytes(), queue_id.as_bytes(), state.random)?,
         id: queue_id,
-        attempts: 1,
-        next_attempt_at: state.clock.now().plus(mail_backoff(state.config.email.retry_after.get(), 1)).as_millis(),
+        attempts,
+        next_attempt_at: next_attempt_at.as_millis(),
         expires_at: expires_at.as_millis(),
     })
 }

@@ -1,0 +1,36 @@
+//! The mail to an address whose association with a user has ended.
+
+use super::MailContent;
+use super::message::MessageKind;
+use crate::notify::templates::{Audience, Variables};
+
+/// The content of the mail.
+#[derive(Clone, Copy)]
+pub struct MigrationMail<'a> {
+    /// The recipient's address.
+    pub to: &'a str,
+    /// The former user, as shown.
+    pub mxid: &'a str,
+    /// The user who has validated and bound the address since, as shown; empty if there is none.
+    pub new_mxid: &'a str,
+}
+
+impl MailContent for MigrationMail<'_> {
+    const KIND: MessageKind = MessageKind::Migration;
+
+    fn recipient(&self) -> &str {
+        self.to
+    }
+
+    /// The former owner made no request, so its language is unknown.
+    fn audience(&self) -> Audience<'_> {
+        Audience::default()
+    }
+
+    fn variables(&self) -> Variables {
+        let mut variables = Variables::default();
+        variables.set("mxid", self.mxid);
+        variables.set("new_mxid", self.new_mxid);
+        variables
+    }
+}
