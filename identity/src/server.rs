@@ -137,6 +137,7 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
             config.lookup.daily_quota_per_homeserver,
             config.limits.large_homeservers.clone(),
         ),
+        sms_spent: sms_day::SpentLog::default(),
         mail_queued: Notify::new(),
         onbind_queued: Notify::new(),
         activity: Arc::new(Activity::default()),

@@ -18,6 +18,7 @@ use crate::domain::terms::Terms;
 use crate::homeserver::client::HomeserverClient;
 use crate::homeserver::keys::ServerKeys;
 use crate::limits::LookupQuota;
+use crate::limits::sms_day::SpentLog;
 use crate::notify::email::Mailer;
 use crate::notify::sms::SmsSender;
 use crate::notify::templates::Templates;
@@ -48,6 +49,8 @@ pub struct State {
     pub server_keys: ServerKeys,
     /// The lookups of each account, and of each client without an account, today.
     pub lookup_quota: LookupQuota,
+    /// When a reached daily limit of SMS was logged.
+    pub sms_spent: SpentLog,
     /// Wakes the mail worker.
     pub mail_queued: Notify,
     /// Wakes the onbind worker.

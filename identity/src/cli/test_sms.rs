@@ -63,7 +63,7 @@ pub async fn send(config: &Config, args: &TestSmsArgs<'_>, mut print: impl FnMut
     print(format!("text: {text}"));
     let extra_ca = config.outbound.extra_ca_file.as_deref();
     let sender = SmsSender::new(&config.sms, extra_ca, Clock::system()).map_err(|error| error.to_string())?;
-    let sent = sender.send(&TextMessage { number: &number, text: &text, token: &token }).await;
+    let sent = sender.send(&TextMessage { number: &number, text: &text, token: &token }, || false).await;
     let by = sent.map_err(|error| error.to_string())?;
     print(format!("accepted by {}", by.as_str()));
     Ok(())

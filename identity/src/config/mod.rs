@@ -128,6 +128,13 @@ impl Config {
         let mut notices = self.server.notices();
         notices.extend(self.email.notices());
         notices.extend(self.sms.notices());
+        if self.sms.sends() && self.sms.timeout >= self.http.shutdown_timeout {
+            notices.push(
+                "[sms] timeout is not shorter than [http] shutdown_timeout: a stop may interrupt an SMS, whose result is \
+                 unknown then; shorten it"
+                    .to_owned(),
+            );
+        }
         if self.sessions.next_link_hosts.matches("any.example") {
             notices.push(
                 "every https site is allowed as next_link; set [sessions] next_link_hosts to the hosts of your clients"

@@ -136,6 +136,9 @@ pub enum SendDecision {
     Send,
     /// Send nothing: the message of this `send_attempt` was sent, or is being sent.
     Skip,
+    /// Send nothing: the lease of an SMS for this `send_attempt` has expired, so its sender stopped without a result
+    /// and may have sent it.
+    Unclear,
 }
 
 /// The effect of a submitted token.
@@ -173,9 +176,15 @@ impl Session {
         let Some(session) = found.filter(|session| !session.is_closed(now, rules)) else {
             return SendDecision::StartSession;
         };
-        let sent = session.send_attempt.is_some_and(|sent| attempt <= sent);
-        let being_sent = session.sending.is_some_and(|sending| attempt <= sending.attempt && now < sending.until);
-        if sent || being_sent { SendDecision::Skip } else { SendDecision::Send }
+        if session.send_attempt.is_some_and(|sent| attempt <= sent) {
+            return SendDecision::Skip;
+        }
+        match session.sending.filter(|sending| attempt <= sending.attempt) {
+            Some(sending) if now < sending.until => SendDecision::Skip,
+            // An SMS costs money; a second mail does no harm.
+            Some(_) if session.threepid.medium() == Medium::Msisdn => SendDecision::Unclear,
+            Some(_) | None => SendDecision::Send,
+        }
     }
 
     /// The effect of a token submitted at `now`; `is_correct` is whether it is the session's.
@@ -303,6 +312,9 @@ mod tests {
         assert_eq!(decide(&session, 1, Duration::ZERO), SendDecision::Skip);
         assert_eq!(decide(&session, 2, Duration::ZERO), SendDecision::Send);
         assert_eq!(decide(&session, 1, lease), SendDecision::Send);
+        session.threepid = ThreePid::canonical(Medium::Msisdn, "447700900001").unwrap();
+        assert_eq!([1, 2].map(|n| decide(&session, n, lease)), [SendDecision::Unclear, SendDecision::Send]);
+        assert_eq!(decide(&session, 1, Duration::ZERO), SendDecision::Skip);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Invariant: the buckets of one event are charged together or not at all.
 
+mod charges;
 mod lookup_quota;
 pub mod sms_day;
 
@@ -22,6 +23,7 @@ use crate::domain::session::Session;
 use crate::domain::threepid::ThreePid;
 use crate::store::{Connection, Store, StoreError, rate_limits};
 
+pub use charges::{ChargeDecision, Charges};
 pub use lookup_quota::LookupQuota;
 
 /// An IPv6 /48 gets this many times the limit of a /64.

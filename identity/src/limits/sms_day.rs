@@ -2,10 +2,16 @@
 //!
 //! Invariant: all processes count in the transaction that decides on a message, so the limits are exact. Days are UTC.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
 use shared::clock::Timestamp;
 
 use crate::domain::utc_day::UtcDay;
 use crate::store::{Connection, StoreError, sms_days};
+
+/// The pause between two log lines about a reached daily limit: each rejected request would write one.
+const LOG_PAUSE: Duration = Duration::from_secs(60);
 
 /// The row key of the total of all countries.
 const TOTAL: &str = "";
@@ -66,6 +72,21 @@ impl SmsDay {
     }
 }
 
+/// Limits the log lines about a reached daily limit to one a minute.
+#[derive(Debug, Default)]
+pub struct SpentLog(AtomicI64);
+
+impl SpentLog {
+    /// Whether a line is due at `now`.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        let next = self.0.load(Ordering::Relaxed);
+        let after = now.plus(LOG_PAUSE).as_millis();
+        // A clock that was set back delays the next line by at most the pause.
+        let is_due = now.as_millis() >= next || next > after;
+        is_due && self.0.compare_exchange(next, after, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+}
+
 /// The number of messages on the day of `now`, to all countries.
 ///
 /// # Errors
@@ -86,9 +107,18 @@ pub async fn delete_past(conn: &mut Connection, now: Timestamp) -> Result<(), St
 mod tests {
     use std::time::Duration;
 
-    use super::{SmsDay, delete_past, messages_today};
+    use super::{SmsDay, SpentLog, delete_past, messages_today};
     use crate::store::testing::{START, stores};
     use crate::store::{Store, StoreError};
+
+    #[test]
+    fn a_reached_limit_is_logged_once_a_minute() {
+        let log = SpentLog::default();
+        let at = |seconds| START.plus(Duration::from_secs(seconds));
+        let due: Vec<_> = [0, 0, 59, 60, 61, 119, 120].map(|seconds| log.is_due(at(seconds))).into();
+        assert_eq!(due, [true, false, false, true, false, false, true]);
+        assert!(log.is_due(START.minus(Duration::from_secs(3600))), "the clock was set back");
+    }
 
     async fn charge(store: &Store, day: &SmsDay) -> bool {
         let day = day.clone();

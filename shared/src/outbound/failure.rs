@@ -124,7 +124,17 @@ mod tests {
         assert_eq!(Failure::of(&refused), Failure::Tls);
         assert!(!Failure::of(&refused).may_have_been_sent());
         assert_eq!(Failure::of(&io::Error::from(io::ErrorKind::TimedOut)), Failure::Timeout);
-        assert_eq!(Failure::of(&io::Error::from(io::ErrorKind::ConnectionReset)), Failure::Other);
+        let alert = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRequired);
+        for error in [
+            io::Error::from(io::ErrorKind::ConnectionReset),
+            io::Error::from(io::ErrorKind::HostUnreachable),
+            io::Error::from(io::ErrorKind::NetworkUnreachable),
+            io::Error::from(io::ErrorKind::ConnectionRefused),
+            io::Error::new(io::ErrorKind::InvalidData, alert),
+        ] {
+            let failure = Failure::of(&error);
+            assert!(failure == Failure::Other && failure.may_have_been_sent(), "{error}");
+        }
     }
 
     #[test]

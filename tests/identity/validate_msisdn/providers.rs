@@ -6,6 +6,7 @@ use harness::binary;
 use harness::certificates::Authority;
 use harness::process::{new_folder, run};
 use harness::sms::{Ending, Fault, Script, SmsGateway, TWILIO_API_KEY_SECRET, TWILIO_API_KEY_SID, Vendor};
+use harness::wait::wait_for;
 use serde_json::{Value, json};
 
 use super::{ALICE, ask, submit, texts, wish, world};
@@ -85,9 +86,9 @@ async fn failures_of_each_kind_lead_on_only_if_surely_nothing_was_sent() {
         join_all([
             story(vendor, name, Fault::Status(400), true),
             story(vendor, name, Fault::Status(401), true),
-            story(vendor, name, Fault::Status(503), true),
             story(vendor, name, Fault::RetryAfter(3600), true),
-            story(vendor, name, Fault::Redirect, true),
+            story(vendor, name, Fault::Status(503), false),
+            story(vendor, name, Fault::Redirect, false),
             story(vendor, name, Fault::Status(500), false),
             story(vendor, name, Fault::Status(504), false),
         ])
@@ -257,6 +258,30 @@ async fn a_program_of_the_operators_may_carry_messages() {
         });
         assert_eq!(got, expected);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_whose_process_was_killed_is_reported_as_unclear_and_not_sent_again() {
+    let folder = new_folder();
+    let script = Script::write(folder.path(), "endless", Ending::Never);
+    let more = format!("exec.command = {:?}", script.path().display().to_string());
+    let mut world = world(&tables("\"exec\"", &more, &[]).replace("timeout = \"1s\"", "timeout = \"3s\"")).await;
+    let alice = world.register(ALICE).await;
+    let call = ask(&world, &alice, wish(NUMBER, "GB", "s", 1));
+    let interrupted = tokio::spawn(call.try_send());
+    wait_for("the program", DEADLINE, async || (!script.inputs().is_empty()).then_some(())).await;
+    world.restart().await;
+    assert!(interrupted.await.expect("a task").is_err());
+    // While the lease lasts, the message is being sent; then it is unknown whether it was.
+    let answer = wait_for("the end of the lease", 3 * DEADLINE, async || {
+        let answer = ask(&world, &alice, wish(NUMBER, "GB", "s", 1)).send().await;
+        (answer.code() != 200).then_some(answer)
+    });
+    answer.await.refused(400, "M_SEND_ERROR");
+    assert_eq!(script.inputs().len(), 1);
+    // Another request sends another message.
+    ask(&world, &alice, wish(NUMBER, "GB", "s", 1)).send().await.refused(400, "M_SEND_ERROR");
+    assert_eq!(script.inputs().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

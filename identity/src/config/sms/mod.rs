@@ -152,6 +152,19 @@ impl SmsConfig {
         if !(6..=8).contains(&self.token_digits) {
             return invalid("token_digits", "expected 6, 7 or 8".to_owned());
         }
+        for (key, list) in self
+            .routes
+            .iter()
+            .map(|(key, list)| (format!("routes.{key}"), list))
+            .chain([("provider".to_owned(), &self.provider)])
+        {
+            let mut names: Vec<_> = list.as_slice().to_vec();
+            while let Some(name) = names.pop() {
+                if names.contains(&name) {
+                    return invalid(&key, format!("\"{}\" is listed twice; remove one of them", name.as_str()));
+                }
+            }
+        }
         if !self.body_template.contains("{token}") {
             return invalid("body_template", "expected {token} in the text".to_owned());
         }

@@ -52,6 +52,17 @@ fn the_narrowest_rule_decides_and_a_number_needs_a_provider() {
 }
 
 #[test]
+fn a_provider_that_is_listed_twice_is_an_error() {
+    for (toml, key) in [
+        ("provider = ['twilio', 'vonage', 'twilio']", "[sms] provider: \"twilio\" is listed twice; remove one of them"),
+        ("routes.GB = ['log', 'log']", "[sms.routes] GB: \"log\" is listed twice; remove one of them"),
+    ] {
+        assert_eq!(load(toml).unwrap_err(), key);
+    }
+    assert!(load("provider = ['twilio', 'vonage']\nroutes.GB = ['vonage', 'twilio']").is_ok());
+}
+
+#[test]
 fn the_country_decides_the_senders() {
     let config = load("originators = { default = 'alpha:Us', 44 = ['long:447000000000', 'short:12345'] }").unwrap();
     let of = |typed: &str| config.originators.of(&number(typed)).len();

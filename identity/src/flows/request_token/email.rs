@@ -11,7 +11,7 @@ use super::lease::{Acquired, NotSent, PlannedMessage, Sent, SessionLease};
 use crate::domain::mxid::UserId;
 use crate::domain::sid::Sid;
 use crate::error::Error;
-use crate::limits::{Bucket, LimitKey};
+use crate::limits::{Bucket, Charges, LimitKey};
 use crate::mail_delivery::{self, Delivery, MailJob};
 use crate::notify::email::verification::VerificationMail;
 use crate::state::State;
@@ -34,11 +34,11 @@ pub async fn request_email_token(state: Arc<State>, request: TokenRequest) -> Re
         token: state.random.base62(TOKEN_LENGTH),
         // One time-out to connect and log in, one to send; and one if a pooled connection was closed.
         longest: state.config.email.timeout.get() * 4,
-        buckets: buckets(&state, &request),
-        day: None,
+        charges: Charges::new(buckets(&state, &request), None),
     };
     match SessionLease::acquire(&state, &request, message, state.clock.now()).await? {
         Acquired::NothingToSend(sid) => Ok(sid),
+        Acquired::Interrupted => Err(Error::EmailSend),
         Acquired::Lease(lease) => {
             let sent = send(&state, &request, &lease).await;
             lease.end(&state, sent).await

@@ -10,8 +10,7 @@ use super::TokenRequest;
 use crate::domain::session::{ClientSecretDigest, SendDecision, Sending, Session};
 use crate::domain::sid::Sid;
 use crate::error::Error;
-use crate::limits::sms_day::SmsDay;
-use crate::limits::{self, Bucket};
+use crate::limits::{ChargeDecision, Charges};
 use crate::signing_keys::SigningKeys;
 use crate::state::State;
 use crate::store::outgoing_mails::{self, QueuedMail};
@@ -26,10 +25,8 @@ pub(super) struct PlannedMessage {
     pub(super) token: String,
     /// The longest duration of sending.
     pub(super) longest: Duration,
-    /// The rate limits to charge.
-    pub(super) buckets: Vec<Bucket>,
-    /// The daily limits to charge, for SMS.
-    pub(super) day: Option<SmsDay>,
+    /// The limits to charge.
+    pub(super) charges: Charges,
 }
 
 /// A message that was accepted for delivery.
@@ -44,8 +41,8 @@ pub(super) enum Sent {
 pub(super) struct NotSent {
     /// The response to the client.
     pub(super) error: Error,
-    /// The daily limits to revert, if the message was certainly not sent.
-    pub(super) refund: Option<SmsDay>,
+    /// The charges to give back, if the message was certainly not sent.
+    pub(super) refund: Option<Charges>,
 }
 
 impl From<Error> for NotSent {
@@ -61,6 +58,9 @@ pub(super) enum Acquired {
     Lease(SessionLease),
     /// The message of this request was sent, or is being sent.
     NothingToSend(Sid),
+    /// The process that was sending an SMS for this request ended before its result; it may have sent it. The next
+    /// request sends another one.
+    Interrupted,
 }
 
 /// The lease of a session's message.
@@ -81,7 +81,7 @@ impl SessionLease {
         message: PlannedMessage,
         now: Timestamp,
     ) -> Result<Acquired, Error> {
-        let PlannedMessage { token, longest, buckets, day } = message;
+        let PlannedMessage { token, longest, charges } = message;
         let fresh = new_session(state, request, &token, now)?;
         let rules = state.config.sessions.rules();
         let sending = Sending { attempt: request.send_attempt, until: now.plus(longest + LEASE_MARGIN) };
@@ -98,7 +98,7 @@ impl SessionLease {
                 decision => decision,
             };
             let mut session = match (decision, found) {
-                (SendDecision::Send | SendDecision::Skip, Some(found)) => found,
+                (SendDecision::Send | SendDecision::Skip | SendDecision::Unclear, Some(found)) => found,
                 _ => fresh,
             };
             if next_link.is_some() {
@@ -108,14 +108,15 @@ impl SessionLease {
                 sessions::save(conn, &session).await?;
                 return Ok(Acquired::NothingToSend(session.sid));
             }
-            if let Some(day) = &day
-                && !day.has_room(conn).await?
-            {
-                return Err(Error::SmsSpentForToday);
+            if decision == SendDecision::Unclear {
+                session.sending = None;
+                sessions::save(conn, &session).await?;
+                return Ok(Acquired::Interrupted);
             }
-            limits::charge(conn, &buckets, now).await?.into_result().map_err(Error::LimitExceeded)?;
-            if let Some(day) = &day {
-                day.charge(conn).await?;
+            match charges.charge(conn, now).await? {
+                ChargeDecision::Charged => {}
+                ChargeDecision::Limited(retry_after) => return Err(Error::LimitExceeded(retry_after)),
+                ChargeDecision::Spent => return Err(Error::SmsSpentForToday),
             }
             session.sending = Some(sending);
             sessions::save(conn, &session).await?;
@@ -149,25 +150,29 @@ impl SessionLease {
         }
     }
 
+    /// Without its lease the result is that of another worker: a mail is not queued then, because that worker sends it.
+    /// The attempt is still recorded if no other worker is sending.
     async fn finish(self, state: &State, sent: Sent) -> Result<Sid, Error> {
         let queued = match sent {
             Sent::Delivered => None,
             Sent::Queued(mail) => Some(mail),
         };
-        let is_queued = queued.is_some();
         let (sid, sending) = (self.session.sid.clone(), self.sending);
-        state
+        let is_queued = state
             .store
             .write(async move |conn| {
-                if let Some(mail) = &queued {
+                let Some(mut session) = sessions::find(conn, &sid).await? else { return Ok(false) };
+                let is_own = session.sending == Some(sending);
+                if !is_own && session.sending.is_some() {
+                    return Ok(false);
+                }
+                if let Some(mail) = queued.as_ref().filter(|_| is_own) {
                     outgoing_mails::insert(conn, mail).await?;
                 }
-                if let Some(mut session) = sessions::find(conn, &sid).await? {
-                    session.end_sending(sending);
-                    session.send_attempt = session.send_attempt.max(Some(sending.attempt));
-                    sessions::save(conn, &session).await?;
-                }
-                Ok::<_, Error>(())
+                session.end_sending(sending);
+                session.send_attempt = session.send_attempt.max(Some(sending.attempt));
+                sessions::save(conn, &session).await?;
+                Ok::<_, Error>(is_own && queued.is_some())
             })
             .await?;
         if is_queued {
@@ -177,13 +182,13 @@ impl SessionLease {
         Ok(self.session.sid)
     }
 
-    async fn release(&self, state: &State, refund: Option<SmsDay>) -> Result<(), Error> {
-        let (sid, sending) = (self.session.sid.clone(), self.sending);
+    async fn release(&self, state: &State, refund: Option<Charges>) -> Result<(), Error> {
+        let (sid, sending, now) = (self.session.sid.clone(), self.sending, state.clock.now());
         state
             .store
             .write(async move |conn| {
-                if let Some(day) = &refund {
-                    day.give_back(conn).await?;
+                if let Some(charges) = &refund {
+                    charges.give_back(conn, now).await?;
                 }
                 if let Some(mut session) = sessions::find(conn, &sid).await? {
                     session.end_sending(sending);

@@ -11,7 +11,7 @@ use crate::domain::msisdn::Msisdn;
 use crate::domain::sid::Sid;
 use crate::error::Error;
 use crate::limits::sms_day::SmsDay;
-use crate::limits::{Bucket, LimitKey};
+use crate::limits::{Bucket, Charges, LimitKey};
 use crate::notify::sms::{SmsError, TextMessage};
 use crate::state::State;
 
@@ -27,29 +27,36 @@ pub async fn request_sms_token(state: Arc<State>, number: Msisdn, request: Token
     let now = state.clock.now();
     let settings = &state.config.sms;
     let day = SmsDay::of(now, number.calling_code(), settings.max_per_day, settings.max_per_day_per_country);
+    let charges = Charges::new(buckets(&state, &number, &request), Some(day));
     let message = PlannedMessage {
         token: state.random.digits(settings.token_digits),
         longest: state.sms_sender.longest(),
-        buckets: buckets(&state, &number, &request),
-        day: Some(day.clone()),
+        charges: charges.clone(),
     };
     let acquired = SessionLease::acquire(&state, &request, message, now).await;
-    match acquired.inspect_err(|error| record_metrics(&number, error))? {
+    match acquired.inspect_err(|error| record_metrics(&state, &number, error))? {
         Acquired::NothingToSend(sid) => Ok(sid),
+        Acquired::Interrupted => {
+            count(&number, "unclear");
+            Err(Error::SmsSend)
+        }
         Acquired::Lease(lease) => {
-            let sent = send(&state, &request, &number, &lease, day).await;
+            let sent = send(&state, &request, &number, &lease, charges).await;
             lease.end(&state, sent).await
         }
     }
 }
 
 /// Counts a message that exceeds a limit.
-fn record_metrics(number: &Msisdn, error: &Error) {
+fn record_metrics(state: &State, number: &Msisdn, error: &Error) {
     match error {
         Error::LimitExceeded(_) => count(number, "limited"),
         Error::SmsSpentForToday => {
             count(number, "spent");
             let country = number.calling_code();
+            if !state.sms_spent.is_due(state.clock.now()) {
+                return;
+            }
             tracing::error!(
                 country,
                 "SMS was rejected: [sms] max_per_day or max_per_day_per_country is reached until midnight UTC"
@@ -87,13 +94,14 @@ async fn send(
     request: &TokenRequest,
     number: &Msisdn,
     lease: &SessionLease,
-    day: SmsDay,
+    charges: Charges,
 ) -> Result<Sent, NotSent> {
     let token = lease.token(state)?;
     let text = state.templates.text_message(&token, &request.audience());
     let text = text.map_err(|error| Error::Internal(error.to_string()))?;
-    let sent = state.sms_sender.send(&TextMessage { number, text: &text, token: &token }).await;
-    let not_sent = |error| Err(NotSent { error, refund: Some(day) });
+    let message = TextMessage { number, text: &text, token: &token };
+    let sent = state.sms_sender.send(&message, || state.activity.is_draining()).await;
+    let not_sent = |error| Err(NotSent { error, refund: Some(charges) });
     let (event, sent) = match sent {
         Ok(_) => ("sent", Ok(Sent::Delivered)),
         Err(SmsError::NumberRefused) => ("refused", not_sent(Error::DestinationRejected)),

@@ -136,18 +136,19 @@ fn unanswered(failure: Failure) -> Outcome {
     Outcome::NotSent { reason, can_retry: failure != Failure::Blocked }
 }
 
-/// The outcome of a status without the vendor's success. Only a rejected request certainly sent nothing. `code` is the
+/// The outcome of a status without the vendor's success. Only a rejected request certainly sent nothing: a load
+/// balancer may answer 503, and a web server may redirect, after the gateway has received the message. `code` is the
 /// vendor's own error code.
 pub(super) fn by_status(status: StatusCode, code: Option<&str>) -> Outcome {
     let reason = |what| Reason::with_code(what, code.unwrap_or(status.as_str()));
     match status {
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Outcome::busy(reason("rate limited:")),
+        StatusCode::TOO_MANY_REQUESTS => Outcome::busy(reason("rate limited:")),
         // A proxy may answer 408 for a request that it has forwarded.
         StatusCode::REQUEST_TIMEOUT => Outcome::Unclear(reason("server error:")),
         status if status.is_server_error() => Outcome::Unclear(reason("server error:")),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Outcome::refused(reason("authentication failed:")),
-        status if status.is_success() => Outcome::Unclear(reason("unexpected response:")),
-        _ => Outcome::refused(reason("request rejected:")),
+        status if status.is_client_error() => Outcome::refused(reason("request rejected:")),
+        _ => Outcome::Unclear(reason("unexpected response:")),
     }
 }
 
@@ -182,7 +183,9 @@ mod tests {
     fn a_rejected_request_sent_nothing_and_a_failed_one_may_have() {
         for (status, label, can_retry) in [
             (200, "unclear", false),
-            (302, "not_sent", false),
+            (100, "unclear", false),
+            (302, "unclear", false),
+            (307, "unclear", false),
             (400, "not_sent", false),
             (401, "not_sent", false),
             (404, "not_sent", false),
@@ -190,7 +193,7 @@ mod tests {
             (429, "not_sent", true),
             (500, "unclear", false),
             (502, "unclear", false),
-            (503, "not_sent", true),
+            (503, "unclear", false),
             (504, "unclear", false),
         ] {
             let outcome = by_status(StatusCode::from_u16(status).unwrap(), None);

@@ -124,18 +124,28 @@ impl SmsSender {
     ///
     /// # Errors
     /// [`SmsError`]. Only [`SmsError::Unclear`] leaves open whether the message was sent.
-    pub async fn send(&self, message: &TextMessage<'_>) -> Result<ProviderName, SmsError> {
+    ///
+    /// Makes no further attempt once `is_stopping` returns true, so that a shutdown waits for one attempt at most.
+    pub async fn send(
+        &self,
+        message: &TextMessage<'_>,
+        is_stopping: impl Fn() -> bool,
+    ) -> Result<ProviderName, SmsError> {
         let number = message.number;
         let encoding = one_message(message.text).map_err(|_| SmsError::NotOne)?;
         let from = Originator::choose(self.config.originators.of(number), number.digits()).ok_or(SmsError::NotSent)?;
         let sms = Sms { to: number.digits(), from, text: message.text, encoding, token: message.token };
-        let mut candidates = self.in_order(number);
+        let (mut candidates, mut is_attempted) = (self.in_order(number), false);
         for round in 0..ATTEMPTS_PER_PROVIDER {
             if round > 0 {
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
             let mut can_retry = Vec::new();
             for name in candidates {
+                if is_attempted && is_stopping() {
+                    return Err(SmsError::NotSent);
+                }
+                is_attempted = true;
                 match self.attempt(name, &sms).await {
                     Some(Outcome::Accepted) => return Ok(name),
                     Some(Outcome::NotSent { can_retry: true, .. }) => can_retry.push(name),

@@ -81,10 +81,31 @@ fn number(typed: &str) -> Msisdn {
 }
 
 async fn send(sender: &SmsSender, to: &str) -> Result<(), SmsError> {
-    sender.send(&TextMessage { number: &number(to), text: "123456 is your code", token: "123456" }).await.map(drop)
+    sender
+        .send(&TextMessage { number: &number(to), text: "123456 is your code", token: "123456" }, || false)
+        .await
+        .map(drop)
 }
 
 const GB: &str = "+447700900001";
+
+#[tokio::test]
+async fn a_stopping_process_makes_no_second_attempt() {
+    use ProviderName::{Http, Twilio, Vonage};
+    let accepted = vec![Outcome::Accepted];
+    for (twilio, result, order) in [
+        (vec![refused()], Err(SmsError::NotSent), &["twilio"][..]),
+        (vec![busy()], Err(SmsError::NotSent), &["twilio"]),
+        (vec![unclear()], Err(SmsError::Unclear), &["twilio"]),
+        (accepted.clone(), Ok(Twilio), &["twilio"]),
+    ] {
+        let (sender, asked, _) = sms_sender(&[(Twilio, twilio), (Vonage, accepted.clone()), (Http, accepted.clone())]);
+        let (number, text) = (number(GB), "123456 is your code");
+        let message = TextMessage { number: &number, text, token: "123456" };
+        assert_eq!(sender.send(&message, || true).await, result);
+        assert_eq!(*asked.lock().unwrap(), order);
+    }
+}
 
 #[tokio::test]
 async fn the_next_provider_is_asked_only_if_the_one_before_certainly_sent_nothing() {
@@ -141,7 +162,7 @@ async fn a_text_that_is_not_one_sms_reaches_no_provider() {
     let (sender, asked, _) = sms_sender(&[(ProviderName::Twilio, vec![Outcome::Accepted])]);
     for text in [String::new(), "x".repeat(161), "ж".repeat(71)] {
         let message = TextMessage { number: &number(GB), text: &text, token: "" };
-        assert_eq!(sender.send(&message).await, Err(SmsError::NotOne));
+        assert_eq!(sender.send(&message, || false).await, Err(SmsError::NotOne));
     }
     assert!(asked.lock().unwrap().is_empty());
 }
@@ -196,7 +217,9 @@ async fn a_program_reads_a_line_of_json_and_its_exit_status_decides() {
     let folder = tempfile::tempdir().unwrap();
     for (script, result) in [
         ("cat > \"$0.got\"; exit 0", Ok(())),
-        ("exit 1", Err(SmsError::NotSent)),
+        ("exit 1", Err(SmsError::Unclear)),
+        ("exit 127", Err(SmsError::Unclear)),
+        ("exit 69", Err(SmsError::NotSent)),
         ("exit 67", Err(SmsError::NumberRefused)),
         ("exit 75", Err(SmsError::NotSent)),
         ("kill -9 $$", Err(SmsError::Unclear)),

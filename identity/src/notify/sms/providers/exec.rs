@@ -1,7 +1,8 @@
 //! The operator's own program: one run for each message, without a shell.
 //!
-//! Invariant: values from a request reach the program only on its standard input, as one line of JSON; no argument and no
-//! variable contains them.
+//! Invariant: only the exit codes that are documented say that nothing was sent: a program that fails in another way
+//! may have sent the message before. Values from a request reach the program only on its standard input, as one line of
+//! JSON; no argument and no variable contains them.
 
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
@@ -22,6 +23,8 @@ use crate::domain::originator::Originator;
 
 /// EX_TEMPFAIL of `sysexits.h`: nothing was sent; a retry may succeed.
 const TRY_LATER: i32 = 75;
+/// EX_UNAVAILABLE of `sysexits.h`: nothing was sent, and a retry would fail alike.
+const REFUSED: i32 = 69;
 /// EX_NOUSER of `sysexits.h`: the number receives no SMS.
 const NUMBER_REFUSED: i32 = 67;
 
@@ -74,7 +77,8 @@ fn outcome(status: ExitStatus) -> Outcome {
         Some(0) => Outcome::Accepted,
         Some(code @ TRY_LATER) => Outcome::busy(reason(code)),
         Some(code @ NUMBER_REFUSED) => Outcome::NumberRefused(reason(code)),
-        Some(code) => Outcome::refused(reason(code)),
+        Some(code @ REFUSED) => Outcome::refused(reason(code)),
+        Some(code) => Outcome::Unclear(reason(code)),
         None => Outcome::Unclear(Reason::new("program was killed")),
     }
 }

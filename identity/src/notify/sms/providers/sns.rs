@@ -208,7 +208,7 @@ mod tests {
             (400, error("Throttling"), "not_sent again: rate limited: Throttling"),
             (403, error("SignatureDoesNotMatch"), "not_sent: authentication failed: SignatureDoesNotMatch"),
             (500, error("InternalFailure"), "unclear: server error: InternalFailure"),
-            (503, error("ServiceUnavailable"), "not_sent again: rate limited: ServiceUnavailable"),
+            (503, error("ServiceUnavailable"), "unclear: server error: ServiceUnavailable"),
         ] {
             assert_eq!(taken(&sns(), status, &body), expected, "{status} {body}");
         }

@@ -112,7 +112,7 @@ mod tests {
             (404, "", "not_sent: request rejected: 404"),
             (429, r#"{"code":20429}"#, "not_sent again: rate limited: 20429"),
             (500, r#"{"code":20500}"#, "unclear: server error: 20500"),
-            (503, "", "not_sent again: rate limited: 503"),
+            (503, "", "unclear: server error: 503"),
             (504, r#"{"code":21610}"#, "unclear: server error: 21610"),
         ] {
             assert_eq!(taken(&twilio(""), status, body), expected, "{status} {body}");

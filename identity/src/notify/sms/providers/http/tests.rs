@@ -101,7 +101,8 @@ fn the_success_rules_decide_the_outcome() {
     for (toml, status, body, expected) in [
         ("", 200, "", "accepted"),
         ("", 299, "error", "accepted"),
-        ("", 302, "", "not_sent: request rejected: 302"),
+        ("", 302, "", "unclear: unexpected response: 302"),
+        ("", 503, "", "unclear: server error: 503"),
         ("", 400, "", "not_sent: request rejected: 400"),
         ("", 500, "", "unclear: server error: 500"),
         ("success.status = ['201', '202']", 202, "", "accepted"),
