@@ -17,7 +17,7 @@ use tokio::task::{Id, JoinSet};
 
 use crate::error::Error;
 use crate::state::State;
-use crate::store::{QueueHead, StoreError};
+use crate::store::{Busy, QueueHead, StoreError};
 
 /// How often the worker polls without a wake-up: another process or the operator may have queued a row.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
@@ -35,6 +35,8 @@ pub(crate) trait Queue: 'static {
     const MAX_CONCURRENT: usize;
     /// Attempts at once to one destination, so that a few slow ones do not block the rest.
     const MAX_PER_DESTINATION: usize;
+    /// Attempts at once to the destinations of one owner, who may have any number of them.
+    const MAX_PER_GROUP: usize;
 
     /// Notified when this process queues a row.
     fn queued(state: &State) -> &Notify;
@@ -42,15 +44,15 @@ pub(crate) trait Queue: 'static {
     /// How long one attempt may take at most.
     fn lease(state: &State) -> Duration;
 
-    /// Leases the first due row whose destination is not one of `busy`.
+    /// Leases the first due row whose destination and group are not `busy`.
     fn take_due(
         state: &State,
         now: Timestamp,
         leased_until: Timestamp,
-        busy: Vec<String>,
+        busy: Busy,
     ) -> impl Future<Output = Result<QueueHead<Self::Row>, StoreError>> + Send;
 
-    /// Id, destination, failed attempts and expiry of a row.
+    /// Id, destination with its group, failed attempts and expiry of a row.
     fn describe(state: &State, row: &Self::Row) -> Description;
 
     /// Makes one attempt.
@@ -75,6 +77,8 @@ pub(crate) trait Queue: 'static {
 pub(crate) struct Description {
     pub(crate) id: String,
     pub(crate) destination: String,
+    /// The owner of the destination.
+    pub(crate) group: String,
     /// Failed attempts so far.
     pub(crate) attempts: i32,
     /// After this time a failure is permanent.
@@ -118,11 +122,11 @@ pub(crate) async fn run<Q: Queue>(state: Arc<State>) {
     }
 }
 
-/// The attempts in flight, each with its destination.
+/// The attempts in flight, each with its destination and group.
 #[derive(Default)]
 struct Attempts {
     tasks: JoinSet<()>,
-    destinations: HashMap<Id, String>,
+    destinations: HashMap<Id, (String, String)>,
 }
 
 impl Attempts {
@@ -149,7 +153,7 @@ impl Attempts {
     }
 
     fn start<Q: Queue>(&mut self, state: Arc<State>, row: Q::Row, in_flight: InFlight) {
-        let Description { id, destination, .. } = Q::describe(&state, &row);
+        let Description { id, destination, group, .. } = Q::describe(&state, &row);
         let task = self.tasks.spawn(async move {
             if let Err(error) = process::<Q>(&state, row).await {
                 // The row is due again when its lease expires, which serves as the backoff.
@@ -157,17 +161,18 @@ impl Attempts {
             }
             drop(in_flight);
         });
-        self.destinations.insert(task.id(), destination);
+        self.destinations.insert(task.id(), (destination, group));
     }
 
-    /// The destinations that have reached their concurrency limit.
-    fn busy<Q: Queue>(&self) -> Vec<String> {
-        let mut numbers = HashMap::<&String, usize>::new();
-        for destination in self.destinations.values() {
-            *numbers.entry(destination).or_default() += 1;
+    /// The destinations and groups that have reached their concurrency limit.
+    fn busy<Q: Queue>(&self) -> Busy {
+        Busy {
+            destinations: at_limit(
+                self.destinations.values().map(|(destination, _)| destination),
+                Q::MAX_PER_DESTINATION,
+            ),
+            groups: at_limit(self.destinations.values().map(|(_, group)| group), Q::MAX_PER_GROUP),
         }
-        let busy = numbers.into_iter().filter(|(_, number)| *number >= Q::MAX_PER_DESTINATION);
-        busy.map(|(destination, _)| destination.clone()).collect()
     }
 
     /// Waits until one attempt has ended; forever if none is in flight.
@@ -185,11 +190,20 @@ impl Attempts {
     }
 }
 
+/// The names that occur at least `limit` times.
+fn at_limit<'a>(names: impl Iterator<Item = &'a String>, limit: usize) -> Vec<String> {
+    let mut numbers = HashMap::<&String, usize>::new();
+    for name in names {
+        *numbers.entry(name).or_default() += 1;
+    }
+    numbers.into_iter().filter(|(_, number)| *number >= limit).map(|(name, _)| name.clone()).collect()
+}
+
 /// Makes one attempt and saves its result.
 async fn process<Q: Queue>(state: &State, mut row: Q::Row) -> Result<(), Error> {
     let (attempt, report) = Q::attempt(state, &mut row).await?;
     let now = state.clock.now();
-    let Description { id, destination, attempts: before, expires_at } = Q::describe(state, &row);
+    let Description { id, destination, attempts: before, expires_at, .. } = Q::describe(state, &row);
     let attempts = before.saturating_add(1);
     let end = match attempt {
         Attempt::LeaseLost => return Ok(()),

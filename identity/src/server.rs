@@ -34,6 +34,7 @@ use crate::notify::email::Mailer;
 use crate::notify::sms::SmsSender;
 use crate::notify::templates::Templates;
 use crate::routes;
+use crate::signing_keys;
 use crate::state::State;
 use crate::store::{Store, StoreError, associations, onbinds, outgoing_mails, peppers};
 
@@ -182,6 +183,7 @@ fn announce(state: &State, listeners: &[Listener], admin: Option<&AdminListener>
     lines.push(state.mailer.describe());
     lines.push(state.sms_sender.describe());
     let notices = config.notices().into_iter().chain(state.templates.notices());
+    let notices = notices.chain(signing_keys::notice(&config.keys.file));
     lines.extend(notices.map(|notice| format!("note: {notice}")));
     config.log.announce(&lines)
 }

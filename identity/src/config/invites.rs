@@ -41,6 +41,8 @@ pub struct Invites {
     pub sign_without_account: bool,
     /// After this time a pending invitation expires; zero: never.
     pub expire_after: HumanDuration,
+    /// After this time an invitation that still waits for a bind, or was revoked, is deleted; zero: never.
+    pub keep_waiting: HumanDuration,
     /// Whether a delivered invitation stays in the database.
     pub keep_delivered: bool,
 }
@@ -61,6 +63,7 @@ impl Default for Invites {
             web_client_allowlist: OneOrMany::default(),
             sign_without_account: false,
             expire_after: HumanDuration::from_secs(0),
+            keep_waiting: HumanDuration::from_secs(90 * 86_400),
             keep_delivered: false,
         }
     }

@@ -13,11 +13,17 @@ pub struct Outbox {
     pub retry_after: HumanDuration,
     /// The age at which an undelivered notification becomes a dead letter.
     pub max_age: HumanDuration,
+    /// After this time a dead letter is deleted; zero: never.
+    pub keep_dead: HumanDuration,
 }
 
 impl Default for Outbox {
     fn default() -> Self {
-        Self { retry_after: HumanDuration::from_secs(1), max_age: HumanDuration::from_secs(30 * 86_400) }
+        Self {
+            retry_after: HumanDuration::from_secs(1),
+            max_age: HumanDuration::from_secs(30 * 86_400),
+            keep_dead: HumanDuration::from_secs(90 * 86_400),
+        }
     }
 }
 

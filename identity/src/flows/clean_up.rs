@@ -11,12 +11,15 @@ use shared::clock::Timestamp;
 use crate::error::Error;
 use crate::limits::sms_day;
 use crate::state::State;
-use crate::store::{BATCH, Store, StoreError, ephemeral_keys, invites, rate_limits, sessions, tokens};
+use crate::store::onbinds::listing;
+use crate::store::{BATCH, Store, StoreError, accounts, ephemeral_keys, invites, rate_limits, sessions, tokens};
 
 const INTERVAL: Duration = Duration::from_secs(3600);
 /// Between two batches.
 const PAUSE: Duration = Duration::from_millis(50);
 const KEEP_EXPIRED: Duration = Duration::from_secs(24 * 3600);
+/// How long an account without a token, accepted terms or an association stays.
+const KEEP_UNUSED: Duration = Duration::from_secs(24 * 3600);
 
 /// Cleans up until the process ends.
 pub async fn run(state: Arc<State>) {
@@ -32,12 +35,24 @@ pub async fn run(state: Arc<State>) {
 async fn clean_up(state: &State) -> Result<(), Error> {
     let now = state.clock.now();
     let old_session = now.minus(state.config.sessions.lifetime.get() + KEEP_EXPIRED);
+    let unused_account = now.minus(KEEP_UNUSED);
     let idle_token = now.minus(state.config.auth.token_idle.get());
     let old_invite = now.minus(KEEP_EXPIRED);
+    // Zero keeps them.
+    let before = |keep: Duration| (!keep.is_zero()).then(|| now.minus(keep));
     let store = &state.store;
     let sessions = delete(store, Rows::Sessions(old_session)).await?;
     let tokens = delete(store, Rows::Tokens(idle_token)).await?;
-    let invites = delete(store, Rows::Invites(old_invite)).await?;
+    // After the tokens: an account is kept for one of them.
+    delete(store, Rows::Accounts(unused_account)).await?;
+    let mut invites = delete(store, Rows::Invites(old_invite)).await?;
+    // Before the abandoned invites: those of a dead letter wait from then on.
+    if let Some(old_dead) = before(state.config.outbox.keep_dead.get()) {
+        delete(store, Rows::DeadLetters(old_dead)).await?;
+    }
+    if let Some(abandoned) = before(state.config.invites.keep_waiting.get()) {
+        invites += delete(store, Rows::AbandonedInvites(abandoned)).await?;
+    }
     // An expired key and an unknown one get the same response.
     delete(store, Rows::EphemeralKeys(old_invite)).await?;
     delete(store, Rows::RateLimits(now)).await?;
@@ -52,6 +67,9 @@ enum Rows {
     Sessions(Timestamp),
     Tokens(Timestamp),
     Invites(Timestamp),
+    Accounts(Timestamp),
+    DeadLetters(Timestamp),
+    AbandonedInvites(Timestamp),
     EphemeralKeys(Timestamp),
     RateLimits(Timestamp),
 }
@@ -64,6 +82,9 @@ async fn delete(store: &Store, rows: Rows) -> Result<usize, StoreError> {
             Rows::Sessions(before) => sessions::delete_older(conn, before).await,
             Rows::Tokens(before) => tokens::delete_idle(conn, before).await,
             Rows::Invites(before) => invites::delete_expired(conn, before).await,
+            Rows::Accounts(before) => accounts::delete_unused(conn, before).await,
+            Rows::DeadLetters(before) => listing::delete_dead(conn, before).await,
+            Rows::AbandonedInvites(before) => invites::delete_abandoned(conn, before).await,
             Rows::EphemeralKeys(before) => ephemeral_keys::delete_expired(conn, before).await,
             Rows::RateLimits(before) => rate_limits::delete_full(conn, before).await,
         });

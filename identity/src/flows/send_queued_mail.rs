@@ -15,7 +15,7 @@ use crate::notify::email::{Refusal, SendError};
 use crate::queue_worker::{self, Attempt, Description, End, Queue};
 use crate::state::State;
 use crate::store::outgoing_mails::{self, QueuedMail};
-use crate::store::{QueueHead, StoreError};
+use crate::store::{Busy, QueueHead, StoreError};
 
 /// The part of the lease beyond the relay's time-outs, for the database before and after an attempt.
 const LEASE_MARGIN: Duration = Duration::from_secs(30);
@@ -34,6 +34,7 @@ impl Queue for MailQueue {
     const NAME: &'static str = "mail";
     const MAX_CONCURRENT: usize = 1;
     const MAX_PER_DESTINATION: usize = Self::MAX_CONCURRENT;
+    const MAX_PER_GROUP: usize = Self::MAX_CONCURRENT;
 
     fn queued(state: &State) -> &Notify {
         &state.mail_queued
@@ -47,7 +48,7 @@ impl Queue for MailQueue {
         state: &State,
         now: Timestamp,
         leased_until: Timestamp,
-        _: Vec<String>,
+        _: Busy,
     ) -> Result<QueueHead<QueuedMail>, StoreError> {
         state.store.write(async move |conn| outgoing_mails::take_due(conn, now, leased_until).await).await
     }
@@ -56,6 +57,7 @@ impl Queue for MailQueue {
         Description {
             id: mail.id.clone(),
             destination: "relay".to_owned(),
+            group: "relay".to_owned(),
             attempts: mail.attempts,
             expires_at: Timestamp::from_millis(mail.expires_at),
         }

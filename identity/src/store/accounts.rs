@@ -1,14 +1,15 @@
 //! `accounts`: the registered Matrix users.
 //!
-//! Invariant: an account outlives its tokens, because its accepted terms refer to it.
+//! Invariant: an account outlives its tokens if it has accepted terms or an association.
 
-use diesel::prelude::{ExpressionMethods, QueryDsl};
+use diesel::dsl::{self, not};
+use diesel::prelude::{BoolExpressionMethods, ExpressionMethods, QueryDsl};
 use diesel_async::RunQueryDsl;
 use shared::clock::Timestamp;
 
 use super::StoreError;
 use super::connection::queries;
-use super::schema::accounts;
+use super::schema::{accepted_terms, accounts, associations, tokens};
 use crate::domain::mxid::UserId;
 
 queries! {
@@ -20,6 +21,16 @@ queries! {
             .execute(conn as &mut Conn)
             .await?;
         Ok(inserted > 0)
+    }
+
+    /// Deletes the accounts that were created before `before` and have no token, accepted terms or association; returns
+    /// their number.
+    pub async fn delete_unused(conn, before: Timestamp) -> Result<usize, StoreError> {
+        let is_used = dsl::exists(tokens::table.filter(tokens::mxid.eq(accounts::mxid)))
+            .or(dsl::exists(accepted_terms::table.filter(accepted_terms::mxid.eq(accounts::mxid))))
+            .or(dsl::exists(associations::table.filter(associations::mxid.eq(accounts::mxid))));
+        let unused = accounts::table.filter(accounts::created_at.lt(before.as_millis())).filter(not(is_used));
+        Ok(diesel::delete(unused).execute(conn as &mut Conn).await?)
     }
 
     /// Whether the user has registered.
@@ -44,8 +55,42 @@ pub(crate) async fn account(store: &super::Store, mxid: &str) -> UserId {
 mod tests {
     use std::time::Duration;
 
-    use crate::store::accounts;
-    use crate::store::testing::{START, stores, user};
+    use super::account;
+    use crate::domain::access_token::AccessToken;
+    use crate::domain::association::Association;
+    use crate::domain::lookup_hash::{LookupDigests, Pepper};
+    use crate::store::testing::{START, email, stores, user};
+    use crate::store::{accepted_terms, accounts, associations, tokens};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_account_without_tokens_terms_and_associations_is_deleted() {
+        for store in stores().await {
+            let [token, terms, bound, unused] = ["token", "terms", "bound", "unused"].map(|name| format!("@{name}:hs"));
+            for mxid in [&token, &terms, &bound, &unused] {
+                account(&store, mxid).await;
+            }
+            let digest = AccessToken::shown("t").digest();
+            let (with_token, with_terms) = (user(&token), user(&terms));
+            let association = Association::new(email("a@x.org"), user(&bound), START, Duration::from_secs(60));
+            let digests = LookupDigests::of(&association.threepid, &Pepper::parse("matrixrocks").unwrap());
+            let saved = store.write(async move |conn| {
+                tokens::insert(conn, &digest, &with_token, START).await?;
+                accepted_terms::insert(conn, &with_terms, &["https://x".to_owned()], START).await?;
+                associations::save(conn, &association, &digests).await
+            });
+            saved.await.unwrap();
+            let delete = async |before| {
+                store.write(async move |conn| accounts::delete_unused(conn, before).await).await.unwrap()
+            };
+            let later = START.plus(Duration::from_secs(1));
+            assert_eq!((delete(START).await, delete(later).await, delete(later).await), (0, 1, 0));
+            for (mxid, is_kept) in [(token, true), (terms, true), (bound, true), (unused, false)] {
+                let found = user(&mxid);
+                let exists = store.read(async move |conn| accounts::exists(conn, &found).await).await.unwrap();
+                assert_eq!(exists, is_kept, "{mxid}");
+            }
+        }
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn repeated_inserts_make_one_account_with_the_exact_mxid() {

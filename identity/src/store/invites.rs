@@ -4,8 +4,8 @@
 
 use diesel::SelectableHelper;
 use diesel::prelude::{
-    BoolExpressionMethods, ExpressionMethods, Insertable, OptionalExtension, QueryDsl, Queryable, Selectable,
-    TextExpressionMethods,
+    BoolExpressionMethods, ExpressionMethods, Insertable, NullableExpressionMethods, OptionalExtension, QueryDsl,
+    Queryable, Selectable, TextExpressionMethods,
 };
 use diesel_async::RunQueryDsl;
 use shared::clock::Timestamp;
@@ -129,6 +129,21 @@ queries! {
     pub async fn delete(conn, id: &str) -> Result<(), StoreError> {
         diesel::delete(invites::table.find(id)).execute(conn as &mut Conn).await?;
         Ok(())
+    }
+
+    /// Deletes the invites that were revoked before `before`, and those that were stored before it and still wait for a
+    /// bind; returns their number. Their keys stay: a user who followed the link of the mail has joined with one.
+    pub async fn delete_abandoned(conn, before: Timestamp) -> Result<usize, StoreError> {
+        let before = before.as_millis();
+        let waiting = invites::created_at
+            .lt(before)
+            .and(invites::revoked_at.is_null())
+            .and(invites::delivered_at.is_null())
+            // An invite with an expiry waits until then.
+            .and(invites::expires_at.is_null())
+            .and(invites::onbind_id.is_null());
+        let abandoned = invites::table.filter(invites::revoked_at.lt(before).assume_not_null().or(waiting));
+        Ok(diesel::delete(abandoned).execute(conn as &mut Conn).await?)
     }
 
     /// Deletes a batch of the undelivered invites that expired before `before`; returns their number.
@@ -316,6 +331,30 @@ mod tests {
             assert_eq!((revoked.revoked_at, revoked.state(later)), (Some(START), InviteState::Revoked));
             assert_eq!((find(&store, "token2").await, find(&store, "token3").await), (None, None));
             assert!(find(&store, "token4").await.is_some());
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn waiting_and_revoked_invites_are_deleted_and_their_keys_stay() {
+        for store in stores().await {
+            let later = START.plus(Duration::from_secs(10));
+            let in_an_hour = Some(START.plus(Duration::from_secs(3600)));
+            insert(&store, &invite(1, "a@x.org")).await;
+            insert(&store, &Invite { created_at: later, ..invite(2, "a@x.org") }).await;
+            insert(&store, &Invite { revoked_at: Some(START), ..invite(3, "a@x.org") }).await;
+            insert(&store, &Invite { revoked_at: Some(later), ..invite(4, "a@x.org") }).await;
+            insert(&store, &Invite { delivered_at: Some(START), ..invite(5, "a@x.org") }).await;
+            insert(&store, &Invite { expires_at: in_an_hour, ..invite(6, "a@x.org") }).await;
+            let delete = async |before| {
+                store.write(async move |conn| invites::delete_abandoned(conn, before).await).await.unwrap()
+            };
+            assert_eq!((delete(START).await, delete(later).await), (0, 2));
+            for (number, is_kept) in [(1, false), (2, true), (3, false), (4, true), (5, true), (6, true)] {
+                assert_eq!(find(&store, &format!("token{number}")).await.is_some(), is_kept, "{number}");
+            }
+            let key = invite(1, "a@x.org").public_key.unwrap();
+            let is_valid = store.read(async move |conn| ephemeral_keys::is_valid(conn, &key, later).await);
+            assert!(is_valid.await.unwrap());
         }
     }
 }

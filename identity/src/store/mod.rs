@@ -111,6 +111,15 @@ impl WriteError for StoreError {
     }
 }
 
+/// The destinations of a queue that have as many attempts as they may.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Busy {
+    /// Servers, in lower case.
+    pub destinations: Vec<String>,
+    /// Groups of servers of one owner.
+    pub groups: Vec<String>,
+}
+
 /// The next row of a durable queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QueueHead<T> {

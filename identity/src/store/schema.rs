@@ -123,6 +123,7 @@ table! {
         dead_at -> Nullable<BigInt>,
         last_failure -> Nullable<Text>,
         former_mxid -> Nullable<Text>,
+        server_group -> Text,
     }
 }
 
@@ -152,5 +153,5 @@ table! {
     }
 }
 
-allow_tables_to_appear_in_same_query!(accounts, tokens, accepted_terms);
+allow_tables_to_appear_in_same_query!(accounts, tokens, accepted_terms, associations);
 allow_tables_to_appear_in_same_query!(invites, ephemeral_keys, onbinds);

@@ -12,11 +12,12 @@ use tokio::sync::Notify;
 
 use self::attempt::{Rejection, attempt, lease};
 use crate::domain::backoff::{ONBIND_JITTER, onbind_backoff};
+use crate::domain::homeserver_group::homeserver_group;
 use crate::error::Error;
 use crate::queue_worker::{self, Attempt, Description, End, Queue};
 use crate::state::State;
 use crate::store::onbinds::outbox::{self, LeasedOnbind};
-use crate::store::{Connection, QueueHead, StoreError};
+use crate::store::{Busy, Connection, QueueHead, StoreError};
 
 /// Works on the outbox until the process is draining.
 pub async fn run(state: Arc<State>) {
@@ -39,6 +40,7 @@ impl Queue for Outbox {
     /// Each attempt is one connection that waits.
     const MAX_CONCURRENT: usize = 64;
     const MAX_PER_DESTINATION: usize = 4;
+    const MAX_PER_GROUP: usize = 16;
 
     fn queued(state: &State) -> &Notify {
         &state.onbind_queued
@@ -52,7 +54,7 @@ impl Queue for Outbox {
         state: &State,
         now: Timestamp,
         leased_until: Timestamp,
-        busy: Vec<String>,
+        busy: Busy,
     ) -> Result<QueueHead<LeasedOnbind>, StoreError> {
         state.store.write(async move |conn| outbox::take_due(conn, now, leased_until, &busy).await).await
     }
@@ -61,6 +63,7 @@ impl Queue for Outbox {
         Description {
             id: onbind.id.clone(),
             destination: onbind.server().as_str().to_owned(),
+            group: homeserver_group(onbind.server()),
             attempts: onbind.attempts,
             expires_at: onbind.created_at.plus(match onbind.former {
                 None => state.config.outbox.max_age.get(),

@@ -86,6 +86,13 @@ queries! {
         })
     }
 
+    /// Deletes the onbinds that became dead letters before `before`; their invites wait for a bind. Returns their
+    /// number.
+    pub async fn delete_dead(conn, before: Timestamp) -> Result<usize, StoreError> {
+        let old = onbinds::table.filter(onbinds::dead_at.lt(before.as_millis()));
+        Ok(diesel::delete(old).execute(conn as &mut Conn).await?)
+    }
+
     /// The number of pending onbinds, and when the oldest of them was queued.
     pub async fn count(conn) -> Result<(i64, Option<Timestamp>), StoreError> {
         let (number, oldest): (i64, Option<i64>) = onbinds::table

@@ -14,6 +14,7 @@ use super::StoreError;
 use super::connection::queries;
 use super::schema::{invites, onbinds};
 use crate::domain::association::Association;
+use crate::domain::homeserver_group::homeserver_group;
 use crate::domain::mxid::UserId;
 use crate::domain::threepid::ThreePid;
 
@@ -80,6 +81,7 @@ queries! {
                     onbinds::address.eq(address),
                     onbinds::mxid.eq(mxid),
                     onbinds::server.eq(server),
+                    onbinds::server_group.eq(homeserver_group(association.mxid.server_name())),
                     times,
                 ))
                 .execute(conn)
@@ -110,6 +112,7 @@ queries! {
                 onbinds::address.eq(address),
                 onbinds::mxid.eq(association.mxid.as_str()),
                 onbinds::server.eq(former.server_name().as_str()),
+                onbinds::server_group.eq(homeserver_group(former.server_name())),
                 onbinds::ts.eq(now),
                 onbinds::not_before.eq(association.not_before.as_millis()),
                 onbinds::not_after.eq(association.not_after.as_millis()),

@@ -18,7 +18,7 @@ use crate::domain::server_name::ServerName;
 use crate::domain::threepid::{Medium, ThreePid};
 use crate::store::connection::queries;
 use crate::store::schema::{invites, onbinds};
-use crate::store::{QueueHead, StoreError};
+use crate::store::{Busy, QueueHead, StoreError};
 
 /// A leased onbind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,19 +61,20 @@ struct Row {
 }
 
 queries! {
-    /// Leases the next onbind if it is due, except those to the servers `busy` (in lower case). Needs a transaction.
+    /// Leases the next onbind if it is due, except those to the servers and groups in `busy`. Needs a transaction.
     pub async fn take_due(
         conn,
         now: Timestamp,
         leased_until: Timestamp,
-        busy: &[String],
+        busy: &Busy,
     ) -> Result<QueueHead<LeasedOnbind>, StoreError> {
         let free = onbinds::leased_until.is_null().or(onbinds::leased_until.lt(now.as_millis()));
         loop {
             let first: Option<Row> = onbinds::table
                 .filter(onbinds::dead_at.is_null())
                 .filter(free)
-                .filter(onbinds::server.ne_all(busy))
+                .filter(onbinds::server.ne_all(&busy.destinations))
+                .filter(onbinds::server_group.ne_all(&busy.groups))
                 .order(onbinds::next_attempt_at)
                 .select(Row::as_select())
                 .first(conn as &mut Conn)
@@ -176,9 +177,12 @@ queries! {
         if number == 0 {
             return Ok(false);
         }
-        let row: (Row, String) =
-            onbinds::table.find(id).select((Row::as_select(), onbinds::server)).first(conn).await?;
-        let (row, server) = row;
+        let row: (Row, String, String) = onbinds::table
+            .find(id)
+            .select((Row::as_select(), onbinds::server, onbinds::server_group))
+            .first(conn)
+            .await?;
+        let (row, server, server_group) = row;
         diesel::insert_into(onbinds::table)
             .values((
                 onbinds::id.eq(dead_id),
@@ -186,6 +190,7 @@ queries! {
                 onbinds::address.eq(row.address),
                 onbinds::mxid.eq(row.mxid),
                 onbinds::server.eq(server),
+                onbinds::server_group.eq(server_group),
                 onbinds::ts.eq(row.ts),
                 onbinds::not_before.eq(row.not_before),
                 onbinds::not_after.eq(row.not_after),

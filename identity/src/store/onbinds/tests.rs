@@ -16,7 +16,7 @@ use crate::domain::invite::{Invite, InviteToken};
 use crate::store::connection::queries;
 use crate::store::schema;
 use crate::store::testing::{START, email, execute, stores, user};
-use crate::store::{QueueHead, Store, StoreError, ephemeral_keys, invites};
+use crate::store::{Busy, QueueHead, Store, StoreError, ephemeral_keys, invites};
 
 const BOB: &str = "bob@example.com";
 const HOUR: Duration = Duration::from_secs(3600);
@@ -95,7 +95,11 @@ async fn unbind(store: &Store, address: &str, mxid: &str) {
 
 /// Takes the head of the outbox at `now` with a lease of a minute.
 async fn head(store: &Store, now: Timestamp, busy: &[&str]) -> QueueHead<LeasedOnbind> {
-    let busy: Vec<String> = busy.iter().map(|&server| server.to_owned()).collect();
+    let destinations = busy.iter().map(|&server| server.to_owned()).collect();
+    head_except(store, now, Busy { destinations, groups: Vec::new() }).await
+}
+
+async fn head_except(store: &Store, now: Timestamp, busy: Busy) -> QueueHead<LeasedOnbind> {
     let until = now.plus(Duration::from_secs(60));
     store.write(async move |conn| outbox::take_due(conn, now, until, &busy).await).await.unwrap()
 }
@@ -104,6 +108,35 @@ async fn take(store: &Store, now: Timestamp) -> LeasedOnbind {
     match head(store, now, &[]).await {
         QueueHead::Due(onbind) => onbind,
         other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_servers_of_a_busy_owner_leave_the_outbox_to_others() {
+    for store in stores().await {
+        for (n, mxid) in ["@a:a.evil.example", "@b:b.evil.example:8448", "@c:good.example"].into_iter().enumerate() {
+            bind_with(&store, &format!("o{n}"), &format!("{n}@example.com"), mxid, after(n as u64), true).await;
+        }
+        let busy = |group: &str| Busy { destinations: Vec::new(), groups: vec![group.to_owned()] };
+        let due = head_except(&store, after(9), busy("evil.example")).await;
+        assert!(matches!(&due, QueueHead::Due(onbind) if onbind.server().as_str() == "good.example"), "{due:?}");
+        assert_eq!(head_except(&store, after(9), busy("evil.example")).await, QueueHead::Empty);
+        assert!(matches!(head_except(&store, after(9), busy("good.example")).await, QueueHead::Due(_)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_dead_letters_are_deleted_and_their_invites_wait() {
+    for store in stores().await {
+        invite(&store, "i", BOB).await;
+        bind(&store, "o", BOB, "@bob:hs", START).await;
+        let onbind = take(&store, after(1)).await;
+        assert!(mark_dead(&store, &onbind).await);
+        let delete = async |before: Timestamp| {
+            store.write(async move |conn| listing::delete_dead(conn, before).await).await.unwrap()
+        };
+        assert_eq!((delete(START).await, delete(after(1_000_000)).await), (0, 1));
+        assert_eq!(found(&store, "i").await, Some((None, None)));
     }
 }
 

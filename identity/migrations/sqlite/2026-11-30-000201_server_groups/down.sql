@@ -1,0 +1,1 @@
+alter table onbinds drop column server_group;
