@@ -3,6 +3,8 @@
 //! Invariant: a rejected request stores nothing, whether a rule of the operator or the relay rejects it. The private half
 //! of an invite's key leaves the server only in the mail.
 
+use std::time::Duration;
+
 use std::sync::Arc;
 
 use shared::clock::Timestamp;
