@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fs::Permissions;
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -68,7 +70,10 @@ async fn check_config(service: &str, settings: &str, files: &[&str]) -> Vec<Stri
     let folder = new_folder();
     let secrets = secrets().await;
     for &name in files {
-        std::fs::write(folder.path().join(name), &secrets[name]).expect("the folder takes files");
+        let path = folder.path().join(name);
+        std::fs::write(&path, &secrets[name]).expect("the folder takes files");
+        // As the manifests mount them: the server notes a signing key that every user can read.
+        std::fs::set_permissions(&path, Permissions::from_mode(0o440)).expect("an own file");
     }
     std::fs::write(folder.path().join("config.toml"), settings).expect("the folder takes files");
     let output = run(executable(service), folder.path(), &["check-config"], &[]).await;
