@@ -180,13 +180,16 @@ fn parse_count(raw: Raw<'_>, path: &str) -> Result<u32, ParseError> {
 
 /// Whole seconds: truncates a fraction, and saturates at the range of 64 bits.
 fn seconds(raw: Raw<'_>, path: &str) -> Result<i64, ParseError> {
+    /// Above this it is in milliseconds, as older homeservers send it: in seconds it would be the year 5138.
+    const LATEST: i64 = 100_000_000_000;
+    let seconds = |number: i64| if number > LATEST { number / 1000 } else { number };
     let digits = raw.number().ok_or_else(|| wrong(path, "pushkey_ts", "a number"))?;
-    if let Ok(seconds) = digits.parse() {
-        return Ok(seconds);
+    if let Ok(number) = digits.parse() {
+        return Ok(seconds(number));
     }
-    let seconds = digits.parse::<f64>().ok().filter(|seconds| seconds.is_finite()).ok_or(ParseError::BAD_NUMBER)?;
+    let number = digits.parse::<f64>().ok().filter(|number| number.is_finite()).ok_or(ParseError::BAD_NUMBER)?;
     #[expect(clippy::cast_possible_truncation, reason = "truncates and saturates on purpose")]
-    Ok(seconds as i64)
+    Ok(seconds(number as i64))
 }
 
 /// The members of the object at `name`, at this depth.

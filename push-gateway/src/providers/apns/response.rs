@@ -100,9 +100,9 @@ impl ApnsResponse {
         self.timestamp.zip(pushkey_ts).is_some_and(|(gone, registered)| gone < registered.saturating_mul(1000))
     }
 
-    /// The reason for a log: control characters escaped, at most 200 characters.
+    /// The reason for a log: control characters escaped, at most 100 characters.
     pub(super) fn escaped_reason(&self) -> String {
-        self.reason.iter().flat_map(|reason| reason.chars()).flat_map(char::escape_default).take(200).collect()
+        self.reason.iter().flat_map(|reason| reason.chars()).flat_map(char::escape_default).take(100).collect()
     }
 }
 
@@ -261,7 +261,7 @@ mod tests {
     fn a_reason_in_a_log_is_escaped_and_short() {
         let reason = Some(format!("a\n\u{1b}[31m{}", "x".repeat(300)));
         let text = ApnsResponse { reason, ..ApnsResponse::default() }.escaped_reason();
-        assert_eq!(text.len(), 200);
+        assert_eq!(text.len(), 100);
         assert!(text.starts_with("a\\n\\u{1b}[31mxxx"));
     }
 }

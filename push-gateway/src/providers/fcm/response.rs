@@ -262,10 +262,12 @@ impl ErrorBody {
         self.fields.iter().any(is_option)
     }
 
-    /// The text for the operator's log: one line, at most 100 characters, without `pushkey`.
+    /// The text for the operator's log: one line, at most 100 characters, without `pushkey`. Google quotes a refused value
+    /// in double quotes, and the value may be a message, so the text ends there.
     pub(super) fn detail(&self, pushkey: &str) -> String {
+        let message = self.message.as_deref().map(|text| text.split('"').next().unwrap_or_default().trim_end());
         let mut parts: Vec<&str> =
-            [&self.status, &self.code, &self.message].into_iter().flatten().map(|text| &**text).collect();
+            [self.status.as_deref(), self.code.as_deref(), message].into_iter().flatten().collect();
         parts.dedup();
         parts.extend(self.fields.iter().map(String::as_str));
         if !self.other.is_empty() {
@@ -557,6 +559,9 @@ mod tests {
     fn a_detail_is_one_short_line_without_the_pushkey() {
         let error = parse(&json!({"error": {"status": "NOT_FOUND", "message": "no \u{1b}[31m\n'tok-1'\u{202e}"}}));
         assert_eq!(error.detail("tok-1"), r"NOT_FOUND, no \u{1b}[31m\n'***'\u{202e}");
+        let quoting =
+            parse(&json!({"error": {"message": "Invalid value at 'message.data' (TYPE_STRING), \"meet me\""}}));
+        assert_eq!(quoting.detail(""), "Invalid value at 'message.data' (TYPE_STRING),");
         assert_eq!(ErrorBody::parse(b"<html>\r\n").detail(""), r"<html>\r\n");
         assert_eq!(ErrorBody::parse(&[b'x'; 9_999]).detail("k").chars().count(), 100);
         assert_eq!(escaped(&"\n".repeat(500)).len(), 100);
