@@ -42,13 +42,14 @@ pub fn ascii_form(canonical: &str) -> Option<String> {
     Some(format!("{local}@{}", a_labels(domain).ok()?))
 }
 
-/// The folded U-label of a folded label. An A-label stays if its U-label folds to another domain (`straße` and `strasse`):
-/// mail for it must not reach the owner of that domain, nor the other way round.
+/// The folded U-label of a folded label, whose A-label is `ascii`; DNS knows one composition of its characters. An A-label
+/// stays if its U-label folds to another domain (`straße` and `strasse`): mail for it must not reach the owner of that
+/// domain, nor the other way round.
 fn u_label<'a>(own: &'a str, ascii: &str) -> Cow<'a, str> {
-    if !own.starts_with("xn--") {
+    if !ascii.starts_with("xn--") {
         return Cow::Borrowed(own);
     }
-    let (decoded, is_valid) = idna::domain_to_unicode(own);
+    let (decoded, is_valid) = idna::domain_to_unicode(ascii);
     let folded = fold(&decoded);
     let is_same = is_valid.is_ok() && a_labels(&folded).is_ok_and(|again| again == ascii);
     if is_same { Cow::Owned(folded) } else { Cow::Borrowed(own) }
@@ -230,6 +231,7 @@ mod tests {
         for (typed, one, other) in [
             ("Me@Müller.example", "me@müller.example", Some("me@xn--mller-kva.example")),
             ("me@xn--mller-kva.example", "me@müller.example", Some("me@xn--mller-kva.example")),
+            ("me@mu\u{308}ller.example", "me@müller.example", Some("me@xn--mller-kva.example")),
             ("a@xn--e1afmkfd.xn--p1ai", "a@пример.рф", Some("a@xn--e1afmkfd.xn--p1ai")),
             ("a@straße.example", "a@strasse.example", None),
             // Another domain than strasse.example.

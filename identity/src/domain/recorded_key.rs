@@ -88,10 +88,10 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_key_can_be_given_up_and_an_unused_database_takes_any_key() {
+    fn a_lost_key_can_be_revoked_and_an_unused_database_takes_any_key() {
         let (recorded, new) = ([key("0", 1, true)], [key("1", 2, true)]);
-        let given_up = compare(&new, &recorded, &["ed25519:0".to_owned()], true);
-        assert_eq!(given_up, Ok(vec![key("1", 2, true), key("0", 1, false)]));
+        let accepted = compare(&new, &recorded, &["ed25519:0".to_owned()], true);
+        assert_eq!(accepted, Ok(vec![key("1", 2, true), key("0", 1, false)]));
         let same_id = [key("0", 2, true)];
         assert!(compare(&same_id, &recorded, &["ed25519:0".to_owned()], true).is_err());
         assert_eq!(compare(&same_id, &recorded, &[], false), Ok(same_id.to_vec()));

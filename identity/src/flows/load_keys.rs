@@ -51,10 +51,10 @@ pub async fn load_keys(
             Ok::<_, StoreError>((recorded_keys::list(conn).await?, recorded_keys::has_data(conn).await?))
         })
         .await?;
-    let is_given_up = |key: &RecordedKey| settings.revoked.contains(&key.id);
+    let is_revoked = |key: &RecordedKey| settings.revoked.contains(&key.id);
     if has_data {
         match recorded.iter().find(|key| key.is_current) {
-            Some(current) if is_given_up(current) => {}
+            Some(current) if is_revoked(current) => {}
             Some(current) => return Err(mismatch(settings, KeyMismatch::Lost(current.id.clone()))),
             None => return Err(LoadKeysError::Missing(settings.file.display().to_string())),
         }
