@@ -58,7 +58,7 @@ const IDENTITY: Layers = Layers {
                 Unit::Module("homeserver"),
                 Unit::Module("signing_keys"),
             ],
-            neighbours: Neighbours::Only(&["schema", "connect", "connection", "testing"]),
+            neighbours: Neighbours::Only(&["schema", "connect", "connection", "postgres", "testing"]),
             reason: "each serves one outside party or one table, independent of its callers",
         },
         Row::of(&[Unit::Module("config")], "the settings in the operator's file"),

@@ -122,7 +122,7 @@ async fn a_wrong_key_and_an_unknown_token_sign_nothing() {
         {
             sign("private_key", key).await.refused(400, "M_INVALID_PARAM");
         }
-        for token in ["", "x", "abc\0", &"x".repeat(100_000)] {
+        for token in ["", "x", "abc\0", &"x".repeat(60_000)] {
             let refusal = sign("token", token).await.refused(404, "M_UNRECOGNIZED");
             assert_eq!(refusal["error"], "Didn't recognize token");
         }

@@ -17,6 +17,7 @@ pub mod invites;
 pub mod onbinds;
 pub mod outgoing_mails;
 pub mod peppers;
+mod postgres;
 pub mod rate_limits;
 pub mod recorded_keys;
 mod schema;

@@ -94,7 +94,12 @@ impl DeviceDelivery {
                 metrics::counter!("push_config_error_total", "app" => UNKNOWN, "reason" => UNKNOWN_APP).increment(1);
             }
             if setup.apps.unknown_app_log.allow(state.clock.now()) {
-                tracing::warn!(app_id = escaped(&device.app_id), detail, "no app is configured for a device");
+                let app_id = escaped(&device.app_id);
+                if is_error {
+                    tracing::error!(%app_id, detail, "no app is configured for a device");
+                } else {
+                    tracing::warn!(%app_id, detail, "no app is configured for a device");
+                }
             }
             if is_error {
                 return Failure::ours(UNKNOWN_APP, detail).into();

@@ -2,8 +2,8 @@
 //! production, a wrong topic or project, or an emptied configuration.
 //!
 //! It opens for one client whose own devices are rejected in such numbers, and for all clients if several of them together
-//! are. So a stranger with many junk pushkeys opens it for nobody else, and his own deliveries keep it closed for nobody
-//! else.
+//! are. So a stranger with many junk pushkeys opens it for himself alone, and his deliveries keep it closed for no other
+//! client.
 //!
 //! Invariant: every pushkey counts once in a window, so that repeated requests for one device never open the guard.
 
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_opens_the_guard_for_nobody_else() {
+    fn a_stranger_opens_the_guard_for_himself_alone() {
         let bench = bench(RejectionBreaker::default());
         bench.deliver(0, 0..5);
         assert!(bench.reject_of(7, false, 100..160).iter().any(Result::is_err), "his own rejections are withheld");

@@ -53,7 +53,7 @@ impl Error {
     pub(crate) fn to_wire(&self) -> MatrixError {
         let refuse = |status, errcode| MatrixError::new(status, errcode, self.to_string());
         match self {
-            Self::Parse(ParseError::NotJson(_)) | Self::Body(BodyError::Broken) => {
+            Self::Parse(ParseError::NotJson(_)) | Self::Body(BodyError::Broken | BodyError::TooDeep) => {
                 refuse(StatusCode::BAD_REQUEST, "M_NOT_JSON")
             }
             Self::Parse(ParseError::Shape { .. }) => refuse(StatusCode::BAD_REQUEST, "M_BAD_JSON"),

@@ -43,10 +43,18 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
 /// The 404 of every other path. A homeserver with a wrong URL, or a proxy that adds a prefix, ends here: one line a minute.
 async fn unknown_path(state: Data<State>, request: HttpRequest, method: Method) -> HttpResponse {
     if state.unknown_path_log.allow(state.clock.now()) {
-        let path = escaped(request.path());
-        tracing::warn!(path, "request for an unknown path: homeservers post to /_matrix/push/v1/notify");
+        let path = without_secrets(request.path());
+        tracing::warn!(%path, "request for an unknown path: homeservers post to /_matrix/push/v1/notify");
     }
     not_found(method).await
+}
+
+/// A path for a log: a part of it that could be a token or a pushkey is left out.
+fn without_secrets(path: &str) -> String {
+    /// Longer than the parts of all paths of Matrix.
+    const LONGEST: usize = 24;
+    let part = |part: &str| if part.len() > LONGEST { "…".to_owned() } else { escaped(part) };
+    escaped(&path.split('/').map(part).collect::<Vec<_>>().join("/"))
 }
 
 /// `POST /_matrix/push/v1/notify`

@@ -11,7 +11,6 @@ use std::fmt::Write;
 use config::Environment;
 
 /// The variables that start with `prefix`: those without a dot, and the others as TOML.
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the configuration's variables")]
 pub(super) fn read(prefix: &str) -> (Environment, String) {
     let variables =
         std::env::vars_os().filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));

@@ -21,6 +21,9 @@ const DRAIN: usize = 16;
 /// The largest body of a route that needs no large ones, in bytes.
 const SMALL: usize = 64 * 1024;
 
+/// The services refuse JSON that is nested more deeply, whatever its size.
+const MAX_DEPTH: usize = 64;
+
 /// The limits of a listener for one request.
 #[derive(Clone, Debug)]
 pub struct BodyLimits {
@@ -88,6 +91,9 @@ pub enum BodyError {
     /// The body exceeded the time limit.
     #[error("the body did not come in time")]
     TimedOut,
+    /// The body exceeds the size limit, and what arrived is nested too deeply for any JSON that the services read.
+    #[error("the body is nested too deeply")]
+    TooDeep,
     /// The bodies of all requests together exceed the budget.
     #[error("too busy, try again later")]
     Overloaded,
@@ -177,10 +183,10 @@ async fn read_or_drain(
     deadline: Instant,
 ) -> (Result<Bytes, BodyError>, bool) {
     match timeout_at(deadline, read(payload, max, share)).await {
-        Ok(Err(BodyError::TooLarge)) => {
+        Ok(Err(error @ (BodyError::TooLarge | BodyError::TooDeep))) => {
             // An oversized body stays oversized, whatever the rest does.
             let came_to_its_end = timeout_at(deadline, drain(payload, max.saturating_mul(DRAIN))).await;
-            (Err(BodyError::TooLarge), !came_to_its_end.unwrap_or(false))
+            (Err(error), !came_to_its_end.unwrap_or(false))
         }
         Ok(result) => (result.clone(), result.is_err()),
         Err(_) => (Err(BodyError::TimedOut), true),
@@ -193,7 +199,9 @@ async fn read(payload: &mut Payload, max: usize, share: &mut Share) -> Result<By
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|_| BodyError::Broken)?;
         if first.as_ref().map_or(body.len(), Bytes::len) + chunk.len() > max {
-            return Err(BodyError::TooLarge);
+            let start = first.as_ref().map_or(&body[..], |first| &first[..]);
+            let is_too_deep = is_too_deep(start.iter().chain(&chunk));
+            return Err(if is_too_deep { BodyError::TooDeep } else { BodyError::TooLarge });
         }
         share.grow(chunk.len())?;
         // Most bodies arrive in one piece, which is not copied.
@@ -207,6 +215,25 @@ async fn read(payload: &mut Payload, max: usize, share: &mut Share) -> Result<By
         }
     }
     Ok(first.unwrap_or_else(|| body.freeze()))
+}
+
+/// Whether this start of a JSON text is nested more deeply than [`MAX_DEPTH`].
+fn is_too_deep<'a>(start: impl Iterator<Item = &'a u8>) -> bool {
+    let (mut depth, mut is_text, mut is_escaped) = (0_usize, false, false);
+    for byte in start {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_text => is_escaped = true,
+            b'"' => is_text = !is_text,
+            b'[' | b'{' if !is_text => depth += 1,
+            b']' | b'}' if !is_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return true;
+        }
+    }
+    false
 }
 
 /// Discards up to `max` bytes; returns whether the body ended.
@@ -277,6 +304,14 @@ mod tests {
     fn a_small_route_has_a_small_limit() {
         let limits = BodyLimits { max: 1 << 20, may_be_large: |path| path == "/lookup", ..limits(0) };
         assert_eq!((limits.max_at("/lookup"), limits.max_at("/bind")), (1 << 20, 64 * 1024));
+    }
+
+    #[test]
+    fn only_brackets_outside_of_texts_are_nesting() {
+        let is_too_deep = |text: &str| super::is_too_deep(text.as_bytes().iter());
+        assert!(is_too_deep(&"[".repeat(65)) && is_too_deep(&"{\"a\":".repeat(65)));
+        assert!(!is_too_deep(&"[".repeat(64)) && !is_too_deep(&"[]".repeat(1000)));
+        assert!(!is_too_deep(&format!("{{\"a\":\"\\\"{}", "[".repeat(1000))));
     }
 
     #[tokio::test]

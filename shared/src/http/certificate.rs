@@ -69,7 +69,7 @@ impl Certificate {
                 }
                 // Perhaps only one of both files is new yet: the next look finds the other one.
                 Err(error) => {
-                    tracing::warn!(error, "the certificate of the listener is unusable; the loaded one stays")
+                    tracing::warn!(error, "the certificate of the listener is unusable; the loaded one stays");
                 }
             }
         }

@@ -80,7 +80,9 @@ impl From<BodyError> for MatrixError {
             BodyError::TimedOut => Self::new(StatusCode::REQUEST_TIMEOUT, "M_UNKNOWN", error.to_string()),
             BodyError::Overloaded => Self::new(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", error.to_string())
                 .retry_after(Duration::from_secs(1)),
-            BodyError::Broken => Self::new(StatusCode::BAD_REQUEST, "M_BAD_JSON", error.to_string()),
+            BodyError::Broken | BodyError::TooDeep => {
+                Self::new(StatusCode::BAD_REQUEST, "M_BAD_JSON", error.to_string())
+            }
         }
     }
 }

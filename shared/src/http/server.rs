@@ -168,7 +168,7 @@ async fn drain(handle: &ServerHandle, sockets: &[TcpListener], activity: &Arc<Ac
     handle.pause().await;
     for socket in sockets {
         // The server keeps its sockets until the end. A socket that listens no more refuses connections at once, so that a
-        // proxy asks another process; one that nobody accepts from would let them hang.
+        // proxy asks another process; one without an accepting process would let them hang.
         if let Err(error) = SockRef::from(socket).shutdown(Shutdown::Both) {
             tracing::debug!(%error, "a listening socket is closed already");
         }

@@ -124,30 +124,30 @@ async fn one_good_header_of_several_is_enough() {
 async fn a_huge_header_costs_no_more_than_its_length() {
     let bound = Bound::start().await;
     let good = bound.request().header();
-    let many = (0..8_000).fold(good.clone(), |mut text, n| {
+    let many = (0..1_800).fold(good.clone(), |mut text, n| {
         write!(text, ",p{n}=1").expect("a text takes everything");
         text
     });
-    let doubled = format!("{good}{}", ",x=1".repeat(14_000));
-    let long_value = format!("{good},x=\"{}\"", "\\a".repeat(30_000));
-    let commas = format!("{good}{}", ", ".repeat(30_000));
+    let doubled = format!("{good}{}", ",x=1".repeat(3_400));
+    let long_value = format!("{good},x=\"{}\"", "\\a".repeat(6_800));
+    let commas = format!("{good}{}", ", ".repeat(6_800));
     for header in [&many, &doubled, &long_value, &commas] {
-        assert!(header.len() > 50_000 && header.len() < 70_000, "{}", header.len());
+        assert!(header.len() > 12_000 && header.len() < 15_500, "{}", header.len());
         bound.accepts(header).await;
     }
-    let long_key = good.replace("a_1", &"a".repeat(60_000));
-    let long_sig = good.replacen("sig=\"", &format!("sig=\"{}", "A".repeat(60_000)), 1);
-    let unfinished = format!("{good},x=\"{}", "\\\"".repeat(30_000));
+    let long_key = good.replace("a_1", &"a".repeat(14_000));
+    let long_sig = good.replacen("sig=\"", &format!("sig=\"{}", "A".repeat(14_000)), 1);
+    let unfinished = format!("{good},x=\"{}", "\\\"".repeat(6_800));
     for header in [&long_key, &long_sig, &unfinished] {
         bound.refuses(header, 403, "M_FORBIDDEN").await;
     }
     // As many headers as one request may have; all of them of a homeserver that would have to be asked.
     let names: Vec<String> =
-        (0..80).map(|n| good.replace("hs.example\",key", &format!("hs{n}.example\",key"))).collect();
+        (0..60).map(|n| good.replace("hs.example\",key", &format!("hs{n}.example\",key"))).collect();
     let names: Vec<&[u8]> = names.iter().map(String::as_bytes).collect();
     bound.refuses_all(&names, 403, "M_FORBIDDEN").await;
     let before = bound.world.homeserver.requests_to(KEYS).len();
-    let keys: Vec<String> = (0..80).map(|n| good.replace("a_1", &format!("b_{n}"))).collect();
+    let keys: Vec<String> = (0..60).map(|n| good.replace("a_1", &format!("b_{n}"))).collect();
     let keys: Vec<&[u8]> = keys.iter().map(String::as_bytes).collect();
     for _ in 0..5 {
         bound.refuses_all(&keys, 403, "M_FORBIDDEN").await;

@@ -43,7 +43,7 @@ async fn a_number_is_read_as_it_is_dialled_and_refused_for_what_it_is() {
     }
     let sent = texts(&world).len();
     let zeros = "0".repeat(40);
-    let long = "1".repeat(100_000);
+    let long = "1".repeat(60_000);
     for number in
         ["12", "999", "112", "abc", "+", "+44", "", " ", &zeros, &long, "07700900001 ext 5", "07700900001\n", "\u{0}"]
     {

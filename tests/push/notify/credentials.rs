@@ -127,7 +127,8 @@ async fn a_service_account_that_is_revoked_rejects_no_pushkey() {
         &["no access token for Google", ANDROID, "invalid_grant", "check the service account"],
     );
     let ready = harness::api::Api::new(&world.server.admin_url()).get("/ready").send().await;
-    assert_eq!(ready.code(), 503);
+    // The other apps are served.
+    assert_eq!(ready.code(), 200);
     assert!(ready.text().contains(ANDROID), "{ready}");
     assert!(world.google.messages().is_empty());
     // Apple's users are not affected.
@@ -217,7 +218,12 @@ async fn settings_that_have_lost_an_app_reject_only_the_first_few() {
     let strangers =
         (0..DEVICES).map(|number| json!({ "app_id": "com.example.lost", "pushkey": format!("key{number}") }));
     assert_doubted(&world, "unknown", strangers).await;
-    assert!(!world.server.logs().contains("com.example.lost"), "any client could write this");
+    let logs = world.server.logs();
+    assert_eq!(
+        logs.matches("com.example.lost").count(),
+        1,
+        "once a minute, because any client could write this: {logs}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

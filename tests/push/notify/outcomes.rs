@@ -312,7 +312,7 @@ async fn a_phone_with_several_app_ids_is_one_phone_to_google() {
     assert_eq!(world.notify_message("$other", json!([other])).await.expect(200), json!({ "rejected": [] }));
 }
 
-/// A device with an account of its own: only its `default_payload` tells it from the other one on the same phone.
+/// A device with an account of its own: only its `default_payload` differs from that of the other one on the same phone.
 fn account(mut device: Value, secret: &str) -> Value {
     device["data"] = json!({ "default_payload": { "cs": secret } });
     device

@@ -182,7 +182,8 @@ fn parse_count(raw: Raw<'_>, path: &str) -> Result<u32, ParseError> {
 fn seconds(raw: Raw<'_>, path: &str) -> Result<i64, ParseError> {
     /// Above this it is in milliseconds, as older homeservers send it: in seconds it would be the year 5138.
     const LATEST: i64 = 100_000_000_000;
-    let seconds = |number: i64| if number > LATEST { number / 1000 } else { number };
+    let is_milliseconds = |number: i64| number > LATEST && number <= LATEST * 1000;
+    let seconds = |number: i64| if is_milliseconds(number) { number / 1000 } else { number };
     let digits = raw.number().ok_or_else(|| wrong(path, "pushkey_ts", "a number"))?;
     if let Ok(number) = digits.parse() {
         return Ok(seconds(number));

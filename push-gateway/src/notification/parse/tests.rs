@@ -173,7 +173,7 @@ fn counts_of_any_size_are_brought_into_their_range() {
 #[test]
 fn seconds_lose_their_fraction_and_milliseconds_become_seconds() {
     let seconds = |text: &str| device(&format!(r#""pushkey_ts":{text}"#)).unwrap().pushkey_ts.unwrap();
-    for (text, number) in [("42", 42), ("42.9", 42), ("-1.5", -1), ("1e3", 1000), ("1e300", i64::MAX / 1000)] {
+    for (text, number) in [("42", 42), ("42.9", 42), ("-1.5", -1), ("1e3", 1000), ("1e300", i64::MAX)] {
         assert_eq!(seconds(text), number, "{text}");
     }
     assert_eq!((seconds("1700000000123"), seconds("1.7e12")), (1_700_000_000, 1_700_000_000));

@@ -43,11 +43,12 @@ pub(super) enum Action {
 }
 
 /// Whose quota is spent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Quota {
     Project,
     Device,
     /// Google does not say.
+    #[default]
     Unknown,
 }
 
@@ -151,12 +152,6 @@ impl Quota {
             }
         }
         quota
-    }
-}
-
-impl Default for Quota {
-    fn default() -> Self {
-        Self::Unknown
     }
 }
 

@@ -9,6 +9,7 @@
 mod connect;
 mod connection;
 mod pool;
+mod report;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

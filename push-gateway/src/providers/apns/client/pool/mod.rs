@@ -2,25 +2,24 @@
 //!
 //! Invariant: no push waits while a stream is free, and waiting pushes are served in order. No lock is held across an await.
 
+mod ticket;
+
 use std::collections::VecDeque;
 use std::fmt::Display;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use h2::client::SendRequest;
 use metrics::Gauge;
 use parking_lot::Mutex;
-use shared::clock::Clock;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+pub(super) use self::ticket::Ticket;
 use super::Timing;
 use super::connect::{EndpointConnector, Unreachable};
 use super::connection::{self, Connection, Owner};
-use crate::providers::log_throttle::LogThrottle;
+use super::report::Report;
 use crate::providers::outcome::Failure;
 
 /// So many failures in a row retire a connection: a new one may lead to a server that works.
@@ -28,12 +27,11 @@ const FAILURES: usize = 2;
 
 /// All connections to one endpoint.
 pub(super) struct Pool {
-    app: String,
+    report: Report,
     connector: EndpointConnector,
     max_connections: usize,
     timing: Timing,
     state: Mutex<State>,
-    goaway_log: LogThrottle,
     /// Changed by increments: an app may have several pools, for each environment and after each reload.
     open_connections: Gauge,
 }
@@ -49,22 +47,11 @@ struct State {
     not_before: Option<Instant>,
 }
 
-/// The right to one stream; dropping it frees the stream.
-pub(super) struct Ticket {
-    pool: Arc<Pool>,
-    /// `None` once the stream is released.
-    connection: Option<Arc<Connection>>,
-    began: Instant,
-    /// Whether APNs answered, or certainly did not process the push.
-    answered: AtomicBool,
-}
-
 impl Pool {
     pub(super) fn new(app: &str, connector: EndpointConnector, max_connections: usize, timing: Timing) -> Arc<Self> {
         Arc::new(Self {
             open_connections: metrics::gauge!("push_apns_connections", "app" => app.to_owned()),
-            goaway_log: LogThrottle::default(),
-            app: app.to_owned(),
+            report: Report::new(app),
             connector,
             max_connections: max_connections.max(1),
             timing,
@@ -175,7 +162,7 @@ impl Pool {
             Err(Unreachable { reason, detail }) => {
                 let failures = state.consecutive_failures.max(1).saturating_add(1);
                 self.back_off(&mut state, failures);
-                tracing::warn!(app = self.app, reason, detail = for_log(&detail), "cannot connect to APNs");
+                self.report.unreachable(reason, &detail);
                 if state.connections.is_empty() {
                     fail_all(&mut state, &Failure::outage(reason, None));
                 }
@@ -197,7 +184,7 @@ impl Pool {
             let Some(ticket) = self.free_stream(state) else { return };
             if let Some(waiting) = state.waiting.pop_front()
                 && let Err(Ok(mut unclaimed)) = waiting.send(Ok(ticket))
-                && let Some(connection) = unclaimed.connection.take()
+                && let Some(connection) = unclaimed.take()
             {
                 connection.in_flight.fetch_sub(1, Relaxed);
             }
@@ -209,12 +196,7 @@ impl Pool {
             |connection: &&Arc<Connection>| connection.in_flight.load(Relaxed) < connection.limit.load(Relaxed);
         let connection = state.connections.iter().find(is_free)?;
         connection.in_flight.fetch_add(1, Relaxed);
-        Some(Ticket {
-            pool: Arc::clone(self),
-            connection: Some(Arc::clone(connection)),
-            began: Instant::now(),
-            answered: false.into(),
-        })
+        Some(Ticket::new(Arc::clone(self), Arc::clone(connection)))
     }
 
     /// Records a push without an answer below 500, and retires a connection that seems to be broken.
@@ -226,22 +208,10 @@ impl Pool {
         let is_in_use = self.state.lock().connections.iter().any(|other| Arc::ptr_eq(other, connection));
         if is_in_use {
             let reason = if is_silent { "silence" } else { "consecutive failures" };
-            tracing::info!(app = self.app, reason, "APNs connection retired");
+            self.report.retired(reason);
             // No pause before the next connection: while every one fails, the circuit breaker stops the pushes.
             self.retire(connection);
         }
-    }
-
-    /// Logs why APNs shuts a connection down. A routine GOAWAY says nothing in its debug data.
-    fn log_goaway(&self, error: &h2::Error) {
-        let reason = for_log(error);
-        if reason.contains("reason") && self.goaway_log.allow(Clock::system().now()) {
-            tracing::warn!(app = self.app, reason, "APNs refused a connection (GOAWAY)");
-        }
-    }
-
-    fn log_end(&self, reason: &dyn Display) {
-        tracing::info!(app = self.app, reason = for_log(reason), "APNs connection closed");
     }
 }
 
@@ -253,22 +223,18 @@ impl Owner for Pool {
     }
 
     fn going_away(self: &Arc<Self>, connection: &Arc<Connection>, reason: &dyn Display) {
-        self.log_end(reason);
+        self.report.closed(reason);
         self.retire(connection);
     }
 
     fn ended(self: &Arc<Self>, connection: &Arc<Connection>, reason: Option<&dyn Display>) {
-        reason.into_iter().for_each(|reason| self.log_end(reason));
+        reason.into_iter().for_each(|reason| self.report.closed(reason));
         if !connection.answered.load(Relaxed) {
             let mut state = self.state.lock();
             let failures = state.consecutive_failures.saturating_add(1);
             self.back_off(&mut state, failures);
             if failures > 1 {
-                // With TLS 1.3 the server refuses a certificate after the client considers the connection open.
-                tracing::warn!(
-                    app = self.app,
-                    "APNs closes the gateway's connections without a response: check cert_file, endpoint"
-                );
+                self.report.refused();
             }
         }
         self.retire(connection);
@@ -284,72 +250,9 @@ impl Drop for Pool {
     }
 }
 
-impl Ticket {
-    /// Starts the stream; `None` if the connection gets no new streams any more.
-    pub(super) fn sender(&self) -> Option<SendRequest<Bytes>> {
-        self.connection.as_ref()?.sender()
-    }
-
-    /// Records an answer.
-    pub(super) fn answered(&self, status: u16) {
-        self.answered.store(true, Relaxed);
-        let Some(connection) = &self.connection else { return };
-        connection.received();
-        if status == 200 {
-            connection.proven.store(true, Relaxed);
-        }
-        if !connection.answered.swap(true, Relaxed) {
-            let mut state = self.pool.state.lock();
-            (state.consecutive_failures, state.not_before) = (0, None);
-        }
-        if status >= 500 {
-            self.pool.failed(connection, false);
-        } else {
-            connection.failures.store(0, Relaxed);
-        }
-    }
-
-    /// Records that APNs ended the connection with a GOAWAY.
-    pub(super) fn going_away(&self, error: &h2::Error) {
-        self.pool.log_goaway(error);
-    }
-
-    /// Records that APNs reset the stream. If it certainly did not process the push, the connection is not at fault.
-    pub(super) fn reset(&self, is_processed: bool) {
-        if let Some(connection) = &self.connection {
-            connection.received();
-        }
-        self.answered.store(!is_processed, Relaxed);
-    }
-
-    /// Starts no new streams on its connection.
-    pub(super) fn retire(&self) {
-        if let Some(connection) = &self.connection {
-            self.pool.retire(connection);
-        }
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        let Some(connection) = self.connection.take() else { return };
-        if !self.answered.load(Relaxed) {
-            connection.suspect();
-            self.pool.failed(&connection, connection.is_silent_since(self.began));
-        }
-        let mut state = self.pool.state.lock();
-        connection.in_flight.fetch_sub(1, Relaxed);
-        self.pool.serve_waiting(&mut state);
-    }
-}
-
 fn fail_all(state: &mut State, failure: &Failure) {
     for waiting in state.waiting.drain(..) {
         // Fails for a push that no longer waits; an error holds no stream.
         let _ = waiting.send(Err(failure.clone()));
     }
-}
-
-fn for_log(text: &dyn Display) -> String {
-    text.to_string().chars().filter(|letter| !letter.is_control()).take(200).collect()
 }
