@@ -2,7 +2,7 @@
 //!
 //! Invariants: a free permit is never left while a delivery may take it. Waiting deliveries of different clients take turns,
 //! and pushkeys that never had a delivery hold at most a quarter of the permits, so that one client with many junk devices
-//! delays nobody else.
+//! delays no other one.
 
 use std::collections::VecDeque;
 
