@@ -33,6 +33,8 @@ pub(crate) struct Reload {
     hang_up: Signal,
     /// The files that the last configuration names.
     files: Vec<PathBuf>,
+    /// Their states before they were read: a write since then is another change.
+    states: Vec<FileState>,
 }
 
 /// Why a reload changed nothing.
@@ -59,7 +61,7 @@ impl Reload {
         let initial = state.setup().config.clone();
         let files = initial.watched_files(file.as_deref());
         types.set(app_types(&state.setup()));
-        Ok(Self { state, types, file, initial, hang_up, files })
+        Ok(Self { state, types, file, initial, hang_up, states: Vec::new(), files })
     }
 
     /// Reloads on each signal and each change; never ends.
@@ -83,10 +85,9 @@ impl Reload {
                     "a file has changed"
                 }
             };
-            // Taken before the files are read: a write in between is another change.
-            let (files, before) = (self.files.clone(), self.file_states());
+            self.states = self.file_states();
             self.reload(reason);
-            loaded = if files == self.files { before } else { self.file_states() };
+            loaded.clone_from(&self.states);
             previous.clone_from(&loaded);
         }
     }
@@ -107,7 +108,7 @@ impl Reload {
     fn try_reload(&mut self) -> Result<String, ReloadError> {
         let mut config = Config::parse(self.file.as_deref())?;
         // Before these files are read: the operator may repair one of them.
-        self.files = config.watched_files(self.file.as_deref());
+        self.watch(config.watched_files(self.file.as_deref()));
         config.read_secrets()?;
         listen::check(&config.http)?;
         let fixed = fixed_sections(&self.initial, &config);
@@ -132,6 +133,14 @@ impl Reload {
         changed.sort_unstable();
         changed.dedup();
         Ok(changed.join(" "))
+    }
+
+    /// Watches these files from now on. A file that was watched before keeps its state: it may have been read already.
+    fn watch(&mut self, files: Vec<PathBuf>) {
+        let old: Vec<_> =
+            std::mem::replace(&mut self.files, files).into_iter().zip(std::mem::take(&mut self.states)).collect();
+        let known = |path: &PathBuf| old.iter().find(|(other, _)| other == path).map(|(_, state)| *state);
+        self.states = self.files.iter().zip(self.file_states()).map(|(path, now)| known(path).unwrap_or(now)).collect();
     }
 
     fn file_states(&self) -> Vec<FileState> {

@@ -29,6 +29,9 @@ use super::settings::Http;
 /// in transit.
 const QUIET: Duration = Duration::from_millis(250);
 
+/// How long connections are still accepted after the signal.
+const GRACE: Duration = Duration::from_millis(100);
+
 /// Serves until SIGTERM or SIGINT. `configure` registers the routes of the main listener.
 ///
 /// # Errors
@@ -165,6 +168,8 @@ fn run_admin(
 
 async fn drain(handle: &ServerHandle, sockets: &[TcpListener], activity: &Arc<Activity>, timeout: Duration) {
     activity.drain();
+    // Connections that are open but not accepted yet are accepted meanwhile: closing the socket resets them.
+    tokio::time::sleep(GRACE).await;
     handle.pause().await;
     for socket in sockets {
         // The server keeps its sockets until the end. A socket that listens no more refuses connections at once, so that a
