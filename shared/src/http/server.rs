@@ -170,14 +170,15 @@ async fn drain(handle: &ServerHandle, sockets: &[TcpListener], activity: &Arc<Ac
     activity.drain();
     // Connections that are open but not accepted yet are accepted meanwhile: closing the socket resets them.
     tokio::time::sleep(GRACE).await;
-    handle.pause().await;
     for socket in sockets {
         // The server keeps its sockets until the end. A socket that listens no more refuses connections at once, so that a
-        // proxy asks another process; one without an accepting process would let them hang.
+        // proxy asks another process; without an accepting process they would hang.
         if let Err(error) = SockRef::from(socket).shutdown(Shutdown::Both) {
             tracing::debug!(%error, "a listening socket is closed already");
         }
     }
+    // After that: a paused server leaves connections in the queue of the socket.
+    handle.pause().await;
     let deadline = Instant::now() + timeout;
     let mut quiet_since = Instant::now();
     while Instant::now() < deadline {
