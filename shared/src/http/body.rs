@@ -203,18 +203,33 @@ async fn read(payload: &mut Payload, max: usize, share: &mut Share) -> Result<By
             let is_too_deep = is_too_deep(start.iter().chain(&chunk));
             return Err(if is_too_deep { BodyError::TooDeep } else { BodyError::TooLarge });
         }
-        share.grow(chunk.len())?;
         // Most bodies arrive in one piece, which is not copied.
         match first.take() {
-            None if body.is_empty() => first = Some(chunk),
-            None => body.extend_from_slice(&chunk),
+            None if body.is_empty() => {
+                share.grow(chunk.len())?;
+                first = Some(chunk);
+            }
+            None => append(&mut body, &chunk, share)?,
             Some(earlier) => {
-                body.extend_from_slice(&earlier);
-                body.extend_from_slice(&chunk);
+                append(&mut body, &earlier, share)?;
+                append(&mut body, &chunk, share)?;
             }
         }
     }
     Ok(first.unwrap_or_else(|| body.freeze()))
+}
+
+/// Adds `chunk` to `body`. The capacity grows by a quarter, not to the double, and the budget counts all of it.
+fn append(body: &mut BytesMut, chunk: &[u8], share: &mut Share) -> Result<(), BodyError> {
+    let (before, length) = (body.capacity(), body.len() + chunk.len());
+    if before < length {
+        let mut larger = BytesMut::with_capacity(length + length / 4);
+        share.grow(larger.capacity().saturating_sub(before))?;
+        larger.extend_from_slice(body);
+        *body = larger;
+    }
+    body.extend_from_slice(chunk);
+    Ok(())
 }
 
 /// Whether this start of a JSON text is nested more deeply than [`MAX_DEPTH`].

@@ -25,7 +25,8 @@ async fn half_sent_bodies_share_one_budget() {
         greedy.push(connection);
     }
     let device = json!({ "app_id": APP, "pushkey": "phone" });
-    let large = message_body("$large", json!([device, json!({ "app_id": APP, "pushkey": "x".repeat(2000) })]));
+    let mut large = message_body("$large", json!([device, json!({ "app_id": APP, "pushkey": "x".repeat(2000) })]));
+    large["notification"]["content"]["body"] = json!("x".repeat(6_000));
     let answer = wait_for("the budget to be spent", DEADLINE, async || {
         let answer = world.api.post(NOTIFY, large.clone()).send().await;
         (answer.code() != 200).then_some(answer)
