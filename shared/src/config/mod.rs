@@ -12,6 +12,7 @@ mod values;
 
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::digest::{Context, SHA256};
 use config::{Environment, File, FileFormat};
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
@@ -199,6 +200,19 @@ pub fn secret(
         }
         (None, None) => Ok(None),
     }
+}
+
+/// A digest of the contents of files; it differs if they changed. A missing file counts as an empty one.
+pub fn digest_of_files<'a>(files: impl IntoIterator<Item = &'a Path>) -> [u8; 32] {
+    let mut digest = Context::new(&SHA256);
+    for file in files {
+        let content = std::fs::read(file).unwrap_or_default();
+        digest.update(&content.len().to_be_bytes());
+        digest.update(&content);
+    }
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest.finish().as_ref());
+    bytes
 }
 
 /// The default data folder of a service: systemd's `STATE_DIRECTORY`, else `name` in the user's data folder (XDG Base

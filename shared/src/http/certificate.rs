@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use aws_lc_rs::digest::{Context, SHA256};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::digest_of_files;
 
 /// How often the files are looked at.
 const INTERVAL: Duration = Duration::from_secs(3);
@@ -76,15 +77,7 @@ impl Certificate {
     }
 
     fn digest(&self) -> [u8; 32] {
-        let mut digest = Context::new(&SHA256);
-        for file in [&self.chain, &self.key] {
-            let content = std::fs::read(file).unwrap_or_default();
-            digest.update(&content.len().to_be_bytes());
-            digest.update(&content);
-        }
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest.finish().as_ref());
-        bytes
+        digest_of_files([self.chain.as_path(), &self.key])
     }
 }
 

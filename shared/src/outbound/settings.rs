@@ -4,14 +4,13 @@
 
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::digest::{Context, SHA256};
 use rustls::ClientConfig;
 use serde::Deserialize;
 
 use super::guard::{AddressGuard, Nat64Prefix};
 use super::proxy::{Proxy, ProxyRule};
 use super::tls::{self, TlsError};
-use crate::config::{Cidr, ConfigError, Globs, OneOrMany, secret};
+use crate::config::{Cidr, ConfigError, Globs, OneOrMany, digest_of_files, secret};
 
 /// The section `[outbound]`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -88,15 +87,7 @@ impl Outbound {
 
     /// A digest of the files' contents; it differs if they changed. A missing file counts as an empty one.
     pub fn digest_of_files(&self) -> [u8; 32] {
-        let mut digest = Context::new(&SHA256);
-        for file in self.files() {
-            let content = std::fs::read(file).unwrap_or_default();
-            digest.update(&content.len().to_be_bytes());
-            digest.update(&content);
-        }
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest.finish().as_ref());
-        bytes
+        digest_of_files(self.files())
     }
 
     /// The TLS settings for hosts from the configuration.
