@@ -51,8 +51,8 @@ async fn unknown_path(state: Data<State>, request: HttpRequest, method: Method) 
 
 /// A path for a log: a part of it that could be a token or a pushkey is left out.
 fn without_secrets(path: &str) -> String {
-    /// Longer than the parts of all paths of Matrix.
-    const LONGEST: usize = 24;
+    /// Longer than the parts of the gateway's paths, shorter than any pushkey.
+    const LONGEST: usize = 16;
     let part = |part: &str| if part.len() > LONGEST { "…".to_owned() } else { escaped(part) };
     escaped(&path.split('/').map(part).collect::<Vec<_>>().join("/"))
 }
