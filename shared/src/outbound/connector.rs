@@ -184,7 +184,7 @@ impl Connector {
                 if let Some(proxy) = proxy {
                     return proxy.tunnel_to_first(&addresses, proxy_tls.as_ref()).await;
                 }
-                Hop::tcp(happy_eyeballs::connect(&addresses).await?)
+                Ok(Hop::Tcp(happy_eyeballs::connect(&addresses).await?))
             }
         }
     }

@@ -8,13 +8,14 @@ use futures_util::stream::FuturesUnordered;
 use tokio::net::TcpStream;
 
 use super::failure::{ConnectError, Failure};
+use super::stream::set_options;
 
 /// The delay before the next address is tried in parallel (RFC 8305 §8).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// The number of addresses of one host that are tried.
 pub(super) const MAX_ADDRESSES: usize = 8;
 
-/// Connects to the addresses in their order and returns the first connection. A failed attempt starts the next one at
+/// Connects to the addresses in their order and returns the first connection, with the options that all connections have. A failed attempt starts the next one at
 /// once, a pending one after [`ATTEMPT_DELAY`].
 pub(super) async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError> {
     let mut rest = addresses.iter().take(MAX_ADDRESSES);
@@ -24,7 +25,10 @@ pub(super) async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, Conne
     loop {
         tokio::select! {
             finished = attempts.next() => match finished {
-                Some(Ok(stream)) => return Ok(stream),
+                Some(Ok(stream)) => {
+                    set_options(&stream)?;
+                    return Ok(stream);
+                }
                 Some(Err(error)) => {
                     last = ConnectError::new(Failure::Connect, &error);
                     attempts.extend(rest.next().map(TcpStream::connect));

@@ -60,7 +60,7 @@ impl Proxy {
         let addresses = system_addresses(&self.host, self.port).await?;
         let stream = happy_eyeballs::connect(&addresses).await?;
         if !self.is_tls {
-            return Hop::tcp(stream);
+            return Ok(Hop::Tcp(stream));
         }
         let tls = tls.ok_or(Failure::Tls)?;
         let name = server_name(&self.host).ok_or(Failure::Tls)?;

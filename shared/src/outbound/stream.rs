@@ -49,15 +49,6 @@ pub(super) enum Hop {
 }
 
 impl Hop {
-    /// A new connection, with the options that all connections have.
-    ///
-    /// # Errors
-    /// If the operating system refuses an option.
-    pub(super) fn tcp(stream: TcpStream) -> Result<Self, ConnectError> {
-        set_options(&stream)?;
-        Ok(Self::Tcp(stream))
-    }
-
     fn socket(&self) -> &TcpStream {
         match self {
             Self::Tcp(stream) => stream,
@@ -114,7 +105,11 @@ impl Stream {
 }
 
 /// Without `TCP_NODELAY` each request waits up to 40 ms for the acknowledgement of the previous one.
-fn set_options(stream: &TcpStream) -> Result<(), ConnectError> {
+/// Sets the options that all connections have.
+///
+/// # Errors
+/// If the operating system refuses an option.
+pub(super) fn set_options(stream: &TcpStream) -> Result<(), ConnectError> {
     let keepalive =
         TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_RETRIES);
     let set = stream.set_nodelay(true).and_then(|()| SockRef::from(stream).set_tcp_keepalive(&keepalive));
