@@ -68,10 +68,6 @@ impl Fcm {
     }
 
     async fn attempt(&self, delivery: &Delivery<'_>) -> Result<Outcome, Failure> {
-        let is_collapsible = self.template.is_collapsible(delivery.notification);
-        if let Err(wait) = self.pauses.enter(delivery.key, is_collapsible) {
-            return Err(Failure::pause("paused", wait));
-        }
         let payload = match delivery.payload(|| self.compose(delivery)) {
             Ok(payload) => payload,
             Err(reason) => return Ok(Outcome::Dropped(reason)),
@@ -79,8 +75,11 @@ impl Fcm {
         let Delivery { notification, device, deadline, .. } = *delivery;
         let (mut is_renewed, mut is_reduced) = (false, false);
         let mut body = payload.body.clone();
+        let mut token = self.token(deadline).await?;
+        // Last, because the push that tries a paused project must reach Google.
+        let is_collapsible = self.template.is_collapsible(notification);
+        let pass = self.pauses.enter(delivery.key, is_collapsible).map_err(|wait| Failure::pause("paused", wait))?;
         loop {
-            let token = self.token(deadline).await?;
             let answer = self.send(&token, body.clone()).await?;
             let error = if answer.status < 300 { ErrorBody::default() } else { ErrorBody::parse(&answer.body) };
             let (outcome, action) = interpret(answer.status, &error, answer.retry_after, &device.pushkey);
@@ -90,7 +89,7 @@ impl Fcm {
                 self.account.accept(&token);
             }
             if answer.status < 500 && answer.status != 429 {
-                self.pauses.passed(delivery.key);
+                pass.passed();
             }
             let has_time = deadline.saturating_duration_since(Instant::now()) >= TIME_FOR_A_RESEND;
             match action {
@@ -101,7 +100,7 @@ impl Fcm {
                     return Ok(outcome);
                 }
                 Action::Pause(pause, quota) => {
-                    self.pauses.begin(delivery.key, pause, quota);
+                    pass.refused(pause, quota);
                     return Ok(outcome);
                 }
                 Action::RenewToken if is_renewed => return Ok(outcome),
@@ -117,6 +116,7 @@ impl Fcm {
                 }
                 Action::RenewToken => {
                     self.account.refuse(&token);
+                    token = self.token(deadline).await?;
                     is_renewed = true;
                 }
                 Action::ReducePayload => {

@@ -29,9 +29,6 @@ const CAPACITY: usize = 10_000;
 /// The most devices whose rate is known.
 const RATES: usize = 100_000;
 
-/// A push without a result after this time was lost.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// How long others wait for the push that tries whether the project has quota again.
 const PROBE_WAIT: Duration = Duration::from_secs(1);
 
@@ -77,8 +74,8 @@ impl Pause {
 #[derive(Clone, Copy)]
 struct ProjectPause {
     pause: Pause,
-    /// The device whose push tries the project after the pause, and when it began.
-    probe: Option<(DeviceKey, Timestamp)>,
+    /// The device whose push tries the project after the pause.
+    probe: Option<DeviceKey>,
 }
 
 /// The buckets of a device, as Google counts.
@@ -104,7 +101,7 @@ impl Pauses {
     ///
     /// # Errors
     /// The rest of the pause of this device or of the project. After a pause of the project, one push passes as the probe.
-    pub(in super::super) fn enter(&self, device: DeviceKey, is_collapsible: bool) -> Result<(), Duration> {
+    pub(in super::super) fn enter(&self, device: DeviceKey, is_collapsible: bool) -> Result<Pass<'_>, Duration> {
         let now = self.clock.now();
         let mut state = self.state.lock();
         let rest = state.devices.get(&device).map_or(Duration::ZERO, |pause| pause.rest(now));
@@ -117,24 +114,15 @@ impl Pauses {
                 return Err(rest);
             }
             match project.probe {
-                Some((other, began)) if other != device && now.since(began) < PROBE_TIMEOUT => return Err(PROBE_WAIT),
-                _ => project.probe = Some((device, now)),
+                Some(other) if other != device => return Err(PROBE_WAIT),
+                _ => project.probe = Some(device),
             }
         }
         state.record_rate(device, is_collapsible, now);
-        Ok(())
+        Ok(Pass { pauses: self, device })
     }
 
-    /// Records that Google processed a push to this device: the project has quota.
-    pub(in super::super) fn passed(&self, device: DeviceKey) {
-        let mut state = self.state.lock();
-        if state.is_probe(device) {
-            state.project = None;
-        }
-    }
-
-    /// Pauses this device, and the project if its quota is spent.
-    pub(in super::super) fn begin(&self, device: DeviceKey, pause: Duration, quota: Quota) {
+    fn begin(&self, device: DeviceKey, pause: Duration, quota: Quota) {
         let now = self.clock.now();
         let mut state = self.state.lock();
         if state.devices.len() >= CAPACITY {
@@ -156,10 +144,38 @@ impl Pauses {
             state.recent.clear();
             let longest = state.project.map_or(Duration::ZERO, |project| project.pause.rest(now)).max(pause);
             state.project = Some(ProjectPause { pause: Pause::new(now, longest), probe: None });
-        } else if state.is_probe(device)
+        }
+    }
+}
+
+/// The right to send to one device.
+pub(in super::super) struct Pass<'a> {
+    pauses: &'a Pauses,
+    device: DeviceKey,
+}
+
+impl Pass<'_> {
+    /// Records that Google processed the push: the project has quota.
+    pub(in super::super) fn passed(&self) {
+        let mut state = self.pauses.state.lock();
+        if state.is_probe(self.device) {
+            state.project = None;
+        }
+    }
+
+    /// Pauses the device, and the project if its quota is spent.
+    pub(in super::super) fn refused(&self, pause: Duration, quota: Quota) {
+        self.pauses.begin(self.device, pause, quota);
+    }
+}
+
+impl Drop for Pass<'_> {
+    /// A push without evidence about the project leaves the probe to the next one.
+    fn drop(&mut self) {
+        let mut state = self.pauses.state.lock();
+        if state.is_probe(self.device)
             && let Some(project) = &mut state.project
         {
-            // No evidence: the next push is the probe.
             project.probe = None;
         }
     }
@@ -167,7 +183,7 @@ impl Pauses {
 
 impl State {
     fn is_probe(&self, device: DeviceKey) -> bool {
-        self.project.and_then(|project| project.probe).is_some_and(|(probe, _)| probe == device)
+        self.project.is_some_and(|project| project.probe == Some(device))
     }
 
     /// Counts a message as Google does.
@@ -188,7 +204,7 @@ impl State {
     fn exceeds(&self, device: DeviceKey, now: Timestamp) -> bool {
         const LATELY: Duration = Duration::from_secs(3600);
         let exceeded = self.rates.find(device).and_then(|rate| rate.exceeded);
-        exceeded.is_some_and(|at| now.since(at) < LATELY)
+        exceeded.is_some_and(|at| at <= now && now.since(at) < LATELY)
     }
 
     /// Removes the pauses that are over; if there are none, the one that ends first.
@@ -209,7 +225,7 @@ mod tests {
     use shared::clock::{Clock, Timestamp};
 
     use super::super::super::response::Quota;
-    use super::{CAPACITY, PROBE_TIMEOUT, PROBE_WAIT, Pauses};
+    use super::{CAPACITY, PROBE_WAIT, Pauses};
     use crate::providers::device_key::DeviceKey;
     use crate::providers::device_key::testing::{keys, numbered};
 
@@ -253,23 +269,27 @@ mod tests {
         pauses.begin(c, seconds(20), Quota::Unknown);
         assert_eq!(wait(&pauses, other), Some(seconds(20)));
         clock.advance(seconds(20));
-        assert_eq!((wait(&pauses, other), wait(&pauses, next)), (None, Some(PROBE_WAIT)));
-        pauses.begin(other, seconds(40), Quota::Unknown);
+        let probe = pauses.enter(other, false).ok().unwrap();
+        assert_eq!(wait(&pauses, next), Some(PROBE_WAIT));
+        probe.refused(seconds(40), Quota::Unknown);
+        drop(probe);
         assert_eq!(wait(&pauses, next), Some(seconds(40)), "the probe failed");
         clock.advance(seconds(40));
-        assert_eq!((wait(&pauses, next), wait(&pauses, other)), (None, Some(PROBE_WAIT)));
-        pauses.passed(next);
+        let probe = pauses.enter(next, false).ok().unwrap();
+        assert_eq!(wait(&pauses, other), Some(PROBE_WAIT));
+        probe.passed();
         assert_eq!(wait(&pauses, other), None);
     }
 
     #[test]
-    fn a_lost_probe_is_replaced() {
+    fn a_probe_without_a_result_is_replaced_at_once() {
         let ((pauses, clock), keys) = (pauses(), keys());
         let [one, two] = [1, 2].map(|number| numbered(&keys, number));
         pauses.begin(numbered(&keys, 9), seconds(5), Quota::Project);
         clock.advance(seconds(5));
-        assert_eq!((wait(&pauses, one), wait(&pauses, two)), (None, Some(PROBE_WAIT)));
-        clock.advance(PROBE_TIMEOUT);
+        let probe = pauses.enter(one, false).ok().unwrap();
+        assert_eq!(wait(&pauses, two), Some(PROBE_WAIT));
+        drop(probe);
         assert_eq!(wait(&pauses, two), None);
     }
 
