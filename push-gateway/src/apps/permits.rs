@@ -109,6 +109,8 @@ impl State {
                         self.give_back(is_proven);
                     }
                 }
+                // A client whose deliveries have all left is no client any more.
+                None if queue.is_empty() => {}
                 None => skipped += 1,
             }
             if !queue.is_empty() {
@@ -188,6 +190,20 @@ mod tests {
         drop(proven);
         assert!((&mut waiting).now_or_never().is_none(), "free permits, but none for it");
         drop(unproven);
+        assert!(waiting.now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_client_whose_deliveries_have_left_does_not_hold_up_the_next_client() {
+        let keys = DeviceKeys::new(Random);
+        let (gone, next) = (keys.client("10.0.0.1"), keys.client("10.0.0.2"));
+        let permits = Permits::new(1);
+        let held = permits.try_acquire(true).unwrap();
+        let late = tokio::time::timeout(Duration::from_millis(1), permits.acquire(gone, true));
+        assert!(late.await.is_err());
+        let mut waiting = Box::pin(permits.acquire(next, true));
+        assert!((&mut waiting).now_or_never().is_none());
+        drop(held);
         assert!(waiting.now_or_never().is_some());
     }
 
