@@ -105,8 +105,11 @@ impl DeviceDelivery {
                 return Failure::ours(UNKNOWN_APP, detail).into();
             }
         }
-        let device = state.device_keys.device(&[&device.app_id], &device.pushkey);
-        self.reject(UNKNOWN, Keys { device, pushkey: device }, rejection)
+        let keys = Keys {
+            device: state.device_keys.device(&[&device.app_id], &device.pushkey),
+            pushkey: state.device_keys.pushkey(&device.pushkey),
+        };
+        self.reject(UNKNOWN, keys, rejection)
     }
 
     /// Skips the provider for pushkeys that were rejected, and for events that are delivered or in delivery.
