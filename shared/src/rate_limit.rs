@@ -60,15 +60,21 @@ impl Limit {
 
     /// Charges one at `now` to a bucket with this state; `None` for an unused bucket.
     pub fn charge(&self, state: Option<Timestamp>, now: Timestamp) -> Charge {
+        self.charge_many(1, state, now)
+    }
+
+    /// Charges `count` at once, or none of them. More than the burst are charged as the burst.
+    pub fn charge_many(&self, count: u32, state: Option<Timestamp>, now: Timestamp) -> Charge {
+        let cost = self.every.saturating_mul(count.min(self.burst));
         let capacity = self.every.saturating_mul(self.burst);
         let empty = now.plus(capacity);
         let full_at = match state.unwrap_or(now) {
             // From a clock that was ahead. A refusal stores no state and would repeat until the old time, so one charge is
             // allowed, which stores that of an empty bucket. The clocks of replicas may differ a little.
-            state if state > empty.plus(capacity.min(MAX_SKEW)) => empty.minus(self.every),
+            state if state > empty.plus(capacity.min(MAX_SKEW)) => empty.minus(cost),
             state => state.clamp(now, empty),
         };
-        let charged = full_at.plus(self.every);
+        let charged = full_at.plus(cost);
         let wait = charged.since(empty);
         if wait.is_zero() { Charge::Allowed { state: charged } } else { Charge::Refused { retry_after: wait } }
     }

@@ -44,7 +44,7 @@ impl RegisterBody {
 
 /// `POST /account/register`
 pub async fn register(request: HttpRequest, state: Data<State>, body: Body) -> Result<HttpResponse, Error> {
-    let RegisterBody { access_token, matrix_server_name } = RegisterBody::parse(&input::object(&body)?)?;
+    let RegisterBody { access_token, matrix_server_name } = RegisterBody::parse(&input::object(&body.read().await)?)?;
     let client = client_address(&request);
     let wanted = Registration { openid_token: access_token, server: matrix_server_name, client };
     let state = state.into_inner();
@@ -62,7 +62,7 @@ pub async fn account(state: Data<State>, credentials: Credentials) -> Result<Htt
 /// `POST /account/logout`. It needs no body, but an invalid one is an error.
 pub async fn logout(state: Data<State>, credentials: Credentials, body: Body) -> Result<HttpResponse, Error> {
     let token = authenticate::authenticate_for_logout(&state, &credentials.tokens).await?;
-    input::object(&body)?;
+    input::object(&body.read().await)?;
     authenticate::log_out(&state, token).await?;
     Ok(HttpResponse::Ok().json(json!({})))
 }

@@ -3,7 +3,7 @@
 //! Invariant: missing fields are reported before invalid ones, and no error shows a value.
 
 use actix_web::HttpRequest;
-use shared::http::body::Body;
+use shared::http::body::Received;
 
 use crate::domain::client_secret::ClientSecret;
 use crate::domain::mxid::UserId;
@@ -15,7 +15,7 @@ use crate::flows::submit_token::SubmittedToken;
 use crate::json::{FieldError, Json, Object};
 
 /// The body as a JSON object; an empty body is an empty object.
-pub(super) fn object(body: &Body) -> Result<Object<'_>, Error> {
+pub(super) fn object(body: &Received) -> Result<Object<'_>, Error> {
     let bytes = text(body)?;
     if bytes.is_empty() {
         return Ok(Object::default());
@@ -24,14 +24,14 @@ pub(super) fn object(body: &Body) -> Result<Object<'_>, Error> {
 }
 
 /// The body as a JSON object, or as a form if it is no object and its content type is that of a form.
-pub(super) fn object_or_form(body: &Body) -> Result<Object<'_>, Error> {
+pub(super) fn object_or_form(body: &Received) -> Result<Object<'_>, Error> {
     let bytes = text(body)?;
     if body.is_form() && !is_object(bytes) { Ok(Object::from_form(bytes)?) } else { object(body) }
 }
 
 /// The fields of a browser or of a v1 client, which may send them in any form: a JSON object or a form, and the query for
 /// the fields that the body lacks. An empty body or `null` has no fields.
-pub(super) fn object_form_or_query<'a>(request: &HttpRequest, body: &'a Body) -> Result<Object<'a>, Error> {
+pub(super) fn object_form_or_query<'a>(request: &HttpRequest, body: &'a Received) -> Result<Object<'a>, Error> {
     let bytes = text(body)?;
     let is_json = header(request, "content-type")
         .is_some_and(|name| name.trim_start().to_ascii_lowercase().starts_with("application/json"));
@@ -46,7 +46,7 @@ pub(super) fn object_form_or_query<'a>(request: &HttpRequest, body: &'a Body) ->
 }
 
 /// The body without a byte order mark, which some clients send.
-fn text(body: &Body) -> Result<&[u8], Error> {
+fn text(body: &Received) -> Result<&[u8], Error> {
     let bytes: &[u8] = body.bytes()?;
     Ok(bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes))
 }

@@ -83,7 +83,7 @@ pub async fn store_invite(
     body: Body,
 ) -> Result<HttpResponse, Error> {
     let account = credentials.agreed_account(&state).await?;
-    store_for(&request, state, Caller::Account(account), &input::object(&body)?).await
+    store_for(&request, state, Caller::Account(account), &input::object(&body.read().await)?).await
 }
 
 /// Stores an invitation of an account, or of a client of the legacy API.
@@ -120,7 +120,7 @@ pub(super) fn client(request: &HttpRequest) -> Caller {
 /// `POST /sign-ed25519`
 pub async fn sign_ed25519(state: Data<State>, credentials: Credentials, body: Body) -> Result<HttpResponse, Error> {
     credentials.agreed_account(&state).await?;
-    sign_for(&state, &input::object(&body)?).await
+    sign_for(&state, &input::object(&body.read().await)?).await
 }
 
 /// `POST /sign-ed25519` without an account, by v1 and, if the operator allows it, by v2. Browsers send all fields in the
@@ -130,7 +130,7 @@ pub async fn sign_ed25519_without_account(
     state: Data<State>,
     body: Body,
 ) -> Result<HttpResponse, Error> {
-    sign_for(&state, &input::object_form_or_query(&request, &body)?).await
+    sign_for(&state, &input::object_form_or_query(&request, &body.read().await)?).await
 }
 
 async fn sign_for(state: &State, fields: &Object<'_>) -> Result<HttpResponse, Error> {

@@ -137,21 +137,23 @@ fn pairs<'a>(fields: &'a Object<'_>) -> Option<Vec<(&'a str, &'a str)>> {
 
 /// `POST /validate/email/requestToken`
 pub async fn request_email_token(request: HttpRequest, state: Data<State>, body: Body) -> Result<HttpResponse, Error> {
-    validate::email_token_for(&request, state, None, &input::object_form_or_query(&request, &body)?).await
+    validate::email_token_for(&request, state, None, &input::object_form_or_query(&request, &body.read().await)?).await
 }
 
 /// `POST /validate/msisdn/requestToken`
 pub async fn request_msisdn_token(request: HttpRequest, state: Data<State>, body: Body) -> Result<HttpResponse, Error> {
-    validate::msisdn_token_for(&request, state, None, &input::object_form_or_query(&request, &body)?).await
+    validate::msisdn_token_for(&request, state, None, &input::object_form_or_query(&request, &body.read().await)?).await
 }
 
 /// `POST /validate/email/submitToken`
 pub async fn submit_email_token(request: HttpRequest, state: Data<State>, body: Body) -> HttpResponse {
+    let body = body.read().await;
     submitted(validate::submit(&state, Medium::Email, input::object_form_or_query(&request, &body)).await)
 }
 
 /// `POST /validate/msisdn/submitToken`
 pub async fn submit_msisdn_token(request: HttpRequest, state: Data<State>, body: Body) -> HttpResponse {
+    let body = body.read().await;
     submitted(validate::submit(&state, Medium::Msisdn, input::object_form_or_query(&request, &body)).await)
 }
 
@@ -175,7 +177,7 @@ pub async fn get_validated_3pid(request: HttpRequest, state: Data<State>) -> Res
 
 /// `POST /3pid/bind`, to any user.
 pub async fn bind(request: HttpRequest, state: Data<State>, body: Body) -> Result<HttpResponse, Error> {
-    three_pid::bind_for(&state, None, &input::object_form_or_query(&request, &body)?).await
+    three_pid::bind_for(&state, None, &input::object_form_or_query(&request, &body.read().await)?).await
 }
 
 /// `POST /3pid/unbind`, with a session or a homeserver's signature; no access token suffices.
@@ -185,6 +187,7 @@ pub async fn unbind(
     credentials: Credentials,
     body: Body,
 ) -> Result<HttpResponse, Error> {
+    let body = body.read().await;
     let fields = input::object_form_or_query(&request, &body)?;
     three_pid::unbind_for(&request, &state, &credentials, None, &fields).await
 }
@@ -192,7 +195,7 @@ pub async fn unbind(
 /// `POST /store-invite`. The response has the URLs of v2, which homeservers use unchanged.
 pub async fn store_invite(request: HttpRequest, state: Data<State>, body: Body) -> Result<HttpResponse, Error> {
     let caller = invitation::client(&request);
-    invitation::store_for(&request, state, caller, &input::object_form_or_query(&request, &body)?).await
+    invitation::store_for(&request, state, caller, &input::object_form_or_query(&request, &body.read().await)?).await
 }
 
 /// `GET /lookup`: the signed association of an address, or an empty object.
@@ -205,6 +208,7 @@ pub async fn lookup(request: HttpRequest, state: Data<State>) -> Result<HttpResp
 
 /// `POST /bulk_lookup`: the users of the bound addresses.
 pub async fn bulk_lookup(request: HttpRequest, state: Data<State>, body: Body) -> Result<HttpResponse, Error> {
+    let body = body.read().await;
     let fields = input::object_form_or_query(&request, &body)?;
     let BulkLookupBody { threepids } = BulkLookupBody::parse(&fields)?;
     let found = look_up_pairs(&state, client_address(&request), &threepids).await?;

@@ -35,6 +35,7 @@ pub async fn hash_details(state: Data<State>, credentials: Credentials) -> Resul
 /// `POST /lookup`
 pub async fn lookup(state: Data<State>, credentials: Credentials, body: Body) -> Result<HttpResponse, Error> {
     let account = credentials.agreed_account(&state).await?;
+    let body = body.read().await;
     let fields = input::object(&body)?;
     let mappings = look_up(&state, &account, &parse(&fields)?).await?;
     Ok(HttpResponse::Ok().json(json!({ "mappings": mappings })))

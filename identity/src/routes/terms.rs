@@ -34,6 +34,7 @@ pub async fn terms(state: Data<State>) -> HttpResponse {
 /// `POST /terms`
 pub async fn accept(state: Data<State>, credentials: Credentials, body: Body) -> Result<HttpResponse, Error> {
     let account = credentials.account(&state).await?;
+    let body = body.read().await;
     let fields = input::object(&body)?;
     let AcceptBody { user_accepts } = AcceptBody::parse(&fields)?;
     accept_terms::accept_terms(&state, &account, &user_accepts).await?;

@@ -79,7 +79,7 @@ pub(super) async fn validated_for(
 /// `POST /3pid/bind`
 pub async fn bind(state: Data<State>, credentials: Credentials, body: Body) -> Result<HttpResponse, Error> {
     let account = credentials.agreed_account(&state).await?;
-    bind_for(&state, Some(&account), &input::object_or_form(&body)?).await
+    bind_for(&state, Some(&account), &input::object_or_form(&body.read().await)?).await
 }
 
 /// Binds an address for an account, or for a client of the legacy API.
@@ -100,7 +100,7 @@ pub async fn unbind(
     credentials: Credentials,
     body: Body,
 ) -> Result<HttpResponse, Error> {
-    unbind_for(&request, &state, &credentials, Some(&credentials.tokens), &input::object(&body)?).await
+    unbind_for(&request, &state, &credentials, Some(&credentials.tokens), &input::object(&body.read().await)?).await
 }
 
 /// Removes an association. The legacy API has no `tokens`.

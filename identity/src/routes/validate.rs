@@ -83,6 +83,7 @@ pub async fn request_email_token(
     body: Body,
 ) -> Result<HttpResponse, Error> {
     let account = credentials.agreed_account(&state).await?;
+    let body = body.read().await;
     let fields = input::object_or_form(&body)?;
     email_token_for(&request, state, Some(account), &fields).await
 }
@@ -95,6 +96,7 @@ pub async fn request_msisdn_token(
     body: Body,
 ) -> Result<HttpResponse, Error> {
     let account = credentials.agreed_account(&state).await?;
+    let body = body.read().await;
     let fields = input::object_or_form(&body)?;
     msisdn_token_for(&request, state, Some(account), &fields).await
 }
@@ -148,20 +150,24 @@ fn token_request(
 
 /// `POST /validate/email/submitToken`
 pub async fn submit_email_token(state: Data<State>, credentials: Credentials, body: Body) -> HttpResponse {
-    submit_for_account(&state, Medium::Email, &credentials, &body).await
+    submit_for_account(&state, Medium::Email, &credentials, body).await
 }
 
 /// `POST /validate/msisdn/submitToken`
 pub async fn submit_msisdn_token(state: Data<State>, credentials: Credentials, body: Body) -> HttpResponse {
-    submit_for_account(&state, Medium::Msisdn, &credentials, &body).await
+    submit_for_account(&state, Medium::Msisdn, &credentials, body).await
 }
 
-async fn submit_for_account(state: &State, medium: Medium, credentials: &Credentials, body: &Body) -> HttpResponse {
-    let fields = async {
-        credentials.agreed_account(state).await?;
-        input::object_or_form(body)
+async fn submit_for_account(state: &State, medium: Medium, credentials: &Credentials, body: Body) -> HttpResponse {
+    let received;
+    let fields = match credentials.agreed_account(state).await {
+        Ok(_) => {
+            received = body.read().await;
+            input::object_or_form(&received)
+        }
+        Err(error) => Err(error),
     };
-    match submit(state, medium, fields.await).await {
+    match submit(state, medium, fields).await {
         Ok(()) => succeeded(),
         Err(error) => failed(&error),
     }

@@ -30,10 +30,24 @@ impl Buckets {
     /// # Errors
     /// The time until the next event is allowed.
     pub(crate) fn charge(&self, key: impl FnOnce() -> DeviceKey, now: Timestamp) -> Result<(), Duration> {
+        self.charge_all(key, 1, now)
+    }
+
+    /// Counts `events` of `key` or, if they exceed the limit, none of them. More than the whole burst count as the burst:
+    /// they would never be allowed otherwise.
+    ///
+    /// # Errors
+    /// The time until they are allowed.
+    pub(crate) fn charge_all(
+        &self,
+        key: impl FnOnce() -> DeviceKey,
+        events: usize,
+        now: Timestamp,
+    ) -> Result<(), Duration> {
         let Some(limit) = self.limit else { return Ok(()) };
         let key = key();
         let mut buckets = self.buckets.lock();
-        match limit.charge(buckets.find(key), now) {
+        match limit.charge_many(u32::try_from(events).unwrap_or(u32::MAX), buckets.find(key), now) {
             Charge::Allowed { state } => {
                 buckets.insert(key, state);
                 Ok(())
@@ -62,6 +76,10 @@ mod tests {
         assert_eq!(limit.charge(|| one, now), Err(Duration::from_secs(30)));
         assert_eq!(limit.charge(|| other, now), Ok(()));
         assert_eq!(limit.charge(|| one, now.plus(Duration::from_secs(30))), Ok(()));
+        let twice = now.plus(Duration::from_secs(90));
+        assert_eq!(limit.charge_all(|| one, 2, twice.minus(Duration::from_secs(30))), Err(Duration::from_secs(30)));
+        assert_eq!(limit.charge_all(|| one, 3, twice), Ok(()), "more than the burst");
+        assert_eq!(limit.charge_all(|| one, 1, twice), Err(Duration::from_secs(30)));
         let unlimited = Buckets::new(None);
         assert!((0..1000).all(|_| unlimited.charge(|| one, now).is_ok()));
     }

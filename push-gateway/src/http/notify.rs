@@ -65,17 +65,15 @@ async fn notify(state: Data<State>, request: HttpRequest, body: Body) -> Result<
     if request.headers().contains_key(ORIGIN) {
         return Err(Error::Browser);
     }
-    let bytes = body.bytes()?;
     // From here to the response the request sees one configuration.
     let setup = state.setup();
     let client = client_address(&request);
     let permit = setup.in_flight.clone().try_acquire_owned().map_err(|_| Failure::overloaded())?;
     let (network, now) = (state.device_keys.client(&network(client)), state.clock.now());
     setup.per_ip.charge(|| network, now).map_err(Failure::rate_limited)?;
-    let Request { notification, mut devices } = parse(bytes, setup.config.limits.max_devices)?;
-    for _ in &devices {
-        setup.devices_per_ip.charge(|| network, now).map_err(Failure::rate_limited)?;
-    }
+    // The body is given up here: a delivery may take as long as a push service does.
+    let Request { notification, mut devices } = parse(body.read().await.bytes()?, setup.config.limits.max_devices)?;
+    setup.devices_per_ip.charge_all(|| network, devices.len(), now).map_err(Failure::rate_limited)?;
     for device in &mut devices {
         let sends_counts = setup.apps.find(&device.app_id).is_none_or(|app| app.delivery.send_badge_counts);
         device.counts_disabled |= !sends_counts;

@@ -1,11 +1,12 @@
-//! Reads a request's body within the limits for size and time, before the handler runs.
+//! Reads a request's body within the limits for size, time and memory, when the handler asks for it.
 //!
-//! Invariant: the server reads an oversized body to its end (within bounds) before it sends the error. A connection closed
-//! with unread bytes is reset, and the client would never receive the error.
+//! Invariant: nothing of a body is read before its handler has checked what it can check without it. A body that is not
+//! read to its end stays with the envelope, which closes the connection after the response.
 
+use std::cell::RefCell;
 use std::future::{Ready, ready};
+use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_web::dev::{Payload, ServiceRequest};
@@ -15,8 +16,11 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout_at};
 
-/// The multiple of the size limit that the server reads and discards so that the client receives the error.
-const DRAIN: usize = 16;
+use super::body_budget::{Budget, Exhausted, Share};
+use super::client_address::client_address;
+
+/// How long the server waits for the rest of a short body that no handler wants, to keep the connection.
+const SHORT_WAIT: Duration = Duration::from_millis(50);
 
 /// The largest body of a route that needs no large ones, in bytes.
 const SMALL: usize = 64 * 1024;
@@ -43,45 +47,6 @@ impl BodyLimits {
     }
 }
 
-/// The memory for the bodies of all requests of a process, in bytes. Without it, half-sent bodies of many connections would
-/// take any amount.
-#[derive(Debug)]
-pub struct Budget(AtomicUsize);
-
-impl Budget {
-    /// A budget of this many bytes.
-    pub fn new(bytes: usize) -> Arc<Self> {
-        Arc::new(Self(AtomicUsize::new(bytes)))
-    }
-}
-
-/// The share of one body; dropping it gives it back.
-#[derive(Debug)]
-struct Share {
-    budget: Arc<Budget>,
-    bytes: usize,
-}
-
-impl Share {
-    fn of(budget: &Arc<Budget>) -> Self {
-        Self { budget: budget.clone(), bytes: 0 }
-    }
-
-    /// Adds bytes that have arrived.
-    fn grow(&mut self, bytes: usize) -> Result<(), BodyError> {
-        let take = |left: usize| left.checked_sub(bytes);
-        self.budget.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).map_err(|_| BodyError::Overloaded)?;
-        self.bytes += bytes;
-        Ok(())
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.budget.0.fetch_add(self.bytes, Ordering::Relaxed);
-    }
-}
-
 /// Why a body is unavailable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
@@ -102,17 +67,28 @@ pub enum BodyError {
     Broken,
 }
 
-/// The body, or why it is unavailable. The extractor itself never fails, so that a handler decides which error comes
-/// first. Requires the middleware of [`super::server::run`].
-#[derive(Clone, Debug)]
+impl From<Exhausted> for BodyError {
+    fn from(_: Exhausted) -> Self {
+        Self::Overloaded
+    }
+}
+
+/// The body of a request, which the handler may read. Requires the middleware of [`super::server::run`].
+#[derive(Debug)]
 pub struct Body {
+    request: HttpRequest,
+}
+
+/// A body that was read, or why it is unavailable. A handler decides which error comes first.
+#[derive(Debug)]
+pub struct Received {
     bytes: Result<Bytes, BodyError>,
     is_form: bool,
     /// Held as long as the bytes.
-    _share: Option<Arc<Share>>,
+    _share: Option<Share>,
 }
 
-impl Body {
+impl Received {
     /// The bytes.
     ///
     /// # Errors
@@ -125,10 +101,43 @@ impl Body {
     pub fn is_form(&self) -> bool {
         self.is_form
     }
+}
 
-    /// The body of a request after [`receive`].
-    pub(super) fn of(request: &HttpRequest) -> Option<Self> {
-        request.extensions().get::<Self>().cloned()
+impl Body {
+    pub(super) fn of(request: HttpRequest) -> Self {
+        Self { request }
+    }
+
+    /// Reads the body within the listener's limits. A second reading finds no body.
+    pub async fn read(self) -> Received {
+        let is_form = is_form(self.request.headers());
+        let mut share = None;
+        let bytes = self.receive(&mut share).await;
+        // After an error nothing is kept.
+        let share = share.filter(|_| bytes.is_ok());
+        Received { bytes, is_form, _share: share }
+    }
+
+    async fn receive(&self, share: &mut Option<Share>) -> Result<Bytes, BodyError> {
+        let Some(unread) = self.request.extensions().get::<Unread>().cloned() else { return Err(BodyError::Broken) };
+        let taken = unread.take();
+        let Some(mut payload) = taken else { return Ok(Bytes::new()) };
+        let limits = self.request.app_data::<Data<BodyLimits>>();
+        // CONNECT or an upgrade: no body follows (RFC 9112, section 6.3).
+        if !is_announced(self.request.headers()) {
+            unread.put(payload);
+            return Ok(Bytes::new());
+        }
+        let Some(limits) = limits else { return Err(BodyError::TooLarge) };
+        let share = share.insert(Share::of(&limits.budget, client_address(&self.request)));
+        let max = limits.max_at(self.request.path());
+        let deadline = unread.since + limits.timeout;
+        let read = timeout_at(deadline, read(&mut payload, max, share)).await;
+        let bytes = read.unwrap_or(Err(BodyError::TimedOut));
+        if bytes.is_err() {
+            unread.put(payload);
+        }
+        bytes
     }
 }
 
@@ -137,33 +146,46 @@ impl FromRequest for Body {
     type Future = Ready<Result<Self, Self::Error>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(Self::of(request).ok_or_else(|| actix_web::error::ErrorInternalServerError("no body was received")))
+        ready(Ok(Self::of(request.clone())))
     }
 }
 
-/// Reads the body of `request` within the listener's limits and stores it in the request as [`Body`].
-///
-/// Returns an unfinished body. Keep it until the response is written: the server closes the connection after a response
-/// to an unfinished request, but reads on for ever once that body is dropped.
-pub(super) async fn receive(request: &mut ServiceRequest) -> Option<Payload> {
-    let is_form = is_form(request.headers());
-    let mut payload = request.take_payload();
-    let mut share = None;
-    let (bytes, is_unfinished) = match (&payload, request.app_data::<Data<BodyLimits>>()) {
-        (Payload::None, _) => (Ok(Bytes::new()), false),
-        // CONNECT or an upgrade: no body follows (RFC 9112, section 6.3).
-        (_, _) if !is_announced(request.headers()) => (Ok(Bytes::new()), true),
-        (_, None) => (Err(BodyError::TooLarge), true),
-        (_, Some(limits)) => {
-            let share = share.insert(Share::of(&limits.budget));
-            let deadline = Instant::now() + limits.timeout;
-            read_or_drain(&mut payload, limits.max_at(request.path()), share, deadline).await
+/// The body of a request as far as it was not read.
+#[derive(Clone)]
+pub(super) struct Unread {
+    payload: Rc<RefCell<Option<Payload>>>,
+    /// When the header was complete.
+    since: Instant,
+}
+
+impl Unread {
+    /// Takes the body out of the request and leaves itself in its extensions, for [`Body`].
+    pub(super) fn of(request: &mut ServiceRequest) -> Self {
+        let payload = Some(request.take_payload()).filter(|payload| !matches!(payload, Payload::None));
+        let unread = Self { payload: Rc::new(RefCell::new(payload)), since: Instant::now() };
+        request.extensions_mut().insert(unread.clone());
+        unread
+    }
+
+    fn take(&self) -> Option<Payload> {
+        self.payload.borrow_mut().take()
+    }
+
+    fn put(&self, payload: Payload) {
+        *self.payload.borrow_mut() = Some(payload);
+    }
+
+    /// What is left after the response was made, unless it is short and comes at once. Keep it until the response is
+    /// written: the server closes the connection after a response to an unfinished request, but reads on for ever once its
+    /// body is dropped.
+    pub(super) async fn rest(self, headers: &HeaderMap) -> Option<Payload> {
+        let mut payload = self.take()?;
+        if !is_announced(headers) {
+            return Some(payload);
         }
-    };
-    // After an error nothing is kept.
-    let _share = share.filter(|_| bytes.is_ok()).map(Arc::new);
-    request.extensions_mut().insert(Body { bytes, is_form, _share });
-    is_unfinished.then_some(payload)
+        let ended = timeout_at(Instant::now() + SHORT_WAIT, drain(&mut payload, SMALL)).await.unwrap_or(false);
+        (!ended).then_some(payload)
+    }
 }
 
 fn is_announced(headers: &HeaderMap) -> bool {
@@ -173,24 +195,6 @@ fn is_announced(headers: &HeaderMap) -> bool {
 fn is_form(headers: &HeaderMap) -> bool {
     let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).and_then(|v| v.split(';').next());
     media_type.is_some_and(|name| name.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded"))
-}
-
-/// The body, and whether more of it may follow.
-async fn read_or_drain(
-    payload: &mut Payload,
-    max: usize,
-    share: &mut Share,
-    deadline: Instant,
-) -> (Result<Bytes, BodyError>, bool) {
-    match timeout_at(deadline, read(payload, max, share)).await {
-        Ok(Err(error @ (BodyError::TooLarge | BodyError::TooDeep))) => {
-            // An oversized body stays oversized, whatever the rest does.
-            let came_to_its_end = timeout_at(deadline, drain(payload, max.saturating_mul(DRAIN))).await;
-            (Err(error), !came_to_its_end.unwrap_or(false))
-        }
-        Ok(result) => (result.clone(), result.is_err()),
-        Err(_) => (Err(BodyError::TimedOut), true),
-    }
 }
 
 async fn read(payload: &mut Payload, max: usize, share: &mut Share) -> Result<Bytes, BodyError> {
@@ -267,12 +271,11 @@ async fn drain(payload: &mut Payload, max: usize) -> bool {
 mod tests {
     use std::time::Duration;
 
-    use actix_web::dev::Payload;
     use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
     use actix_web::test::TestRequest;
     use actix_web::web::{Bytes, Data};
 
-    use super::{Body, BodyError, BodyLimits, Budget, receive};
+    use super::{Body, BodyError, BodyLimits, Budget, Received, Unread};
 
     const MAX: usize = 10;
 
@@ -281,15 +284,22 @@ mod tests {
         BodyLimits { max: MAX, may_be_large: |_| true, timeout, budget: Budget::new(budget) }
     }
 
-    /// The result for `body`, and whether more of it may follow.
-    async fn received(body: &'static [u8], announced: bool) -> (Result<Bytes, BodyError>, bool) {
-        let limits = limits(1 << 20);
-        let mut request = TestRequest::post().app_data(Data::new(limits)).set_payload(body).to_srv_request();
-        if !announced {
+    /// What is read of the request's body, and whether more of it may follow.
+    async fn receive(request: TestRequest, is_announced: bool) -> (Received, bool) {
+        let mut request = request.to_srv_request();
+        if !is_announced {
             request.headers_mut().remove(CONTENT_LENGTH);
         }
-        let unfinished: Option<Payload> = receive(&mut request).await;
-        (Body::of(request.request()).unwrap().bytes, unfinished.is_some())
+        let unread = Unread::of(&mut request);
+        let received = Body::of(request.request().clone()).read().await;
+        let rest = unread.rest(request.headers()).await;
+        (received, rest.is_some())
+    }
+
+    async fn received(body: &'static [u8], is_announced: bool) -> (Result<Bytes, BodyError>, bool) {
+        let request = TestRequest::post().app_data(Data::new(limits(1 << 20))).set_payload(body);
+        let (received, is_unfinished) = receive(request, is_announced).await;
+        (received.bytes, is_unfinished)
     }
 
     #[tokio::test]
@@ -299,20 +309,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_body_that_no_handler_reads_is_discarded_if_it_is_short() {
+        let rest = async |body: Vec<u8>| {
+            let mut request = TestRequest::post().set_payload(body).to_srv_request();
+            Unread::of(&mut request).rest(request.headers()).await.is_some()
+        };
+        assert!(!rest(vec![b' '; 1000]).await);
+        assert!(rest(vec![b' '; 1 << 20]).await);
+    }
+
+    #[tokio::test]
     async fn the_budget_is_for_all_bodies_and_comes_back_with_each() {
-        let limits = Data::new(limits(15));
+        let limits = Data::new(limits(60));
         let receive_one = async || {
             let request = TestRequest::post().app_data(limits.clone()).set_payload(&b"0123456789"[..]);
-            let mut request = request.to_srv_request();
-            let unfinished = receive(&mut request).await;
-            (Body::of(request.request()).unwrap(), unfinished.is_some())
+            receive(request, true).await.0
         };
-        let (first, _) = receive_one().await;
+        let first = receive_one().await;
         assert!(first.bytes().is_ok());
-        let (second, is_unfinished) = receive_one().await;
-        assert_eq!((second.bytes(), is_unfinished), (Err(BodyError::Overloaded), true));
+        assert_eq!(receive_one().await.bytes(), Err(BodyError::Overloaded), "a client has a quarter");
         drop(first);
-        assert!(receive_one().await.0.bytes().is_ok());
+        assert!(receive_one().await.bytes().is_ok());
     }
 
     #[test]
@@ -342,9 +359,8 @@ mod tests {
             ("application/json", false),
             ("application/x-www-form-urlencoded2", false),
         ] {
-            let mut request = TestRequest::post().insert_header((CONTENT_TYPE, content_type)).to_srv_request();
-            receive(&mut request).await;
-            assert_eq!(Body::of(request.request()).unwrap().is_form(), is_form, "{content_type}");
+            let request = TestRequest::post().insert_header((CONTENT_TYPE, content_type));
+            assert_eq!(receive(request, true).await.0.is_form(), is_form, "{content_type}");
         }
     }
 }

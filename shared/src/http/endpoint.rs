@@ -81,7 +81,7 @@ async fn refuse_bad_body(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let refusal = Body::of(request.request()).and_then(|body| body.bytes().err()).map(MatrixError::from);
+    let refusal = Body::of(request.request().clone()).read().await.bytes().err().map(MatrixError::from);
     match refusal {
         Some(refusal) => Ok(request.into_response(refusal.error_response())),
         None => next.call(request).await.map(ServiceResponse::map_into_boxed_body),

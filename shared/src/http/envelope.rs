@@ -1,5 +1,5 @@
-//! Wraps every request and response of every listener: reads the body first, adds a request id and the listener's
-//! headers to the response.
+//! Wraps every request and response of every listener: keeps what no handler reads of the body, and adds a request id and
+//! the listener's headers to the response.
 //!
 //! Invariant: the response to an unfinished request closes the connection, and the rest of that body is never
 //! interpreted.
@@ -15,7 +15,7 @@ use actix_web::middleware::Next;
 use actix_web::web::Bytes;
 use actix_web::{Error, ResponseError};
 
-use super::body::receive;
+use super::body::Unread;
 use super::error::MatrixError;
 use crate::random::Random;
 
@@ -42,7 +42,7 @@ pub(super) async fn envelop(
     request_id: &str,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let is_too_long = header_size(&request) > MAX_HEADER;
-    let unfinished = receive(&mut request).await;
+    let unread = Unread::of(&mut request);
     let mut response = if is_too_long {
         let error =
             MatrixError::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "M_UNKNOWN", "The header is too long");
@@ -59,6 +59,7 @@ pub(super) async fn envelop(
     if let Ok(value) = HeaderValue::from_str(request_id) {
         fields.insert(HeaderName::from_static("x-request-id"), value);
     }
+    let unfinished = unread.rest(response.request().headers()).await;
     Ok(match unfinished {
         Some(unfinished) => response.map_body(|_, body| BoxBody::new(Last { body, _unfinished: unfinished })),
         None => response,
@@ -76,7 +77,7 @@ pub(super) fn request_id(headers: &HeaderMap) -> String {
     }
 }
 
-/// The body of the last response on a connection. Holds the rest of the request until it is written, see [`receive`].
+/// The body of the last response on a connection. Holds the rest of the request until it is written, see [`Unread::rest`].
 struct Last {
     body: BoxBody,
     _unfinished: Payload,

@@ -4,6 +4,7 @@
 //! Invariant: every error from here is Matrix JSON with the cross-origin headers.
 
 pub mod body;
+pub mod body_budget;
 mod certificate;
 pub mod client_address;
 pub mod endpoint;

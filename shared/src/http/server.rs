@@ -16,7 +16,8 @@ use rustix::process::{Resource, getrlimit};
 use socket2::SockRef;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::body::{BodyLimits, Budget};
+use super::body::BodyLimits;
+use super::body_budget::Budget;
 use super::client_address::TrustedProxies;
 use super::endpoint::not_found;
 use super::envelope::{Headers, envelop, request_id};

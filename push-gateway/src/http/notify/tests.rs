@@ -12,7 +12,8 @@ use actix_web::test::{TestRequest, call_service, init_service};
 use actix_web::web::Data;
 use serde_json::{Value, json};
 use shared::clock::Clock;
-use shared::http::body::{BodyLimits, Budget};
+use shared::http::body::BodyLimits;
+use shared::http::body_budget::Budget;
 use shared::http::observe::{Activity, KnownSeries, Labels, Observer, observe};
 use shared::random::Random;
 
