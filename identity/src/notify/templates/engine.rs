@@ -2,6 +2,8 @@
 //!
 //! Invariant: a value is inserted once and never parsed as template text.
 
+use std::collections::BTreeSet;
+
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
 
 use super::percent;
@@ -66,6 +68,20 @@ impl Engine {
         }
     }
 
+    /// The names of the values that a template of correct syntax uses.
+    pub(super) fn names(&self, syntax: Syntax, source: &str) -> BTreeSet<String> {
+        match syntax {
+            Syntax::Jinja | Syntax::JinjaText => {
+                let template = self.jinja.template_from_str(source);
+                template.map_or_else(
+                    |_| BTreeSet::new(),
+                    |template| template.undeclared_variables(false).into_iter().collect(),
+                )
+            }
+            Syntax::Percent | Syntax::PercentHtml => percent::names(source),
+        }
+    }
+
     fn render_jinja(&self, name: &str, source: &str, variables: &Variables) -> Result<String, String> {
         let template = self.jinja.template_from_named_str(name, source).map_err(|error| mistake(&error))?;
         let values = Value::from_pairs(variables.iter());
@@ -112,6 +128,13 @@ mod tests {
         assert_eq!(render(Syntax::Jinja, "{{ x }}", &values), escaped);
         assert_eq!(render(Syntax::Jinja, "{{ x|e }}{{ x|escape|e }}", &values), [escaped, escaped].concat());
         assert_eq!(render(Syntax::Jinja, "{{ x|safe }}", &values), "<a href=\"/b\">'&");
+    }
+
+    #[test]
+    fn the_names_of_a_template_are_found_in_both_languages() {
+        let names = |syntax, source| Engine::new().names(syntax, source).into_iter().collect::<Vec<_>>().join(" ");
+        assert_eq!(names(Syntax::Jinja, "{{ link }}{% if a.b %}{{ lnik|urlencode }}{% endif %}"), "a link lnik");
+        assert_eq!(names(Syntax::Percent, "%(link_forhtml)s 100%% %(lnik)s %(x"), "link lnik");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod audience;
 mod engine;
+mod notices;
 mod own_links;
 pub mod page;
 mod percent;
@@ -105,8 +106,8 @@ pub struct Templates {
     brands: Vec<String>,
     /// `[server] public_base_url`.
     base_url: String,
-    /// Files with addresses of other servers, and these.
-    foreign_links: Vec<(PathBuf, String)>,
+    /// What the operator should know of the templates; one line each.
+    notices: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -168,7 +169,7 @@ impl Templates {
             found: HashMap::new(),
             brands: Vec::new(),
             base_url: base_url.to_owned(),
-            foreign_links: Vec::new(),
+            notices: Vec::new(),
         };
         for (brand, folder) in config.dir.as_deref().map_or(Ok(Vec::new()), folders)? {
             if !is_brand(&brand) {
@@ -182,21 +183,16 @@ impl Templates {
             }
             templates.brands.push(brand);
         }
+        if let Some(dir) = &config.dir {
+            let known = notices::of_folder(dir, &templates.default_brand, &templates.brands);
+            templates.notices.extend(known);
+        }
         Ok(templates)
     }
 
-    /// The templates that spell out the address of another server; one line each.
+    /// What the operator should know of the templates; one line each.
     pub fn notices(&self) -> Vec<String> {
-        let notice = |(path, foreign): &(PathBuf, String)| {
-            format!(
-                "{}: links to {foreign}, which would get invitation keys or validation tokens; {} replaces it. Write \
-                 {{{{ signurl }}}} in an invitation and {{{{ link }}}} in a validation mail instead of a sign-ed25519 or \
-                 submitToken link",
-                path.display(),
-                self.base_url
-            )
-        };
-        self.foreign_links.iter().map(notice).collect()
+        self.notices.clone()
     }
 
     /// Renders the operator's template for this audience, else the built-in one.
@@ -237,6 +233,7 @@ impl Templates {
     }
 
     fn read_folder(&mut self, folder: &Path, brand: &str, language: Option<&str>) -> Result<(), TemplatesError> {
+        self.notices.extend(notices::of_files(folder, &ROWS.map(|row| row.files).concat()));
         for row in &ROWS {
             for (name, syntax) in row.files {
                 let path = folder.join(name);
@@ -245,13 +242,21 @@ impl Templates {
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                     Err(source) => return Err(TemplatesError::Unreadable { path, source }),
                 };
-                let (text, foreign) = own_links::with_own_links(&text, &self.base_url);
-                self.foreign_links.extend(foreign.into_iter().map(|foreign| (path.clone(), foreign)));
-                self.check(row.kind, *syntax, &text).map_err(|mistake| TemplatesError::Mistake { path, mistake })?;
-                self.found.insert(
-                    (brand.to_owned(), language.map(str::to_owned), row.kind),
-                    Source { syntax: *syntax, text },
-                );
+                // Some editors write a byte order mark, which would hide a header block.
+                let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+                let (text, foreign) = own_links::with_own_links(text, &self.base_url);
+                let source = Source { syntax: *syntax, text };
+                let mistake = |mistake| TemplatesError::Mistake { path: path.clone(), mistake };
+                self.check(row.kind, &source).map_err(mistake)?;
+                self.notices.extend(notices::of_template(
+                    &self.engine,
+                    &path,
+                    row.kind,
+                    &source,
+                    &foreign,
+                    &self.base_url,
+                ));
+                self.found.insert((brand.to_owned(), language.map(str::to_owned), row.kind), source);
                 break;
             }
         }
@@ -259,12 +264,12 @@ impl Templates {
     }
 
     /// Renders a template with sample values, so that a mistake fails the start.
-    fn check(&self, kind: TemplateKind, syntax: Syntax, source: &str) -> Result<(), String> {
+    fn check(&self, kind: TemplateKind, source: &Source) -> Result<(), String> {
         let mut sample = Variables::sample();
         if kind == TemplateKind::Sms {
             sample.set("token", &self.sample_token);
         }
-        let rendered = self.engine.render(syntax, source, &sample)?;
+        let rendered = self.engine.render(source.syntax, &source.text, &sample)?;
         if kind == TemplateKind::Sms { sms::check(rendered.trim(), &self.sample_token) } else { Ok(()) }
     }
 }

@@ -3,6 +3,8 @@
 //! minijinja with `%(` and `)s` as its delimiters cannot replace this file: a `%` that starts no placeholder, as in
 //! `5% %d %(x`, has to stay as it is, and minijinja rejects the unclosed delimiter.
 
+use std::collections::BTreeSet;
+
 use super::variables::{Variables, escape_html, escape_url};
 
 /// Replaces the placeholders in `source`; `escape` writes the value of `%(name)s`.
@@ -25,6 +27,19 @@ pub(super) fn render(source: &str, variables: &Variables, escape: impl Fn(&str) 
     }
     text.push_str(rest);
     text
+}
+
+/// The names of the placeholders in `source`, without the endings that name an escape.
+pub(super) fn names(source: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for (_, after) in source.match_indices("%(").map(|(at, _)| source[at..].split_at(2)) {
+        let name = after.split_once(")s").map(|(name, _)| name);
+        if let Some(name) = name.filter(|name| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')) {
+            let plain = name.strip_suffix("_forhtml").or(name.strip_suffix("_forurl"));
+            names.insert(plain.unwrap_or(name).to_owned());
+        }
+    }
+    names
 }
 
 fn value(variables: &Variables, name: &str, escape: impl Fn(&str) -> String) -> String {

@@ -42,6 +42,26 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     dir
 }
 
+#[test]
+fn what_would_surprise_an_operator_is_named() {
+    let dir = folder(&[
+        ("acme/verification_template.eml", "\u{feff}Subject: Hello %(lnik)s\n\nDo it now"),
+        ("acme/invite_template.eml.j2", "{{ signurl }} {{ sender }}"),
+        ("acme/verification.eml.j2", "x"),
+        ("acme/notes.txt", "x"),
+    ]);
+    let notices = templates(Some(dir.path()), false).unwrap().notices();
+    for (start, text) in [
+        ("verification.eml.j2: ", "not used"),
+        ("verification_template.eml: ", "no value has the name lnik"),
+        ("verification_template.eml: ", "has no link"),
+        ("default_brand: ", "(acme)"),
+    ] {
+        assert!(notices.iter().any(|notice| notice.contains(start) && notice.contains(text)), "{text}: {notices:#?}");
+    }
+    assert_eq!(notices.len(), 4, "{notices:#?}");
+}
+
 fn verification(templates: &Templates, token: &str, to: &str, audience: Audience<'_>) -> Result<String, ComposeError> {
     let client_address = "192.0.2.7".parse().ok();
     let mail = VerificationMail { to, link: LINK, token, mxid: "@bob:hs.example", client_address, audience };

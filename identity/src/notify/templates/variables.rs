@@ -28,13 +28,13 @@ impl Variables {
         self.0.iter().map(|(name, value)| (*name, value.as_str()))
     }
 
-    /// A value for every name, to check a template with.
+    /// A value for every name, to check a template with: the name itself.
     pub(super) fn sample() -> Self {
         const NAMES: &str = "date from to messageid multipart_boundary link token ipaddress ephemeral_private_key \
             subject_header_value web_client_location address medium room_id room_alias room_avatar_url room_join_rules \
             room_name bracketed_room_name room_type sender bracketed_verified_sender sender_avatar_url \
             sender_display_name guest_user_id guest_access_token signurl public_base_url register_url mxid new_mxid message";
-        Self(NAMES.split_whitespace().map(|name| (name, String::from("sample"))).collect())
+        Self(NAMES.split_whitespace().map(|name| (name, name.to_owned())).collect())
     }
 }
 
