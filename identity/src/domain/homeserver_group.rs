@@ -1,7 +1,8 @@
 //! The homeservers that one person may run at little cost, counted as one: those below one registrable domain, or in
 //! one network if they are named by address.
 //!
-//! Invariant: two names of one registrable domain are one group; a name of another domain never is.
+//! Invariant: two names of one registrable domain are one group; a name of another domain never is. Whoever offers names
+//! below his domain to others without a fee shares one group with them.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -20,10 +21,23 @@ pub fn homeserver_group(server: &ServerName) -> String {
         }
         None => {
             let host = server.host().trim_end_matches('.');
-            // A public suffix itself, or a name without a dot, is a group of its own.
-            psl::domain_str(host).unwrap_or(host).to_owned()
+            registrable_domain(host).to_owned()
         }
     }
+}
+
+/// The domain that somebody has paid for. Names below a private suffix, such as `github.io`, are free, so all of them count
+/// as their owner's. A public suffix itself, or a name without a dot, is a domain of its own.
+fn registrable_domain(host: &str) -> &str {
+    let starts = host.rmatch_indices('.').map(|(dot, _)| dot + 1).chain([0]);
+    let is_icann = |name: &str| {
+        psl::suffix(name.as_bytes())
+            .is_some_and(|suffix| suffix.as_bytes().len() == name.len() && suffix.typ() != Some(psl::Type::Private))
+    };
+    // Names below a public suffix of several labels, such as `co.uk`, come after it.
+    let longest = starts.clone().filter(|start| is_icann(&host[*start..])).last();
+    let next = longest.and_then(|suffix| starts.clone().find(|start| *start < suffix));
+    next.map_or(host, |start| &host[start..])
 }
 
 #[cfg(test)]
@@ -38,7 +52,12 @@ mod tests {
             ("a.b.HS.example:8448", "hs.example"),
             ("matrix.example.co.uk", "example.co.uk"),
             ("x.example.com.br:1", "example.com.br"),
-            ("a.b.github.io", "b.github.io"),
+            ("a.b.github.io", "github.io"),
+            ("x.vercel.app", "vercel.app"),
+            ("a.s3.amazonaws.com", "amazonaws.com"),
+            ("x.kawasaki.jp", "x.kawasaki.jp"),
+            ("y.x.kawasaki.jp", "y.x.kawasaki.jp"),
+            ("hs.unknown-tld", "hs.unknown-tld"),
             ("co.uk", "co.uk"),
             ("localhost", "localhost"),
             ("9.8.7.6", "9.8.7.0/24"),
