@@ -55,6 +55,11 @@ impl UserId {
         &self.text
     }
 
+    /// One text for all spellings of the server name, which share their limits.
+    pub fn limit_form(&self) -> String {
+        format!("@{}:{}", self.parts().0, self.server.as_str())
+    }
+
     /// The user ID for mails: a localpart of more than 20 characters becomes 19 and `…`, so that it holds no message.
     pub fn shown(&self) -> String {
         let (localpart, server) = self.parts();

@@ -143,7 +143,7 @@ impl ThreePid {
     /// One text for all addresses that reach the same person, which share their limits.
     pub fn limit_form(&self) -> Cow<'_, str> {
         match self.medium {
-            Medium::Email => self.address.as_str().into(),
+            Medium::Email => mailbox(self.address.as_str()).into(),
             Medium::Msisdn => msisdn::subscriber(self.address.as_str()),
         }
     }
@@ -154,6 +154,17 @@ impl ThreePid {
             Medium::Email => Some(lower_case_form(&self.typed)).filter(|form| form != self.address.as_str()),
             Medium::Msisdn => None,
         }
+    }
+}
+
+/// The address without what its owner may choose freely: a tag after a plus sign and, with the provider that ignores them,
+/// dots. No mail is sent to it.
+fn mailbox(canonical: &str) -> String {
+    let Some((local, domain)) = canonical.rsplit_once('@') else { return canonical.to_owned() };
+    let untagged = local.split('+').next().filter(|local| !local.is_empty()).unwrap_or(local);
+    match domain {
+        "gmail.com" | "googlemail.com" => format!("{}@gmail.com", untagged.replace('.', "")),
+        _ => format!("{untagged}@{domain}"),
     }
 }
 

@@ -140,8 +140,9 @@ fn buckets(state: &State, request: &InviteRequest) -> Vec<Bucket> {
     if !settings.enabled {
         return Vec::new();
     }
+    let room = LimitKey::Room(&request.room_id, request.caller.account().map(UserId::server_name));
     let mut buckets = vec![
-        Bucket::new("invite_per_room", settings.invite_per_room, LimitKey::Room(&request.room_id)),
+        Bucket::new("invite_per_room", settings.invite_per_room, room),
         Bucket::new("mail_global", settings.mail_global, LimitKey::Global),
     ];
     let caller = request.caller.limit_key();

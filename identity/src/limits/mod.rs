@@ -43,8 +43,8 @@ pub enum LimitKey<'a> {
     NumberRange(&'a ThreePid),
     /// A calling code.
     Country(&'a str),
-    /// A room.
-    Room(&'a RoomId),
+    /// A room, for the callers of one homeserver: a caller need not be a member.
+    Room(&'a RoomId, Option<&'a ServerName>),
     /// A client address; for IPv6 its /64.
     Client(IpAddr),
     /// The /48 of a client's IPv6 address: one person may own all its /64.
@@ -155,7 +155,7 @@ fn subject(name: &str, key: LimitKey<'_>) -> [u8; 32] {
     hash.update(name);
     hash.update("\0");
     match key {
-        LimitKey::Account(mxid) => hash.update(mxid.as_str()),
+        LimitKey::Account(mxid) => hash.update(mxid.limit_form()),
         LimitKey::ThreePid(threepid) => {
             hash.update(threepid.medium().as_str());
             hash.update("\0");
@@ -166,7 +166,11 @@ fn subject(name: &str, key: LimitKey<'_>) -> [u8; 32] {
             hash.update(digits.get(..digits.len().saturating_sub(4)).unwrap_or_default());
         }
         LimitKey::Country(calling_code) => hash.update(calling_code),
-        LimitKey::Room(room_id) => hash.update(room_id.as_str()),
+        LimitKey::Room(room_id, server) => {
+            hash.update(room_id.as_str());
+            hash.update("\0");
+            hash.update(server.map(homeserver_group).unwrap_or_default());
+        }
         // One limit may count accounts and client addresses. Four octets may equal a user ID; the separator prevents that.
         LimitKey::Client(address) => {
             hash.update("\0");
@@ -188,7 +192,7 @@ fn subject(name: &str, key: LimitKey<'_>) -> [u8; 32] {
             hash.update(session.threepid.address().as_str());
             hash.update("\0");
             match &session.account {
-                Some(account) => hash.update(account.as_str()),
+                Some(account) => hash.update(account.limit_form()),
                 None => hash.update(session.client_secret.as_bytes()),
             }
         }
@@ -271,7 +275,7 @@ mod tests {
 
     use shared::config::HumanDuration;
 
-    use super::{Bucket, Globs, Limit, LimitKey, RateLimitDecision, ServerName, charge};
+    use super::{Bucket, Globs, Limit, LimitKey, RateLimitDecision, RoomId, ServerName, charge};
     use crate::domain::mxid::UserId;
     use crate::domain::threepid::{Medium, ThreePid};
     use crate::store::testing::{self, START};
@@ -306,6 +310,25 @@ mod tests {
             };
             assert_eq!(of(one), of(other), "{one}");
         }
+        let mail = |text: &str| {
+            let address = ThreePid::canonical(Medium::Email, text).unwrap();
+            Bucket::new("x", LIMIT, LimitKey::ThreePid(&address)).subject
+        };
+        for other in ["Vic.Tim+1@gmail.com", "victim@googlemail.com", "victim.@gmail.com"] {
+            assert_eq!(mail("victim@gmail.com"), mail(other), "{other}");
+        }
+        assert_eq!(mail("victim+1@x.org"), mail("victim@X.org"));
+        assert_ne!(mail("vic.tim@x.org"), mail("victim@x.org"));
+        assert_ne!(mail("+1@x.org"), mail("+2@x.org"), "nothing would be left");
+        let owner = |text: &str| Bucket::new("x", LIMIT, LimitKey::Account(&UserId::parse(text).unwrap())).subject;
+        assert_eq!(owner("@z:HS.example"), owner("@z:hs.example"));
+        assert_ne!(owner("@Z:hs.example"), owner("@z:hs.example"));
+        let room = |server: &str| {
+            let (room_id, server) = (RoomId::parse("!r:hs.example").unwrap(), ServerName::parse(server).unwrap());
+            Bucket::new("x", LIMIT, LimitKey::Room(&room_id, Some(&server))).subject
+        };
+        assert_eq!(room("a.hs.example"), room("hs.example"));
+        assert_ne!(room("hs.example"), room("stranger.example"));
         let of =
             |text: &str| Bucket::of_caller("x", LIMIT, LimitKey::Client(text.parse().unwrap())).collect::<Vec<_>>();
         assert_eq!((of("1.2.3.4").len(), of("2a00::1").len()), (1, 2));

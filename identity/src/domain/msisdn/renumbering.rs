@@ -40,6 +40,30 @@ pub fn subscriber(canonical: &str) -> Cow<'_, str> {
     if let Some(national) = rest("241", 8) {
         return format!("241{}", &national[1..]).into();
     }
+    // Benin: numbers of eight digits got 01 in front in 2024.
+    if let Some(national) = rest("229", 10).filter(|national| national.starts_with("01")) {
+        return format!("229{}", &national[2..]).into();
+    }
+    // San Marino: fixed numbers are written with and without the area code, and are reached through Italy too.
+    for prefix in ["3780549", "390549"] {
+        if let Some(national) = digits.strip_prefix(prefix).filter(|rest| rest.len() == 6) {
+            return format!("378{national}").into();
+        }
+    }
+    // French overseas departments: their mobile numbers are reached through France too.
+    for (metropolitan, overseas) in [
+        ("33690", "590"),
+        ("33691", "590"),
+        ("33692", "262"),
+        ("33693", "262"),
+        ("33694", "594"),
+        ("33696", "596"),
+        ("33697", "596"),
+    ] {
+        if digits.len() == 11 && digits.starts_with(metropolitan) {
+            return format!("{overseas}{}", &digits[2..]).into();
+        }
+    }
     digits
 }
 
@@ -61,6 +85,9 @@ mod tests {
     fn all_forms_of_one_subscriber_are_one() {
         for (forms, one) in [
             (&["5491123456789", "541123456789"][..], "541123456789"),
+            (&["2290197123456", "22997123456"], "22997123456"),
+            (&["3780549123456", "390549123456", "378123456"], "378123456"),
+            (&["590690123456", "33690123456"], "590690123456"),
             (&["5511987654321", "551187654321"], "551187654321"),
             (&["24106123456", "24166123456", "2416123456"], "2416123456"),
             (&["5215541637145", "525541637145"], "525541637145"),
