@@ -1,4 +1,4 @@
-//! The permits of an app: how many deliveries run at the same time, and whose is next.
+//! The permits of an app: how many deliveries run at the same time, and which one is next.
 //!
 //! Invariants: a free permit is never left while a delivery may take it. Waiting deliveries of different clients take turns,
 //! and pushkeys that never had a delivery hold at most a quarter of the permits, so that one client with many junk devices

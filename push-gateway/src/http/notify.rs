@@ -71,7 +71,7 @@ async fn notify(state: Data<State>, request: HttpRequest, body: Body) -> Result<
     let permit = setup.in_flight.clone().try_acquire_owned().map_err(|_| Failure::overloaded())?;
     let (network, now) = (state.device_keys.client(&network(client)), state.clock.now());
     setup.per_ip.charge(|| network, now).map_err(Failure::rate_limited)?;
-    // The body is given up here: a delivery may take as long as a push service does.
+    // The body ends here: a delivery may take as long as a push service does.
     let Request { notification, mut devices } = parse(body.read().await.bytes()?, setup.config.limits.max_devices)?;
     setup.devices_per_ip.charge_all(|| network, devices.len(), now).map_err(Failure::rate_limited)?;
     for device in &mut devices {

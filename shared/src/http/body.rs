@@ -25,7 +25,7 @@ const SHORT_WAIT: Duration = Duration::from_millis(50);
 /// The largest body of a route that needs no large ones, in bytes.
 const SMALL: usize = 64 * 1024;
 
-/// The services refuse JSON that is nested more deeply, whatever its size.
+/// The services refuse JSON that is nested more deeply, of any size.
 const MAX_DEPTH: usize = 64;
 
 /// The limits of a listener for one request.
@@ -108,7 +108,7 @@ impl Body {
         Self { request }
     }
 
-    /// Reads the body within the listener's limits. A second reading finds no body.
+    /// Reads the body within the listener's limits. A second reading finds no body, nor does one without the middleware.
     pub async fn read(self) -> Received {
         let is_form = is_form(self.request.headers());
         let mut share = None;
@@ -119,9 +119,10 @@ impl Body {
     }
 
     async fn receive(&self, share: &mut Option<Share>) -> Result<Bytes, BodyError> {
-        let Some(unread) = self.request.extensions().get::<Unread>().cloned() else { return Err(BodyError::Broken) };
-        let taken = unread.take();
-        let Some(mut payload) = taken else { return Ok(Bytes::new()) };
+        let unread = self.request.extensions().get::<Unread>().cloned();
+        let Some((unread, mut payload)) = unread.and_then(|unread| Some((unread.clone(), unread.take()?))) else {
+            return Ok(Bytes::new());
+        };
         let limits = self.request.app_data::<Data<BodyLimits>>();
         // CONNECT or an upgrade: no body follows (RFC 9112, section 6.3).
         if !is_announced(self.request.headers()) {
@@ -281,7 +282,7 @@ mod tests {
 
     fn limits(budget: usize) -> BodyLimits {
         let timeout = Duration::from_secs(60);
-        BodyLimits { max: MAX, may_be_large: |_| true, timeout, budget: Budget::new(budget) }
+        BodyLimits { max: MAX, may_be_large: |_| true, timeout, budget: Budget::new(budget, MAX) }
     }
 
     /// What is read of the request's body, and whether more of it may follow.
@@ -320,14 +321,14 @@ mod tests {
 
     #[tokio::test]
     async fn the_budget_is_for_all_bodies_and_comes_back_with_each() {
-        let limits = Data::new(limits(60));
+        let limits = Data::new(limits(15));
         let receive_one = async || {
             let request = TestRequest::post().app_data(limits.clone()).set_payload(&b"0123456789"[..]);
             receive(request, true).await.0
         };
         let first = receive_one().await;
         assert!(first.bytes().is_ok());
-        assert_eq!(receive_one().await.bytes(), Err(BodyError::Overloaded), "a client has a quarter");
+        assert_eq!(receive_one().await.bytes(), Err(BodyError::Overloaded), "nothing is left");
         drop(first);
         assert!(receive_one().await.bytes().is_ok());
     }

@@ -1,11 +1,14 @@
 //! The memory for the request bodies of a process. Without a bound, half-sent bodies of many connections would take any
 //! amount.
 //!
-//! Invariant: one client has at most a quarter of it, so that it cannot keep others from sending theirs.
+//! Invariant: one client has at most a quarter of it, so that it keeps no other one from sending, but enough for one body.
+//! This machine, from which a proxy may connect for many clients, has no such limit.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use super::client_address::network;
 
 /// The part of the budget that one client may have.
 const CLIENT_SHARE: usize = 4;
@@ -14,6 +17,7 @@ const CLIENT_SHARE: usize = 4;
 #[derive(Debug)]
 pub struct Budget {
     bytes: usize,
+    max_per_client: usize,
     used: Mutex<Used>,
 }
 
@@ -24,9 +28,11 @@ struct Used {
 }
 
 impl Budget {
-    /// A budget of this many bytes.
-    pub fn new(bytes: usize) -> Arc<Self> {
-        Arc::new(Self { bytes, used: Mutex::default() })
+    /// A budget of this many bytes; `largest` is the size of the largest body.
+    pub fn new(bytes: usize, largest: usize) -> Arc<Self> {
+        // While a body arrives its memory grows by a quarter of it at a time.
+        let max_per_client = (bytes / CLIENT_SHARE).max(largest.saturating_mul(2));
+        Arc::new(Self { bytes, max_per_client, used: Mutex::default() })
     }
 }
 
@@ -50,10 +56,10 @@ impl Share {
 
     /// Adds bytes that have arrived.
     pub(super) fn grow(&mut self, bytes: usize) -> Result<(), Exhausted> {
-        let total = self.budget.bytes;
+        let max_per_client = if self.client.is_loopback() { usize::MAX } else { self.budget.max_per_client };
         let mut used = self.budget.used.lock().unwrap_or_else(PoisonError::into_inner);
         let of_client = used.by_client.get(&self.client).copied().unwrap_or(0);
-        if bytes > total - used.bytes || bytes > (total / CLIENT_SHARE).saturating_sub(of_client) {
+        if bytes > self.budget.bytes - used.bytes || bytes > max_per_client.saturating_sub(of_client) {
             return Err(Exhausted);
         }
         used.bytes += bytes;
@@ -79,14 +85,6 @@ impl Drop for Share {
     }
 }
 
-/// One client: an IPv4 address, or a /64 network of IPv6, the least that a provider assigns.
-fn network(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
-        v4 @ IpAddr::V4(_) => v4,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
@@ -99,7 +97,7 @@ mod tests {
 
     #[test]
     fn one_client_has_at_most_a_quarter_and_gives_it_back() {
-        let budget = Budget::new(100);
+        let budget = Budget::new(100, 10);
         let share = |client: &str| Share::of(&budget, address(client));
         let mut first = share("2001:db8::1");
         assert_eq!(first.grow(20), Ok(()));
@@ -119,5 +117,8 @@ mod tests {
         assert_eq!(share("10.0.0.2").grow(1), Err(Exhausted));
         drop((others, second));
         assert!(budget.used.lock().unwrap().by_client.is_empty());
+        assert_eq!((share("127.0.0.1").grow(90), share("10.0.0.1").grow(26)), (Ok(()), Err(Exhausted)));
+        let small = Budget::new(30, 10);
+        assert_eq!(Share::of(&small, address("10.0.0.1")).grow(20), Ok(()), "one body");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: the server uses the header only from peers in `[http] trusted_proxies`.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use actix_web::HttpRequest;
 use actix_web::dev::RequestHead;
@@ -16,7 +16,7 @@ use crate::config::Cidr;
 pub struct TrustedProxies(pub Vec<Cidr>);
 
 impl TrustedProxies {
-    fn contain(&self, address: IpAddr) -> bool {
+    pub(super) fn contain(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(address))
     }
 
@@ -54,6 +54,14 @@ fn address(head: &RequestHead, proxies: Option<&Data<TrustedProxies>>) -> IpAddr
     let Some(proxies) = proxies else { return peer.to_canonical() };
     let lines: Vec<&str> = head.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok()).collect();
     proxies.client(peer, &lines)
+}
+
+/// What counts as one client: an IPv4 address, or a /64 network of IPv6, the least that a provider assigns.
+pub(super) fn network(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
+        v4 @ IpAddr::V4(_) => v4,
+    }
 }
 
 /// Parses an address as proxies write it: bare, in brackets, or with a port.

@@ -7,6 +7,7 @@ pub mod body;
 pub mod body_budget;
 mod certificate;
 pub mod client_address;
+mod connections;
 pub mod endpoint;
 pub mod envelope;
 pub mod error;

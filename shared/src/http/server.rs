@@ -19,6 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::body::BodyLimits;
 use super::body_budget::Budget;
 use super::client_address::TrustedProxies;
+use super::connections::Connections;
 use super::endpoint::not_found;
 use super::envelope::{Headers, envelop, request_id};
 use super::listen::{AdminListener, Listener, Tls};
@@ -29,6 +30,9 @@ use super::settings::Http;
 /// A stopping process ends after this long without a request in flight: long enough for a request whose first bytes are
 /// in transit.
 const QUIET: Duration = Duration::from_millis(250);
+
+/// How long the rest of an unfinished request is read after its response.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// How long connections are still accepted after the signal.
 const GRACE: Duration = Duration::from_millis(100);
@@ -51,7 +55,7 @@ pub async fn run(
         max: settings.max_body.get(),
         may_be_large: observer.may_be_large,
         timeout: settings.body_timeout.get(),
-        budget: Budget::new(settings.body_budget.get()),
+        budget: Budget::new(settings.body_budget.get(), settings.max_body.get()),
     };
     let max_connections = connections_within_descriptors(settings.max_connections);
     if max_connections < settings.max_connections {
@@ -66,6 +70,7 @@ pub async fn run(
     let observer = Data::new(observer);
     let limits = Data::new(limits);
     let admin_limits = limits.clone();
+    let connections = Connections::new(max_connections, proxies.clone());
     let mut server = HttpServer::new(move || {
         App::new()
             .wrap(from_fn(observe))
@@ -74,8 +79,12 @@ pub async fn run(
             .app_data(Data::new(proxies.clone()))
             .configure(|config| below(base_path.as_str(), config, &configure))
     })
+    .on_connect(move |connection, extensions| connections.accept(connection, extensions))
     .keep_alive(settings.keep_alive.get())
     .client_request_timeout(settings.header_timeout.get())
+    // After a response to an unfinished request the rest is read for a while: a reset could reach the client before the
+    // response does.
+    .client_disconnect_timeout(LINGER)
     .workers(workers)
     .max_connections(for_each_worker(max_connections, workers))
     .shutdown_timeout(1)
@@ -204,7 +213,7 @@ mod tests {
 
     fn limits() -> Data<BodyLimits> {
         let timeout = Duration::from_secs(1);
-        Data::new(BodyLimits { max: 10, may_be_large: |_| true, timeout, budget: Budget::new(1000) })
+        Data::new(BodyLimits { max: 10, may_be_large: |_| true, timeout, budget: Budget::new(1000, 10) })
     }
 
     #[actix_web::test]

@@ -22,7 +22,7 @@ pub struct Http {
     pub tls_key_file: Option<PathBuf>,
     /// The size limit of a body.
     pub max_body: ByteSize,
-    /// The memory for the bodies of all requests that are being read.
+    /// The memory for the bodies of all requests that are being read; one client has at most a quarter.
     pub body_budget: ByteSize,
     /// The time limit for the header of a request.
     pub header_timeout: HumanDuration,
@@ -30,7 +30,7 @@ pub struct Http {
     pub body_timeout: HumanDuration,
     /// How long the server keeps an idle connection.
     pub keep_alive: HumanDuration,
-    /// The maximum number of open connections, fewer if the process may open fewer files. Each worker thread has an equal
+    /// The maximum number of open connections, a quarter of it for one client; fewer if the process may open fewer files. Each worker thread has an equal
     /// share of at least one.
     pub max_connections: usize,
     /// Worker threads; unset: one per core.

@@ -57,7 +57,7 @@ async fn call(state: &Arc<State>, request: TestRequest) -> Answer {
         max: http.max_body.get(),
         may_be_large: |_| true,
         timeout: Duration::from_secs(5),
-        budget: Budget::new(http.body_budget.get()),
+        budget: Budget::new(http.body_budget.get(), http.max_body.get()),
     };
     let observer = Observer {
         requests_total: "requests_total",
