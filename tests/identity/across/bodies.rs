@@ -107,6 +107,29 @@ async fn a_client_that_never_stops_sending_reads_the_error_and_is_cut_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_refused_without_its_body_does_not_wait_for_it() {
+    let world = World::start().await;
+    let long = format!("Content-Length: 100\r\nX-Long: {}\r\n", "x".repeat(17_000));
+    let short = "Content-Length: 100\r\n";
+    for (line, fields, status) in [
+        ("POST /_matrix/identity/v2/lookup", short, 401),
+        ("POST /_matrix/identity/v2/account/logout", "Transfer-Encoding: chunked\r\n", 401),
+        ("POST /_matrix/identity/v2/3pid/bind", short, 401),
+        ("POST /nowhere", short, 404),
+        ("PUT /_matrix/identity/v2/lookup", short, 405),
+        ("POST /_matrix/identity/v2/account/register", &long, 431),
+    ] {
+        let mut connection = Raw::connect(world.server.address()).await;
+        connection.send(&head(line, "unknown", fields)).await;
+        // A server that waits for the body answers 408 after half a minute.
+        let response = connection.response(DEADLINE).await;
+        let response = response.unwrap_or_else(|error| panic!("{line}: {error:?}"));
+        assert_eq!(response.status, status, "{line}");
+        assert!(connection.closes_within(DEADLINE).await, "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_does_not_come_in_time_ends_the_request_and_the_connection() {
     let world = World::with(impatient()).await;
     let token = world.register("@alice:hs.example").await;

@@ -55,6 +55,34 @@ async fn a_long_header_and_a_web_page_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_refused_without_its_body_does_not_wait_for_it() {
+    let world = World::start("[limits]\nmax_in_flight = 1").await;
+    let long = format!("X-Long: {}\r\n", "x".repeat(17_000));
+    let head = |line: &str, field: &str| format!("{line} HTTP/1.1\r\nHost: x\r\n{field}Content-Length: 100\r\n\r\n");
+    let post = format!("POST {NOTIFY}");
+    // The one request in flight. Its body is never complete.
+    let mut only = Raw::connect(world.server.address()).await;
+    only.send(head(&post, "").as_bytes()).await;
+    for (line, field, status) in [
+        ("POST /nowhere", "", 404),
+        (&format!("PUT {NOTIFY}"), "", 405),
+        (&post, "Origin: https://page.example\r\n", 403),
+        (&post, &long, 431),
+        (&post, "", 503),
+    ] {
+        let response = wait_for(line, DEADLINE, async || {
+            let mut connection = Raw::connect(world.server.address()).await;
+            connection.send(head(line, field).as_bytes()).await;
+            // A server that waits for the body answers 408 after half a minute.
+            let response = connection.response(Duration::from_secs(20)).await;
+            let response = response.unwrap_or_else(|error| panic!("{line}: {error:?}"));
+            (response.status == status).then_some(response)
+        });
+        assert!(response.await.json()["errcode"].is_string(), "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn during_a_shutdown_connections_are_refused_and_deliveries_end() {
     let mut world = World::start("").await;
     world.google.fault_times(1, fcm::Fault::Silence);
