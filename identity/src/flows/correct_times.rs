@@ -30,7 +30,7 @@ pub async fn run(state: Arc<State>) {
         interval.tick().await;
         let now = state.clock.now();
         if previous.is_none_or(|previous| now < previous.minus(STEP)) {
-            match correct(&state, now).await {
+            match correct(&state, now, previous.is_some()).await {
                 Ok(0) => {}
                 Ok(values) => tracing::warn!(values, "the clock was ahead before; times in the future were corrected"),
                 Err(error) => tracing::error!(%error, "times in the future could not be corrected"),
@@ -42,7 +42,9 @@ pub async fn run(state: Arc<State>) {
     }
 }
 
-async fn correct(state: &State, now: Timestamp) -> Result<usize, Error> {
+/// A step that this process noticed also makes every queued row due: an early attempt does no harm, and a row does not
+/// show whether it waits because of its backoff or of the step.
+async fn correct(state: &State, now: Timestamp, is_step: bool) -> Result<usize, Error> {
     let config = &state.config;
     let backoff = LONGEST_BACKOFF.max(config.email.retry_after.get()).max(config.outbox.retry_after.get());
     let horizon = Horizon {
@@ -50,7 +52,7 @@ async fn correct(state: &State, now: Timestamp) -> Result<usize, Error> {
         event: now.plus(SKEW),
         lease: now.plus(LONGEST_LEASE.max(config.email.timeout.get() * 5)),
         // Jitter makes a backoff longer.
-        retry: now.plus(backoff * 2),
+        retry: if is_step { now } else { now.plus(backoff * 2) },
     };
     Ok(state.store.write(async move |conn| future_times::correct(conn, horizon).await).await?)
 }
