@@ -102,10 +102,10 @@ impl Apns {
             Err(reason) => return Ok(Outcome::Dropped(reason)),
         };
         let now = self.clock.now();
-        if let Some(until) = self.paused.get(&registration(delivery)).await
-            && until > now
-        {
-            return Err(Failure::pause("TooManyRequests", until.since(now)));
+        let pause = self.paused.get(&registration(delivery)).await.map_or(Duration::ZERO, |until| until.since(now));
+        // A longer one is from before the clock was set back.
+        if !pause.is_zero() && pause <= DEVICE_PAUSE {
+            return Err(Failure::pause("TooManyRequests", pause));
         }
         let headers = PushHeaders { notification: delivery.notification, id: delivery.id, now };
         let mut push = self.template.push(token, &headers, &self.settings, payload);

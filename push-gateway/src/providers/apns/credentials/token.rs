@@ -148,7 +148,8 @@ impl Authorization {
 
 impl State {
     fn is_frozen(&self, now: Timestamp) -> bool {
-        self.frozen_until.is_some_and(|until| now < until)
+        // A longer rest is from before the clock was set back.
+        self.frozen_until.is_some_and(|until| now < until && until.since(now) <= MIN_AGE)
     }
 }
 
@@ -257,6 +258,7 @@ mod tests {
         let (first, _) = token.at(START.plus(minutes(60))).unwrap();
         let (same, new) = token.at(START.plus(minutes(55))).unwrap();
         assert_eq!((text(&same), new), (text(&first), false));
+        token.freeze(START.plus(minutes(60)));
         let (right, new) = token.at(START).unwrap();
         assert!(new);
         assert_ne!(text(&right), text(&first));

@@ -174,7 +174,9 @@ impl Account {
         let now = self.clock.now();
         let mut state = self.state.lock();
         let Some(current) = &state.token else { return };
-        let is_too_young = state.is_unproven && now.since(current.0.issued) < MIN_UNPROVEN_AGE;
+        // A token from the future was issued before the clock was set back.
+        let is_recent = current.0.issued <= now && now.since(current.0.issued) < MIN_UNPROVEN_AGE;
+        let is_too_young = state.is_unproven && is_recent;
         if current.is(refused) && !is_too_young {
             state.token = None;
             state.is_unproven = true;
