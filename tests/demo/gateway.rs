@@ -19,7 +19,7 @@ pub(crate) async fn start(narrator: &mut Narrator) -> World {
          gateway trust both:",
     );
     let retries = "retry_waits = [\"50ms\"]\n";
-    let world = World::with(Settings { ios: retries, android: "", tables: "" }).await;
+    let world = World::with(Settings { ios: retries, android: "", ..Settings::default() }).await;
     narrator.show_start(&world.server);
     world
 }

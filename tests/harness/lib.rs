@@ -7,6 +7,7 @@ pub mod api;
 pub mod apns;
 pub mod binary;
 pub mod certificates;
+pub mod clock;
 mod deadline;
 pub mod dns;
 mod fake;

@@ -66,6 +66,8 @@ pub struct Settings<'a> {
     pub authority: Option<&'a Authority>,
     /// Whether the server logs to a file instead of [`Server::logs`].
     pub logs_to_file: bool,
+    /// The environment of the server, beyond the search path.
+    pub environment: &'a [(String, String)],
 }
 
 impl Settings<'_> {
@@ -105,7 +107,7 @@ impl World {
         let homeserver = Homeserver::start_with("hs.example", authority, "127.0.0.1:0").await;
         let mail = Sink::start_with(settings.mail.clone(), authority).await;
         let config = settings.toml(&homeserver.config(folder.path()), &mail.config());
-        let server = start(folder, &config, settings.logs_to_file).await;
+        let server = start(folder, &config, &settings).await;
         let api = Api::new(&server.url());
         Self { server, homeserver, mail, api }
     }
@@ -218,9 +220,10 @@ impl World {
     }
 }
 
-async fn start(folder: TempDir, config: &str, logs_to_file: bool) -> Server {
-    if !logs_to_file {
-        return Server::start_in(folder, binary::identity(), config, &[]).await;
+async fn start(folder: TempDir, config: &str, settings: &Settings<'_>) -> Server {
+    if !settings.logs_to_file {
+        let environment: Vec<_> = settings.environment.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        return Server::start_in(folder, binary::identity(), config, &environment).await;
     }
     let log = folder.path().join("log");
     let server = Server::try_start_logging_to(&log, folder, binary::identity(), config).await;

@@ -82,12 +82,14 @@ pub struct Settings<'a> {
     pub android: &'a str,
     /// Other tables, with their headers.
     pub tables: &'a str,
+    /// The environment of the gateway, beyond the search path.
+    pub environment: &'a [(String, String)],
 }
 
 impl Default for Settings<'_> {
     /// One attempt for each delivery.
     fn default() -> Self {
-        Self { ios: "retry_waits = []\n", android: "retry_waits = []\n", tables: "" }
+        Self { ios: "retry_waits = []\n", android: "retry_waits = []\n", tables: "", environment: &[] }
     }
 }
 
@@ -98,16 +100,23 @@ impl World {
     }
 
     /// A world with the usual two apps and these settings.
-    pub async fn with(Settings { ios, android, tables }: Settings<'_>) -> Self {
-        Self::launch("", tables, "", &[ios_app(IOS, ios), android_app(ANDROID, android)]).await
+    pub async fn with(Settings { ios, android, tables, environment }: Settings<'_>) -> Self {
+        let apps = [ios_app(IOS, ios), android_app(ANDROID, android)];
+        Self::launch("", tables, "", &apps, environment).await
     }
 
     /// A world with these apps and quick retries; `http` holds keys of its section, `tables` whole sections.
     pub async fn serving(http: &str, tables: &str, apps: &[App<'_>]) -> Self {
-        Self::launch(http, tables, "retry_waits = [\"1ms\", \"1ms\"]\n", apps).await
+        Self::launch(http, tables, "retry_waits = [\"1ms\", \"1ms\"]\n", apps, &[]).await
     }
 
-    async fn launch(http: &str, tables: &str, retries: &str, apps: &[App<'_>]) -> Self {
+    async fn launch(
+        http: &str,
+        tables: &str,
+        retries: &str,
+        apps: &[App<'_>],
+        environment: &[(String, String)],
+    ) -> Self {
         let folder = new_folder();
         let google = Google::start().await;
         let apple = Apple::start_at("127.0.0.1:0", google.authority()).await;
@@ -123,7 +132,8 @@ impl World {
             };
             config.push_str(&format!("{table}{retries}{keys}\n"));
         }
-        let server = Server::start_in(folder, binary::push_gateway(), &config, &[]).await;
+        let environment: Vec<_> = environment.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let server = Server::start_in(folder, binary::push_gateway(), &config, &environment).await;
         let api = Api::new(&server.url());
         Self { server, apple, google, api, devices: AtomicUsize::new(0) }
     }

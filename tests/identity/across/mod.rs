@@ -2,6 +2,7 @@
 
 mod bodies;
 mod client_address;
+mod clock_steps;
 pub(crate) mod crash;
 mod email_story;
 mod encodings;

@@ -1,6 +1,7 @@
 //! Themes that cross the listeners and commands of the push gateway: configuration reload, logs, `check-config`.
 
 mod check_config;
+mod clock_steps;
 mod connections;
 mod logs;
 mod operators;

@@ -127,7 +127,7 @@ async fn every_metric_has_its_name_and_its_labels_and_no_others() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_payload_is_composed_once_for_all_attempts_of_a_delivery() {
     const WAITS: &str = "retry_waits = [\"10ms\", \"10ms\"]\n";
-    let world = World::with(Settings { ios: WAITS, android: WAITS, tables: "" }).await;
+    let world = World::with(Settings { ios: WAITS, android: WAITS, ..Settings::default() }).await;
     world.apple.fault_times(&token('a'), 2, harness::apns::Fault::error(503, "ServiceUnavailable"));
     world.google.fault_times_for("phone", 2, harness::fcm::Fault::error(503, "UNAVAILABLE"));
     let mut long = message_body("$long", json!([iphone('a'), android_device("phone")]));

@@ -39,7 +39,7 @@ fn phone(number: usize) -> Value {
 
 async fn world() -> World {
     let places = format!("max_concurrent = {PLACES}\nretry_waits = []\n");
-    World::with(Settings { ios: &places, android: &places, tables: PATIENT }).await
+    World::with(Settings { ios: &places, android: &places, tables: PATIENT, ..Settings::default() }).await
 }
 
 /// Posts an event for each device at the same time; returns the responses in no order.

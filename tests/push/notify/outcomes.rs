@@ -150,7 +150,7 @@ fn google_rows() -> Vec<Row<fcm::Fault>> {
 }
 
 async fn world() -> World {
-    World::with(Settings { ios: WAITS, android: WAITS, tables: BELIEVING }).await
+    World::with(Settings { ios: WAITS, android: WAITS, tables: BELIEVING, ..Settings::default() }).await
 }
 
 fn heard(answer: &Answer, pushkey: &str) -> Heard {

@@ -38,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_and_nothing_doubled_whatever_the_push_services_do() {
     let (events, seed) = (options::scale(EVENTS.0, EVENTS.1), options::seed().unwrap_or(SEED));
-    let world = World::with(Settings { ios: WAITS, android: WAITS, tables: "" }).await;
+    let world = World::with(Settings { ios: WAITS, android: WAITS, ..Settings::default() }).await;
     let plan = Arc::new(Plan::new(seed, events / EVENTS_EACH, EVENTS_EACH));
     plan.direct(&world);
 
