@@ -18,6 +18,7 @@ pub mod mail;
 pub mod options;
 pub mod postgres;
 pub mod process;
+pub mod proxy;
 pub mod raw;
 pub mod skipped;
 pub mod sms;

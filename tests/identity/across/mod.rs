@@ -13,6 +13,7 @@ mod http_layer;
 mod invitation_story;
 mod limits;
 mod mail;
+mod outbound_proxy;
 mod restored;
 mod secrets;
 mod session_errors;

@@ -5,4 +5,5 @@ mod clock_steps;
 mod connections;
 mod logs;
 mod operators;
+mod outbound_proxy;
 mod reload;
