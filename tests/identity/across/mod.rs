@@ -1,5 +1,6 @@
 //! Themes that cross the endpoints of the identity server: stories, listeners, processes, databases, secrets, mail.
 
+mod address_forms;
 mod bodies;
 mod client_address;
 mod clock_steps;
