@@ -20,6 +20,8 @@ pub enum Ending {
     Code(u8),
     /// Not, for ten minutes.
     Never,
+    /// With exit code 0, once the test releases it.
+    Held,
 }
 
 impl Script {
@@ -31,6 +33,7 @@ impl Script {
         let path = folder.join(name);
         let ending = match ending {
             Ending::Code(code) => format!("exit {code}"),
+            Ending::Held => format!("while [ ! -e '{}.released' ]; do sleep 0.05; done", path.display()),
             Ending::Never => String::from("exec sleep 600"),
         };
         let file = path.display();
@@ -52,6 +55,14 @@ impl Script {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Ends all held runs.
+    ///
+    /// # Panics
+    /// If the folder takes no file.
+    pub fn release(&self) {
+        std::fs::write(format!("{}.released", self.path.display()), "").expect("the folder takes files");
     }
 
     /// What each run so far has read, oldest first.
