@@ -10,6 +10,7 @@ mod operator;
 mod refusals;
 mod sending;
 mod story;
+mod sydent_templates;
 
 use std::collections::HashMap;
 
