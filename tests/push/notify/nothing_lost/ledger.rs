@@ -29,13 +29,11 @@ impl Ledger {
             ledger.entry(event).or_default().push(arrival);
         };
         for (place, request) in world.apple.requests().iter().enumerate() {
-            let event = plan.event(request.device(), &request.json()["event_id"]);
+            let event = plan.event(request.device(), &request.json());
             note(event, Arrival { place, is_accepted: request.is_accepted, was_answered: request.was_answered() });
         }
         for (place, request) in world.google.messages().iter().enumerate() {
-            let event = request
-                .pushkey()
-                .and_then(|pushkey| plan.event(&pushkey, &request.json()["message"]["data"]["event_id"]));
+            let event = request.pushkey().and_then(|pushkey| plan.event(&pushkey, &request.json()["message"]["data"]));
             note(event, Arrival { place, is_accepted: request.is_accepted, was_answered: request.was_answered() });
         }
         Self(ledger)

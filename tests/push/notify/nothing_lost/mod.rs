@@ -17,7 +17,7 @@ use harness::options;
 use tokio::task::JoinSet;
 
 use ledger::Ledger;
-use plan::{Plan, Service};
+use plan::{Accounts, Plan, Service};
 use pusher::{Pusher, Report};
 
 /// The number of events in the suite and in a long run.
@@ -37,9 +37,18 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_and_nothing_doubled_whatever_the_push_services_do() {
+    run(Accounts::One).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_and_nothing_doubled_with_two_accounts_on_each_phone() {
+    run(Accounts::Two).await;
+}
+
+async fn run(accounts: Accounts) {
     let (events, seed) = (options::scale(EVENTS.0, EVENTS.1), options::seed().unwrap_or(SEED));
     let world = World::with(Settings { ios: WAITS, android: WAITS, ..Settings::default() }).await;
-    let plan = Arc::new(Plan::new(seed, events / EVENTS_EACH, EVENTS_EACH));
+    let plan = Arc::new(Plan::new(seed, events / EVENTS_EACH, EVENTS_EACH, accounts));
     plan.direct(&world);
 
     let began = Instant::now();
@@ -51,11 +60,15 @@ async fn nothing_is_lost_and_nothing_doubled_whatever_the_push_services_do() {
 
     let report = reports.into_iter().fold(Report::default(), Report::with);
     let ledger = Ledger::of(&world, &plan);
-    print(&format!("{events} events, seed {seed}: {seconds:.1} s"), &plan, &report, &ledger);
+    let run =
+        format!("{events} events, seed {seed}, {} phones with two accounts: {seconds:.1} s", plan.shared_phones());
+    print(&run, &plan, &report, &ledger);
     let violations = [report.violations(&plan), ledger.violations(&report)].concat();
     let first: Vec<&String> = violations.iter().take(20).collect();
     assert!(violations.is_empty(), "seed {seed}: {} violations, such as {first:#?}", violations.len());
     assert!(ledger.duplicates() <= ledger.lost_answers());
+    // Two of five pushers or more: the others have a pushkey that expires, or a payload that is reduced.
+    assert!(accounts == Accounts::One || plan.shared_phones() * 5 > plan.pushers());
     // A run with few faults would prove little.
     assert_eq!(plan.missed(), [], "seed {seed}: faults that never happened");
     assert!(!report.rejected.is_empty() && ledger.lost_answers() > 0);

@@ -21,6 +21,18 @@ const LAST_FAULT: u32 = 6;
 /// How long a push service is down, once in a run: shorter than the circuit breaker stays open after it.
 const OUTAGE: Duration = Duration::from_secs(3);
 
+/// The accounts on each phone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Accounts {
+    /// One: a pushkey belongs to one pusher.
+    One,
+    /// Two, where neither pushkey expires: app and pushkey are equal, and only a secret in `default_payload` differs.
+    Two,
+}
+
+/// The faults after which the gateway leaves the secret of an account out.
+const REDUCING: [&str; 2] = ["413", "400 payload"];
+
 /// A pusher's push service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Service {
@@ -40,7 +52,11 @@ pub(super) struct Plan {
     seed: u64,
     pushers: usize,
     events_each: usize,
-    pushkeys: HashMap<String, usize>,
+    accounts: Accounts,
+    /// The phone of each pusher: the number of its first pusher.
+    phones: Vec<usize>,
+    /// The pushers of each pushkey.
+    pushkeys: HashMap<String, Vec<usize>>,
     /// Faults of the first attempt at an event, so that each kind occurs.
     certain: HashMap<Event, &'static str>,
     state: Mutex<State>,
@@ -56,16 +72,17 @@ struct State {
 
 impl Plan {
     /// A plan for this number of pushers and of events of each.
-    pub(super) fn new(seed: u64, pushers: usize, events_each: usize) -> Self {
+    pub(super) fn new(seed: u64, pushers: usize, events_each: usize, accounts: Accounts) -> Self {
         let mut plan = Self {
             seed,
             pushers,
             events_each,
+            accounts,
+            phones: (0..pushers).collect(),
             pushkeys: HashMap::new(),
             certain: HashMap::new(),
             state: Mutex::default(),
         };
-        plan.pushkeys = (0..pushers).map(|pusher| (plan.pushkey(pusher), pusher)).collect();
         for service in [Service::Apple, Service::Google] {
             for (place, kind) in kinds(service).iter().enumerate() {
                 for time in 0..kind.certainly(pushers * events_each) {
@@ -74,6 +91,12 @@ impl Plan {
                 }
             }
         }
+        if accounts == Accounts::Two {
+            plan.phones = (0..pushers).map(|pusher| plan.shared_phone(pusher)).collect();
+        }
+        for pusher in 0..pushers {
+            plan.pushkeys.entry(plan.pushkey(pusher)).or_default().push(pusher);
+        }
         plan
     }
 
@@ -81,12 +104,12 @@ impl Plan {
     pub(super) fn direct(self: &Arc<Self>, world: &World) {
         let plan = Arc::clone(self);
         world.apple.fault_by(move |request| {
-            let event = plan.event(request.device(), &request.json()["event_id"])?;
+            let event = plan.event(request.device(), &request.json())?;
             plan.next(event, Service::Apple, faults::dead_iphone, faults::APPLE, faults::APPLE_OUTAGE)
         });
         let plan = Arc::clone(self);
         world.google.fault_by(move |request| {
-            let event = plan.event(&request.pushkey()?, &request.json()["message"]["data"]["event_id"])?;
+            let event = plan.event(&request.pushkey()?, &request.json()["message"]["data"])?;
             plan.next(event, Service::Google, faults::dead_android, faults::GOOGLE, faults::GOOGLE_OUTAGE)
         });
     }
@@ -108,17 +131,32 @@ impl Plan {
 
     /// The pusher as its homeserver sends it.
     pub(super) fn device(&self, pusher: usize) -> Value {
-        match Self::service(pusher) {
+        let mut device = match Self::service(pusher) {
             Service::Apple => ios_device(&self.pushkey(pusher)),
             Service::Google => android_device(&self.pushkey(pusher)),
+        };
+        if self.accounts == Accounts::Two {
+            device["data"] = json!({ "default_payload": { "cs": self.secret(pusher) } });
         }
+        device
     }
 
     pub(super) fn pushkey(&self, pusher: usize) -> String {
-        match Self::service(pusher) {
-            Service::Apple => (0..4).map(|part| format!("{:016x}", self.draw(&[1, pusher as u64, part]))).collect(),
-            Service::Google => format!("phone-{pusher}-{:016x}", self.draw(&[1, pusher as u64])),
+        let phone = self.phones[pusher];
+        match Self::service(phone) {
+            Service::Apple => (0..4).map(|part| format!("{:016x}", self.draw(&[1, phone as u64, part]))).collect(),
+            Service::Google => format!("phone-{phone}-{:016x}", self.draw(&[1, phone as u64])),
         }
+    }
+
+    /// The identifier of an event. Both accounts of a phone are in the same rooms, so they receive the same events.
+    pub(super) fn event_id(&self, event: Event) -> String {
+        format!("${}-{}-x:hs.example", self.phones[event.pusher], event.number)
+    }
+
+    /// The number of phones with two accounts.
+    pub(super) fn shared_phones(&self) -> usize {
+        self.pushkeys.values().filter(|pushers| pushers.len() > 1).count()
     }
 
     /// After how long the homeserver closes the connection of this attempt, if it does.
@@ -127,10 +165,13 @@ impl Plan {
         (draw.is_multiple_of(40) && tries < 5).then(|| Duration::from_millis(1 + draw / 40 % 40))
     }
 
-    /// The event of an identifier, if it belongs to this plan.
-    pub(super) fn event(&self, pushkey: &str, event_id: &Value) -> Option<Event> {
-        let pusher = *self.pushkeys.get(pushkey)?;
-        let number = event_id.as_str()?.strip_prefix('$')?.split('-').nth(1)?.parse().ok()?;
+    /// The event of a payload for `pushkey`, if it belongs to this plan.
+    pub(super) fn event(&self, pushkey: &str, payload: &Value) -> Option<Event> {
+        let pusher = match self.pushkeys.get(pushkey)?.as_slice() {
+            [one] => *one,
+            several => *several.iter().find(|pusher| payload["cs"] == self.secret(**pusher).as_str())?,
+        };
+        let number = payload["event_id"].as_str()?.strip_prefix('$')?.split('-').nth(1)?.parse().ok()?;
         Some(Event { pusher, number })
     }
 
@@ -195,6 +236,22 @@ impl Plan {
         (pusher % DEATHS == DEATHS / 2).then(|| event.expect("less than a usize"))
     }
 
+    /// The only difference between the accounts of a phone.
+    fn secret(&self, pusher: usize) -> String {
+        format!("{:016x}", self.draw(&[8, pusher as u64]))
+    }
+
+    /// The first pusher of a pair with one push service, if both can be on one phone; else the pusher itself.
+    fn shared_phone(&self, pusher: usize) -> usize {
+        let neighbour = pusher ^ 2;
+        let is_reduced = |pusher| {
+            let of_pusher = self.certain.iter().filter(move |(event, _)| event.pusher == pusher);
+            of_pusher.into_iter().any(|(_, name)| REDUCING.contains(name))
+        };
+        let fits = |pusher| pusher < self.pushers && self.death(pusher).is_none() && !is_reduced(pusher);
+        if fits(pusher) && fits(neighbour) { pusher.min(neighbour) } else { pusher }
+    }
+
     /// An event without a certain fault, of a pusher whose pushkey has not expired.
     fn free_event(&self, service: Service, parts: &[u64]) -> Event {
         let free = (0_u64..).map(|turn| {
@@ -218,11 +275,6 @@ impl Plan {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The event in a homeserver's request.
-pub(super) fn event_id(event: Event) -> String {
-    format!("${}-{}-x:hs.example", event.pusher, event.number)
 }
 
 /// The devices of a pusher.

@@ -62,7 +62,7 @@ impl Pusher {
     async fn push(&self, event: Event, report: &mut Report) -> bool {
         let mut wait = FIRST_WAIT;
         for tries in 1.. {
-            let body = message_body(&plan::event_id(event), plan::devices(&self.plan, event.pusher));
+            let body = message_body(&self.plan.event_id(event), plan::devices(&self.plan, event.pusher));
             let sent = self.api.post(NOTIFY, body).try_send();
             let answer = match self.plan.patience(event, tries) {
                 Some(patience) => tokio::time::timeout(patience, sent).await.ok().and_then(Result::ok),
