@@ -7,6 +7,8 @@
 mod login;
 mod opening;
 pub(super) mod reply;
+#[cfg(test)]
+mod silent_connections_tests;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -36,7 +38,7 @@ use crate::config::email::{Login, Relay, TlsMode};
 const MAX_CONNECTIONS: usize = 10;
 /// An idle connection is not used again after this time; relays close idle connections after minutes.
 const MAX_IDLE: Duration = Duration::from_secs(60);
-/// How long the relay may take to answer a NOOP.
+/// How long the relay may take to answer the NOOPs before a mail.
 const PROBE: Duration = Duration::from_secs(2);
 
 /// The client of one relay.
@@ -135,14 +137,23 @@ impl Smtp {
         }
     }
 
-    /// An idle connection that still answers a NOOP.
+    /// An idle connection that still answers a NOOP. The first one without an answer stands for all of them: a path that
+    /// has died keeps them all silent, and each would cost the mail another wait.
     async fn kept(&self) -> Option<Connection> {
-        loop {
-            let (mut connection, since) = self.idle().pop()?;
-            if since.elapsed() < MAX_IDLE && timeout(PROBE, connection.smtp.test_connected()).await == Ok(true) {
-                return Some(connection);
+        let started = Instant::now();
+        let answering = async {
+            loop {
+                let (mut connection, since) = self.idle().pop()?;
+                if since.elapsed() < MAX_IDLE && connection.smtp.test_connected().await {
+                    return Some(connection);
+                }
             }
-        }
+        };
+        timeout(PROBE, answering).await.unwrap_or_else(|_| {
+            // Those that delivered a mail meanwhile stay.
+            self.idle().retain(|(_, since)| *since >= started);
+            None
+        })
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<(Connection, Instant)>> {
