@@ -1,6 +1,7 @@
 //! `onbinds`: the outbox of onbind notifications, and the invites that each of them carries.
 //!
-//! Invariant: an onbind carries only invites of its own address, and belongs to the newest association.
+//! Invariant: an onbind carries only invites of its own address, and belongs to the newest association. Each homeserver
+//! of former users has at most one onbind of an address.
 
 pub mod listing;
 pub mod outbox;
@@ -44,6 +45,19 @@ queries! {
             .await?;
         // The homeserver of this user must not receive that the address belongs to another one.
         diesel::delete(onbinds::table.filter(of_address).filter(onbinds::former_mxid.eq(mxid))).execute(conn).await?;
+        // The homeservers of earlier users receive the newest association. The end of the lease makes an attempt in flight
+        // a try of another notification, whose result does not count.
+        diesel::update(onbinds::table.filter(of_address).filter(onbinds::former_mxid.is_not_null()))
+            .set((
+                onbinds::mxid.eq(mxid),
+                onbinds::ts.eq(now),
+                onbinds::not_before.eq(association.not_before.as_millis()),
+                onbinds::not_after.eq(association.not_after.as_millis()),
+                onbinds::created_at.eq(now),
+                onbinds::leased_until.eq(None::<i64>),
+            ))
+            .execute(conn)
+            .await?;
         let pending: Option<String> = onbinds::table
             .filter(of_address)
             .filter(own)
@@ -73,14 +87,13 @@ queries! {
             if number == 0 && !always {
                 return Ok(false);
             }
-            let server = association.mxid.server_name().as_str();
             diesel::insert_into(onbinds::table)
                 .values((
                     onbinds::id.eq(id),
                     onbinds::medium.eq(medium),
                     onbinds::address.eq(address),
                     onbinds::mxid.eq(mxid),
-                    onbinds::server.eq(server),
+                    onbinds::server.eq(association.mxid.server_name().as_str()),
                     onbinds::server_group.eq(homeserver_group(association.mxid.server_name())),
                     times,
                 ))
@@ -88,11 +101,15 @@ queries! {
                 .await?;
         }
         diesel::update(invites::table.filter(waiting)).set(invites::onbind_id.eq(id)).execute(conn).await?;
+        // A homeserver that receives the association with its invites needs no second request.
+        let server = association.mxid.server_name().as_str();
+        let repeated = onbinds::former_mxid.is_not_null().and(onbinds::server.eq(server));
+        diesel::delete(onbinds::table.filter(of_address).filter(repeated)).execute(conn).await?;
         Ok(true)
     }
 
-    /// Queues the association as `id` for the homeserver of its former user, without an invite; replaces an earlier
-    /// one. Needs the transaction that saves the association.
+    /// Queues the association as `id` for the homeserver of its former user, without an invite; replaces an earlier one of
+    /// this homeserver. Needs the transaction that saves the association.
     pub async fn save_for_former(
         conn,
         id: &str,
@@ -100,10 +117,12 @@ queries! {
         former: &UserId,
     ) -> Result<(), StoreError> {
         let (medium, address) = (association.threepid.medium().as_str(), association.threepid.address().as_str());
-        let earlier = onbinds::medium.eq(medium).and(onbinds::address.eq(address));
-        diesel::delete(onbinds::table.filter(earlier).filter(onbinds::former_mxid.eq(former.as_str())))
-            .execute(conn as &mut Conn)
-            .await?;
+        let earlier = onbinds::medium
+            .eq(medium)
+            .and(onbinds::address.eq(address))
+            .and(onbinds::server.eq(former.server_name().as_str()))
+            .and(onbinds::former_mxid.is_not_null());
+        diesel::delete(onbinds::table.filter(earlier)).execute(conn as &mut Conn).await?;
         let now = association.ts.as_millis();
         diesel::insert_into(onbinds::table)
             .values((
@@ -138,13 +157,13 @@ queries! {
         Ok(waiting > 0)
     }
 
-    /// Deletes the onbinds of `threepid` to `mxid`; their invites wait for the next bind.
+    /// Deletes the onbinds of the association of `threepid` with `mxid`, also those to homeservers of former users; their
+    /// invites wait for the next bind.
     pub async fn delete(conn, threepid: &ThreePid, mxid: &UserId) -> Result<(), StoreError> {
         let of_pair = onbinds::medium
             .eq(threepid.medium().as_str())
             .and(onbinds::address.eq(threepid.address().as_str()))
-            .and(onbinds::mxid.eq(mxid.as_str()))
-            .and(onbinds::former_mxid.is_null());
+            .and(onbinds::mxid.eq(mxid.as_str()));
         diesel::delete(onbinds::table.filter(of_pair)).execute(conn as &mut Conn).await?;
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! Tests of the outbox on both databases: which invites an onbind carries, and which worker may send it.
 
+mod former;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
