@@ -150,10 +150,9 @@ impl Binding {
         associations::save(conn, association, &self.digests).await?;
         let mut is_notified = onbinds::save(conn, &self.onbind_id, association, self.always_notify).await?;
         let mut is_mailed = false;
-        if let (Some(former), Some(notice)) = (&self.former, &self.notice)
-            && notice.charge(conn, now).await?
-        {
-            is_mailed = notice.queue(conn).await?;
+        if let (Some(former), Some(notice)) = (&self.former, &self.notice) {
+            // The limit is for mails; the homeserver has one row, however often the address moves.
+            is_mailed = notice.charge(conn, now).await? && notice.queue(conn).await?;
             // A homeserver that receives the association with its invitations needs no second request.
             if !is_notified || former.server_name() != association.mxid.server_name() {
                 onbinds::save_for_former(conn, &self.former_onbind_id, association, former).await?;

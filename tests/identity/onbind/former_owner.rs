@@ -110,6 +110,37 @@ async fn an_address_that_returns_cancels_the_request_about_its_move() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_homeserver_is_notified_of_every_move_when_the_mails_are_used_up() {
+    let limits = "[bind]\n[limits]\nemail_per_address = { burst = 2, every = \"1h\" }\n";
+    let scene = Scene::start(limits).await;
+    let (bob, carol) = (scene.validate(BOB, EMAIL).await, scene.validate(CAROL, EMAIL).await);
+    scene.publish(BOB, &bob).await;
+    for round in 1..=3 {
+        scene.publish(CAROL, &carol).await;
+        scene.wait_for_onbinds(round).await;
+        scene.wait_for_empty().await;
+        scene.publish(BOB, &bob).await;
+        wait_until("the request to Carol's homeserver", DEADLINE, || scene.other.requests_to(ONBIND).len() == round)
+            .await;
+        scene.wait_for_empty().await;
+    }
+    wait_for_notices(&scene, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unbind_cancels_the_request_about_the_move_before_it() {
+    for database in databases().await {
+        let scene = Scene::start(&format!("{database}[bind]\n")).await;
+        scene.bind(BOB, EMAIL).await;
+        scene.world.homeserver.fault(ONBIND, Fault::reply(502, "gone"));
+        scene.bind(CAROL, EMAIL).await;
+        scene.wait_for_listing("a failed try", |lines| lines.len() == 1 && lines[0].contains("it replied 502")).await;
+        scene.unbind(CAROL, EMAIL).await;
+        assert!(scene.listed().await.is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_unbind_is_reported_to_the_address() {
     let scene = Scene::start("").await;
     scene.bind(BOB, EMAIL).await;

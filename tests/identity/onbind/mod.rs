@@ -47,7 +47,7 @@ impl Scene {
         Self::with(Settings { tables, ..Settings::default() }).await
     }
 
-    /// With these settings, no limits and short pauses.
+    /// With these settings, no limits unless they are among them, and short pauses.
     pub(crate) async fn with(settings: Settings<'_>) -> Self {
         let authority = Authority::new("the homeservers' authority");
         let other = Homeserver::start_with("other.example", &authority, "127.0.0.1:0").await;
@@ -64,7 +64,9 @@ impl Scene {
             // Most tests count the requests that deliver invitations.
             tables += "\n[bind]\nnotify_old_owner = false\n";
         }
-        tables += "\n[limits]\nenabled = false\n";
+        if !tables.contains("[limits]") {
+            tables += "\n[limits]\nenabled = false\n";
+        }
         let authority = Some(&authority);
         let settings = Settings { server: SERVER, federation: &federation, tables: &tables, authority, ..settings };
         let world = World::with(settings).await;
