@@ -37,7 +37,7 @@ pub(crate) struct State {
     pub(crate) mass_rejection: MassRejection,
     /// Throttles the log of unknown paths.
     pub(crate) unknown_path_log: LogThrottle,
-    /// What a shutdown waits for.
+    /// The deliveries that a shutdown waits for.
     pub(crate) activity: Arc<Activity>,
     /// The runtime of deliveries, which outlive a homeserver's connection.
     pub(crate) runtime: Handle,
