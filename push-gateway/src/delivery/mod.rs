@@ -41,7 +41,7 @@ use std::time::Instant;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use parking_lot::Mutex;
-use shared::http::observe::Outlasting;
+use shared::http::observe::InFlight;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument;
 
@@ -79,7 +79,7 @@ pub(crate) async fn deliver(
         Box::pin(DeviceDelivery { state, setup, notification, device, shown, client, deadline }.run())
     });
     let all = slots.clone().fill(deliveries.collect());
-    let outlasting = Outlasting::enter(&state.activity);
+    let outlasting = InFlight::enter_outlasting(&state.activity);
     let task = async move {
         all.await;
         drop((permit, outlasting));

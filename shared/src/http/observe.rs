@@ -95,41 +95,33 @@ impl Activity {
     }
 }
 
-/// One unit of work that a shutdown waits for until this is dropped: a request, or a background task whose client has
-/// disconnected.
+/// One unit of work that a shutdown waits for until this is dropped.
 #[derive(Debug)]
-pub struct InFlight(Arc<Activity>);
+pub struct InFlight {
+    activity: Arc<Activity>,
+    counter: fn(&Activity) -> &AtomicUsize,
+}
 
 impl InFlight {
-    /// Starts a unit of work.
+    /// Starts a request, or a background task whose client has disconnected.
     pub fn enter(activity: &Arc<Activity>) -> Self {
-        activity.in_flight.fetch_add(1, Ordering::SeqCst);
-        Self(activity.clone())
+        Self::start(activity, |activity| &activity.in_flight)
+    }
+
+    /// Starts work that may outlast the request that began it, such as a delivery; it counts as no request.
+    pub fn enter_outlasting(activity: &Arc<Activity>) -> Self {
+        Self::start(activity, |activity| &activity.outlasting)
+    }
+
+    fn start(activity: &Arc<Activity>, counter: fn(&Activity) -> &AtomicUsize) -> Self {
+        counter(activity).fetch_add(1, Ordering::SeqCst);
+        Self { activity: activity.clone(), counter }
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-/// Work that may outlast the request that began it, such as a delivery; a shutdown waits for it, and it counts as no
-/// request.
-#[derive(Debug)]
-pub struct Outlasting(Arc<Activity>);
-
-impl Outlasting {
-    /// Starts the work.
-    pub fn enter(activity: &Arc<Activity>) -> Self {
-        activity.outlasting.fetch_add(1, Ordering::SeqCst);
-        Self(activity.clone())
-    }
-}
-
-impl Drop for Outlasting {
-    fn drop(&mut self) {
-        self.0.outlasting.fetch_sub(1, Ordering::SeqCst);
+        (self.counter)(&self.activity).fetch_sub(1, Ordering::SeqCst);
     }
 }
 
