@@ -1,8 +1,8 @@
 //! The homeservers that one person may run at little cost, counted as one: those below one registrable domain, or in
 //! one network if they are named by address.
 //!
-//! Invariant: two names of one registrable domain are one group; a name of another domain never is. Whoever offers names
-//! below his domain to others without a fee shares one group with them.
+//! Invariant: two names of one registrable domain are one group; a name of another domain never is. Names that
+//! the owner of a domain offers without a fee are one group with it.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -26,7 +26,7 @@ pub fn homeserver_group(server: &ServerName) -> String {
     }
 }
 
-/// The domain that somebody has paid for. Names below a private suffix, such as `github.io`, are free, so all of them count
+/// The domain for which a fee was paid. Names below a private suffix, such as `github.io`, are free, so all of them count
 /// as their owner's. A public suffix itself, or a name without a dot, is a domain of its own.
 fn registrable_domain(host: &str) -> &str {
     let starts = host.rmatch_indices('.').map(|(dot, _)| dot + 1).chain([0]);

@@ -37,7 +37,7 @@ pub(super) fn of_template(
         notices.push(format!("{path}: no value has the name {}; it stays empty", unknown.join(", ")));
     }
     if kind == TemplateKind::VerificationMail && !names.contains("link") && !names.contains("token") {
-        notices.push(format!("{path}: has no link, so that nobody can validate an address; write {{{{ link }}}}"));
+        notices.push(format!("{path}: has no link, so no address can be validated; write {{{{ link }}}}"));
     }
     notices
 }
