@@ -1,7 +1,7 @@
 //! The open connections of each client.
 //!
 //! Invariant: one client has at most a quarter of `[http] max_connections`, so that idle connections of one address keep
-//! nobody else out. This machine and the operator's proxies, which connect for many clients, have no such limit.
+//! no other client out. This machine and the operator's proxies, which connect for many clients, have no such limit.
 
 use std::any::Any;
 use std::collections::HashMap;
