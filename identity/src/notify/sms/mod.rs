@@ -168,7 +168,11 @@ impl SmsSender {
         let mut names = self.config.providers_of(number).to_vec();
         // The sort is stable: otherwise the operator's order holds.
         names.sort_by_key(|name| {
-            self.providers.get(name).is_some_and(|slot| now < slot.demoted_until.load(Ordering::Relaxed))
+            self.providers.get(name).is_some_and(|slot| {
+                let left = slot.demoted_until.load(Ordering::Relaxed).saturating_sub(now);
+                // More than the whole is left after the clock was set back.
+                u64::try_from(left).is_ok_and(|left| left > 0 && Duration::from_millis(left) <= DEMOTION)
+            })
         });
         names
     }

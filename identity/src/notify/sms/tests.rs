@@ -90,6 +90,20 @@ async fn send(sender: &SmsSender, to: &str) -> Result<(), SmsError> {
 const GB: &str = "+447700900001";
 
 #[tokio::test]
+async fn a_demotion_by_a_clock_that_was_ahead_has_ended() {
+    use ProviderName::{Http, Twilio, Vonage};
+    let accepted = vec![Outcome::Accepted];
+    for (ahead, first) in [(59, "vonage"), (61, "twilio"), (5400, "twilio")] {
+        let (sender, asked, _) =
+            sms_sender(&[(Twilio, accepted.clone()), (Vonage, accepted.clone()), (Http, accepted.clone())]);
+        let until = START.plus(Duration::from_secs(ahead)).as_millis();
+        sender.providers[&Twilio].demoted_until.store(until, std::sync::atomic::Ordering::Relaxed);
+        send(&sender, GB).await.unwrap();
+        assert_eq!(*asked.lock().unwrap(), [first], "{ahead} s ahead");
+    }
+}
+
+#[tokio::test]
 async fn a_stopping_process_makes_no_second_attempt() {
     use ProviderName::{Http, Twilio, Vonage};
     let accepted = vec![Outcome::Accepted];
