@@ -78,17 +78,7 @@ enum Rows {
 async fn delete(store: &Store, rows: Rows) -> Result<usize, StoreError> {
     let mut deleted = 0;
     loop {
-        let batch = store.write(async move |conn| match rows {
-            Rows::Sessions(before) => sessions::delete_older(conn, before).await,
-            Rows::Tokens(before) => tokens::delete_idle(conn, before).await,
-            Rows::Invites(before) => invites::delete_expired(conn, before).await,
-            Rows::Accounts(before) => accounts::delete_unused(conn, before).await,
-            Rows::DeadLetters(before) => listing::delete_dead(conn, before).await,
-            Rows::AbandonedInvites(before) => invites::delete_abandoned(conn, before).await,
-            Rows::EphemeralKeys(before) => ephemeral_keys::delete_expired(conn, before).await,
-            Rows::RateLimits(before) => rate_limits::delete_full(conn, before).await,
-        });
-        let batch: usize = batch.await?;
+        let batch = delete_batch(store, rows).await?;
         deleted += batch;
         if i64::try_from(batch).unwrap_or(i64::MAX) < BATCH {
             return Ok(deleted);
@@ -97,13 +87,43 @@ async fn delete(store: &Store, rows: Rows) -> Result<usize, StoreError> {
     }
 }
 
+async fn delete_batch(store: &Store, rows: Rows) -> Result<usize, StoreError> {
+    match rows {
+        // No index finds these: the search runs before the transaction, where it blocks no writer.
+        Rows::Accounts(before) => {
+            let unused = store.read(async move |conn| accounts::list_unused(conn, before).await).await?;
+            if unused.is_empty() {
+                return Ok(0);
+            }
+            store.write(async move |conn| accounts::delete_unused(conn, &unused).await).await
+        }
+        Rows::AbandonedInvites(before) => {
+            let abandoned = store.read(async move |conn| invites::list_abandoned(conn, before).await).await?;
+            if abandoned.is_empty() {
+                return Ok(0);
+            }
+            store.write(async move |conn| invites::delete_abandoned(conn, &abandoned).await).await
+        }
+        Rows::Sessions(before) => store.write(async move |conn| sessions::delete_older(conn, before).await).await,
+        Rows::Tokens(before) => store.write(async move |conn| tokens::delete_idle(conn, before).await).await,
+        Rows::Invites(before) => store.write(async move |conn| invites::delete_expired(conn, before).await).await,
+        Rows::DeadLetters(before) => store.write(async move |conn| listing::delete_dead(conn, before).await).await,
+        Rows::EphemeralKeys(before) => {
+            store.write(async move |conn| ephemeral_keys::delete_expired(conn, before).await).await
+        }
+        Rows::RateLimits(before) => store.write(async move |conn| rate_limits::delete_full(conn, before).await).await,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{Rows, delete};
-    use crate::store::rate_limits;
-    use crate::store::testing::{START, stores};
+    use shared::clock::Timestamp;
+
+    use super::{Rows, delete, delete_batch};
+    use crate::store::testing::{START, execute, stores};
+    use crate::store::{BATCH, rate_limits};
 
     #[tokio::test(flavor = "multi_thread")]
     async fn more_rows_than_a_batch_are_all_deleted_and_others_stay() {
@@ -121,6 +141,31 @@ mod tests {
             assert_eq!(delete(&store, Rows::RateLimits(START)).await.unwrap(), 2_500);
             let kept = store.read(async |conn| rate_limits::find(conn, &[255; 32]).await).await.unwrap();
             assert_eq!(kept, Some(later));
+        }
+    }
+
+    /// Statements that insert 2500 old rows each.
+    const INSERTS: [&str; 3] = [
+        "with recursive n (n) as (select 1 union all select n + 1 from n where n < 2500)
+            insert into accounts (mxid, created_at) select '@u' || n || ':hs', 1 from n",
+        "with recursive n (n) as (select 1 union all select n + 1 from n where n < 2500)
+            insert into invites (id, medium, address, room_id, sender, token, created_at)
+            select 'i' || n, 'email', 'a@x.org', '!r:hs', '@a:hs', 't' || n, 1 from n",
+        "with recursive n (n) as (select 1 union all select n + 1 from n where n < 2500)
+            insert into onbinds (id, medium, address, mxid, server, ts, not_before, not_after, created_at, attempts,
+                next_attempt_at, dead_at)
+            select 'o' || n, 'email', 'a@x.org', '@a:hs', 'hs', 1, 1, 1, 1, 0, 1, 1 from n",
+    ];
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn no_transaction_deletes_more_than_a_batch() {
+        let rows = [Rows::Accounts, Rows::AbandonedInvites, Rows::DeadLetters] as [fn(Timestamp) -> Rows; 3];
+        for (rows, insert) in rows.into_iter().zip(INSERTS) {
+            for store in stores().await {
+                execute(&store, insert).await;
+                assert_eq!(i64::try_from(delete_batch(&store, rows(START)).await.unwrap()), Ok(BATCH), "{insert}");
+                assert_eq!(delete(&store, rows(START)).await.unwrap(), 1_500, "{insert}");
+            }
         }
     }
 }

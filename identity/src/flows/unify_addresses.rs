@@ -2,55 +2,92 @@
 //!
 //! Invariant: of two associations whose addresses are one now, the newer one stays.
 
+use crate::domain::association::Association;
 use crate::domain::lookup_hash::{LookupDigests, Pepper};
 use crate::domain::threepid::{Medium, ThreePid};
-use crate::store::{Store, StoreError, associations, invites};
+use crate::store::{Connection, Store, StoreError, associations, invites};
+
+/// The most addresses that one transaction changes: a larger one would block writers for too long.
+const CHANGES_A_TRANSACTION: usize = 500;
 
 /// Stores A-labels as U-labels, adds the lookup hash of the A-labels, and drops the old digit of Mexican numbers.
 ///
 /// # Errors
 /// [`StoreError`].
 pub async fn unify_addresses(store: &Store, pepper: &Pepper) -> Result<(), StoreError> {
-    let pepper = pepper.clone();
-    let changed = store.write(async move |conn| {
-        let mut changed = 0_usize;
-        let mut rows = associations::list_old_forms(conn).await?;
-        // Those that keep their address first, so that a newer one may replace them.
-        rows.sort_by_key(|(old, association)| association.threepid.address().as_str() != old);
-        for (old, mut association) in rows {
-            let medium = association.threepid.medium();
-            let Ok(threepid) = ThreePid::canonical(medium, association.threepid.typed()) else { continue };
-            let has_moved = threepid.address().as_str() != old;
-            if !has_moved && threepid.ascii_form().is_none() {
-                continue;
+    // Without a transaction: on SQLite the search through whole tables would block the writers of all replicas.
+    let (associations, invites) = store
+        .read(async |conn| {
+            Ok::<_, StoreError>((associations::list_old_forms(conn).await?, invites::list_old_forms(conn).await?))
+        })
+        .await?;
+    let mut associations: Vec<_> = associations.into_iter().filter_map(Change::of_association).collect();
+    // Those that keep their address first, so that a newer one may replace them.
+    associations.sort_by_key(Change::is_move);
+    let invites: Vec<_> = invites.into_iter().filter_map(Change::of_invites).collect();
+    let mut changed = 0;
+    for batch in associations.chunks(CHANGES_A_TRANSACTION) {
+        let (batch, pepper) = (batch.to_vec(), pepper.clone());
+        changed += store.write(async move |conn| change_associations(conn, &batch, &pepper).await).await?;
+    }
+    for batch in invites.chunks(CHANGES_A_TRANSACTION) {
+        let batch = batch.to_vec();
+        let moved = store.write(async move |conn| {
+            for Change { old, new } in &batch {
+                invites::save_form(conn, old.address().as_str(), new.address().as_str()).await?;
             }
-            association.threepid = threepid;
-            if has_moved {
-                associations::delete_form(conn, medium, &old).await?;
-                let other = associations::find(conn, &association.threepid).await?;
-                if other.is_some_and(|other| other.ts >= association.ts) {
-                    continue;
-                }
-            }
-            let digests = LookupDigests::of(&association.threepid, &pepper);
-            associations::save(conn, &association, &digests).await?;
-            changed += 1;
-        }
-        for old in invites::list_old_forms(conn).await? {
-            if let Ok(threepid) = ThreePid::canonical(Medium::Email, &old)
-                && threepid.address().as_str() != old
-            {
-                invites::save_form(conn, &old, threepid.address().as_str()).await?;
-                changed += 1;
-            }
-        }
-        Ok::<_, StoreError>(changed)
-    });
-    let changed = changed.await?;
+            Ok::<_, StoreError>(batch.len())
+        });
+        changed += moved.await?;
+    }
     if changed > 0 {
         tracing::info!(changed, "addresses were moved to their canonical form");
     }
     Ok(())
+}
+
+/// An address as it is stored, and its canonical form.
+#[derive(Clone)]
+struct Change {
+    old: ThreePid,
+    new: ThreePid,
+}
+
+impl Change {
+    fn of_association((old, association): (String, Association)) -> Option<Self> {
+        let (medium, typed) = (association.threepid.medium(), association.threepid.typed());
+        let new = ThreePid::canonical(medium, typed).ok()?;
+        let change = Self { old: ThreePid::from_row(medium, old, typed.to_owned()), new };
+        Some(change).filter(|change| change.is_move() || change.new.ascii_form().is_some())
+    }
+
+    fn of_invites(old: String) -> Option<Self> {
+        let new = ThreePid::canonical(Medium::Email, &old).ok()?;
+        Some(Self { old: ThreePid::from_row(Medium::Email, old.clone(), old), new }).filter(Self::is_move)
+    }
+
+    fn is_move(&self) -> bool {
+        self.old.address().as_str() != self.new.address().as_str()
+    }
+}
+
+async fn change_associations(conn: &mut Connection, batch: &[Change], pepper: &Pepper) -> Result<usize, StoreError> {
+    let mut changed = 0;
+    for change in batch {
+        // It may have been removed, or bound anew, since it was listed.
+        let Some(mut association) = associations::find(conn, &change.old).await? else { continue };
+        if change.is_move() {
+            associations::delete_form(conn, change.old.medium(), change.old.address().as_str()).await?;
+            let other = associations::find(conn, &change.new).await?;
+            if other.is_some_and(|other| other.ts >= association.ts) {
+                continue;
+            }
+        }
+        association.threepid = change.new.clone();
+        associations::save(conn, &association, &LookupDigests::of(&association.threepid, pepper)).await?;
+        changed += 1;
+    }
+    Ok(changed)
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ use diesel::prelude::{BoolExpressionMethods, ExpressionMethods, QueryDsl};
 use diesel_async::RunQueryDsl;
 use shared::clock::Timestamp;
 
-use super::StoreError;
 use super::connection::queries;
 use super::schema::{accepted_terms, accounts, associations, tokens};
+use super::{BATCH, StoreError};
 use crate::domain::mxid::UserId;
 
 queries! {
@@ -23,13 +23,21 @@ queries! {
         Ok(inserted > 0)
     }
 
-    /// Deletes the accounts that were created before `before` and have no token, accepted terms or association; returns
-    /// their number.
-    pub async fn delete_unused(conn, before: Timestamp) -> Result<usize, StoreError> {
+    /// A batch of the accounts that were created before `before` and have no token, accepted terms or association.
+    pub async fn list_unused(conn, before: Timestamp) -> Result<Vec<String>, StoreError> {
         let is_used = dsl::exists(tokens::table.filter(tokens::mxid.eq(accounts::mxid)))
             .or(dsl::exists(accepted_terms::table.filter(accepted_terms::mxid.eq(accounts::mxid))))
             .or(dsl::exists(associations::table.filter(associations::mxid.eq(accounts::mxid))));
         let unused = accounts::table.filter(accounts::created_at.lt(before.as_millis())).filter(not(is_used));
+        Ok(unused.select(accounts::mxid).limit(BATCH).load(conn as &mut Conn).await?)
+    }
+
+    /// Deletes those of the accounts that are still without a token, accepted terms or association; returns their number.
+    pub async fn delete_unused(conn, mxids: &[String]) -> Result<usize, StoreError> {
+        let is_used = dsl::exists(tokens::table.filter(tokens::mxid.eq(accounts::mxid)))
+            .or(dsl::exists(accepted_terms::table.filter(accepted_terms::mxid.eq(accounts::mxid))))
+            .or(dsl::exists(associations::table.filter(associations::mxid.eq(accounts::mxid))));
+        let unused = accounts::table.filter(accounts::mxid.eq_any(mxids)).filter(not(is_used));
         Ok(diesel::delete(unused).execute(conn as &mut Conn).await?)
     }
 
@@ -79,11 +87,16 @@ mod tests {
                 associations::save(conn, &association, &digests).await
             });
             saved.await.unwrap();
-            let delete = async |before| {
-                store.write(async move |conn| accounts::delete_unused(conn, before).await).await.unwrap()
+            let list =
+                async |before| store.read(async move |conn| accounts::list_unused(conn, before).await).await.unwrap();
+            let delete = async |mxids: Vec<String>| {
+                store.write(async move |conn| accounts::delete_unused(conn, &mxids).await).await.unwrap()
             };
             let later = START.plus(Duration::from_secs(1));
-            assert_eq!((delete(START).await, delete(later).await, delete(later).await), (0, 1, 0));
+            assert_eq!((list(START).await, list(later).await), (Vec::new(), vec![unused.clone()]));
+            // A user may register again between the list and the delete.
+            let all = [&token, &terms, &bound, &unused].map(String::clone).to_vec();
+            assert_eq!((delete(all.clone()).await, delete(all).await), (1, 0));
             for (mxid, is_kept) in [(token, true), (terms, true), (bound, true), (unused, false)] {
                 let found = user(&mxid);
                 let exists = store.read(async move |conn| accounts::exists(conn, &found).await).await.unwrap();

@@ -131,9 +131,9 @@ queries! {
         Ok(())
     }
 
-    /// Deletes the invites that were revoked before `before`, and those that were stored before it and still wait for a
-    /// bind; returns their number. Their keys stay: a user who followed the link of the mail has joined with one.
-    pub async fn delete_abandoned(conn, before: Timestamp) -> Result<usize, StoreError> {
+    /// A batch of the invites that were revoked before `before`, and of those that were stored before it and still wait
+    /// for a bind.
+    pub async fn list_abandoned(conn, before: Timestamp) -> Result<Vec<String>, StoreError> {
         let before = before.as_millis();
         let waiting = invites::created_at
             .lt(before)
@@ -143,6 +143,19 @@ queries! {
             .and(invites::expires_at.is_null())
             .and(invites::onbind_id.is_null());
         let abandoned = invites::table.filter(invites::revoked_at.lt(before).assume_not_null().or(waiting));
+        Ok(abandoned.select(invites::id).limit(BATCH).load(conn as &mut Conn).await?)
+    }
+
+    /// Deletes those of the invites that no onbind has taken since; returns their number. Their keys stay: a user who
+    /// followed the link of the mail has joined with one.
+    pub async fn delete_abandoned(conn, ids: &[String]) -> Result<usize, StoreError> {
+        let abandoned = invites::table
+            .filter(invites::id.eq_any(ids))
+            .filter(
+                invites::revoked_at
+                    .is_not_null()
+                    .or(invites::onbind_id.is_null().and(invites::delivered_at.is_null())),
+            );
         Ok(diesel::delete(abandoned).execute(conn as &mut Conn).await?)
     }
 
@@ -346,7 +359,8 @@ mod tests {
             insert(&store, &Invite { delivered_at: Some(START), ..invite(5, "a@x.org") }).await;
             insert(&store, &Invite { expires_at: in_an_hour, ..invite(6, "a@x.org") }).await;
             let delete = async |before| {
-                store.write(async move |conn| invites::delete_abandoned(conn, before).await).await.unwrap()
+                let ids = store.read(async move |conn| invites::list_abandoned(conn, before).await).await.unwrap();
+                store.write(async move |conn| invites::delete_abandoned(conn, &ids).await).await.unwrap()
             };
             assert_eq!((delete(START).await, delete(later).await), (0, 2));
             for (number, is_kept) in [(1, false), (2, true), (3, false), (4, true), (5, true), (6, true)] {

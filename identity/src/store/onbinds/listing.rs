@@ -10,9 +10,9 @@ use diesel::prelude::{ExpressionMethods, QueryDsl, Queryable, Selectable};
 use diesel_async::RunQueryDsl;
 use shared::clock::Timestamp;
 
-use crate::store::StoreError;
 use crate::store::connection::queries;
 use crate::store::schema::{invites, onbinds};
+use crate::store::{BATCH, StoreError};
 
 /// An onbind without its address.
 #[derive(Clone, Debug, PartialEq, Eq, Queryable, Selectable)]
@@ -86,11 +86,12 @@ queries! {
         })
     }
 
-    /// Deletes the onbinds that became dead letters before `before`; their invites wait for a bind. Returns their
-    /// number.
+    /// Deletes a batch of the onbinds that became dead letters before `before`; their invites wait for a bind. Returns
+    /// their number.
     pub async fn delete_dead(conn, before: Timestamp) -> Result<usize, StoreError> {
         let old = onbinds::table.filter(onbinds::dead_at.lt(before.as_millis()));
-        Ok(diesel::delete(old).execute(conn as &mut Conn).await?)
+        let ids: Vec<String> = old.select(onbinds::id).limit(BATCH).load(conn as &mut Conn).await?;
+        Ok(diesel::delete(onbinds::table.filter(onbinds::id.eq_any(ids))).execute(conn).await?)
     }
 
     /// The number of pending onbinds, and when the oldest of them was queued.
