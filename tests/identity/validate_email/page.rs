@@ -60,7 +60,7 @@ async fn the_page_of_a_failure_does_not_say_which() {
     let world = World::with(Settings { tables, ..Settings::default() }).await;
     let bob = world.register("@bob:hs.example").await;
     let session = world.request_token(&bob, BOB).await;
-    let burnt = world.request_token(&bob, BOB).await;
+    let closed = world.request_token(&bob, BOB).await;
     let Session { sid, client_secret, token } = &session;
     let wrong = |session: &Session| session.confirmed_link().replace(&session.token, "wrong");
     let paths = [
@@ -73,9 +73,9 @@ async fn the_page_of_a_failure_does_not_say_which() {
         ("an unknown sid", session.confirmed_link().replace(sid.as_str(), "unknown")),
         ("a wrong secret", session.confirmed_link().replace(client_secret.as_str(), "wrong")),
         ("no secret at all", session.confirmed_link().replace(client_secret.as_str(), "%0a")),
-        ("a wrong token", wrong(&burnt)),
-        ("a second one", wrong(&burnt)),
-        ("a burnt token", burnt.confirmed_link()),
+        ("a wrong token", wrong(&closed)),
+        ("a second one", wrong(&closed)),
+        ("a closed token", closed.confirmed_link()),
         ("another wrong one", wrong(&session)),
     ];
     let mut pages = Vec::new();
@@ -91,7 +91,7 @@ async fn the_page_of_a_failure_does_not_say_which() {
     for (cause, page, headers) in &pages {
         assert_eq!((page, headers), (&pages[0].1, &pages[0].2), "{cause}");
     }
-    for session in [&session, &burnt] {
+    for session in [&session, &closed] {
         world.validated(&bob, session).await.refused(400, "M_SESSION_NOT_VALIDATED");
     }
 }
