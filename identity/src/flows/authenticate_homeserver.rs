@@ -1,7 +1,10 @@
 //! Authenticates the homeserver that signed a request with `Authorization: X-Matrix` for one of its users.
 //!
-//! Invariant: a homeserver signs for its own users alone, and its keys are fetched only after that is certain. The
-//! signature covers the body, so a replay can only repeat the request.
+//! Invariant: a homeserver signs for its own users alone, and its keys are fetched only after that is certain.
+//!
+//! A request has neither a time nor a nonce, and equal requests have equal signatures. So a copy of a header removes the same
+//! pair of user and address again, also after a new bind. It cannot be refused: a second unbind by the homeserver has the
+//! same bytes.
 
 use std::net::IpAddr;
 
