@@ -15,6 +15,7 @@ use shared::http::observe::InFlight;
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinSet};
 
+use crate::domain::backoff::NextAttempt;
 use crate::error::Error;
 use crate::state::State;
 use crate::store::{Busy, QueueHead, StoreError};
@@ -103,7 +104,7 @@ pub(crate) enum Attempt {
 #[derive(Clone)]
 pub(crate) enum End {
     Done,
-    Retry { attempts: i32, at: Timestamp, failure: Option<String> },
+    Retry { attempts: i32, next: NextAttempt, failure: Option<String> },
     Dead { failure: String },
 }
 
@@ -208,12 +209,14 @@ async fn process<Q: Queue>(state: &State, mut row: Q::Row) -> Result<(), Error> 
     let end = match attempt {
         Attempt::LeaseLost => return Ok(()),
         Attempt::Delivered => End::Done,
-        Attempt::Paused => End::Retry { attempts: before, at: now, failure: None },
+        Attempt::Paused => {
+            End::Retry { attempts: before, next: NextAttempt::after(now, Duration::ZERO), failure: None }
+        }
         Attempt::Failed { failure, retry_after } if now < expires_at => {
             let backoff = Q::backoff(state, attempts, retry_after);
             let next_retry_in = backoff.as_secs_f64();
             tracing::info!(queue = Q::NAME, id, destination, attempts, failure, next_retry_in, "delivery failed");
-            End::Retry { attempts, at: now.plus(backoff), failure: Some(failure) }
+            End::Retry { attempts, next: NextAttempt::after(now, backoff), failure: Some(failure) }
         }
         Attempt::Failed { failure, .. } | Attempt::Rejected { failure } => {
             tracing::warn!(queue = Q::NAME, id, destination, attempts, failure, "delivery failed; no retry follows");

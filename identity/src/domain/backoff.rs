@@ -4,7 +4,28 @@
 
 use std::time::Duration;
 
+use shared::clock::Timestamp;
 use shared::outbound::backoff::Backoff;
+
+/// When a queued row is due, and how long it waits until then. The length shows whether the clock was ahead when the time
+/// was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextAttempt {
+    pub at: Timestamp,
+    pub backoff: Duration,
+}
+
+impl NextAttempt {
+    /// The attempt after `backoff`.
+    pub fn after(now: Timestamp, backoff: Duration) -> Self {
+        Self { at: now.plus(backoff), backoff }
+    }
+
+    /// The backoff in milliseconds.
+    pub fn backoff_millis(&self) -> i64 {
+        i64::try_from(self.backoff.as_millis()).unwrap_or(i64::MAX)
+    }
+}
 
 /// The longest backoff between two attempts.
 const MAX_BACKOFF: Duration = Duration::from_secs(3600);

@@ -18,6 +18,7 @@ pub mod invite_link;
 pub mod invite_rules;
 pub mod invite_texts;
 pub mod invitee;
+pub mod lease;
 pub mod lookup_hash;
 pub mod msisdn;
 pub mod mxid;

@@ -9,6 +9,7 @@ use shared::clock::Timestamp;
 use tokio::sync::Notify;
 
 use crate::domain::backoff::mail_backoff;
+use crate::domain::lease::mail_lease;
 use crate::error::Error;
 use crate::notify::email::message::OutgoingMail;
 use crate::notify::email::{Refusal, SendError};
@@ -16,9 +17,6 @@ use crate::queue_worker::{self, Attempt, Description, End, Queue};
 use crate::state::State;
 use crate::store::outgoing_mails::{self, QueuedMail};
 use crate::store::{Busy, QueueHead, StoreError};
-
-/// The part of the lease beyond the relay's time-outs, for the database before and after an attempt.
-const LEASE_MARGIN: Duration = Duration::from_secs(30);
 
 /// Works on the mail queue until the process is draining.
 pub async fn run(state: Arc<State>) {
@@ -41,7 +39,7 @@ impl Queue for MailQueue {
     }
 
     fn lease(state: &State) -> Duration {
-        state.config.email.timeout.get() * 4 + LEASE_MARGIN
+        mail_lease(state.config.email.timeout.get())
     }
 
     async fn take_due(
@@ -88,7 +86,7 @@ impl Queue for MailQueue {
         state
             .store
             .write(async move |conn| match end {
-                End::Retry { attempts, at, .. } => outgoing_mails::save_attempt(conn, &id, attempts, at).await,
+                End::Retry { attempts, next, .. } => outgoing_mails::save_attempt(conn, &id, attempts, next).await,
                 End::Done | End::Dead { .. } => outgoing_mails::delete(conn, &id).await,
             })
             .await?;

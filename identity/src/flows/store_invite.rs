@@ -10,10 +10,12 @@ use std::sync::Arc;
 use shared::clock::Timestamp;
 
 use crate::config::legacy_v1::Profile;
+use crate::domain::backoff::NextAttempt;
 use crate::domain::invite::{Invite, InviteToken, expires_at};
 use crate::domain::invite_link::{signurl, web_client};
 use crate::domain::invite_texts::{InviteTexts, WEB_CLIENT_LOCATION};
 use crate::domain::invitee::{Invitee, NotInvitable};
+use crate::domain::lease::mail_lease;
 use crate::domain::mxid::UserId;
 use crate::domain::redaction::redacted;
 use crate::domain::room_id::RoomId;
@@ -28,8 +30,6 @@ use crate::state::State;
 use crate::store::outgoing_mails;
 use crate::store::{Connection, StoreError, associations, ephemeral_keys, invites};
 
-/// The part of the delay of an onbind notification beyond the relay's time-outs, if the process dies while it sends.
-const SENDING_MARGIN: Duration = Duration::from_secs(30);
 /// How long a homeserver needs to put an invite into its room after the response.
 const ROOM_EVENT: Duration = Duration::from_secs(2);
 
@@ -197,7 +197,7 @@ fn draw(
 /// Runs before the mail is sent: a bind during sending must find the invite.
 async fn insert(state: &State, request: &InviteRequest, invite: &Invite, now: Timestamp) -> Result<(), Error> {
     let (buckets, invite) = (buckets(state, request), invite.clone());
-    let sending_until = now.plus(state.config.email.timeout.get() * 4 + SENDING_MARGIN);
+    let sending_until = now.plus(mail_lease(state.config.email.timeout.get()));
     let inserted = state.store.write(async move |conn| {
         if let Some(mxid) = bound_to(conn, &invite.threepid, now).await? {
             return Err(Error::ThreepidInUse(mxid));
@@ -214,8 +214,8 @@ async fn insert(state: &State, request: &InviteRequest, invite: &Invite, now: Ti
 
 /// Delays the onbind notification of a user who has bound the address meanwhile until the room contains the invite.
 async fn end_sending(state: &State, invite: &Invite) -> Result<(), Error> {
-    let (id, at) = (invite.id.clone(), state.clock.now().plus(ROOM_EVENT));
-    let is_taken = state.store.write(async move |conn| invites::end_sending(conn, &id, at).await).await?;
+    let (id, next) = (invite.id.clone(), NextAttempt::after(state.clock.now(), ROOM_EVENT));
+    let is_taken = state.store.write(async move |conn| invites::end_sending(conn, &id, next).await).await?;
     if is_taken {
         state.onbind_queued.notify_one();
     }

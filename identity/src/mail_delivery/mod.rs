@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use shared::clock::Timestamp;
 
-use crate::domain::backoff::mail_backoff;
+use crate::domain::backoff::{NextAttempt, mail_backoff};
 use crate::error::Error;
 use crate::notify::email::message::OutgoingMail;
 use crate::notify::email::{ComposeError, MailContent, Refusal, SendError};
@@ -47,8 +47,8 @@ pub async fn send<C: MailContent>(state: &State, content: &C, job: MailJob<'_>) 
         Ok(()) => Ok(Delivery::Sent),
         Err(error @ SendError::TryLater { .. }) => {
             tracing::warn!(kind, id, %error, "the relay deferred a mail");
-            let next = state.clock.now().plus(mail_backoff(state.config.email.retry_after.get(), 1));
-            queued(state, &mail, job, 1, next).map(Delivery::Deferred)
+            let backoff = mail_backoff(state.config.email.retry_after.get(), 1);
+            queued(state, &mail, job, 1, backoff).map(Delivery::Deferred)
         }
         Err(SendError::ImpossibleAddress) => Err(Error::InvalidEmail),
         Err(error @ SendError::Refused(Refusal::Reply(_))) => {
@@ -68,7 +68,7 @@ pub async fn send<C: MailContent>(state: &State, content: &C, job: MailJob<'_>) 
 /// # Errors
 /// [`Error::InvalidEmail`] if the address cannot receive mail.
 pub fn prepare<C: MailContent>(state: &State, content: &C, job: MailJob<'_>) -> Result<QueuedMail, Error> {
-    queued(state, &compose(state, content)?, job, 0, state.clock.now())
+    queued(state, &compose(state, content)?, job, 0, Duration::ZERO)
 }
 
 fn compose<C: MailContent>(state: &State, content: &C) -> Result<OutgoingMail, Error> {
@@ -83,14 +83,16 @@ fn queued(
     mail: &OutgoingMail,
     job: MailJob<'_>,
     attempts: i32,
-    next_attempt_at: Timestamp,
+    backoff: Duration,
 ) -> Result<QueuedMail, Error> {
     let MailJob { queue_id, expires_at, .. } = job;
+    let next = NextAttempt::after(state.clock.now(), backoff);
     Ok(QueuedMail {
         sealed_mail: state.keys.load().sealing().seal(&mail.to_bytes(), queue_id.as_bytes(), state.random)?,
         id: queue_id,
         attempts,
-        next_attempt_at: next_attempt_at.as_millis(),
+        next_attempt_at: next.at.as_millis(),
+        backoff: next.backoff_millis(),
         expires_at: expires_at.as_millis(),
     })
 }

@@ -2,34 +2,91 @@
 //!
 //! Invariant: afterwards no stored time hides, blocks or delays a row for longer than the row's own rule says.
 
-use diesel::prelude::{ExpressionMethods, QueryDsl};
+use std::time::Duration;
+
+use diesel::prelude::{BoolExpressionMethods, ExpressionMethods, QueryDsl};
 use diesel_async::RunQueryDsl;
 use shared::clock::Timestamp;
 
 use super::StoreError;
 use super::connection::queries;
-use super::schema::{associations, invites, onbinds, outgoing_mails, sessions, sms_days, tokens};
+use super::schema::{associations, invites, onbind_backoffs, onbinds, outgoing_mails, sessions, sms_days, tokens};
 use crate::domain::utc_day::UtcDay;
 
 /// The latest plausible times at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Horizon {
     pub now: Timestamp,
-    /// For events of the past; later than `now`, because the clocks of replicas differ.
-    pub event: Timestamp,
-    /// For the end of a lease.
-    pub lease: Timestamp,
-    /// For the next attempt of a queued row.
-    pub retry: Timestamp,
+    /// How far the clocks of replicas may differ.
+    pub skew: Duration,
+    /// The length of a lease of a mail, of its session and of its invite.
+    pub mail_lease: Duration,
+    /// The length of a lease of an SMS.
+    pub sms_lease: Duration,
+    /// The length of a lease of an onbind.
+    pub onbind_lease: Duration,
+}
+
+impl Horizon {
+    /// The latest event, by the clock of any replica.
+    fn event(&self) -> i64 {
+        self.now.plus(self.skew).as_millis()
+    }
+
+    /// The latest end of a lease, by the clock of any replica.
+    fn end_of(&self, lease: Duration) -> i64 {
+        self.now.plus(self.skew + lease).as_millis()
+    }
+
+    /// The number of the latest day.
+    fn day(&self) -> i64 {
+        UtcDay::of(self.now.plus(self.skew)).number()
+    }
 }
 
 queries! {
-    /// Moves later times to `now` and ends later leases; returns the number of corrected values.
-    pub async fn correct(conn, horizon: Horizon) -> Result<usize, StoreError> {
-        let now = horizon.now.as_millis();
-        let (event, lease, retry) =
-            (horizon.event.as_millis(), horizon.lease.as_millis(), horizon.retry.as_millis());
-        let day = UtcDay::of(horizon.event).number();
+    /// The number of rows that [`correct`] changes. Reads whole tables, so it needs no transaction.
+    pub async fn count(conn, horizon: &Horizon) -> Result<i64, StoreError> {
+        let (now, event) = (horizon.now.as_millis(), horizon.event());
+        let (mail_lease, onbind_lease) = (horizon.end_of(horizon.mail_lease), horizon.end_of(horizon.onbind_lease));
+        let sms_lease = horizon.end_of(horizon.sms_lease);
+        let sessions_ahead = sessions::table.filter(
+            sessions::created_at
+                .gt(event)
+                .or(sessions::validated_at.gt(event))
+                .or(sessions::medium.eq("email").and(sessions::sending_until.gt(mail_lease)))
+                .or(sessions::medium.eq("msisdn").and(sessions::sending_until.gt(sms_lease))),
+        );
+        let tokens_ahead = tokens::table.filter(tokens::created_at.gt(event).or(tokens::used_at.gt(event)));
+        let mails_ahead = outgoing_mails::table.filter(
+            outgoing_mails::next_attempt_at
+                .gt(outgoing_mails::backoff + now)
+                .or(outgoing_mails::leased_until.gt(mail_lease)),
+        );
+        let onbinds_ahead = onbinds::table.filter(
+            onbinds::created_at
+                .gt(event)
+                .or(onbinds::not_before.gt(event))
+                .or(onbinds::leased_until.gt(onbind_lease)),
+        );
+        let waits_ahead =
+            onbind_backoffs::table.filter(onbind_backoffs::next_attempt_at.gt(onbind_backoffs::backoff + now));
+        let mut number: i64 = sessions_ahead.count().get_result(conn as &mut Conn).await?;
+        number += tokens_ahead.count().get_result::<i64>(conn).await?;
+        number += associations::table.filter(associations::not_before.gt(event)).count().get_result::<i64>(conn).await?;
+        number += mails_ahead.count().get_result::<i64>(conn).await?;
+        number += waits_ahead.count().get_result::<i64>(conn).await?;
+        number += onbinds_ahead.count().get_result::<i64>(conn).await?;
+        number += invites::table.filter(invites::sending_until.gt(mail_lease)).count().get_result::<i64>(conn).await?;
+        number += sms_days::table.filter(sms_days::day.gt(horizon.day())).count().get_result::<i64>(conn).await?;
+        Ok(number)
+    }
+
+    /// Moves later times to `now` and ends later leases; returns the number of corrected values. A next attempt that is
+    /// too late by no more than the clocks of replicas may differ waits for its whole backoff again.
+    pub async fn correct(conn, horizon: &Horizon) -> Result<usize, StoreError> {
+        let (now, event) = (horizon.now.as_millis(), horizon.event());
+        let (mail_lease, onbind_lease) = (horizon.end_of(horizon.mail_lease), horizon.end_of(horizon.onbind_lease));
         let mut corrected = 0;
         corrected += diesel::update(sessions::table.filter(sessions::created_at.gt(event)))
             .set(sessions::created_at.eq(now))
@@ -39,10 +96,14 @@ queries! {
             .set(sessions::validated_at.eq(now))
             .execute(conn)
             .await?;
-        corrected += diesel::update(sessions::table.filter(sessions::sending_until.gt(lease)))
-            .set((sessions::sending_until.eq(None::<i64>), sessions::sending_attempt.eq(None::<i64>)))
-            .execute(conn)
-            .await?;
+        for (medium, lease) in [("email", mail_lease), ("msisdn", horizon.end_of(horizon.sms_lease))] {
+            // Expired instead of absent: whether an SMS was sent stays unclear.
+            let ahead = sessions::medium.eq(medium).and(sessions::sending_until.gt(lease));
+            corrected += diesel::update(sessions::table.filter(ahead))
+                .set(sessions::sending_until.eq(now))
+                .execute(conn)
+                .await?;
+        }
         corrected += diesel::update(tokens::table.filter(tokens::created_at.gt(event)))
             .set(tokens::created_at.eq(now))
             .execute(conn)
@@ -55,19 +116,30 @@ queries! {
             .set((associations::ts.eq(now), associations::not_before.eq(now)))
             .execute(conn)
             .await?;
-        corrected += diesel::update(outgoing_mails::table.filter(outgoing_mails::next_attempt_at.gt(retry)))
-            .set(outgoing_mails::next_attempt_at.eq(now))
+        let mails = outgoing_mails::table;
+        let due = outgoing_mails::next_attempt_at;
+        corrected += diesel::update(mails.filter(due.gt(outgoing_mails::backoff + event)))
+            .set(due.eq(now))
             .execute(conn)
             .await?;
-        corrected += diesel::update(outgoing_mails::table.filter(outgoing_mails::leased_until.gt(lease)))
+        corrected += diesel::update(mails.filter(due.gt(outgoing_mails::backoff + now)))
+            .set(due.eq(outgoing_mails::backoff + now))
+            .execute(conn)
+            .await?;
+        corrected += diesel::update(mails.filter(outgoing_mails::leased_until.gt(mail_lease)))
             .set(outgoing_mails::leased_until.eq(None::<i64>))
             .execute(conn)
             .await?;
-        corrected += diesel::update(onbinds::table.filter(onbinds::next_attempt_at.gt(retry)))
-            .set(onbinds::next_attempt_at.eq(now))
+        let due = onbind_backoffs::next_attempt_at;
+        corrected += diesel::update(onbind_backoffs::table.filter(due.gt(onbind_backoffs::backoff + event)))
+            .set(due.eq(now))
             .execute(conn)
             .await?;
-        corrected += diesel::update(onbinds::table.filter(onbinds::leased_until.gt(lease)))
+        corrected += diesel::update(onbind_backoffs::table.filter(due.gt(onbind_backoffs::backoff + now)))
+            .set(due.eq(onbind_backoffs::backoff + now))
+            .execute(conn)
+            .await?;
+        corrected += diesel::update(onbinds::table.filter(onbinds::leased_until.gt(onbind_lease)))
             .set(onbinds::leased_until.eq(None::<i64>))
             .execute(conn)
             .await?;
@@ -79,56 +151,16 @@ queries! {
             .set((onbinds::ts.eq(now), onbinds::not_before.eq(now)))
             .execute(conn)
             .await?;
-        corrected += diesel::update(invites::table.filter(invites::sending_until.gt(lease)))
+        corrected += diesel::update(invites::table.filter(invites::sending_until.gt(mail_lease)))
             .set(invites::sending_until.eq(None::<i64>))
             .execute(conn)
             .await?;
         // SMS of a day that has not come would count on it.
-        corrected += diesel::delete(sms_days::table.filter(sms_days::day.gt(day))).execute(conn).await?;
+        let later_days = sms_days::table.filter(sms_days::day.gt(horizon.day()));
+        corrected += diesel::delete(later_days).execute(conn).await?;
         Ok(corrected)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use shared::clock::Timestamp;
-
-    use super::{Horizon, correct};
-    use crate::store::outgoing_mails::QueuedMail;
-    use crate::store::testing::{START, stores};
-    use crate::store::{QueueHead, outgoing_mails};
-
-    fn horizon(now: Timestamp) -> Horizon {
-        let after = |seconds| now.plus(Duration::from_secs(seconds));
-        Horizon { now, event: after(60), lease: after(600), retry: after(7200) }
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_mail_queued_and_leased_by_a_clock_that_was_ahead_is_due_at_once() {
-        for store in stores().await {
-            let day = Duration::from_secs(86_400);
-            let ahead = START.plus(2 * day);
-            let mail = QueuedMail {
-                id: "m".to_owned(),
-                sealed_mail: vec![1],
-                attempts: 1,
-                next_attempt_at: ahead.as_millis(),
-                expires_at: ahead.plus(day).as_millis(),
-            };
-            store.write(async move |conn| outgoing_mails::insert(conn, &mail).await).await.unwrap();
-            let take = async |now: Timestamp| {
-                let until = now.plus(Duration::from_secs(60));
-                store.write(async move |conn| outgoing_mails::take_due(conn, now, until).await).await.unwrap()
-            };
-            assert!(matches!(take(ahead).await, QueueHead::Due(_)));
-            assert!(matches!(take(START).await, QueueHead::Empty));
-            let corrected = store.write(async |conn| correct(conn, horizon(START)).await).await.unwrap();
-            assert_eq!(corrected, 2);
-            assert!(matches!(take(START).await, QueueHead::Due(_)));
-            let again = store.write(async |conn| correct(conn, horizon(START)).await).await.unwrap();
-            assert_eq!(again, 0, "a plausible time stays");
-        }
-    }
-}
+mod tests;

@@ -11,8 +11,9 @@ use diesel_async::RunQueryDsl;
 use shared::clock::Timestamp;
 
 use super::connection::queries;
-use super::schema::{invites, onbinds};
+use super::schema::{invites, onbind_backoffs, onbinds};
 use super::{BATCH, StoreError};
+use crate::domain::backoff::NextAttempt;
 use crate::domain::invite::{Invite, InviteToken};
 use crate::domain::mxid::UserId;
 use crate::domain::room_id::RoomId;
@@ -52,15 +53,19 @@ queries! {
         Ok(())
     }
 
-    /// Ends the delay. The onbind that has taken the invite meanwhile is due at `at`; true if there is one. Needs a
+    /// Ends the delay. The onbind that has taken the invite meanwhile is due at `next`; true if there is one. Needs a
     /// transaction.
-    pub async fn end_sending(conn, id: &str, at: Timestamp) -> Result<bool, StoreError> {
+    pub async fn end_sending(conn, id: &str, next: NextAttempt) -> Result<bool, StoreError> {
         let ended = invites::sending_until.eq(None::<i64>);
         diesel::update(invites::table.find(id)).set(ended).execute(conn as &mut Conn).await?;
         let onbind: Option<Option<String>> =
             invites::table.find(id).select(invites::onbind_id).first(conn).await.optional()?;
         let Some(onbind) = onbind.flatten() else { return Ok(false) };
-        let due = onbinds::next_attempt_at.eq(at.as_millis());
+        let due = onbinds::next_attempt_at.eq(next.at.as_millis());
+        diesel::update(onbind_backoffs::table.find(&onbind))
+            .set(onbind_backoffs::backoff.eq(next.backoff_millis()))
+            .execute(conn)
+            .await?;
         let waiting = onbinds::table.find(onbind).filter(onbinds::dead_at.is_null());
         Ok(diesel::update(waiting).set(due).execute(conn).await? > 0)
     }

@@ -13,6 +13,7 @@ use shared::clock::Timestamp;
 use super::connection::queries;
 use super::schema::outgoing_mails;
 use super::{QueueHead, StoreError};
+use crate::domain::backoff::NextAttempt;
 
 /// A mail in the queue.
 #[derive(Clone, Debug, PartialEq, Eq, Queryable, Selectable, Insertable)]
@@ -26,6 +27,8 @@ pub struct QueuedMail {
     pub attempts: i32,
     /// Unix milliseconds of the next attempt.
     pub next_attempt_at: i64,
+    /// Milliseconds of the wait for it.
+    pub backoff: i64,
     /// Unix milliseconds of its expiry.
     pub expires_at: i64,
 }
@@ -59,11 +62,12 @@ queries! {
     }
 
     /// Saves a failed attempt and ends the lease.
-    pub async fn save_attempt(conn, id: &str, attempts: i32, next_attempt_at: Timestamp) -> Result<(), StoreError> {
+    pub async fn save_attempt(conn, id: &str, attempts: i32, next: NextAttempt) -> Result<(), StoreError> {
         diesel::update(outgoing_mails::table.find(id))
             .set((
                 outgoing_mails::attempts.eq(attempts),
-                outgoing_mails::next_attempt_at.eq(next_attempt_at.as_millis()),
+                outgoing_mails::next_attempt_at.eq(next.at.as_millis()),
+                outgoing_mails::backoff.eq(next.backoff_millis()),
                 outgoing_mails::leased_until.eq(None::<i64>),
             ))
             .execute(conn as &mut Conn)
@@ -90,6 +94,7 @@ mod tests {
     use shared::clock::Timestamp;
 
     use super::QueuedMail;
+    use crate::domain::backoff::NextAttempt;
     use crate::store::testing::{START, stores};
     use crate::store::{QueueHead, Store, outgoing_mails};
 
@@ -103,6 +108,7 @@ mod tests {
             sealed_mail: vec![0, 255, 10],
             attempts: 1,
             next_attempt_at: next_attempt_at.as_millis(),
+            backoff: 0,
             expires_at: after(86_400).as_millis(),
         }
     }
@@ -148,7 +154,8 @@ mod tests {
         for store in stores().await {
             insert(&store, &mail("m", START)).await;
             take(&store, START).await;
-            let back = store.write(async |conn| outgoing_mails::save_attempt(conn, "m", 2, after(120)).await);
+            let next = NextAttempt::after(START, Duration::from_secs(120));
+            let back = store.write(async move |conn| outgoing_mails::save_attempt(conn, "m", 2, next).await);
             back.await.unwrap();
             assert_eq!(take(&store, after(119)).await, QueueHead::Later(after(120)));
             let again = QueuedMail { attempts: 2, ..mail("m", after(120)) };

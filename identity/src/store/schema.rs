@@ -94,6 +94,7 @@ table! {
         next_attempt_at -> BigInt,
         leased_until -> Nullable<BigInt>,
         expires_at -> BigInt,
+        backoff -> BigInt,
     }
 }
 
@@ -124,6 +125,16 @@ table! {
         last_failure -> Nullable<Text>,
         former_mxid -> Nullable<Text>,
         server_group -> Text,
+    }
+}
+
+table! {
+    /// The wait of an onbind, which is another column of its table: diesel's tables have at most 16.
+    #[sql_name = "onbinds"]
+    onbind_backoffs (id) {
+        id -> Text,
+        next_attempt_at -> BigInt,
+        backoff -> BigInt,
     }
 }
 

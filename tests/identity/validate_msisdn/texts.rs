@@ -64,6 +64,20 @@ async fn codes_have_as_many_digits_as_the_operator_wants_and_are_not_counted_up(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_template_that_fails_costs_the_user_and_the_operator_nothing() {
+    // It succeeds with the code of the check at the start.
+    let template = "{{ token }}{% if token != '000000' %}{{ broken() }}{% endif %}";
+    let files = [("matrix-org/verification_template.sms.j2", template)];
+    let world = world(&files, &format!("{ALLOWED}max_per_day = 2\n")).await;
+    let alice = world.register(ALICE).await;
+    // One more than the limits of a day and of a number.
+    for attempt in 1..=6 {
+        ask(&world, &alice, wish("07700900001", "GB", "s", attempt)).send().await.refused(500, "M_UNKNOWN");
+    }
+    assert!(texts(&world).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_text_of_two_messages_is_refused_at_start() {
     let folder = new_folder();
     let template = format!("body_template = \"{}{{token}}\"", "ж".repeat(65));

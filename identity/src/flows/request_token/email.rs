@@ -8,6 +8,7 @@ use url::form_urlencoded;
 
 use super::TokenRequest;
 use super::lease::{Acquired, NotSent, PlannedMessage, Sent, SessionLease};
+use crate::domain::lease::mail_lease;
 use crate::domain::mxid::UserId;
 use crate::domain::sid::Sid;
 use crate::error::Error;
@@ -32,8 +33,7 @@ pub async fn request_email_token(state: Arc<State>, request: TokenRequest) -> Re
     }
     let message = PlannedMessage {
         token: state.random.base62(TOKEN_LENGTH),
-        // One time-out to connect and log in, one to send; and one if a pooled connection was closed.
-        longest: state.config.email.timeout.get() * 4,
+        lease: mail_lease(state.config.email.timeout.get()),
         charges: Charges::new(buckets(&state, &request), None),
     };
     match SessionLease::acquire(&state, &request, message, state.clock.now()).await? {

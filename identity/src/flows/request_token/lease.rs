@@ -16,15 +16,12 @@ use crate::state::State;
 use crate::store::outgoing_mails::{self, QueuedMail};
 use crate::store::sessions;
 
-/// The part of a lease beyond the sender's time-outs.
-const LEASE_MARGIN: Duration = Duration::from_secs(30);
-
 /// What a medium needs for its message, decided before the lease is acquired.
 pub(super) struct PlannedMessage {
     /// The token, if a new session starts.
     pub(super) token: String,
-    /// The longest duration of sending.
-    pub(super) longest: Duration,
+    /// The lease that outlasts its sending.
+    pub(super) lease: Duration,
     /// The limits to charge.
     pub(super) charges: Charges,
 }
@@ -81,10 +78,10 @@ impl SessionLease {
         message: PlannedMessage,
         now: Timestamp,
     ) -> Result<Acquired, Error> {
-        let PlannedMessage { token, longest, charges } = message;
+        let PlannedMessage { token, lease, charges } = message;
         let fresh = new_session(state, request, &token, now)?;
         let rules = state.config.sessions.rules();
-        let sending = Sending { attempt: request.send_attempt, until: now.plus(longest + LEASE_MARGIN) };
+        let sending = Sending { attempt: request.send_attempt, until: now.plus(lease) };
         let next_link = request.next_link.clone();
         let keys = state.keys.load_full();
         let acquired = state.store.write(async move |conn| {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::TokenRequest;
 use super::lease::{Acquired, NotSent, PlannedMessage, Sent, SessionLease};
+use crate::domain::lease::sms_lease;
 use crate::domain::msisdn::Msisdn;
 use crate::domain::sid::Sid;
 use crate::error::Error;
@@ -30,7 +31,7 @@ pub async fn request_sms_token(state: Arc<State>, number: Msisdn, request: Token
     let charges = Charges::new(buckets(&state, &number, &request), Some(day));
     let message = PlannedMessage {
         token: state.random.digits(settings.token_digits),
-        longest: state.sms_sender.longest(),
+        lease: sms_lease(state.sms_sender.longest()),
         charges: charges.clone(),
     };
     let acquired = SessionLease::acquire(&state, &request, message, now).await;
@@ -96,12 +97,14 @@ async fn send(
     lease: &SessionLease,
     charges: Charges,
 ) -> Result<Sent, NotSent> {
-    let token = lease.token(state)?;
+    // For a message that no provider has accepted.
+    let refund = |error| NotSent { error, refund: Some(charges.clone()) };
+    let token = lease.token(state).map_err(refund)?;
     let text = state.templates.text_message(&token, &request.audience());
-    let text = text.map_err(|error| Error::Internal(error.to_string()))?;
+    let text = text.map_err(|error| refund(Error::Internal(error.to_string())))?;
     let message = TextMessage { number, text: &text, token: &token };
     let sent = state.sms_sender.send(&message, || state.activity.is_draining()).await;
-    let not_sent = |error| Err(NotSent { error, refund: Some(charges) });
+    let not_sent = |error| Err(refund(error));
     let (event, sent) = match sent {
         Ok(_) => ("sent", Ok(Sent::Delivered)),
         Err(SmsError::NumberRefused) => ("refused", not_sent(Error::DestinationRejected)),

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::domain::lease::onbind_lease;
 use crate::domain::onbind::{self, Invitation, Method, Next};
 use crate::error::Error;
 use crate::homeserver;
@@ -14,17 +15,9 @@ use crate::state::State;
 use crate::store::ephemeral_keys;
 use crate::store::onbinds::outbox::{self, LeasedOnbind};
 
-/// The part of a lease beyond the longest request, for the database before and after it.
-const LEASE_MARGIN: Duration = Duration::from_secs(10);
-
 /// The longest duration of one attempt in request time-outs, before the worker continues with other rows. At least four,
 /// to guarantee progress: a batch with both methods, then one invitation with both.
 const MAX_REQUEST_TIMEOUTS: u32 = 10;
-
-/// The lease of one request.
-pub(super) fn lease(state: &State) -> Duration {
-    state.config.federation.timeout.get() + LEASE_MARGIN
-}
 
 /// An invitation that the homeserver has rejected.
 #[derive(Clone)]
@@ -95,7 +88,7 @@ async fn request(
     invites: &[String],
 ) -> Result<RequestResult, Error> {
     let now = state.clock.now();
-    let until = now.plus(lease(state));
+    let until = now.plus(onbind_lease(state.config.federation.timeout.get()));
     let (leased, wanted) = (onbind.clone(), invites.to_vec());
     let renewed = state.store.write(async move |conn| outbox::renew_lease(conn, &leased, until, &wanted, now).await);
     let Some(invitations) = renewed.await? else { return Ok(RequestResult::LeaseLost) };

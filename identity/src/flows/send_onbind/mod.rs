@@ -10,9 +10,10 @@ use std::time::Duration;
 use shared::clock::Timestamp;
 use tokio::sync::Notify;
 
-use self::attempt::{Rejection, attempt, lease};
-use crate::domain::backoff::{ONBIND_JITTER, onbind_backoff};
+use self::attempt::{Rejection, attempt};
+use crate::domain::backoff::{NextAttempt, ONBIND_JITTER, onbind_backoff};
 use crate::domain::homeserver_group::homeserver_group;
+use crate::domain::lease::onbind_lease;
 use crate::error::Error;
 use crate::queue_worker::{self, Attempt, Description, End, Queue};
 use crate::state::State;
@@ -47,7 +48,7 @@ impl Queue for Outbox {
     }
 
     fn lease(state: &State) -> Duration {
-        lease(state)
+        onbind_lease(state.config.federation.timeout.get())
     }
 
     async fn take_due(
@@ -103,6 +104,7 @@ async fn save(
     rejected: &[(Rejection, String)],
     now: Timestamp,
 ) -> Result<u64, StoreError> {
+    let at_once = NextAttempt::after(now, Duration::ZERO);
     let mut dead = 0;
     for (Rejection { invite, failure }, dead_id) in rejected {
         dead += u64::from(outbox::mark_invite_dead(conn, &onbind.id, invite, dead_id, now, failure).await?);
@@ -111,11 +113,11 @@ async fn save(
         End::Done => {
             if !outbox::delete_done(conn, onbind, now).await? {
                 // Invitations that arrived during the attempt start without failed attempts.
-                outbox::save_attempt(conn, onbind, 0, now, None).await?;
+                outbox::save_attempt(conn, onbind, 0, at_once, None).await?;
             }
         }
-        End::Retry { attempts, at, failure } => {
-            outbox::save_attempt(conn, onbind, *attempts, *at, failure.as_deref()).await?;
+        End::Retry { attempts, next, failure } => {
+            outbox::save_attempt(conn, onbind, *attempts, *next, failure.as_deref()).await?;
         }
         End::Dead { .. } if onbind.former.is_some() => {
             outbox::delete_done(conn, onbind, now).await?;
@@ -125,7 +127,7 @@ async fn save(
                 dead += 1;
             } else {
                 // A new bind of the address, or the operator, has reset its age during the attempt.
-                outbox::save_attempt(conn, onbind, 0, now, Some(failure)).await?;
+                outbox::save_attempt(conn, onbind, 0, at_once, Some(failure)).await?;
             }
         }
     }

@@ -13,7 +13,7 @@ use shared::clock::Timestamp;
 
 use super::StoreError;
 use super::connection::queries;
-use super::schema::{invites, onbinds};
+use super::schema::{invites, onbind_backoffs, onbinds};
 use crate::domain::association::Association;
 use crate::domain::homeserver_group::homeserver_group;
 use crate::domain::mxid::UserId;
@@ -100,6 +100,10 @@ queries! {
                 .execute(conn)
                 .await?;
         }
+        diesel::update(onbind_backoffs::table.find(id))
+            .set(onbind_backoffs::backoff.eq(due - now))
+            .execute(conn)
+            .await?;
         diesel::update(invites::table.filter(waiting)).set(invites::onbind_id.eq(id)).execute(conn).await?;
         // A homeserver that receives the association with its invites needs no second request.
         let server = association.mxid.server_name().as_str();

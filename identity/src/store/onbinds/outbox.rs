@@ -10,6 +10,7 @@ use shared::clock::Timestamp;
 
 use super::is_live;
 use crate::domain::association::Association;
+use crate::domain::backoff::NextAttempt;
 use crate::domain::invite::InviteToken;
 use crate::domain::mxid::UserId;
 use crate::domain::onbind::Invitation;
@@ -17,7 +18,7 @@ use crate::domain::room_id::RoomId;
 use crate::domain::server_name::ServerName;
 use crate::domain::threepid::{Medium, ThreePid};
 use crate::store::connection::queries;
-use crate::store::schema::{invites, onbinds};
+use crate::store::schema::{invites, onbind_backoffs, onbinds};
 use crate::store::{Busy, QueueHead, StoreError};
 
 /// A leased onbind.
@@ -75,6 +76,8 @@ queries! {
                 .filter(free)
                 .filter(onbinds::server.ne_all(&busy.destinations))
                 .filter(onbinds::server_group.ne_all(&busy.groups))
+                // A row of an earlier version has no group: its server is one of its own.
+                .filter(onbinds::server_group.ne("").or(onbinds::server.ne_all(&busy.groups)))
                 .order(onbinds::next_attempt_at)
                 .select(Row::as_select())
                 .first(conn as &mut Conn)
@@ -226,14 +229,19 @@ queries! {
         conn,
         onbind: &LeasedOnbind,
         attempts: i32,
-        next_attempt_at: Timestamp,
+        next: NextAttempt,
         failure: Option<&str>,
     ) -> Result<(), StoreError> {
         let own = onbinds::leased_until.eq(onbind.leased_until.as_millis());
         let same = onbinds::created_at.eq(onbind.created_at.as_millis());
         diesel::update(onbinds::table.find(&onbind.id).filter(own.and(same)))
-            .set((onbinds::attempts.eq(attempts), onbinds::next_attempt_at.eq(next_attempt_at.as_millis())))
+            .set((onbinds::attempts.eq(attempts), onbinds::next_attempt_at.eq(next.at.as_millis())))
             .execute(conn as &mut Conn)
+            .await?;
+        diesel::update(onbind_backoffs::table.find(&onbind.id))
+            .filter(onbind_backoffs::next_attempt_at.eq(next.at.as_millis()))
+            .set(onbind_backoffs::backoff.eq(next.backoff_millis()))
+            .execute(conn)
             .await?;
         diesel::update(onbinds::table.find(&onbind.id).filter(own))
             .set((onbinds::leased_until.eq(None::<i64>), onbinds::last_failure.eq(failure)))

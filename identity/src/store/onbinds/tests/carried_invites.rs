@@ -108,13 +108,14 @@ async fn an_invite_that_is_still_being_sent_delays_its_onbind_until_the_room_kno
         store.write(async |conn| invites::begin_sending(conn, "i", after(60)).await).await.unwrap();
         assert!(bind(&store, "o", BOB, "@bob:hs", after(1)).await);
         assert!(matches!(head(&store, after(1), &[]).await, QueueHead::Later(at) if at == after(60)));
-        let ended = store.write(async |conn| invites::end_sending(conn, "i", after(4)).await).await.unwrap();
+        let next = NextAttempt::after(after(2), Duration::from_secs(2));
+        let ended = store.write(async move |conn| invites::end_sending(conn, "i", next).await).await.unwrap();
         assert!(ended);
         assert!(matches!(head(&store, after(3), &[]).await, QueueHead::Later(at) if at == after(4)));
         assert_eq!(take(&store, after(4)).await.id, "o");
         // Without a bind meanwhile nothing is due.
         invite(&store, "j", "alice@example.com").await;
         store.write(async |conn| invites::begin_sending(conn, "j", after(60)).await).await.unwrap();
-        assert!(!store.write(async |conn| invites::end_sending(conn, "j", after(4)).await).await.unwrap());
+        assert!(!store.write(async move |conn| invites::end_sending(conn, "j", next).await).await.unwrap());
     }
 }

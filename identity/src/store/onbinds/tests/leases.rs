@@ -23,6 +23,20 @@ async fn the_servers_of_a_busy_owner_leave_the_outbox_to_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_server_of_a_row_without_a_group_is_its_group() {
+    for store in stores().await {
+        for (n, mxid) in ["@a:evil.example", "@b:good.example"].into_iter().enumerate() {
+            bind_with(&store, &format!("o{n}"), &format!("{n}@example.com"), mxid, after(n as u64), true).await;
+        }
+        execute(&store, "update onbinds set server_group = ''").await;
+        let busy = Busy { destinations: Vec::new(), groups: vec!["evil.example".to_owned()] };
+        let due = head_except(&store, after(9), busy.clone()).await;
+        assert!(matches!(&due, QueueHead::Due(onbind) if onbind.server().as_str() == "good.example"), "{due:?}");
+        assert_eq!(head_except(&store, after(9), busy).await, QueueHead::Empty);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn onbinds_are_taken_by_next_attempt_and_those_to_busy_servers_wait() {
     for store in stores().await {
         for (id, address, mxid, ts) in [

@@ -17,6 +17,7 @@ use super::listing;
 use super::outbox::LeasedOnbind;
 use super::{delete, outbox, save};
 use crate::domain::association::Association;
+use crate::domain::backoff::NextAttempt;
 use crate::domain::invite::{Invite, InviteToken};
 use crate::store::connection::queries;
 use crate::store::testing::{START, email, user};
@@ -138,7 +139,7 @@ async fn delete_done(store: &Store, onbind: &LeasedOnbind) -> bool {
 }
 
 async fn save_attempt(store: &Store, onbind: &LeasedOnbind, attempts: i32, next: Timestamp) {
-    let onbind = onbind.clone();
+    let (onbind, next) = (onbind.clone(), NextAttempt { at: next, backoff: Duration::ZERO });
     let saved = store
         .write(async move |conn| outbox::save_attempt(conn, &onbind, attempts, next, Some("it replied 502")).await);
     saved.await.unwrap();

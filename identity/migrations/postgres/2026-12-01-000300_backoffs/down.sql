@@ -1,0 +1,2 @@
+alter table outgoing_mails drop column backoff;
+alter table onbinds drop column backoff;
