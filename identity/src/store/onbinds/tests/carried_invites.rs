@@ -1,5 +1,7 @@
 //! The invites that an onbind carries, from the bind to the delivery.
 
+use std::time::Duration;
+
 use super::super::outbox;
 use super::super::outbox::LeasedOnbind;
 use super::{
@@ -7,6 +9,7 @@ use super::{
     mark_invite_dead, renew_lease, revoke, take, unbind,
 };
 use crate::domain::association::Association;
+use crate::domain::backoff::NextAttempt;
 use crate::store::testing::{START, email, stores, user};
 use crate::store::{QueueHead, invites};
 

@@ -5,7 +5,7 @@ use super::{
     BOB, after, bind, bind_with, count, delete_done, head, head_except, invite, list, mark_dead, renew_lease,
     save_attempt, take,
 };
-use crate::store::testing::{START, stores};
+use crate::store::testing::{START, execute, stores};
 use crate::store::{Busy, QueueHead};
 
 #[tokio::test(flavor = "multi_thread")]
