@@ -20,8 +20,9 @@ impl TrustedProxies {
         self.0.iter().any(|network| network.contains(address))
     }
 
-    /// The client's address: the peer, or, for a trusted peer, the first untrusted valid address of
-    /// `X-Forwarded-For` from the right.
+    /// The client's address: the peer, or, for a trusted peer, the first untrusted address of `X-Forwarded-For` from the right.
+    /// An unreadable entry ends the search, because the client may have written everything to its left: the proxy that reported
+    /// it then counts as the client.
     fn client(&self, peer: IpAddr, forwarded_for: &[&str]) -> IpAddr {
         let mut client = peer.to_canonical();
         let hops = forwarded_for.iter().flat_map(|line| line.split(',')).map(str::trim).rev();
@@ -29,10 +30,8 @@ impl TrustedProxies {
             if !self.contain(client) {
                 break;
             }
-            // Skips an invalid entry; the next one may be valid.
-            if let Some(address) = parse(hop) {
-                client = address.to_canonical();
-            }
+            let Some(address) = parse(hop) else { break };
+            client = address.to_canonical();
         }
         client
     }
@@ -52,7 +51,9 @@ fn address(head: &RequestHead, proxies: Option<&Data<TrustedProxies>>) -> IpAddr
     // A Unix socket has no peer address. Only the operator can open it.
     let peer = head.peer_addr.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip());
     let Some(proxies) = proxies else { return peer.to_canonical() };
-    let lines: Vec<&str> = head.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok()).collect();
+    // A line that is no text counts as an unreadable entry.
+    let lines: Vec<&str> =
+        head.headers().get_all("x-forwarded-for").map(|value| value.to_str().unwrap_or_default()).collect();
     proxies.client(peer, &lines)
 }
 
@@ -93,8 +94,11 @@ mod tests {
     }
 
     #[test]
-    fn invalid_entries_are_skipped() {
-        assert_eq!(client("10.0.0.1", &["1.2.3.4, unknown"]), "1.2.3.4");
+    fn an_unreadable_entry_ends_the_search() {
+        assert_eq!(client("10.0.0.1", &["1.2.3.4, unknown"]), "10.0.0.1");
+        assert_eq!(client("10.0.0.1", &["1.2.3.4, unknown, 10.0.0.3"]), "10.0.0.3");
+        assert_eq!(client("10.0.0.1", &["1.2.3.4", ""]), "10.0.0.1");
+        assert_eq!(client("10.0.0.1", &["unknown, 1.2.3.4"]), "1.2.3.4");
         assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
         assert_eq!(client("10.0.0.1", &["unknown, 10.0.0.3"]), "10.0.0.3");
     }
