@@ -3,22 +3,31 @@
 //!
 //! It opens for one client whose own devices are rejected in such numbers, and for all clients if several of them together
 //! are. So a stranger with many junk pushkeys opens it for himself alone, and his deliveries keep it closed for no other
-//! client.
+//! client. One client is an IPv4 address or an IPv6 /48 network.
 //!
-//! Invariant: every pushkey counts once in a window, so that repeated requests for one device never open the guard.
+//! Invariants: every pushkey of a client counts once in a window, so that repeated requests for one device never open the
+//! guard. A client's outcomes push out no outcome of another client.
 
-use std::collections::{HashMap, VecDeque};
+mod client;
+
+use std::collections::HashMap;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use shared::clock::{Clock, Timestamp};
 
+use self::client::{ClientOutcomes, Counted};
 use crate::config::rules::RejectionBreaker;
 use crate::providers::device_key::{ByDeviceKey, DeviceKey};
 use crate::providers::outcome::{Certainty, Reason, Rejection};
 
-/// The most devices of one app in a window; the oldest drop out first. Bounds the memory.
-const MAX_DEVICES: usize = 20_000;
+/// The most devices of one client, as a multiple of the larger threshold; its oldest drop out first.
+const THRESHOLDS: usize = 4;
+/// The most clients of one app in a window. Clients without a device that ever had a delivery drop out first, then those
+/// that were idle for longest.
+const MAX_CLIENTS: usize = 1000;
+/// The most devices of all clients of one app.
+const MAX_DEVICES: usize = 40_000;
 
 /// The weight of a device that had a delivery before, and of a delivery, when clients are judged together.
 const PROVEN: usize = 2;
@@ -38,32 +47,19 @@ struct State {
 
 #[derive(Default)]
 struct App {
-    /// The last outcome of each device within the window.
-    devices: ByDeviceKey<Seen>,
-    /// The same devices in the order of time, one entry for each outcome.
-    order: VecDeque<(Timestamp, DeviceKey)>,
-    /// The number of delivered devices of each client.
-    delivered: ByDeviceKey<usize>,
-    /// The rejected devices by reason and client.
-    rejected: HashMap<Reason, ByDeviceKey<Rejected>>,
+    clients: ByDeviceKey<ClientOutcomes>,
+    /// The number of devices of all clients.
+    devices: usize,
     /// The reasons with an open guard and until when: for one client, or for all (`None`).
     open: HashMap<(Reason, Option<DeviceKey>), Timestamp>,
 }
 
-/// The last outcome of a device.
+/// The time of an outcome.
 #[derive(Clone, Copy)]
-struct Seen {
-    at: Timestamp,
-    client: DeviceKey,
-    /// The reason of a rejection with the weight of the device; `None` for a delivery.
-    rejected: Option<(Reason, usize)>,
-}
-
-/// The rejected devices of a client.
-#[derive(Clone, Copy, Default)]
-struct Rejected {
-    devices: usize,
-    weight: usize,
+struct Moment {
+    now: Timestamp,
+    /// The begin of the window.
+    begin: Timestamp,
 }
 
 /// When the guard opens.
@@ -82,69 +78,70 @@ impl Threshold {
 }
 
 impl App {
-    /// Replaces the outcome of a device, and drops outcomes older than `begin`.
-    fn count(&mut self, device: DeviceKey, seen: Seen, begin: Timestamp) {
-        if let Some(before) = self.devices.insert(device, seen) {
-            self.forget(before);
-        }
-        match seen.rejected {
-            Some((reason, weight)) => {
-                let rejected = self.rejected.entry(reason).or_default().entry(seen.client).or_default();
-                rejected.devices += 1;
-                rejected.weight += weight;
-            }
-            None => *self.delivered.entry(seen.client).or_default() += 1,
-        }
-        self.order.push_back((seen.at, device));
-        while let Some((at, device)) = self.order.front().copied() {
-            if at >= begin && self.order.len() <= MAX_DEVICES {
-                break;
-            }
-            self.order.pop_front();
-            // A later entry counts a device with several outcomes.
-            if self.devices.get(&device).is_some_and(|latest| latest.at == at)
-                && let Some(latest) = self.devices.remove(&device)
-            {
-                self.forget(latest);
-            }
-        }
+    /// Replaces the outcome of a device of `client`.
+    fn count(&mut self, client: DeviceKey, device: DeviceKey, outcome: Counted, at: Moment, rules: &RejectionBreaker) {
+        let max = rules.min.max(rules.certain_min).saturating_mul(THRESHOLDS).min(MAX_DEVICES);
+        let outcomes = self.clients.entry(client).or_default();
+        let before = outcomes.len();
+        outcomes.expire(at.begin, at.now);
+        outcomes.count(device, outcome, at.now, max);
+        self.devices = self.devices + outcomes.len() - before;
+        while (self.clients.len() > MAX_CLIENTS || self.devices > MAX_DEVICES) && self.remove_client(client) {}
     }
 
-    fn forget(&mut self, seen: Seen) {
-        match seen.rejected {
-            Some((reason, weight)) => {
-                let Some(clients) = self.rejected.get_mut(reason) else { return };
-                let Some(rejected) = clients.get_mut(&seen.client) else { return };
-                rejected.devices = rejected.devices.saturating_sub(1);
-                rejected.weight = rejected.weight.saturating_sub(weight);
-                if rejected.devices == 0 {
-                    clients.remove(&seen.client);
-                }
-            }
-            None => {
-                let Some(delivered) = self.delivered.get_mut(&seen.client) else { return };
-                *delivered = delivered.saturating_sub(1);
-                if *delivered == 0 {
-                    self.delivered.remove(&seen.client);
-                }
-            }
-        }
+    /// Removes the client that matters least, other than `active`.
+    fn remove_client(&mut self, active: DeviceKey) -> bool {
+        let others = self.clients.iter().filter(|(client, _)| **client != active);
+        let least = others.min_by_key(|(_, outcomes)| (outcomes.is_proven(), outcomes.last()));
+        let Some(client) = least.map(|(client, _)| *client) else { return false };
+        let removed = self.clients.remove(&client);
+        self.devices -= removed.map_or(0, |outcomes| outcomes.len());
+        true
+    }
+
+    /// Drops the outcomes of all clients that are older than the window.
+    fn expire(&mut self, at: Moment) {
+        self.clients.retain(|_, outcomes| {
+            let before = outcomes.len();
+            outcomes.expire(at.begin, at.now);
+            self.devices -= before - outcomes.len();
+            outcomes.len() > 0
+        });
+    }
+
+    /// The time until the guard closes that is open for this client or for all.
+    fn open_for(&self, client: DeviceKey, reason: Reason, now: Timestamp, open: Duration) -> Option<Duration> {
+        // A longer time is of a clock that was set back since.
+        let is_open = |until: &Timestamp| now < *until && until.since(now) <= open;
+        let until = |whose| self.open.get(&(reason, whose)).filter(|until| is_open(until));
+        until(Some(client)).or_else(|| until(None)).map(|until| until.since(now))
     }
 
     /// Whether the devices of this client alone open the guard for it.
     fn is_reached_by(&self, client: DeviceKey, reason: Reason, threshold: &Threshold) -> bool {
-        let rejected = self.rejected.get(reason).and_then(|clients| clients.get(&client)).map_or(0, |of| of.devices);
-        let delivered = self.delivered.get(&client).copied().unwrap_or_default();
-        threshold.is_reached(rejected, delivered, threshold.min)
+        let reached = |of: &ClientOutcomes| threshold.is_reached(of.rejected(reason), of.delivered(), threshold.min);
+        self.clients.get(&client).is_some_and(reached)
     }
 
-    /// Whether all clients together open the guard, where each adds at most half of the threshold.
-    fn is_reached_by_all(&self, reason: Reason, threshold: &Threshold) -> bool {
+    /// Whether all clients together open the guard. It takes two clients with devices that had a delivery before, or four.
+    fn is_reached_by_all(&mut self, reason: Reason, threshold: &Threshold, at: Moment) -> bool {
+        self.expire(at);
         let min = threshold.min.saturating_mul(PROVEN);
-        let of_clients = self.rejected.get(reason).into_iter().flat_map(ByDeviceKey::values);
-        let rejected = of_clients.map(|of| of.weight.min(min / 2)).sum();
-        let delivered = self.delivered.values().sum::<usize>().saturating_mul(PROVEN);
+        let rejected = self.clients.values().map(|of| of.weight(reason, min)).sum();
+        let delivered = self.clients.values().map(ClientOutcomes::delivered).sum::<usize>().saturating_mul(PROVEN);
         threshold.is_reached(rejected, delivered, min)
+    }
+
+    fn open(&mut self, reason: Reason, whose: Option<DeviceKey>, now: Timestamp, open: Duration) {
+        self.open.retain(|_, until| now < *until);
+        if self.open.len() >= MAX_CLIENTS {
+            // The guard for all stays.
+            let of_clients = self.open.iter().filter(|((_, whose), _)| whose.is_some());
+            if let Some(first) = of_clients.min_by_key(|(_, until)| **until).map(|(key, _)| *key) {
+                self.open.remove(&first);
+            }
+        }
+        self.open.insert((reason, whose), now.plus(open));
     }
 }
 
@@ -169,7 +166,7 @@ impl MassRejection {
 
     /// Counts a delivery. Nothing else counts as good: a stranger can cause any other outcome.
     pub(crate) fn record_delivery(&self, app: &str, device: DeviceKey, client: DeviceKey) {
-        self.with(app, |app, _, now, begin| app.count(device, Seen { at: now, client, rejected: None }, begin));
+        self.with(app, |app, rules, at| app.count(client, device, Counted::Delivered, at, rules));
     }
 
     /// Counts a rejection. `is_proven`: the pushkey had a delivery before.
@@ -185,30 +182,25 @@ impl MassRejection {
         rejection: Rejection,
     ) -> Result<(), Withheld> {
         let Rejection { reason, certainty } = rejection;
-        let result = self.with(app, |app, rules, now, begin| {
+        let result = self.with(app, |app, rules, at| {
             let (min, share) = match certainty {
                 Certainty::Suspect => (rules.min, rules.share),
                 Certainty::Certain => (rules.certain_min, rules.certain_share),
             };
             let (threshold, open) = (Threshold { min, share }, rules.open.get());
-            let weight = if is_proven { PROVEN } else { UNPROVEN };
-            app.count(device, Seen { at: now, client, rejected: Some((reason, weight)) }, begin);
-            for whose in [Some(client), None] {
-                if let Some(until) =
-                    app.open.get(&(reason, whose)).filter(|until| now < **until && until.since(now) <= open)
-                {
-                    return Err(Withheld { retry_after: until.since(now), is_new: false });
-                }
+            // Also while the guard is open: it opens again at once if the rejections continue.
+            app.count(client, device, Counted::Rejected { reason, is_proven }, at, rules);
+            if let Some(retry_after) = app.open_for(client, reason, at.now, open) {
+                return Err(Withheld { retry_after, is_new: false });
             }
-            let whose = if app.is_reached_by_all(reason, &threshold) {
+            let whose = if app.is_reached_by_all(reason, &threshold, at) {
                 None
             } else if app.is_reached_by(client, reason, &threshold) {
                 Some(client)
             } else {
                 return Ok(());
             };
-            app.open.retain(|_, until| now < *until);
-            app.open.insert((reason, whose), now.plus(open));
+            app.open(reason, whose, at.now, open);
             Err(Withheld { retry_after: open, is_new: true })
         });
         result.unwrap_or(Ok(()))
@@ -232,23 +224,19 @@ impl MassRejection {
     }
 
     /// `None` if the guard is disabled.
-    fn with<R>(
-        &self,
-        name: &str,
-        act: impl FnOnce(&mut App, &RejectionBreaker, Timestamp, Timestamp) -> R,
-    ) -> Option<R> {
+    fn with<R>(&self, name: &str, act: impl FnOnce(&mut App, &RejectionBreaker, Moment) -> R) -> Option<R> {
         let now = self.clock.now();
         let mut state = self.state.lock();
         let State { rules, apps } = &mut *state;
         if !rules.enabled {
             return None;
         }
-        let begin = now.minus(rules.window.get());
+        let at = Moment { now, begin: now.minus(rules.window.get()) };
         // Copies the name once for each app.
         if !apps.contains_key(name) {
             apps.insert(name.to_owned(), App::default());
         }
-        Some(act(apps.get_mut(name)?, rules, now, begin))
+        Some(act(apps.get_mut(name)?, rules, at))
     }
 }
 
@@ -267,7 +255,7 @@ mod tests {
 
     use shared::clock::{Clock, Timestamp};
 
-    use super::{Certainty, MassRejection, Rejection, Withheld};
+    use super::{Certainty, ClientOutcomes, Counted, MAX_CLIENTS, MAX_DEVICES, MassRejection, Rejection, Withheld};
     use crate::config::rules::RejectionBreaker;
     use crate::providers::device_key::testing::{keys, numbered};
     use crate::providers::device_key::{DeviceKey, DeviceKeys};
@@ -413,6 +401,80 @@ mod tests {
         let of = |client: u32| unproven.reject_of(client, false, client * 100..client * 100 + 9);
         assert!((1..=4).flat_map(of).all(|result| result.is_ok()));
         assert!(of(5).iter().any(Result::is_err));
+    }
+
+    #[test]
+    fn a_flood_of_one_client_pushes_out_no_outcome_of_another() {
+        let bench = bench(RejectionBreaker::default());
+        for round in 0..20 {
+            assert_eq!(bench.reject_of(0, false, round..round + 1)[0].is_ok(), round < 19, "{round}");
+            bench.reject_of(7, false, 10_000 + round * 3000..10_000 + (round + 1) * 3000);
+            bench.deliver(8, 100_000 + round * 3000..100_000 + (round + 1) * 3000);
+        }
+    }
+
+    #[test]
+    fn a_flood_of_many_clients_pushes_out_no_active_client() {
+        let bench = bench(RejectionBreaker::default());
+        for round in 0..20 {
+            assert_eq!(bench.reject_of(0, true, round..round + 1)[0].is_ok(), round < 19, "{round}");
+            for client in (0..100).map(|client| 100 + round * 100 + client) {
+                bench.clock.advance(Duration::from_millis(1));
+                bench.reject_of(client, false, client * 10..client * 10 + 3);
+                bench.deliver(client, client * 10 + 3..client * 10 + 10);
+            }
+        }
+        let state = bench.guard.state.lock();
+        let app = &state.apps["app"];
+        assert!(app.clients.len() <= MAX_CLIENTS && app.devices <= MAX_DEVICES);
+        assert_eq!(app.devices, app.clients.values().map(ClientOutcomes::len).sum::<usize>());
+    }
+
+    #[test]
+    fn one_or_two_clients_with_junk_never_open_the_guard_for_all() {
+        for certainty in [Certainty::Suspect, Certainty::Certain] {
+            let bench = bench(RejectionBreaker::default());
+            for client in [7, 8, 9] {
+                let rejection = Rejection { reason: "why", certainty };
+                for n in client * 1000..client * 1000 + 500 {
+                    let _ =
+                        bench.guard.record_rejection("app", bench.device(n), bench.client(client), false, rejection);
+                }
+            }
+            let rejection = Rejection { reason: "why", certainty };
+            let other = |n| bench.guard.record_rejection("app", bench.device(n), bench.client(0), true, rejection);
+            assert_eq!(other(1), Ok(()));
+        }
+    }
+
+    #[test]
+    fn the_guard_opens_again_at_once_if_the_rejections_continue() {
+        let bench = bench(RejectionBreaker::default());
+        assert!(bench.reject(0..20, Certainty::Suspect)[19].is_err());
+        bench.clock.advance(OPEN - Duration::from_secs(1));
+        assert!(bench.reject(20..50, Certainty::Suspect).iter().all(Result::is_err));
+        bench.clock.advance(Duration::from_secs(2));
+        assert_eq!(bench.reject(50..51, Certainty::Suspect), [Err(Withheld { retry_after: OPEN, is_new: true })]);
+    }
+
+    #[test]
+    fn repeated_outcomes_of_a_few_devices_are_bounded_and_hide_no_other() {
+        let bench = bench(RejectionBreaker::default());
+        assert!(bench.reject(0..19, Certainty::Suspect).iter().all(Result::is_ok));
+        for _ in 0..5000 {
+            bench.clock.advance(Duration::from_millis(10));
+            bench.deliver(0, 1000..1005);
+        }
+        assert!(bench.reject(19..20, Certainty::Suspect)[0].is_err());
+    }
+
+    #[test]
+    fn an_outcome_of_a_clock_that_was_ahead_does_not_count() {
+        let (now, device) = (Timestamp::from_millis(1_750_000_000_000), numbered(&keys(), 1));
+        let mut outcomes = ClientOutcomes::default();
+        outcomes.count(device, Counted::Delivered, now.plus(MINUTE * 60), 10);
+        outcomes.expire(now.minus(MINUTE), now);
+        assert_eq!((outcomes.delivered(), outcomes.len()), (0, 0));
     }
 
     #[test]
