@@ -12,7 +12,7 @@ use super::pattern::{Ambiguous, Patterns};
 use super::permits::Permits;
 use crate::config::Config;
 use crate::notification::Device;
-use crate::providers::log_throttle::LogThrottle;
+use crate::providers::log_throttle::{LogThrottle, LogThrottleByText};
 use crate::providers::outcome::{Certainty, Reason, Rejection};
 use crate::providers::{AppSettings, DeliverySettings, Provider, ProviderContext, SetupError};
 
@@ -57,7 +57,7 @@ pub(crate) enum AppsError {
 pub(crate) struct Apps {
     patterns: Patterns<Arc<App>>,
     /// Throttles the log of unknown app IDs.
-    pub(crate) unknown_app_log: LogThrottle,
+    pub(crate) unknown_app_log: LogThrottleByText,
     context: ProviderContext,
     outbound_digest: [u8; 32],
     config_generation: u64,
@@ -80,7 +80,7 @@ impl Apps {
     pub(crate) fn new(config: &Config, context: ProviderContext) -> Result<Self, AppsError> {
         let none = Self {
             patterns: Patterns::new([])?,
-            unknown_app_log: LogThrottle::default(),
+            unknown_app_log: LogThrottleByText::default(),
             context,
             outbound_digest: [0; 32],
             config_generation: 0,
@@ -111,7 +111,7 @@ impl Apps {
             };
             apps.push((pattern.clone(), app));
         }
-        let (patterns, unknown_app_log) = (Patterns::new(apps)?, LogThrottle::default());
+        let (patterns, unknown_app_log) = (Patterns::new(apps)?, LogThrottleByText::default());
         Ok(Self { patterns, unknown_app_log, context, outbound_digest, config_generation })
     }
 

@@ -93,7 +93,7 @@ impl DeviceDelivery {
             if is_error {
                 metrics::counter!("push_config_error_total", "app" => UNKNOWN, "reason" => UNKNOWN_APP).increment(1);
             }
-            if setup.apps.unknown_app_log.allow(state.clock.now()) {
+            if setup.apps.unknown_app_log.allow(&device.app_id, self.client, state.clock.now()) {
                 let app_id = escaped(&device.app_id);
                 if is_error {
                     tracing::error!(%app_id, detail, "no app is configured for a device");

@@ -1,16 +1,36 @@
 //! What limits the log: how often an error is logged, and how much of a text from outside.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use shared::clock::Timestamp;
 
+use super::device_key::DeviceKey;
+
 /// Allows one log line a minute, so that a wrong key does not fill the log.
 #[derive(Debug, Default)]
 pub(crate) struct LogThrottle(Mutex<Option<Timestamp>>);
 
+/// Allows one log line a minute for each cause, from a closed set.
+#[derive(Debug, Default)]
+pub(crate) struct LogThrottleByCause(Mutex<HashMap<&'static str, Timestamp>>);
+
+/// Allows one log line a minute for each text from outside, for a hundred texts, of which one client brings at most ten. All
+/// further texts share one line a minute.
+#[derive(Debug, Default)]
+pub(crate) struct LogThrottleByText {
+    texts: Mutex<HashMap<String, (Timestamp, DeviceKey)>>,
+    further: LogThrottle,
+}
+
 /// The longest text from outside in a log, in characters.
 const MAX_TEXT: usize = 100;
+
+/// The texts with a line of their own in a minute.
+const MAX_TEXTS: usize = 100;
+/// The same for one client.
+const MAX_TEXTS_OF_CLIENT: usize = 10;
 
 /// A text from outside for a log: control characters escaped, at most 100 characters.
 pub(crate) fn escaped(text: &str) -> String {
@@ -30,15 +50,97 @@ pub(crate) fn escaped(text: &str) -> String {
 
 const INTERVAL: Duration = Duration::from_secs(60);
 
+/// Whether a line of this time is less than a minute old. A clock that was set back never silences the log.
+fn is_recent(last: Timestamp, now: Timestamp) -> bool {
+    now >= last && now.since(last) < INTERVAL
+}
+
 impl LogThrottle {
     /// Whether a line may be logged now; counts it if so.
     pub(crate) fn allow(&self, now: Timestamp) -> bool {
         let mut last = self.0.lock();
-        // A clock that was set back never silences the log.
-        let is_allowed = last.is_none_or(|last| now < last || now.since(last) >= INTERVAL);
+        let is_allowed = last.is_none_or(|last| !is_recent(last, now));
         if is_allowed {
             *last = Some(now);
         }
         is_allowed
+    }
+}
+
+impl LogThrottleByCause {
+    /// Whether a line with this cause may be logged now; counts it if so.
+    pub(crate) fn allow(&self, cause: &'static str, now: Timestamp) -> bool {
+        let mut lines = self.0.lock();
+        let is_allowed = lines.get(cause).is_none_or(|last| !is_recent(*last, now));
+        if is_allowed {
+            lines.insert(cause, now);
+        }
+        is_allowed
+    }
+}
+
+impl LogThrottleByText {
+    /// Whether a line with this text of `client` may be logged now; counts it if so.
+    pub(crate) fn allow(&self, text: &str, client: DeviceKey, now: Timestamp) -> bool {
+        let mut texts = self.texts.lock();
+        if texts.get(text).is_some_and(|(last, _)| is_recent(*last, now)) {
+            return false;
+        }
+        if !texts.contains_key(text) {
+            let is_full = |texts: &HashMap<_, (Timestamp, DeviceKey)>| {
+                let of_client = texts.values().filter(|(_, other)| *other == client).count();
+                texts.len() >= MAX_TEXTS || of_client >= MAX_TEXTS_OF_CLIENT
+            };
+            if is_full(&texts) {
+                texts.retain(|_, (last, _)| is_recent(*last, now));
+            }
+            if is_full(&texts) {
+                return self.further.allow(now);
+            }
+        }
+        texts.insert(text.to_owned(), (now, client));
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use shared::clock::Timestamp;
+
+    use super::{LogThrottleByCause, LogThrottleByText};
+    use crate::providers::device_key::testing::{keys, numbered};
+
+    const START: Timestamp = Timestamp::from_millis(1_750_000_000_000);
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn each_cause_has_its_own_line_a_minute() {
+        let throttle = LogThrottleByCause::default();
+        assert_eq!(["tls", "dns", "tls"].map(|cause| throttle.allow(cause, START)), [true, true, false]);
+        assert!(throttle.allow("tls", START.plus(MINUTE)));
+        assert!(throttle.allow("tls", START), "the clock was set back");
+    }
+
+    #[test]
+    fn junk_of_one_client_hides_no_text_of_another() {
+        let (throttle, keys) = (LogThrottleByText::default(), keys());
+        let (junk, own) = (numbered(&keys, 1), numbered(&keys, 2));
+        for round in 0..3 {
+            let now = START.plus(MINUTE * round);
+            let lines = (0..1000).filter(|n| throttle.allow(&format!("{round} {n}"), junk, now)).count();
+            assert_eq!(lines, 11, "ten texts, and one line for the others");
+            assert!(throttle.allow("com.example.app", own, now));
+            assert!(!throttle.allow("com.example.app", own, now.plus(MINUTE / 2)));
+        }
+    }
+
+    #[test]
+    fn a_hundred_texts_have_lines_of_their_own() {
+        let (throttle, keys) = (LogThrottleByText::default(), keys());
+        let lines = (0..1000).filter(|n| throttle.allow(&n.to_string(), numbered(&keys, *n), START)).count();
+        assert_eq!(lines, 101);
+        assert_eq!(throttle.texts.lock().len(), 100);
     }
 }
