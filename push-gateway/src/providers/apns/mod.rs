@@ -76,7 +76,7 @@ impl Apns {
     ) -> Result<Self, SetupError> {
         let template = PushTemplate::new(settings)?;
         let credentials = Credentials::load(settings, &context.apns_tokens)?;
-        let clients = Clients::new(app, settings, &context.outbound, &credentials, timing)?;
+        let clients = Clients::new(app, settings, &context.outbound, &credentials, timing, &context.clock)?;
         credentials.report_expiry(app, context.clock.now());
         Ok(Self {
             app: app.to_owned(),

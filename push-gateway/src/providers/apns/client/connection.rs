@@ -42,6 +42,8 @@ pub(super) struct Connection {
     pub(super) limit: AtomicUsize,
     /// Whether a response arrived.
     pub(super) answered: AtomicBool,
+    /// Whether the owner left it because of failures: its end is no failure of its own.
+    pub(super) retired: AtomicBool,
     /// Consecutive pushes without an answer below 500.
     pub(super) failures: AtomicUsize,
     /// Whether APNs accepted a push. Until then it may allow only one stream.
@@ -64,6 +66,7 @@ where
         sender: Mutex::new(Some(sender)),
         in_flight: AtomicUsize::new(0),
         answered: AtomicBool::new(false),
+        retired: AtomicBool::new(false),
         failures: AtomicUsize::new(0),
         proven: AtomicBool::new(false),
         last_received: Mutex::new(Instant::now()),

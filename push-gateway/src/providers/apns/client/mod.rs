@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use h2::{Reason, RecvStream};
 use http::header::RETRY_AFTER;
 use http::uri::Authority;
+use shared::clock::Clock;
 use shared::outbound::backoff::Backoff;
 use shared::outbound::connector::Connector;
 use shared::outbound::resolver::Resolver;
@@ -26,6 +27,7 @@ use shared::outbound::tls::TlsError;
 
 use self::connect::{Endpoint, EndpointConnector};
 use self::pool::{Pool, Ticket};
+use self::report::Report;
 use super::credentials::Credentials;
 use super::request::Push;
 use super::settings::Settings;
@@ -109,6 +111,7 @@ impl Clients {
         outbound: &Outbound,
         credentials: &Credentials,
         timing: Timing,
+        clock: &Clock,
     ) -> Result<Self, ClientError> {
         let mut tls = outbound.tls()?;
         tls.alpn_protocols = vec![HTTP_2.to_vec()];
@@ -117,7 +120,7 @@ impl Clients {
         let client = |key, given: Option<&String>, default: &str| {
             let endpoint = Endpoint::parse(given.map_or(default, String::as_str)).ok_or(ClientError::Endpoint(key))?;
             let connector = EndpointConnector::new(endpoint, connector.clone());
-            Ok::<_, ClientError>(Client::new(app, connector, settings.max_connections, timing))
+            Ok::<_, ClientError>(Client::new(app, connector, settings.max_connections, timing, clock.clone()))
         };
         let main = client("endpoint", settings.endpoint.as_ref(), settings.platform.endpoint())?;
         let other = settings.platform.other().endpoint();
@@ -150,9 +153,13 @@ impl Clients {
 
 impl Client {
     /// `app` is a label for metrics and logs.
-    fn new(app: &str, connector: EndpointConnector, max_connections: usize, timing: Timing) -> Self {
+    fn new(app: &str, connector: EndpointConnector, max_connections: usize, timing: Timing, clock: Clock) -> Self {
         let authority = connector.authority().clone();
-        Self { pool: Pool::new(app, connector, max_connections, timing), authority, attempt: timing.attempt }
+        Self {
+            pool: Pool::new(Report::new(app, clock), app, connector, max_connections, timing),
+            authority,
+            attempt: timing.attempt,
+        }
     }
 
     /// Connects unless there is a connection. Must run on a runtime that outlives the client, as must [`Client::send`].

@@ -188,6 +188,25 @@ async fn an_idle_connection_is_pinged_and_kept() {
 }
 
 #[tokio::test]
+async fn a_connection_that_was_left_because_of_silence_causes_no_backoff() {
+    let world = World::new().await;
+    let timing = Timing {
+        attempt: Duration::from_millis(300),
+        ping_timeout: Duration::from_millis(100),
+        backoff: Backoff::new(PATIENCE, PATIENCE),
+        ..QUICK
+    };
+    let provider = world.provider_with(|_| {}, timing);
+    for number in 1..4 {
+        provider.warm_up().await.unwrap();
+        wait_until("a connection", PATIENCE, || world.apple.open_connections() == 1).await;
+        world.apple.fall_silent();
+        assert_eq!(deliver(&provider, number).await, outage("timeout", None));
+        wait_until("its end", PATIENCE, || world.apple.open_connections() == 0).await;
+    }
+}
+
+#[tokio::test]
 async fn the_client_backs_off_from_an_unreachable_server() {
     let world = World::new().await;
     let (address, authority) = (world.apple.address().to_string(), world.apple.authority().clone());
@@ -201,7 +220,7 @@ async fn the_client_backs_off_from_an_unreachable_server() {
     let apple = Apple::start_at(&address, &authority).await;
     let outcome = deliver(&provider, 1).await;
     let Outcome::Failed(Failure { retry_after: Some(wait), .. }) = outcome else { panic!("{outcome:?}") };
-    assert_eq!(outcome, outage("back_off", Some(wait)));
+    assert_eq!(outcome, outage("connect", Some(wait)), "the cause of the backoff");
     assert!(wait <= Duration::from_secs(2), "{wait:?}");
     assert_eq!(apple.connections(), 0);
     tokio::time::sleep(wait).await;

@@ -20,7 +20,7 @@ use super::Timing;
 use super::connect::{EndpointConnector, Unreachable};
 use super::connection::{self, Connection, Owner};
 use super::report::Report;
-use crate::providers::outcome::Failure;
+use crate::providers::outcome::{Failure, Reason};
 
 /// So many failures in a row retire a connection: a new one may lead to a server that works.
 const FAILURES: usize = 2;
@@ -45,13 +45,21 @@ struct State {
     /// Failed connects, and connections without a response, since the last response.
     consecutive_failures: u32,
     not_before: Option<Instant>,
+    /// Why the last one failed.
+    last_failure: Option<Reason>,
 }
 
 impl Pool {
-    pub(super) fn new(app: &str, connector: EndpointConnector, max_connections: usize, timing: Timing) -> Arc<Self> {
+    pub(super) fn new(
+        report: Report,
+        app: &str,
+        connector: EndpointConnector,
+        max_connections: usize,
+        timing: Timing,
+    ) -> Arc<Self> {
         Arc::new(Self {
             open_connections: metrics::gauge!("push_apns_connections", "app" => app.to_owned()),
-            report: Report::new(app),
+            report,
             connector,
             max_connections: max_connections.max(1),
             timing,
@@ -127,7 +135,7 @@ impl Pool {
     fn open(self: &Arc<Self>, state: &mut State) -> Result<(), Failure> {
         let wait = state.not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
         if !wait.is_zero() {
-            return Err(Failure::outage("back_off", Some(wait)));
+            return Err(Failure::outage(state.last_failure.unwrap_or("connect"), Some(wait)));
         }
         state.opening += 1;
         tokio::spawn(Arc::clone(self).connect());
@@ -161,7 +169,7 @@ impl Pool {
             }
             Err(Unreachable { reason, detail }) => {
                 let failures = state.consecutive_failures.max(1).saturating_add(1);
-                self.back_off(&mut state, failures);
+                self.back_off(&mut state, failures, reason);
                 self.report.unreachable(reason, &detail);
                 if state.connections.is_empty() {
                     fail_all(&mut state, &Failure::outage(reason, None));
@@ -172,8 +180,9 @@ impl Pool {
     }
 
     /// The first connection that ends without a response is ignored; from the second failure on there is a pause.
-    fn back_off(&self, state: &mut State, failures: u32) {
+    fn back_off(&self, state: &mut State, failures: u32, reason: Reason) {
         state.consecutive_failures = failures;
+        state.last_failure = Some(reason);
         let wait = self.timing.backoff.after(failures.saturating_sub(1));
         state.not_before = (!wait.is_zero()).then(|| Instant::now() + wait);
     }
@@ -209,6 +218,7 @@ impl Pool {
         if is_in_use {
             let reason = if is_silent { "silence" } else { "consecutive failures" };
             self.report.retired(reason);
+            connection.retired.store(true, Relaxed);
             // No pause before the next connection: while every one fails, the circuit breaker stops the pushes.
             self.retire(connection);
         }
@@ -229,10 +239,10 @@ impl Owner for Pool {
 
     fn ended(self: &Arc<Self>, connection: &Arc<Connection>, reason: Option<&dyn Display>) {
         reason.into_iter().for_each(|reason| self.report.closed(reason));
-        if !connection.answered.load(Relaxed) {
+        if !connection.answered.load(Relaxed) && !connection.retired.load(Relaxed) {
             let mut state = self.state.lock();
             let failures = state.consecutive_failures.saturating_add(1);
-            self.back_off(&mut state, failures);
+            self.back_off(&mut state, failures, "connection_lost");
             if failures > 1 {
                 self.report.refused();
             }
