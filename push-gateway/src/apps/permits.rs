@@ -24,7 +24,7 @@ struct State {
     free: usize,
     /// Permits that unproven pushkeys hold.
     unproven: usize,
-    /// The clients with waiting deliveries; the first one is next.
+    /// The clients (IPv4 addresses, IPv6 /48 networks) with waiting deliveries; the first one is next.
     queues: VecDeque<(DeviceKey, VecDeque<Waiting>)>,
 }
 

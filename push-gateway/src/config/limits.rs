@@ -14,8 +14,10 @@ pub(crate) struct Limits {
     pub(crate) request_deadline: HumanDuration,
     /// How long a delivery waits for a permit of its app.
     pub(crate) queue_wait: HumanDuration,
-    /// Concurrent requests.
+    /// Concurrent requests; of one client a quarter.
     pub(crate) max_in_flight: usize,
+    /// The devices of these requests; of one client a quarter. Large contents count as more devices.
+    pub(crate) max_devices_in_flight: usize,
     /// The most devices of one request.
     pub(crate) max_devices: usize,
     /// The rate limit of deliveries to one device; `None` for no limit.
@@ -35,6 +37,7 @@ impl Default for Limits {
             request_deadline: HumanDuration::from_secs(25),
             queue_wait: HumanDuration::from_secs(5),
             max_in_flight: 4096,
+            max_devices_in_flight: 20_000,
             max_devices: 500,
             // 240 a minute.
             per_pushkey: Some(Limit::new(240, HumanDuration::from_millis(250))),
@@ -50,8 +53,8 @@ impl Limits {
         if self.request_deadline.get().is_zero() {
             return wrong("[limits] request_deadline: nothing can be delivered in no time");
         }
-        if self.max_in_flight == 0 || self.max_devices == 0 {
-            return wrong("[limits] max_in_flight, max_devices: expected at least 1");
+        if self.max_in_flight == 0 || self.max_devices == 0 || self.max_devices_in_flight == 0 {
+            return wrong("[limits] max_in_flight, max_devices, max_devices_in_flight: expected at least 1");
         }
         Ok(())
     }
@@ -78,7 +81,12 @@ mod tests {
 
     #[test]
     fn limits_that_block_every_request_are_refused() {
-        for text in [r#"{"max_devices":0}"#, r#"{"max_in_flight":0}"#, r#"{"request_deadline":"0"}"#] {
+        for text in [
+            r#"{"max_devices":0}"#,
+            r#"{"max_in_flight":0}"#,
+            r#"{"max_devices_in_flight":0}"#,
+            r#"{"request_deadline":"0"}"#,
+        ] {
             assert!(serde_json::from_str::<Limits>(text).unwrap().check().is_err(), "{text}");
         }
         assert!(Limits::default().check().is_ok());

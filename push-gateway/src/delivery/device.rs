@@ -36,7 +36,7 @@ pub(super) struct DeviceDelivery {
     pub(super) device: Device,
     /// The digest of what the notification shows.
     pub(super) shown: Digest,
-    /// The network from which the request comes.
+    /// The IPv4 address or IPv6 /48 network from which the request comes.
     pub(super) client: DeviceKey,
     pub(super) deadline: Instant,
 }
@@ -151,13 +151,14 @@ impl DeviceDelivery {
     async fn with_concurrency_limit(&self, app: &App, keys: Keys) -> Outcome {
         let Self { state, setup, notification, device, deadline, .. } = self;
         let is_badge = notification.kind == Kind::Badge;
-        if let Err(retry_after) = setup.per_pushkey.charge(|| keys.device, state.clock.now()) {
+        let is_proven = state.proven_pushkeys.contains(keys.pushkey);
+        let buckets = if is_proven { &setup.per_pushkey } else { &setup.per_unproven_pushkey };
+        if let Err(retry_after) = buckets.charge(|| keys.device, state.clock.now()) {
             // The next badge update replaces this one.
             let failure = Failure::rate_limited(retry_after);
             return if is_badge { Outcome::Dropped(failure.reason) } else { failure.into() };
         }
         let began = Instant::now();
-        let is_proven = state.proven_pushkeys.contains(keys.pushkey);
         let permit = match app.permits.try_acquire(is_proven) {
             Some(permit) => permit,
             None if is_badge => return Outcome::Dropped(Failure::overloaded().reason),

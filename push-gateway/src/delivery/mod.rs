@@ -25,6 +25,7 @@
 pub(crate) mod circuit_breaker;
 pub(crate) mod dedup;
 mod device;
+pub(crate) mod in_flight;
 pub(crate) mod mass_rejection;
 pub(crate) mod proven_pushkeys;
 pub(crate) mod rate_limit;
@@ -42,10 +43,10 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 use shared::http::observe::InFlight;
-use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument;
 
 use self::device::DeviceDelivery;
+use self::in_flight::RequestPermit;
 use self::state::{Setup, State};
 use crate::notification::{Device, Notification};
 use crate::providers::device_key::DeviceKey;
@@ -65,7 +66,7 @@ pub(crate) async fn deliver(
     notification: Notification,
     devices: Vec<Device>,
     client: DeviceKey,
-    permit: OwnedSemaphorePermit,
+    permit: RequestPermit,
 ) -> Outcomes {
     let deadline = Instant::now() + setup.config.limits.request_deadline.get();
     let pushkeys = devices.iter().map(|device| device.pushkey.clone()).collect();

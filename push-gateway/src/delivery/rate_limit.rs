@@ -25,6 +25,12 @@ impl Buckets {
         Self { limit, buckets: Mutex::new(TwoGenerationCache::new(CAPACITY)) }
     }
 
+    /// The number of known keys.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.buckets.lock().len()
+    }
+
     /// Counts one event of `key`, which is computed only if there is a limit.
     ///
     /// # Errors

@@ -10,10 +10,10 @@ use shared::clock::Clock;
 use shared::http::observe::Activity;
 use shared::random::Random;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 
 use super::circuit_breaker::Circuits;
 use super::dedup::Dedup;
+use super::in_flight::InFlight;
 use super::mass_rejection::MassRejection;
 use super::proven_pushkeys::ProvenPushkeys;
 use super::rate_limit::Buckets;
@@ -47,10 +47,12 @@ pub(crate) struct State {
 pub(crate) struct Setup {
     pub(crate) config: Config,
     pub(crate) apps: Apps,
-    /// One permit for each concurrent request.
-    pub(crate) in_flight: Arc<Semaphore>,
+    /// The requests in flight, and their devices.
+    pub(crate) in_flight: Arc<InFlight>,
     /// The rate limit of deliveries to one device.
     pub(crate) per_pushkey: Arc<Buckets>,
+    /// The same for pushkeys that never had a delivery. Strangers make them up, and would push out the others.
+    pub(crate) per_unproven_pushkey: Arc<Buckets>,
     /// The rate limit of requests from one client.
     pub(crate) per_ip: Arc<Buckets>,
     /// The rate limit of devices in the requests of one client.
@@ -109,8 +111,9 @@ impl Setup {
     fn new(config: Config, context: ProviderContext) -> Result<Self, AppsError> {
         Ok(Self {
             apps: Apps::new(&config, context)?,
-            in_flight: permits(config.limits.max_in_flight),
+            in_flight: InFlight::new(&config.limits),
             per_pushkey: Arc::new(Buckets::new(config.limits.per_pushkey)),
+            per_unproven_pushkey: Arc::new(Buckets::new(config.limits.per_pushkey)),
             per_ip: Arc::new(Buckets::new(config.limits.per_ip)),
             devices_per_ip: Arc::new(Buckets::new(config.limits.devices_per_ip)),
             config,
@@ -123,18 +126,14 @@ impl Setup {
         let buckets = |buckets: &Arc<Buckets>, old, new| {
             if old == new { buckets.clone() } else { Arc::new(Buckets::new(new)) }
         };
-        let is_capacity_equal = old.max_in_flight == new.max_in_flight;
         Ok(Self {
             apps: self.apps.reloaded(&config)?,
-            in_flight: if is_capacity_equal { self.in_flight.clone() } else { permits(new.max_in_flight) },
+            in_flight: if self.in_flight.has(new) { self.in_flight.clone() } else { InFlight::new(new) },
             per_pushkey: buckets(&self.per_pushkey, old.per_pushkey, new.per_pushkey),
+            per_unproven_pushkey: buckets(&self.per_unproven_pushkey, old.per_pushkey, new.per_pushkey),
             per_ip: buckets(&self.per_ip, old.per_ip, new.per_ip),
             devices_per_ip: buckets(&self.devices_per_ip, old.devices_per_ip, new.devices_per_ip),
             config,
         })
     }
-}
-
-fn permits(number: usize) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(number.min(Semaphore::MAX_PERMITS)))
 }

@@ -20,6 +20,7 @@ use shared::http::operations::health;
 use super::error::Error;
 use crate::delivery::deliver;
 use crate::delivery::state::State;
+use crate::notification::memory::memory;
 use crate::notification::parse::{Request, parse};
 use crate::providers::log_throttle::escaped;
 use crate::providers::outcome::Failure;
@@ -68,18 +69,20 @@ async fn notify(state: Data<State>, request: HttpRequest, body: Body) -> Result<
     // From here to the response the request sees one configuration.
     let setup = state.setup();
     let client = client_address(&request);
-    let permit = setup.in_flight.clone().try_acquire_owned().map_err(|_| Failure::overloaded())?;
-    let (network, now) = (state.device_keys.client(&network(client)), state.clock.now());
+    let site = state.device_keys.client(&network(client, SITE));
+    let mut permit = setup.in_flight.enter(site)?;
+    let (network, now) = (state.device_keys.client(&network(client, NETWORK)), state.clock.now());
     setup.per_ip.charge(|| network, now).map_err(Failure::rate_limited)?;
     // The body ends here: a delivery may take as long as a push service does.
     let Request { notification, mut devices } = parse(body.read().await.bytes()?, setup.config.limits.max_devices)?;
+    permit.add_devices(devices.len(), memory(&notification, &devices))?;
     setup.devices_per_ip.charge_all(|| network, devices.len(), now).map_err(Failure::rate_limited)?;
     for device in &mut devices {
         let sends_counts = setup.apps.find(&device.app_id).is_none_or(|app| app.delivery.send_badge_counts);
         device.counts_disabled |= !sends_counts;
     }
     let began = Instant::now();
-    let outcomes = deliver(&state, &setup, notification, devices, network, permit).await;
+    let outcomes = deliver(&state, &setup, notification, devices, site, permit).await;
     let response = outcomes.merge().map_err(Error::from);
     tracing::info!(
         devices = outcomes.devices(),
@@ -97,13 +100,20 @@ async fn notify(state: Data<State>, request: HttpRequest, body: Body) -> Result<
     Ok(HttpResponse::Ok().json(NotifyResponse { rejected: response? }))
 }
 
-/// What counts as one client: an IPv4 address, or a /64 network of IPv6, which is the least that a provider assigns.
-fn network(client: IpAddr) -> String {
+/// What counts as one client for rates: an IPv4 address, or a /64 network of IPv6, which is the least that a provider assigns.
+const NETWORK: usize = 4;
+/// What counts as one client for everything that clients share: an IPv4 address, or a /48 network of IPv6, which many
+/// providers assign on request.
+const SITE: usize = 3;
+
+/// The network of a client, whose IPv6 prefix has this many segments.
+fn network(client: IpAddr, segments: usize) -> String {
     match client {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+            let prefix =
+                address.segments()[..segments].iter().map(|segment| format!("{segment:x}:")).collect::<String>();
+            format!("{prefix}:/{}", segments * 16)
         }
     }
 }

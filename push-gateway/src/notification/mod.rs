@@ -4,6 +4,7 @@
 
 pub(crate) mod cut;
 pub(crate) mod fit;
+pub(crate) mod memory;
 pub(crate) mod parse;
 mod raw;
 

@@ -21,6 +21,11 @@ impl<V: Copy> TwoGenerationCache<V> {
         self.young.get(&key).or_else(|| self.old.get(&key)).copied()
     }
 
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+
     pub(crate) fn insert(&mut self, key: DeviceKey, value: V) {
         if self.young.len() >= self.half {
             self.old = std::mem::take(&mut self.young);

@@ -19,7 +19,7 @@ use shared::random::Random;
 
 use crate::config::Config;
 use crate::delivery::state::State;
-use crate::http::notify::configure;
+use crate::http::notify::{NETWORK, SITE, configure, network};
 
 const NOTIFY: &str = "/_matrix/push/v1/notify";
 
@@ -185,7 +185,7 @@ async fn requests_over_max_in_flight_are_refused_at_once() {
     let state = state("[limits]\nmax_in_flight = 1");
     let body = notify(&json!([{ "app_id": "a", "pushkey": "k" }]));
     let setup = state.setup();
-    let busy = setup.in_flight.try_acquire().unwrap();
+    let busy = setup.in_flight.enter(state.device_keys.client("other")).unwrap();
     let answer = post(&state, body.clone()).await;
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
     assert_eq!(answer.json()["errcode"], "M_UNKNOWN");
@@ -207,4 +207,25 @@ async fn a_local_rejection_does_not_count_as_an_answer_of_the_push_service() {
         }
     }
     assert_eq!(state.circuits.open().len(), 1);
+}
+
+#[actix_web::test]
+async fn junk_pushkeys_push_out_no_rate_of_a_device_that_had_a_delivery() {
+    let state = state("[rejection_breaker]\nenabled = false");
+    let junk: Vec<_> =
+        (0..100).map(|n| json!({ "app_id": "com.example.ios", "pushkey": format!("junk{n}") })).collect();
+    assert_eq!(post(&state, notify(&json!(junk))).await.status, 200);
+    let setup = state.setup();
+    assert_eq!((setup.per_pushkey.len(), setup.per_unproven_pushkey.len()), (0, 100));
+    let token = "ab".repeat(32);
+    state.proven_pushkeys.insert(state.device_keys.pushkey(&token));
+    post(&state, notify(&json!([{ "app_id": "com.example.ios", "pushkey": token }]))).await;
+    assert_eq!((setup.per_pushkey.len(), setup.per_unproven_pushkey.len()), (1, 100));
+}
+
+#[test]
+fn networks_of_ipv6_are_named_by_their_prefix() {
+    let names = |address: &str| [SITE, NETWORK].map(|segments| network(address.parse().unwrap(), segments));
+    assert_eq!(names("2a00:1:2:3:4::5"), ["2a00:1:2::/48", "2a00:1:2:3::/64"]);
+    assert_eq!(names("192.0.2.7"), ["192.0.2.7", "192.0.2.7"]);
 }

@@ -6,4 +6,5 @@
 mod cost;
 mod fields;
 mod requests;
+mod strangers;
 mod values;
