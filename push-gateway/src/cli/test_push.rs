@@ -59,7 +59,8 @@ pub(crate) async fn test_push(config: Config, target: &Target) -> Result<Report,
     let outcome = match apps.serving(device) {
         Ok(app) => {
             lines.push(format!("app: {} ({})", app.pattern, app.type_name));
-            let key = state.device_keys.pushkey(&app.provider.canonical_pushkey(&device.pushkey));
+            let pushkey = app.provider.canonical_pushkey(&device.pushkey);
+            let key = state.device_keys.pushkey(app.provider.installation(&pushkey));
             let delivery = Delivery::new(&notification, device, key, Random.bytes(), deadline);
             app.provider.deliver(&delivery).await
         }

@@ -48,6 +48,10 @@ struct Keys {
     device: DeviceKey,
     /// The pushkey alone.
     pushkey: DeviceKey,
+    /// What the push service counts as one device, within the app: pushkeys of one installation share it.
+    limited: DeviceKey,
+    /// The same alone.
+    installation: DeviceKey,
 }
 
 impl DeviceDelivery {
@@ -65,9 +69,13 @@ impl DeviceDelivery {
             let outcome = match app {
                 Ok(app) => {
                     let pushkey = app.provider.canonical_pushkey(&device.pushkey);
+                    let installation = app.provider.installation(&pushkey);
+                    let scope = [&*app.pattern, &app.config_generation];
                     let keys = Keys {
-                        device: state.device_keys.device(&[&app.pattern, &app.config_generation], &pushkey),
+                        device: state.device_keys.device(&scope, &pushkey),
                         pushkey: state.device_keys.pushkey(&pushkey),
+                        limited: state.device_keys.device(&scope, installation),
+                        installation: state.device_keys.pushkey(installation),
                     };
                     self.deduplicate(app, keys).await
                 }
@@ -105,11 +113,9 @@ impl DeviceDelivery {
                 return Failure::ours(UNKNOWN_APP, detail).into();
             }
         }
-        let keys = Keys {
-            device: state.device_keys.device(&[&device.app_id], &device.pushkey),
-            pushkey: state.device_keys.pushkey(&device.pushkey),
-        };
-        self.reject(UNKNOWN, keys, rejection)
+        let device_key = state.device_keys.device(&[&device.app_id], &device.pushkey);
+        let pushkey = state.device_keys.pushkey(&device.pushkey);
+        self.reject(UNKNOWN, device_key, pushkey, rejection)
     }
 
     /// Skips the provider for pushkeys that were rejected, and for events that are delivered or in delivery.
@@ -153,7 +159,7 @@ impl DeviceDelivery {
         let is_badge = notification.kind == Kind::Badge;
         let is_proven = state.proven_pushkeys.contains(keys.pushkey);
         let buckets = if is_proven { &setup.per_pushkey } else { &setup.per_unproven_pushkey };
-        if let Err(retry_after) = buckets.charge(|| keys.device, state.clock.now()) {
+        if let Err(retry_after) = buckets.charge(|| keys.limited, state.clock.now()) {
             // The next badge update replaces this one.
             let failure = Failure::rate_limited(retry_after);
             return if is_badge { Outcome::Dropped(failure.reason) } else { failure.into() };
@@ -175,7 +181,8 @@ impl DeviceDelivery {
         if device.data.get("default_payload").is_some_and(|given| !given.is_object() && !given.is_null()) {
             metrics::counter!("push_default_payload_ignored_total", "app" => app.pattern.clone()).increment(1);
         }
-        let delivery = Delivery::new(notification, device, keys.pushkey, state.random.bytes(), *deadline);
+        let delivery = Delivery::new(notification, device, keys.installation, state.random.bytes(), *deadline)
+            .of_client(self.client);
         let outcome = {
             let _in_flight = app.metrics.in_flight();
             let attempt = || self.attempt(app, &delivery);
@@ -212,7 +219,9 @@ impl DeviceDelivery {
     /// Records the outcome of the last attempt.
     fn record(&self, app: &App, keys: Keys, outcome: Outcome) -> Outcome {
         match &outcome {
-            Outcome::Rejected(rejection) => return self.reject(&app.pattern, keys, *rejection),
+            Outcome::Rejected(rejection) => {
+                return self.reject(&app.pattern, keys.device, keys.pushkey, *rejection);
+            }
             Outcome::Failed(Failure { reason, cause: Cause::Ours { detail }, .. }) => {
                 if self.count_config_error(&app.config_error_log, &app.pattern, reason) {
                     let app = &app.pattern;
@@ -246,13 +255,13 @@ impl DeviceDelivery {
     }
 
     /// Stores and returns a rejection, unless the mass-rejection guard withholds it.
-    fn reject(&self, app: &str, keys: Keys, rejection: Rejection) -> Outcome {
+    fn reject(&self, app: &str, device: DeviceKey, pushkey: DeviceKey, rejection: Rejection) -> Outcome {
         let Rejection { reason, .. } = rejection;
-        let is_proven = self.state.proven_pushkeys.contains(keys.pushkey);
+        let is_proven = self.state.proven_pushkeys.contains(pushkey);
         let guard = &self.state.mass_rejection;
-        match guard.record_rejection(app, keys.device, self.client, is_proven, rejection) {
+        match guard.record_rejection(app, device, self.client, is_proven, rejection) {
             Ok(()) => {
-                self.state.rejected_pushkeys.insert(keys.device, reason);
+                self.state.rejected_pushkeys.insert(device, reason);
                 Outcome::Rejected(rejection)
             }
             Err(Withheld { retry_after, is_new }) => {

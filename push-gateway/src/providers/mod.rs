@@ -81,6 +81,12 @@ pub(crate) trait Provider: Send + Sync {
         Cow::Borrowed(pushkey)
     }
 
+    /// The part of a canonical pushkey that names what the push service limits: several pushkeys may lead to one installation
+    /// of an app. Another pushkey of it may be valid nevertheless, so rejections and deduplication use the whole pushkey.
+    fn installation<'a>(&self, pushkey: &'a str) -> &'a str {
+        pushkey
+    }
+
     /// The name of the circuit: apps with the same credential at the same push service share one. Appears in logs.
     fn circuit_key(&self) -> String;
 
@@ -155,8 +161,10 @@ impl ProviderContext {
 pub(crate) struct Delivery<'a> {
     pub(crate) notification: &'a Notification,
     pub(crate) device: &'a Device,
-    /// Identifies the pushkey in a provider's caches.
+    /// Identifies the installation of the app in a provider's caches.
     pub(crate) key: DeviceKey,
+    /// The client from which the request comes, if it comes from one.
+    pub(crate) client: Option<DeviceKey>,
     /// 16 random bytes, the same in every attempt.
     pub(crate) id: [u8; 16],
     /// No attempt continues after this.
@@ -181,7 +189,12 @@ impl<'a> Delivery<'a> {
         id: [u8; 16],
         deadline: Instant,
     ) -> Self {
-        Self { notification, device, key, id, deadline, payload: OnceLock::new() }
+        Self { notification, device, key, client: None, id, deadline, payload: OnceLock::new() }
+    }
+
+    /// The same for a request of `client`.
+    pub(crate) fn of_client(self, client: DeviceKey) -> Self {
+        Self { client: Some(client), ..self }
     }
 
     /// The payload, or the reason why nothing is sent; calls `compose` once for all attempts.

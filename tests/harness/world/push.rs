@@ -167,7 +167,8 @@ impl World {
 
     /// A new device of `app_id` that FCM knows, by a registration token.
     pub fn phone(&self, app_id: &str) -> Value {
-        let pushkey = format!("fcm-registration-token:{:040}", self.number());
+        let number = self.number();
+        let pushkey = format!("c{number:021}:APA91b{number:040}");
         json!({ "app_id": app_id, "pushkey": pushkey, "pushkey_ts": 1_655_896_032 })
     }
 

@@ -3,7 +3,9 @@
 //!
 //! Invariant: every row has its own device, and after every row a healthy device is served.
 
-use harness::world::push::{ANDROID, IOS, Settings, World, android_device, ios_device};
+use harness::world::push::{
+    ANDROID, IOS, NOTIFY, Settings, World, android_app, android_device, ios_device, message_body,
+};
 use std::time::Duration;
 
 use harness::api::Answer;
@@ -243,16 +245,21 @@ async fn a_device_that_gets_too_much_is_answered_without_a_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_three_devices_get_too_much_the_whole_project_rests() {
-    let world = world().await;
-    for (number, phone) in ["one", "two", "three"].into_iter().enumerate() {
+async fn when_devices_of_several_clients_get_too_much_the_whole_project_rests() {
+    let http = "trusted_proxies = [\"127.0.0.1/32\"]";
+    let world = World::serving(http, "", &[android_app(ANDROID, "")]).await;
+    // The devices of one client are no evidence about the project.
+    for (number, phone) in ["one", "two", "three", "four", "five"].into_iter().enumerate() {
         world.google.fault_for(phone, fcm::Fault::quota_exceeded());
-        let answer = world.notify_message(&format!("${number}"), json!([android_device(phone)])).await;
+        let body = message_body(&format!("${number}"), json!([android_device(phone)]));
+        let client = if phone == "five" { "9.9.9.9" } else { "8.8.8.8" };
+        let answer = world.api.post(NOTIFY, body).header("x-forwarded-for", client).send().await;
+        assert_eq!(world.google.messages_for(phone).len(), 1);
         assert!(fits(heard(&answer, phone), OwedFor(60)), "{answer}");
     }
-    let answer = world.notify_message("$4", json!([android_device("four")])).await;
-    assert!(fits(heard(&answer, "four"), OwedFor(60)), "{answer}");
-    assert!(world.google.messages_for("four").is_empty());
+    let answer = world.notify_message("$six", json!([android_device("six")])).await;
+    assert!(fits(heard(&answer, "six"), OwedFor(60)), "{answer}");
+    assert!(world.google.messages_for("six").is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -300,7 +307,7 @@ async fn ten_failures_in_a_row_spare_the_push_service_and_one_probe_finds_it_wel
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_phone_with_several_app_ids_is_one_phone_to_google() {
-    let world = World::serving("", "", &[harness::world::push::android_app("chat.*", "")]).await;
+    let world = World::serving("", "", &[android_app("chat.*", "")]).await;
     world.google.fault_for("phone", fcm::Fault::quota_exceeded());
     let device = |account: u8| json!({ "app_id": format!("chat.account{account}"), "pushkey": "phone" });
     for account in 0..4 {
@@ -355,9 +362,9 @@ async fn a_push_with_the_event_id_of_another_one_suppresses_nothing() {
     world.notify_message("$event", json!([android_device("phone")])).await.expect(200);
     assert_eq!(world.google.messages_for("phone").len(), 2);
     // The counts of a repetition may differ.
-    let mut again = harness::world::push::message_body("$event", json!([android_device("phone")]));
+    let mut again = message_body("$event", json!([android_device("phone")]));
     again["notification"]["counts"] = json!({ "unread": 77 });
-    world.api.post(harness::world::push::NOTIFY, again).send().await.expect(200);
+    world.api.post(NOTIFY, again).send().await.expect(200);
     assert_eq!(world.google.messages_for("phone").len(), 2);
 }
 

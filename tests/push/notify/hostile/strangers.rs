@@ -89,6 +89,23 @@ async fn the_networks_of_one_client_open_the_guard_for_it_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_pushkeys_of_one_installation_share_its_rate() {
+    let world = world("[limits]\nper_pushkey = \"3/h\"\n").await;
+    let id = "cAAAAAAAAAAAAAAAAAAA-_";
+    let token = format!("{id}:APA91bAAAA");
+    // The first delivery of each proves that it is no junk, whose rate is counted apart.
+    for (number, pushkey) in [id, &token, id, &token, id].into_iter().enumerate() {
+        post(&world, HOMESERVER, &format!("${number}"), json!([android_device(pushkey)])).await.expect(200);
+    }
+    for pushkey in [id, &token] {
+        let answer = post(&world, HOMESERVER, "$more", json!([android_device(pushkey)])).await;
+        answer.refused(429, "M_LIMIT_EXCEEDED");
+    }
+    // Each is a pushkey of its own otherwise.
+    assert_eq!((world.google.messages_for(id).len(), world.google.messages_for(&token).len()), (3, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn junk_app_ids_do_not_hide_the_homeservers_in_the_log() {
     let world = world("").await;
     let junk: Value = (0..50).map(|n| json!({ "app_id": format!("com.junk{n}"), "pushkey": "k" })).collect();

@@ -1,8 +1,8 @@
 //! Pauses after a 429: for the device whose own quota is spent, and for the whole project if its quota is.
 //!
 //! Google limits a device (240 messages a minute, 5,000 an hour, 20 collapsible ones at once) and a project (*Throttling and
-//! Quotas*), and does not always say which one is spent. A stranger can spend the quota of his own devices, so such a device
-//! is no evidence about the project.
+//! Quotas*), and does not always say which one is spent. A stranger can spend the quota of his own devices, so a device that
+//! has used more than half of its quota is no evidence about the project, and neither are the devices of one client alone.
 //!
 //! Invariant: bounded in memory. A pause of the project ends with one push that tries it.
 
@@ -18,7 +18,8 @@ use super::super::response::Quota;
 use crate::providers::device_key::{ByDeviceKey, DeviceKey};
 use crate::providers::two_generation_cache::TwoGenerationCache;
 
-/// This many paused devices within [`WINDOW`] pause the project, if none of them exceeds Google's limits for a device.
+/// This many paused devices of several clients within [`WINDOW`] pause the project, if none of them has used more than half
+/// of Google's limits for a device.
 const DEVICES: usize = 3;
 
 const WINDOW: Duration = Duration::from_secs(10);
@@ -32,11 +33,12 @@ const RATES: usize = 100_000;
 /// How long others wait for the push that tries whether the project has quota again.
 const PROBE_WAIT: Duration = Duration::from_secs(1);
 
-/// Google's limits for one device.
-const PER_MINUTE: Limit = Limit::new(240, HumanDuration::from_millis(250));
-const PER_HOUR: Limit = Limit::new(5000, HumanDuration::from_millis(720));
-/// Collapsible messages: 20 at once, one more every three minutes.
-const COLLAPSIBLE: Limit = Limit::new(20, HumanDuration::from_secs(180));
+/// Buckets that a device exceeds before it has used more than half of Google's limits, however Google counts: a burst and
+/// what is refilled in the time are a quarter each.
+const PER_MINUTE: Limit = Limit::new(60, HumanDuration::from_secs(1));
+const PER_HOUR: Limit = Limit::new(1250, HumanDuration::from_millis(2880));
+/// Collapsible messages: Google allows 20 at once, one more every three minutes.
+const COLLAPSIBLE: Limit = Limit::new(10, HumanDuration::from_secs(360));
 
 /// The pauses of one project.
 pub(in super::super) struct Pauses {
@@ -47,8 +49,15 @@ pub(in super::super) struct Pauses {
 struct State {
     project: Option<ProjectPause>,
     devices: ByDeviceKey<Pause>,
-    recent: VecDeque<(Timestamp, DeviceKey)>,
+    recent: VecDeque<(Timestamp, Sender)>,
     rates: TwoGenerationCache<Rate>,
+}
+
+/// A device, and the client whose push it gets, if it is known.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Sender {
+    pub(in super::super) device: DeviceKey,
+    pub(in super::super) client: Option<DeviceKey>,
 }
 
 /// A pause; of no effect if a clock that was set back would prolong it.
@@ -78,7 +87,7 @@ struct ProjectPause {
     probe: Option<DeviceKey>,
 }
 
-/// The buckets of a device, as Google counts.
+/// The buckets of a device.
 #[derive(Clone, Copy)]
 struct Rate {
     buckets: [Option<Timestamp>; 3],
@@ -101,7 +110,8 @@ impl Pauses {
     ///
     /// # Errors
     /// The rest of the pause of this device or of the project. After a pause of the project, one push passes as the probe.
-    pub(in super::super) fn enter(&self, device: DeviceKey, is_collapsible: bool) -> Result<Pass<'_>, Duration> {
+    pub(in super::super) fn enter(&self, sender: Sender, is_collapsible: bool) -> Result<Pass<'_>, Duration> {
+        let device = sender.device;
         let now = self.clock.now();
         let mut state = self.state.lock();
         let rest = state.devices.get(&device).map_or(Duration::ZERO, |pause| pause.rest(now));
@@ -119,10 +129,11 @@ impl Pauses {
             }
         }
         state.record_rate(device, is_collapsible, now);
-        Ok(Pass { pauses: self, device })
+        Ok(Pass { pauses: self, sender })
     }
 
-    fn begin(&self, device: DeviceKey, pause: Duration, quota: Quota) {
+    fn begin(&self, sender: Sender, pause: Duration, quota: Quota) {
+        let device = sender.device;
         let now = self.clock.now();
         let mut state = self.state.lock();
         if state.devices.len() >= CAPACITY {
@@ -135,9 +146,9 @@ impl Pauses {
             Quota::Device => false,
             Quota::Unknown if is_own_fault => false,
             Quota::Unknown => {
-                state.recent.retain(|(time, other)| now.since(*time) <= WINDOW && *other != device);
-                state.recent.push_back((now, device));
-                state.recent.len() >= DEVICES || state.is_probe(device)
+                state.recent.retain(|(time, other)| now.since(*time) <= WINDOW && other.device != device);
+                state.recent.push_back((now, sender));
+                state.recent.len() >= DEVICES && state.has_several_clients() || state.is_probe(device)
             }
         };
         if is_of_project {
@@ -151,21 +162,21 @@ impl Pauses {
 /// The right to send to one device.
 pub(in super::super) struct Pass<'a> {
     pauses: &'a Pauses,
-    device: DeviceKey,
+    sender: Sender,
 }
 
 impl Pass<'_> {
     /// Records that Google processed the push: the project has quota.
     pub(in super::super) fn passed(&self) {
         let mut state = self.pauses.state.lock();
-        if state.is_probe(self.device) {
+        if state.is_probe(self.sender.device) {
             state.project = None;
         }
     }
 
     /// Pauses the device, and the project if its quota is spent.
     pub(in super::super) fn refused(&self, pause: Duration, quota: Quota) {
-        self.pauses.begin(self.device, pause, quota);
+        self.pauses.begin(self.sender, pause, quota);
     }
 }
 
@@ -173,7 +184,7 @@ impl Drop for Pass<'_> {
     /// A push without evidence about the project leaves the probe to the next one.
     fn drop(&mut self) {
         let mut state = self.pauses.state.lock();
-        if state.is_probe(self.device)
+        if state.is_probe(self.sender.device)
             && let Some(project) = &mut state.project
         {
             project.probe = None;
@@ -186,7 +197,14 @@ impl State {
         self.project.is_some_and(|project| project.probe == Some(device))
     }
 
-    /// Counts a message as Google does.
+    /// Whether the recently paused devices belong to several clients, or to unknown ones.
+    fn has_several_clients(&self) -> bool {
+        let clients = || self.recent.iter().map(|(_, sender)| sender.client);
+        let first = clients().next().flatten();
+        clients().any(|client| client.is_none() || client != first)
+    }
+
+    /// Counts a message.
     fn record_rate(&mut self, device: DeviceKey, is_collapsible: bool, now: Timestamp) {
         let mut rate = self.rates.find(device).unwrap_or(Rate { buckets: [None; 3], exceeded: None });
         let limits = [Some(PER_MINUTE), Some(PER_HOUR), is_collapsible.then_some(COLLAPSIBLE)];
@@ -200,7 +218,7 @@ impl State {
         self.rates.insert(device, rate);
     }
 
-    /// Whether the device exceeded one of Google's limits lately.
+    /// Whether the device exceeded one of its buckets lately.
     fn exceeds(&self, device: DeviceKey, now: Timestamp) -> bool {
         const LATELY: Duration = Duration::from_secs(3600);
         let exceeded = self.rates.find(device).and_then(|rate| rate.exceeded);
@@ -225,7 +243,7 @@ mod tests {
     use shared::clock::{Clock, Timestamp};
 
     use super::super::super::response::Quota;
-    use super::{CAPACITY, PROBE_WAIT, Pauses};
+    use super::{CAPACITY, PROBE_WAIT, Pauses, Sender};
     use crate::providers::device_key::DeviceKey;
     use crate::providers::device_key::testing::{keys, numbered};
 
@@ -238,9 +256,14 @@ mod tests {
         (Pauses::new(clock.clone()), clock)
     }
 
+    /// A device whose client is unknown.
+    const fn of(device: DeviceKey) -> Sender {
+        Sender { device, client: None }
+    }
+
     /// The rest of the pause, if there is one.
     fn wait(pauses: &Pauses, device: DeviceKey) -> Option<Duration> {
-        pauses.enter(device, false).err()
+        pauses.enter(of(device), false).err()
     }
 
     #[test]
@@ -248,8 +271,8 @@ mod tests {
         let ((pauses, clock), keys) = (pauses(), keys());
         let [a, b, c] = [1, 2, 3].map(|number| numbered(&keys, number));
         assert_eq!(wait(&pauses, a), None);
-        pauses.begin(a, seconds(7), Quota::Unknown);
-        pauses.begin(b, seconds(60), Quota::Unknown);
+        pauses.begin(of(a), seconds(7), Quota::Unknown);
+        pauses.begin(of(b), seconds(60), Quota::Unknown);
         clock.advance(seconds(5));
         assert_eq!([a, b, c].map(|device| wait(&pauses, device)), [Some(seconds(2)), Some(seconds(55)), None]);
         clock.advance(seconds(2));
@@ -260,22 +283,22 @@ mod tests {
     fn three_devices_within_ten_seconds_pause_the_project_until_one_push_has_passed() {
         let ((pauses, clock), keys) = (pauses(), keys());
         let [a, b, c, other, next] = [1, 2, 3, 4, 5].map(|number| numbered(&keys, number));
-        pauses.begin(a, seconds(30), Quota::Unknown);
+        pauses.begin(of(a), seconds(30), Quota::Unknown);
         clock.advance(seconds(5));
-        pauses.begin(a, seconds(30), Quota::Unknown);
-        pauses.begin(b, seconds(30), Quota::Unknown);
+        pauses.begin(of(a), seconds(30), Quota::Unknown);
+        pauses.begin(of(b), seconds(30), Quota::Unknown);
         assert_eq!(wait(&pauses, other), None, "one device twice is one device");
         clock.advance(seconds(5));
-        pauses.begin(c, seconds(20), Quota::Unknown);
+        pauses.begin(of(c), seconds(20), Quota::Unknown);
         assert_eq!(wait(&pauses, other), Some(seconds(20)));
         clock.advance(seconds(20));
-        let probe = pauses.enter(other, false).ok().unwrap();
+        let probe = pauses.enter(of(other), false).ok().unwrap();
         assert_eq!(wait(&pauses, next), Some(PROBE_WAIT));
         probe.refused(seconds(40), Quota::Unknown);
         drop(probe);
         assert_eq!(wait(&pauses, next), Some(seconds(40)), "the probe failed");
         clock.advance(seconds(40));
-        let probe = pauses.enter(next, false).ok().unwrap();
+        let probe = pauses.enter(of(next), false).ok().unwrap();
         assert_eq!(wait(&pauses, other), Some(PROBE_WAIT));
         probe.passed();
         assert_eq!(wait(&pauses, other), None);
@@ -285,9 +308,9 @@ mod tests {
     fn a_probe_without_a_result_is_replaced_at_once() {
         let ((pauses, clock), keys) = (pauses(), keys());
         let [one, two] = [1, 2].map(|number| numbered(&keys, number));
-        pauses.begin(numbered(&keys, 9), seconds(5), Quota::Project);
+        pauses.begin(of(numbered(&keys, 9)), seconds(5), Quota::Project);
         clock.advance(seconds(5));
-        let probe = pauses.enter(one, false).ok().unwrap();
+        let probe = pauses.enter(of(one), false).ok().unwrap();
         assert_eq!(wait(&pauses, two), Some(PROBE_WAIT));
         drop(probe);
         assert_eq!(wait(&pauses, two), None);
@@ -297,30 +320,61 @@ mod tests {
     fn the_quota_of_devices_says_nothing_about_the_project() {
         let ((pauses, _), keys) = (pauses(), keys());
         for number in 0..5 {
-            pauses.begin(numbered(&keys, number), seconds(60), Quota::Device);
+            pauses.begin(of(numbered(&keys, number)), seconds(60), Quota::Device);
         }
         assert_eq!(wait(&pauses, numbered(&keys, 9)), None);
-        // Google does not say whose quota it is, but these devices exceed their own.
+        // Google does not say whose quota it is, but these devices have used more than half of their own.
         for number in 10..15 {
             let device = numbered(&keys, number);
-            (0..241).for_each(|_| assert_eq!(wait(&pauses, device), None));
-            pauses.begin(device, seconds(60), Quota::Unknown);
+            (0..121).for_each(|_| assert_eq!(wait(&pauses, device), None));
+            pauses.begin(of(device), seconds(60), Quota::Unknown);
         }
         for number in 20..25 {
             let device = numbered(&keys, number);
-            (0..21).for_each(|_| assert!(pauses.enter(device, true).is_ok()));
-            pauses.begin(device, seconds(60), Quota::Unknown);
+            (0..11).for_each(|_| assert!(pauses.enter(of(device), true).is_ok()));
+            pauses.begin(of(device), seconds(60), Quota::Unknown);
         }
         assert_eq!(wait(&pauses, numbered(&keys, 9)), None);
-        pauses.begin(numbered(&keys, 30), seconds(60), Quota::Project);
+        pauses.begin(of(numbered(&keys, 30)), seconds(60), Quota::Project);
         assert_eq!(wait(&pauses, numbered(&keys, 9)), Some(seconds(60)));
+    }
+
+    #[test]
+    fn a_device_that_sends_more_than_half_of_its_quota_in_a_minute_is_no_evidence_however_it_spreads_them() {
+        // The first 241 of a minute, in 36 seconds; in 59; in three bursts.
+        for waits in [vec![150; 241], vec![245; 241], [vec![0; 80], vec![20_000]].concat().repeat(3)] {
+            let ((pauses, clock), keys) = (pauses(), keys());
+            for device in [1, 2, 3].map(|number| numbered(&keys, number)) {
+                for wait in &waits {
+                    assert!(pauses.enter(of(device), false).is_ok());
+                    clock.advance(Duration::from_millis(*wait));
+                }
+            }
+            for number in [1, 2, 3] {
+                pauses.begin(of(numbered(&keys, number)), seconds(60), Quota::Unknown);
+            }
+            assert_eq!(wait(&pauses, numbered(&keys, 9)), None);
+        }
+    }
+
+    #[test]
+    fn devices_of_one_client_pause_no_project_and_devices_of_two_do() {
+        let ((pauses, _), keys) = (pauses(), keys());
+        let of_client =
+            |number, client| Sender { device: numbered(&keys, number), client: Some(numbered(&keys, client)) };
+        for number in 0..10 {
+            pauses.begin(of_client(number, 100), seconds(60), Quota::Unknown);
+        }
+        assert_eq!(wait(&pauses, numbered(&keys, 20)), None);
+        pauses.begin(of_client(11, 101), seconds(60), Quota::Unknown);
+        assert_eq!(wait(&pauses, numbered(&keys, 20)), Some(seconds(60)));
     }
 
     #[test]
     fn three_devices_over_a_longer_time_pause_only_themselves() {
         let ((pauses, clock), keys) = (pauses(), keys());
         for number in 0..5 {
-            pauses.begin(numbered(&keys, number), seconds(60), Quota::Unknown);
+            pauses.begin(of(numbered(&keys, number)), seconds(60), Quota::Unknown);
             clock.advance(seconds(6));
         }
         assert_eq!(wait(&pauses, numbered(&keys, 9)), None);
@@ -330,7 +384,7 @@ mod tests {
     fn the_number_of_paused_devices_is_bounded() {
         let ((pauses, clock), keys) = (pauses(), keys());
         for number in 0..u32::try_from(CAPACITY).unwrap() + 50 {
-            pauses.begin(numbered(&keys, number), seconds(60), Quota::Device);
+            pauses.begin(of(numbered(&keys, number)), seconds(60), Quota::Device);
             clock.advance(Duration::from_millis(1));
         }
         assert_eq!(pauses.state.lock().devices.len(), CAPACITY);

@@ -172,9 +172,18 @@ impl MessageTemplate {
 /// Whether this is a Firebase installation ID (*Manage Firebase installations*: 17 bytes in base64url that start with the bits
 /// `0111`). A registration token is far longer.
 fn looks_like_fid(pushkey: &str) -> bool {
-    pushkey.len() == 22
-        && pushkey.starts_with(['c', 'd', 'e', 'f'])
-        && pushkey.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    pushkey.len() == 22 && pushkey.starts_with(['c', 'd', 'e', 'f']) && pushkey.bytes().all(is_base64url)
+}
+
+/// The part before the colon of a registration token: an installation ID, or the eleven characters of its predecessor, the
+/// instance ID. Any other pushkey as a whole.
+pub(super) fn installation_id(pushkey: &str) -> &str {
+    let is_id = |id: &str| looks_like_fid(id) || id.len() == 11 && id.bytes().all(is_base64url);
+    pushkey.split_once(':').map(|(id, _)| id).filter(|id| is_id(id)).unwrap_or(pushkey)
+}
+
+fn is_base64url(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
 }
 
 /// `default_payload.aps` if APNs accepts it, and whether one was left out. A badge update has none: an alert in it would

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{MessageTemplate, looks_like_fid};
+use super::{MessageTemplate, installation_id, looks_like_fid};
 use crate::notification::parse::{Request, parse};
 use crate::providers::fcm::settings::Settings;
 
@@ -433,4 +433,21 @@ fn the_reduced_form_holds_what_an_app_cannot_do_without() {
             "token": TOKEN,
         })
     );
+}
+
+#[test]
+fn a_registration_token_and_its_installation_id_are_one_installation() {
+    let id = "cAAAAAAAAAAAAAAAAAAA-_";
+    let token = format!("{id}:APA91bAAAA");
+    for (pushkey, installation) in [
+        (id, id),
+        (&token, id),
+        ("bk3RNwTe3H0:CI2k_HHwgIpoDKCIZvvDMExUdFQ3P1", "bk3RNwTe3H0"),
+        ("APA91bAAAA", "APA91bAAAA"),
+        ("user:1", "user:1"),
+        ("zAAAAAAAAAAAAAAAAAAAAA:1", "zAAAAAAAAAAAAAAAAAAAAA:1"),
+        (":1", ":1"),
+    ] {
+        assert_eq!(installation_id(pushkey), installation, "{pushkey}");
+    }
 }
