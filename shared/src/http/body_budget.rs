@@ -101,11 +101,11 @@ mod tests {
         let share = |client: &str| Share::of(&budget, address(client));
         let mut first = share("2001:db8::1");
         assert_eq!(first.grow(20), Ok(()));
-        let mut second = share("2001:db8::2");
-        assert_eq!((second.grow(6), second.grow(5)), (Err(Exhausted), Ok(())), "the same /64 network");
+        let mut second = share("2001:db8:0:1::2");
+        assert_eq!((second.grow(6), second.grow(5)), (Err(Exhausted), Ok(())), "the same /48 network");
         drop(first);
         assert_eq!(second.grow(20), Ok(()));
-        let others: Vec<_> = ["10.0.0.1", "::ffff:10.0.0.2", "2001:db8:0:1::1"]
+        let others: Vec<_> = ["10.0.0.1", "::ffff:10.0.0.2", "2001:db8:1::1"]
             .into_iter()
             .map(|client| {
                 let mut share = share(client);

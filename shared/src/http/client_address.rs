@@ -57,10 +57,10 @@ fn address(head: &RequestHead, proxies: Option<&Data<TrustedProxies>>) -> IpAddr
     proxies.client(peer, &lines)
 }
 
-/// What counts as one client: an IPv4 address, or a /64 network of IPv6, the least that a provider assigns.
+/// What counts as one client: an IPv4 address, or a /48 network of IPv6, which many providers assign on request.
 pub(super) fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 80))),
         v4 @ IpAddr::V4(_) => v4,
     }
 }
