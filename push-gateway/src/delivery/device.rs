@@ -234,7 +234,9 @@ impl DeviceDelivery {
                 }
             }
             Outcome::Delivered => {
-                self.state.proven_pushkeys.insert(keys.pushkey);
+                if self.state.proven_pushkeys.insert(keys.pushkey) {
+                    self.setup.per_pushkey.take_over(&self.setup.per_unproven_pushkey, keys.limited);
+                }
                 self.state.mass_rejection.record_delivery(&app.pattern, keys.device, self.client);
             }
             Outcome::Failed(Failure { reason, cause: Cause::Upstream { is_outage: true }, .. }) => {

@@ -23,7 +23,11 @@ impl ProvenPushkeys {
         self.0.lock().find(pushkey).is_some()
     }
 
-    pub(crate) fn insert(&self, pushkey: DeviceKey) {
-        self.0.lock().insert(pushkey, ());
+    /// Returns whether it is new.
+    pub(crate) fn insert(&self, pushkey: DeviceKey) -> bool {
+        let mut known = self.0.lock();
+        let is_new = known.find(pushkey).is_none();
+        known.insert(pushkey, ());
+        is_new
     }
 }

@@ -31,6 +31,14 @@ impl Buckets {
         self.buckets.lock().len()
     }
 
+    /// Takes over what `key` has used in other buckets of the same limit.
+    pub(crate) fn take_over(&self, other: &Self, key: DeviceKey) {
+        let Some(state) = other.buckets.lock().find(key) else { return };
+        let mut buckets = self.buckets.lock();
+        let state = buckets.find(key).map_or(state, |own| own.max(state));
+        buckets.insert(key, state);
+    }
+
     /// Counts one event of `key`, which is computed only if there is a limit.
     ///
     /// # Errors
@@ -71,6 +79,18 @@ mod tests {
 
     use super::Buckets;
     use crate::providers::device_key::testing::{keys, numbered};
+
+    #[test]
+    fn what_a_key_has_used_moves_to_other_buckets() {
+        let limit = || Buckets::new(Some("2/h".parse().unwrap()));
+        let (junk, proven, key) = (limit(), limit(), numbered(&keys(), 1));
+        let now = Timestamp::from_millis(1_750_000_000_000);
+        assert_eq!([1, 2].map(|_| junk.charge(|| key, now)), [Ok(()), Ok(())]);
+        proven.take_over(&junk, key);
+        assert!(proven.charge(|| key, now).is_err());
+        proven.take_over(&limit(), key);
+        assert!(proven.charge(|| key, now).is_err());
+    }
 
     #[test]
     fn each_key_has_its_own_burst() {

@@ -218,7 +218,7 @@ async fn junk_pushkeys_push_out_no_rate_of_a_device_that_had_a_delivery() {
     let setup = state.setup();
     assert_eq!((setup.per_pushkey.len(), setup.per_unproven_pushkey.len()), (0, 100));
     let token = "ab".repeat(32);
-    state.proven_pushkeys.insert(state.device_keys.pushkey(&token));
+    assert!(state.proven_pushkeys.insert(state.device_keys.pushkey(&token)));
     post(&state, notify(&json!([{ "app_id": "com.example.ios", "pushkey": token }]))).await;
     assert_eq!((setup.per_pushkey.len(), setup.per_unproven_pushkey.len()), (1, 100));
 }
