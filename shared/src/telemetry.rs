@@ -5,13 +5,16 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use serde::Deserialize;
+use tracing::subscriber::Interest;
+use tracing::{Metadata, Subscriber};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::FmtSpan;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt as format};
 
@@ -115,7 +118,32 @@ pub fn log(settings: Log, crates: &[&'static str]) {
     };
     // Only a test that starts two servers in one process finds a log that is already set up.
     // One filter for all layers: a filter per layer is evaluated again at each entrance to a span.
-    let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
+    let _ = tracing_subscriber::registry().with(filter).with(AcceptErrors).with(lines).try_init();
+}
+
+/// The target of errors of listening sockets.
+const ACCEPT: &str = "actix_server::accept";
+
+/// Whether the process stops.
+static IS_STOPPING: AtomicBool = AtomicBool::new(false);
+
+/// From here on the log has no errors of listening sockets: the stopping server has shut them down.
+pub(crate) fn expect_accept_errors() {
+    IS_STOPPING.store(true, Ordering::Relaxed);
+}
+
+/// Leaves out errors of listening sockets while the process stops.
+struct AcceptErrors;
+
+impl<S: Subscriber> Layer<S> for AcceptErrors {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        // Only for this target the answer may change.
+        if metadata.target() == ACCEPT { Interest::sometimes() } else { Interest::always() }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        metadata.target() != ACCEPT || !IS_STOPPING.load(Ordering::Relaxed)
+    }
 }
 
 /// The values of the `metrics` macros.

@@ -26,6 +26,7 @@ use super::listen::{AdminListener, Listener, Tls};
 use super::observe::{Activity, Observer, observe};
 use super::operations::Operations;
 use super::settings::Http;
+use crate::telemetry;
 
 /// A stopping process ends after this long without a request in flight: long enough for a request whose first bytes are
 /// in transit.
@@ -180,6 +181,7 @@ async fn drain(handle: &ServerHandle, sockets: &[TcpListener], activity: &Arc<Ac
     activity.drain();
     // Connections that are open but not accepted yet are accepted meanwhile: closing the socket resets them.
     tokio::time::sleep(GRACE).await;
+    telemetry::expect_accept_errors();
     for socket in sockets {
         // The server keeps its sockets until the end. A socket that listens no more refuses connections at once, so that a
         // proxy asks another process; without an accepting process they would hang.

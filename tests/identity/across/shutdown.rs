@@ -57,6 +57,7 @@ async fn requests_in_flight_are_answered_and_what_they_did_is_kept() {
             assert!(connection.closes_within(DEADLINE).await);
         }
         assert_eq!(world.server.wait_for_exit(DEADLINE).await.code(), Some(0), "{}", world.server.logs());
+        assert!(!world.server.logs().contains("accepting connection"), "{}", world.server.logs());
         world.restart().await;
         for token in tokens {
             world.api.get(&v2("/account")).bearer(&token).send().await.expect(200);

@@ -99,6 +99,7 @@ async fn during_a_shutdown_connections_are_refused_and_deliveries_end() {
     assert!(!slow.is_finished(), "its request is still served");
     slow.await.expect("an answer").refused(502, "M_UNKNOWN");
     assert!(world.server.wait_for_exit(DEADLINE).await.success());
+    assert!(!world.server.logs().contains("accepting connection"), "{}", world.server.logs());
 }
 
 #[tokio::test(flavor = "multi_thread")]
