@@ -107,7 +107,6 @@ const PUSH_GATEWAY: Layers = Layers {
                 "device_key",
                 "log_throttle",
                 "outcome",
-                "pem",
                 "two_generation_cache",
             ]),
             reason: "each provider knows one push service; providers never import one another",

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use actix_web::web::Data;
 use arc_swap::ArcSwap;
 use shared::clock::Clock;
-use shared::http::listen::{self, AdminListener, ListenError, Listener};
+use shared::http::listen::{self, AdminListener, ListenError, Listener, LoadedCertificate};
 use shared::http::observe::{Activity, KnownSeries, Labels, Observer};
 use shared::http::operations::Operations;
 use shared::http::server::run;
@@ -34,7 +34,6 @@ use crate::notify::email::Mailer;
 use crate::notify::sms::SmsSender;
 use crate::notify::templates::Templates;
 use crate::routes;
-use crate::signing_keys;
 use crate::state::State;
 use crate::store::{Store, StoreError, associations, onbinds, outgoing_mails, peppers};
 
@@ -93,7 +92,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
         activity: state.activity.clone(),
         known: KnownSeries::default(),
     };
-    let operations = operations(&state, metrics);
+    let operations = operations(&state, metrics, LoadedCertificate::of(&listeners));
     let shared_state = state.clone();
     let configure = move |config: &mut actix_web::web::ServiceConfig| {
         config.app_data(Data::from(shared_state.clone()));
@@ -183,17 +182,17 @@ fn announce(state: &State, listeners: &[Listener], admin: Option<&AdminListener>
     lines.push(state.mailer.describe());
     lines.push(state.sms_sender.describe());
     let notices = config.notices().into_iter().chain(state.templates.notices());
-    let notices = notices.chain(signing_keys::notice(&config.keys.file));
+    let notices = notices.chain(LoadedCertificate::of(listeners).notice(state.clock.now()));
     lines.extend(notices.map(|notice| format!("note: {notice}")));
     config.log.announce(&lines)
 }
 
-fn operations(state: &Arc<State>, metrics: Recorder) -> Operations {
+fn operations(state: &Arc<State>, metrics: Recorder, certificate: LoadedCertificate) -> Operations {
     let activity = state.activity.clone();
     let state = state.clone();
     let counted = state.clone();
     let ready = move || {
-        let state = state.clone();
+        let (state, certificate) = (state.clone(), certificate.clone());
         async move {
             #[expect(clippy::cast_precision_loss, reason = "a handful of connections")]
             metrics::gauge!("identity_db_pool_in_use").set(state.store.connections_in_use() as f64);
@@ -201,7 +200,7 @@ fn operations(state: &Arc<State>, metrics: Recorder) -> Operations {
                 tracing::error!(%error, "readiness check failed");
                 "the database does not answer".to_owned()
             })?;
-            Ok(Vec::new())
+            Ok(certificate.notice(state.clock.now()).into_iter().collect())
         }
     };
     Operations::new(("identity", env!("CARGO_PKG_VERSION")), ready, metrics, activity)

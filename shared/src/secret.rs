@@ -1,6 +1,6 @@
 //! A secret value: `Secret<T>` prints `***` and is zeroized on drop.
 //!
-//! Invariant: [`Secret::expose`] is the only access to the value, so a search for that word finds every place that reads a
+//! Invariant: only `expose` and `expose_mut` give access to the value, so a search for that word finds every place that reads a
 //! secret.
 
 use std::fmt;
@@ -21,6 +21,11 @@ impl<T: Zeroize> Secret<T> {
     /// The value, for the call that needs it.
     pub fn expose(&self) -> &T {
         &self.0
+    }
+
+    /// The value, for a secret that is composed in place.
+    pub(crate) fn expose_mut(&mut self) -> &mut T {
+        &mut self.0
     }
 }
 

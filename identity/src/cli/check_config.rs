@@ -22,7 +22,8 @@ use crate::store::Store;
 pub(super) fn check(config: &Config) -> Result<Vec<String>, Box<dyn std::error::Error>> {
     let identity = config.server.identity(None);
     config.terms.read()?;
-    listen::check(&config.http)?;
+    let certificate = listen::check(&config.http, Clock::system().now())?;
+    config.email.check_token_source()?;
     Store::check(&config.database)?;
     let extra_ca = config.outbound.extra_ca_file.as_deref();
     Mailer::new(&config.email, &identity.name, extra_ca, Clock::system(), Random)?;
@@ -34,5 +35,5 @@ pub(super) fn check(config: &Config) -> Result<Vec<String>, Box<dyn std::error::
         SigningKeys::read(&keys.file, &keys.revoked, keys.sign_as(&identity))?;
     }
     HomeserverClient::new(&config.federation, &config.outbound, Clock::system(), Random)?;
-    Ok(config.notices().into_iter().chain(templates.notices()).collect())
+    Ok(config.notices().into_iter().chain(templates.notices()).chain(certificate).collect())
 }

@@ -5,6 +5,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use shared::config::{ConfigError, secret};
 use shared::secret::Secret;
+use shared::text_file;
+
+/// The forms of the URL.
+const EXPECTED: &str = "expected sqlite:///path, sqlite::memory: or postgres://user@host/name";
 
 /// The section `[database]` as written.
 #[derive(Clone, Debug, Deserialize)]
@@ -74,12 +78,28 @@ impl RawDatabase {
         if max_connections == 0 {
             return Err(ConfigError::invalid("database.max_connections", "expected at least 1"));
         }
-        let location = match secret("database.url", url.as_ref(), url_file.map(|file| base.join(file)).as_deref())? {
-            Some(url) => Location::parse(url.expose(), base)?,
+        let url_file = url_file.map(|file| base.join(file));
+        let location = match secret("database.url", url.as_ref(), url_file.as_deref())? {
+            Some(url) => Location::parse(text_file::unquoted(url.expose()), base).map_err(|error| match &url_file {
+                Some(file) => {
+                    ConfigError::invalid("database.url_file", format!("{} has no URL; {EXPECTED}", file.display()))
+                }
+                None => error,
+            })?,
             None => Location::SqliteFile(data_dir.join("identity.db")),
         };
         Ok(Database { location, max_connections, synchronous })
     }
+}
+
+/// The driver has no modes `verify-ca` and `verify-full`: with TLS this server verifies issuer and name anyway.
+fn with_known_ssl_mode(url: &str) -> String {
+    let Some((place, options)) = url.split_once('?') else { return url.to_owned() };
+    let options = options.split('&').map(|option| match option {
+        "sslmode=verify-full" | "sslmode=verify-ca" => "sslmode=require",
+        other => other,
+    });
+    format!("{place}?{}", options.collect::<Vec<_>>().join("&"))
 }
 
 #[cfg(test)]
@@ -102,10 +122,9 @@ impl Location {
         } else if let Some(path) = url.strip_prefix("sqlite://").filter(|path| !path.is_empty()) {
             Ok(Self::SqliteFile(base.join(path)))
         } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            Ok(Self::Postgres(Secret::new(url.to_owned())))
+            Ok(Self::Postgres(Secret::new(with_known_ssl_mode(url))))
         } else {
-            let problem = "expected sqlite:///path, sqlite::memory: or postgres://user@host/name";
-            Err(ConfigError::invalid("database.url", problem))
+            Err(ConfigError::invalid("database.url", EXPECTED))
         }
     }
 }
@@ -114,7 +133,7 @@ impl Location {
 mod tests {
     use std::path::Path;
 
-    use super::Location;
+    use super::{Location, RawDatabase};
 
     /// The form and what it holds.
     fn location(url: &str) -> Result<(&'static str, String), String> {
@@ -134,6 +153,8 @@ mod tests {
             ("sqlite://data/x.db", "file", "/etc/x/data/x.db"),
             ("postgres://u@h/d", "postgres", "postgres://u@h/d"),
             ("postgresql://u@h/d", "postgres", "postgresql://u@h/d"),
+            ("postgres://u@h/d?a=b&sslmode=verify-full", "postgres", "postgres://u@h/d?a=b&sslmode=require"),
+            ("postgres://u@h/d?sslmode=verify-ca", "postgres", "postgres://u@h/d?sslmode=require"),
         ] {
             assert_eq!(location(url), Ok((form, place.to_owned())), "{url}");
         }
@@ -146,6 +167,21 @@ mod tests {
             assert!(error.starts_with("[database] url: expected sqlite:///path"), "{error}");
             assert!(!error.contains("hunter2"), "{error}");
         }
+    }
+
+    #[test]
+    fn the_file_of_the_url_may_have_a_mark_and_quotes() {
+        let folder = tempfile::tempdir().unwrap();
+        let complete = |content: &str| {
+            std::fs::write(folder.path().join("url"), content).unwrap();
+            let raw = RawDatabase { url_file: Some("url".into()), ..RawDatabase::default() };
+            raw.complete(folder.path(), Path::new("/data")).map_err(|error| error.to_string())
+        };
+        let database = complete("\u{feff} \"postgres://u:hunter2@h/d\" \r\n").unwrap();
+        assert!(matches!(database.location, Location::Postgres(url) if url.expose() == "postgres://u:hunter2@h/d"));
+        let error = complete("DATABASE_URL=postgres://u:hunter2@h/d").unwrap_err();
+        assert!(error.starts_with("[database] url_file: ") && error.contains("url has no URL; expected"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
     }
 
     #[test]

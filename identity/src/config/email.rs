@@ -153,6 +153,17 @@ impl EmailConfig {
         !matches!(self.transport, Transport::Disabled)
     }
 
+    /// Checks that the source of an access token exists: it is first read when a mail is sent.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for a missing file or program.
+    pub fn check_token_source(&self) -> Result<(), ConfigError> {
+        match &self.transport {
+            Transport::Smtp(Relay { login: Some(Login { proof: Proof::Token(source), .. }), .. }) => source.check(),
+            Transport::Smtp(_) | Transport::File(_) | Transport::Disabled => Ok(()),
+        }
+    }
+
     /// What an operator should know of the relay before users depend on it.
     pub(super) fn notices(&self) -> Vec<String> {
         match &self.transport {

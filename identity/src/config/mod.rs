@@ -22,7 +22,7 @@ mod raw;
 
 use std::path::Path;
 
-use shared::config::ConfigError;
+use shared::config::{ConfigError, exposure_notice};
 use shared::http::settings::{Admin, Http};
 use shared::outbound::settings::Outbound;
 use shared::telemetry::Log;
@@ -151,6 +151,8 @@ impl Config {
             notices.push("INSECURE: [limits] enabled is off: clients can send mail and SMS without limit".to_owned());
         }
         notices.extend(self.legacy_v1.notice());
+        notices.extend(exposure_notice("keys.file", &self.keys.file));
+        notices.extend(self.http.notices());
         notices
     }
 

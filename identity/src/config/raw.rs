@@ -35,6 +35,10 @@ const MOVED: [(&str, &str); 4] = [
     ("federation.deny_cidrs", "outbound.deny_cidrs"),
 ];
 
+/// Removed keys, and what to do instead.
+const REMOVED: [(&str, &str); 1] =
+    [("limits.email_wrong_tokens", "delete it: [sessions] email_max_wrong limits the wrong tokens of each session")];
+
 /// All sections with their keys. Paths are as written, and secrets may still be in files.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -68,7 +72,7 @@ pub struct RawConfig {
 impl RawConfig {
     /// Reads the TOML `file`, if given, and the environment over it.
     pub(super) fn read(file: Option<&Path>) -> Result<Self, ConfigError> {
-        let keys = SpecialKeys { moved: &MOVED, ..SpecialKeys::default() };
+        let keys = SpecialKeys { moved: &MOVED, removed: &REMOVED, ..SpecialKeys::default() };
         shared::config::load_special(keys, file, ENVIRONMENT_PREFIX)
     }
 }

@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use shared::random::Random;
+use shared::text_file::{self, TextError};
 use zeroize::Zeroizing;
 
 use crate::signing::{SigningKey, decode_key, encode_seed};
@@ -17,6 +18,8 @@ use crate::signing::{SigningKey, decode_key, encode_seed};
 pub enum KeyFileError {
     #[error("[keys] file: cannot read {path}: {source}")]
     Unreadable { path: PathBuf, source: io::Error },
+    #[error("[keys] file: {path} {reason}")]
+    NoText { path: PathBuf, reason: TextError },
     #[error("[keys] file: cannot create {path}: {source}")]
     Unwritable { path: PathBuf, source: io::Error },
     #[error("[keys] file: {path}, line {line}: {reason}")]
@@ -51,13 +54,26 @@ pub(super) fn read(path: &Path) -> Result<Vec<SigningKey>, KeyFileError> {
     }
 }
 
-/// The content of the file, if it exists.
+/// The lines of the file, if it exists, however they were copied: quoted, with `\n` in letters, in base64 as a whole.
 pub(super) fn text(path: &Path) -> Result<Option<Zeroizing<String>>, KeyFileError> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(Zeroizing::new(text))),
+    match fs::read(path).map(Zeroizing::new) {
+        Ok(content) => match text_file::decode(&content) {
+            Ok(text) => Ok(Some(lines(text))),
+            Err(TextError::Empty) => Err(KeyFileError::Empty(path.to_owned())),
+            Err(reason) => Err(KeyFileError::NoText { path: path.to_owned(), reason }),
+        },
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(KeyFileError::Unreadable { path: path.to_owned(), source }),
     }
+}
+
+fn lines(text: &str) -> Zeroizing<String> {
+    let is_bare = |text: &str| text.contains("ed25519 ");
+    let inner = if is_bare(text) { None } else { text_file::of_base64(text_file::unquoted(text)) };
+    let text =
+        inner.as_ref().and_then(|inner| std::str::from_utf8(inner).ok()).filter(|text| is_bare(text)).unwrap_or(text);
+    // Neither an id nor a seed has quotes or backslashes.
+    Zeroizing::new(text_file::unquoted(text).replace("\\r", "").replace("\\n", "\n"))
 }
 
 /// Writes a new key to a draft file and links the draft to `path`, which fails if that exists by then.
@@ -149,6 +165,28 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft remains");
         let again = read_or_create(&path, "0", Random).unwrap();
         assert_eq!(again[0].public(), created[0].public());
+    }
+
+    #[test]
+    fn a_key_is_read_however_its_file_was_copied() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("signing.key");
+        let line = "ed25519 0 YJDBA9Xnr2sVqXD9Vj7XVUnmFZcZrlw8Md7kMW+3XA1";
+        let utf16: Vec<u8> = line.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for form in [
+            format!("\u{feff}{line}\r\n"),
+            format!("\"{line}\"\n"),
+            format!("{line}\\n"),
+            format!("# ours\\r\\n{line}\\r\\n"),
+            "ZWQyNTUxOSAwIFlKREJBOVhucjJzVnFYRDlWajdYVlVubUZaY1pybHc4TWQ3a01XKzNYQTEK\n".to_owned(),
+        ] {
+            fs::write(&path, &form).unwrap();
+            assert_eq!(super::read(&path).unwrap()[0].id(), "ed25519:0", "{form:?}");
+        }
+        fs::write(&path, utf16).unwrap();
+        assert!(super::read(&path).unwrap_err().to_string().contains("UTF-16"));
+        fs::write(&path, "\n").unwrap();
+        assert!(matches!(super::read(&path), Err(KeyFileError::Empty(_))));
     }
 
     #[test]

@@ -6,7 +6,6 @@ mod key_file;
 mod rotation;
 mod sealing;
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -19,18 +18,6 @@ use crate::signing::{InvalidKey, SigningError, SigningKey, decode_key};
 pub use key_file::KeyFileError;
 pub use rotation::rotate;
 pub use sealing::{SealError, SealingKey};
-
-/// What an operator should know of the permissions of the key file, if anything.
-pub fn notice(path: &Path) -> Option<String> {
-    let mode = std::fs::metadata(path).ok()?.permissions().mode();
-    (mode & 0o007 != 0).then(|| {
-        format!(
-            "INSECURE: [keys] file: every user of this machine can access {} (mode {:03o}); set its mode to 600",
-            path.display(),
-            mode & 0o777
-        )
-    })
-}
 
 /// Why the signing keys cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -147,7 +134,7 @@ mod tests {
     use serde_json::{Map, Value, json};
     use shared::random::Random;
 
-    use super::{Path, PermissionsExt, SigningKeys, SigningKeysError, notice};
+    use super::{SigningKeys, SigningKeysError};
     use crate::signing::PublicKey;
 
     const TWO_KEYS: &str = "# the second is retired\n\ned25519 b_2 tQOpPxbsuKiwNk/2d/9BtdQVWOmwYlqiFLiB+h1Er30\n\
@@ -215,17 +202,5 @@ mod tests {
     fn debug_output_shows_ids_and_hides_seeds() {
         let shown = format!("{:?}", load(TWO_KEYS, &[], &[]).unwrap());
         assert!(shown.contains("ed25519:b_2") && !shown.contains("tQOp") && !shown.contains("YJDB"), "{shown}");
-    }
-
-    #[test]
-    fn a_key_file_that_everyone_can_read_has_a_notice() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        for (mode, is_notable) in [(0o600, false), (0o400, false), (0o640, false), (0o644, true), (0o602, true)] {
-            fs::set_permissions(file.path(), fs::Permissions::from_mode(mode)).unwrap();
-            let notice = notice(file.path());
-            assert_eq!(notice.is_some(), is_notable, "{mode:o}: {notice:?}");
-            assert!(notice.is_none_or(|text| text.starts_with("INSECURE: [keys] file: ")), "{mode:o}");
-        }
-        assert_eq!(notice(Path::new("/nonexistent")), None);
     }
 }

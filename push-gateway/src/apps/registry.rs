@@ -49,7 +49,7 @@ pub(crate) enum AppsError {
     #[error(transparent)]
     Ambiguous(#[from] Ambiguous),
     /// The provider cannot be made; the source names the key or file.
-    #[error("apps.\"{pattern}\": {source}")]
+    #[error("[apps.\"{pattern}\"] {source}")]
     Provider { pattern: String, source: SetupError },
 }
 

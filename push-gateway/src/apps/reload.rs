@@ -110,7 +110,7 @@ impl Reload {
         // Before these files are read: the operator may repair one of them.
         self.watch(config.watched_files(self.file.as_deref()));
         config.read_secrets()?;
-        listen::check(&config.http)?;
+        listen::check(&config.http, self.state.clock.now())?;
         let fixed = fixed_sections(&self.initial, &config);
         let notices = config.notices();
         let difference = self.state.replace_config(config)?;

@@ -3,7 +3,9 @@
 //! Invariant: it reads the state and changes none of it.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
+use shared::certificate_chain::Validity;
 use shared::clock::Timestamp;
 use shared::http::observe::Activity;
 use shared::http::operations::Notes;
@@ -11,7 +13,7 @@ use shared::http::operations::Notes;
 use crate::delivery::state::{Setup, State};
 
 /// A credential that expires within this time is reported.
-const EXPIRY_NOTICE_DAYS: u64 = 30;
+const EXPIRY_NOTICE: Duration = Duration::from_secs(30 * DAY_SECONDS);
 
 const DAY_SECONDS: u64 = 86_400;
 
@@ -21,8 +23,8 @@ pub(crate) fn app_lines(setup: &Setup, now: Timestamp) -> Vec<String> {
     // In the order of the configuration.
     for app in setup.config.apps.keys().filter_map(|pattern| setup.apps.find(pattern)) {
         lines.push(format!("app {}: {}", app.pattern, app.provider.describe()));
-        let expiry = app.provider.credential_expiry();
-        lines.extend(expiry.map(|expiry| format!("app {}: {}", app.pattern, expiry_text(expiry, now))));
+        let validity = app.provider.credential_validity();
+        lines.extend(validity.map(|validity| format!("app {}: {}", app.pattern, validity_text(validity, now))));
     }
     lines
 }
@@ -43,11 +45,8 @@ pub(crate) fn readiness(state: &State) -> Result<Notes, String> {
         if open_circuits.contains(&app.circuit_key) {
             notes.push(format!("{}: its circuit breaker is open: only probes are sent", app.pattern));
         }
-        if let Some(expiry) = app.provider.credential_expiry()
-            && expiry.since(now).as_secs() / DAY_SECONDS < EXPIRY_NOTICE_DAYS
-        {
-            notes.push(format!("{}: {}", app.pattern, expiry_text(expiry, now)));
-        }
+        let problem = app.provider.credential_validity().and_then(|validity| validity.problem(now, EXPIRY_NOTICE));
+        notes.extend(problem.map(|problem| format!("{}: its certificate {problem}", app.pattern)));
     }
     for (app, reason) in state.mass_rejection.open() {
         notes.push(format!("{app}: so many pushkeys are rejected ({reason}) that rejections of this app are withheld"));
@@ -64,9 +63,9 @@ pub(crate) fn update_gauges(state: &State, activity: &Activity) {
     for app in setup.apps.iter() {
         set_open(&app.pattern, "circuit", open_circuits.contains(&app.circuit_key));
         set_open(&app.pattern, "mass_rejection", guarded.contains(&app.pattern));
-        if let Some(expiry) = app.provider.credential_expiry() {
+        if let Some(validity) = app.provider.credential_validity() {
             #[expect(clippy::cast_precision_loss, reason = "seconds fit for the next 200 million years")]
-            set_expiry(&app.pattern, (expiry.as_millis() / 1000) as f64);
+            set_expiry(&app.pattern, (validity.end.as_millis() / 1000) as f64);
         }
     }
     set_open("unknown", "mass_rejection", guarded.contains("unknown"));
@@ -90,11 +89,10 @@ fn set_expiry(app: &str, seconds: f64) {
     metrics::gauge!("push_credential_expiry_seconds", "app" => app.to_owned()).set(seconds);
 }
 
-fn expiry_text(expiry: Timestamp, now: Timestamp) -> String {
-    match expiry.since(now).as_secs() / DAY_SECONDS {
-        _ if expiry <= now => "its certificate has EXPIRED: renew it".to_owned(),
-        days if days < EXPIRY_NOTICE_DAYS => format!("its certificate expires in {days} days: renew it"),
-        days => format!("its certificate expires in {days} days"),
+fn validity_text(validity: Validity, now: Timestamp) -> String {
+    match validity.problem(now, EXPIRY_NOTICE) {
+        Some(problem) => format!("its certificate {problem}"),
+        None => format!("its certificate expires in {} days", validity.end.since(now).as_secs() / DAY_SECONDS),
     }
 }
 
@@ -102,16 +100,20 @@ fn expiry_text(expiry: Timestamp, now: Timestamp) -> String {
 mod tests {
     use std::time::Duration;
 
+    use shared::certificate_chain::Validity;
     use shared::clock::Timestamp;
 
-    use super::expiry_text;
+    use super::validity_text;
 
     #[test]
-    fn the_expiry_of_a_certificate_is_reported_in_days() {
+    fn the_dates_of_a_certificate_are_reported_in_days() {
         let now = Timestamp::from_millis(1_700_000_000_000);
-        let in_days = |days: u64| expiry_text(now.plus(Duration::from_secs(days * 86_400)), now);
-        assert_eq!(in_days(100), "its certificate expires in 100 days");
-        assert_eq!(in_days(29), "its certificate expires in 29 days: renew it");
-        assert!(in_days(0).contains("EXPIRED"));
+        let days = |days: u64| Duration::from_secs(days * 86_400);
+        let until = |end: Timestamp| validity_text(Validity { start: now.minus(days(400)), end }, now);
+        assert_eq!(until(now.plus(days(100))), "its certificate expires in 100 days");
+        assert_eq!(until(now.plus(days(29))), "its certificate expires in 29 days: renew it");
+        assert_eq!(until(now.minus(days(3))), "its certificate EXPIRED 3 days ago: renew it");
+        let early = validity_text(Validity { start: now.plus(days(5)), end: now.plus(days(9)) }, now);
+        assert!(early.starts_with("its certificate is NOT VALID YET, only in 5 days"), "{early}");
     }
 }

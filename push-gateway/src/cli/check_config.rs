@@ -36,10 +36,13 @@ pub(crate) struct Findings {
 /// # Errors
 /// [`CheckError`] for the first problem with the settings or a file.
 pub(crate) async fn check(config: Config, is_online: bool) -> Result<Findings, CheckError> {
-    listen::check(&config.http)?;
-    let state = State::new(config, Clock::system(), Random)?;
+    let clock = Clock::system();
+    let certificate = listen::check(&config.http, clock.now())?;
+    let state = State::new(config, clock, Random)?;
     let setup = state.setup();
-    let mut findings = Findings { lines: app_lines(&setup, state.clock.now()), failures: 0 };
+    let mut lines = app_lines(&setup, state.clock.now());
+    lines.extend(certificate.map(|notice| format!("note: {notice}")));
+    let mut findings = Findings { lines, failures: 0 };
     if is_online {
         // In the order of the lines above.
         let apps = setup.config.apps.keys().filter_map(|pattern| setup.apps.find(pattern));

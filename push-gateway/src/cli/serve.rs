@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use actix_web::web::Data;
 use shared::clock::{Clock, Timestamp};
-use shared::http::listen::{AdminListener, ListenError, Listener, listen};
+use shared::http::listen::{AdminListener, ListenError, Listener, LoadedCertificate, listen};
 use shared::http::observe::{Activity, KnownSeries, Labels, Observer};
 use shared::http::operations::Operations;
 use shared::http::server::run;
@@ -76,7 +76,7 @@ pub(crate) async fn serve(config: Config, file: Option<PathBuf>) -> Result<(), S
         activity: activity.clone(),
         known: KnownSeries::default(),
     };
-    let operations = operations(&state, metrics, activity);
+    let operations = operations(&state, metrics, activity, LoadedCertificate::of(&listeners));
     let http = setup.config.http.clone();
     // A reload must be able to drop the apps of the start.
     drop(setup);
@@ -107,13 +107,23 @@ fn announce(setup: &Setup, now: Timestamp, listeners: &[Listener], admin: Option
         None => format!("no admin listener: {ADMIN} is taken; set [admin] bind for /ready, /version and /metrics"),
     });
     lines.extend(app_lines(setup, now));
-    lines.extend(config.notices().into_iter().map(|notice| format!("note: {notice}")));
+    let notices = config.notices().into_iter().chain(LoadedCertificate::of(listeners).notice(now));
+    lines.extend(notices.map(|notice| format!("note: {notice}")));
     config.log.announce(&lines)
 }
 
-fn operations(state: &Arc<State>, metrics: Recorder, activity: Arc<Activity>) -> Operations {
+fn operations(
+    state: &Arc<State>,
+    metrics: Recorder,
+    activity: Arc<Activity>,
+    certificate: LoadedCertificate,
+) -> Operations {
     let (for_readiness, for_gauges, in_flight) = (state.clone(), state.clone(), activity.clone());
-    let ready = move || std::future::ready(readiness(&for_readiness));
+    let ready = move || {
+        let notes = readiness(&for_readiness);
+        let now = for_readiness.clock.now();
+        std::future::ready(notes.map(|notes| certificate.notice(now).into_iter().chain(notes).collect()))
+    };
     let gauges = move || {
         update_gauges(&for_gauges, &in_flight);
         std::future::ready(())

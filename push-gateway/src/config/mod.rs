@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
-use shared::config::{ConfigError, SpecialKeys};
+use shared::config::{ConfigError, SpecialKeys, exposure_notice};
 use shared::http::settings::{Admin, Http};
 use shared::outbound::settings::Outbound;
 use shared::telemetry::Log;
@@ -103,6 +103,12 @@ impl Config {
                 "[rejection_breaker] enabled is off: a wrong key file can cost every user their notifications"
                     .to_owned(),
             );
+        }
+        notices.extend(self.http.notices());
+        for (pattern, app) in &self.apps {
+            for (key, file) in app.secret_files() {
+                notices.extend(exposure_notice(&format!("apps.\"{pattern}\".{key}"), file));
+            }
         }
         notices
     }

@@ -52,8 +52,9 @@ fn the_error_for_a_configuration_without_apps_shows_the_lines_to_add() {
 #[test]
 fn an_app_id_keeps_its_case_and_its_dots_and_paths_are_relative_to_the_file() {
     let folder = tempfile::tempdir().unwrap();
-    let toml =
-        format!("{APP}[apps.'*.ios']\ntype = 'apns'\ntopic = 'a.b'\nkey_file = 'k/a.p8'\nkey_id = 'K'\nteam_id = 'T'");
+    let toml = format!(
+        "{APP}[apps.'*.ios']\ntype = 'apns'\ntopic = 'a.b'\nkey_file = 'k/a.p8'\nkey_id = 'ABC1234567'\nteam_id = 'DEF1234567'"
+    );
     let config = load_in(folder.path(), &toml).unwrap();
     let patterns: Vec<&String> = config.apps.keys().collect();
     assert_eq!(patterns, ["*.ios", "com.Example.App"]);
@@ -132,6 +133,22 @@ fn a_file_that_holds_a_secret_or_a_certificate_is_watched() {
     let file = folder.path().join("config.toml");
     let expected = ["config.toml", "ca.pem", "proxy", "sa.json"].map(|name| folder.path().join(name));
     assert_eq!(config.watched_files(Some(&file)), expected);
+}
+
+#[test]
+fn a_secret_that_every_user_can_read_is_a_notice() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let toml =
+        "[apps.'a.b']\ntype = 'apns'\ntopic = 'a.b'\nkey_file = 'a.p8'\nkey_id = 'ABC1234567'\nteam_id = 'DEF1234567'";
+    let config = load_in(folder.path(), toml).unwrap();
+    std::fs::write(folder.path().join("a.p8"), "x").unwrap();
+    for (mode, is_exposed) in [(0o644, true), (0o640, false)] {
+        std::fs::set_permissions(folder.path().join("a.p8"), std::fs::Permissions::from_mode(mode)).unwrap();
+        let notices = config.notices();
+        assert_eq!(notices.len(), usize::from(is_exposed), "{notices:?}");
+        assert!(notices.iter().all(|notice| notice.starts_with("INSECURE: [apps.\"a.b\"] key_file: every user")));
+    }
 }
 
 #[test]

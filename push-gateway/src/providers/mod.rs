@@ -10,7 +10,6 @@ pub(crate) mod device_key;
 pub(crate) mod fcm;
 pub(crate) mod log_throttle;
 pub(crate) mod outcome;
-pub(crate) mod pem;
 pub(crate) mod two_generation_cache;
 
 use std::any::Any;
@@ -24,7 +23,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
-use shared::clock::{Clock, Timestamp};
+use shared::certificate_chain::Validity;
+use shared::clock::Clock;
 use shared::config::ConfigError;
 use shared::outbound::settings::Outbound;
 
@@ -73,8 +73,8 @@ pub(crate) trait Provider: Send + Sync {
     /// What is missing before it has tried.
     fn readiness(&self) -> Result<Option<&'static str>, &'static str>;
 
-    /// When the credential expires, if it does.
-    fn credential_expiry(&self) -> Option<Timestamp>;
+    /// From when to when the credential is valid, if it expires.
+    fn credential_validity(&self) -> Option<Validity>;
 
     /// The one spelling of `pushkey` under which the push service knows the device; an invalid one stays as it is.
     fn canonical_pushkey<'a>(&self, pushkey: &'a str) -> Cow<'a, str> {
@@ -102,9 +102,14 @@ pub(crate) trait ProviderSettings: Any + Debug + Send + Sync {
     /// The settings that every type has.
     fn delivery(&self) -> DeliverySettings;
 
-    /// The files whose content the provider uses. Known before the provider exists: a reload has to watch a broken file
-    /// too.
-    fn watched_files(&self) -> Vec<&Path>;
+    /// The files whose content the provider uses, all of them secrets, with their keys. Known before the provider exists: a
+    /// reload has to watch a broken file too.
+    fn secret_files(&self) -> Vec<(&'static str, &Path)>;
+
+    /// The same files without their keys.
+    fn watched_files(&self) -> Vec<&Path> {
+        self.secret_files().into_iter().map(|(_, file)| file).collect()
+    }
 
     /// Whether `other` has the same type and equal values.
     fn is_equal(&self, other: &dyn ProviderSettings) -> bool;

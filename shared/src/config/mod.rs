@@ -7,20 +7,22 @@
 //! app_id, stays as it is written.
 
 mod environment;
+mod files;
 mod key;
 mod values;
 
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::digest::{Context, SHA256};
-use config::{Environment, File, FileFormat};
+use config::{Environment, File, FileFormat, Source};
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
+pub use files::{digest_of_files, exposure_notice};
 pub use key::key_name;
 pub use values::{ByteSize, Cidr, Globs, HumanDuration, OneOrMany, glob_matches, optional_word, word};
 
 use crate::secret::Secret;
+use crate::text_file::{self, TextError};
 
 /// Why the configuration is rejected.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +57,8 @@ pub struct SpecialKeys<'a> {
     pub defaults: &'a [(&'a str, &'a str)],
     /// Old and new paths of moved keys; the old path is an error that names the new one.
     pub moved: &'a [(&'a str, &'a str)],
+    /// Paths of removed keys, and what to do instead.
+    pub removed: &'a [(&'a str, &'a str)],
 }
 
 /// Loads `T` from the TOML `file`, if given, then from environment variables that start with `prefix`.
@@ -90,24 +94,55 @@ fn load_with<T: DeserializeOwned>(
         builder = builder.set_default(*key, *value).map_err(invalid)?;
     }
     if let Some(path) = file {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Unreadable { path: path.to_path_buf(), source })?;
-        builder = builder.add_source(File::from_str(&text, FileFormat::Toml));
+        builder = builder.add_source(File::from_str(&read(path)?, FileFormat::Toml));
     }
     let settings = builder
         .add_source(File::from_str(dotted, FileFormat::Toml))
         .add_source(environment.prefix_separator("__").separator("__").ignore_empty(true))
         .build()
-        .map_err(|error| ConfigError::Invalid(in_file(file, &without_excerpt(&error.to_string()))))?;
+        .map_err(|error| {
+            let message = in_file(file, &without_excerpt(&error.to_string()));
+            ConfigError::Invalid(format!("{message}{}", expected_form(file)))
+        })?;
     for (old, new) in keys.moved {
         if settings.get::<config::Value>(old).is_ok() {
             return Err(ConfigError::invalid(old, format!("moved; write {}", key_name(new))));
         }
     }
+    for (key, action) in keys.removed {
+        if settings.get::<config::Value>(key).is_ok() {
+            return Err(ConfigError::invalid(key, format!("removed; {action}")));
+        }
+    }
+    let table = settings.collect().map_err(|error| ConfigError::Invalid(error.to_string()))?;
+    let settings = config::Value::new(None, files::without_empty_paths(table));
     serde_path_to_error::deserialize(settings).map_err(|error| {
         let keys = key::of_path(error.path());
-        ConfigError::Invalid(explain(keys, &error.into_inner().to_string()))
+        let message = explain(keys, &error.into_inner().to_string());
+        ConfigError::Invalid(format!("{message}{}", expected_form(file)))
     })
+}
+
+/// The text of the configuration file; an empty file is valid.
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable { path: path.to_path_buf(), source };
+    let content = std::fs::read(path).map_err(unreadable)?;
+    match text_file::decode(&content) {
+        Ok(text) => Ok(text.to_owned()),
+        Err(TextError::Empty) => Ok(String::new()),
+        Err(error) => Err(ConfigError::Invalid(format!("{} {error}", path.display()))),
+    }
+}
+
+/// A hint for the configuration files of other programs, which have other formats.
+fn expected_form(file: Option<&Path>) -> &'static str {
+    let extension = file.and_then(Path::extension).and_then(|extension| extension.to_str());
+    match extension {
+        Some("yaml" | "yml" | "conf" | "cfg" | "ini" | "json") => {
+            "; --config expects a TOML file, and this one is named as another format: see the example in deploy/"
+        }
+        _ => "",
+    }
 }
 
 /// Reads `T` from a table that was first loaded as a plain value, because one of its keys decides which keys it has.
@@ -179,40 +214,44 @@ fn last_component(path: &str) -> String {
 /// A secret that is set either in the configuration or in a file of its own (`<key>_file`), never in both. `key` is the
 /// dotted path.
 ///
-/// A final line break in the file is not part of the secret.
+/// A byte order mark and final line breaks of the file are not part of the secret.
 ///
 /// # Errors
-/// [`ConfigError::GivenTwice`], or [`ConfigError::Invalid`] if the file cannot be read.
+/// [`ConfigError::GivenTwice`], or [`ConfigError::Invalid`] if the file cannot be read or does not hold one line of text.
 pub fn secret(
     key: &str,
     in_place: Option<&Secret<String>>,
     file: Option<&Path>,
 ) -> Result<Option<Secret<String>>, ConfigError> {
-    match (in_place, file) {
-        (Some(_), Some(_)) => Err(ConfigError::GivenTwice(key.to_owned())),
-        (Some(secret), None) => Ok(Some(secret.clone())),
-        (None, Some(path)) => {
-            let text = std::fs::read_to_string(path).map_err(|error| {
-                ConfigError::invalid(&format!("{key}_file"), format!("cannot read {}: {error}", path.display()))
-            })?;
-            let text = Zeroizing::new(text);
-            Ok(Some(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned())))
-        }
-        (None, None) => Ok(None),
+    let Some(path) = file else { return Ok(in_place.cloned()) };
+    let Some(content) = secret_content(key, in_place, file)? else { return Ok(None) };
+    let invalid = |problem: &dyn std::fmt::Display| {
+        ConfigError::invalid(&format!("{key}_file"), format!("{} {problem}", path.display()))
+    };
+    let text = text_file::decode(&content).map_err(|error| invalid(&error))?.trim_end_matches(['\r', '\n']);
+    if text.contains(['\r', '\n']) {
+        return Err(invalid(&"has several lines; keep only the secret, on one line"));
     }
+    Ok(Some(Secret::new(text.to_owned())))
 }
 
-/// A digest of the contents of files; it differs if they changed. A missing file counts as an empty one.
-pub fn digest_of_files<'a>(files: impl IntoIterator<Item = &'a Path>) -> [u8; 32] {
-    let mut digest = Context::new(&SHA256);
-    for file in files {
-        let content = std::fs::read(file).unwrap_or_default();
-        digest.update(&content.len().to_be_bytes());
-        digest.update(&content);
+/// As [`secret`], for a key or a certificate: the file may have any content.
+///
+/// # Errors
+/// [`ConfigError::GivenTwice`], or [`ConfigError::Invalid`] if the file cannot be read.
+pub fn secret_content(
+    key: &str,
+    in_place: Option<&Secret<String>>,
+    file: Option<&Path>,
+) -> Result<Option<Zeroizing<Vec<u8>>>, ConfigError> {
+    match (in_place, file) {
+        (Some(_), Some(_)) => Err(ConfigError::GivenTwice(key.to_owned())),
+        (Some(secret), None) => Ok(Some(Zeroizing::new(secret.expose().clone().into_bytes()))),
+        (None, Some(path)) => std::fs::read(path).map(|content| Some(Zeroizing::new(content))).map_err(|error| {
+            ConfigError::invalid(&format!("{key}_file"), format!("cannot read {}: {error}", path.display()))
+        }),
+        (None, None) => Ok(None),
     }
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest.finish().as_ref());
-    bytes
 }
 
 /// The default data folder of a service: systemd's `STATE_DIRECTORY`, else `name` in the user's data folder (XDG Base
@@ -289,7 +328,11 @@ mod tests {
 
     #[test]
     fn a_moved_key_is_an_error_that_names_the_new_place() {
-        let keys = SpecialKeys { moved: &[("federation.proxy", "outbound.proxy")], ..SpecialKeys::default() };
+        let keys = SpecialKeys {
+            moved: &[("federation.proxy", "outbound.proxy")],
+            removed: &[("limits.wrong", "delete the line")],
+            ..SpecialKeys::default()
+        };
         let load = |toml: &str, environment: &[(&str, &str)]| {
             let mut file = tempfile::NamedTempFile::new().unwrap();
             file.write_all(toml.as_bytes()).unwrap();
@@ -302,6 +345,8 @@ mod tests {
         assert_eq!(load("[federation]\nproxy = 'http://user:hunter2@a.example:1'", &[]), moved);
         assert_eq!(load("", &[("TEST__FEDERATION__PROXY", "x")]), moved);
         assert_eq!(load("[outbound]\nproxy = 'x'\n[federation]\ntimeout = '1s'", &[]), Ok(()));
+        let removed = Err("[limits] wrong: removed; delete the line".to_owned());
+        assert_eq!(load("[limits.wrong]\nburst = 1", &[]), removed);
     }
 
     #[test]
@@ -333,6 +378,51 @@ mod tests {
             let error = load(&format!("[http]\nport = 1\n{line}\n"), &[]).unwrap_err().to_string();
             assert!(error.contains("line 3") && !error.contains("hunter2"), "{error}");
         }
+    }
+
+    #[test]
+    fn an_empty_path_is_an_unset_one() {
+        #[derive(Deserialize, Default)]
+        #[serde(default)]
+        struct Files {
+            key_file: Option<std::path::PathBuf>,
+            apps: HashMap<String, HashMap<String, String>>,
+        }
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        write!(file, "key_file = ''\n[apps.'a.b']\nfile = ' '\npassword = ''\nname_file = 'x'").unwrap();
+        let environment = Environment::with_prefix("TEST").source(Some(HashMap::new()));
+        let files: Files = load_with(SpecialKeys::default(), Some(file.path()), environment, "").unwrap();
+        assert_eq!(files.key_file, None);
+        let expected = [("password", ""), ("name_file", "x")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(files.apps["a.b"], HashMap::from(expected));
+    }
+
+    #[test]
+    fn a_file_in_another_format_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text, is_toml_expected) in [
+            ("homeserver.yaml", "server_name: a\n", true),
+            ("sydent.conf", "[general]\nserver.name = a\n", true),
+            ("sydent.conf", "[DEFAULT]\n[general]\n", true),
+            ("identity.toml", "server_name: a\n", false),
+        ] {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            let environment = Environment::with_prefix("TEST").source(Some(HashMap::new()));
+            let loaded = load_with::<Settings>(SpecialKeys::default(), Some(&path), environment, "");
+            let error = loaded.unwrap_err().to_string();
+            assert_eq!(error.contains("expects a TOML file"), is_toml_expected, "{error}");
+        }
+        let path = folder.path().join("utf16.toml");
+        let utf16: Vec<u8> = "[http]\nport = 1".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        std::fs::write(&path, utf16).unwrap();
+        let environment = || Environment::with_prefix("TEST").source(Some(HashMap::new()));
+        let load = || load_with::<Settings>(SpecialKeys::default(), Some(&path), environment(), "");
+        assert!(load().unwrap_err().to_string().contains("UTF-16"));
+        std::fs::write(&path, "\u{feff}[http]\r\nport = 1\r\n").unwrap();
+        assert_eq!(load().unwrap().http.port, Some(1));
+        std::fs::write(&path, "").unwrap();
+        assert!(load().is_ok());
     }
 
     #[test]
@@ -396,5 +486,31 @@ mod tests {
         let error = secret("email.password", Some(&here), Some(file.path())).unwrap_err();
         assert!(matches!(error, ConfigError::GivenTwice(_)));
         assert_eq!(error.to_string(), "[email] password and password_file are both set; keep one of them");
+    }
+
+    #[test]
+    fn the_file_of_a_secret_holds_one_line_of_text() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let read = |content: &[u8]| {
+            std::fs::write(file.path(), content).unwrap();
+            let secret = secret("email.password", None, Some(file.path())).map_err(|error| error.to_string())?;
+            Ok::<_, String>(secret.unwrap().expose().clone())
+        };
+        for (content, expected) in
+            [("\u{feff}hunter2\r\n", "hunter2"), ("hunter2\n\n", "hunter2"), (" 'quoted' ", " 'quoted' ")]
+        {
+            assert_eq!(read(content.as_bytes()).as_deref(), Ok(expected));
+        }
+        let utf16: Vec<u8> = "hunter2".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for (content, problem) in [
+            (b"hunter2\nhunter3\n".as_slice(), "several lines"),
+            (b"\n", "is empty"),
+            (&utf16, "UTF-16"),
+            (&[0xff, 0x30], "is not UTF-8 text"),
+        ] {
+            let error = read(content).unwrap_err();
+            assert!(error.starts_with("[email] password_file: /") && error.contains(problem), "{error}");
+            assert!(!error.contains("hunter"), "{error}");
+        }
     }
 }

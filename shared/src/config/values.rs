@@ -95,6 +95,11 @@ fn split_unit(text: &str) -> Option<(u64, &str)> {
 pub struct Cidr(IpNet);
 
 impl Cidr {
+    /// Whether the network lies within `other`.
+    pub fn is_within(&self, other: &Self) -> bool {
+        other.0.contains(&self.0)
+    }
+
     /// Whether the network contains the address.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address)

@@ -13,6 +13,8 @@ use rustls::ServerConfig;
 
 use super::certificate::Certificate;
 use super::settings::{AdminAddress, Http};
+use crate::clock::Timestamp;
+use crate::config::ConfigError;
 
 /// Why a listener cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -26,8 +28,8 @@ pub enum ListenError {
         source: io::Error,
     },
     /// The certificate or its key is unusable.
-    #[error("{0}")]
-    Tls(String),
+    #[error(transparent)]
+    Tls(#[from] ConfigError),
 }
 
 /// Advice for the operator.
@@ -40,12 +42,28 @@ fn advice(kind: io::ErrorKind) -> &'static str {
     }
 }
 
-/// Checks the certificate and its key, if `[http]` names them.
+/// Checks the certificate and its key, if `[http]` names them; returns what an operator should know of its dates.
 ///
 /// # Errors
 /// [`ListenError::Tls`].
-pub fn check(settings: &Http) -> Result<(), ListenError> {
-    tls(settings).map(drop)
+pub fn check(settings: &Http, now: Timestamp) -> Result<Option<String>, ListenError> {
+    Ok(tls(settings)?.and_then(|tls| tls.certificate.notice(now)))
+}
+
+/// The loaded certificate of the listeners, for the startup banner and for `/ready`.
+#[derive(Clone, Debug)]
+pub struct LoadedCertificate(Option<Certificate>);
+
+impl LoadedCertificate {
+    /// That of `listeners`, which share one.
+    pub fn of(listeners: &[Listener]) -> Self {
+        Self(listeners.iter().find_map(|listener| listener.tls.as_ref()).map(|tls| tls.certificate.clone()))
+    }
+
+    /// The problem with its dates, if any.
+    pub fn notice(&self, now: Timestamp) -> Option<String> {
+        self.0.as_ref()?.notice(now)
+    }
 }
 
 /// A listener of the main server.
@@ -143,15 +161,16 @@ fn tls(settings: &Http) -> Result<Option<Tls>, ListenError> {
         return match (&settings.tls_cert_file, &settings.tls_key_file) {
             (None, None) => Ok(None),
             _ => {
-                Err(ListenError::Tls("[http] tls_cert_file and tls_key_file go together: set both, or none".to_owned()))
+                let problem = "needs tls_key_file, and tls_key_file needs it; set both, or none";
+                Err(ConfigError::invalid("http.tls_cert_file", problem).into())
             }
         };
     };
-    let certificate = Certificate::load(chain, key).map_err(ListenError::Tls)?;
+    let certificate = Certificate::load(chain, key)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| ListenError::Tls(error.to_string()))?;
+        .map_err(|error| ConfigError::Invalid(error.to_string()))?;
     let config = builder.with_no_client_auth().with_cert_resolver(certificate.resolver());
     Ok(Some(Tls { config, certificate }))
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
-use crate::config::{ByteSize, Cidr, HumanDuration, OneOrMany};
+use crate::config::{ByteSize, Cidr, HumanDuration, OneOrMany, exposure_notice};
 
 /// The section `[http]`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -59,6 +59,25 @@ impl Http {
             trusted_proxies: OneOrMany::default(),
             shutdown_timeout: HumanDuration::from_secs(25),
         }
+    }
+}
+
+/// The networks of examples (RFC 5737, RFC 3849).
+const EXAMPLES: [&str; 4] = ["192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32"];
+
+impl Http {
+    /// What an operator should know of the section.
+    pub fn notices(&self) -> Vec<String> {
+        let is_example = |network: &&Cidr| {
+            EXAMPLES.iter().filter_map(|example| example.parse().ok()).any(|example: Cidr| network.is_within(&example))
+        };
+        let examples = self.trusted_proxies.as_slice().iter().filter(is_example).map(|network| {
+            format!(
+                "[http] trusted_proxies: {network:?} is a range of examples; name the addresses of your reverse proxies"
+            )
+        });
+        let tls_key = self.tls_key_file.as_deref();
+        examples.chain(tls_key.and_then(|file| exposure_notice("http.tls_key_file", file))).collect()
     }
 }
 
@@ -132,5 +151,21 @@ impl FromStr for AdminAddress {
 impl<'de> Deserialize<'de> for AdminAddress {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Http;
+
+    #[test]
+    fn trusted_proxies_of_the_examples_have_to_be_replaced() {
+        let notices = |network: &str| {
+            let http = Http { trusted_proxies: vec![network.parse().unwrap()].into(), ..Http::default() };
+            http.notices().len()
+        };
+        for (network, number) in [("192.0.2.7", 1), ("2001:db8:1::/48", 1), ("10.42.0.0/24", 0), ("0.0.0.0/0", 0)] {
+            assert_eq!(notices(network), number, "{network}");
+        }
     }
 }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
@@ -17,11 +16,13 @@ use rustls_platform_verifier::Verifier;
 use url::Host;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::pem;
+
 /// Why the TLS settings cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The file with additional roots is unusable.
-    #[error("[outbound] extra_ca_file: cannot read certificates from {path}: {reason}")]
+    #[error("[outbound] extra_ca_file: {path} {reason}")]
     ExtraCa {
         /// The configured file.
         path: PathBuf,
@@ -65,14 +66,8 @@ pub(super) fn server_name(host: &Host<String>) -> Option<ServerName<'static>> {
 
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let wrong = |reason: String| TlsError::ExtraCa { path: path.to_path_buf(), reason };
-    let certificates = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| wrong(error.to_string()))?;
-    if certificates.is_empty() {
-        Err(wrong(String::from("the file contains no certificate")))
-    } else {
-        Ok(certificates)
-    }
+    let file = std::fs::read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    pem::certificates(&file).map_err(|error| wrong(error.to_string()))
 }
 
 /// Trusts a certificate that the operator named, for its own names and dates, although its issuer is itself: the usual
@@ -185,6 +180,25 @@ mod tests {
             assert!(matches!(error, TlsError::ExtraCa { .. }));
             assert!(error.to_string().contains(&path.display().to_string()), "{error}");
         }
+    }
+
+    #[test]
+    fn a_certificate_is_read_as_it_was_pasted_and_a_key_is_never_shown() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let authority = rcgen::CertificateParams::new([]).unwrap().self_signed(&key).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        let load = |content: &[u8]| {
+            std::fs::write(&file, content).unwrap();
+            client_config(Some(&file), true).map(drop).map_err(|error| error.to_string())
+        };
+        let pem = authority.pem();
+        for form in [pem.replace('\n', "\\n"), pem.replace('\n', " "), format!("\u{feff}{pem}")] {
+            assert_eq!(load(form.as_bytes()), Ok(()), "{form}");
+        }
+        assert_eq!(load(authority.der()), Ok(()), "DER");
+        let error = load(key.serialize_pem().replace('\n', "\\n").as_bytes()).unwrap_err();
+        assert!(error.contains("ca.pem has no certificate") && !error.contains("45, 45"), "{error}");
     }
 
     #[test]

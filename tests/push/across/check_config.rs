@@ -3,8 +3,9 @@
 use harness::world::push::{ANDROID, DEADLINE, IOS, World};
 use std::process::Output;
 
-use harness::certificates::Certificate;
+use harness::certificates::{Authority, Certificate};
 use harness::fcm::Fault;
+use harness::process::{new_folder, run};
 use serde_json::json;
 
 fn result_of(output: &Output) -> (Option<i32>, String) {
@@ -53,4 +54,52 @@ async fn asked_to_it_asks_the_push_services_and_says_what_they_say() {
     let failed = line(&text, IOS);
     assert!(failed.contains("FAILED") && failed.contains("extra_ca_file"), "{text}");
     assert!(!line(&text, ANDROID).contains("FAILED"), "{text}");
+}
+
+/// The result of `check-config` of both services for a listener with these files.
+async fn check_listener(chain: &str, key: &str) -> Vec<(Option<i32>, String)> {
+    let app = "[apps.'com.example.app']\ntype = 'fcm'\ncredentials = 'metadata'\nproject_id = 'p'\n";
+    let mut results = Vec::new();
+    for (binary, more) in [(harness::binary::push_gateway(), app), (harness::binary::identity(), "")] {
+        let folder = new_folder();
+        let files = "[http]\nbind = '127.0.0.1:0'\ntls_cert_file = 'chain.pem'\ntls_key_file = 'tls.key'\n";
+        for (name, text) in [("config.toml", &*format!("{files}{more}")), ("chain.pem", chain), ("tls.key", key)] {
+            std::fs::write(folder.path().join(name), text).expect("an empty folder");
+        }
+        let environment = [("IDENTITY__SERVER__DATA_DIR".to_owned(), folder.path().display().to_string())];
+        let output = run(binary, folder.path(), &["check-config"], &environment).await;
+        let text = [output.stdout, output.stderr].concat();
+        results.push((output.status.code(), String::from_utf8_lossy(&text).into_owned()));
+    }
+    results
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pasted_certificate_is_read_and_no_byte_of_an_unusable_key_is_shown() {
+    let folder = new_folder();
+    let authority = Authority::new("an authority");
+    let read = |certificate: &Certificate| {
+        let (chain, key) = certificate.write_pem(folder.path());
+        [chain, key].map(|file| std::fs::read_to_string(file).expect("the file was written"))
+    };
+    let [chain, key] = read(&authority.issue(&["id.example.org"]));
+    for form in [key.replace('\n', "\\n"), key.replace('\n', " "), format!("\u{feff}\"{}\"", key.trim())] {
+        for (code, text) in check_listener(&chain.replace('\n', "\\n"), &form).await {
+            assert_eq!(code, Some(0), "{text}");
+        }
+    }
+    let body = key.lines().nth(1).expect("the base64");
+    for unusable in [&key[..key.len() - 30], &key.replace("PRIVATE", "ENCRYPTED PRIVATE"), &key.replace('-', "")] {
+        for (code, text) in check_listener(&chain, unusable).await {
+            assert_eq!(code, Some(1), "{text}");
+            assert!(text.contains("[http] tls_key_file: ") && text.contains("tls.key"), "{text}");
+            let shown = &body[..20];
+            assert!(!text.contains(shown) && !text.contains("45, 45") && text.len() < 500, "{text}");
+        }
+    }
+    let [chain, key] = read(&authority.issue_expired(&["id.example.org"]));
+    for (code, text) in check_listener(&chain, &key).await {
+        let note = text.lines().find(|line| line.starts_with("note: [http] tls_cert_file: "));
+        assert!(code == Some(0) && note.is_some_and(|note| note.contains("EXPIRED")), "{text}");
+    }
 }

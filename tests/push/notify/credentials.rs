@@ -156,8 +156,8 @@ async fn a_client_certificate_that_has_ended_rejects_no_pushkey() {
     let file = world.server.folder().join("client.pem");
     std::fs::write(&file, clients.issue_expired_client_pem("Apple Push Services: com.example.app")).unwrap();
     world.restart_with(|config| with_certificate(&config)).await;
-    assert!(world.server.logs().contains("its certificate has EXPIRED: renew it"), "{}", world.server.logs());
-    world.server.wait_for_log("the APNs certificate of this app has expired", DEADLINE).await;
+    assert!(world.server.logs().contains("its certificate EXPIRED "), "{}", world.server.logs());
+    world.server.wait_for_log("the APNs certificate of this app is not valid", DEADLINE).await;
     assert_all_owed(&world, IOS, "temporary", iphones()).await;
     assert_logged(&world, "WARN", &["APNs closes the gateway's connections without a response: check cert_file", IOS]);
     assert!(world.apple.requests().is_empty());
@@ -252,7 +252,7 @@ async fn refusal(config: &str, files: &[(&str, &str)]) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_work_does_not_start_and_says_why() {
     let apns = |more: &str| format!("[apps.{IOS:?}]\ntype = \"apns\"\ntopic = \"com.example.app\"\n{more}\n");
-    let key = "key_file = \"apns.p8\"\nkey_id = \"K\"\nteam_id = \"T\"";
+    let key = "key_file = \"apns.p8\"\nkey_id = \"ABC1234567\"\nteam_id = \"DEF1234567\"";
     let fcm = format!("[apps.{ANDROID:?}]\ntype = \"fcm\"\nservice_account_file = \"sa.json\"\n");
     for (config, files, gist) in [
         (String::new(), &[][..], &["no app is configured", "[apps."][..]),
@@ -260,7 +260,7 @@ async fn what_cannot_work_does_not_start_and_says_why() {
         (apns(key), &[("apns.p8", "")], &[IOS, "key"]),
         (apns(key), &[("apns.p8", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")], &[IOS, "key"]),
         // A folder cannot be read as a file, even by root.
-        (apns("key_file = \".\"\nkey_id = \"K\"\nteam_id = \"T\""), &[], &[IOS, "key_file"]),
+        (apns("key_file = \".\"\nkey_id = \"ABC1234567\"\nteam_id = \"DEF1234567\""), &[], &[IOS, "key_file"]),
         (apns("cert_file = \"client.pem\""), &[], &[IOS, "client.pem"]),
         (apns("cert_file = \"client.pem\""), &[("client.pem", "nonsense")], &[IOS, "cert_file"]),
         (apns(""), &[], &[IOS, "key_file", "cert_file"]),

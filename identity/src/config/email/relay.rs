@@ -1,5 +1,6 @@
 //! The relay in `[email]`: its address, TLS, and login.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -65,6 +66,35 @@ pub enum TokenSource {
     File(PathBuf),
     /// A program that prints the token.
     Command { program: PathBuf, args: Vec<String> },
+}
+
+impl TokenSource {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        match self {
+            Self::File(file) => std::fs::read(file).map(drop).map_err(|error| {
+                let problem = format!("cannot read {}: {error}; create it, or name the right file", file.display());
+                ConfigError::invalid("email.token_file", problem)
+            }),
+            Self::Command { program, .. } if is_executable(program) => Ok(()),
+            Self::Command { program, .. } => {
+                let problem =
+                    format!("{} is no program that this user can execute; correct the path", program.display());
+                Err(ConfigError::invalid("email.token_command", problem))
+            }
+        }
+    }
+}
+
+/// Whether the program is executable: at its path, or by its name in one of the folders of PATH.
+#[expect(clippy::disallowed_methods, reason = "PATH is the system's")]
+fn is_executable(program: &Path) -> bool {
+    let at =
+        |path: &Path| path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0);
+    if program.components().count() > 1 {
+        return at(program);
+    }
+    let folders = std::env::var("PATH").unwrap_or_default();
+    std::env::split_paths(&folders).any(|folder| at(&folder.join(program)))
 }
 
 impl RawEmail {
@@ -283,6 +313,27 @@ mod tests {
         ] {
             let error = load(&format!("host = 'x'\n{toml}")).unwrap_err().to_string();
             assert!(error.starts_with(problem), "{toml}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_source_of_a_token_must_exist() {
+        let check = |source: &str| {
+            let config = load(&format!("host = 'x'\nauth = 'xoauth2'\nusername = 'a@b'\n{source}")).unwrap();
+            config.check_token_source().map_err(|error| error.to_string())
+        };
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert_eq!(check(&format!("token_file = '{}'", file.path().display())), Ok(()));
+        assert_eq!(check("token_command = ['sh', '-c', 'x']"), Ok(()));
+        assert_eq!(check("token_command = '/bin/sh'"), Ok(()));
+        let not_executable = format!("token_command = '{}'", file.path().display());
+        for (source, key) in [
+            ("token_file = '/nowhere/token'", "token_file"),
+            ("token_command = 'no-such-program'", "token_command"),
+            (&not_executable, "token_command"),
+        ] {
+            let error = check(source).unwrap_err();
+            assert!(error.starts_with(&format!("[email] {key}: ")), "{error}");
         }
     }
 

@@ -29,8 +29,8 @@ fn state(more: &str) -> Arc<State> {
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap().serialize_pem();
     std::fs::write(folder.path().join("key.p8"), key).unwrap();
     let config = folder.path().join("config.toml");
-    let app = "[apps.'com.example.*']\ntype = 'apns'\ntopic = 'com.example'\nkey_file = 'key.p8'\nkey_id = 'K'\n\
-               team_id = 'T'\nendpoint = 'https://127.0.0.1:1'\nretry_waits = []\n";
+    let app = "[apps.'com.example.*']\ntype = 'apns'\ntopic = 'com.example'\nkey_file = 'key.p8'\nkey_id = 'ABC1234567'\n\
+               team_id = 'DEF1234567'\nendpoint = 'https://127.0.0.1:1'\nretry_waits = []\n";
     std::fs::write(&config, format!("{more}\n{app}")).unwrap();
     Arc::new(State::new(Config::load(Some(&config)).unwrap(), Clock::system(), Random).unwrap())
 }

@@ -6,6 +6,7 @@
 
 mod client;
 mod credentials;
+mod identifiers;
 mod payload;
 mod request;
 mod response;
@@ -19,6 +20,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use metrics::{Counter, Histogram};
 use moka::future::Cache;
+use shared::certificate_chain::Validity;
 use shared::clock::{Clock, Timestamp};
 use shared::outbound::retry_after;
 
@@ -77,7 +79,7 @@ impl Apns {
         let template = PushTemplate::new(settings)?;
         let credentials = Credentials::load(settings, &context.apns_tokens)?;
         let clients = Clients::new(app, settings, &context.outbound, &credentials, timing, &context.clock)?;
-        credentials.report_expiry(app, context.clock.now());
+        credentials.report_validity(app, context.clock.now());
         Ok(Self {
             app: app.to_owned(),
             settings: settings.clone(),
@@ -257,8 +259,8 @@ impl Provider for Apns {
         Ok(None)
     }
 
-    fn credential_expiry(&self) -> Option<Timestamp> {
-        self.credentials.expiry()
+    fn credential_validity(&self) -> Option<Validity> {
+        self.credentials.validity()
     }
 
     fn canonical_pushkey<'a>(&self, pushkey: &'a str) -> Cow<'a, str> {

@@ -175,7 +175,7 @@ fn priority(push_type: PushType, notification: &Notification) -> &'static str {
 fn expiration(notification: &Notification, settings: &Settings, now: Timestamp) -> i64 {
     let seconds = match settings.expiration.get().as_secs() {
         0 => return 0,
-        _ if notification.is_call(&settings.call_types) => CALL_EXPIRATION,
+        _ if notification.is_call(settings.call_types.as_slice()) => CALL_EXPIRATION,
         seconds => seconds,
     };
     (now.as_millis() / 1000).saturating_add(i64::try_from(seconds).unwrap_or(i64::MAX))

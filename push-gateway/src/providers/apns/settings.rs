@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use shared::config::{ConfigError, HumanDuration, section};
+use shared::config::{ConfigError, HumanDuration, OneOrMany, section};
 use shared::secret::Secret;
 
-use super::Apns;
+use super::{Apns, identifiers};
 use crate::providers::{
     AppSettings, CALL_TYPES, DeliverySettings, Provider, ProviderContext, ProviderSettings, SetupError, in_folder,
 };
@@ -71,9 +71,9 @@ pub struct Settings {
     /// Concurrent deliveries of this app.
     pub(crate) max_concurrent: usize,
     /// The waits before the second, third, … attempt.
-    pub(crate) retry_waits: Vec<HumanDuration>,
+    pub(crate) retry_waits: OneOrMany<HumanDuration>,
     /// Event types that are calls.
-    pub(crate) call_types: Vec<String>,
+    pub(crate) call_types: OneOrMany<String>,
 }
 
 /// The two environments of APNs.
@@ -173,8 +173,8 @@ impl Default for Settings {
             payload: Map::new(),
             send_badge_counts: true,
             max_concurrent: 512,
-            retry_waits: vec![HumanDuration::from_millis(500), HumanDuration::from_secs(3)],
-            call_types: CALL_TYPES.map(str::to_owned).to_vec(),
+            retry_waits: vec![HumanDuration::from_millis(500), HumanDuration::from_secs(3)].into(),
+            call_types: CALL_TYPES.map(str::to_owned).to_vec().into(),
         }
     }
 }
@@ -247,10 +247,7 @@ impl Settings {
 
     /// The environment, the topic and the credential, for the operator.
     pub(super) fn describe(&self) -> String {
-        let platform = match self.platform {
-            Platform::Production => "production",
-            Platform::Sandbox => "sandbox",
-        };
+        let platform = if self.platform == Platform::Production { "production" } else { "sandbox" };
         let place = self.endpoint.as_deref().unwrap_or(platform);
         let credential = match (&self.cert_file, &self.key_id, &self.team_id) {
             (Some(file), _, _) => format!("certificate {}", file.display()),
@@ -267,6 +264,9 @@ pub(in super::super) fn read(path: &str, table: Value, folder: &Path) -> Result<
     for file in [&mut settings.key_file, &mut settings.cert_file, &mut settings.cert_password_file] {
         in_folder(folder, file);
     }
+    identifiers::check(&mut settings.key_id, &mut settings.team_id, &mut settings.topic)
+        .map_err(|problem| ConfigError::Invalid(format!("[{path}] {problem}")))?;
+    settings.key.take_if(|key| key.expose().trim().is_empty());
     Ok(Arc::new(settings))
 }
 
@@ -279,13 +279,14 @@ impl ProviderSettings for Settings {
         DeliverySettings {
             send_badge_counts: self.send_badge_counts,
             max_concurrent: self.max_concurrent,
-            retry_waits: self.retry_waits.iter().map(|wait| wait.get()).collect(),
+            retry_waits: self.retry_waits.as_slice().iter().map(|wait| wait.get()).collect(),
         }
     }
 
-    fn watched_files(&self) -> Vec<&Path> {
+    fn secret_files(&self) -> Vec<(&'static str, &Path)> {
+        let keys = ["key_file", "cert_file", "cert_password_file"];
         let files = [&self.key_file, &self.cert_file, &self.cert_password_file];
-        files.into_iter().flatten().map(PathBuf::as_path).collect()
+        keys.into_iter().zip(files).filter_map(|(key, file)| Some((key, file.as_deref()?))).collect()
     }
 
     fn is_equal(&self, other: &dyn ProviderSettings) -> bool {

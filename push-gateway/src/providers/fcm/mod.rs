@@ -17,7 +17,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use metrics::{Counter, Histogram};
-use shared::clock::Timestamp;
+use shared::certificate_chain::Validity;
 use shared::outbound::failure::Failure as NetworkFailure;
 
 pub(crate) use self::credentials::AccountCache;
@@ -203,7 +203,7 @@ impl Provider for Fcm {
         }
     }
 
-    fn credential_expiry(&self) -> Option<Timestamp> {
+    fn credential_validity(&self) -> Option<Validity> {
         None
     }
 

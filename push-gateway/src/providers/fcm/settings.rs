@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use shared::config::{ConfigError, HumanDuration, OneOrMany, section};
 use shared::secret::Secret;
+use shared::text_file::unquoted;
 
 use super::Fcm;
 use super::request::{plain_url, send_url};
@@ -223,6 +224,9 @@ impl Settings {
 pub(in super::super) fn read(path: &str, table: Value, folder: &Path) -> Result<AppSettings, ConfigError> {
     let mut settings: Settings = section(path, table)?;
     in_folder(folder, &mut settings.service_account_file);
+    // Values from the environment or a form are often empty instead of absent, or have blanks around them.
+    settings.service_account.take_if(|text| text.expose().trim().is_empty());
+    settings.project_id = settings.project_id.as_deref().map(unquoted).filter(|id| !id.is_empty()).map(str::to_owned);
     settings.check().map_err(|error| ConfigError::Invalid(format!("[{path}] {error}")))?;
     Ok(Arc::new(settings))
 }
@@ -240,8 +244,8 @@ impl ProviderSettings for Settings {
         }
     }
 
-    fn watched_files(&self) -> Vec<&Path> {
-        self.service_account_file.iter().map(PathBuf::as_path).collect()
+    fn secret_files(&self) -> Vec<(&'static str, &Path)> {
+        self.service_account_file.iter().map(|file| ("service_account_file", file.as_path())).collect()
     }
 
     fn is_equal(&self, other: &dyn ProviderSettings) -> bool {

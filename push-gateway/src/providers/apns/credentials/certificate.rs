@@ -5,47 +5,47 @@
 use std::sync::Arc;
 
 use p12_keystore::Pkcs12Archive;
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use shared::clock::Timestamp;
+use shared::certificate_chain::{ChainError, Validity, certified_key};
+use shared::pem::{self, PemError};
 use shared::secret::Secret;
-
-use crate::providers::pem;
+use shared::text_file;
 
 /// A client certificate with its key.
 #[derive(Debug)]
 pub(in super::super) struct ClientCertificate {
     key: Arc<CertifiedKey>,
-    /// When it expires.
-    pub(super) not_after: Timestamp,
+    /// From when to when it is valid.
+    pub(super) validity: Validity,
 }
 
-/// Why a file is unusable as a client certificate.
+/// Why a file is unusable as a client certificate; the subject is the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(in super::super) enum InvalidCertificate {
-    /// Neither a certificate with a key in PEM nor PKCS#12, or a wrong password.
-    #[error("expected a certificate with its private key, in PEM or in PKCS#12 with the right password")]
-    Unreadable,
-    #[error("the private key is encrypted with a password; decrypt it, or use PKCS#12 with cert_password")]
-    EncryptedKey,
-    #[error("the private key belongs to none of the certificates")]
-    KeyMismatch,
+    #[error(transparent)]
+    Pem(#[from] PemError),
+    /// PKCS#12 without the right password, or damaged.
+    #[error("is PKCS#12 that the password does not open, or damaged; check cert_password, or convert the file to PEM")]
+    Pkcs12,
+    #[error("is unusable: {0}")]
+    Chain(#[from] ChainError),
 }
 
 impl ClientCertificate {
     /// Reads the contents of a file, PEM or PKCS#12; PEM needs no password.
     pub(super) fn parse(file: &[u8], password: Option<&Secret<String>>) -> Result<Self, InvalidCertificate> {
-        let is_pem = file.windows(11).any(|part| part == b"-----BEGIN ");
-        let (mut chain, key) = if is_pem { from_pem(file)? } else { from_pkcs12(file, password)? };
-        own_first(&mut chain, &key);
-        let not_after = chain.first().and_then(not_after).ok_or(InvalidCertificate::Unreadable)?;
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        let key = CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => InvalidCertificate::KeyMismatch,
-            _ => InvalidCertificate::Unreadable,
-        })?;
-        Ok(Self { key: Arc::new(key), not_after })
+        let (chain, key) = match pem::certificates(file) {
+            Ok(chain) => (chain, pem::private_key(file)?),
+            Err(PemError::OtherDer) => {
+                let decoded = std::str::from_utf8(file).ok().and_then(text_file::of_base64);
+                from_pkcs12(decoded.as_ref().map_or(file, |decoded| decoded.as_slice()), password)?
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let key = certified_key(chain, key)?;
+        let validity = key.cert.first().and_then(Validity::of).ok_or(ChainError::Certificate)?;
+        Ok(Self { key: Arc::new(key), validity })
     }
 
     /// Makes connections with `config` present it.
@@ -56,55 +56,25 @@ impl ClientCertificate {
 
 type ChainAndKey = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
-/// Puts the certificate of `key` first: files often have the authority's before it.
-fn own_first(chain: &mut [CertificateDer<'static>], key: &PrivateKeyDer<'static>) {
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    let belongs = |certificate: &CertificateDer<'static>| {
-        CertifiedKey::from_der(vec![certificate.clone()], key.clone_key(), &provider).is_ok()
-    };
-    if let Some(own) = chain.iter().position(belongs) {
-        chain[..=own].rotate_right(1);
-    }
-}
-
-fn from_pem(file: &[u8]) -> Result<ChainAndKey, InvalidCertificate> {
-    let text = Secret::new(String::from_utf8_lossy(file).into_owned());
-    if pem::is_encrypted(&text) {
-        return Err(InvalidCertificate::EncryptedKey);
-    }
-    let text = pem::normalize(&text);
-    let file = text.expose().as_bytes();
-    let chain = CertificateDer::pem_slice_iter(file).collect::<Result<Vec<_>, _>>();
-    let key = PrivateKeyDer::from_pem_slice(file);
-    chain.ok().zip(key.ok()).ok_or(InvalidCertificate::Unreadable)
-}
-
 fn from_pkcs12(file: &[u8], password: Option<&Secret<String>>) -> Result<ChainAndKey, InvalidCertificate> {
     let password = password.map_or("", |password| password.expose());
-    let archive = Pkcs12Archive::from_pkcs12(file, password).map_err(|_| InvalidCertificate::Unreadable)?;
-    let key = archive.keys.first().ok_or(InvalidCertificate::Unreadable)?;
-    // The certificate with the ID of the key comes first, then the rest of the chain.
-    let (own, rest): (Vec<_>, Vec<_>) = archive.certs.iter().partition(|bag| {
-        let ids = bag.local_key_id.as_deref().zip(key.local_key_id.as_ref());
-        ids.is_some_and(|(bag, key)| bag == AsRef::<[u8]>::as_ref(key))
-    });
-    let chain = own.into_iter().chain(rest).map(|bag| CertificateDer::from(bag.cert.as_der().to_vec())).collect();
+    let archive = Pkcs12Archive::from_pkcs12(file, password).map_err(|_| InvalidCertificate::Pkcs12)?;
+    let key = archive.keys.first().ok_or(PemError::NoKey)?;
+    let chain = archive.certs.iter().map(|bag| CertificateDer::from(bag.cert.as_der().to_vec())).collect();
     Ok((chain, PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.key.as_der().to_vec()))))
-}
-
-fn not_after(certificate: &CertificateDer<'static>) -> Option<Timestamp> {
-    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    certificate.validity().not_after.timestamp().checked_mul(1000).map(Timestamp::from_millis)
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
     use p12_keystore::{Certificate, EncryptionAlgorithm, KeyStore, KeyStoreEntry, PrivateKey, PrivateKeyChain};
     use rcgen::{CertificateParams, KeyPair, date_time_ymd};
     use shared::clock::Timestamp;
     use shared::secret::Secret;
 
-    use super::{ClientCertificate, InvalidCertificate};
+    use shared::text_file::TextError;
+
+    use super::{ChainError, ClientCertificate, InvalidCertificate, PemError};
 
     /// 2031-01-02.
     const END: Timestamp = Timestamp::from_millis(1_925_078_400_000);
@@ -132,16 +102,19 @@ mod tests {
         let (certificate, key) = pair();
         let (certificate_pem, key_pem) = (certificate.pem(), key.serialize_pem());
         for pem in [format!("{certificate_pem}{key_pem}"), format!("Bag Attributes\n{key_pem}\n{certificate_pem}")] {
-            assert_eq!(ClientCertificate::parse(pem.as_bytes(), None).unwrap().not_after, END);
+            assert_eq!(ClientCertificate::parse(pem.as_bytes(), None).unwrap().validity.end, END);
         }
         for algorithm in
             [EncryptionAlgorithm::PbeWithHmacSha256AndAes256, EncryptionAlgorithm::PbeWithShaAnd3KeyTripleDesCbc]
         {
             let file = pkcs12(&certificate, &key, algorithm);
             let read = |password: &str| ClientCertificate::parse(&file, Some(&Secret::new(password.to_owned())));
-            assert_eq!(read("sesame").unwrap().not_after, END);
-            assert_eq!(read("guess").unwrap_err(), InvalidCertificate::Unreadable);
-            assert_eq!(ClientCertificate::parse(&file, None).unwrap_err(), InvalidCertificate::Unreadable);
+            assert_eq!(read("sesame").unwrap().validity.end, END);
+            assert_eq!(read("guess").unwrap_err(), InvalidCertificate::Pkcs12);
+            assert_eq!(ClientCertificate::parse(&file, None).unwrap_err(), InvalidCertificate::Pkcs12);
+            let base64 = base64::engine::general_purpose::STANDARD.encode(&file);
+            let password = Secret::new("sesame".to_owned());
+            assert_eq!(ClientCertificate::parse(base64.as_bytes(), Some(&password)).unwrap().validity.end, END);
         }
     }
 
@@ -149,16 +122,16 @@ mod tests {
     fn only_a_certificate_with_its_key_is_accepted() {
         let ((certificate, key), (_, other)) = (pair(), pair());
         for (file, expected) in [
-            (String::new(), InvalidCertificate::Unreadable),
-            (String::from("nonsense"), InvalidCertificate::Unreadable),
-            (certificate.pem(), InvalidCertificate::Unreadable),
-            (key.serialize_pem(), InvalidCertificate::Unreadable),
-            (certificate.pem() + &other.serialize_pem(), InvalidCertificate::KeyMismatch),
+            (String::new(), PemError::Text(TextError::Empty).into()),
+            (String::from("nonsense"), PemError::Unknown.into()),
+            (certificate.pem(), PemError::NoKey.into()),
+            (key.serialize_pem(), PemError::NoCertificate.into()),
+            (certificate.pem() + &other.serialize_pem(), ChainError::Mismatch.into()),
         ] {
             assert_eq!(ClientCertificate::parse(file.as_bytes(), None).unwrap_err(), expected, "{file}");
         }
         let file = pkcs12(&certificate, &other, EncryptionAlgorithm::PbeWithHmacSha256AndAes256);
         let read = ClientCertificate::parse(&file, Some(&Secret::new(String::from("sesame"))));
-        assert_eq!(read.unwrap_err(), InvalidCertificate::KeyMismatch);
+        assert_eq!(read.unwrap_err(), InvalidCertificate::Chain(ChainError::Mismatch));
     }
 }

@@ -5,17 +5,17 @@
 mod certificate;
 pub(super) mod token;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::certificate_chain::Validity;
 use shared::clock::Timestamp;
-use shared::config::{ConfigError, secret};
+use shared::config::{ConfigError, secret, secret_content};
+use shared::pem;
 
-use self::certificate::{ClientCertificate, InvalidCertificate};
-use self::token::{InvalidKey, ProviderToken, ProviderTokenCache};
+use self::certificate::ClientCertificate;
+use self::token::{ProviderToken, ProviderTokenCache};
 use super::settings::Settings;
-use crate::providers::pem;
 
 /// A certificate that expires within this time is logged.
 const EXPIRY_NOTICE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -34,14 +34,11 @@ pub(super) enum CredentialsError {
     KeyOrCertificate,
     #[error("key_id and team_id: both are needed with a key")]
     KeyNames,
-    #[error("key: {0}")]
-    Key(#[from] InvalidKey),
-    #[error("key: it is encrypted with a password; decrypt it, or use the file as Apple hands it out")]
-    EncryptedKey,
-    #[error("cert_file: {0}")]
-    Certificate(#[from] InvalidCertificate),
-    #[error("cannot read {path}: {source}")]
-    Unreadable { path: PathBuf, source: std::io::Error },
+    /// A file, or the value of a key, is unusable. The problem contains nothing of it.
+    #[error("{key}: {subject} {problem}")]
+    Unusable { key: &'static str, subject: String, problem: String },
+    #[error("cert_file: cannot read {path}: {source}")]
+    Unreadable { path: std::path::PathBuf, source: std::io::Error },
     #[error(transparent)]
     Secret(#[from] ConfigError),
 }
@@ -49,25 +46,32 @@ pub(super) enum CredentialsError {
 impl Credentials {
     /// Reads the key or the certificate of the settings.
     pub(super) fn load(settings: &Settings, tokens: &ProviderTokenCache) -> Result<Self, CredentialsError> {
-        let key = secret("key", settings.key.as_ref(), settings.key_file.as_deref())?;
+        let key = secret_content("key", settings.key.as_ref(), settings.key_file.as_deref())?;
         match (key, &settings.cert_file) {
             (Some(key), None) => {
-                // Copied ids often bring a blank or a line break.
-                let names = settings.team_id.as_deref().map(str::trim).zip(settings.key_id.as_deref().map(str::trim));
+                let names = settings.team_id.as_deref().zip(settings.key_id.as_deref());
                 let (team_id, key_id) =
                     names.filter(|(a, b)| !a.is_empty() && !b.is_empty()).ok_or(CredentialsError::KeyNames)?;
-                let key = pem::normalize(&key);
-                if pem::is_encrypted(&key) {
-                    return Err(CredentialsError::EncryptedKey);
-                }
-                Ok(Self::Token(tokens.find(team_id, key_id, &key)?))
+                let unusable = |problem: String| match &settings.key_file {
+                    Some(file) => {
+                        CredentialsError::Unusable { key: "key_file", subject: file.display().to_string(), problem }
+                    }
+                    None => CredentialsError::Unusable { key: "key", subject: String::from("its value"), problem },
+                };
+                let key = pem::private_key_pem(&key).map_err(|error| unusable(error.to_string()))?;
+                Ok(Self::Token(tokens.find(team_id, key_id, &key).map_err(|error| unusable(error.to_string()))?))
             }
             (None, Some(path)) => {
                 let password =
                     secret("cert_password", settings.cert_password.as_ref(), settings.cert_password_file.as_deref())?;
                 let file = std::fs::read(path)
                     .map_err(|source| CredentialsError::Unreadable { path: path.clone(), source })?;
-                Ok(Self::Certificate(ClientCertificate::parse(&file, password.as_ref())?))
+                let certificate = ClientCertificate::parse(&file, password.as_ref());
+                certificate.map(Self::Certificate).map_err(|error| CredentialsError::Unusable {
+                    key: "cert_file",
+                    subject: path.display().to_string(),
+                    problem: error.to_string(),
+                })
             }
             (None, None) | (Some(_), Some(_)) => Err(CredentialsError::KeyOrCertificate),
         }
@@ -80,25 +84,22 @@ impl Credentials {
         }
     }
 
-    /// When the certificate expires, if there is one.
-    pub(super) fn expiry(&self) -> Option<Timestamp> {
+    /// From when to when the certificate is valid, if there is one.
+    pub(super) fn validity(&self) -> Option<Validity> {
         match self {
-            Self::Certificate(certificate) => Some(certificate.not_after),
+            Self::Certificate(certificate) => Some(certificate.validity),
             Self::Token(_) => None,
         }
     }
 
-    /// Logs a certificate that has expired or expires soon.
-    pub(super) fn report_expiry(&self, app: &str, now: Timestamp) {
-        let Some(left) = self.expiry().map(|expiry| expiry.since(now)) else { return };
-        if left.is_zero() {
-            tracing::error!(
-                app,
-                "the APNs certificate of this app has expired: nothing is delivered until it is renewed"
-            );
-        } else if left < EXPIRY_NOTICE {
-            let days = left.as_secs() / 86_400;
-            tracing::warn!(app, days, "the APNs certificate of this app expires soon: renew it");
+    /// Logs a certificate that is not valid, or expires soon.
+    pub(super) fn report_validity(&self, app: &str, now: Timestamp) {
+        let Some(validity) = self.validity() else { return };
+        let Some(problem) = validity.problem(now, EXPIRY_NOTICE) else { return };
+        if now < validity.start || validity.end < now {
+            tracing::error!(app, problem, "nothing is delivered: the APNs certificate of this app is not valid");
+        } else {
+            tracing::warn!(app, problem, "the APNs certificate of this app expires soon");
         }
     }
 }

@@ -32,7 +32,7 @@ type TokenName = (String, String, [u8; 32]);
 
 /// The key cannot sign tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected a provider key as Apple hands it out: an EC key on P-256 in PEM (PKCS#8)")]
+#[error("is not a provider key as Apple hands it out: an EC key on P-256 in PKCS#8 (-----BEGIN PRIVATE KEY-----)")]
 pub(crate) struct InvalidKey;
 
 /// The token of one key.

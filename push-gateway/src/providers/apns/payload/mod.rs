@@ -43,7 +43,7 @@ pub(super) fn compose(
     limit: Option<usize>,
 ) -> Result<Composed, Reason> {
     let voip = settings.push_type == Some(PushType::Voip);
-    if voip && settings.voip_events == VoipEvents::Calls && !notification.is_call(&settings.call_types) {
+    if voip && settings.voip_events == VoipEvents::Calls && !notification.is_call(settings.call_types.as_slice()) {
         return Err("not_a_call");
     }
     let mut object = object(notification, device, settings)?;

@@ -120,7 +120,7 @@ async fn a_client_certificate_replaces_the_token() {
         let provider = world.try_provider(&settings, &world.outbound(), QUICK).unwrap();
         assert_eq!(deliver(&provider, 1).await, Outcome::Delivered, "{name}");
         // The year 2999.
-        assert!(provider.credential_expiry().unwrap().as_millis() > 32_000_000_000_000);
+        assert!(provider.credential_validity().unwrap().end.as_millis() > 32_000_000_000_000);
         world.apple.fault_times(&token(1), 1, Fault::error(403, "ExpiredProviderToken"));
         assert_eq!(mistake(&deliver(&provider, 1).await).0, "ExpiredProviderToken");
     }
@@ -151,9 +151,9 @@ async fn unusable_settings_are_refused_before_anything_is_sent() {
         (Settings { cert_file: Some(file.clone()), ..world.settings() }, "either key_file"),
         (Settings { key_id: None, ..world.settings() }, "key_id and team_id"),
         (Settings { team_id: Some(String::new()), ..world.settings() }, "key_id and team_id"),
-        (Settings { key: Some(Secret::new(String::from("x"))), ..world.settings() }, "key: expected a provider key"),
+        (Settings { key: Some(Secret::new(String::from("x"))), ..world.settings() }, "key: its value is neither PEM"),
         (Settings { key_file: Some(file.clone()), ..world.settings() }, "key"),
-        (Settings { cert_file: Some(file.clone()), ..without_key(&world) }, "cert_file: expected"),
+        (Settings { cert_file: Some(file.clone()), ..without_key(&world) }, "nonsense is neither PEM"),
         (Settings { cert_file: Some(file.with_extension("gone")), ..without_key(&world) }, "cannot read"),
         (Settings { endpoint: Some(String::from("http://a.example")), ..world.settings() }, "endpoint: expected"),
         (
@@ -165,6 +165,6 @@ async fn unusable_settings_are_refused_before_anything_is_sent() {
         assert!(error.contains(expected), "{error:?} does not say {expected}");
     }
     let error = refused(world.settings(), &Outbound { extra_ca_file: Some(file), ..Outbound::default() });
-    assert!(error.contains("certificate"), "{error}");
+    assert!(error.contains("extra_ca_file"), "{error}");
     assert_eq!(world.apple.connections(), 0);
 }

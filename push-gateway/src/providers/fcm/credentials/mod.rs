@@ -3,6 +3,7 @@
 //! Invariant: an account or a project lives as long as an app that uses it, across reloads of the configuration.
 
 pub(super) mod access_token;
+mod key_file;
 pub(super) mod service_account;
 
 use std::collections::HashMap;

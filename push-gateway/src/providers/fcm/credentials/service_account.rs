@@ -8,12 +8,15 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use shared::clock::Timestamp;
+use shared::pem;
 use shared::secret::Secret;
+use shared::text_file::unquoted;
 use url::Url;
+use zeroize::Zeroizing;
 
-use crate::providers::pem;
+use super::key_file::KeyFile;
 
 /// The scope of the tokens.
 pub(in super::super) const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
@@ -48,22 +51,11 @@ pub(crate) enum ServiceAccountError {
     #[error("service_account_file: cannot read {path}: {source}")]
     Unreadable { path: PathBuf, source: std::io::Error },
     /// A part of the file is unusable. The reason names the part and never its value.
-    #[error("service_account_file: {path}: {reason}")]
-    Invalid { path: PathBuf, reason: &'static str },
+    #[error("service_account_file: {path} {reason}")]
+    Invalid { path: PathBuf, reason: String },
     /// The same for the text in the configuration.
-    #[error("service_account: {0}")]
-    InvalidText(&'static str),
-}
-
-/// The file as written.
-#[derive(Deserialize)]
-struct KeyFile {
-    r#type: Option<String>,
-    project_id: Option<String>,
-    private_key_id: Option<String>,
-    private_key: Option<Secret<String>>,
-    client_email: Option<String>,
-    token_uri: Option<String>,
+    #[error("service_account: its value {0}")]
+    InvalidText(String),
 }
 
 #[derive(Serialize)]
@@ -81,9 +73,9 @@ impl ServiceAccount {
     /// # Errors
     /// [`ServiceAccountError`].
     pub(in super::super) fn load(path: &Path) -> Result<Self, ServiceAccountError> {
-        let text = std::fs::read_to_string(path)
+        let content = std::fs::read(path)
             .map_err(|source| ServiceAccountError::Unreadable { path: path.to_path_buf(), source })?;
-        Self::parse(Secret::new(text).expose())
+        Self::parse(&Zeroizing::new(content))
             .map_err(|reason| ServiceAccountError::Invalid { path: path.to_path_buf(), reason })
     }
 
@@ -92,38 +84,33 @@ impl ServiceAccount {
     /// # Errors
     /// [`ServiceAccountError`].
     pub(in super::super) fn from_text(text: &Secret<String>) -> Result<Self, ServiceAccountError> {
-        Self::parse(text.expose()).map_err(ServiceAccountError::InvalidText)
+        Self::parse(text.expose().as_bytes()).map_err(ServiceAccountError::InvalidText)
     }
 
-    fn parse(text: &str) -> Result<Self, &'static str> {
-        let text = text.trim_start_matches('\u{feff}').trim();
-        // Some tools write the file into a JSON string once more.
-        let inner = serde_json::from_str::<Secret<String>>(text).ok();
-        let text = inner.as_ref().map_or(text, |inner| inner.expose().as_str());
-        // The message of serde could contain a part of the key.
-        let file: KeyFile = serde_json::from_str(text).map_err(|_| "expected a service account's key (JSON)")?;
-        if file.r#type.as_deref() != Some("service_account") {
-            return Err("its \"type\" is not \"service_account\"");
-        }
-        let pem = file.private_key.ok_or("it has no \"private_key\"")?;
-        let pem = pem::normalize(&pem);
+    fn parse(content: &[u8]) -> Result<Self, String> {
+        let file = KeyFile::parse(content)?;
+        let key = file.private_key.ok_or("has no \"private_key\"")?;
+        let pem = pem::private_key_pem(key.expose().as_bytes())
+            .map_err(|error| format!("has a \"private_key\" that {error}"))?;
         let key = EncodingKey::from_rsa_pem(pem.expose().as_bytes())
-            .map_err(|_| "its \"private_key\" is not an RSA key in PEM")?;
-        let audience = file.token_uri.unwrap_or_else(|| String::from("https://oauth2.googleapis.com/token"));
+            .map_err(|_| "has a \"private_key\" that is not an RSA key")?;
+        // Copied values often bring blanks or a line break.
+        let value = |text: Option<String>| text.map(|text| unquoted(&text).to_owned()).filter(|text| !text.is_empty());
+        let audience = value(file.token_uri).unwrap_or_else(|| String::from("https://oauth2.googleapis.com/token"));
         let token_uri = Url::parse(&audience).ok().filter(|url| matches!(url.scheme(), "https" | "http"));
         let mut key_digest = [0; 32];
         key_digest.copy_from_slice(digest(&SHA256, pem.expose().as_bytes()).as_ref());
         let account = Self {
-            client_email: file.client_email.filter(|email| !email.is_empty()).ok_or("it has no \"client_email\"")?,
-            key_id: file.private_key_id.filter(|id| !id.is_empty()),
+            client_email: value(file.client_email).ok_or("has no \"client_email\"")?,
+            key_id: value(file.private_key_id),
             key,
             key_digest,
-            project_id: file.project_id.filter(|id| !id.is_empty()),
-            token_uri: token_uri.ok_or("its \"token_uri\" is not a URL")?,
+            project_id: value(file.project_id),
+            token_uri: token_uri.ok_or("has a \"token_uri\" that is not a URL")?,
             audience,
         };
         // Finds a key that cannot sign before the first message.
-        account.assertion(Timestamp::from_millis(0)).map_err(|_| "its \"private_key\" cannot sign")?;
+        account.assertion(Timestamp::from_millis(0)).map_err(|_| "has a \"private_key\" that cannot sign")?;
         Ok(account)
     }
 

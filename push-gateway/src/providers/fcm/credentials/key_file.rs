@@ -1,0 +1,205 @@
+//! The text of a service account's key file, as browsers, shells and CI systems leave it.
+//!
+//! Invariant: no error contains a part of the file.
+
+use serde::Deserialize;
+use shared::secret::Secret;
+use shared::text_file::{self, trimmed};
+use zeroize::Zeroizing;
+
+/// How often a text may be wrapped: quoted, escaped, in base64.
+const MAX_LAYERS: usize = 6;
+
+/// The file as written.
+#[derive(Deserialize)]
+pub(super) struct KeyFile {
+    pub(super) r#type: Option<String>,
+    pub(super) project_id: Option<String>,
+    pub(super) private_key_id: Option<String>,
+    pub(super) private_key: Option<Secret<String>>,
+    pub(super) client_email: Option<String>,
+    pub(super) token_uri: Option<String>,
+    /// Of `google-services.json`, the app's own file.
+    project_info: Option<serde::de::IgnoredAny>,
+}
+
+impl KeyFile {
+    /// Reads the content of a file, or the value of a key.
+    ///
+    /// # Errors
+    /// What the content is instead; the subject is the file.
+    pub(super) fn parse(content: &[u8]) -> Result<Self, String> {
+        let mut text = Zeroizing::new(text_file::decode(content).map_err(|error| error.to_string())?.to_owned());
+        for _ in 0..MAX_LAYERS {
+            if let Ok(file) = serde_json::from_str::<Self>(trimmed(&text)) {
+                return file.checked();
+            }
+            match unwrapped(trimmed(&text)) {
+                Some(inner) => text = inner,
+                None => break,
+            }
+        }
+        Err(problem(trimmed(&text)))
+    }
+
+    fn checked(self) -> Result<Self, String> {
+        match self.r#type.as_deref() {
+            Some("service_account") => Ok(self),
+            None if self.project_info.is_some() => Err(String::from(
+                "is google-services.json, which belongs into the app; create a key of a service account in the Firebase \
+                 console",
+            )),
+            Some(known @ ("authorized_user" | "external_account" | "impersonated_service_account")) => Err(format!(
+                "has the \"type\" \"{known}\"; expected a key of a \"service_account\", or set credentials = \"metadata\""
+            )),
+            Some(_) | None => Err(String::from("has no \"type\" with the value \"service_account\"")),
+        }
+    }
+}
+
+/// The text within one layer of quotes, escapes or base64.
+fn unwrapped(text: &str) -> Option<Zeroizing<String>> {
+    if let Ok(inner) = serde_json::from_str::<String>(text) {
+        return Some(Zeroizing::new(inner));
+    }
+    let bare = text_file::unquoted(text);
+    if bare.len() < text.len() {
+        return Some(Zeroizing::new(bare.to_owned()));
+    }
+    if let Some(inner) = text_file::of_base64(text) {
+        return std::str::from_utf8(&inner).ok().map(|inner| Zeroizing::new(inner.to_owned()));
+    }
+    if text.starts_with("{\\") {
+        return serde_json::from_str::<String>(&format!("\"{}\"", *with_escaped_breaks(text, true)))
+            .ok()
+            .map(Zeroizing::new);
+    }
+    let escaped = with_escaped_breaks(text, false);
+    (escaped.as_str() != text).then_some(escaped)
+}
+
+/// `text` with `\n` for each line break within a string of JSON: a shell that prints the file replaces them.
+fn with_escaped_breaks(text: &str, mut is_in_string: bool) -> Zeroizing<String> {
+    let mut out = Zeroizing::new(String::with_capacity(text.len()));
+    let is_whole = is_in_string;
+    let mut is_escaped = false;
+    for c in text.chars() {
+        match c {
+            '\n' if is_in_string => out.push_str("\\n"),
+            '\r' if is_in_string => {}
+            _ => out.push(c),
+        }
+        if c == '"' && !is_escaped && !is_whole {
+            is_in_string = !is_in_string;
+        }
+        is_escaped = c == '\\' && !is_escaped;
+    }
+    out
+}
+
+/// What a text without a key is.
+fn problem(text: &str) -> String {
+    let known = match text {
+        text if text.starts_with('<') => "is an HTML page, as a failed download leaves it; download the key again",
+        text if text.starts_with("${") || text.starts_with("{{") || text.starts_with("$(") => {
+            "has the name of a variable that was not replaced by its value"
+        }
+        text if text.starts_with("-----BEGIN") => {
+            "is a key in PEM; expected the whole JSON file of the service account"
+        }
+        text if text.starts_with("AAAA") => {
+            "is a server key of the API that Google shut down; create a key of a service account in the Firebase console"
+        }
+        text if !text.starts_with('{') => "is not a JSON object; expected the key of a service account",
+        text if text.chars().find(|c| !c.is_whitespace() && *c != '{') == Some('\'') => {
+            "has single quotes, which are not JSON; download the key again"
+        }
+        text if has_trailing_comma(text) => "has a comma before a closing bracket, which is not JSON; remove it",
+        _ => return json_problem(text),
+    };
+    known.to_owned()
+}
+
+fn json_problem(text: &str) -> String {
+    match serde_json::from_str::<KeyFile>(text).err() {
+        Some(error) if error.is_eof() => {
+            String::from("is cut off: the end of the JSON is missing; copy the whole file")
+        }
+        // The message of serde could contain a part of the key.
+        Some(error) if error.is_data() => String::from("has a key twice, or a value that is not text"),
+        Some(error) => format!("is not valid JSON at line {}, column {}", error.line(), error.column()),
+        None => String::from("is not the key of a service account"),
+    }
+}
+
+fn has_trailing_comma(text: &str) -> bool {
+    let compact: Zeroizing<String> = Zeroizing::new(text.chars().filter(|c| !c.is_whitespace()).collect());
+    compact.contains("\",}") || compact.contains("\",]")
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use serde_json::json;
+
+    use super::KeyFile;
+
+    fn file() -> String {
+        let key = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n";
+        json!({"type": "service_account", "project_id": "p", "private_key": key, "client_email": "a@p.example"})
+            .to_string()
+    }
+
+    #[test]
+    fn a_key_is_read_however_it_was_wrapped() {
+        let good = file();
+        let quoted = |text: &str| json!(text).to_string();
+        let wrapped: String =
+            STANDARD.encode(&good).as_bytes().chunks(76).map(|line| String::from_utf8_lossy(line) + "\n").collect();
+        for form in [
+            good.clone(),
+            format!("\u{feff}{good}\r\n"),
+            STANDARD.encode(&good),
+            wrapped,
+            format!("\"{}\"", STANDARD.encode(&good)),
+            STANDARD.encode(STANDARD.encode(&good)),
+            quoted(&good),
+            quoted(&quoted(&good)),
+            format!("'{good}'\n"),
+            good.replace('"', "\\\""),
+            good.replace("\\n", "\n"),
+            format!("'{}'", good.replace("\\n", "\r\n")),
+        ] {
+            let file = KeyFile::parse(form.as_bytes()).map_err(|error| format!("{error}: {form}")).unwrap();
+            assert_eq!(file.client_email.as_deref(), Some("a@p.example"), "{form}");
+            assert!(file.private_key.unwrap().expose().contains("c2VjcmV0"), "{form}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_named_and_never_shown() {
+        let good = file();
+        let utf16: Vec<u8> = good.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert!(KeyFile::parse(&utf16).err().unwrap().contains("UTF-16"));
+        for (form, expected) in [
+            (String::new(), "is empty"),
+            ("{}".to_owned(), "no \"type\""),
+            (good[..100].to_owned(), "is cut off"),
+            (format!("{},}}", &good[..good.len() - 1]), "comma before"),
+            (good.replace('"', "'"), "single quotes"),
+            (good.replace("service_account", "authorized_user"), "authorized_user"),
+            (good.replace("\"p\"", "5"), "not text"),
+            (good.replace("\"type\"", "type"), "not valid JSON at line 1"),
+            ("{\"project_info\": {}}".to_owned(), "google-services.json"),
+            ("<html>c2VjcmV0</html>".to_owned(), "HTML"),
+            ("${FIREBASE}".to_owned(), "variable"),
+            ("AAAAc2VjcmV0:APA91".to_owned(), "server key"),
+            ("-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----".to_owned(), "PEM"),
+            ("c2VjcmV0".to_owned(), "is not a JSON object"),
+        ] {
+            let error = KeyFile::parse(form.as_bytes()).err().unwrap();
+            assert!(error.contains(expected) && !error.contains("c2VjcmV0"), "{error} of {form}");
+        }
+    }
+}
