@@ -179,6 +179,7 @@ fn announce(state: &State, listeners: &[Listener], admin: Option<&AdminListener>
         Location::SqliteMemory => "database: SQLite, in memory (data is lost on exit)".to_owned(),
         Location::Postgres(_) => "database: PostgreSQL".to_owned(),
     });
+    lines.extend(config.outbound.describe_proxy());
     lines.push(state.mailer.describe());
     lines.push(state.sms_sender.describe());
     let notices = config.notices().into_iter().chain(state.templates.notices());

@@ -222,7 +222,8 @@ async fn execute(command: Command) -> Result<(), Box<dyn Error>> {
         Command::CheckConfig { source } => {
             let config = source.load()?;
             let notices = check_config::check(&config)?.into_iter().map(|notice| format!("note: {notice}"));
-            print(notices.chain(["the configuration is good".to_owned()]))
+            let lines = config.outbound.describe_proxy().into_iter().chain(notices);
+            print(lines.chain(["the configuration is good".to_owned()]))
         }
         Command::GenerateKey { id } => Ok(writeln!(io::stdout(), "{}", *signing_keys::new_line(&id, Random)?)?),
         Command::RotateKey { source, id } => {

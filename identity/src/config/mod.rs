@@ -94,7 +94,7 @@ impl Config {
         let data_dir = &server.data_dir;
         let mut outbound = raw.outbound;
         outbound.resolve(base);
-        outbound.read_proxy_file()?;
+        outbound.read_proxy()?;
         Ok(Self {
             http: complete_http(raw.http, base)?,
             admin: raw.admin,

@@ -38,9 +38,10 @@ pub(crate) struct Findings {
 pub(crate) async fn check(config: Config, is_online: bool) -> Result<Findings, CheckError> {
     let clock = Clock::system();
     let certificate = listen::check(&config.http, clock.now())?;
+    let mut lines: Vec<String> = config.outbound.describe_proxy().into_iter().collect();
     let state = State::new(config, clock, Random)?;
     let setup = state.setup();
-    let mut lines = app_lines(&setup, state.clock.now());
+    lines.extend(app_lines(&setup, state.clock.now()));
     lines.extend(certificate.map(|notice| format!("note: {notice}")));
     let mut findings = Findings { lines, failures: 0 };
     if is_online {

@@ -106,6 +106,7 @@ fn announce(setup: &Setup, now: Timestamp, listeners: &[Listener], admin: Option
         Some(listener) => format!("admin listener on {}", listener.url()),
         None => format!("no admin listener: {ADMIN} is taken; set [admin] bind for /ready, /version and /metrics"),
     });
+    lines.extend(config.outbound.describe_proxy());
     lines.extend(app_lines(setup, now));
     let notices = config.notices().into_iter().chain(LoadedCertificate::of(listeners).notice(now));
     lines.extend(notices.map(|notice| format!("note: {notice}")));

@@ -124,7 +124,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] names the key and the file.
     pub(crate) fn read_secrets(&mut self) -> Result<(), ConfigError> {
-        self.outbound.read_proxy_file()
+        self.outbound.read_proxy()
     }
 
     fn resolve(&mut self, folder: &Path) {

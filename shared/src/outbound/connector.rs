@@ -22,12 +22,12 @@ use tower_service::Service;
 use url::Host;
 
 use super::failure::{ConnectError, Failure};
+use super::failure_log::FailureLog;
 use super::happy_eyeballs::{self, MAX_ADDRESSES};
-use super::proxy::ProxyRule;
+use super::proxy::{Proxy, ProxyRule};
 use super::resolver::Resolver;
 use super::stream::{Hop, Stream};
 use super::tls::server_name;
-use super::tls_failures::TlsFailures;
 
 /// Opens connections. Clones share the settings and the TLS sessions.
 #[derive(Clone)]
@@ -39,7 +39,7 @@ struct Inner {
     tls: Option<TlsConnector>,
     /// For a proxy that is reached by TLS: the same roots, and HTTP/1.1.
     proxy_tls: Option<TlsConnector>,
-    tls_failures: TlsFailures,
+    failures: FailureLog,
     timeout: Duration,
 }
 
@@ -118,7 +118,7 @@ impl Connector {
         let mut proxy_tls = tls.clone();
         proxy_tls.alpn_protocols.clear();
         let [tls, proxy_tls] = [tls, proxy_tls].map(|config| Some(TlsConnector::from(Arc::new(config))));
-        Self(Arc::new(Inner { resolver, proxy, tls, proxy_tls, tls_failures: TlsFailures::default(), timeout }))
+        Self(Arc::new(Inner { resolver, proxy, tls, proxy_tls, failures: FailureLog::default(), timeout }))
     }
 
     /// A connector without TLS and proxy, for hosts from the configuration.
@@ -128,7 +128,7 @@ impl Connector {
             proxy: ProxyRule::default(),
             tls: None,
             proxy_tls: None,
-            tls_failures: TlsFailures::default(),
+            failures: FailureLog::default(),
             timeout,
         }))
     }
@@ -169,20 +169,22 @@ impl Connector {
         let tls = self.0.tls.as_ref().ok_or(Failure::Tls)?;
         tls.connect(name.clone(), stream).await.map(Stream::tls).map_err(|error| {
             let error = ConnectError::new(Failure::Tls, &error);
-            self.0.tls_failures.report(&name, &error);
+            self.0.failures.tls(&name, &error);
             error
         })
     }
 
     async fn tcp(&self, target: &Target, budget: &mut AddressBudget) -> Result<Hop, ConnectError> {
         let Inner { resolver, proxy, proxy_tls, .. } = &*self.0;
-        match (proxy.find(&target.host), resolver) {
-            (Some(proxy), Resolver::System) => proxy.tunnel(&target.authority(), proxy_tls.as_ref()).await,
+        match (proxy.find(&target.host, target.port), resolver) {
+            (Some(proxy), Resolver::System) => {
+                self.through(proxy, proxy.tunnel(&target.authority(), proxy_tls.as_ref())).await
+            }
             (proxy, resolver) => {
                 let mut addresses = resolver.addresses(&target.host, target.port, target.is_exempt).await?;
                 budget.take(&mut addresses);
                 if let Some(proxy) = proxy {
-                    return proxy.tunnel_to_first(&addresses, proxy_tls.as_ref()).await;
+                    return self.through(proxy, proxy.tunnel_to_first(&addresses, proxy_tls.as_ref())).await;
                 }
                 Ok(Hop::Tcp(happy_eyeballs::connect(&addresses).await?))
             }
@@ -192,9 +194,10 @@ impl Connector {
     /// Opens a connection for requests to `uri`. A proxy forwards requests to `http` URLs and tunnels `https`.
     async fn connect_to_uri(&self, uri: &Uri) -> Result<Stream, ConnectError> {
         let target = Target::of(uri).ok_or(Failure::Dns)?;
-        match (self.0.proxy.find(&target.host), &self.0.resolver, &target.tls) {
+        match (self.0.proxy.find(&target.host, target.port), &self.0.resolver, &target.tls) {
             (Some(proxy), Resolver::System, None) => {
-                self.in_time(async { proxy.connect(self.0.proxy_tls.as_ref()).await.map(Stream::forward_proxy) }).await
+                let connecting = self.through(proxy, proxy.connect(self.0.proxy_tls.as_ref()));
+                self.in_time(async { connecting.await.map(Stream::forward_proxy) }).await
             }
             _ => self.connect(&target).await,
         }
@@ -204,7 +207,20 @@ impl Connector {
     pub(super) fn forward_authorization(&self, uri: &Uri) -> Option<&HeaderValue> {
         let Resolver::System = self.0.resolver else { return None };
         let target = Target::of(uri).filter(|target| target.tls.is_none())?;
-        self.0.proxy.find(&target.host)?.authorization()
+        self.0.proxy.find(&target.host, target.port)?.authorization()
+    }
+
+    /// Names the proxy in the error of `connecting`, and in the log.
+    async fn through<T>(
+        &self,
+        proxy: &Proxy,
+        connecting: impl Future<Output = Result<T, ConnectError>>,
+    ) -> Result<T, ConnectError> {
+        connecting.await.map_err(|error| {
+            let error = error.through(proxy);
+            self.0.failures.proxy(proxy, &error);
+            error
+        })
     }
 
     async fn in_time<T>(&self, opening: impl Future<Output = Result<T, ConnectError>>) -> Result<T, ConnectError> {

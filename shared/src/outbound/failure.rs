@@ -95,7 +95,19 @@ impl ConnectError {
                 detail = format!("{detail}: {source}");
             }
         }
+        // A certificate that names itself as an authority has another error than one of an unknown authority.
+        if ["UnknownIssuer", "CaUsedAsEndEntity"].iter().any(|kind| detail.contains(kind)) {
+            detail.push_str(
+                "; if the certificate is the right one, name it or its authority in [outbound] extra_ca_file",
+            );
+        }
         Self { failure, detail }
+    }
+
+    /// The same failure of a connection through `proxy`.
+    #[must_use]
+    pub(super) fn through(self, proxy: &impl std::fmt::Display) -> Self {
+        Self { detail: format!("through the proxy {proxy}: {}", self.detail), ..self }
     }
 }
 
@@ -143,5 +155,12 @@ mod tests {
         let text = ConnectError::new(Failure::Tls, &cause).to_string();
         assert_eq!(text, "handshake not complete");
         assert_eq!(ConnectError::from(Failure::Dns).to_string(), "its name does not resolve");
+        let proxied = ConnectError::from(Failure::Dns).through(&"proxy.example:3128");
+        assert_eq!(proxied.to_string(), "through the proxy proxy.example:3128: its name does not resolve");
+        for kind in [rustls::CertificateError::UnknownIssuer, rustls::CertificateError::Expired] {
+            let is_unknown = kind == rustls::CertificateError::UnknownIssuer;
+            let text = ConnectError::new(Failure::Tls, &rustls::Error::InvalidCertificate(kind)).to_string();
+            assert_eq!(text.contains("[outbound] extra_ca_file"), is_unknown, "{text}");
+        }
     }
 }

@@ -23,6 +23,7 @@ use url::{Host, Url};
 
 use super::failure::{ConnectError, Failure};
 use super::happy_eyeballs::{self, MAX_ADDRESSES};
+use super::no_proxy::Exemption;
 use super::resolver::system_addresses;
 use super::stream::Hop;
 use super::tls::server_name;
@@ -39,14 +40,20 @@ pub struct Proxy {
 
 /// The text is not the URL of a proxy. The error does not repeat it, because it may contain a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected \"http://[user:password@]host:port\" or \"https://…\"")]
-pub struct InvalidProxy;
+pub enum InvalidProxy {
+    /// No URL of an HTTP proxy.
+    #[error("expected \"http://[user:password@]host:port\" or \"https://…\"")]
+    Form,
+    /// SOCKS.
+    #[error("SOCKS proxies are not supported; expected \"http://[user:password@]host:port\" or \"https://…\"")]
+    Socks,
+}
 
 /// The proxy, and the hosts that are connected to without it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProxyRule {
     proxy: Option<Proxy>,
-    no_proxy: Globs,
+    exempt: Vec<Exemption>,
 }
 
 impl Proxy {
@@ -123,14 +130,24 @@ impl FromStr for Proxy {
     type Err = InvalidProxy;
 
     fn from_str(text: &str) -> Result<Self, InvalidProxy> {
-        let url = Url::parse(text).map_err(|_| InvalidProxy)?;
+        let text = text.trim();
+        // Without a scheme, as curl reads it; then the port is needed.
+        let written = match text.split_once("://") {
+            Some(_) => text.to_owned(),
+            None if text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) => {
+                format!("http://{text}")
+            }
+            None => return Err(InvalidProxy::Form),
+        };
+        let url = Url::parse(&written).map_err(|_| InvalidProxy::Form)?;
         let is_tls = match url.scheme() {
             "http" => false,
             "https" => true,
-            _ => return Err(InvalidProxy),
+            scheme if scheme.starts_with("socks") => return Err(InvalidProxy::Socks),
+            _ => return Err(InvalidProxy::Form),
         };
-        let host = url.host().ok_or(InvalidProxy)?.to_owned();
-        let port = url.port_or_known_default().ok_or(InvalidProxy)?;
+        let host = url.host().ok_or(InvalidProxy::Form)?.to_owned();
+        let port = url.port_or_known_default().filter(|port| *port != 0).ok_or(InvalidProxy::Form)?;
         let authorization = match (url.username(), url.password()) {
             ("", None) => None,
             (user, password) => Some(basic(user, password.unwrap_or_default())?),
@@ -145,6 +162,13 @@ impl<'de> Deserialize<'de> for Proxy {
     }
 }
 
+/// Without user and password.
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}:{}", if self.is_tls { "https://" } else { "" }, self.host, self.port)
+    }
+}
+
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Proxy({}:{})", self.host, self.port)
@@ -152,14 +176,14 @@ impl fmt::Debug for Proxy {
 }
 
 impl ProxyRule {
-    /// `proxy` for all hosts except those that match `no_proxy`.
-    pub fn new(proxy: Option<Proxy>, no_proxy: Globs) -> Self {
-        Self { proxy, no_proxy }
+    /// `proxy` for all hosts except those of `no_proxy`: patterns, networks, and either with a port.
+    pub fn new(proxy: Option<Proxy>, no_proxy: &Globs) -> Self {
+        Self { proxy, exempt: no_proxy.patterns().iter().filter_map(|entry| Exemption::parse(entry)).collect() }
     }
 
-    /// The proxy for connections to `host`.
-    pub fn find(&self, host: &Host<String>) -> Option<&Proxy> {
-        self.proxy.as_ref().filter(|_| !self.no_proxy.matches(&host.to_string()))
+    /// The proxy for connections to this port of `host`.
+    pub fn find(&self, host: &Host<String>, port: u16) -> Option<&Proxy> {
+        self.proxy.as_ref().filter(|_| !self.exempt.iter().any(|exempt| exempt.matches(host, port)))
     }
 }
 
@@ -167,7 +191,8 @@ fn basic(user: &str, password: &str) -> Result<HeaderValue, InvalidProxy> {
     let mut pair: Vec<u8> = percent_decode_str(user).collect();
     pair.push(b':');
     pair.extend(percent_decode_str(password));
-    let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair))).map_err(|_| InvalidProxy)?;
+    let mut value =
+        HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair))).map_err(|_| InvalidProxy::Form)?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -194,17 +219,22 @@ mod tests {
 
     #[test]
     fn only_http_and_https_urls_are_proxies_and_errors_do_not_repeat_them() {
-        for text in ["", "hunter2", "socks5://user:hunter2@host:1", "user:hunter2@host"] {
-            assert_eq!(text.parse::<Proxy>(), Err(InvalidProxy), "{text}");
+        for text in ["", "hunter2", "ftp://user:hunter2@host:1", "user:hunter2@host", "http://host:0"] {
+            assert_eq!(text.parse::<Proxy>(), Err(InvalidProxy::Form), "{text}");
         }
-        assert!(!InvalidProxy.to_string().contains("hunter2"));
+        assert_eq!("socks5h://user:hunter2@host:1".parse::<Proxy>(), Err(InvalidProxy::Socks));
+        let without_scheme: Proxy = " user:hunter2@proxy.example:3128 ".parse().unwrap();
+        assert_eq!(without_scheme, "http://user:hunter2@proxy.example:3128".parse().unwrap());
+        assert_eq!(without_scheme.to_string(), "proxy.example:3128");
+        assert_eq!("https://u:p@proxy".parse::<Proxy>().unwrap().to_string(), "https://proxy:443");
     }
 
     #[test]
     fn exempt_hosts_are_connected_to_without_the_proxy() {
-        let rule = ProxyRule::new("http://proxy:3128".parse().ok(), Globs::from(["*.internal", "127.0.0.*"]));
-        let is_proxied = |host: &str| rule.find(&Host::parse(host).unwrap()).is_some();
+        let rule =
+            ProxyRule::new("http://proxy:3128".parse().ok(), &Globs::from(["*.internal", "127.0.0.*", "10.1.0.0/16"]));
+        let is_proxied = |host: &str| rule.find(&Host::parse(host).unwrap(), 443).is_some();
         assert!(is_proxied("hs.example") && is_proxied("10.0.0.1"));
-        assert!(!is_proxied("hs.internal") && !is_proxied("127.0.0.5"));
+        assert!(!is_proxied("hs.internal") && !is_proxied("127.0.0.5") && !is_proxied("10.1.2.3"));
     }
 }

@@ -8,9 +8,12 @@ use rustls::ClientConfig;
 use serde::Deserialize;
 
 use super::guard::{AddressGuard, Nat64Prefix};
-use super::proxy::{Proxy, ProxyRule};
+use super::no_proxy::{self, Exemption};
+use super::proxy::{InvalidProxy, Proxy, ProxyRule};
 use super::tls::{self, TlsError};
 use crate::config::{Cidr, ConfigError, Globs, OneOrMany, digest_of_files, secret};
+use crate::secret::Secret;
+use crate::text_file::unquoted;
 
 /// The section `[outbound]`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -21,11 +24,20 @@ pub struct Outbound {
     pub extra_ca_file: Option<PathBuf>,
     /// `http://[user:password@]host:port` of a proxy that supports CONNECT, for connections to homeservers and push
     /// services. SMS providers have `[sms] proxy`; mail and PostgreSQL use no proxy. identity resolves and checks
-    /// homeservers' addresses before it requests them from the proxy; push services are requested by name.
+    /// homeservers' addresses before it requests them from the proxy; push services are requested by name. Empty: no
+    /// proxy, whatever `HTTPS_PROXY` in the environment is.
+    #[serde(rename = "proxy")]
+    pub written_proxy: Option<Secret<String>>,
+    /// The proxy in use, after [`Outbound::read_proxy`].
+    #[serde(skip)]
     pub proxy: Option<Proxy>,
+    /// Where that proxy is configured, for the operator.
+    #[serde(skip)]
+    pub proxy_source: &'static str,
     /// A file that contains the URL of the proxy, which is a secret if it contains a password.
     pub proxy_file: Option<PathBuf>,
-    /// Hosts that are connected to without the proxy; `*` matches any sequence of characters.
+    /// Hosts that are connected to without the proxy: names in which `*` matches any sequence of characters, addresses,
+    /// networks such as `10.0.0.0/8`; `host:port` for one port.
     pub no_proxy: Globs,
     /// Networks that are permitted although the address guard rejects them, on any port. The guard applies to hosts
     /// that users choose: homeservers. Hosts from the configuration need no permission.
@@ -45,39 +57,61 @@ impl Outbound {
         }
     }
 
-    /// Reads the proxy's file after loading.
+    /// Finds the proxy after loading: in `proxy` or its file, else in the environment.
     ///
     /// # Errors
-    /// [`ConfigError`] if the file cannot be read, contains no URL of a proxy, or if both keys are set.
-    pub fn read_proxy_file(&mut self) -> Result<(), ConfigError> {
-        let Some(file) = &self.proxy_file else { return self.read_proxy_variables() };
-        if self.proxy.is_some() {
-            return Err(ConfigError::GivenTwice("outbound.proxy".to_owned()));
+    /// [`ConfigError`] if the file cannot be read, if the text is no URL of a proxy, or if both keys are set.
+    pub fn read_proxy(&mut self) -> Result<(), ConfigError> {
+        if let Some(entry) = self.no_proxy.patterns().iter().find(|entry| Exemption::parse(entry).is_none()) {
+            let problem =
+                format!("expected hosts, addresses or networks, each with a port or without, found \"{entry}\"");
+            return Err(ConfigError::invalid("outbound.no_proxy", problem));
         }
-        let Some(url) = secret("outbound.proxy", None, Some(file))? else { return Ok(()) };
-        let proxy = url.expose().parse().map_err(|error| {
-            ConfigError::invalid("outbound.proxy_file", format!("{} contains no proxy; {error}", file.display()))
-        })?;
-        self.proxy = Some(proxy);
+        let Some(url) = secret("outbound.proxy", self.written_proxy.as_ref(), self.proxy_file.as_deref())? else {
+            return self.read_proxy_variables();
+        };
+        let url = unquoted(url.expose());
+        if url.is_empty() {
+            return Ok(());
+        }
+        let (source, key) = match &self.proxy_file {
+            Some(_) => ("[outbound] proxy_file", "outbound.proxy_file"),
+            None => ("[outbound] proxy", "outbound.proxy"),
+        };
+        let file = self.proxy_file.as_ref().map(|file| format!("{} contains no proxy; ", file.display()));
+        let invalid = |error: InvalidProxy| ConfigError::invalid(key, format!("{}{error}", file.unwrap_or_default()));
+        self.proxy = Some(url.parse::<Proxy>().map_err(invalid)?);
+        self.proxy_source = source;
         Ok(())
     }
 
     /// Without a proxy in the configuration, the variables that most programs know apply.
     #[expect(clippy::disallowed_methods, reason = "the names are a convention of many programs")]
     fn read_proxy_variables(&mut self) -> Result<(), ConfigError> {
-        if self.proxy.is_some() {
-            return Ok(());
-        }
-        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
-        let first = |names: &[&'static str]| names.iter().find_map(|name| Some((*name, variable(name)?)));
-        let Some((name, url)) = first(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]) else { return Ok(()) };
-        let proxy = url.trim().parse();
-        self.proxy =
-            Some(proxy.map_err(|error| ConfigError::Invalid(format!("environment variable {name}: {error}")))?);
-        if let Some((_, hosts)) = first(&["NO_PROXY", "no_proxy"]) {
-            self.no_proxy.extend(no_proxy_patterns(&hosts));
+        self.take_proxy_of(|name| std::env::var(name).ok())
+    }
+
+    fn take_proxy_of(&mut self, variable: impl Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
+        let set =
+            |name: &&'static str| variable(name).filter(|value| !value.trim().is_empty()).map(|value| (*name, value));
+        let names = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+        let Some((name, url)) = names.iter().find_map(set) else { return Ok(()) };
+        let invalid = |error: InvalidProxy| {
+            let action = "correct it, or set [outbound] proxy = \"\" to connect without a proxy";
+            ConfigError::Invalid(format!("environment variable {name}: {error}; {action}"))
+        };
+        self.proxy = Some(unquoted(&url).parse::<Proxy>().map_err(invalid)?);
+        self.proxy_source = name;
+        if let Some((_, hosts)) = ["NO_PROXY", "no_proxy"].iter().find_map(set) {
+            let hosts = no_proxy::of_variable(unquoted(&hosts));
+            self.no_proxy.extend(hosts.into_iter().filter(|entry| Exemption::parse(entry).is_some()));
         }
         Ok(())
+    }
+
+    /// The proxy in use and where it is configured, for the operator.
+    pub fn describe_proxy(&self) -> Option<String> {
+        self.proxy.as_ref().map(|proxy| format!("proxy: {proxy} (from {})", self.proxy_source))
     }
 
     /// The files that the section names.
@@ -100,7 +134,7 @@ impl Outbound {
 
     /// The proxy and the hosts that are exempt from it.
     pub fn proxy_rule(&self) -> ProxyRule {
-        ProxyRule::new(self.proxy.clone(), self.no_proxy.clone())
+        ProxyRule::new(self.proxy.clone(), &self.no_proxy)
     }
 
     /// The guard for addresses of hosts that users choose.
@@ -108,17 +142,6 @@ impl Outbound {
         let guard = AddressGuard::new(self.allow_cidrs.as_slice(), self.deny_cidrs.as_slice());
         guard.with_nat64(self.nat64_prefixes.as_slice())
     }
-}
-
-/// The patterns of `NO_PROXY`: a host stands for its subdomains too, and may begin with a dot.
-fn no_proxy_patterns(hosts: &str) -> Vec<String> {
-    let hosts = hosts.split(',').map(|host| host.trim().trim_start_matches('.')).filter(|host| !host.is_empty());
-    hosts
-        .flat_map(|host| match host {
-            "*" => vec!["*".to_owned()],
-            host => vec![host.to_owned(), format!("*.{host}")],
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -141,7 +164,7 @@ mod tests {
         let config = crate::config::load::<Config>(Some(&file), "SHARED_OUTBOUND_TEST");
         let mut outbound = config.map_err(|error| error.to_string())?.outbound;
         outbound.resolve(folder);
-        outbound.read_proxy_file().map_err(|error| error.to_string())?;
+        outbound.read_proxy().map_err(|error| error.to_string())?;
         Ok(outbound)
     }
 
@@ -163,6 +186,11 @@ mod tests {
         let direct = load(folder.path(), "proxy = 'http://user:hunter2@proxy.example:3128'").unwrap();
         assert_eq!(direct.proxy, outbound.proxy);
         assert_ne!(direct, outbound);
+        assert_eq!(outbound.describe_proxy().unwrap(), "proxy: proxy.example:3128 (from [outbound] proxy_file)");
+        assert_eq!(direct.describe_proxy().unwrap(), "proxy: proxy.example:3128 (from [outbound] proxy)");
+        std::fs::write(folder.path().join("proxy-url"), "\u{feff}\"http://proxy.example:3128\"\r\n").unwrap();
+        let quoted = load(folder.path(), "proxy_file = 'proxy-url'").unwrap();
+        assert_eq!(format!("{:?}", quoted.proxy), "Some(Proxy(proxy.example:3128))");
     }
 
     #[test]
@@ -170,7 +198,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("proxy-url"), "user:hunter2@proxy.example").unwrap();
         for (toml, expected) in [
-            ("proxy = 'socks5://user:hunter2@a.example:1'", "[outbound] proxy: expected \"http://"),
+            (
+                "proxy = 'socks5://user:hunter2@a.example:1'",
+                "[outbound] proxy: SOCKS proxies are not supported; expected",
+            ),
+            ("no_proxy = ['a:b']", "[outbound] no_proxy: expected hosts"),
             ("proxy = 'user:hunter2@a.example'", "[outbound] proxy: expected \"http://"),
             ("proxy_file = 'proxy-url'", "[outbound] proxy_file: "),
             ("proxy_file = 'nowhere'", "cannot read"),
@@ -182,6 +214,39 @@ mod tests {
         }
         let mut both: Outbound = load(folder.path(), "proxy = 'http://a.example:1'").unwrap();
         both.proxy_file = Some("proxy-url".into());
-        assert!(matches!(both.read_proxy_file(), Err(ConfigError::GivenTwice(key)) if key == "outbound.proxy"));
+        assert!(matches!(both.read_proxy(), Err(ConfigError::GivenTwice(key)) if key == "outbound.proxy"));
+    }
+
+    #[test]
+    fn the_environment_applies_unless_the_configuration_names_a_proxy_or_none() {
+        let of = |variables: &[(&str, &str)]| {
+            let mut outbound = Outbound::default();
+            let value = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, v)| (*v).to_owned());
+            outbound.take_proxy_of(value).map_err(|error| error.to_string())?;
+            Ok::<_, String>((outbound.describe_proxy(), outbound.proxy_rule()))
+        };
+        let target = |host: &str| url::Host::parse(host).unwrap();
+        let variables =
+            [("HTTPS_PROXY", "user:hunter2@proxy.example:3128"), ("NO_PROXY", "10.0.0.0/8,hs.example:8448, a.b.")];
+        let (described, rule) = of(&variables).unwrap();
+        assert_eq!(described.unwrap(), "proxy: proxy.example:3128 (from HTTPS_PROXY)");
+        for (host, port, is_proxied) in [
+            ("10.1.2.3", 443, false),
+            ("hs.example", 8448, false),
+            ("hs.example", 443, true),
+            ("x.a.b", 443, false),
+            ("matrix.org", 443, true),
+        ] {
+            assert_eq!(rule.find(&target(host), port).is_some(), is_proxied, "{host}:{port}");
+        }
+        let (described, _) = of(&[("HTTPS_PROXY", " "), ("all_proxy", "http://other.example:1")]).unwrap();
+        assert_eq!(described.unwrap(), "proxy: other.example:1 (from all_proxy)");
+        let error = of(&[("ALL_PROXY", "socks5h://user:hunter2@a.example:1080")]).unwrap_err();
+        assert!(error.starts_with("environment variable ALL_PROXY: SOCKS proxies are not supported"), "{error}");
+        assert!(error.contains("[outbound] proxy = \"\"") && !error.contains("hunter2"), "{error}");
+
+        let folder = tempfile::tempdir().unwrap();
+        let none = load(folder.path(), "proxy = ''").unwrap();
+        assert!(none.proxy.is_none() && none.written_proxy.is_some());
     }
 }

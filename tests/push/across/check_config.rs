@@ -103,3 +103,21 @@ async fn a_pasted_certificate_is_read_and_no_byte_of_an_unusable_key_is_shown() 
         assert!(code == Some(0) && note.is_some_and(|note| note.contains("EXPIRED")), "{text}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_proxy_in_use_is_named_without_its_password() {
+    let folder = new_folder();
+    let app =
+        "[apps.'com.example.app']\ntype = 'fcm'\ncredentials = 'metadata'\nproject_id = 'p'\nretry_waits = '1s'\n";
+    let proxy = ("HTTPS_PROXY".to_owned(), "user:hunter2@proxy.example:3128".to_owned());
+    let waits = ("PUSH_GATEWAY__APPS__com.example.app__RETRY_WAITS".to_owned(), "1s,2s".to_owned());
+    for (more, line) in [("", "proxy: proxy.example:3128 (from HTTPS_PROXY)"), ("[outbound]\nproxy = ''\n", "")] {
+        std::fs::write(folder.path().join("config.toml"), format!("{more}{app}")).expect("an empty folder");
+        let environment = [proxy.clone(), waits.clone()];
+        let output = run(harness::binary::push_gateway(), folder.path(), &["check-config"], &environment).await;
+        let (code, text) = result_of(&output);
+        assert_eq!(code, Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(text.lines().any(|found| found == line), !line.is_empty(), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}

@@ -78,7 +78,7 @@ pub(super) struct HttpClient(Client);
 impl HttpClient {
     pub(super) fn new(config: &SmsConfig, extra_ca: Option<&Path>) -> Result<Self, SmsSetupError> {
         let tls = tls::client_config(extra_ca, true).map_err(|error| SmsSetupError::Setup(error.to_string()))?;
-        let proxy = ProxyRule::new(config.proxy.clone(), Globs::default());
+        let proxy = ProxyRule::new(config.proxy.clone(), &Globs::default());
         let total = config.timeout.get();
         // Shorter than the total, so that a connection that times out differs from a request that was sent.
         let connect_timeout = (total / 2).min(Duration::from_secs(5));

@@ -92,7 +92,7 @@ async fn a_prefix_of_the_body_is_returned_even_if_the_rest_does_not_arrive() {
 async fn a_proxy_forwards_http_and_tunnels_https_and_exempt_hosts_are_connected_to_directly() {
     let (port, mut proxied) = server("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok").await;
     let rule = |no_proxy: crate::config::Globs| {
-        ProxyRule::new(format!("http://us%40er:p%3Aw@127.0.0.1:{port}").parse().ok(), no_proxy)
+        ProxyRule::new(format!("http://us%40er:p%3Aw@127.0.0.1:{port}").parse().ok(), &no_proxy)
     };
     let client = client(Resolver::System, rule([].into()));
     assert_eq!(get(&client, "http://sms.example/send?x=1", 10).await, Ok((200, 2)));
@@ -115,7 +115,7 @@ async fn a_proxy_forwards_http_and_tunnels_https_and_exempt_hosts_are_connected_
 #[tokio::test]
 async fn a_proxy_that_refuses_is_a_failed_connection_and_nothing_was_sent() {
     let (port, _heads) = server("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n").await;
-    let rule = ProxyRule::new(format!("http://127.0.0.1:{port}").parse().ok(), [].into());
+    let rule = ProxyRule::new(format!("http://127.0.0.1:{port}").parse().ok(), &[].into());
     let failure = get(&client(Resolver::System, rule), "https://sms.example/", 10).await.unwrap_err();
     assert_eq!((failure, failure.may_have_been_sent()), (Failure::Connect, false));
 }

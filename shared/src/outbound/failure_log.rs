@@ -1,4 +1,5 @@
-//! Logs why TLS handshakes fail: the operator's only hint at a certificate with the wrong name, issuer or date.
+//! Logs why TLS handshakes and connections through the proxy fail: the operator's only hint at a certificate with the wrong
+//! name, issuer or date, and at a proxy that refuses.
 //!
 //! Invariant: a server is named at most once a minute, and names that users choose cannot fill the log or the memory.
 
@@ -10,51 +11,62 @@ use rustls::pki_types::ServerName;
 use tokio::time::Instant;
 
 use super::failure::ConnectError;
+use super::proxy::Proxy;
 
 /// How long a server is not named again.
 const INTERVAL: Duration = Duration::from_secs(60);
 /// The most servers that are named within one interval.
 const MAX_SERVERS: usize = 200;
 /// The most characters of a cause; a certificate can contain any number of names.
-const MAX_CAUSE: usize = 300;
+const MAX_CAUSE: usize = 400;
 
-/// The servers whose failures were logged, with the time.
+/// The servers and proxies whose failures were logged, with the time.
 #[derive(Default)]
-pub(super) struct TlsFailures(Mutex<HashMap<ServerName<'static>, Instant>>);
+pub(super) struct FailureLog(Mutex<HashMap<String, Instant>>);
 
-impl TlsFailures {
+impl FailureLog {
     /// Logs that the handshake with `server` failed, once a minute.
-    pub(super) fn report(&self, server: &ServerName<'static>, error: &ConnectError) {
-        if self.is_due(server, Instant::now()) {
-            let cause: String = error.to_string().chars().take(MAX_CAUSE).collect();
-            tracing::warn!(server = %server.to_str(), cause, "TLS handshake failed");
+    pub(super) fn tls(&self, server: &ServerName<'static>, error: &ConnectError) {
+        let server = server.to_str();
+        if self.is_due(&server, Instant::now()) {
+            tracing::warn!(%server, cause = cut(error), "TLS handshake failed");
         }
     }
 
-    fn is_due(&self, server: &ServerName<'static>, now: Instant) -> bool {
+    /// Logs that `proxy` opened no connection, once a minute. The host behind it may be one that a user chose.
+    pub(super) fn proxy(&self, proxy: &Proxy, error: &ConnectError) {
+        if self.is_due(&format!("proxy {proxy}"), Instant::now()) {
+            tracing::warn!(%proxy, cause = cut(error), "the proxy opened no connection");
+        }
+    }
+
+    fn is_due(&self, server: &str, now: Instant) -> bool {
         let mut logged = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         logged.retain(|_, at| now.duration_since(*at) < INTERVAL);
         if logged.contains_key(server) || logged.len() >= MAX_SERVERS {
             return false;
         }
-        logged.insert(server.clone(), now);
+        logged.insert(server.to_owned(), now);
         true
     }
+}
+
+fn cut(error: &ConnectError) -> String {
+    error.to_string().chars().take(MAX_CAUSE).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use rustls::pki_types::ServerName;
     use tokio::time::Instant;
 
-    use super::{MAX_SERVERS, TlsFailures};
+    use super::{FailureLog, MAX_SERVERS};
 
     #[test]
     fn a_server_is_named_once_a_minute_and_many_servers_are_bounded() {
-        let name = |n: usize| ServerName::try_from(format!("hs{n}.example")).unwrap();
-        let (failures, start) = (TlsFailures::default(), Instant::now());
+        let name = |n: usize| format!("hs{n}.example");
+        let (failures, start) = (FailureLog::default(), Instant::now());
         assert!(failures.is_due(&name(0), start));
         assert!(!failures.is_due(&name(0), start + Duration::from_secs(59)));
         assert!(failures.is_due(&name(0), start + Duration::from_secs(60)));
