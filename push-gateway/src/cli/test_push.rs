@@ -16,6 +16,9 @@ use crate::notification::parse::{ParseError, Request, parse};
 use crate::providers::Delivery;
 use crate::providers::outcome::{Cause, Failure, Outcome, Rejection};
 
+/// The reason of a delivery that has no access token.
+const NO_TOKEN: &str = "no_token";
+
 /// The device to send to.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
@@ -56,17 +59,20 @@ pub(crate) async fn test_push(config: Config, target: &Target) -> Result<Report,
     let apps = &setup.apps;
     let Some(device) = devices.first() else { return Err(TestPushError::Data) };
     let mut lines = Vec::new();
+    let mut credential_problem = None;
     let outcome = match apps.serving(device) {
         Ok(app) => {
             lines.push(format!("app: {} ({})", app.pattern, app.type_name));
             let pushkey = app.provider.canonical_pushkey(&device.pushkey);
             let key = state.device_keys.pushkey(app.provider.installation(&pushkey));
             let delivery = Delivery::new(&notification, device, key, Random.bytes(), deadline);
-            app.provider.deliver(&delivery).await
+            let outcome = app.provider.deliver(&delivery).await;
+            credential_problem = app.provider.credential_problem();
+            outcome
         }
         Err(rejection) => Outcome::Rejected(rejection),
     };
-    let (text, advice) = explain(&outcome);
+    let (text, advice) = explain(&outcome, credential_problem.as_deref());
     lines.push(format!("outcome: {text}"));
     lines.push(format!("what to do: {advice}"));
     Ok(Report { is_delivered: outcome == Outcome::Delivered, lines })
@@ -91,9 +97,13 @@ fn request(target: &Target, max_devices: usize) -> Result<Request, TestPushError
     Ok(parse(json!({ "notification": notification }).to_string().as_bytes(), max_devices)?)
 }
 
-/// The outcome in words, and what to do.
-fn explain(outcome: &Outcome) -> (String, &'static str) {
+/// The outcome in words, and what to do. `credential_problem` is why the provider has no access token.
+fn explain(outcome: &Outcome, credential_problem: Option<&str>) -> (String, &'static str) {
     match outcome {
+        Outcome::Failed(Failure { reason: NO_TOKEN, .. }) if credential_problem.is_some() => {
+            let problem = credential_problem.unwrap_or_default();
+            (format!("failed ({NO_TOKEN}): Google gave no access token: {problem}"), without_token(problem))
+        }
         Outcome::Delivered => (
             "delivered: the push service has accepted it".to_owned(),
             "nothing. If the device shows nothing, check its permissions, focus modes and battery saver",
@@ -115,6 +125,20 @@ fn explain(outcome: &Outcome) -> (String, &'static str) {
                 "check whether this machine reaches the push service (network, proxy, certificates), then try again",
             )
         }
+    }
+}
+
+/// What to do if the token endpoint refuses the account or does not answer.
+fn without_token(problem: &str) -> &'static str {
+    if problem.contains("invalid_grant") {
+        "Google does not accept this key: check the clock of this machine; if it is right, the service account or its key was \
+         deleted or disabled: create a new key and replace service_account_file"
+    } else if problem.starts_with("status 5") || problem.starts_with("status 429") {
+        "Google's token endpoint is overloaded or out of order: try again later"
+    } else if problem.starts_with("status ") {
+        "Google refuses this account: check that it exists, belongs to this project and may use Firebase Cloud Messaging"
+    } else {
+        "check whether this machine reaches Google's token endpoint (network, proxy, certificates), then try again"
     }
 }
 
@@ -164,6 +188,20 @@ mod tests {
     }
 
     #[test]
+    fn a_missing_access_token_is_explained_by_its_cause() {
+        for (problem, advice) in [
+            ("status 400 invalid_grant Invalid JWT Signature.", "create a new key"),
+            ("status 401 unauthorized_client", "refuses this account"),
+            ("status 503 ", "try again later"),
+            ("its name does not resolve", "network"),
+        ] {
+            let outcome = Failure::upstream("no_token", None).into();
+            let (found, action) = explain(&outcome, Some(problem));
+            assert!(found.contains(problem) && action.contains(advice), "{found} / {action}");
+        }
+    }
+
+    #[test]
     fn each_outcome_is_explained_with_an_action() {
         let rejected = |reason| Outcome::rejected(reason, Certainty::Suspect);
         for (outcome, text, advice) in [
@@ -174,7 +212,7 @@ mod tests {
             (Failure::outage("timeout", Some(Duration::from_secs(7))).into(), "7 s", "network"),
             (Failure::ours("BadTopic", "APNs answered 400").into(), "APNs answered 400", "topic"),
         ] {
-            let (found, action) = explain(&outcome);
+            let (found, action) = explain(&outcome, None);
             assert!(found.contains(text) && action.contains(advice), "{found} / {action}");
         }
     }

@@ -73,6 +73,11 @@ pub(crate) trait Provider: Send + Sync {
     /// What is missing before it has tried.
     fn readiness(&self) -> Result<Option<&'static str>, &'static str>;
 
+    /// Why the credential is refused or cannot be obtained at present; escaped, nothing secret.
+    fn credential_problem(&self) -> Option<String> {
+        None
+    }
+
     /// From when to when the credential is valid, if it expires.
     fn credential_validity(&self) -> Option<Validity>;
 

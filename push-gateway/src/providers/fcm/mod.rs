@@ -203,6 +203,10 @@ impl Provider for Fcm {
         }
     }
 
+    fn credential_problem(&self) -> Option<String> {
+        (self.account.has_token() == Some(false)).then(|| self.account.last_failure())
+    }
+
     fn credential_validity(&self) -> Option<Validity> {
         None
     }
