@@ -86,7 +86,7 @@ pub enum Refusal {
     #[error("reply {0}")]
     Reply(ReplyCode),
     /// No SMTP session: DNS, TCP, greeting, TLS or certificate. Says nothing about the mail.
-    #[error("no connection: {0}")]
+    #[error("no session with the relay: {0}")]
     Connect(String),
     /// Authentication failed with this reply, or the relay closed the connection.
     #[error("login failed{}", .0.map(|reply| format!(" with reply {reply}")).unwrap_or_default())]
