@@ -242,8 +242,11 @@ async fn reload_on_hangup(mut hang_up: Signal, state: Arc<State>) {
     while hang_up.recv().await.is_some() {
         match state.config.terms.read() {
             Ok(terms) => {
+                let (has_terms, had_terms) = (!terms.is_empty(), !state.terms.load().is_empty());
                 state.terms.store(Arc::new(terms));
-                tracing::info!("terms of service reloaded on SIGHUP");
+                if has_terms || had_terms {
+                    tracing::info!("terms of service reloaded on SIGHUP");
+                }
             }
             Err(error) => {
                 tracing::error!(error, "reload of the terms of service failed; the loaded terms stay in force");
