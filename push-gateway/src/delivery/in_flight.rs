@@ -12,6 +12,8 @@ use crate::providers::outcome::Failure;
 
 /// The part of each limit that one client may hold.
 const CLIENT_SHARE: usize = 4;
+/// What one client may hold of a small limit, so that a gateway for one homeserver can use it.
+const MIN_SHARE: usize = 64;
 
 /// The memory that counts as one device, in bytes. A waiting delivery takes about as much.
 const DEVICE_MEMORY: usize = 2048;
@@ -44,7 +46,8 @@ pub(crate) struct RequestPermit {
 impl Load {
     /// The largest load of one client.
     fn of_client(self) -> Self {
-        Self { requests: self.requests.div_ceil(CLIENT_SHARE), devices: self.devices.div_ceil(CLIENT_SHARE) }
+        let share = |limit: usize| limit.div_ceil(CLIENT_SHARE).max(MIN_SHARE.min(limit));
+        Self { requests: share(self.requests), devices: share(self.devices) }
     }
 
     fn plus(self, other: Self) -> Self {
@@ -137,12 +140,12 @@ mod tests {
 
     #[test]
     fn one_client_has_a_quarter_of_the_requests_and_all_clients_together_the_whole() {
-        let (in_flight, keys) = (InFlight::new(&limits(8, 100)), keys());
+        let (in_flight, keys) = (InFlight::new(&limits(512, 1000)), keys());
         let enter = |client| in_flight.enter(numbered(&keys, client));
-        let mut held: Vec<RequestPermit> = (0..8).map_while(|_| enter(1).ok()).collect();
-        assert_eq!(held.len(), 2);
-        held.extend((2..10).flat_map(|client| [enter(client), enter(client)]).map_while(Result::ok));
-        assert_eq!(held.len(), 8);
+        let mut held: Vec<RequestPermit> = (0..512).map_while(|_| enter(1).ok()).collect();
+        assert_eq!(held.len(), 128);
+        held.extend((0..512).map_while(|number| enter(2 + number / 128).ok()));
+        assert_eq!(held.len(), 512);
         held.clear();
         assert!(enter(1).is_ok());
         assert!(in_flight.state.lock().clients.is_empty());
@@ -150,22 +153,29 @@ mod tests {
 
     #[test]
     fn one_client_has_a_quarter_of_the_devices_and_all_clients_together_the_whole() {
-        let (in_flight, keys) = (InFlight::new(&limits(100, 40)), keys());
+        let (in_flight, keys) = (InFlight::new(&limits(1000, 400)), keys());
         let enter = |client, devices, memory| {
             let mut permit = in_flight.enter(numbered(&keys, client))?;
             permit.add_devices(devices, memory).map(|()| permit)
         };
-        let first = enter(1, 9, 0).unwrap();
-        assert_eq!(enter(1, 2, 0).err(), Some(Failure::overloaded()));
-        let last = enter(1, 1, DEVICE_MEMORY - 1).unwrap();
+        let first = enter(1, 90, 0).unwrap();
+        assert_eq!(enter(1, 11, 0).err(), Some(Failure::overloaded()));
+        let last = enter(1, 10, DEVICE_MEMORY - 1).unwrap();
         assert_eq!(in_flight.state.lock().all.requests, 2, "a refused request holds nothing");
         drop((first, last));
         // Memory counts as devices, and more than the share as the share.
-        let large = enter(1, 1, 9 * DEVICE_MEMORY).unwrap();
+        let large = enter(1, 1, 200 * DEVICE_MEMORY).unwrap();
         assert!(enter(1, 1, 0).is_err());
         let others: Vec<_> = (2..9).map_while(|client| enter(client, 500, 0).ok()).collect();
         assert_eq!(others.len(), 3);
         drop((large, others));
         assert!(enter(9, 500, 0).is_ok());
+    }
+
+    #[test]
+    fn one_client_may_hold_all_of_a_small_limit() {
+        let (in_flight, keys) = (InFlight::new(&limits(8, 40)), keys());
+        let held: Vec<_> = (0..9).map_while(|_| in_flight.enter(numbered(&keys, 1)).ok()).collect();
+        assert_eq!(held.len(), 8);
     }
 }

@@ -117,7 +117,7 @@ mod tests {
         let is_refused = |admission: &Admission| matches!(admission, Admission::Refused { .. });
         let mut held: Vec<_> = ["2001:db8::1", "2001:db8::2"].map(&admit).into_iter().collect();
         assert!(held.iter().all(|admission| matches!(admission, Admission::Counted(_))));
-        assert!(is_refused(&admit("2001:db8::3")), "the same /64 network");
+        assert!(is_refused(&admit("2001:db8::3")), "the same /48 network");
         assert!(!is_refused(&admit("192.0.2.1")));
         for exempt in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "10.1.2.3"] {
             held.extend((0..9).map(|_| admit(exempt)));

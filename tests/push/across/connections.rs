@@ -15,8 +15,7 @@ const APP: &str = "com.example.android";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn half_sent_bodies_share_one_budget() {
-    // All connections come from one client, which may hold a quarter.
-    let world = World::serving("body_budget = \"80KiB\"", "", &[android_app(APP, "")]).await;
+    let world = World::serving("body_budget = \"20KiB\"", "", &[android_app(APP, "")]).await;
     let head = format!("POST {NOTIFY} HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n");
     let mut greedy = Vec::new();
     // More than enough, so that one which is read late changes nothing.

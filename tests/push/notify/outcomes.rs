@@ -356,9 +356,9 @@ async fn another_spelling_of_a_token_is_the_same_device() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_push_with_the_event_id_of_another_one_suppresses_nothing() {
     let world = world().await;
-    let mut forged = harness::world::push::message_body("$event", json!([android_device("phone")]));
+    let mut forged = message_body("$event", json!([android_device("phone")]));
     forged["notification"]["content"]["body"] = json!("forged");
-    world.api.post(harness::world::push::NOTIFY, forged).send().await.expect(200);
+    world.api.post(NOTIFY, forged).send().await.expect(200);
     world.notify_message("$event", json!([android_device("phone")])).await.expect(200);
     assert_eq!(world.google.messages_for("phone").len(), 2);
     // The counts of a repetition may differ.

@@ -45,32 +45,32 @@ async fn wait_for_junk(world: &World, number: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_client_holds_a_quarter_of_the_requests_in_flight() {
-    let world = world("[limits]\nmax_in_flight = 8\n").await;
+    let world = world("[limits]\nmax_in_flight = 256\n").await;
     let mut stuck = JoinSet::new();
-    for number in 0..2 {
+    for number in 0..64 {
         let client = format!("2a00:1:2:{number}::1");
         stuck.spawn(call(&world, &client, &format!("${number}"), junk(number..number + 1)).send());
     }
-    wait_for_junk(&world, 2).await;
-    let refused = post(&world, "2a00:1:2:9::1", "$3", junk(3..4)).await;
+    wait_for_junk(&world, 64).await;
+    let refused = post(&world, "2a00:1:2:99::1", "$refused", junk(99..100)).await;
     refused.refused(503, "M_UNKNOWN");
     assert_eq!(refused.header("retry-after"), Some("1"));
-    post(&world, HOMESERVER, "$4", json!([android_device("phone")])).await.expect(200);
-    post(&world, "2a00:1:3:9::1", "$5", json!([android_device("phone")])).await.expect(200);
+    post(&world, HOMESERVER, "$own", json!([android_device("phone")])).await.expect(200);
+    post(&world, "2a00:1:3:9::1", "$other", json!([android_device("phone")])).await.expect(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_client_holds_a_quarter_of_the_devices_in_flight() {
-    let world = world("[limits]\nmax_devices_in_flight = 40\n").await;
+    let world = world("[limits]\nmax_devices_in_flight = 256\n").await;
     let mut stuck = JoinSet::new();
-    stuck.spawn(call(&world, "6.6.6.6", "$1", junk(0..10)).send());
+    stuck.spawn(call(&world, "6.6.6.6", "$1", junk(0..64)).send());
     // The memory of a request counts too: 32 bytes for each zero.
-    let mut large = message_body("$2", junk(10..11));
+    let mut large = message_body("$2", junk(64..65));
     large["notification"]["content"] = json!({ "zeros": vec![0; 50_000] });
     stuck.spawn(world.api.post(NOTIFY, large).header("x-forwarded-for", "7.7.7.7").send());
-    wait_for_junk(&world, 11).await;
+    wait_for_junk(&world, 65).await;
     for client in ["6.6.6.6", "7.7.7.7"] {
-        post(&world, client, "$3", junk(20..21)).await.refused(503, "M_UNKNOWN");
+        post(&world, client, "$3", junk(80..81)).await.refused(503, "M_UNKNOWN");
     }
     post(&world, HOMESERVER, "$4", json!([android_device("phone")])).await.expect(200);
 }
