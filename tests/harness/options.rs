@@ -25,6 +25,30 @@ pub fn seed() -> Option<u64> {
     variable("GATEHOUSE_SEED").map(|seed| seed.parse().expect("GATEHOUSE_SEED is a number"))
 }
 
+/// The database of the tests that do not choose one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Engine {
+    /// The service's default.
+    Sqlite,
+    /// PostgreSQL.
+    Postgres,
+    /// PostgreSQL behind pgbouncer in transaction mode.
+    Pgbouncer,
+}
+
+/// `GATEHOUSE_DATABASE`: `sqlite` (the default), `postgres` or `pgbouncer`.
+///
+/// # Panics
+/// For another word.
+pub(crate) fn engine() -> Engine {
+    match variable("GATEHOUSE_DATABASE").as_deref() {
+        None | Some("sqlite") => Engine::Sqlite,
+        Some("postgres") => Engine::Postgres,
+        Some("pgbouncer") => Engine::Pgbouncer,
+        Some(other) => panic!("GATEHOUSE_DATABASE is sqlite, postgres or pgbouncer, not {other}"),
+    }
+}
+
 fn variable(name: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "an option of the test run, not a setting of a service")]
     std::env::var(name).ok().filter(|value| !value.is_empty())

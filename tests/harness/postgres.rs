@@ -30,27 +30,103 @@ pub async fn database() -> Option<String> {
         skipped::test("PostgreSQL (initdb and postgres in PATH or /usr/lib/postgresql/*/bin)");
         return None;
     };
-    let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-    let (client, connection) =
-        tokio_postgres::connect(&cluster.url("postgres"), NoTls).await.expect("the cluster takes connections");
-    let connection = tokio::spawn(connection);
-    client.batch_execute(&format!("create database {name}")).await.expect("a new database");
-    drop(client);
-    connection.await.expect("the connection ends by itself").expect("a good end");
-    Some(cluster.url(&name))
+    Some(cluster.database(&format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed))).await)
 }
 
+/// The parts of a URL of this module.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) user: String,
+    pub(crate) password: String,
+    pub(crate) port: u16,
+}
+
+impl Target {
+    pub(crate) fn parse(url: &str) -> Self {
+        let url = url::Url::parse(url).expect("a URL of this module");
+        Self {
+            user: url.username().to_owned(),
+            password: url.password().expect("a URL with a password").to_owned(),
+            port: url.port().expect("a URL with a port"),
+        }
+    }
+}
+
+/// A PostgreSQL server with its data.
 #[derive(Debug)]
-struct Cluster {
+pub struct Cluster {
     port: u16,
     password: String,
+    binaries: PathBuf,
+    folder: PathBuf,
+    user: Option<(u32, u32)>,
+    server: Child,
     /// Cleans up at the end of its input. This process only holds the pipe open.
     _watcher: Child,
 }
 
 impl Cluster {
+    /// A cluster of its own, which the test may stop; `None` as for [`database`].
+    ///
+    /// # Panics
+    /// As [`database`].
+    pub async fn own() -> Option<Self> {
+        let started = tokio::task::spawn_blocking(|| find_binaries(&search_path()).map(|binaries| start(&binaries)));
+        let cluster = started.await.expect("starting a cluster does not panic");
+        if cluster.is_none() {
+            skipped::test("PostgreSQL (initdb and postgres in PATH or /usr/lib/postgresql/*/bin)");
+        }
+        cluster
+    }
+
     fn url(&self, database: &str) -> String {
         format!("postgres://harness:{}@127.0.0.1:{}/{database}", self.password, self.port)
+    }
+
+    /// A new, empty database; returns its URL.
+    ///
+    /// # Panics
+    /// If the server does not create it.
+    pub async fn database(&self, name: &str) -> String {
+        self.execute("postgres", &format!("create database {name}")).await;
+        self.url(name)
+    }
+
+    /// Ends every connection to the server.
+    ///
+    /// # Panics
+    /// If the server does not answer.
+    pub async fn end_connections(&self) {
+        let others = "select pg_terminate_backend(pid) from pg_stat_activity \
+            where pid <> pg_backend_pid() and backend_type = 'client backend'";
+        self.execute("postgres", others).await;
+    }
+
+    /// Stops the server at once; its clients lose their connections.
+    ///
+    /// # Panics
+    /// If it does not stop.
+    pub fn stop(&mut self) {
+        let stopped = Command::new("kill").args(["-INT", &self.server.id().to_string()]).status();
+        assert!(stopped.expect("there is a program kill").success());
+        self.server.wait().expect("the child can be waited for");
+    }
+
+    /// Starts the stopped server on its data and its port.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start(&mut self) {
+        self.server = listen(&self.binaries, &self.folder, self.user, self.port).expect("the port is free again");
+    }
+
+    async fn execute(&self, database: &str, statement: &str) {
+        let (client, connection) =
+            tokio_postgres::connect(&self.url(database), NoTls).await.expect("the cluster takes connections");
+        let connection = tokio::spawn(connection);
+        client.batch_execute(statement).await.expect("a valid statement");
+        drop(client);
+        connection.await.expect("the connection ends by itself").expect("a good end");
     }
 }
 
@@ -104,18 +180,21 @@ fn start(binaries: &Path) -> Cluster {
         .output();
     check("initdb", output);
     // The port is free when it is chosen, and may be gone when the cluster takes it.
-    let port = (0..5).find_map(|_| listen(binaries, &folder, user)).unwrap_or_else(|| {
+    let started = (0..5).find_map(|_| {
+        let probe = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = probe.local_addr().expect("a bound socket has an address").port();
+        drop(probe);
+        Some((port, listen(binaries, &folder, user, port)?))
+    });
+    let (port, server) = started.unwrap_or_else(|| {
         let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
         panic!("PostgreSQL does not start:\n{log}")
     });
-    Cluster { port, password, _watcher: watcher }
+    Cluster { port, password, binaries: binaries.to_owned(), folder, user, server, _watcher: watcher }
 }
 
-/// Starts the server on a free port; gives the port when it takes connections, `None` if it ended instead.
-fn listen(binaries: &Path, folder: &Path, user: Option<(u32, u32)>) -> Option<u16> {
-    let probe = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let port = probe.local_addr().expect("a bound socket has an address").port();
-    drop(probe);
+/// Starts the server on `port`; returns it when it takes connections, `None` if it ended instead.
+fn listen(binaries: &Path, folder: &Path, user: Option<(u32, u32)>, port: u16) -> Option<Child> {
     let log = std::fs::File::create(folder.join("log")).expect("a file in an own folder");
     let mut server = command(&binaries.join("postgres"), folder, user)
         .arg("-D")
@@ -132,7 +211,7 @@ fn listen(binaries: &Path, folder: &Path, user: Option<(u32, u32)>) -> Option<u1
     while server.try_wait().expect("the child can be asked for").is_none() {
         let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
         if log.contains("database system is ready to accept connections") {
-            return Some(port);
+            return Some(server);
         }
         assert!(Instant::now() < deadline, "PostgreSQL is not ready after a minute:\n{log}");
         #[expect(clippy::disallowed_methods, reason = "polls a child process on a thread for blocking work")]
@@ -183,7 +262,7 @@ fn check(name: &str, output: std::io::Result<Output>) {
 
 /// Whom to run as instead of root, which PostgreSQL refuses; `None` if this process is not root's. The owner of the
 /// new folder is the user of this process.
-fn unprivileged_user(own_folder: &Path) -> Option<(u32, u32)> {
+pub(crate) fn unprivileged_user(own_folder: &Path) -> Option<(u32, u32)> {
     let owner = std::fs::metadata(own_folder).expect("a folder just made").uid();
     if owner != 0 {
         return None;

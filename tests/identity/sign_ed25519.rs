@@ -6,7 +6,7 @@ use rusqlite::params;
 use serde_json::{Value, json};
 
 use crate::identity::store_invite::{BOB, NO_LIMITS, invitation, invite, world_with};
-use harness::world::identity::{Settings, World, v2};
+use harness::world::identity::{SQLITE, Settings, World, v2};
 
 const V1: &str = "/_matrix/identity/api/v1/sign-ed25519";
 const MXID: &str = "@bob:hs.example";
@@ -14,7 +14,8 @@ const MXID: &str = "@bob:hs.example";
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_signed_is_what_the_specification_would_sign() {
     let server = "name = \"id.example.org\"";
-    let world = World::with(Settings { server, tables: NO_LIMITS, ..Settings::default() }).await;
+    let tables = format!("{NO_LIMITS}{SQLITE}");
+    let world = World::with(Settings { server, tables: &tables, ..Settings::default() }).await;
     // The vector's key and token, put where an invitation would have put them.
     let public = base64_of("4GWqEa2UxrXOd8CC94DXvdXQm5bAa14eMwxhC+vkrSg");
     let database = rusqlite::Connection::open(world.server.folder().join("data/identity.db")).unwrap();

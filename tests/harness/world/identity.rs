@@ -13,9 +13,10 @@ use crate::api::{Answer, Api};
 use crate::certificates::Authority;
 use crate::homeserver::Homeserver;
 use crate::mail::{Mail, Message, Offer, Sink};
+use crate::options::{self, Engine};
 use crate::process::{Server, new_folder};
 use crate::wait::wait_for;
-use crate::{binary, postgres};
+use crate::{binary, database};
 
 /// The longest time for anything that must happen, on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -27,10 +28,13 @@ pub fn v2(path: &str) -> String {
 
 /// The `[database]` tables for a test of both databases: SQLite, and a new PostgreSQL database if it is installed.
 pub async fn databases() -> Vec<String> {
-    let postgres = postgres::database().await;
+    let postgres = database::postgresql().await;
     let postgres = postgres.map(|url| format!("[database]\nurl = \"{url}\"\n"));
     std::iter::once(String::new()).chain(postgres).collect()
 }
+
+/// A `[database]` table for a test that reads SQLite's file, `data/identity.db`.
+pub const SQLITE: &str = "[database]\nurl = \"sqlite://data/identity.db\"\n";
 
 /// A server and its world.
 #[derive(Debug)]
@@ -106,6 +110,8 @@ impl World {
         let authority = settings.authority.or(own_authority.as_ref()).expect("one of the two");
         let homeserver = Homeserver::start_with("hs.example", authority, "127.0.0.1:0").await;
         let mail = Sink::start_with(settings.mail.clone(), authority).await;
+        let tables = on_the_engine_of_the_run(settings.tables).await;
+        let settings = Settings { tables: &tables, ..settings };
         let config = settings.toml(&homeserver.config(folder.path()), &mail.config());
         let server = start(folder, &config, &settings).await;
         let api = Api::new(&server.url());
@@ -218,6 +224,19 @@ impl World {
         let answer = self.api.post(&v2("/lookup"), body).bearer(access_token).send().await.expect(200);
         answer["mappings"][&hash].as_str().map(str::to_owned)
     }
+}
+
+/// The tables with the database that `GATEHOUSE_DATABASE` names, unless they name one.
+async fn on_the_engine_of_the_run(tables: &str) -> String {
+    let names_one = tables.split_once("[database]").is_some_and(|(_, rest)| {
+        rest.split("\n[").next().is_some_and(|section| section.lines().any(|line| line.starts_with("url")))
+    });
+    if names_one || options::engine() == Engine::Sqlite {
+        return tables.to_owned();
+    }
+    let url = database::postgresql().await.expect("the database that GATEHOUSE_DATABASE names");
+    let url = format!("[database]\nurl = \"{url}\"\n");
+    if tables.contains("[database]\n") { tables.replacen("[database]\n", &url, 1) } else { format!("{tables}\n{url}") }
 }
 
 async fn start(folder: TempDir, config: &str, settings: &Settings<'_>) -> Server {

@@ -275,7 +275,7 @@ async fn a_key_is_found_or_not_and_its_validity_needs_a_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_of_the_database_is_our_fault_and_nothing_is_said_of_it() {
-    let Some(url) = harness::postgres::database().await else { return };
+    let Some(url) = harness::database::postgresql().await else { return };
     let tables = format!("[database]\nurl = {url:?}\n");
     let world = World::with(Settings { tables: &tables, ..Settings::default() }).await;
     let token = world.register("@alice:hs.example").await;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use harness::wait::wait_for;
-use harness::world::identity::{DEADLINE, Settings, World, databases};
+use harness::world::identity::{DEADLINE, SQLITE, Settings, World, databases};
 use rusqlite::Connection;
 use serde_json::json;
 
@@ -86,7 +86,7 @@ async fn a_database_without_data_takes_no_second_key_file() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_of_a_newer_version_is_refused() {
-    let mut world = world("").await;
+    let mut world = world(SQLITE).await;
     world.server.kill();
     let connection = Connection::open(world.server.folder().join("data/identity.db")).unwrap();
     let newer = "insert into __diesel_schema_migrations (version) values ('99990101000000')";
@@ -105,7 +105,7 @@ fn accounts(database: &Path, copy: &Path) -> Option<i64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plain_copy_of_a_quiet_servers_file_is_whole() {
-    let mut world = world("").await;
+    let mut world = world(SQLITE).await;
     let copies = tempfile::tempdir().unwrap();
     let database = world.server.folder().join("data/identity.db");
     let copy = |number: usize| accounts(&database, &copies.path().join(number.to_string()));

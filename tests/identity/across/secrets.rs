@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use crate::identity::legacy_v1::{FULL, form, v1};
-use harness::world::identity::{DEADLINE, Session, Settings, World, hash, v2};
+use harness::world::identity::{DEADLINE, SQLITE, Session, Settings, World, hash, v2};
 
 const SMTP_PASSWORD: &str = "correct horse battery staple";
 const NEXT_LINK: &str = "https://app.example/done?state=STATE-OF-THE-CLIENT";
@@ -370,7 +370,7 @@ async fn neither_log_nor_database_holds_anything_that_could_be_used() {
     for format in ["text", "json"] {
         let tables = format!(
             "[log]\nlevel = \"trace\"\nformat = \"{format}\"\n[limits]\nenabled = false\n\
-             [lookup]\nalgorithms = [\"sha256\", \"none\"]\n{FULL}"
+             [lookup]\nalgorithms = [\"sha256\", \"none\"]\n{FULL}\n{SQLITE}"
         );
         let credentials = Some(("mailer".to_owned(), SMTP_PASSWORD.to_owned()));
         let mail = Offer { tls: Tls::StartTls, credentials, ..Offer::default() };

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::identity::register::USERINFO;
-use harness::world::identity::{DEADLINE, Settings, World, v2};
+use harness::world::identity::{DEADLINE, SQLITE, Settings, World, v2};
 
 const NO_LIMITS: &str = "[limits]\nenabled = false";
 
@@ -68,7 +68,7 @@ async fn requests_in_flight_are_answered_and_what_they_did_is_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_client_began_that_has_hung_up_since_is_finished() {
     let http = "shutdown_timeout = \"10m\"";
-    let mut world = World::with(Settings { http, ..Settings::default() }).await;
+    let mut world = World::with(Settings { http, tables: SQLITE, ..Settings::default() }).await;
     let reply = format!("{}{}", " ".repeat(150), json!({ "sub": "@alice:hs.example" }));
     world.homeserver.fault(USERINFO, Fault::drip(reply, Duration::from_millis(20)));
     let mut connection = Raw::connect(world.server.address()).await;

@@ -23,7 +23,7 @@ struct Pair {
 
 impl Pair {
     async fn start(limits: &str) -> Option<Self> {
-        let url = harness::postgres::database().await?;
+        let url = harness::database::postgresql().await?;
         let tables = format!("[limits]\n{limits}\n[database]\nurl = \"{url}\"");
         let server = "name = \"id.example.org\"";
         let first = World::with(Settings { server, tables: &tables, ..Settings::default() }).await;
@@ -87,7 +87,7 @@ async fn pepper(api: &Api, token: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn processes_that_start_together_on_an_empty_database_agree_on_the_pepper() {
-    let Some(url) = harness::postgres::database().await else { return };
+    let Some(url) = harness::database::postgresql().await else { return };
     let tables = format!("[limits]\n{NO_LIMITS}\n[database]\nurl = \"{url}\"");
     let (homeserver, folder) = (Homeserver::start("hs.example").await, new_folder());
     let federation = homeserver.config(folder.path());

@@ -12,7 +12,7 @@ use harness::world::identity::{DEADLINE, Settings, v2};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn they_share_the_work_and_send_nothing_twice() {
-    let Some(url) = harness::postgres::database().await else { return };
+    let Some(url) = harness::database::postgresql().await else { return };
     let scene = Scene::start(&format!("[database]\nurl = \"{url}\"")).await;
     let (_second, second) = scene.world.twin().await;
     // The first attempt of each fails, so that both wait for the same times afterwards.
@@ -40,7 +40,7 @@ async fn they_share_the_work_and_send_nothing_twice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_leaves_behind_the_other_delivers() {
-    let Some(url) = harness::postgres::database().await else { return };
+    let Some(url) = harness::database::postgresql().await else { return };
     let tables = format!("[database]\nurl = \"{url}\"");
     let settings = Settings { federation: "timeout = \"3s\"", tables: &tables, ..Settings::default() };
     let mut scene = Scene::with(settings).await;

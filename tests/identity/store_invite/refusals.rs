@@ -9,10 +9,26 @@ use super::{ALICE, BOB, NO_LIMITS, ROOM, invitation, store, with, world_with};
 use crate::identity::validate_email::addresses::hostile;
 use harness::world::identity::{Settings, World, v2};
 
-/// How many rows the server's SQLite database has in `table`.
+/// How many rows the server's database has in `table`.
 pub(super) fn rows(server: &Server, table: &str) -> i64 {
-    let database = rusqlite::Connection::open(server.folder().join("data/identity.db")).expect("an SQLite database");
-    database.query_row(&format!("select count(*) from {table}"), [], |row| row.get(0)).expect("a number")
+    let query = format!("select count(*) from {table}");
+    let config =
+        std::fs::read_to_string(server.folder().join("config.toml")).expect("the settings of a running server");
+    let url = config.lines().find_map(|line| line.strip_prefix("url = \"")?.strip_suffix('"'));
+    let Some(url) = url.filter(|url| url.starts_with("postgres")) else {
+        let database =
+            rusqlite::Connection::open(server.folder().join("data/identity.db")).expect("an SQLite database");
+        return database.query_row(&query, [], |row| row.get(0)).expect("a number");
+    };
+    let count = async {
+        let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.expect("the database");
+        tokio::spawn(connection);
+        client.query_typed_one(&query, &[]).await.expect("a table").get(0)
+    };
+    // A runtime must not be dropped in another one.
+    let count =
+        || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(count);
+    std::thread::scope(|scope| scope.spawn(count).join().expect("no panic"))
 }
 
 fn nothing_is_left(world: &World, what: &str) {

@@ -4,7 +4,7 @@ use harness::api::Answer;
 use hyper::Method;
 
 use super::request;
-use harness::world::identity::{DEADLINE, Session, Settings, World, confirmed, v2};
+use harness::world::identity::{DEADLINE, SQLITE, Session, Settings, World, confirmed, v2};
 
 const BOB: &str = "bob@example.com";
 const SUBMIT: &str = "/validate/email/submitToken";
@@ -242,7 +242,7 @@ async fn a_link_that_a_mail_program_mangled_works() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_of_the_server_says_that_the_link_stays_good() {
-    let world = World::start().await;
+    let world = World::with(Settings { tables: SQLITE, ..Settings::default() }).await;
     let bob = world.register("@bob:hs.example").await;
     let session = world.request_token(&bob, BOB).await;
     let link = format!("{}&confirm=1", session.link());

@@ -116,7 +116,7 @@ async fn a_thousand_accounts_get_no_more_out_of_one_range_than_one_does() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_day_has_a_bound_for_each_country_and_one_for_all_that_two_processes_share() {
-    let Some(database) = harness::postgres::database().await else { return };
+    let Some(database) = harness::database::postgresql().await else { return };
     // As if all the other limits had been got around.
     let wide = ["number", "range", "country", "account", "homeserver", "ip"]
         .map(|name| format!("sms_per_{name} = {{ burst = 100000, every = \"1ms\" }}\n"))

@@ -6,7 +6,7 @@ use harness::api::Api;
 use harness::sms::{Fault, SmsGateway, Vendor};
 
 use super::{ALICE, ask, submit, wish, world};
-use harness::world::identity::{Session, v2};
+use harness::world::identity::{SQLITE, Session, v2};
 
 const NUMBER: &str = "447700912345";
 
@@ -15,7 +15,7 @@ async fn neither_numbers_nor_codes_nor_passwords_are_logged() {
     let (twilio, vonage) = (SmsGateway::start(Vendor::Twilio).await, SmsGateway::start(Vendor::Vonage).await);
     let tables = format!(
         "[log]\nlevel = \"trace\"\n[limits]\nenabled = false\n[sms]\nprovider = [\"twilio\", \"vonage\"]\nrules.44 = \"allow\"\n\
-         timeout = \"1s\"\ntoken_digits = 8\n{}{}",
+         timeout = \"1s\"\ntoken_digits = 8\n{}{}{SQLITE}",
         twilio.config(),
         vonage.config()
     );

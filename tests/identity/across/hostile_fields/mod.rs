@@ -35,7 +35,7 @@ async fn nothing_that_a_client_sends_is_our_fault_on_sqlite() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_a_client_sends_is_our_fault_on_postgresql() {
-    let Some(url) = harness::postgres::database().await else { return };
+    let Some(url) = harness::database::postgresql().await else { return };
     survives(&format!("[database]\nurl = {url:?}\n"), Version::V2).await;
 }
 
@@ -46,7 +46,7 @@ async fn nothing_that_a_client_of_the_removed_api_sends_is_our_fault_on_sqlite()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_a_client_of_the_removed_api_sends_is_our_fault_on_postgresql() {
-    let Some(url) = harness::postgres::database().await else { return };
+    let Some(url) = harness::database::postgresql().await else { return };
     survives(&format!("[database]\nurl = {url:?}\n"), Version::V1).await;
 }
 
