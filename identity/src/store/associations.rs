@@ -4,19 +4,19 @@
 
 use std::collections::HashMap;
 
-use diesel::SelectableHelper;
 use diesel::dsl::sql;
 use diesel::prelude::{
     AsChangeset, BoolExpressionMethods, CombineDsl, ExpressionMethods, Insertable, IntoSql, NullableExpressionMethods,
-    OptionalExtension, QueryDsl, Queryable, Selectable, TextExpressionMethods,
+    OptionalExtension, QueryDsl, Queryable, QueryableByName, Selectable, TextExpressionMethods,
 };
-use diesel::sql_types::Bool;
+use diesel::sql_types::{Array, BigInt, Binary, Bool, Nullable, Text};
+use diesel::{QueryResult, SelectableHelper, sql_query};
 use diesel_async::RunQueryDsl;
 use shared::clock::Timestamp;
 
-use super::StoreError;
-use super::connection::queries;
+use super::connection::{PostgresConn, SqliteConn, queries};
 use super::schema::associations;
+use super::{Connection, StoreError};
 use crate::domain::association::Association;
 use crate::domain::lookup_hash::{LookupDigest, LookupDigests};
 use crate::domain::mxid::UserId;
@@ -46,49 +46,6 @@ queries! {
             .load(conn as &mut Conn)
             .await?;
         rows.into_iter().map(Association::try_from).collect()
-    }
-
-    /// The users of those digests whose association is valid at `now`.
-    pub async fn list_by_digest(
-        conn,
-        digests: &[LookupDigest],
-        now: Timestamp,
-    ) -> Result<HashMap<LookupDigest, String>, StoreError> {
-        let mut found = HashMap::new();
-        for part in digests.chunks(DIGESTS_A_STATEMENT) {
-            let part: Vec<&[u8]> = part.iter().map(|digest| digest.as_bytes().as_slice()).collect();
-            // As `Association::is_valid`.
-            let is_valid = associations::not_before
-                .le(now.as_millis())
-                .or(associations::not_before.eq(associations::ts))
-                .and(associations::not_after.ge(now.as_millis()));
-            let canonical = associations::table
-                .filter(associations::digest.eq_any(&part).and(is_valid))
-                .select((associations::digest.nullable(), associations::mxid, true.into_sql::<Bool>()));
-            let lower = associations::table
-                .filter(associations::digest_lower.eq_any(&part).and(is_valid))
-                .filter(associations::digest_lower.is_not_null())
-                .select((associations::digest_lower, associations::mxid, false.into_sql::<Bool>()));
-            let ascii = associations::table
-                .filter(associations::digest_ascii.eq_any(&part).and(is_valid))
-                .filter(associations::digest_ascii.is_not_null())
-                .select((associations::digest_ascii, associations::mxid, false.into_sql::<Bool>()));
-            let rows: Vec<(Option<Vec<u8>>, String, bool)> =
-                canonical.union_all(lower).union_all(ascii).load(conn as &mut Conn).await?;
-            for (digest, mxid, is_canonical) in rows {
-                let digest: [u8; 32] = digest
-                    .and_then(|digest| digest.try_into().ok())
-                    .ok_or(StoreError::Corrupt("associations.digest"))?;
-                let entry = found.entry(LookupDigest::from_bytes(digest));
-                // The canonical form has precedence: the lower-case form is only an alternative spelling.
-                if is_canonical {
-                    entry.insert_entry(mxid);
-                } else {
-                    entry.or_insert(mxid);
-                }
-            }
-        }
-        Ok(found)
     }
 
     /// Inserts the association, or replaces the previous one of its address.
@@ -140,6 +97,84 @@ queries! {
     pub async fn count(conn) -> Result<i64, StoreError> {
         Ok(associations::table.count().get_result(conn as &mut Conn).await?)
     }
+}
+
+/// The users of those digests whose association is valid at `now`.
+pub async fn list_by_digest(
+    connection: &mut Connection,
+    digests: &[LookupDigest],
+    now: Timestamp,
+) -> Result<HashMap<LookupDigest, String>, StoreError> {
+    let mut found = HashMap::new();
+    for part in digests.chunks(DIGESTS_A_STATEMENT) {
+        let part: Vec<&[u8]> = part.iter().map(|digest| digest.as_bytes().as_slice()).collect();
+        let rows = match connection {
+            Connection::Sqlite(conn) => list_in(conn, &part, now).await?,
+            Connection::Postgres(conn) => list_joined(conn, &part, now).await?,
+        };
+        for DigestRow { digest, mxid, is_canonical } in rows {
+            let digest: [u8; 32] =
+                digest.and_then(|digest| digest.try_into().ok()).ok_or(StoreError::Corrupt("associations.digest"))?;
+            let entry = found.entry(LookupDigest::from_bytes(digest));
+            // The canonical form has precedence: the lower-case form is only an alternative spelling.
+            if is_canonical {
+                entry.insert_entry(mxid);
+            } else {
+                entry.or_insert(mxid);
+            }
+        }
+    }
+    Ok(found)
+}
+
+async fn list_in(conn: &mut SqliteConn, part: &[&[u8]], now: Timestamp) -> QueryResult<Vec<DigestRow>> {
+    // As `Association::is_valid`.
+    let is_valid = associations::not_before
+        .le(now.as_millis())
+        .or(associations::not_before.eq(associations::ts))
+        .and(associations::not_after.ge(now.as_millis()));
+    let canonical = associations::table.filter(associations::digest.eq_any(part).and(is_valid)).select((
+        associations::digest.nullable(),
+        associations::mxid,
+        true.into_sql::<Bool>(),
+    ));
+    let lower = associations::table
+        .filter(associations::digest_lower.eq_any(part).and(is_valid))
+        .filter(associations::digest_lower.is_not_null())
+        .select((associations::digest_lower, associations::mxid, false.into_sql::<Bool>()));
+    let ascii = associations::table
+        .filter(associations::digest_ascii.eq_any(part).and(is_valid))
+        .filter(associations::digest_ascii.is_not_null())
+        .select((associations::digest_ascii, associations::mxid, false.into_sql::<Bool>()));
+    canonical.union_all(lower).union_all(ascii).load(conn).await
+}
+
+/// [`list_in`] for PostgreSQL, which reads the whole table for `= ANY` with many values. The sub-select hides their number
+/// from the planner, which would read the whole table for a join with a thousand too.
+const JOINED: &str = "\
+    with wanted (digest) as materialized (select distinct unnest((select $1)))
+    select a.digest, a.mxid, true as is_canonical from wanted join associations a on a.digest = wanted.digest
+        where (a.not_before <= $2 or a.not_before = a.ts) and a.not_after >= $2
+    union all
+    select a.digest_lower, a.mxid, false from wanted join associations a on a.digest_lower = wanted.digest
+        where (a.not_before <= $2 or a.not_before = a.ts) and a.not_after >= $2 and a.digest_lower is not null
+    union all
+    select a.digest_ascii, a.mxid, false from wanted join associations a on a.digest_ascii = wanted.digest
+        where (a.not_before <= $2 or a.not_before = a.ts) and a.not_after >= $2 and a.digest_ascii is not null";
+
+async fn list_joined(conn: &mut PostgresConn, part: &[&[u8]], now: Timestamp) -> QueryResult<Vec<DigestRow>> {
+    let query = sql_query(JOINED).bind::<Array<Binary>, _>(part).bind::<BigInt, _>(now.as_millis());
+    query.load(conn).await
+}
+
+#[derive(Queryable, QueryableByName)]
+struct DigestRow {
+    #[diesel(sql_type = Nullable<Binary>)]
+    digest: Option<Vec<u8>>,
+    #[diesel(sql_type = Text)]
+    mxid: String,
+    #[diesel(sql_type = Bool)]
+    is_canonical: bool,
 }
 
 #[derive(Queryable, Selectable, Insertable, AsChangeset)]

@@ -38,7 +38,7 @@ queries! {
             .filter(ephemeral_keys::revoked_at.is_null())
             .filter(is_current)
             .select(ephemeral_keys::created_at)
-            .first(conn as &mut Conn)
+            .get_result(conn as &mut Conn)
             .await
             .optional()?;
         Ok(found.is_some())

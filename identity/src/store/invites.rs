@@ -59,7 +59,7 @@ queries! {
         let ended = invites::sending_until.eq(None::<i64>);
         diesel::update(invites::table.find(id)).set(ended).execute(conn as &mut Conn).await?;
         let onbind: Option<Option<String>> =
-            invites::table.find(id).select(invites::onbind_id).first(conn).await.optional()?;
+            invites::table.find(id).select(invites::onbind_id).get_result(conn).await.optional()?;
         let Some(onbind) = onbind.flatten() else { return Ok(false) };
         let due = onbinds::next_attempt_at.eq(next.at.as_millis());
         diesel::update(onbind_backoffs::table.find(&onbind))
@@ -94,7 +94,7 @@ queries! {
         let row: Option<Row> = invites::table
             .filter(invites::token.eq(token))
             .select(Row::as_select())
-            .first(conn as &mut Conn)
+            .get_result(conn as &mut Conn)
             .await
             .optional()?;
         row.map(Invite::try_from).transpose()

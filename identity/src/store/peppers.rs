@@ -23,7 +23,7 @@ queries! {
             .on_conflict_do_nothing()
             .execute(conn as &mut Conn)
             .await?;
-        let pepper: String = peppers::table.find(1).select(peppers::pepper).first(conn).await?;
+        let pepper: String = peppers::table.find(1).select(peppers::pepper).get_result(conn).await?;
         Pepper::parse(&pepper).map_err(|_| StoreError::Corrupt("peppers.pepper"))
     }
 }

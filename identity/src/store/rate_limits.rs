@@ -16,7 +16,7 @@ queries! {
         let full_at: Option<i64> = rate_limits::table
             .find(subject.as_slice())
             .select(rate_limits::full_at)
-            .first(conn as &mut Conn)
+            .get_result(conn as &mut Conn)
             .await
             .optional()?;
         Ok(full_at.map(Timestamp::from_millis))

@@ -29,7 +29,7 @@ queries! {
             return Ok(None);
         }
         let row: Option<Row> =
-            sessions::table.find(sid.as_str()).select(Row::as_select()).first(conn as &mut Conn).await.optional()?;
+            sessions::table.find(sid.as_str()).select(Row::as_select()).get_result(conn as &mut Conn).await.optional()?;
         row.map(Session::try_from).transpose()
     }
 
@@ -40,6 +40,7 @@ queries! {
         client_secret: ClientSecretDigest,
         account: Option<&UserId>,
     ) -> Result<Option<Session>, StoreError> {
+        // Without a limit, because a key has few sessions: see `queries`.
         let same_key = sessions::table
             .filter(sessions::medium.eq(threepid.medium().as_str()))
             .filter(sessions::address.eq(threepid.address().as_str()))
@@ -48,9 +49,9 @@ queries! {
             .select(Row::as_select());
         let row: Option<Row> = match account {
             Some(account) => {
-                same_key.filter(sessions::account.eq(account.as_str())).first(conn as &mut Conn).await.optional()?
+                same_key.filter(sessions::account.eq(account.as_str())).get_result(conn as &mut Conn).await.optional()?
             }
-            None => same_key.filter(sessions::account.is_null()).first(conn as &mut Conn).await.optional()?,
+            None => same_key.filter(sessions::account.is_null()).get_result(conn as &mut Conn).await.optional()?,
         };
         row.map(Session::try_from).transpose()
     }

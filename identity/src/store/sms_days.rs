@@ -15,7 +15,7 @@ queries! {
         let messages: Option<i64> = sms_days::table
             .find((day, calling_code))
             .select(sms_days::messages)
-            .first(conn as &mut Conn)
+            .get_result(conn as &mut Conn)
             .await
             .optional()?;
         Ok(messages.unwrap_or_default())

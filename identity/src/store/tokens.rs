@@ -27,7 +27,7 @@ queries! {
         let row: Option<(String, i64)> = tokens::table
             .find(digest.as_bytes().as_slice())
             .select((tokens::mxid, tokens::used_at))
-            .first(conn as &mut Conn)
+            .get_result(conn as &mut Conn)
             .await
             .optional()?;
         row.map(|(mxid, used_at)| {

@@ -70,7 +70,7 @@ queries! {
         let id = pending.as_deref().unwrap_or(id);
         // The homeserver that invites does not have the response yet, so the room does not know the invite.
         let sending: Option<Option<i64>> =
-            invites::table.filter(waiting).select(max(invites::sending_until)).first(conn).await.optional()?;
+            invites::table.filter(waiting).select(max(invites::sending_until)).get_result(conn).await.optional()?;
         let due = sending.flatten().map_or(now, |until| until.max(now));
         let times = (
             onbinds::ts.eq(now),

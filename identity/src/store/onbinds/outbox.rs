@@ -183,7 +183,7 @@ queries! {
         let row: (Row, String, String) = onbinds::table
             .find(id)
             .select((Row::as_select(), onbinds::server, onbinds::server_group))
-            .first(conn)
+            .get_result(conn)
             .await?;
         let (row, server, server_group) = row;
         diesel::insert_into(onbinds::table)
