@@ -139,6 +139,13 @@ async fn the_kubernetes_manifests_mount_the_files_that_the_settings_name() {
             assert!(listens(&settings, &port["containerPort"]), "{service}: {port:?}");
         }
     }
+    let pod = |file: &str, kind: &str| of_kind(&yaml(file), kind)["spec"]["template"]["spec"].clone();
+    let job = pod("kubernetes/identity/migrate.yaml", "Job");
+    let server = pod("kubernetes/identity/identity.yaml", "Deployment");
+    assert_eq!(job["containers"][0]["args"][0], "migrate");
+    assert_eq!(job["volumes"], server["volumes"]);
+    assert_eq!(job["containers"][0]["volumeMounts"], server["containers"][0]["volumeMounts"]);
+    assert_eq!(job["containers"][0]["image"], server["containers"][0]["image"]);
 }
 
 #[tokio::test]
@@ -189,7 +196,8 @@ fn systemd_accepts_the_units_and_confines_them() {
 #[test]
 fn the_manifests_match_the_schemas_of_kubernetes() {
     let written = SERVICES.map(|service| deploy(&format!("kubernetes/{service}/{service}.yaml")));
-    tool("kubernetes-validate", &[&"--strict", &"--quiet", &written[0], &written[1]]);
+    let job = deploy("kubernetes/identity/migrate.yaml");
+    tool("kubernetes-validate", &[&"--strict", &"--quiet", &written[0], &written[1], &job]);
 
     // As kustomize renders them, with placeholder files for the secrets.
     let folder = new_folder();

@@ -22,6 +22,9 @@ use crate::json::{FieldError, NotJson};
 use crate::signing_keys::SealError;
 use crate::store::{StoreError, WriteError};
 
+/// The client's delay before a retry while the database is not available.
+const RETRY_OUTAGE: Duration = Duration::from_secs(5);
+
 /// Why a request fails.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -197,6 +200,10 @@ impl Error {
             Self::SessionNotValidated => response(StatusCode::BAD_REQUEST, "M_SESSION_NOT_VALIDATED"),
             Self::NoValidSession => response(StatusCode::NOT_FOUND, "M_NO_VALID_SESSION"),
             Self::KeyNotFound => response(StatusCode::NOT_FOUND, "M_NOT_FOUND"),
+            Self::Store(error) if error.is_outage() => {
+                tracing::warn!(%error, "request failed: the database is not available");
+                MatrixError::unavailable(RETRY_OUTAGE)
+            }
             Self::Store(_) | Self::Seal(_) | Self::Internal(_) => {
                 tracing::error!(error = %self, "request failed with an internal error");
                 MatrixError::internal()

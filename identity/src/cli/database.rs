@@ -1,9 +1,12 @@
 //! How a command opens the server's database.
 //!
-//! Invariant: no command creates a database; only `serve` does.
+//! Invariant: no command creates or migrates a database; only `serve` and `migrate` do. None waits for one that is not
+//! reachable.
+
+use std::time::Duration;
 
 use crate::config::Config;
-use crate::config::database::Location;
+use crate::config::database::{Database, Location};
 use crate::store::{Store, StoreError};
 
 /// Opens the configured database.
@@ -19,5 +22,6 @@ pub(super) async fn open(config: &Config) -> Result<Store, StoreError> {
             "{path} does not exist; start the server once with this configuration"
         )));
     }
-    Store::open(&config.database, config.outbound.extra_ca_file.as_deref()).await
+    let settings = Database { migrate: false, start_timeout: Duration::ZERO, ..config.database.clone() };
+    Store::open(&settings, config.outbound.extra_ca_file.as_deref()).await
 }

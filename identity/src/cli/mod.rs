@@ -5,6 +5,7 @@
 mod check_config;
 mod database;
 mod invites;
+mod migrate;
 mod outbox;
 mod rotate_key;
 mod table;
@@ -57,6 +58,15 @@ enum Command {
     /// Run the server until SIGTERM or Ctrl-C, then finish requests in flight. SIGHUP reloads the terms of service and
     /// the key file; certificates are reloaded when they change.
     Serve {
+        #[command(flatten)]
+        source: ConfigSource,
+    },
+    /// Migrate the database to the schema of this version, print what was applied, and exit.
+    ///
+    /// Exits 0 if the schema is current afterwards, else 1. Without this command `serve` migrates at start, unless [database]
+    /// migrate is false. Waits for another process that migrates, and for [database] start_timeout if the database is not
+    /// reachable yet. Uses [database] migrate_url if it is set.
+    Migrate {
         #[command(flatten)]
         source: ConfigSource,
     },
@@ -225,6 +235,7 @@ async fn execute(command: Command) -> Result<(), Box<dyn Error>> {
             let lines = config.outbound.describe_proxy().into_iter().chain(notices);
             print(lines.chain(["the configuration is good".to_owned()]))
         }
+        Command::Migrate { source } => print(migrate::migrate(&source.load()?).await?),
         Command::GenerateKey { id } => Ok(writeln!(io::stdout(), "{}", *signing_keys::new_line(&id, Random)?)?),
         Command::RotateKey { source, id } => {
             let config = source.load()?;

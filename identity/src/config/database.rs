@@ -1,9 +1,12 @@
-//! `[database]`: the database, and how many connections one process opens.
+//! `[database]`: the database, its connections and their time limits, and who migrates it.
+//!
+//! Invariant: every wait for the database is bounded.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
-use shared::config::{ConfigError, secret};
+use shared::config::{ConfigError, HumanDuration, secret};
 use shared::secret::Secret;
 use shared::text_file;
 
@@ -20,6 +23,16 @@ pub struct RawDatabase {
     /// A file that holds the URL, because the URL may hold a password.
     url_file: Option<PathBuf>,
     max_connections: usize,
+    connect_timeout: HumanDuration,
+    statement_timeout: HumanDuration,
+    pool_timeout: HumanDuration,
+    start_timeout: HumanDuration,
+    #[serde(deserialize_with = "shared::config::word")]
+    prepared_statements: PreparedStatements,
+    migrate: bool,
+    /// The URL for migrations, if it is another one.
+    migrate_url: Option<Secret<String>>,
+    migrate_url_file: Option<PathBuf>,
     #[serde(deserialize_with = "shared::config::word")]
     synchronous: Synchronous,
 }
@@ -33,6 +46,33 @@ pub struct Database {
     /// When SQLite flushes to disk. `normal` never corrupts, but a power cut may lose the last commits; `full` keeps them
     /// at the price of one flush each. PostgreSQL has its own setting.
     pub synchronous: Synchronous,
+    /// Whether statements to PostgreSQL are named.
+    pub prepared_statements: PreparedStatements,
+    /// Whether a start migrates the schema. Otherwise it waits for another process to do so.
+    pub migrate: bool,
+    /// The PostgreSQL URL for migrations, if it is another one.
+    pub migrate_url: Option<Secret<String>>,
+    /// The limit for opening one connection to one server, if the URL sets none.
+    pub connect_timeout: Duration,
+    /// The limit for one statement to PostgreSQL, except in migrations.
+    pub statement_timeout: Duration,
+    /// The limit for waiting for a connection of the pool.
+    pub pool_timeout: Duration,
+    /// How long a start waits for a database that is not reachable, or for its migration.
+    pub start_timeout: Duration,
+}
+
+/// Whether statements are prepared under a name and reused. A transaction pooler such as pgbouncer gives each transaction
+/// another server connection, which does not know the names.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum PreparedStatements {
+    /// Named on connections that lead to the server itself.
+    Auto,
+    /// Always named: there is no pooler, or it tracks the names.
+    Named,
+    /// Never named.
+    Unnamed,
 }
 
 /// SQLite's `PRAGMA synchronous`.
@@ -68,19 +108,44 @@ pub enum Location {
 
 impl Default for RawDatabase {
     fn default() -> Self {
-        Self { url: None, url_file: None, max_connections: 8, synchronous: Synchronous::Normal }
+        Self {
+            url: None,
+            url_file: None,
+            max_connections: 8,
+            synchronous: Synchronous::Normal,
+            prepared_statements: PreparedStatements::Auto,
+            migrate: true,
+            migrate_url: None,
+            migrate_url_file: None,
+            connect_timeout: HumanDuration::from_secs(10),
+            statement_timeout: HumanDuration::from_secs(30),
+            pool_timeout: HumanDuration::from_secs(10),
+            start_timeout: HumanDuration::from_secs(60),
+        }
     }
 }
 
 impl RawDatabase {
     pub(super) fn complete(self, base: &Path, data_dir: &Path) -> Result<Database, ConfigError> {
-        let Self { url, url_file, max_connections, synchronous } = self;
-        if max_connections == 0 {
+        if self.max_connections == 0 {
             return Err(ConfigError::invalid("database.max_connections", "expected at least 1"));
         }
-        let url_file = url_file.map(|file| base.join(file));
-        let location = match secret("database.url", url.as_ref(), url_file.as_deref())? {
-            Some(url) => Location::parse(text_file::unquoted(url.expose()), base).map_err(|error| match &url_file {
+        for (key, limit) in [
+            ("database.connect_timeout", self.connect_timeout),
+            ("database.statement_timeout", self.statement_timeout),
+            ("database.pool_timeout", self.pool_timeout),
+        ] {
+            if limit < HumanDuration::from_millis(100) {
+                return Err(ConfigError::invalid(key, "expected at least \"100ms\""));
+            }
+        }
+        let read = |key: &str, url: Option<&Secret<String>>, file: Option<&Path>| {
+            let url = secret(key, url, file)?;
+            Ok::<_, ConfigError>(url.map(|url| Secret::new(text_file::unquoted(url.expose()).to_owned())))
+        };
+        let url_file = self.url_file.map(|file| base.join(file));
+        let location = match read("database.url", self.url.as_ref(), url_file.as_deref())? {
+            Some(url) => Location::parse(url.expose(), base).map_err(|error| match &url_file {
                 Some(file) => {
                     ConfigError::invalid("database.url_file", format!("{} has no URL; {EXPECTED}", file.display()))
                 }
@@ -88,7 +153,24 @@ impl RawDatabase {
             })?,
             None => Location::SqliteFile(data_dir.join("identity.db")),
         };
-        Ok(Database { location, max_connections, synchronous })
+        let migrate_url_file = self.migrate_url_file.map(|file| base.join(file));
+        let migrate_url = read("database.migrate_url", self.migrate_url.as_ref(), migrate_url_file.as_deref())?;
+        if migrate_url.is_some() && !matches!(location, Location::Postgres(_)) {
+            let problem = "only PostgreSQL has another URL for migrations; remove it";
+            return Err(ConfigError::invalid("database.migrate_url", problem));
+        }
+        Ok(Database {
+            location,
+            max_connections: self.max_connections,
+            synchronous: self.synchronous,
+            prepared_statements: self.prepared_statements,
+            migrate: self.migrate,
+            migrate_url,
+            connect_timeout: self.connect_timeout.get(),
+            statement_timeout: self.statement_timeout.get(),
+            pool_timeout: self.pool_timeout.get(),
+            start_timeout: self.start_timeout.get(),
+        })
     }
 }
 
@@ -106,8 +188,9 @@ fn with_known_ssl_mode(url: &str) -> String {
 impl Database {
     /// The database of a test.
     pub fn at(url: &str) -> Self {
-        let location = Location::parse(url, Path::new("")).unwrap();
-        Self { location, max_connections: 8, synchronous: Synchronous::Normal }
+        let raw = RawDatabase { url: Some(Secret::new(url.to_owned())), ..RawDatabase::default() };
+        // A test of a database that is not reachable does not wait for it.
+        Self { start_timeout: Duration::ZERO, ..raw.complete(Path::new(""), Path::new("")).unwrap() }
     }
 }
 

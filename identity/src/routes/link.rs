@@ -84,9 +84,13 @@ async fn follow(
         Ok(NextPage::Redirect(target)) => redirect(&target),
         Err(error) => {
             // The page hides the reason; to_wire logs an internal error.
-            let status = error.to_wire().status_code();
-            if status.is_server_error() {
-                page(status, &Page::Unavailable)
+            let response = error.to_wire().error_response();
+            if response.status().is_server_error() {
+                let mut unavailable = page(response.status(), &Page::Unavailable);
+                if let Some(wait) = response.headers().get(header::RETRY_AFTER) {
+                    unavailable.headers_mut().insert(header::RETRY_AFTER, wait.clone());
+                }
+                unavailable
             } else {
                 page(StatusCode::BAD_REQUEST, &Page::Failed)
             }

@@ -10,30 +10,22 @@ use std::path::Path;
 use std::time::Duration;
 
 use diesel::ConnectionError;
-use diesel::backend::Backend;
-use diesel::migration::MigrationSource;
-use diesel::sqlite::SqliteConnection;
 use diesel_async::pooled_connection::deadpool::{Pool as Deadpool, PoolError};
 use diesel_async::pooled_connection::{
     AsyncDieselConnectionManager, ManagerConfig, PoolError as BackendError, RecyclingMethod,
 };
-use diesel_async::{AsyncConnection, AsyncMigrationHarness, SimpleAsyncConnection};
-use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use diesel_async::{AsyncConnection, SimpleAsyncConnection};
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
-use super::StoreError;
 use super::connection::{Connection, PostgresConn, SqliteConn};
-use super::postgres;
+use super::postgres::{self, Connector};
+use super::{StoreError, migrations};
 use crate::config::database::{Database, Location};
-
-const SQLITE_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
-const POSTGRES_MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
 /// How long a statement waits for a lock of another process, in milliseconds.
 pub(super) const BUSY_TIMEOUT: &str = "PRAGMA busy_timeout = 30000";
-/// How long a request waits for a connection before it is answered with a failure.
-const WAIT_FOR_CONNECTION: Duration = Duration::from_secs(30);
 /// What a call does with its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Intent {
@@ -48,20 +40,39 @@ pub(super) enum Pool {
     Sqlite {
         writer: Deadpool<SqliteConn>,
         readers: Option<Deadpool<SqliteConn>>,
+        /// The longest wait for a connection.
+        wait: Duration,
     },
-    Postgres(Deadpool<PostgresConn>),
+    /// With the longest wait for a connection.
+    Postgres(Deadpool<PostgresConn>, Duration),
 }
 
 /// Validates the settings without a connection.
 pub(super) fn check(settings: &Database) -> Result<(), StoreError> {
     match &settings.location {
         Location::SqliteMemory | Location::SqliteFile(_) => Ok(()),
-        Location::Postgres(url) => postgres::target(url.expose()).map(drop),
+        Location::Postgres(url) => {
+            postgres::target(url.expose())?;
+            settings.migrate_url.as_ref().map_or(Ok(()), |url| postgres::target(url.expose()).map(drop))
+        }
     }
 }
 
 impl Pool {
     pub(super) async fn open(settings: &Database, extra_ca_file: Option<&Path>) -> Result<Self, StoreError> {
+        let (pool, applied) = Self::migrated(settings, extra_ca_file, settings.migrate).await?;
+        if !applied.is_empty() {
+            tracing::info!(migrations = applied.len(), "database migrated");
+        }
+        Ok(pool)
+    }
+
+    /// The pool, and the names of the migrations that were applied. Without `migrate` the database must lack none.
+    pub(super) async fn migrated(
+        settings: &Database,
+        extra_ca_file: Option<&Path>,
+        migrate: bool,
+    ) -> Result<(Self, Vec<String>), StoreError> {
         let pool = match &settings.location {
             Location::SqliteMemory => Self::sqlite(":memory:", 1, settings)?,
             Location::SqliteFile(path) => {
@@ -71,17 +82,37 @@ impl Pool {
                 Self::sqlite(path, settings.max_connections, settings)?
             }
             Location::Postgres(url) => {
-                Self::Postgres(postgres::pool(url.expose(), settings.max_connections, extra_ca_file)?)
+                let connector = Connector::new(url.expose(), settings, extra_ca_file)?;
+                let migrating = match &settings.migrate_url {
+                    Some(url) if migrate => Connector::new(url.expose(), settings, extra_ca_file)?,
+                    _ => connector.clone(),
+                };
+                let conn = reach(&migrating.for_migrations(), settings.start_timeout).await?;
+                let applied = if migrate {
+                    migrations::migrate_postgres(conn, migrations::LONGEST_WAIT).await?
+                } else {
+                    migrations::await_postgres(conn.client(), settings.start_timeout).await?;
+                    Vec::new()
+                };
+                let pool = Self::Postgres(connector.pool(settings.max_connections)?, settings.pool_timeout);
+                return Ok((pool, applied));
             }
         };
-        pool.migrate().await?;
-        Ok(pool)
+        let Connection::Sqlite(mut conn) = pool.connect(Intent::Write).await? else { return Ok((pool, Vec::new())) };
+        let applied = if migrate {
+            migrations::migrate_sqlite(&mut conn).await?
+        } else {
+            migrations::check_sqlite(&mut conn).await?;
+            Vec::new()
+        };
+        drop(conn);
+        Ok((pool, applied))
     }
 
     fn sqlite(path: &str, size: usize, settings: &Database) -> Result<Self, StoreError> {
         let pool = |size| sqlite_pool(path, size, settings.synchronous.pragma());
         let readers = if size > 1 { Some(pool(size - 1)?) } else { None };
-        Ok(Self::Sqlite { writer: pool(1)?, readers })
+        Ok(Self::Sqlite { writer: pool(1)?, readers, wait: settings.pool_timeout })
     }
 
     pub(super) async fn connect(&self, intent: Intent) -> Result<Connection, StoreError> {
@@ -91,66 +122,47 @@ impl Pool {
                     readers.get().await.map(Connection::Sqlite)
                 }
                 (Self::Sqlite { writer, .. }, _) => writer.get().await.map(Connection::Sqlite),
-                (Self::Postgres(pool), _) => pool.get().await.map(Connection::Postgres),
+                (Self::Postgres(pool, _), _) => pool.get().await.map(Connection::Postgres),
             }
         };
-        match tokio::time::timeout(WAIT_FOR_CONNECTION, connection).await {
+        let (Self::Sqlite { wait, .. } | Self::Postgres(_, wait)) = self;
+        match tokio::time::timeout(*wait, connection).await {
             Ok(connection) => connection.map_err(|error| connect_error(&error)),
-            Err(_) => Err(all_busy()),
+            Err(_) => Err(all_busy(*wait)),
         }
     }
 
     pub(super) fn in_use(&self) -> usize {
         let statuses = match self {
-            Self::Sqlite { writer, readers } => [Some(writer.status()), readers.as_ref().map(Deadpool::status)],
-            Self::Postgres(pool) => [Some(pool.status()), None],
+            Self::Sqlite { writer, readers, .. } => [Some(writer.status()), readers.as_ref().map(Deadpool::status)],
+            Self::Postgres(pool, _) => [Some(pool.status()), None],
         };
         statuses.iter().flatten().map(|status| status.size.saturating_sub(status.available)).sum()
     }
+}
 
-    /// Processes that start together migrate one after the other; all but the first find nothing to do.
-    async fn migrate(&self) -> Result<(), StoreError> {
-        match self.connect(Intent::Write).await? {
-            Connection::Sqlite(mut conn) => {
-                let migration = conn.spawn_blocking(|conn| {
-                    let whole = |conn: &mut SqliteConnection| migrate(conn, SQLITE_MIGRATIONS);
-                    Ok(conn.immediate_transaction(whole))
-                });
-                migration.await?
-            }
-            Connection::Postgres(mut conn) => {
-                conn.batch_execute("select pg_advisory_lock(7220250)").await?;
-                let mut harness = AsyncMigrationHarness::new(conn);
-                let migrated = migrate(&mut harness, POSTGRES_MIGRATIONS);
-                // The lock is the connection's: one that cannot give it back must not go back to the pool.
-                harness.into_inner().batch_execute("select pg_advisory_unlock(7220250)").await?;
-                migrated
-            }
+/// Opens the first connection; waits at most `limit` for a server that is not reachable yet.
+async fn reach(connector: &Connector, limit: Duration) -> Result<PostgresConn, StoreError> {
+    let deadline = Instant::now() + limit;
+    let mut pause = Duration::from_millis(250);
+    loop {
+        let failure = match connector.connect().await {
+            Ok(conn) => return Ok(conn),
+            Err(failure) => failure,
+        };
+        if !failure.is_transient || Instant::now() + pause > deadline {
+            return Err(StoreError::Connect(failure.text));
         }
+        tracing::warn!(error = failure.text, "the database is not reachable yet; the start is retried");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(5));
     }
 }
 
-/// Applies the migrations that the database lacks.
-fn migrate<DB, H>(harness: &mut H, migrations: EmbeddedMigrations) -> Result<(), StoreError>
-where
-    DB: Backend,
-    H: MigrationHarness<DB>,
-    EmbeddedMigrations: MigrationSource<DB>,
-{
-    let failed = |error: Box<dyn std::error::Error + Send + Sync>| StoreError::Migrate(error.to_string());
-    let known = MigrationSource::<DB>::migrations(&migrations).map_err(failed)?;
-    let known: Vec<String> = known.iter().map(|migration| migration.name().version().to_string()).collect();
-    let applied = harness.applied_migrations().map_err(failed)?;
-    if let Some(newer) = applied.iter().map(ToString::to_string).find(|version| !known.contains(version)) {
-        return Err(StoreError::Newer(newer));
-    }
-    harness.run_pending_migrations(migrations).map(drop).map_err(failed)
-}
-
-fn all_busy() -> StoreError {
+fn all_busy(wait: Duration) -> StoreError {
     StoreError::Connect(format!(
-        "it does not answer, or all connections ([database] max_connections) were busy for {} seconds",
-        WAIT_FOR_CONNECTION.as_secs()
+        "it does not answer, or all connections ([database] max_connections) were busy for {wait:?} ([database] \
+         pool_timeout)"
     ))
 }
 

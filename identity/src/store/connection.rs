@@ -4,17 +4,18 @@
 
 use diesel::result::Error as DieselError;
 use diesel::sqlite::SqliteConnection;
+use diesel_async::SimpleAsyncConnection;
 use diesel_async::pooled_connection::deadpool::Object;
 use diesel_async::sync_connection_wrapper::{SpawnBlocking, SyncConnectionWrapper};
-use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use futures_util::future::BoxFuture;
 
 use super::StoreError;
+use super::postgres::PostgresConnection;
 
 /// The SQLite connection of the queries.
 pub(super) type SqliteConn = SyncConnectionWrapper<SqliteConnection, InPlace>;
 /// The PostgreSQL connection of the queries.
-pub(super) type PostgresConn = AsyncPgConnection;
+pub(super) type PostgresConn = PostgresConnection;
 
 /// Runs SQLite statements on the calling thread: the store runs each call as a whole on a blocking thread. A thread change
 /// for every statement would cost more than most statements.
@@ -122,6 +123,9 @@ impl Drop for Transaction {
 
 /// Compiles each query function for SQLite and for PostgreSQL, and generates a function that dispatches on the
 /// connection. In a body, `Conn` is the connection's type.
+///
+/// A read by a key ends with `get_result`, not with `first`: that binds a limit, and whenever a limit is bound, the bundled
+/// SQLite prepares the cached statement again.
 macro_rules! queries {
     ($($(#[$meta:meta])* pub async fn $name:ident($conn:ident $(, $arg:ident: $type:ty)* $(,)?) -> $result:ty $body:block)*) => {
         mod sqlite {

@@ -12,8 +12,10 @@ mod checkpoint;
 mod connect;
 mod connection;
 pub mod ephemeral_keys;
+mod error;
 pub mod future_times;
 pub mod invites;
+mod migrations;
 pub mod onbinds;
 pub mod outgoing_mails;
 pub mod peppers;
@@ -33,7 +35,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use futures_util::FutureExt;
 use shared::clock::Timestamp;
 use tokio::runtime::Handle;
@@ -42,75 +43,11 @@ use tokio::sync::Notify;
 use self::connect::{Intent, Pool};
 pub use self::connection::Connection;
 use self::connection::Transaction;
+pub use self::error::{StoreError, WriteError};
 use crate::config::database::{Database, Location};
-
-/// Retries of a transaction that the database reports as a collision with another one.
-const MAX_RETRIES: u64 = 50;
-/// Retries after an error that a collision may, but need not, cause.
-const MAX_UNCERTAIN_RETRIES: u64 = 3;
 
 /// The most rows that one statement of the clean-up deletes: a larger transaction would block writers for too long.
 pub const BATCH: i64 = 1_000;
-
-/// A failure of the database. Never means "not found".
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The `[database] url` is invalid.
-    #[error("[database] url: {0}")]
-    Url(String),
-    /// No connection is available.
-    #[error("cannot connect to the database: {0}")]
-    Connect(String),
-    /// A newer version has migrated the database.
-    #[error(
-        "the database has migration {0}, which this version does not know: a newer version of identity has migrated it; \
-         start that version, or restore a backup from before"
-    )]
-    Newer(String),
-    /// A migration failed.
-    #[error("cannot migrate the database: {0}")]
-    Migrate(String),
-    /// A statement failed.
-    #[error("the database rejected a statement: {0}")]
-    Statement(#[from] DieselError),
-    /// A stored value that this version cannot parse.
-    #[error("the database contains an invalid value: {0}")]
-    Corrupt(&'static str),
-    /// The task panicked, or the runtime is shutting down.
-    #[error("the database call was interrupted")]
-    Interrupted,
-}
-
-impl StoreError {
-    /// How many times the transaction may be retried after this error.
-    fn max_retries(&self) -> u64 {
-        let Self::Statement(DieselError::DatabaseError(kind, information)) = self else { return 0 };
-        match kind {
-            DatabaseErrorKind::SerializationFailure => MAX_RETRIES,
-            // SQLite has waited for the lock until its time-out.
-            DatabaseErrorKind::Unknown if information.message().contains("database is locked") => 0,
-            DatabaseErrorKind::Unknown if information.message().contains("deadlock detected") => MAX_RETRIES,
-            // diesel has no kind for a deadlock, and the server's message may be localized.
-            DatabaseErrorKind::Unknown => MAX_UNCERTAIN_RETRIES,
-            // Two serializable transactions that insert the same key fail on the key first; the retry finds the row. A
-            // transaction that inserts a key twice fails each time.
-            DatabaseErrorKind::UniqueViolation => MAX_UNCERTAIN_RETRIES,
-            _ => 0,
-        }
-    }
-}
-
-/// An error of the work in a transaction: a failure of the store, or the caller's reason to roll back.
-pub trait WriteError: From<StoreError> + Send + 'static {
-    /// The store's failure; [`Store::write`] retries the work after a collision.
-    fn store_error(&self) -> Option<&StoreError>;
-}
-
-impl WriteError for StoreError {
-    fn store_error(&self) -> Option<&StoreError> {
-        Some(self)
-    }
-}
 
 /// The destinations of a queue that have as many attempts as they may.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -172,6 +109,14 @@ impl Store {
             tokio::spawn(checkpoint::run(pool.clone(), Arc::clone(&written)));
         }
         Ok(Self { pool, runtime: Handle::current(), written })
+    }
+
+    /// Applies the migrations that the database lacks; returns their names.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn migrate(settings: &Database, extra_ca_file: Option<&Path>) -> Result<Vec<String>, StoreError> {
+        Ok(Pool::migrated(settings, extra_ca_file, true).await?.1)
     }
 
     /// Brings the file of an SQLite database up to date with its log, before the process ends.
@@ -282,7 +227,7 @@ impl Store {
                 let runtime = self.runtime.clone();
                 self.runtime.spawn_blocking(move || runtime.block_on(work(connection)))
             }
-            Pool::Postgres(_) => {
+            Pool::Postgres(..) => {
                 let pool = self.pool.clone();
                 self.runtime.spawn(async move { work(pool.connect(intent).await?).await })
             }

@@ -1,4 +1,5 @@
-//! New databases for tests of the store, one of each kind, so that each test runs on both.
+//! New databases for tests of the store, one of each kind, so that each test runs on all: SQLite, PostgreSQL, and
+//! PostgreSQL behind pgbouncer in transaction mode.
 //!
 //! Invariant: every test has its own databases; tests share only the PostgreSQL server.
 
@@ -12,12 +13,13 @@ use crate::domain::threepid::{Medium, ThreePid};
 /// The start time of tests.
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_750_000_000_000);
 
-/// A new SQLite database and, if a PostgreSQL server is available, a new PostgreSQL one.
+/// A new SQLite database and, if a PostgreSQL server is available, two new PostgreSQL ones, one of them behind pgbouncer.
 pub(crate) async fn stores() -> Vec<Store> {
     // The folder stays until the test process ends; SQLite needs its path only.
     let folder = tempfile::tempdir().unwrap().keep();
     let mut urls = vec![format!("sqlite://{}", folder.join("test.db").display())];
     urls.extend(harness::postgres::database().await);
+    urls.extend(harness::pgbouncer::database().await);
     let mut stores = Vec::new();
     for url in urls {
         let settings = Database { max_connections: 4, ..Database::at(&url) };

@@ -12,6 +12,7 @@ fn help_says_what_there_is_and_how_it_is_configured() {
     let help = said(&["--help"]);
     for word in [
         "serve",
+        "migrate",
         "check-config",
         "generate-key",
         "rotate-key",

@@ -153,7 +153,8 @@ fn an_unusable_database_is_an_error_with_its_place() {
     let unused = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("postgres://u:hunter2@{}/d", unused.local_addr().unwrap());
     drop(unused);
-    let said = refusal(home.path(), &[("IDENTITY__DATABASE__URL", &url)]);
+    let at_once = [("IDENTITY__DATABASE__URL", url.as_str()), ("IDENTITY__DATABASE__START_TIMEOUT", "0s")];
+    let said = refusal(home.path(), &at_once);
     assert!(said.contains("cannot connect to the database: PostgreSQL") && !said.contains("hunter2"), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
 }

@@ -58,6 +58,12 @@ impl MatrixError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "M_UNKNOWN", "Internal server error")
     }
 
+    /// 503 without details for the client, with the delay in `Retry-After`; the log has the cause.
+    pub fn unavailable(retry_after: Duration) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", "The server is temporarily unavailable")
+            .retry_after(retry_after)
+    }
+
     /// Adds `Retry-After` in seconds, rounded up.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {

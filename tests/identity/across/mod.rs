@@ -15,6 +15,8 @@ mod invitation_story;
 mod limits;
 mod lost_leases;
 mod mail;
+mod migrate;
+mod outage;
 mod outbound_proxy;
 mod restored;
 mod secrets;

@@ -1,5 +1,6 @@
 //! Tests of the store as a whole, on both databases: connections, transactions and migrations.
 
 mod connecting;
+mod pooling;
 mod transactions;
 mod upgrade;
