@@ -50,7 +50,10 @@ const IDENTITY: Layers = Layers {
             "what several flows share: to send or queue one mail, and to work on a durable queue",
         ),
         Row::of(&[Unit::Module("state"), Unit::Module("error")], "below the handlers, so that there is no circle"),
-        Row::of(&[Unit::Module("limits")], "counts events in the store's buckets"),
+        Row::of(
+            &[Unit::Module("limits"), Unit::Module("memory")],
+            "counts events in the store's buckets, and keeps in memory what the store has",
+        ),
         Row {
             units: &[
                 Unit::EachIn("store"),
@@ -60,6 +63,7 @@ const IDENTITY: Layers = Layers {
             ],
             neighbours: Neighbours::Only(&[
                 "schema",
+                "changes",
                 "connect",
                 "connection",
                 "error",

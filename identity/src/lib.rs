@@ -12,6 +12,7 @@ mod homeserver;
 mod json;
 mod limits;
 mod mail_delivery;
+mod memory;
 mod notify;
 mod queue_worker;
 mod routes;

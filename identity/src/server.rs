@@ -26,10 +26,11 @@ use crate::config::database::Location;
 use crate::domain::lookup_hash::Pepper;
 use crate::flows::load_keys::{LoadKeysError, load_keys, reload_keys};
 use crate::flows::unify_addresses::unify_addresses;
-use crate::flows::{clean_up, correct_times, send_onbind, send_queued_mail};
+use crate::flows::{clean_up, correct_times, follow_changes, send_onbind, send_queued_mail};
 use crate::homeserver::client::HomeserverClient;
 use crate::homeserver::keys::ServerKeys;
 use crate::limits::{LookupQuota, sms_day};
+use crate::memory::Memory;
 use crate::notify::email::Mailer;
 use crate::notify::sms::SmsSender;
 use crate::notify::templates::Templates;
@@ -78,6 +79,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
 
     announce(&state, &listeners, admin.as_ref())?;
     tokio::spawn(correct_times::run(state.clone()));
+    tokio::spawn(follow_changes::run(state.clone()));
     tokio::spawn(clean_up::run(state.clone()));
     tokio::spawn(send_queued_mail::run(state.clone()));
     tokio::spawn(send_onbind::run(state.clone()));
@@ -117,7 +119,7 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
     let pepper = store.write(async move |conn| peppers::find_or_insert(conn, &fresh, now).await).await;
     let pepper = pepper.map_err(StartError::setup)?;
 
-    unify_addresses(&store, &pepper).await.map_err(StartError::setup)?;
+    unify_addresses(&store, &pepper, now).await.map_err(StartError::setup)?;
 
     let sign_as = config.keys.sign_as(&identity);
     let keys = load_keys(&store, &config.keys, sign_as, random, now).await.map_err(StartError::setup)?;
@@ -137,6 +139,7 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
             config.lookup.daily_quota_per_homeserver,
             config.limits.large_homeservers.clone(),
         ),
+        memory: Memory::default(),
         sms_spent: sms_day::SpentLog::default(),
         mail_queued: Notify::new(),
         onbind_queued: Notify::new(),

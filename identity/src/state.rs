@@ -19,6 +19,7 @@ use crate::homeserver::client::HomeserverClient;
 use crate::homeserver::keys::ServerKeys;
 use crate::limits::LookupQuota;
 use crate::limits::sms_day::SpentLog;
+use crate::memory::Memory;
 use crate::notify::email::Mailer;
 use crate::notify::sms::SmsSender;
 use crate::notify::templates::Templates;
@@ -38,6 +39,8 @@ pub struct State {
     pub pepper: Pepper,
     /// The terms of service; a reload replaces them as a whole.
     pub terms: ArcSwap<Terms>,
+    /// What this process keeps in memory of the database.
+    pub memory: Memory,
     /// Composes and sends email.
     pub mailer: Mailer,
     /// Sends SMS through the configured providers.

@@ -3,7 +3,7 @@
 //! Invariant: the defaults equal those of the example file; a test compares them.
 
 use serde::Deserialize;
-use shared::config::{ConfigError, Globs, HumanDuration, OneOrMany};
+use shared::config::{ByteSize, ConfigError, Globs, HumanDuration, OneOrMany};
 
 use crate::domain::session::SessionRules;
 
@@ -90,6 +90,14 @@ pub struct Lookup {
     pub daily_quota: usize,
     /// The same for all accounts of one homeserver together; 0: no limit.
     pub daily_quota_per_homeserver: usize,
+    /// Where lookups are answered from.
+    pub index: Index,
+    /// The most memory of an index that `auto` builds.
+    pub index_memory: ByteSize,
+    /// How often the changes of other processes are read.
+    pub poll_interval: HumanDuration,
+    /// How long changes stay in the database. A process that was paused for longer builds its index anew.
+    pub feed_keep: HumanDuration,
 }
 
 impl Default for Lookup {
@@ -99,18 +107,50 @@ impl Default for Lookup {
             max_addresses: 10_000,
             daily_quota: 100_000,
             daily_quota_per_homeserver: 1_000_000,
+            index: Index::Auto,
+            index_memory: ByteSize::from_bytes(1 << 30),
+            poll_interval: HumanDuration::from_secs(1),
+            feed_keep: HumanDuration::from_secs(3600),
         }
     }
 }
 
 impl Lookup {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        if self.algorithms.as_slice().contains(&Algorithm::Sha256) {
-            return Ok(());
+        if !self.algorithms.as_slice().contains(&Algorithm::Sha256) {
+            let problem = "expected \"sha256\" in the list, because every client uses it; add it";
+            return Err(ConfigError::invalid("lookup.algorithms", problem));
         }
-        let problem = "expected \"sha256\" in the list, because every client uses it; add it";
-        Err(ConfigError::invalid("lookup.algorithms", problem))
+        // Memory answers for 10 seconds after the last reading.
+        if self.poll_interval.get().is_zero() || self.poll_interval > HumanDuration::from_secs(5) {
+            return Err(ConfigError::invalid("lookup.poll_interval", "expected at most \"5s\", and more than 0"));
+        }
+        if self.feed_keep < HumanDuration::from_secs(60) {
+            return Err(ConfigError::invalid("lookup.feed_keep", "expected at least \"1m\""));
+        }
+        Ok(())
     }
+
+    /// The most memory of the index, in bytes.
+    pub fn index_limit(&self) -> usize {
+        match self.index {
+            Index::Auto => self.index_memory.get(),
+            Index::Memory => usize::MAX,
+            Index::Database => 0,
+        }
+    }
+}
+
+/// Where lookups are answered from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Index {
+    /// From memory, unless the index would be larger than `index_memory`.
+    Auto,
+    /// From memory.
+    Memory,
+    /// From the database.
+    Database,
 }
 
 /// The encoding of a lookup's entries (specification, "Hashing").

@@ -45,6 +45,10 @@ impl AccessToken {
 pub struct TokenDigest([u8; 32]);
 
 impl TokenDigest {
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }

@@ -13,6 +13,27 @@ use super::threepid::ThreePid;
 /// How long after an association an equal one is a repetition.
 const REPEATED: Duration = Duration::from_secs(3600);
 
+/// When an association is valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// The first moment; none if it is valid from its creation, also by a clock that was set back since.
+    pub from: Option<Timestamp>,
+    /// The last moment.
+    pub until: Timestamp,
+}
+
+impl Validity {
+    /// The validity of an association that was created at `ts`.
+    pub fn new(ts: Timestamp, not_before: Timestamp, not_after: Timestamp) -> Self {
+        Self { from: (not_before != ts).then_some(not_before), until: not_after }
+    }
+
+    /// Whether it includes `now`.
+    pub fn covers(self, now: Timestamp) -> bool {
+        self.from.is_none_or(|from| from <= now) && now <= self.until
+    }
+}
+
 /// An address and its user, for a period.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Association {
@@ -34,9 +55,14 @@ impl Association {
         Self { threepid, mxid, ts: now, not_before: now, not_after: now.plus(validity) }
     }
 
-    /// Whether it is valid at `now`. One that is valid from its creation is valid even if the clock was set back since.
+    /// Since and until when it is valid.
+    pub fn validity(&self) -> Validity {
+        Validity::new(self.ts, self.not_before, self.not_after)
+    }
+
+    /// Whether it is valid at `now`.
     pub fn is_valid(&self, now: Timestamp) -> bool {
-        (self.not_before <= now || self.not_before == self.ts) && now <= self.not_after
+        self.validity().covers(now)
     }
 
     /// Whether it only repeats `earlier`: the same address, as typed, and the same user, shortly after. A client that

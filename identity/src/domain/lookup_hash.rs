@@ -83,6 +83,14 @@ impl fmt::Debug for LookupDigest {
     }
 }
 
+/// Which form of an address a digest covers, by precedence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Form {
+    Canonical,
+    /// The lower-case form, or the one with A-labels.
+    Alternative,
+}
+
 /// The digests of one binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LookupDigests {
@@ -102,6 +110,12 @@ impl LookupDigests {
             h2: threepid.lower_case_form().map(|form| of(&form)),
             ascii: threepid.ascii_form().map(|form| of(&form)),
         }
+    }
+
+    /// Each digest and its form.
+    pub fn iter(&self) -> impl Iterator<Item = (LookupDigest, Form)> {
+        let alternatives = [self.h2, self.ascii].into_iter().flatten();
+        std::iter::once((self.h1, Form::Canonical)).chain(alternatives.map(|digest| (digest, Form::Alternative)))
     }
 }
 

@@ -1,28 +1,14 @@
-//! The terms of service: whether an account has accepted them, and its acceptance.
+//! Stores that an account accepts the terms of service.
 //!
 //! Invariant: only URLs of the current terms are stored.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use crate::domain::mxid::UserId;
 use crate::domain::terms::Terms;
 use crate::error::Error;
 use crate::state::State;
 use crate::store::accepted_terms;
-
-/// Checks that the account has accepted every required policy, each in at least one language.
-///
-/// # Errors
-/// [`Error::TermsNotSigned`] if it has not.
-pub async fn require_acceptance(state: &State, mxid: &UserId) -> Result<(), Error> {
-    let terms = state.terms.load_full();
-    if terms.satisfied(&HashSet::new()) {
-        return Ok(());
-    }
-    let mxid = mxid.clone();
-    let accepted = state.store.read(async move |conn| accepted_terms::list(conn, &mxid).await).await?;
-    if terms.satisfied(&accepted.into_iter().collect()) { Ok(()) } else { Err(Error::TermsNotSigned) }
-}
 
 /// Adds to the accepted URLs of the account; URLs outside the current terms are ignored.
 ///

@@ -60,8 +60,11 @@ pub async fn bind(
     let mut signed = sign(state, &association)?;
     loop {
         let binding = Binding::prepare(state, &sid, &association).await?;
+        let digests = binding.digests;
         match state.store.write(async move |conn| binding.save(conn).await).await? {
             Saved::Bound { is_notified, is_mailed } => {
+                // A lookup after the response finds the association.
+                state.memory.refresh(&state.store, &digests).await;
                 if is_notified {
                     state.onbind_queued.notify_one();
                 }
@@ -147,7 +150,7 @@ impl Binding {
         {
             return Ok(Saved::Unchanged(found));
         }
-        associations::save(conn, association, &self.digests).await?;
+        associations::save(conn, association, &self.digests, now).await?;
         let mut is_notified = onbinds::save(conn, &self.onbind_id, association, self.always_notify).await?;
         let mut is_mailed = false;
         if let (Some(former), Some(notice)) = (&self.former, &self.notice) {

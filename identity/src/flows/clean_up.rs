@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::limits::sms_day;
 use crate::state::State;
 use crate::store::onbinds::listing;
-use crate::store::{BATCH, Store, StoreError, accounts, ephemeral_keys, invites, rate_limits, sessions, tokens};
+use crate::store::{BATCH, Store, StoreError, accounts, changes, ephemeral_keys, invites, rate_limits, sessions, tokens};
 
 const INTERVAL: Duration = Duration::from_secs(3600);
 /// Between two batches.
@@ -56,6 +56,7 @@ async fn clean_up(state: &State) -> Result<(), Error> {
     // An expired key and an unknown one get the same response.
     delete(store, Rows::EphemeralKeys(old_invite)).await?;
     delete(store, Rows::RateLimits(now)).await?;
+    delete(store, Rows::Changes(now.minus(state.config.lookup.feed_keep.get()))).await?;
     store.write(async move |conn| sms_day::delete_past(conn, now).await).await?;
     tracing::debug!(sessions, tokens, invites, "expired rows deleted");
     Ok(())
@@ -72,6 +73,7 @@ enum Rows {
     AbandonedInvites(Timestamp),
     EphemeralKeys(Timestamp),
     RateLimits(Timestamp),
+    Changes(Timestamp),
 }
 
 /// Deletes batch after batch, each in its own transaction, so that requests write in between; returns the number of rows.
@@ -112,6 +114,7 @@ async fn delete_batch(store: &Store, rows: Rows) -> Result<usize, StoreError> {
             store.write(async move |conn| ephemeral_keys::delete_expired(conn, before).await).await
         }
         Rows::RateLimits(before) => store.write(async move |conn| rate_limits::delete_full(conn, before).await).await,
+        Rows::Changes(before) => store.write(async move |conn| changes::delete_old(conn, before).await).await,
     }
 }
 

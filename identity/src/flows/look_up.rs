@@ -2,7 +2,6 @@
 //!
 //! Invariant: both algorithms and the legacy API run the same query, so their results agree.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 
 use serde_json::{Map, Value};
@@ -17,6 +16,7 @@ use crate::error::Error;
 use crate::limits::LimitKey;
 use crate::state::State;
 use crate::store::associations;
+use crate::store::StoreError;
 
 /// The request of a client.
 pub struct Lookup<'a> {
@@ -28,7 +28,8 @@ pub struct Lookup<'a> {
     pub addresses: Vec<&'a str>,
 }
 
-/// The entries with an association, each exactly as requested, and their users.
+/// Calls `found` with each entry that has an association, exactly as requested, and its user. An entry that is repeated
+/// may be reported again.
 ///
 /// # Errors
 /// [`Error::InvalidParam`] for an algorithm that is not offered, [`Error::TooManyAddresses`],
@@ -37,7 +38,8 @@ pub async fn look_up<'a>(
     state: &State,
     account: &UserId,
     lookup: &Lookup<'a>,
-) -> Result<HashMap<&'a str, String>, Error> {
+    mut found: impl FnMut(&'a str, &str),
+) -> Result<(), Error> {
     let settings = &state.config.lookup;
     let offered = settings.algorithms.as_slice().iter().find(|offered| offered.as_str() == lookup.algorithm);
     let Some(&algorithm) = offered else {
@@ -53,24 +55,26 @@ pub async fn look_up<'a>(
     let now = state.clock.now();
     state.lookup_quota.charge(LimitKey::Account(account), &lookup.addresses, now).map_err(Error::LimitExceeded)?;
 
-    let entries: Vec<(&str, LookupDigest)> = lookup
-        .addresses
-        .iter()
-        .filter_map(|entry| {
-            let digest = match algorithm {
-                Algorithm::Sha256 => LookupDigest::decode(entry),
-                Algorithm::None => in_clear(entry).map(|threepid| digest(state, &threepid)),
-            };
-            digest.map(|digest| (*entry, digest))
-        })
-        .collect();
-    let found = find(state, entries.iter().map(|(_, digest)| *digest).collect(), now).await?;
-    let mappings: HashMap<&str, String> = entries
-        .into_iter()
-        .filter_map(|(entry, digest)| found.get(&digest).map(|mxid| (entry, mxid.clone())))
-        .collect();
-    record_metrics(algorithm, lookup.addresses.len(), mappings.len());
-    Ok(mappings)
+    let mut entries = Vec::with_capacity(lookup.addresses.len());
+    let mut digests = Vec::with_capacity(lookup.addresses.len());
+    for entry in &lookup.addresses {
+        let digest = match algorithm {
+            Algorithm::Sha256 => LookupDigest::decode(entry),
+            Algorithm::None => in_clear(entry).map(|threepid| digest(state, &threepid)),
+        };
+        if let Some(digest) = digest {
+            entries.push(*entry);
+            digests.push(digest);
+        }
+    }
+    let mut number = 0;
+    find(state, digests, now, |position, mxid| {
+        number += 1;
+        found(entries[position], mxid);
+    })
+    .await?;
+    record_metrics(algorithm, lookup.addresses.len(), number);
+    Ok(())
 }
 
 /// The pairs of medium and address with an association, each exactly as requested, and their users. For the legacy API,
@@ -89,13 +93,19 @@ pub async fn look_up_pairs<'a>(
     let threepids: Vec<Option<ThreePid>> = pairs.iter().map(|(medium, address)| threepid(medium, address)).collect();
     let now = state.clock.now();
     charge(state, client, threepids.iter().flatten(), now)?;
-    let digests: Vec<Option<LookupDigest>> = threepids.iter().map(|t| Some(digest(state, t.as_ref()?))).collect();
-    let found = find(state, digests.iter().flatten().copied().collect(), now).await?;
-    let users: Vec<(&str, &str, String)> = pairs
-        .iter()
-        .zip(digests)
-        .filter_map(|((medium, address), digest)| Some((*medium, *address, found.get(&digest?)?.clone())))
-        .collect();
+    let (mut known, mut digests) = (Vec::new(), Vec::new());
+    for (pair, threepid) in pairs.iter().zip(&threepids) {
+        if let Some(threepid) = threepid {
+            known.push(*pair);
+            digests.push(digest(state, threepid));
+        }
+    }
+    let mut users = Vec::new();
+    find(state, digests, now, |position, mxid| {
+        let (medium, address) = known[position];
+        users.push((medium, address, mxid.to_owned()));
+    })
+    .await?;
     record_metrics(Algorithm::None, pairs.len(), users.len());
     Ok(users)
 }
@@ -141,15 +151,29 @@ fn charge<'a>(
     state.lookup_quota.charge(LimitKey::Client(client), &entries, now).map_err(Error::LimitExceeded)
 }
 
+/// Calls `found` with the position of each digest that has an association, and its user: from memory if it has all
+/// associations, otherwise from the database.
 async fn find(
     state: &State,
     digests: Vec<LookupDigest>,
     now: Timestamp,
-) -> Result<HashMap<LookupDigest, String>, Error> {
-    if digests.is_empty() {
-        return Ok(HashMap::new());
+    mut found: impl FnMut(usize, &str),
+) -> Result<(), Error> {
+    if digests.is_empty() || state.memory.find_users(&digests, now, &mut found) {
+        return Ok(());
     }
-    Ok(state.store.read(async move |conn| associations::list_by_digest(conn, &digests, now).await).await?)
+    let read = state.store.read(async move |conn| {
+        let rows = associations::list_by_digest(conn, &digests).await?;
+        Ok::<_, StoreError>((digests, rows))
+    });
+    let (digests, rows) = read.await?;
+    let users = associations::users_at(&rows, now);
+    for (position, digest) in digests.iter().enumerate() {
+        if let Some(row) = users.get(digest) {
+            found(position, &row.mxid);
+        }
+    }
+    Ok(())
 }
 
 /// Parses `<address> <medium>`; an invalid entry matches nothing.

@@ -10,6 +10,7 @@ pub mod bind;
 pub mod check_ephemeral_key;
 pub mod clean_up;
 pub mod correct_times;
+pub mod follow_changes;
 pub mod follow_link;
 pub mod load_keys;
 pub mod look_up;

@@ -51,7 +51,7 @@ pub async fn register(state: &State, registration: Registration) -> Result<Acces
             limits::charge(conn, bucket.as_slice(), now).await?.into_result().map_err(Error::LimitExceeded)?;
         }
         // Before the insert: the new token must stay even if a clock that was set back makes it the oldest.
-        tokens::delete_oldest(conn, &mxid, most.saturating_sub(1)).await?;
+        tokens::delete_oldest(conn, &mxid, most.saturating_sub(1), now).await?;
         Ok::<_, Error>(tokens::insert(conn, &digest, &mxid, now).await?)
     });
     saved.await?;

@@ -2,6 +2,8 @@
 //!
 //! Invariant: of two associations whose addresses are one now, the newer one stays.
 
+use shared::clock::Timestamp;
+
 use crate::domain::association::Association;
 use crate::domain::lookup_hash::{LookupDigests, Pepper};
 use crate::domain::threepid::{Medium, ThreePid};
@@ -14,7 +16,7 @@ const CHANGES_A_TRANSACTION: usize = 500;
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn unify_addresses(store: &Store, pepper: &Pepper) -> Result<(), StoreError> {
+pub async fn unify_addresses(store: &Store, pepper: &Pepper, now: Timestamp) -> Result<(), StoreError> {
     // Without a transaction: on SQLite the search through whole tables would block the writers of all replicas.
     let (associations, invites) = store
         .read(async |conn| {
@@ -28,7 +30,7 @@ pub async fn unify_addresses(store: &Store, pepper: &Pepper) -> Result<(), Store
     let mut changed = 0;
     for batch in associations.chunks(CHANGES_A_TRANSACTION) {
         let (batch, pepper) = (batch.to_vec(), pepper.clone());
-        changed += store.write(async move |conn| change_associations(conn, &batch, &pepper).await).await?;
+        changed += store.write(async move |conn| change_associations(conn, &batch, &pepper, now).await).await?;
     }
     for batch in invites.chunks(CHANGES_A_TRANSACTION) {
         let batch = batch.to_vec();
@@ -71,20 +73,25 @@ impl Change {
     }
 }
 
-async fn change_associations(conn: &mut Connection, batch: &[Change], pepper: &Pepper) -> Result<usize, StoreError> {
+async fn change_associations(
+    conn: &mut Connection,
+    batch: &[Change],
+    pepper: &Pepper,
+    now: Timestamp,
+) -> Result<usize, StoreError> {
     let mut changed = 0;
     for change in batch {
         // It may have been removed, or bound anew, since it was listed.
         let Some(mut association) = associations::find(conn, &change.old).await? else { continue };
         if change.is_move() {
-            associations::delete_form(conn, change.old.medium(), change.old.address().as_str()).await?;
+            associations::delete_form(conn, change.old.medium(), change.old.address().as_str(), now).await?;
             let other = associations::find(conn, &change.new).await?;
             if other.is_some_and(|other| other.ts >= association.ts) {
                 continue;
             }
         }
         association.threepid = change.new.clone();
-        associations::save(conn, &association, &LookupDigests::of(&association.threepid, pepper)).await?;
+        associations::save(conn, &association, &LookupDigests::of(&association.threepid, pepper), now).await?;
         changed += 1;
     }
     Ok(changed)
@@ -113,17 +120,15 @@ mod tests {
                 let association = Association::new(threepid, user(mxid), now, Duration::from_secs(3600));
                 let digest = LookupDigest::from_bytes([number; 32]);
                 let digests = LookupDigests { h1: digest, h2: None, ascii: None };
-                let save = store.write(async move |conn| associations::save(conn, &association, &digests).await);
+                let save = store.write(async move |conn| associations::save(conn, &association, &digests, now).await);
                 save.await.unwrap();
                 execute(&store, "update associations set medium = 'email'").await;
             }
-            unify_addresses(&store, &pepper).await.unwrap();
+            unify_addresses(&store, &pepper, START).await.unwrap();
             let digests = [ascii, unicode].map(|address| LookupDigest::of(address, Medium::Email, &pepper));
-            let now = START.plus(Duration::from_secs(60));
-            let found =
-                store.read(async move |conn| associations::list_by_digest(conn, &digests, now).await).await.unwrap();
+            let found = store.read(async move |conn| associations::list_by_digest(conn, &digests).await).await.unwrap();
             assert_eq!(found.len(), 2);
-            assert!(found.values().all(|mxid| mxid == "@new:hs"), "{found:?}");
+            assert!(found.iter().all(|found| found.mxid == "@new:hs"), "{found:?}");
             assert_eq!(store.read(async |conn| associations::count(conn).await).await.unwrap(), 1);
         }
     }

@@ -15,8 +15,7 @@ use crate::domain::access_token::AccessToken;
 use crate::domain::mxid::UserId;
 use crate::domain::x_matrix::{Malformed, XMatrix};
 use crate::error::Error;
-use crate::flows::accept_terms;
-use crate::flows::authenticate::{PresentedTokens, authenticate};
+use crate::flows::authenticate::{PresentedTokens, authenticate, authenticate_agreed};
 use crate::json::Object;
 use crate::state::State;
 
@@ -46,9 +45,7 @@ impl Credentials {
     /// # Errors
     /// [`Error::Unauthorized`], [`Error::TermsNotSigned`].
     pub async fn agreed_account(&self, state: &State) -> Result<UserId, Error> {
-        let account = self.account(state).await?;
-        accept_terms::require_acceptance(state, &account).await?;
-        Ok(account)
+        authenticate_agreed(state, &self.tokens).await
     }
 }
 

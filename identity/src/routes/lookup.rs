@@ -3,7 +3,10 @@
 //!
 //! Invariant: the keys of `mappings` are the caller's own entries, byte for byte.
 
+use std::collections::HashSet;
+
 use actix_web::HttpResponse;
+use actix_web::http::header::ContentType;
 use actix_web::web::Data;
 use serde_json::json;
 use shared::http::body::Body;
@@ -25,6 +28,43 @@ fn parse<'a>(fields: &'a Object<'_>) -> Result<Lookup<'a>, Error> {
     })
 }
 
+/// The body of the response of `POST /lookup`, written entry by entry.
+struct Mappings<'a> {
+    body: Vec<u8>,
+    /// An entry may be repeated, a key may not.
+    entries: HashSet<&'a str>,
+}
+
+impl Default for Mappings<'_> {
+    fn default() -> Self {
+        Self { body: br#"{"mappings":{"#.to_vec(), entries: HashSet::new() }
+    }
+}
+
+impl<'a> Mappings<'a> {
+    fn insert(&mut self, entry: &'a str, mxid: &str) {
+        if !self.entries.insert(entry) {
+            return;
+        }
+        if self.entries.len() > 1 {
+            self.body.push(b',');
+        }
+        self.string(entry);
+        self.body.push(b':');
+        self.string(mxid);
+    }
+
+    fn string(&mut self, text: &str) {
+        // Writing a string to memory cannot fail.
+        let _ = serde_json::to_writer(&mut self.body, text);
+    }
+
+    fn into_body(mut self) -> Vec<u8> {
+        self.body.extend_from_slice(b"}}");
+        self.body
+    }
+}
+
 /// `GET /hash_details`
 pub async fn hash_details(state: Data<State>, credentials: Credentials) -> Result<HttpResponse, Error> {
     credentials.agreed_account(&state).await?;
@@ -37,6 +77,7 @@ pub async fn lookup(state: Data<State>, credentials: Credentials, body: Body) ->
     let account = credentials.agreed_account(&state).await?;
     let body = body.read().await;
     let fields = input::object(&body)?;
-    let mappings = look_up(&state, &account, &parse(&fields)?).await?;
-    Ok(HttpResponse::Ok().json(json!({ "mappings": mappings })))
+    let mut mappings = Mappings::default();
+    look_up(&state, &account, &parse(&fields)?, |entry, mxid| mappings.insert(entry, mxid)).await?;
+    Ok(HttpResponse::Ok().content_type(ContentType::json()).body(mappings.into_body()))
 }

@@ -1,6 +1,7 @@
 //! `associations`: the user of each bound address.
 //!
-//! Invariant: an address has at most one association; a delete keeps nothing of it.
+//! Invariant: an address has at most one association; a delete keeps its digests in `changes` for a while, and nothing
+//! else. Whatever changes a row appends its digests to `changes`, so that every process reads them anew.
 
 use std::collections::HashMap;
 
@@ -16,9 +17,9 @@ use shared::clock::Timestamp;
 
 use super::connection::{PostgresConn, SqliteConn, queries};
 use super::schema::associations;
-use super::{Connection, StoreError};
-use crate::domain::association::Association;
-use crate::domain::lookup_hash::{LookupDigest, LookupDigests};
+use super::{Connection, StoreError, changes};
+use crate::domain::association::{Association, Validity};
+use crate::domain::lookup_hash::{Form, LookupDigest, LookupDigests};
 use crate::domain::mxid::UserId;
 use crate::domain::threepid::{Medium, ThreePid};
 
@@ -48,8 +49,37 @@ queries! {
         rows.into_iter().map(Association::try_from).collect()
     }
 
-    /// Inserts the association, or replaces the previous one of its address.
-    pub async fn save(conn, association: &Association, digests: &LookupDigests) -> Result<(), StoreError> {
+    /// A page of all associations in the order of their addresses, after `after`: the last one of the page, and what
+    /// each digest of the page finds.
+    pub async fn list_page(conn, after: &Key, limit: i64) -> Result<(Option<Key>, Vec<Found>), StoreError> {
+        let (medium, address) = (&after.0, &after.1);
+        let is_after = associations::medium
+            .gt(medium)
+            .or(associations::medium.eq(medium).and(associations::address.gt(address)));
+        let rows: Vec<PageRow> = associations::table
+            // Alone, the second condition would not bound the search in the index.
+            .filter(associations::medium.ge(medium).and(is_after))
+            .order((associations::medium, associations::address))
+            .limit(limit)
+            .select((
+                (associations::medium, associations::address),
+                (associations::digest, associations::digest_lower, associations::digest_ascii),
+                (associations::mxid, associations::ts, associations::not_before, associations::not_after),
+            ))
+            .load(conn as &mut Conn)
+            .await?;
+        let mut found = Vec::with_capacity(rows.len());
+        let mut last = None;
+        for (key, digests, (mxid, ts, not_before, not_after)) in rows {
+            for (digest, form) in parse_digests(digests)?.iter() {
+                found.push(Found { digest, form, mxid: mxid.clone(), validity: validity(ts, not_before, not_after) });
+            }
+            last = Some(key);
+        }
+        Ok((last, found))
+    }
+
+    async fn upsert(conn, association: &Association, digests: &LookupDigests) -> Result<(), StoreError> {
         let row = Row::new(association, digests);
         diesel::insert_into(associations::table)
             .values(&row)
@@ -58,6 +88,21 @@ queries! {
             .set(&row)
             .execute(conn as &mut Conn)
             .await?;
+        Ok(())
+    }
+
+    async fn find_digests(conn, medium: Medium, address: &str) -> Result<Option<LookupDigests>, StoreError> {
+        let row: Option<DigestsRow> = associations::table
+            .find((medium.as_str(), address))
+            .select((associations::digest, associations::digest_lower, associations::digest_ascii))
+            .first(conn as &mut Conn)
+            .await
+            .optional()?;
+        row.map(parse_digests).transpose()
+    }
+
+    async fn delete_row(conn, medium: Medium, address: &str) -> Result<(), StoreError> {
+        diesel::delete(associations::table.find((medium.as_str(), address))).execute(conn as &mut Conn).await?;
         Ok(())
     }
 
@@ -78,74 +123,67 @@ queries! {
         rows.into_iter().map(|row| Ok((row.address.clone(), Association::try_from(row)?))).collect()
     }
 
-    /// Deletes the association under exactly this `address`.
-    pub async fn delete_form(conn, medium: Medium, address: &str) -> Result<(), StoreError> {
-        let row = associations::table.find((medium.as_str(), address));
-        diesel::delete(row).execute(conn as &mut Conn).await?;
-        Ok(())
-    }
-
-    /// Deletes the association of `threepid` to `mxid`; false if there is none.
-    pub async fn delete(conn, threepid: &ThreePid, mxid: &UserId) -> Result<bool, StoreError> {
-        let row = associations::table
-            .find((threepid.medium().as_str(), threepid.address().as_str()))
-            .filter(associations::mxid.eq(mxid.as_str()));
-        Ok(diesel::delete(row).execute(conn as &mut Conn).await? > 0)
-    }
-
     /// The number of associations.
     pub async fn count(conn) -> Result<i64, StoreError> {
         Ok(associations::table.count().get_result(conn as &mut Conn).await?)
     }
 }
 
-/// The users of those digests whose association is valid at `now`.
-pub async fn list_by_digest(
-    connection: &mut Connection,
-    digests: &[LookupDigest],
-    now: Timestamp,
-) -> Result<HashMap<LookupDigest, String>, StoreError> {
-    let mut found = HashMap::new();
+/// Every association of one of the digests, valid at present or not.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn list_by_digest(conn: &mut Connection, digests: &[LookupDigest]) -> Result<Vec<Found>, StoreError> {
+    let mut found = Vec::new();
     for part in digests.chunks(DIGESTS_A_STATEMENT) {
         let part: Vec<&[u8]> = part.iter().map(|digest| digest.as_bytes().as_slice()).collect();
-        let rows = match connection {
-            Connection::Sqlite(conn) => list_in(conn, &part, now).await?,
-            Connection::Postgres(conn) => list_joined(conn, &part, now).await?,
+        let rows = match conn {
+            Connection::Sqlite(conn) => list_in(conn, &part).await?,
+            Connection::Postgres(conn) => list_joined(conn, &part).await?,
         };
-        for DigestRow { digest, mxid, is_canonical } in rows {
-            let digest: [u8; 32] =
-                digest.and_then(|digest| digest.try_into().ok()).ok_or(StoreError::Corrupt("associations.digest"))?;
-            let entry = found.entry(LookupDigest::from_bytes(digest));
-            // The canonical form has precedence: the lower-case form is only an alternative spelling.
-            if is_canonical {
-                entry.insert_entry(mxid);
-            } else {
-                entry.or_insert(mxid);
-            }
+        for row in rows {
+            found.push(Found {
+                digest: parse_digest(row.digest.ok_or(StoreError::Corrupt("associations.digest"))?)?,
+                form: if row.is_canonical { Form::Canonical } else { Form::Alternative },
+                mxid: row.mxid,
+                validity: validity(row.ts, row.not_before, row.not_after),
+            });
         }
     }
     Ok(found)
 }
 
-async fn list_in(conn: &mut SqliteConn, part: &[&[u8]], now: Timestamp) -> QueryResult<Vec<DigestRow>> {
-    // As `Association::is_valid`.
-    let is_valid = associations::not_before
-        .le(now.as_millis())
-        .or(associations::not_before.eq(associations::ts))
-        .and(associations::not_after.ge(now.as_millis()));
-    let canonical = associations::table.filter(associations::digest.eq_any(part).and(is_valid)).select((
+async fn list_in(conn: &mut SqliteConn, part: &[&[u8]]) -> QueryResult<Vec<FoundRow>> {
+    let canonical = associations::table.filter(associations::digest.eq_any(part)).select((
         associations::digest.nullable(),
-        associations::mxid,
         true.into_sql::<Bool>(),
+        associations::mxid,
+        associations::ts,
+        associations::not_before,
+        associations::not_after,
     ));
     let lower = associations::table
-        .filter(associations::digest_lower.eq_any(part).and(is_valid))
+        .filter(associations::digest_lower.eq_any(part))
         .filter(associations::digest_lower.is_not_null())
-        .select((associations::digest_lower, associations::mxid, false.into_sql::<Bool>()));
+        .select((
+            associations::digest_lower,
+            false.into_sql::<Bool>(),
+            associations::mxid,
+            associations::ts,
+            associations::not_before,
+            associations::not_after,
+        ));
     let ascii = associations::table
-        .filter(associations::digest_ascii.eq_any(part).and(is_valid))
+        .filter(associations::digest_ascii.eq_any(part))
         .filter(associations::digest_ascii.is_not_null())
-        .select((associations::digest_ascii, associations::mxid, false.into_sql::<Bool>()));
+        .select((
+            associations::digest_ascii,
+            false.into_sql::<Bool>(),
+            associations::mxid,
+            associations::ts,
+            associations::not_before,
+            associations::not_after,
+        ));
     canonical.union_all(lower).union_all(ascii).load(conn).await
 }
 
@@ -153,28 +191,139 @@ async fn list_in(conn: &mut SqliteConn, part: &[&[u8]], now: Timestamp) -> Query
 /// from the planner, which would read the whole table for a join with a thousand too.
 const JOINED: &str = "\
     with wanted (digest) as materialized (select distinct unnest((select $1)))
-    select a.digest, a.mxid, true as is_canonical from wanted join associations a on a.digest = wanted.digest
-        where (a.not_before <= $2 or a.not_before = a.ts) and a.not_after >= $2
+    select a.digest, true as is_canonical, a.mxid, a.ts, a.not_before, a.not_after
+        from wanted join associations a on a.digest = wanted.digest
     union all
-    select a.digest_lower, a.mxid, false from wanted join associations a on a.digest_lower = wanted.digest
-        where (a.not_before <= $2 or a.not_before = a.ts) and a.not_after >= $2 and a.digest_lower is not null
+    select a.digest_lower, false, a.mxid, a.ts, a.not_before, a.not_after
+        from wanted join associations a on a.digest_lower = wanted.digest where a.digest_lower is not null
     union all
-    select a.digest_ascii, a.mxid, false from wanted join associations a on a.digest_ascii = wanted.digest
-        where (a.not_before <= $2 or a.not_before = a.ts) and a.not_after >= $2 and a.digest_ascii is not null";
+    select a.digest_ascii, false, a.mxid, a.ts, a.not_before, a.not_after
+        from wanted join associations a on a.digest_ascii = wanted.digest where a.digest_ascii is not null";
 
-async fn list_joined(conn: &mut PostgresConn, part: &[&[u8]], now: Timestamp) -> QueryResult<Vec<DigestRow>> {
-    let query = sql_query(JOINED).bind::<Array<Binary>, _>(part).bind::<BigInt, _>(now.as_millis());
-    query.load(conn).await
+async fn list_joined(conn: &mut PostgresConn, part: &[&[u8]]) -> QueryResult<Vec<FoundRow>> {
+    sql_query(JOINED).bind::<Array<Binary>, _>(part).load(conn).await
 }
 
 #[derive(Queryable, QueryableByName)]
-struct DigestRow {
+struct FoundRow {
     #[diesel(sql_type = Nullable<Binary>)]
     digest: Option<Vec<u8>>,
-    #[diesel(sql_type = Text)]
-    mxid: String,
     #[diesel(sql_type = Bool)]
     is_canonical: bool,
+    #[diesel(sql_type = Text)]
+    mxid: String,
+    #[diesel(sql_type = BigInt)]
+    ts: i64,
+    #[diesel(sql_type = BigInt)]
+    not_before: i64,
+    #[diesel(sql_type = BigInt)]
+    not_after: i64,
+}
+
+/// Inserts the association, or replaces the previous one of its address.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn save(
+    conn: &mut Connection,
+    association: &Association,
+    digests: &LookupDigests,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let (medium, address) = (association.threepid.medium(), association.threepid.address().as_str());
+    let mut changed: Vec<LookupDigest> = digests.iter().map(|(digest, _)| digest).collect();
+    // Another spelling of the address may have had other digests.
+    let previous = find_digests(conn, medium, address).await?;
+    let previous = previous.iter().flat_map(LookupDigests::iter).map(|(digest, _)| digest);
+    changed.extend(previous.filter(|digest| digests.iter().all(|(new, _)| new != *digest)).collect::<Vec<_>>());
+    upsert(conn, association, digests).await?;
+    announce(conn, &changed, now).await
+}
+
+/// Deletes the association of `threepid` to `mxid`; returns its digests, none if there is no such association.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn delete(
+    conn: &mut Connection,
+    threepid: &ThreePid,
+    mxid: &UserId,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let is_theirs = find(conn, threepid).await?.is_some_and(|found| found.mxid == *mxid);
+    if is_theirs {
+        delete_form(conn, threepid.medium(), threepid.address().as_str(), now).await?;
+    }
+    Ok(is_theirs)
+}
+
+/// Deletes the association under exactly this `address`.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn delete_form(
+    conn: &mut Connection,
+    medium: Medium,
+    address: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Some(digests) = find_digests(conn, medium, address).await? else { return Ok(()) };
+    delete_row(conn, medium, address).await?;
+    let digests: Vec<LookupDigest> = digests.iter().map(|(digest, _)| digest).collect();
+    announce(conn, &digests, now).await
+}
+
+/// Announces to every process that associations of these digests have changed.
+async fn announce(conn: &mut Connection, digests: &[LookupDigest], now: Timestamp) -> Result<(), StoreError> {
+    let digests: Vec<[u8; 32]> = digests.iter().map(|digest| *digest.as_bytes()).collect();
+    changes::append(conn, changes::Kind::Associations, &digests, now).await
+}
+
+/// The medium and the address of a row.
+pub type Key = (String, String);
+
+/// What a digest finds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub digest: LookupDigest,
+    pub form: Form,
+    pub mxid: String,
+    pub validity: Validity,
+}
+
+/// Whom each digest finds at `now`: the canonical form of an address has precedence over another one.
+pub fn users_at(rows: &[Found], now: Timestamp) -> HashMap<LookupDigest, &Found> {
+    let mut users: HashMap<LookupDigest, &Found> = HashMap::new();
+    for row in rows.iter().filter(|row| row.validity.covers(now)) {
+        let best = users.entry(row.digest).or_insert(row);
+        if row.form < best.form {
+            *best = row;
+        }
+    }
+    users
+}
+
+/// The columns `mxid, ts, not_before, not_after`.
+type Period = (String, i64, i64, i64);
+type DigestsRow = (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>);
+type PageRow = (Key, DigestsRow, Period);
+
+fn validity(ts: i64, not_before: i64, not_after: i64) -> Validity {
+    let [ts, not_before, not_after] = [ts, not_before, not_after].map(Timestamp::from_millis);
+    Validity::new(ts, not_before, not_after)
+}
+
+fn parse_digest(digest: Vec<u8>) -> Result<LookupDigest, StoreError> {
+    let digest = digest.try_into().map_err(|_| StoreError::Corrupt("associations.digest"))?;
+    Ok(LookupDigest::from_bytes(digest))
+}
+
+fn parse_digests((h1, h2, ascii): DigestsRow) -> Result<LookupDigests, StoreError> {
+    Ok(LookupDigests {
+        h1: parse_digest(h1)?,
+        h2: h2.map(parse_digest).transpose()?,
+        ascii: ascii.map(parse_digest).transpose()?,
+    })
 }
 
 #[derive(Queryable, Selectable, Insertable, AsChangeset)]
@@ -259,7 +408,7 @@ mod tests {
 
     async fn save(store: &Store, association: &Association, digests: LookupDigests) {
         let association = association.clone();
-        store.write(async move |conn| associations::save(conn, &association, &digests).await).await.unwrap();
+        store.write(async move |conn| associations::save(conn, &association, &digests, START).await).await.unwrap();
     }
 
     async fn find(store: &Store, threepid: ThreePid) -> Option<Association> {
@@ -268,11 +417,12 @@ mod tests {
 
     async fn delete(store: &Store, typed: &str, mxid: &str) -> bool {
         let (threepid, mxid) = (email(typed), user(mxid));
-        store.write(async move |conn| associations::delete(conn, &threepid, &mxid).await).await.unwrap()
+        store.write(async move |conn| associations::delete(conn, &threepid, &mxid, START).await).await.unwrap()
     }
 
     async fn by_digest(store: &Store, asked: Vec<LookupDigest>, now: Timestamp) -> HashMap<LookupDigest, String> {
-        store.read(async move |conn| associations::list_by_digest(conn, &asked, now).await).await.unwrap()
+        let rows = store.read(async move |conn| associations::list_by_digest(conn, &asked).await).await.unwrap();
+        associations::users_at(&rows, now).into_iter().map(|(digest, found)| (digest, found.mxid.clone())).collect()
     }
 
     async fn count(store: &Store) -> i64 {

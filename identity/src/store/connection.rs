@@ -127,7 +127,7 @@ impl Drop for Transaction {
 /// A read by a key ends with `get_result`, not with `first`: that binds a limit, and whenever a limit is bound, the bundled
 /// SQLite prepares the cached statement again.
 macro_rules! queries {
-    ($($(#[$meta:meta])* pub async fn $name:ident($conn:ident $(, $arg:ident: $type:ty)* $(,)?) -> $result:ty $body:block)*) => {
+    ($($(#[$meta:meta])* $vis:vis async fn $name:ident($conn:ident $(, $arg:ident: $type:ty)* $(,)?) -> $result:ty $body:block)*) => {
         mod sqlite {
             #[allow(clippy::wildcard_imports, unused_imports, reason = "a body uses the imports of its file")]
             use super::*;
@@ -141,7 +141,7 @@ macro_rules! queries {
             $(pub(super) async fn $name($conn: &mut Conn $(, $arg: $type)*) -> $result $body)*
         }
         $($(#[$meta])*
-        pub async fn $name(connection: &mut crate::store::Connection $(, $arg: $type)*) -> $result {
+        $vis async fn $name(connection: &mut crate::store::Connection $(, $arg: $type)*) -> $result {
             match connection {
                 crate::store::Connection::Sqlite(conn) => sqlite::$name(conn $(, $arg)*).await,
                 crate::store::Connection::Postgres(conn) => postgres::$name(conn $(, $arg)*).await,

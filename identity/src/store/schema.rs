@@ -21,6 +21,23 @@ table! {
 }
 
 table! {
+    change_heads (shard) {
+        shard -> Integer,
+        number -> BigInt,
+    }
+}
+
+table! {
+    changes (shard, number) {
+        shard -> Integer,
+        number -> BigInt,
+        kind -> Text,
+        digests -> Binary,
+        created_at -> BigInt,
+    }
+}
+
+table! {
     accepted_terms (mxid, url) {
         mxid -> Text,
         url -> Text,

@@ -1,6 +1,7 @@
 //! `tokens`: the access tokens of accounts, as digests.
 //!
-//! Invariant: no token is stored in clear, so a copy of the database grants no access.
+//! Invariant: no token is stored in clear, so a copy of the database grants no access. A deletion is announced in `changes`,
+//! except that of an idle token, which every process recognizes by its age.
 
 use diesel::prelude::{ExpressionMethods, OptionalExtension, QueryDsl};
 use diesel_async::RunQueryDsl;
@@ -8,7 +9,7 @@ use shared::clock::Timestamp;
 
 use super::connection::queries;
 use super::schema::tokens;
-use super::{BATCH, StoreError};
+use super::{BATCH, Connection, StoreError, changes};
 use crate::domain::access_token::TokenDigest;
 use crate::domain::mxid::UserId;
 
@@ -51,9 +52,8 @@ queries! {
         Ok(())
     }
 
-    /// Deletes all but the `keep` newest tokens of the account.
-    pub async fn delete_oldest(conn, mxid: &UserId, keep: usize) -> Result<(), StoreError> {
-        let surplus: Vec<Vec<u8>> = tokens::table
+    async fn list_oldest(conn, mxid: &UserId, keep: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        Ok(tokens::table
             .filter(tokens::mxid.eq(mxid.as_str()))
             .order((tokens::created_at.desc(), tokens::digest))
             .offset(i64::try_from(keep).unwrap_or(i64::MAX))
@@ -61,11 +61,7 @@ queries! {
             .limit(i64::MAX)
             .select(tokens::digest)
             .load(conn as &mut Conn)
-            .await?;
-        if !surplus.is_empty() {
-            diesel::delete(tokens::table.filter(tokens::digest.eq_any(surplus))).execute(conn).await?;
-        }
-        Ok(())
+            .await?)
     }
 
     /// Saves the time of the token's last use.
@@ -77,8 +73,7 @@ queries! {
         Ok(())
     }
 
-    /// Deletes the token; false if it does not exist.
-    pub async fn delete(conn, digest: &TokenDigest) -> Result<bool, StoreError> {
+    async fn delete_row(conn, digest: &TokenDigest) -> Result<bool, StoreError> {
         let deleted = diesel::delete(tokens::table.find(digest.as_bytes().as_slice())).execute(conn as &mut Conn).await?;
         Ok(deleted > 0)
     }
@@ -89,6 +84,35 @@ queries! {
         let digests: Vec<Vec<u8>> = idle.select(tokens::digest).limit(BATCH).load(conn as &mut Conn).await?;
         Ok(diesel::delete(tokens::table.filter(tokens::digest.eq_any(digests))).execute(conn).await?)
     }
+}
+
+/// Deletes all but the `keep` newest tokens of the account.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn delete_oldest(
+    conn: &mut Connection,
+    mxid: &UserId,
+    keep: usize,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    for digest in list_oldest(conn, mxid, keep).await? {
+        let digest = digest.try_into().map_err(|_| StoreError::Corrupt("tokens.digest"))?;
+        delete(conn, &TokenDigest::from_bytes(digest), now).await?;
+    }
+    Ok(())
+}
+
+/// Deletes the token; false if it does not exist.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn delete(conn: &mut Connection, digest: &TokenDigest, now: Timestamp) -> Result<bool, StoreError> {
+    let is_deleted = delete_row(conn, digest).await?;
+    if is_deleted {
+        changes::append(conn, changes::Kind::Tokens, &[*digest.as_bytes()], now).await?;
+    }
+    Ok(is_deleted)
 }
 
 #[cfg(test)]
