@@ -5,6 +5,7 @@
 use serde::Deserialize;
 use shared::config::{ByteSize, ConfigError, Globs, HumanDuration, OneOrMany};
 
+use super::database::Location;
 use crate::domain::session::SessionRules;
 
 /// The section `[auth]`.
@@ -131,12 +132,12 @@ impl Lookup {
         Ok(())
     }
 
-    /// The most memory of the index, in bytes.
-    pub fn index_limit(&self) -> usize {
-        match self.index {
-            Index::Auto => self.index_memory.get(),
-            Index::Memory => usize::MAX,
-            Index::Database => 0,
+    /// The most memory of the index in bytes; none if there is no index.
+    pub fn index_limit(&self, database: &Location) -> Option<usize> {
+        match (self.index, database) {
+            (Index::Auto, Location::SqliteFile(_) | Location::SqliteMemory) => Some(self.index_memory.get()),
+            (Index::Memory, _) => Some(usize::MAX),
+            (Index::Auto, Location::Postgres(_)) | (Index::Database, _) => None,
         }
     }
 }
@@ -145,7 +146,8 @@ impl Lookup {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Index {
-    /// From memory, unless the index would be larger than `index_memory`.
+    /// With SQLite from memory, unless the index would be larger than `index_memory`; with PostgreSQL, where another process
+    /// learns of a change a moment later, from the database.
     Auto,
     /// From memory.
     Memory,

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use crate::config::rules::{Index, Lookup};
 use crate::domain::access_token::TokenDigest;
 use crate::domain::lookup_hash::LookupDigest;
 use crate::memory::lookup_index::LookupIndex;
@@ -27,14 +26,15 @@ const PAGES_AHEAD: usize = 4;
 /// Digests that are read anew with one statement.
 const REFRESHED: usize = 5_000;
 
-/// Follows the changes until the process ends.
+/// Follows the changes until the process ends. Returns at once if the operator wants nothing in memory.
 pub async fn run(state: Arc<State>) {
-    let mut follower = Follower::default();
+    let Some(limit) = state.config.lookup.index_limit(&state.config.database.location) else { return };
+    let mut follower = Follower::new(limit);
     let mut interval = tokio::time::interval(state.config.lookup.poll_interval.get());
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        if let Err(error) = follower.follow(&state.store, &state.memory, &state.config.lookup).await {
+        if let Err(error) = follower.follow(&state.store, &state.memory).await {
             // The readiness check and the requests report an outage.
             tracing::debug!(%error, "reading of the changes failed");
         }
@@ -42,8 +42,9 @@ pub async fn run(state: Arc<State>) {
 }
 
 /// How far the changes were read.
-#[derive(Default)]
 struct Follower {
+    /// The most memory of the index, in bytes.
+    limit: usize,
     /// The last number of each shard that was applied; `None` before the first reading, and after changes were lost.
     read: Option<Heads>,
     build: Option<Build>,
@@ -60,8 +61,12 @@ struct Build {
 }
 
 impl Follower {
+    fn new(limit: usize) -> Self {
+        Self { limit, read: None, build: None, due: None }
+    }
+
     /// Reads and applies what has changed.
-    async fn follow(&mut self, store: &Store, memory: &Memory, settings: &Lookup) -> Result<(), StoreError> {
+    async fn follow(&mut self, store: &Store, memory: &Memory) -> Result<(), StoreError> {
         let applying = memory.apply().await;
         let began = Instant::now();
         let heads = store.read(async |conn| changes::heads(conn).await).await?;
@@ -79,7 +84,7 @@ impl Follower {
             self.build = None;
             self.due = Some(began);
         }
-        self.build(store, settings, &applying).await?;
+        self.build(store, &applying).await?;
         memory.mark_current(began);
         Ok(())
     }
@@ -134,15 +139,12 @@ impl Follower {
     }
 
     /// Begins a build that is due, and publishes one that has ended.
-    async fn build(&mut self, store: &Store, settings: &Lookup, applying: &Applying<'_>) -> Result<(), StoreError> {
-        if settings.index == Index::Database {
-            return Ok(());
-        }
+    async fn build(&mut self, store: &Store, applying: &Applying<'_>) -> Result<(), StoreError> {
         match self.build.take() {
             Some(build) if build.task.is_finished() => self.finish(store, applying, build).await?,
             Some(build) => self.build = Some(build),
             None if self.due.is_some_and(|due| due <= Instant::now()) => {
-                let task = tokio::spawn(build_index(store.clone(), settings.index_limit()));
+                let task = tokio::spawn(build_index(store.clone(), self.limit));
                 self.due = None;
                 self.build = Some(Build { task, began: Instant::now(), changed: Vec::new() });
             }
@@ -229,7 +231,6 @@ mod tests {
     use tokio::sync::Notify;
 
     use super::{Follower, Memory, Store};
-    use crate::config::rules::Lookup;
     use crate::domain::association::Association;
     use crate::domain::lookup_hash::{LookupDigest, LookupDigests, Pepper};
     use crate::store::testing::{START, email, stores, user};
@@ -267,15 +268,20 @@ mod tests {
     }
 
     /// A replica: what it has in memory, and how far it has read.
-    #[derive(Default)]
     struct Replica {
         memory: Memory,
         follower: Follower,
     }
 
+    impl Default for Replica {
+        fn default() -> Self {
+            Self { memory: Memory::default(), follower: Follower::new(usize::MAX) }
+        }
+    }
+
     impl Replica {
         async fn follow(&mut self, store: &Store) {
-            self.follower.follow(store, &self.memory, &Lookup::default()).await.unwrap();
+            self.follower.follow(store, &self.memory).await.unwrap();
         }
 
         /// Follows until lookups are answered from memory.

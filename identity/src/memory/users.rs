@@ -39,16 +39,15 @@ impl Users {
     /// The number of the user, a new one for a new user. `None` if there are too many.
     pub(super) fn number(&mut self, mxid: &str) -> Option<UserNumber> {
         let Self { text, ends, numbers, hasher } = self;
-        let of = |number: &UserNumber| slice(text, ends, *number);
         let hash = hasher.hash_one(mxid);
-        if let Some(number) = numbers.find(hash, |number| of(number) == mxid) {
+        if let Some(number) = numbers.find(hash, |number| slice(text, ends, *number) == mxid) {
             return Some(*number);
         }
         let number = UserNumber::new(u32::try_from(ends.len()).ok()?)?;
         let end = u32::try_from(text.len() + mxid.len()).ok()?;
         text.push_str(mxid);
         ends.push(end);
-        numbers.insert_unique(hash, number, |number| hasher.hash_one(of(number)));
+        numbers.insert_unique(hash, number, |number| hasher.hash_one(slice(text, ends, *number)));
         Some(number)
     }
 

@@ -84,7 +84,7 @@ mod tests {
             let saved = store.write(async move |conn| {
                 tokens::insert(conn, &digest, &with_token, START).await?;
                 accepted_terms::insert(conn, &with_terms, &["https://x".to_owned()], START).await?;
-                associations::save(conn, &association, &digests).await
+                associations::save(conn, &association, &digests, START).await
             });
             saved.await.unwrap();
             let list =

@@ -544,7 +544,7 @@ mod tests {
             save(&store, &association("a@x.org", "@alice:hs", START), digests(1)).await;
             let other = association("b@x.org", "@bob:hs", START);
             let digests = digests(1);
-            let refused = store.write(async move |conn| associations::save(conn, &other, &digests).await).await;
+            let refused = store.write(async move |conn| associations::save(conn, &other, &digests, START).await).await;
             assert!(refused.is_err());
             assert_eq!(find(&store, email("b@x.org")).await, None);
             assert_eq!(count(&store).await, 1);

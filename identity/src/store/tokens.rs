@@ -148,7 +148,7 @@ mod tests {
 
     async fn delete_oldest(store: &Store, mxid: &UserId, keep: usize) {
         let mxid = mxid.clone();
-        store.write(async move |conn| tokens::delete_oldest(conn, &mxid, keep).await).await.unwrap();
+        store.write(async move |conn| tokens::delete_oldest(conn, &mxid, keep, START).await).await.unwrap();
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -166,7 +166,7 @@ mod tests {
 
             let delete = async || {
                 let deleted = digest("t");
-                store.write(async move |conn| tokens::delete(conn, &deleted).await).await.unwrap()
+                store.write(async move |conn| tokens::delete(conn, &deleted, START).await).await.unwrap()
             };
             assert!(delete().await);
             assert!(!delete().await);

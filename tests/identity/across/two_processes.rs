@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use shared::random::Random;
 use tokio::task::JoinSet;
 
+use harness::wait::wait_for;
 use harness::world::identity::{DEADLINE, Settings, World, hash, v2};
 
 const NO_LIMITS: &str = "enabled = false";
@@ -78,6 +79,41 @@ async fn each_step_of_a_binding_may_come_to_another_process() {
 
     second.post(&v2("/account/logout"), json!({})).bearer(&bob).send().await.expect(200);
     world.api.get(&v2("/account")).bearer(&bob).send().await.refused(401, "M_UNAUTHORIZED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_process_has_in_memory_follows_the_changes_of_the_other() {
+    let Some(pair) = Pair::start(&format!("{NO_LIMITS}\n[lookup]\nindex = \"memory\"")).await else { return };
+    let (world, second) = (&pair.first, &pair.second);
+    let bob = world.register("@bob:hs.example").await;
+    let pepper = pepper(second, &bob).await;
+    for round in 0..3 {
+        let email = format!("bob{round}@example.com");
+        let hash = hash(&email, "email", &pepper);
+        let lookup = json!({ "addresses": [hash], "algorithm": "sha256", "pepper": pepper });
+        let finds = async |api: &Api| {
+            let found = api.post(&v2("/lookup"), lookup.clone()).bearer(&bob).send().await.expect(200);
+            found["mappings"][&hash] == "@bob:hs.example"
+        };
+        let session = world.validate_by(&bob, &email, &email).await;
+        let proof = json!({ "sid": session.sid, "client_secret": session.client_secret, "mxid": "@bob:hs.example" });
+        world.api.post(&v2("/3pid/bind"), proof).bearer(&bob).send().await.expect(200);
+        assert!(finds(&world.api).await, "at once where it was bound");
+        wait_for("the other process to find it", DEADLINE, async || finds(second).await.then_some(())).await;
+        let unbind = json!({
+            "mxid": "@bob:hs.example", "threepid": { "medium": "email", "address": email },
+            "sid": session.sid, "client_secret": session.client_secret,
+        });
+        second.post(&v2("/3pid/unbind"), unbind).send().await.expect(200);
+        assert!(!finds(second).await, "at once where it was unbound");
+        wait_for("the other process to forget it", DEADLINE, async || (!finds(&world.api).await).then_some(())).await;
+    }
+    second.post(&v2("/account/logout"), json!({})).bearer(&bob).send().await.expect(200);
+    second.get(&v2("/account")).bearer(&bob).send().await.refused(401, "M_UNAUTHORIZED");
+    wait_for("the other process to refuse the token", DEADLINE, async || {
+        (world.api.get(&v2("/account")).bearer(&bob).send().await.code() == 401).then_some(())
+    })
+    .await;
 }
 
 async fn pepper(api: &Api, token: &str) -> String {
