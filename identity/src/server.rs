@@ -213,6 +213,12 @@ fn operations(state: &Arc<State>, metrics: Recorder, certificate: LoadedCertific
 
 /// Updates the gauges that are too expensive for every readiness probe.
 async fn update_gauges(state: Arc<State>) {
+    let (digests, bytes) = state.memory.index_size().unwrap_or_default();
+    #[expect(clippy::cast_precision_loss, reason = "counts stay below 2^53")]
+    {
+        metrics::gauge!("identity_index_digests").set(digests as f64);
+        metrics::gauge!("identity_index_bytes").set(bytes as f64);
+    }
     let now = state.clock.now();
     let counts = state.store.read(async move |conn| {
         let (outbox, oldest) = onbinds::listing::count(conn).await?;
