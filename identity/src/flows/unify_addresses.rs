@@ -36,7 +36,7 @@ pub async fn unify_addresses(store: &Store, pepper: &Pepper, now: Timestamp) -> 
         let batch = batch.to_vec();
         let moved = store.write(async move |conn| {
             for Change { old, new } in &batch {
-                invites::save_form(conn, old.address().as_str(), new.address().as_str()).await?;
+                invites::save_form(conn, old, new.address().as_str()).await?;
             }
             Ok::<_, StoreError>(batch.len())
         });
@@ -51,7 +51,7 @@ pub async fn unify_addresses(store: &Store, pepper: &Pepper, now: Timestamp) -> 
 /// An address as it is stored, and its canonical form.
 #[derive(Clone)]
 struct Change {
-    old: ThreePid,
+    old: String,
     new: ThreePid,
 }
 
@@ -59,17 +59,16 @@ impl Change {
     fn of_association((old, association): (String, Association)) -> Option<Self> {
         let (medium, typed) = (association.threepid.medium(), association.threepid.typed());
         let new = ThreePid::canonical(medium, typed).ok()?;
-        let change = Self { old: ThreePid::from_row(medium, old, typed.to_owned()), new };
-        Some(change).filter(|change| change.is_move() || change.new.ascii_form().is_some())
+        Some(Self { old, new }).filter(|change| change.is_move() || change.new.ascii_form().is_some())
     }
 
     fn of_invites(old: String) -> Option<Self> {
         let new = ThreePid::canonical(Medium::Email, &old).ok()?;
-        Some(Self { old: ThreePid::from_row(Medium::Email, old.clone(), old), new }).filter(Self::is_move)
+        Some(Self { old, new }).filter(Self::is_move)
     }
 
     fn is_move(&self) -> bool {
-        self.old.address().as_str() != self.new.address().as_str()
+        self.old != self.new.address().as_str()
     }
 }
 
@@ -81,10 +80,11 @@ async fn change_associations(
 ) -> Result<usize, StoreError> {
     let mut changed = 0;
     for change in batch {
-        // It may have been removed, or bound anew, since it was listed.
-        let Some(mut association) = associations::find(conn, &change.old).await? else { continue };
+        // It may have been removed or replaced since it was listed.
+        let medium = change.new.medium();
+        let Some(mut association) = associations::find_form(conn, medium, &change.old).await? else { continue };
         if change.is_move() {
-            associations::delete_form(conn, change.old.medium(), change.old.address().as_str(), now).await?;
+            associations::delete_form(conn, medium, &change.old, now).await?;
             let other = associations::find(conn, &change.new).await?;
             if other.is_some_and(|other| other.ts >= association.ts) {
                 continue;

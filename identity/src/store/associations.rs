@@ -38,6 +38,17 @@ queries! {
         row.map(Association::try_from).transpose()
     }
 
+    /// The association under exactly this `address`.
+    pub async fn find_form(conn, medium: Medium, address: &str) -> Result<Option<Association>, StoreError> {
+        let row: Option<Row> = associations::table
+            .find((medium.as_str(), address))
+            .select(Row::as_select())
+            .first(conn as &mut Conn)
+            .await
+            .optional()?;
+        row.map(Association::try_from).transpose()
+    }
+
     /// The associations of a user, oldest first.
     pub async fn list(conn, mxid: &UserId) -> Result<Vec<Association>, StoreError> {
         let rows: Vec<Row> = associations::table

@@ -158,7 +158,7 @@ mod tests {
             let back = store.write(async move |conn| outgoing_mails::save_attempt(conn, "m", 2, next).await);
             back.await.unwrap();
             assert_eq!(take(&store, after(119)).await, QueueHead::Later(after(120)));
-            let again = QueuedMail { attempts: 2, ..mail("m", after(120)) };
+            let again = QueuedMail { attempts: 2, backoff: 120_000, ..mail("m", after(120)) };
             assert_eq!(take(&store, after(120)).await, QueueHead::Due(again));
             for _ in 0..2 {
                 store.write(async |conn| outgoing_mails::delete(conn, "m").await).await.unwrap();
