@@ -181,8 +181,7 @@ impl DeviceDelivery {
         if device.data.get("default_payload").is_some_and(|given| !given.is_object() && !given.is_null()) {
             metrics::counter!("push_default_payload_ignored_total", "app" => app.pattern.clone()).increment(1);
         }
-        let delivery = Delivery::new(notification, device, keys.installation, state.random.bytes(), *deadline)
-            .of_client(self.client);
+        let delivery = Delivery::new(notification, device, keys.installation, state.random.bytes(), *deadline);
         let outcome = {
             let _in_flight = app.metrics.in_flight();
             let attempt = || self.attempt(app, &delivery);

@@ -173,8 +173,6 @@ pub(crate) struct Delivery<'a> {
     pub(crate) device: &'a Device,
     /// Identifies the installation of the app in a provider's caches.
     pub(crate) key: DeviceKey,
-    /// The client from which the request comes, if it comes from one.
-    pub(crate) client: Option<DeviceKey>,
     /// 16 random bytes, the same in every attempt.
     pub(crate) id: [u8; 16],
     /// No attempt continues after this.
@@ -199,12 +197,7 @@ impl<'a> Delivery<'a> {
         id: [u8; 16],
         deadline: Instant,
     ) -> Self {
-        Self { notification, device, key, client: None, id, deadline, payload: OnceLock::new() }
-    }
-
-    /// The same for a request of `client`.
-    pub(crate) fn of_client(self, client: DeviceKey) -> Self {
-        Self { client: Some(client), ..self }
+        Self { notification, device, key, id, deadline, payload: OnceLock::new() }
     }
 
     /// The payload, or the reason why nothing is sent; calls `compose` once for all attempts.

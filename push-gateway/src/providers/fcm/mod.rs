@@ -23,7 +23,7 @@ use shared::outbound::failure::Failure as NetworkFailure;
 pub(crate) use self::credentials::AccountCache;
 pub use self::settings::Settings;
 
-use self::client::pauses::{Pauses, Sender};
+use self::client::pauses::Pauses;
 use self::client::{Answer, Route, Transport};
 use self::credentials::access_token::{Account, NoToken, Source, Token};
 use self::payload::MessageTemplate;
@@ -78,8 +78,7 @@ impl Fcm {
         let mut token = self.token(deadline).await?;
         // Last, because the push that tries a paused project must reach Google.
         let is_collapsible = self.template.is_collapsible(notification);
-        let sender = Sender { device: delivery.key, client: delivery.client };
-        let pass = self.pauses.enter(sender, is_collapsible).map_err(|wait| Failure::pause("paused", wait))?;
+        let pass = self.pauses.enter(delivery.key, is_collapsible).map_err(|wait| Failure::pause("paused", wait))?;
         loop {
             let answer = self.send(&token, body.clone()).await?;
             let error = if answer.status < 300 { ErrorBody::default() } else { ErrorBody::parse(&answer.body) };

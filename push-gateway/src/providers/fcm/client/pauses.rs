@@ -2,7 +2,7 @@
 //!
 //! Google limits a device (240 messages a minute, 5,000 an hour, 20 collapsible ones at once) and a project (*Throttling and
 //! Quotas*), and does not always say which one is spent. A stranger can spend the quota of his own devices, so a device that
-//! has used more than half of its quota is no evidence about the project, and neither are the devices of one client alone.
+//! has used more than half of its quota is no evidence about the project.
 //!
 //! Invariant: bounded in memory. A pause of the project ends with one push that tries it.
 
@@ -18,8 +18,8 @@ use super::super::response::Quota;
 use crate::providers::device_key::{ByDeviceKey, DeviceKey};
 use crate::providers::two_generation_cache::TwoGenerationCache;
 
-/// This many paused devices of several clients within [`WINDOW`] pause the project, if none of them has used more than half
-/// of Google's limits for a device.
+/// This many paused devices within [`WINDOW`] pause the project, if none of them has used more than half of Google's limits
+/// for a device.
 const DEVICES: usize = 3;
 
 const WINDOW: Duration = Duration::from_secs(10);
@@ -49,15 +49,8 @@ pub(in super::super) struct Pauses {
 struct State {
     project: Option<ProjectPause>,
     devices: ByDeviceKey<Pause>,
-    recent: VecDeque<(Timestamp, Sender)>,
+    recent: VecDeque<(Timestamp, DeviceKey)>,
     rates: TwoGenerationCache<Rate>,
-}
-
-/// A device, and the client whose push it gets, if it is known.
-#[derive(Clone, Copy)]
-pub(in super::super) struct Sender {
-    pub(in super::super) device: DeviceKey,
-    pub(in super::super) client: Option<DeviceKey>,
 }
 
 /// A pause; of no effect if a clock that was set back would prolong it.
@@ -110,8 +103,7 @@ impl Pauses {
     ///
     /// # Errors
     /// The rest of the pause of this device or of the project. After a pause of the project, one push passes as the probe.
-    pub(in super::super) fn enter(&self, sender: Sender, is_collapsible: bool) -> Result<Pass<'_>, Duration> {
-        let device = sender.device;
+    pub(in super::super) fn enter(&self, device: DeviceKey, is_collapsible: bool) -> Result<Pass<'_>, Duration> {
         let now = self.clock.now();
         let mut state = self.state.lock();
         let rest = state.devices.get(&device).map_or(Duration::ZERO, |pause| pause.rest(now));
@@ -129,11 +121,10 @@ impl Pauses {
             }
         }
         state.record_rate(device, is_collapsible, now);
-        Ok(Pass { pauses: self, sender })
+        Ok(Pass { pauses: self, device })
     }
 
-    fn begin(&self, sender: Sender, pause: Duration, quota: Quota) {
-        let device = sender.device;
+    fn begin(&self, device: DeviceKey, pause: Duration, quota: Quota) {
         let now = self.clock.now();
         let mut state = self.state.lock();
         if state.devices.len() >= CAPACITY {
@@ -146,9 +137,9 @@ impl Pauses {
             Quota::Device => false,
             Quota::Unknown if is_own_fault => false,
             Quota::Unknown => {
-                state.recent.retain(|(time, other)| now.since(*time) <= WINDOW && other.device != device);
-                state.recent.push_back((now, sender));
-                state.recent.len() >= DEVICES && state.has_several_clients() || state.is_probe(device)
+                state.recent.retain(|(time, other)| now.since(*time) <= WINDOW && *other != device);
+                state.recent.push_back((now, device));
+                state.recent.len() >= DEVICES || state.is_probe(device)
             }
         };
         if is_of_project {
@@ -162,21 +153,21 @@ impl Pauses {
 /// The right to send to one device.
 pub(in super::super) struct Pass<'a> {
     pauses: &'a Pauses,
-    sender: Sender,
+    device: DeviceKey,
 }
 
 impl Pass<'_> {
     /// Records that Google processed the push: the project has quota.
     pub(in super::super) fn passed(&self) {
         let mut state = self.pauses.state.lock();
-        if state.is_probe(self.sender.device) {
+        if state.is_probe(self.device) {
             state.project = None;
         }
     }
 
     /// Pauses the device, and the project if its quota is spent.
     pub(in super::super) fn refused(&self, pause: Duration, quota: Quota) {
-        self.pauses.begin(self.sender, pause, quota);
+        self.pauses.begin(self.device, pause, quota);
     }
 }
 
@@ -184,7 +175,7 @@ impl Drop for Pass<'_> {
     /// A push without evidence about the project leaves the probe to the next one.
     fn drop(&mut self) {
         let mut state = self.pauses.state.lock();
-        if state.is_probe(self.sender.device)
+        if state.is_probe(self.device)
             && let Some(project) = &mut state.project
         {
             project.probe = None;
@@ -195,13 +186,6 @@ impl Drop for Pass<'_> {
 impl State {
     fn is_probe(&self, device: DeviceKey) -> bool {
         self.project.is_some_and(|project| project.probe == Some(device))
-    }
-
-    /// Whether the recently paused devices belong to several clients, or to unknown ones.
-    fn has_several_clients(&self) -> bool {
-        let clients = || self.recent.iter().map(|(_, sender)| sender.client);
-        let first = clients().next().flatten();
-        clients().any(|client| client.is_none() || client != first)
     }
 
     /// Counts a message.
@@ -243,7 +227,7 @@ mod tests {
     use shared::clock::{Clock, Timestamp};
 
     use super::super::super::response::Quota;
-    use super::{CAPACITY, PROBE_WAIT, Pauses, Sender};
+    use super::{CAPACITY, PROBE_WAIT, Pauses};
     use crate::providers::device_key::DeviceKey;
     use crate::providers::device_key::testing::{keys, numbered};
 
@@ -256,14 +240,9 @@ mod tests {
         (Pauses::new(clock.clone()), clock)
     }
 
-    /// A device whose client is unknown.
-    const fn of(device: DeviceKey) -> Sender {
-        Sender { device, client: None }
-    }
-
     /// The rest of the pause, if there is one.
     fn wait(pauses: &Pauses, device: DeviceKey) -> Option<Duration> {
-        pauses.enter(of(device), false).err()
+        pauses.enter(device, false).err()
     }
 
     #[test]
@@ -271,8 +250,8 @@ mod tests {
         let ((pauses, clock), keys) = (pauses(), keys());
         let [a, b, c] = [1, 2, 3].map(|number| numbered(&keys, number));
         assert_eq!(wait(&pauses, a), None);
-        pauses.begin(of(a), seconds(7), Quota::Unknown);
-        pauses.begin(of(b), seconds(60), Quota::Unknown);
+        pauses.begin(a, seconds(7), Quota::Unknown);
+        pauses.begin(b, seconds(60), Quota::Unknown);
         clock.advance(seconds(5));
         assert_eq!([a, b, c].map(|device| wait(&pauses, device)), [Some(seconds(2)), Some(seconds(55)), None]);
         clock.advance(seconds(2));
@@ -283,22 +262,22 @@ mod tests {
     fn three_devices_within_ten_seconds_pause_the_project_until_one_push_has_passed() {
         let ((pauses, clock), keys) = (pauses(), keys());
         let [a, b, c, other, next] = [1, 2, 3, 4, 5].map(|number| numbered(&keys, number));
-        pauses.begin(of(a), seconds(30), Quota::Unknown);
+        pauses.begin(a, seconds(30), Quota::Unknown);
         clock.advance(seconds(5));
-        pauses.begin(of(a), seconds(30), Quota::Unknown);
-        pauses.begin(of(b), seconds(30), Quota::Unknown);
+        pauses.begin(a, seconds(30), Quota::Unknown);
+        pauses.begin(b, seconds(30), Quota::Unknown);
         assert_eq!(wait(&pauses, other), None, "one device twice is one device");
         clock.advance(seconds(5));
-        pauses.begin(of(c), seconds(20), Quota::Unknown);
+        pauses.begin(c, seconds(20), Quota::Unknown);
         assert_eq!(wait(&pauses, other), Some(seconds(20)));
         clock.advance(seconds(20));
-        let probe = pauses.enter(of(other), false).ok().unwrap();
+        let probe = pauses.enter(other, false).ok().unwrap();
         assert_eq!(wait(&pauses, next), Some(PROBE_WAIT));
         probe.refused(seconds(40), Quota::Unknown);
         drop(probe);
         assert_eq!(wait(&pauses, next), Some(seconds(40)), "the probe failed");
         clock.advance(seconds(40));
-        let probe = pauses.enter(of(next), false).ok().unwrap();
+        let probe = pauses.enter(next, false).ok().unwrap();
         assert_eq!(wait(&pauses, other), Some(PROBE_WAIT));
         probe.passed();
         assert_eq!(wait(&pauses, other), None);
@@ -308,9 +287,9 @@ mod tests {
     fn a_probe_without_a_result_is_replaced_at_once() {
         let ((pauses, clock), keys) = (pauses(), keys());
         let [one, two] = [1, 2].map(|number| numbered(&keys, number));
-        pauses.begin(of(numbered(&keys, 9)), seconds(5), Quota::Project);
+        pauses.begin(numbered(&keys, 9), seconds(5), Quota::Project);
         clock.advance(seconds(5));
-        let probe = pauses.enter(of(one), false).ok().unwrap();
+        let probe = pauses.enter(one, false).ok().unwrap();
         assert_eq!(wait(&pauses, two), Some(PROBE_WAIT));
         drop(probe);
         assert_eq!(wait(&pauses, two), None);
@@ -320,22 +299,22 @@ mod tests {
     fn the_quota_of_devices_says_nothing_about_the_project() {
         let ((pauses, _), keys) = (pauses(), keys());
         for number in 0..5 {
-            pauses.begin(of(numbered(&keys, number)), seconds(60), Quota::Device);
+            pauses.begin(numbered(&keys, number), seconds(60), Quota::Device);
         }
         assert_eq!(wait(&pauses, numbered(&keys, 9)), None);
         // Google does not say whose quota it is, but these devices have used more than half of their own.
         for number in 10..15 {
             let device = numbered(&keys, number);
             (0..121).for_each(|_| assert_eq!(wait(&pauses, device), None));
-            pauses.begin(of(device), seconds(60), Quota::Unknown);
+            pauses.begin(device, seconds(60), Quota::Unknown);
         }
         for number in 20..25 {
             let device = numbered(&keys, number);
-            (0..11).for_each(|_| assert!(pauses.enter(of(device), true).is_ok()));
-            pauses.begin(of(device), seconds(60), Quota::Unknown);
+            (0..11).for_each(|_| assert!(pauses.enter(device, true).is_ok()));
+            pauses.begin(device, seconds(60), Quota::Unknown);
         }
         assert_eq!(wait(&pauses, numbered(&keys, 9)), None);
-        pauses.begin(of(numbered(&keys, 30)), seconds(60), Quota::Project);
+        pauses.begin(numbered(&keys, 30), seconds(60), Quota::Project);
         assert_eq!(wait(&pauses, numbered(&keys, 9)), Some(seconds(60)));
     }
 
@@ -346,35 +325,22 @@ mod tests {
             let ((pauses, clock), keys) = (pauses(), keys());
             for device in [1, 2, 3].map(|number| numbered(&keys, number)) {
                 for wait in &waits {
-                    assert!(pauses.enter(of(device), false).is_ok());
+                    assert!(pauses.enter(device, false).is_ok());
                     clock.advance(Duration::from_millis(*wait));
                 }
             }
             for number in [1, 2, 3] {
-                pauses.begin(of(numbered(&keys, number)), seconds(60), Quota::Unknown);
+                pauses.begin(numbered(&keys, number), seconds(60), Quota::Unknown);
             }
             assert_eq!(wait(&pauses, numbered(&keys, 9)), None);
         }
     }
 
     #[test]
-    fn devices_of_one_client_pause_no_project_and_devices_of_two_do() {
-        let ((pauses, _), keys) = (pauses(), keys());
-        let of_client =
-            |number, client| Sender { device: numbered(&keys, number), client: Some(numbered(&keys, client)) };
-        for number in 0..10 {
-            pauses.begin(of_client(number, 100), seconds(60), Quota::Unknown);
-        }
-        assert_eq!(wait(&pauses, numbered(&keys, 20)), None);
-        pauses.begin(of_client(11, 101), seconds(60), Quota::Unknown);
-        assert_eq!(wait(&pauses, numbered(&keys, 20)), Some(seconds(60)));
-    }
-
-    #[test]
     fn three_devices_over_a_longer_time_pause_only_themselves() {
         let ((pauses, clock), keys) = (pauses(), keys());
         for number in 0..5 {
-            pauses.begin(of(numbered(&keys, number)), seconds(60), Quota::Unknown);
+            pauses.begin(numbered(&keys, number), seconds(60), Quota::Unknown);
             clock.advance(seconds(6));
         }
         assert_eq!(wait(&pauses, numbered(&keys, 9)), None);
@@ -384,7 +350,7 @@ mod tests {
     fn the_number_of_paused_devices_is_bounded() {
         let ((pauses, clock), keys) = (pauses(), keys());
         for number in 0..u32::try_from(CAPACITY).unwrap() + 50 {
-            pauses.begin(of(numbered(&keys, number)), seconds(60), Quota::Device);
+            pauses.begin(numbered(&keys, number), seconds(60), Quota::Device);
             clock.advance(Duration::from_millis(1));
         }
         assert_eq!(pauses.state.lock().devices.len(), CAPACITY);
