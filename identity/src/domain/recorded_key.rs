@@ -1,6 +1,6 @@
 //! The keys that have signed for a database, and whether a key file belongs to it.
 //!
-//! Invariant: an id never changes its key, and of two key files that meet at a new database one is refused.
+//! Invariant: an id never changes its key while the database has data.
 
 /// The public half of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct RecordedKey {
     pub is_current: bool,
 }
 
-/// Why a key file does not belong to a database.
+/// Why a key file does not belong to a database with data.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyMismatch {
     #[error(
@@ -35,7 +35,11 @@ pub fn compare(
     file: &[RecordedKey],
     recorded: &[RecordedKey],
     revoked: &[String],
+    has_data: bool,
 ) -> Result<Vec<RecordedKey>, KeyMismatch> {
+    if !has_data {
+        return Ok(file.to_vec());
+    }
     for known in recorded {
         match file.iter().find(|key| key.id == known.id) {
             Some(key) if key.public != known.public => return Err(KeyMismatch::Reused(known.id.clone())),
@@ -72,7 +76,7 @@ mod tests {
     #[test]
     fn a_file_without_the_current_key_or_with_another_one_under_its_id_is_a_mismatch() {
         let recorded = [key("0", 1, false), key("1", 2, true)];
-        let compare = |file: &[RecordedKey]| compare(file, &recorded, &[]);
+        let compare = |file: &[RecordedKey]| compare(file, &recorded, &[], true);
         assert_eq!(compare(&[key("0", 1, true)]), Err(KeyMismatch::Lost("ed25519:1".into())));
         assert_eq!(compare(&[key("1", 3, true)]), Err(KeyMismatch::Reused("ed25519:1".into())));
         let wrong_retired = [key("1", 2, true), key("0", 3, false)];
@@ -84,13 +88,14 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_key_can_be_revoked_and_a_database_without_a_key_takes_any() {
+    fn a_lost_key_can_be_revoked_and_an_unused_database_takes_any_key() {
         let (recorded, new) = ([key("0", 1, true)], [key("1", 2, true)]);
-        let accepted = compare(&new, &recorded, &["ed25519:0".to_owned()]);
+        let accepted = compare(&new, &recorded, &["ed25519:0".to_owned()], true);
         assert_eq!(accepted, Ok(vec![key("1", 2, true), key("0", 1, false)]));
         let same_id = [key("0", 2, true)];
-        assert!(compare(&same_id, &recorded, &["ed25519:0".to_owned()]).is_err());
-        assert_eq!(compare(&new, &[], &[]), Ok(new.to_vec()));
+        assert!(compare(&same_id, &recorded, &["ed25519:0".to_owned()], true).is_err());
+        assert_eq!(compare(&same_id, &recorded, &[], false), Ok(same_id.to_vec()));
+        assert_eq!(compare(&new, &[], &[], true), Ok(new.to_vec()));
     }
 
     #[test]

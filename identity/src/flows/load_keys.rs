@@ -1,6 +1,6 @@
 //! Loads the signing keys at the start and at a reload, and compares them with those that the database knows.
 //!
-//! Invariant: a lost key file is never replaced in silence, and all processes on a database have the same keys.
+//! Invariant: a lost key file is never replaced in silence while the database has data.
 
 use shared::clock::Timestamp;
 use shared::random::Random;
@@ -32,7 +32,7 @@ impl WriteError for LoadKeysError {
     }
 }
 
-/// Loads the keys at the start. A missing file is created if the database knows no key and has no data.
+/// Loads the keys at the start. A missing file is created if the database has no data.
 ///
 /// # Errors
 /// [`LoadKeysError`] with an action for the operator.
@@ -52,12 +52,12 @@ pub async fn load_keys(
         })
         .await?;
     let is_revoked = |key: &RecordedKey| settings.revoked.contains(&key.id);
-    match recorded.iter().find(|key| key.is_current) {
-        Some(current) if is_revoked(current) => {}
-        // Also without data: another process may have started on this database with a key file of its own.
-        Some(current) => return Err(mismatch(settings, KeyMismatch::Lost(current.id.clone()))),
-        None if has_data => return Err(LoadKeysError::Missing(settings.file.display().to_string())),
-        None => {}
+    if has_data {
+        match recorded.iter().find(|key| key.is_current) {
+            Some(current) if is_revoked(current) => {}
+            Some(current) => return Err(mismatch(settings, KeyMismatch::Lost(current.id.clone()))),
+            None => return Err(LoadKeysError::Missing(settings.file.display().to_string())),
+        }
     }
     let taken = recorded.iter().map(|key| key.id.as_str()).chain(settings.revoked.iter().map(String::as_str));
     let version = recorded_key::first_version(&taken.collect::<Vec<_>>());
@@ -90,7 +90,8 @@ async fn record(
     let path = settings.file.display().to_string();
     let recorded = store.write(async move |conn| {
         let recorded = recorded_keys::list(conn).await?;
-        let keys = recorded_key::compare(&file, &recorded, &revoked)
+        let has_data = recorded_keys::has_data(conn).await?;
+        let keys = recorded_key::compare(&file, &recorded, &revoked, has_data)
             .map_err(|mismatch| LoadKeysError::Mismatch { path: path.clone(), mismatch })?;
         let is_known = keys.len() == recorded.len() && keys.iter().all(|key| recorded.contains(key));
         if !is_known {

@@ -68,23 +68,6 @@ async fn a_key_file_that_is_lost_or_of_another_server_is_refused_until_the_opera
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_without_data_takes_no_second_key_file() {
-    for database in databases().await {
-        let mut world = world(&database).await;
-        world.server.kill();
-        // As a second process that starts with a data folder of its own.
-        let file = world.server.folder().join("data/signing.key");
-        std::fs::remove_file(&file).unwrap();
-        let said = refusal(&world).await;
-        assert!(said.contains("[keys] file: ") && said.contains("ed25519:0"), "{said}");
-        assert!(!file.exists(), "no key is created");
-        std::fs::write(&file, format!("ed25519 0 {OTHER_SEED}\n")).unwrap();
-        let said = refusal(&world).await;
-        assert!(said.contains("[keys] file: ") && said.contains("is not the one"), "{said}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_database_of_a_newer_version_is_refused() {
     let mut world = world(SQLITE).await;
     world.server.kill();
