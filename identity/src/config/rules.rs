@@ -97,7 +97,7 @@ pub struct Lookup {
     pub index_memory: ByteSize,
     /// How often the changes of other processes are read.
     pub poll_interval: HumanDuration,
-    /// How long changes stay in the database. A process that was paused for longer builds its index anew.
+    /// How long changes stay in the database. A process that was paused for longer builds its index again.
     pub feed_keep: HumanDuration,
 }
 

@@ -35,7 +35,7 @@ fn registrable_domain(host: &str) -> &str {
             .is_some_and(|suffix| suffix.as_bytes().len() == name.len() && suffix.typ() != Some(psl::Type::Private))
     };
     // Names below a public suffix of several labels, such as `co.uk`, come after it.
-    let longest = starts.clone().filter(|start| is_icann(&host[*start..])).last();
+    let longest = starts.clone().filter(|start| is_icann(&host[*start..])).min();
     let next = longest.and_then(|suffix| starts.clone().find(|start| *start < suffix));
     next.map_or(host, |start| &host[start..])
 }

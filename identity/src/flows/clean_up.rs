@@ -12,7 +12,9 @@ use crate::error::Error;
 use crate::limits::sms_day;
 use crate::state::State;
 use crate::store::onbinds::listing;
-use crate::store::{BATCH, Store, StoreError, accounts, changes, ephemeral_keys, invites, rate_limits, sessions, tokens};
+use crate::store::{
+    BATCH, Store, StoreError, accounts, changes, ephemeral_keys, invites, rate_limits, sessions, tokens,
+};
 
 const INTERVAL: Duration = Duration::from_secs(3600);
 /// Between two batches.

@@ -15,7 +15,8 @@ use crate::domain::lookup_hash::LookupDigest;
 use crate::memory::lookup_index::LookupIndex;
 use crate::memory::{Applying, Memory};
 use crate::state::State;
-use crate::store::associations::{self, Found, Key};
+use crate::store::associations;
+use crate::store::associations::found::{self, Found, Key};
 use crate::store::changes::{self, Heads, Kind};
 use crate::store::{Store, StoreError};
 
@@ -23,7 +24,7 @@ use crate::store::{Store, StoreError};
 const PAGE: i64 = 5_000;
 /// Pages that may wait for the build.
 const PAGES_AHEAD: usize = 4;
-/// Digests that are read anew with one statement.
+/// Digests that are read again with one statement.
 const REFRESHED: usize = 5_000;
 
 /// Follows the changes until the process ends. Returns at once if the operator wants nothing in memory.
@@ -76,7 +77,7 @@ impl Follower {
         };
         if !complete {
             if self.read.is_some() {
-                tracing::warn!("changes were pruned before they were read; the index is built anew");
+                tracing::warn!("changes were pruned before they were read; the index is built again");
             }
             memory.tokens().clear();
             applying.publish(None);
@@ -160,9 +161,9 @@ impl Follower {
             Ok(Ok(Some(mut index))) => {
                 for part in build.changed.chunks(REFRESHED) {
                     let digests = part.to_vec();
-                    let found = store.read(async move |conn| associations::list_by_digest(conn, &digests).await);
+                    let found = store.read(async move |conn| found::list_by_digest(conn, &digests).await);
                     let Ok(found) = found.await.inspect_err(|_| self.due = retry()) else { return Ok(()) };
-                    if !index.replace(part, found) {
+                    if !index.replace(part, &found) {
                         return Ok(());
                     }
                 }
@@ -205,7 +206,7 @@ async fn build_index(store: Store, limit: usize) -> Result<Option<LookupIndex>, 
     let mut read: i64 = 0;
     loop {
         let from = after.clone();
-        let (last, page) = store.read(async move |conn| associations::list_page(conn, &from, PAGE).await).await?;
+        let (last, page) = store.read(async move |conn| found::list_page(conn, &from, PAGE).await).await?;
         let Some(last) = last else { break };
         after = last;
         // The index has no more room.
@@ -233,6 +234,7 @@ mod tests {
     use super::{Follower, Memory, Store};
     use crate::domain::association::Association;
     use crate::domain::lookup_hash::{LookupDigest, LookupDigests, Pepper};
+    use crate::store::associations::found;
     use crate::store::testing::{START, email, stores, user};
     use crate::store::{associations, changes};
 
@@ -263,8 +265,8 @@ mod tests {
 
     async fn in_database(store: &Store, asked: &[LookupDigest], now: Timestamp) -> HashMap<LookupDigest, String> {
         let digests = asked.to_vec();
-        let rows = store.read(async move |conn| associations::list_by_digest(conn, &digests).await).await.unwrap();
-        associations::users_at(&rows, now).into_iter().map(|(digest, found)| (digest, found.mxid.clone())).collect()
+        let rows = store.read(async move |conn| found::list_by_digest(conn, &digests).await).await.unwrap();
+        found::users_at(&rows, now).into_iter().map(|(digest, found)| (digest, found.mxid.clone())).collect()
     }
 
     /// A replica: what it has in memory, and how far it has read.
@@ -305,8 +307,10 @@ mod tests {
                 seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 (seed >> 33) % below
             };
-            let asked: Vec<LookupDigest> =
-                ADDRESSES.iter().flat_map(|typed| digests(typed).iter().map(|(digest, _)| digest).collect::<Vec<_>>()).collect();
+            let asked: Vec<LookupDigest> = ADDRESSES
+                .iter()
+                .flat_map(|typed| digests(typed).iter().map(|(digest, _)| digest).collect::<Vec<_>>())
+                .collect();
             let mut replica = Replica::default();
             replica.build(&store).await;
             let mut now = START.plus(DAY);
@@ -325,7 +329,7 @@ mod tests {
                     5..7 => unbind(&store, typed, mxid).await,
                     7 => now = now.plus(Duration::from_secs(draw(10))),
                     8 => now = now.minus(Duration::from_secs(draw(10))),
-                    // The process starts anew, or was paused until its changes were pruned.
+                    // The process starts again, or was paused until its changes were pruned.
                     _ if draw(2) == 0 => replica = Replica::default(),
                     _ => {
                         let end = now.plus(DAY);

@@ -15,8 +15,9 @@ use crate::domain::threepid::{Medium, ThreePid};
 use crate::error::Error;
 use crate::limits::LimitKey;
 use crate::state::State;
-use crate::store::associations;
 use crate::store::StoreError;
+use crate::store::associations;
+use crate::store::associations::found;
 
 /// The request of a client.
 pub struct Lookup<'a> {
@@ -163,11 +164,11 @@ async fn find(
         return Ok(());
     }
     let read = state.store.read(async move |conn| {
-        let rows = associations::list_by_digest(conn, &digests).await?;
+        let rows = found::list_by_digest(conn, &digests).await?;
         Ok::<_, StoreError>((digests, rows))
     });
     let (digests, rows) = read.await?;
-    let users = associations::users_at(&rows, now);
+    let users = found::users_at(&rows, now);
     for (position, digest) in digests.iter().enumerate() {
         if let Some(row) = users.get(digest) {
             found(position, &row.mxid);

@@ -106,6 +106,7 @@ mod tests {
     use crate::domain::lookup_hash::{LookupDigest, LookupDigests, Pepper};
     use crate::domain::threepid::{Medium, ThreePid};
     use crate::store::associations;
+    use crate::store::associations::found;
     use crate::store::testing::{START, execute, stores, user};
 
     #[tokio::test(flavor = "multi_thread")]
@@ -126,7 +127,7 @@ mod tests {
             }
             unify_addresses(&store, &pepper, START).await.unwrap();
             let digests = [ascii, unicode].map(|address| LookupDigest::of(address, Medium::Email, &pepper));
-            let found = store.read(async move |conn| associations::list_by_digest(conn, &digests).await).await.unwrap();
+            let found = store.read(async move |conn| found::list_by_digest(conn, &digests).await).await.unwrap();
             assert_eq!(found.len(), 2);
             assert!(found.iter().all(|found| found.mxid == "@new:hs"), "{found:?}");
             assert_eq!(store.read(async |conn| associations::count(conn).await).await.unwrap(), 1);

@@ -105,9 +105,7 @@ impl Shard {
     fn home(&self, digest: &LookupDigest) -> usize {
         let [_, a, b, c, d, ..] = *digest.as_bytes();
         let share = u64::from(u32::from_be_bytes([a, b, c, d]));
-        #[expect(clippy::cast_possible_truncation, reason = "less than `homes`, a usize")]
-        let home = ((share * self.homes as u64) >> 32) as usize;
-        home
+        ((share * self.homes as u64) >> 32) as usize
     }
 
     /// The entries of one digest.
@@ -194,7 +192,7 @@ impl Shard {
 mod tests {
     use std::collections::BTreeMap;
 
-    use proptest::prelude::{any, prop_oneof, proptest, Strategy};
+    use proptest::prelude::{Strategy, any, prop_oneof, proptest};
     use shared::clock::Timestamp;
 
     use super::{DigestTable, Entry};

@@ -7,7 +7,7 @@ use shared::clock::Timestamp;
 use super::digest_table::DigestTable;
 use super::users::Users;
 use crate::domain::lookup_hash::LookupDigest;
-use crate::store::associations::Found;
+use crate::store::associations::found::Found;
 
 /// Digests and their users.
 pub struct LookupIndex {
@@ -31,7 +31,7 @@ impl LookupIndex {
 
     /// Replaces all that the digests find. False if there is no room.
     #[must_use]
-    pub fn replace(&mut self, digests: &[LookupDigest], found: Vec<Found>) -> bool {
+    pub fn replace(&mut self, digests: &[LookupDigest], found: &[Found]) -> bool {
         for digest in digests {
             self.table.remove(digest);
         }

@@ -18,7 +18,8 @@ use self::lookup_index::LookupIndex;
 use self::tokens::{CachedToken, TokenCache};
 use crate::domain::access_token::TokenDigest;
 use crate::domain::lookup_hash::{LookupDigest, LookupDigests};
-use crate::store::{Store, StoreError, associations};
+use crate::store::associations::found;
+use crate::store::{Store, StoreError};
 
 /// How long memory answers after the last successful reading of the changes.
 pub const MAX_AGE: Duration = Duration::from_secs(10);
@@ -87,7 +88,7 @@ impl Memory {
         Applying { memory: self, _guard: self.applying.lock().await }
     }
 
-    /// Reads the associations of these digests anew, after this process has changed one. An error delays that until the
+    /// Reads the associations of these digests again, after this process has changed one. An error delays that until the
     /// changes are read.
     pub async fn refresh(&self, store: &Store, digests: &LookupDigests) {
         let digests = digests.iter().map(|(digest, _)| digest).collect();
@@ -109,7 +110,7 @@ impl Applying<'_> {
         drop(previous);
     }
 
-    /// Reads the associations of these digests anew, if there is an index.
+    /// Reads the associations of these digests again, if there is an index.
     ///
     /// # Errors
     /// [`StoreError`]; the index keeps what it has.
@@ -118,12 +119,12 @@ impl Applying<'_> {
             return Ok(());
         }
         let read = store.read(async move |conn| {
-            let found = associations::list_by_digest(conn, &digests).await?;
+            let found = found::list_by_digest(conn, &digests).await?;
             Ok::<_, StoreError>((digests, found))
         });
         let (digests, found) = read.await?;
         let mut index = self.memory.index.write();
-        let is_replaced = index.as_mut().is_none_or(|index| index.replace(&digests, found));
+        let is_replaced = index.as_mut().is_none_or(|index| index.replace(&digests, &found));
         if !is_replaced {
             *index = None;
         }

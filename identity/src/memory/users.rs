@@ -1,7 +1,7 @@
 //! The users of the index, each once.
 //!
 //! Invariant: a number names the same user as long as the index lives; a user whom no digest finds any more stays until
-//! the index is built anew.
+//! the index is built again.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;

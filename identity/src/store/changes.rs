@@ -1,4 +1,4 @@
-//! `changes`: what other processes on the database must read anew, and `change_heads`: the last change of each shard.
+//! `changes`: what other processes on the database must read again, and `change_heads`: the last change of each shard.
 //!
 //! Invariant: within a shard the numbers have no gap and are in the order of the commits. A transaction that appends keeps
 //! the row of its shard locked until its end, so a reader of number n has seen, or can see, all numbers below it. (A
@@ -108,7 +108,7 @@ queries! {
     }
 
     /// Deletes a batch of the changes before `before`; returns their number. A process that has not read them reads the
-    /// tables anew.
+    /// tables again.
     pub async fn delete_old(conn, before: Timestamp) -> Result<usize, StoreError> {
         let old: Vec<(i32, i64)> = changes::table
             .filter(changes::created_at.lt(before.as_millis()))

@@ -1,30 +1,27 @@
 //! `associations`: the user of each bound address.
 //!
 //! Invariant: an address has at most one association; a delete keeps its digests in `changes` for a while, and nothing
-//! else. Whatever changes a row appends its digests to `changes`, so that every process reads them anew.
+//! else. Whatever changes a row appends its digests to `changes`, so that every process reads them again.
 
-use std::collections::HashMap;
+pub mod found;
 
+use diesel::SelectableHelper;
 use diesel::dsl::sql;
 use diesel::prelude::{
-    AsChangeset, BoolExpressionMethods, CombineDsl, ExpressionMethods, Insertable, IntoSql, NullableExpressionMethods,
-    OptionalExtension, QueryDsl, Queryable, QueryableByName, Selectable, TextExpressionMethods,
+    AsChangeset, BoolExpressionMethods, ExpressionMethods, Insertable, OptionalExtension, QueryDsl, Queryable,
+    Selectable, TextExpressionMethods,
 };
-use diesel::sql_types::{Array, BigInt, Binary, Bool, Nullable, Text};
-use diesel::{QueryResult, SelectableHelper, sql_query};
+use diesel::sql_types::Bool;
 use diesel_async::RunQueryDsl;
 use shared::clock::Timestamp;
 
-use super::connection::{PostgresConn, SqliteConn, queries};
+use super::connection::queries;
 use super::schema::associations;
 use super::{Connection, StoreError, changes};
-use crate::domain::association::{Association, Validity};
-use crate::domain::lookup_hash::{Form, LookupDigest, LookupDigests};
+use crate::domain::association::Association;
+use crate::domain::lookup_hash::{LookupDigest, LookupDigests};
 use crate::domain::mxid::UserId;
 use crate::domain::threepid::{Medium, ThreePid};
-
-/// Digests in one statement, which binds each of them three times: SQLite binds at most 32,766 values.
-const DIGESTS_A_STATEMENT: usize = 10_000;
 
 queries! {
     /// The association of an address, valid at present or not.
@@ -58,36 +55,6 @@ queries! {
             .load(conn as &mut Conn)
             .await?;
         rows.into_iter().map(Association::try_from).collect()
-    }
-
-    /// A page of all associations in the order of their addresses, after `after`: the last one of the page, and what
-    /// each digest of the page finds.
-    pub async fn list_page(conn, after: &Key, limit: i64) -> Result<(Option<Key>, Vec<Found>), StoreError> {
-        let (medium, address) = (&after.0, &after.1);
-        let is_after = associations::medium
-            .gt(medium)
-            .or(associations::medium.eq(medium).and(associations::address.gt(address)));
-        let rows: Vec<PageRow> = associations::table
-            // Alone, the second condition would not bound the search in the index.
-            .filter(associations::medium.ge(medium).and(is_after))
-            .order((associations::medium, associations::address))
-            .limit(limit)
-            .select((
-                (associations::medium, associations::address),
-                (associations::digest, associations::digest_lower, associations::digest_ascii),
-                (associations::mxid, associations::ts, associations::not_before, associations::not_after),
-            ))
-            .load(conn as &mut Conn)
-            .await?;
-        let mut found = Vec::with_capacity(rows.len());
-        let mut last = None;
-        for (key, digests, (mxid, ts, not_before, not_after)) in rows {
-            for (digest, form) in parse_digests(digests)?.iter() {
-                found.push(Found { digest, form, mxid: mxid.clone(), validity: validity(ts, not_before, not_after) });
-            }
-            last = Some(key);
-        }
-        Ok((last, found))
     }
 
     async fn upsert(conn, association: &Association, digests: &LookupDigests) -> Result<(), StoreError> {
@@ -138,97 +105,6 @@ queries! {
     pub async fn count(conn) -> Result<i64, StoreError> {
         Ok(associations::table.count().get_result(conn as &mut Conn).await?)
     }
-}
-
-/// Every association of one of the digests, valid at present or not.
-///
-/// # Errors
-/// [`StoreError`].
-pub async fn list_by_digest(conn: &mut Connection, digests: &[LookupDigest]) -> Result<Vec<Found>, StoreError> {
-    let mut found = Vec::new();
-    for part in digests.chunks(DIGESTS_A_STATEMENT) {
-        let part: Vec<&[u8]> = part.iter().map(|digest| digest.as_bytes().as_slice()).collect();
-        let rows = match conn {
-            Connection::Sqlite(conn) => list_in(conn, &part).await?,
-            Connection::Postgres(conn) => list_joined(conn, &part).await?,
-        };
-        for row in rows {
-            found.push(Found {
-                digest: parse_digest(row.digest.ok_or(StoreError::Corrupt("associations.digest"))?)?,
-                form: if row.is_canonical { Form::Canonical } else { Form::Alternative },
-                mxid: row.mxid,
-                validity: validity(row.ts, row.not_before, row.not_after),
-            });
-        }
-    }
-    Ok(found)
-}
-
-async fn list_in(conn: &mut SqliteConn, part: &[&[u8]]) -> QueryResult<Vec<FoundRow>> {
-    let canonical = associations::table.filter(associations::digest.eq_any(part)).select((
-        associations::digest.nullable(),
-        true.into_sql::<Bool>(),
-        associations::mxid,
-        associations::ts,
-        associations::not_before,
-        associations::not_after,
-    ));
-    let lower = associations::table
-        .filter(associations::digest_lower.eq_any(part))
-        .filter(associations::digest_lower.is_not_null())
-        .select((
-            associations::digest_lower,
-            false.into_sql::<Bool>(),
-            associations::mxid,
-            associations::ts,
-            associations::not_before,
-            associations::not_after,
-        ));
-    let ascii = associations::table
-        .filter(associations::digest_ascii.eq_any(part))
-        .filter(associations::digest_ascii.is_not_null())
-        .select((
-            associations::digest_ascii,
-            false.into_sql::<Bool>(),
-            associations::mxid,
-            associations::ts,
-            associations::not_before,
-            associations::not_after,
-        ));
-    canonical.union_all(lower).union_all(ascii).load(conn).await
-}
-
-/// [`list_in`] for PostgreSQL, which reads the whole table for `= ANY` with many values. The sub-select hides their number
-/// from the planner, which would read the whole table for a join with a thousand too.
-const JOINED: &str = "\
-    with wanted (digest) as materialized (select distinct unnest((select $1)))
-    select a.digest, true as is_canonical, a.mxid, a.ts, a.not_before, a.not_after
-        from wanted join associations a on a.digest = wanted.digest
-    union all
-    select a.digest_lower, false, a.mxid, a.ts, a.not_before, a.not_after
-        from wanted join associations a on a.digest_lower = wanted.digest where a.digest_lower is not null
-    union all
-    select a.digest_ascii, false, a.mxid, a.ts, a.not_before, a.not_after
-        from wanted join associations a on a.digest_ascii = wanted.digest where a.digest_ascii is not null";
-
-async fn list_joined(conn: &mut PostgresConn, part: &[&[u8]]) -> QueryResult<Vec<FoundRow>> {
-    sql_query(JOINED).bind::<Array<Binary>, _>(part).load(conn).await
-}
-
-#[derive(Queryable, QueryableByName)]
-struct FoundRow {
-    #[diesel(sql_type = Nullable<Binary>)]
-    digest: Option<Vec<u8>>,
-    #[diesel(sql_type = Bool)]
-    is_canonical: bool,
-    #[diesel(sql_type = Text)]
-    mxid: String,
-    #[diesel(sql_type = BigInt)]
-    ts: i64,
-    #[diesel(sql_type = BigInt)]
-    not_before: i64,
-    #[diesel(sql_type = BigInt)]
-    not_after: i64,
 }
 
 /// Inserts the association, or replaces the previous one of its address.
@@ -290,39 +166,7 @@ async fn announce(conn: &mut Connection, digests: &[LookupDigest], now: Timestam
     changes::append(conn, changes::Kind::Associations, &digests, now).await
 }
 
-/// The medium and the address of a row.
-pub type Key = (String, String);
-
-/// What a digest finds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    pub digest: LookupDigest,
-    pub form: Form,
-    pub mxid: String,
-    pub validity: Validity,
-}
-
-/// Whom each digest finds at `now`: the canonical form of an address has precedence over another one.
-pub fn users_at(rows: &[Found], now: Timestamp) -> HashMap<LookupDigest, &Found> {
-    let mut users: HashMap<LookupDigest, &Found> = HashMap::new();
-    for row in rows.iter().filter(|row| row.validity.covers(now)) {
-        let best = users.entry(row.digest).or_insert(row);
-        if row.form < best.form {
-            *best = row;
-        }
-    }
-    users
-}
-
-/// The columns `mxid, ts, not_before, not_after`.
-type Period = (String, i64, i64, i64);
 type DigestsRow = (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>);
-type PageRow = (Key, DigestsRow, Period);
-
-fn validity(ts: i64, not_before: i64, not_after: i64) -> Validity {
-    let [ts, not_before, not_after] = [ts, not_before, not_after].map(Timestamp::from_millis);
-    Validity::new(ts, not_before, not_after)
-}
 
 fn parse_digest(digest: Vec<u8>) -> Result<LookupDigest, StoreError> {
     let digest = digest.try_into().map_err(|_| StoreError::Corrupt("associations.digest"))?;
@@ -394,6 +238,7 @@ mod tests {
     use crate::domain::association::Association;
     use crate::domain::lookup_hash::{LookupDigest, LookupDigests};
     use crate::domain::threepid::{Medium, ThreePid};
+    use crate::store::associations::found;
     use crate::store::testing::{START, email, stores, user};
     use crate::store::{Store, associations};
 
@@ -432,8 +277,8 @@ mod tests {
     }
 
     async fn by_digest(store: &Store, asked: Vec<LookupDigest>, now: Timestamp) -> HashMap<LookupDigest, String> {
-        let rows = store.read(async move |conn| associations::list_by_digest(conn, &asked).await).await.unwrap();
-        associations::users_at(&rows, now).into_iter().map(|(digest, found)| (digest, found.mxid.clone())).collect()
+        let rows = store.read(async move |conn| found::list_by_digest(conn, &asked).await).await.unwrap();
+        found::users_at(&rows, now).into_iter().map(|(digest, found)| (digest, found.mxid.clone())).collect()
     }
 
     async fn count(store: &Store) -> i64 {

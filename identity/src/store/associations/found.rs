@@ -1,0 +1,180 @@
+//! What lookup digests find: the associations of digests, and page by page those of all.
+//!
+//! Invariant: validity is the caller's to judge, so that memory and database judge it by one rule.
+
+use std::collections::HashMap;
+
+use diesel::prelude::{
+    BoolExpressionMethods, CombineDsl, ExpressionMethods, IntoSql, NullableExpressionMethods, QueryDsl, Queryable,
+    QueryableByName,
+};
+use diesel::sql_types::{Array, BigInt, Binary, Bool, Nullable, Text};
+use diesel::{QueryResult, sql_query};
+use diesel_async::RunQueryDsl;
+use shared::clock::Timestamp;
+
+use super::{DigestsRow, parse_digest, parse_digests};
+use crate::domain::association::Validity;
+use crate::domain::lookup_hash::{Form, LookupDigest};
+use crate::store::connection::{PostgresConn, SqliteConn, queries};
+use crate::store::schema::associations;
+use crate::store::{Connection, StoreError};
+
+/// Digests in one statement, which binds each of them three times: SQLite binds at most 32,766 values.
+const DIGESTS_A_STATEMENT: usize = 10_000;
+
+/// The medium and the address of a row.
+pub type Key = (String, String);
+
+/// What a digest finds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub digest: LookupDigest,
+    pub form: Form,
+    pub mxid: String,
+    pub validity: Validity,
+}
+
+queries! {
+    /// A page of all associations in the order of their addresses, after `after`: the last one of the page, and what
+    /// each digest of the page finds.
+    pub async fn list_page(conn, after: &Key, limit: i64) -> Result<(Option<Key>, Vec<Found>), StoreError> {
+        let (medium, address) = (&after.0, &after.1);
+        let is_after = associations::medium
+            .gt(medium)
+            .or(associations::medium.eq(medium).and(associations::address.gt(address)));
+        let rows: Vec<PageRow> = associations::table
+            // Alone, the second condition would not bound the search in the index.
+            .filter(associations::medium.ge(medium).and(is_after))
+            .order((associations::medium, associations::address))
+            .limit(limit)
+            .select((
+                (associations::medium, associations::address),
+                (associations::digest, associations::digest_lower, associations::digest_ascii),
+                (associations::mxid, associations::ts, associations::not_before, associations::not_after),
+            ))
+            .load(conn as &mut Conn)
+            .await?;
+        let mut found = Vec::with_capacity(rows.len());
+        let mut last = None;
+        for (key, digests, (mxid, ts, not_before, not_after)) in rows {
+            for (digest, form) in parse_digests(digests)?.iter() {
+                found.push(Found { digest, form, mxid: mxid.clone(), validity: validity(ts, not_before, not_after) });
+            }
+            last = Some(key);
+        }
+        Ok((last, found))
+    }
+}
+
+/// Every association of one of the digests, valid at present or not.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn list_by_digest(conn: &mut Connection, digests: &[LookupDigest]) -> Result<Vec<Found>, StoreError> {
+    let mut found = Vec::new();
+    for part in digests.chunks(DIGESTS_A_STATEMENT) {
+        let part: Vec<&[u8]> = part.iter().map(|digest| digest.as_bytes().as_slice()).collect();
+        let rows = match conn {
+            Connection::Sqlite(conn) => list_in(conn, &part).await?,
+            Connection::Postgres(conn) => list_joined(conn, &part).await?,
+        };
+        for row in rows {
+            found.push(Found {
+                digest: parse_digest(row.digest.ok_or(StoreError::Corrupt("associations.digest"))?)?,
+                form: if row.is_canonical { Form::Canonical } else { Form::Alternative },
+                mxid: row.mxid,
+                validity: validity(row.ts, row.not_before, row.not_after),
+            });
+        }
+    }
+    Ok(found)
+}
+
+async fn list_in(conn: &mut SqliteConn, part: &[&[u8]]) -> QueryResult<Vec<FoundRow>> {
+    let canonical = associations::table.filter(associations::digest.eq_any(part)).select((
+        associations::digest.nullable(),
+        true.into_sql::<Bool>(),
+        associations::mxid,
+        associations::ts,
+        associations::not_before,
+        associations::not_after,
+    ));
+    let lower = associations::table
+        .filter(associations::digest_lower.eq_any(part))
+        .filter(associations::digest_lower.is_not_null())
+        .select((
+            associations::digest_lower,
+            false.into_sql::<Bool>(),
+            associations::mxid,
+            associations::ts,
+            associations::not_before,
+            associations::not_after,
+        ));
+    let ascii = associations::table
+        .filter(associations::digest_ascii.eq_any(part))
+        .filter(associations::digest_ascii.is_not_null())
+        .select((
+            associations::digest_ascii,
+            false.into_sql::<Bool>(),
+            associations::mxid,
+            associations::ts,
+            associations::not_before,
+            associations::not_after,
+        ));
+    canonical.union_all(lower).union_all(ascii).load(conn).await
+}
+
+/// [`list_in`] for PostgreSQL, which reads the whole table for `= ANY` with many values. The sub-select hides their number
+/// from the planner, which would read the whole table for a join with a thousand too.
+const JOINED: &str = "\
+    with wanted (digest) as materialized (select distinct unnest((select $1)))
+    select a.digest, true as is_canonical, a.mxid, a.ts, a.not_before, a.not_after
+        from wanted join associations a on a.digest = wanted.digest
+    union all
+    select a.digest_lower, false, a.mxid, a.ts, a.not_before, a.not_after
+        from wanted join associations a on a.digest_lower = wanted.digest where a.digest_lower is not null
+    union all
+    select a.digest_ascii, false, a.mxid, a.ts, a.not_before, a.not_after
+        from wanted join associations a on a.digest_ascii = wanted.digest where a.digest_ascii is not null";
+
+async fn list_joined(conn: &mut PostgresConn, part: &[&[u8]]) -> QueryResult<Vec<FoundRow>> {
+    sql_query(JOINED).bind::<Array<Binary>, _>(part).load(conn).await
+}
+
+#[derive(Queryable, QueryableByName)]
+struct FoundRow {
+    #[diesel(sql_type = Nullable<Binary>)]
+    digest: Option<Vec<u8>>,
+    #[diesel(sql_type = Bool)]
+    is_canonical: bool,
+    #[diesel(sql_type = Text)]
+    mxid: String,
+    #[diesel(sql_type = BigInt)]
+    ts: i64,
+    #[diesel(sql_type = BigInt)]
+    not_before: i64,
+    #[diesel(sql_type = BigInt)]
+    not_after: i64,
+}
+
+/// Whom each digest finds at `now`: the canonical form of an address has precedence over another one.
+pub fn users_at(rows: &[Found], now: Timestamp) -> HashMap<LookupDigest, &Found> {
+    let mut users: HashMap<LookupDigest, &Found> = HashMap::new();
+    for row in rows.iter().filter(|row| row.validity.covers(now)) {
+        let best = users.entry(row.digest).or_insert(row);
+        if row.form < best.form {
+            *best = row;
+        }
+    }
+    users
+}
+
+/// The columns `mxid, ts, not_before, not_after`.
+type Period = (String, i64, i64, i64);
+type PageRow = (Key, DigestsRow, Period);
+
+fn validity(ts: i64, not_before: i64, not_after: i64) -> Validity {
+    let [ts, not_before, not_after] = [ts, not_before, not_after].map(Timestamp::from_millis);
+    Validity::new(ts, not_before, not_after)
+}
