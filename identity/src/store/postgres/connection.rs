@@ -160,15 +160,12 @@ impl PostgresConnection {
             }
             None => {
                 self.is_out_of_step = true;
-                // The server stops the statement, and its answer comes before that of the next one. The connection stays open
-                // until then: a pooler forgets whom to cancel when its client has gone.
-                let (token, tls) = (self.client.cancel_token(), self.link.tls.clone());
-                let stop = async {
-                    token.cancel_query(tls).await?;
-                    self.client.batch_execute("").await
-                };
-                // The connection is not used again: a pooler may pass the cancellation on late, to a next statement.
-                _ = tokio::time::timeout(TIME_TO_STOP, stop).await;
+                // The server itself is asked to stop the statement. A pooler is not: it may pass the cancellation on to the
+                // statement of another client, and pgbouncer 1.18 ends with all its connections when it is asked.
+                if self.link.has_named_statements {
+                    let (token, tls) = (self.client.cancel_token(), self.link.tls.clone());
+                    _ = tokio::time::timeout(TIME_TO_STOP, token.cancel_query(tls)).await;
+                }
                 let limit = self.link.statement_timeout.unwrap_or_default();
                 Err(closed(format!("a statement took longer than [database] statement_timeout, {limit:?}")))
             }
