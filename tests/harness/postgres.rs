@@ -201,7 +201,7 @@ fn listen(binaries: &Path, folder: &Path, user: Option<(u32, u32)>, port: u16) -
         .arg(folder.join("data"))
         .args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="])
         .args(["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"])
-        .args(["-c", "max_connections=400", "-c", "shared_buffers=64MB"])
+        .args(["-c", "max_connections=1000", "-c", "shared_buffers=64MB"])
         .stderr(log)
         // Its own process group: an interrupt from the keyboard reaches it through the watcher, in order.
         .process_group(0)
