@@ -75,7 +75,7 @@ impl StoreError {
 
 /// An error of the work in a transaction: a failure of the store, or the caller's reason to roll back.
 pub trait WriteError: From<StoreError> + Send + 'static {
-    /// The store's failure; [`Store::write`] retries the work after a collision.
+    /// The store's failure; [`super::Store::write`] retries the work after a collision.
     fn store_error(&self) -> Option<&StoreError>;
 }
 
