@@ -14,7 +14,9 @@ use tokio_postgres::error::SqlState;
 pub(super) fn of_statement(error: &Error) -> DieselError {
     use DatabaseErrorKind as Kind;
     let Some(details) = error.as_db_error() else {
-        let kind = if error.is_closed() || has_io_cause(error) { Kind::ClosedConnection } else { Kind::Unknown };
+        // A connection that a pooler cuts may end within a message.
+        let is_cut = error.is_closed() || has_io_cause(error) || error.to_string().contains("unexpected message");
+        let kind = if is_cut { Kind::ClosedConnection } else { Kind::Unknown };
         return DieselError::DatabaseError(kind, Box::new(with_causes(error)));
     };
     let code = details.code();
@@ -43,9 +45,9 @@ pub(super) fn is_transient(error: &Error) -> bool {
 }
 
 /// Connection failures (08), of which pgbouncer's are; too many connections (53300); the server stops, starts or cancels
-/// (57).
+/// (57). A transaction in another state than ours (25P) was lost with its connection, behind a pooler.
 fn is_outage(code: &SqlState) -> bool {
-    ["08", "57", "533"].iter().any(|class| code.code().starts_with(class))
+    ["08", "57", "533", "25P"].iter().any(|class| code.code().starts_with(class))
 }
 
 /// Whether the network failed. An error of TLS is also one of I/O, and permanent.
