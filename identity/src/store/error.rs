@@ -46,12 +46,14 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the database cannot work at present, and a later attempt may succeed.
     pub fn is_outage(&self) -> bool {
-        use DatabaseErrorKind::{ClosedConnection, ReadOnlyTransaction, UnableToSendCommand};
+        use DatabaseErrorKind::{ClosedConnection, ReadOnlyTransaction, SerializationFailure, UnableToSendCommand};
         match self {
             Self::Connect(_) => true,
             // After a failover the former primary is read-only.
             Self::Statement(DieselError::DatabaseError(kind, _)) => {
-                matches!(kind, ClosedConnection | UnableToSendCommand | ReadOnlyTransaction)
+                // A collision is left if every retry collides, or if the connection ends before the retry.
+                let is_collision = matches!(kind, SerializationFailure);
+                is_collision || matches!(kind, ClosedConnection | UnableToSendCommand | ReadOnlyTransaction)
             }
             _ => false,
         }
