@@ -23,6 +23,9 @@ pub struct Limit {
 /// How far the clocks of replicas may differ.
 const MAX_SKEW: Duration = Duration::from_secs(60);
 
+/// How far apart requests that arrive at once may read the clock.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
 /// The result of one charge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Charge {
@@ -72,8 +75,10 @@ impl Limit {
             // From a clock that was ahead. A refusal stores no state and would repeat until the old time, so one charge is
             // allowed, which stores that of an empty bucket. The clocks of replicas may differ a little.
             state if state > empty.plus(capacity.min(MAX_SKEW)) => empty.minus(cost),
-            // Beyond `empty` if the clock was set back a little since: the wait is then longer.
-            state => state.max(now),
+            // Beyond `empty` if another request read the clock a moment later but was charged first.
+            state if state <= empty.plus(AT_ONCE) => state.clamp(now, empty),
+            // The clock was set back a little since: the wait is longer.
+            state => state,
         };
         let charged = full_at.plus(cost);
         let wait = charged.since(empty);
@@ -236,6 +241,11 @@ mod tests {
             bucket.charge(after(9_000)).unwrap();
         }
         assert_eq!(bucket.charge(START), Err(Duration::from_secs(11)), "the true wait");
+        let mut bucket = Bucket(None);
+        for _ in 0..5 {
+            bucket.charge(after(10)).unwrap();
+        }
+        assert_eq!(bucket.charge(START), Err(Duration::from_secs(2)), "another request at the same time");
     }
 
     #[test]
