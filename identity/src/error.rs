@@ -201,7 +201,7 @@ impl Error {
             Self::NoValidSession => response(StatusCode::NOT_FOUND, "M_NO_VALID_SESSION"),
             Self::KeyNotFound => response(StatusCode::NOT_FOUND, "M_NOT_FOUND"),
             Self::Store(error) if error.is_outage() => {
-                tracing::warn!(%error, "request failed: the database is not available");
+                error.log("a request");
                 MatrixError::unavailable(RETRY_OUTAGE)
             }
             Self::Store(_) | Self::Seal(_) | Self::Internal(_) => {

@@ -145,7 +145,7 @@ impl Attempts {
                 Ok(QueueHead::Later(due_at)) => return Some(due_at.since(state.clock.now()).min(POLL_INTERVAL)),
                 Ok(QueueHead::Empty) => return Some(POLL_INTERVAL),
                 Err(error) => {
-                    tracing::error!(%error, queue = Q::NAME, "queue could not be read");
+                    error.log(Q::NAME);
                     return Some(POLL_INTERVAL);
                 }
             }

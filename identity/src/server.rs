@@ -201,7 +201,7 @@ fn operations(state: &Arc<State>, metrics: Recorder, certificate: LoadedCertific
             #[expect(clippy::cast_precision_loss, reason = "a handful of connections")]
             metrics::gauge!("identity_db_pool_in_use").set(state.store.connections_in_use() as f64);
             state.store.ping().await.map_err(|error| {
-                tracing::error!(%error, "readiness check failed");
+                error.log("the readiness check");
                 "the database does not answer".to_owned()
             })?;
             Ok(certificate.notice(state.clock.now()).into_iter().collect())

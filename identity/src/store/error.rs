@@ -2,12 +2,20 @@
 //!
 //! Invariant: a missing row is no failure.
 
+use std::time::{Duration, Instant};
+
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use parking_lot::Mutex;
 
 /// Retries of a transaction that the database reports as a collision with another one.
 const MAX_RETRIES: u64 = 50;
 /// Retries after an error that a collision may, but need not, cause.
 const MAX_UNCERTAIN_RETRIES: u64 = 3;
+
+/// At most one log line for outages in this time: each request and each queue meets them.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// When an outage was last logged. An error becomes a response without the state of the server.
+static OUTAGE_LOGGED: Mutex<Option<Instant>> = Mutex::new(None);
 
 /// A failure of the database. Never means "not found".
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +52,19 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Logs that something failed because of this: an outage once a minute, any other failure each time.
+    pub fn log(&self, failed: &'static str) {
+        if !self.is_outage() {
+            tracing::error!(error = %self, failed, "the database failed");
+            return;
+        }
+        let mut logged = OUTAGE_LOGGED.lock();
+        if logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+            *logged = Some(Instant::now());
+            tracing::warn!(error = %self, failed, "the database is not available");
+        }
+    }
+
     /// Whether the database cannot work at present, and a later attempt may succeed.
     pub fn is_outage(&self) -> bool {
         use DatabaseErrorKind::{ClosedConnection, ReadOnlyTransaction, SerializationFailure, UnableToSendCommand};

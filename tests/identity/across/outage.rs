@@ -192,6 +192,8 @@ async fn an_outage_of_postgresql_loses_nothing_and_ends_without_a_restart() {
         cluster.stop();
         wait_until("refusals", DEADLINE, || seen.total().2 >= before.2 + 20).await;
         every_route_is_unavailable(&world, &token, &proof).await;
+        let lines = world.server.logs().matches("the database is not available").count();
+        assert!((1..=2).contains(&lines), "one a minute, however many requests are refused: {lines}");
         cluster.start();
         progress("the load after the outage", 30).await;
         seen.is_over.store(true, Ordering::Relaxed);
