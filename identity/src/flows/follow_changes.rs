@@ -164,6 +164,7 @@ impl Follower {
                     let found = store.read(async move |conn| found::list_by_digest(conn, &digests).await);
                     let Ok(found) = found.await.inspect_err(|_| self.due = retry()) else { return Ok(()) };
                     if !index.replace(part, &found) {
+                        give_way(applying);
                         return Ok(());
                     }
                 }
@@ -172,13 +173,7 @@ impl Follower {
                 let (seconds, mib) = (build.began.elapsed().as_secs_f64(), bytes / (1024 * 1024));
                 tracing::info!(digests, mib, seconds, "lookups are answered from memory");
             }
-            Ok(Ok(None)) => {
-                applying.publish(None);
-                tracing::warn!(
-                    "[lookup] index_memory: too small for the associations; lookups are answered from the database; \
-                     raise it, or set index = \"database\""
-                );
-            }
+            Ok(Ok(None)) => give_way(applying),
             Ok(Err(error)) => {
                 self.due = retry();
                 tracing::warn!(%error, "the index was not built; the next attempt is in 10 seconds");
@@ -187,6 +182,15 @@ impl Follower {
         }
         Ok(())
     }
+}
+
+/// Leaves the lookups to the database, because the index has no room for all associations.
+fn give_way(applying: &Applying<'_>) {
+    applying.publish(None);
+    tracing::warn!(
+        "[lookup] index_memory: too small for the associations; lookups are answered from the database; raise it, or set \
+         index = \"database\""
+    );
 }
 
 /// Reads all associations, page by page, while the index is filled. `None` if it needs more than `limit` bytes.
@@ -293,6 +297,7 @@ mod tests {
                 if self.memory.index_size().is_some() {
                     return;
                 }
+                // Between two polls of a condition.
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             panic!("no index was built");
@@ -371,6 +376,7 @@ mod tests {
                     tokio::spawn(async move { bind(&store, other, START).await })
                 })
                 .collect();
+            // SQLite lets none of them commit, so there is no condition to wait for that holds on every database.
             tokio::time::sleep(Duration::from_millis(200)).await;
             for _ in 0..3 {
                 replica.follow(&store).await;
