@@ -68,6 +68,7 @@ const IDENTITY: Layers = Layers {
                 "connection",
                 "error",
                 "migrations",
+                "peppers",
                 "postgres",
                 "testing",
             ]),

@@ -26,7 +26,7 @@ use crate::config::database::Location;
 use crate::domain::lookup_hash::Pepper;
 use crate::flows::load_keys::{LoadKeysError, load_keys, reload_keys};
 use crate::flows::unify_addresses::unify_addresses;
-use crate::flows::{clean_up, correct_times, follow_changes, send_onbind, send_queued_mail};
+use crate::flows::{clean_up, correct_times, follow_changes, rotate_pepper, send_onbind, send_queued_mail};
 use crate::homeserver::client::HomeserverClient;
 use crate::homeserver::keys::ServerKeys;
 use crate::limits::{LookupQuota, sms_day};
@@ -80,6 +80,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     announce(&state, &listeners, admin.as_ref())?;
     tokio::spawn(correct_times::run(state.clone()));
     tokio::spawn(follow_changes::run(state.clone()));
+    tokio::spawn(rotate_pepper::run(state.clone()));
     tokio::spawn(clean_up::run(state.clone()));
     tokio::spawn(send_queued_mail::run(state.clone()));
     tokio::spawn(send_onbind::run(state.clone()));
@@ -116,10 +117,10 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
     let store = Store::open(&config.database, extra_ca.as_deref()).await.map_err(StartError::setup)?;
     let fresh = Pepper::draw(random);
     let now = clock.now();
-    let pepper = store.write(async move |conn| peppers::find_or_insert(conn, &fresh, now).await).await;
-    let pepper = pepper.map_err(StartError::setup)?;
+    let peppers = store.write(async move |conn| peppers::list_or_insert(conn, &fresh, now).await).await;
+    peppers.map_err(StartError::setup)?;
 
-    unify_addresses(&store, &pepper, now).await.map_err(StartError::setup)?;
+    unify_addresses(&store, now).await.map_err(StartError::setup)?;
 
     let sign_as = config.keys.sign_as(&identity);
     let keys = load_keys(&store, &config.keys, sign_as, random, now).await.map_err(StartError::setup)?;
@@ -150,7 +151,6 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
         random,
         store,
         keys: ArcSwap::from_pointee(keys),
-        pepper,
         mailer,
         sms_sender,
         config,
@@ -213,7 +213,7 @@ fn operations(state: &Arc<State>, metrics: Recorder, certificate: LoadedCertific
 
 /// Updates the gauges that are too expensive for every readiness probe.
 async fn update_gauges(state: Arc<State>) {
-    let (digests, bytes) = state.memory.index_size().unwrap_or_default();
+    let (digests, bytes) = state.memory.index_size();
     #[expect(clippy::cast_precision_loss, reason = "counts stay below 2^53")]
     {
         metrics::gauge!("identity_index_digests").set(digests as f64);

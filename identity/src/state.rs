@@ -13,7 +13,6 @@ use tokio::sync::Notify;
 
 use crate::config::Config;
 use crate::config::server::Identity;
-use crate::domain::lookup_hash::Pepper;
 use crate::domain::terms::Terms;
 use crate::homeserver::client::HomeserverClient;
 use crate::homeserver::keys::ServerKeys;
@@ -35,8 +34,6 @@ pub struct State {
     pub store: Store,
     /// The signing keys; a reload replaces them as a whole.
     pub keys: ArcSwap<SigningKeys>,
-    /// The pepper of lookup hashes.
-    pub pepper: Pepper,
     /// The terms of service; a reload replaces them as a whole.
     pub terms: ArcSwap<Terms>,
     /// What this process keeps in memory of the database.

@@ -8,6 +8,7 @@ mod invites;
 mod migrate;
 mod outbox;
 mod rotate_key;
+mod rotate_pepper;
 mod table;
 mod test_sms;
 
@@ -99,6 +100,14 @@ enum Command {
         /// The id of the new key: letters, digits and underscores, never used before. Default: the next number.
         #[arg(long)]
         id: Option<String>,
+    },
+    /// Replace the pepper of the lookup hashes now, as [lookup] pepper_rotation does from time to time.
+    ///
+    /// Servers may run meanwhile, and clients notice nothing: the former pepper works for [lookup] pepper_grace. Ends when
+    /// the new pepper is advertised, after at least 15 seconds. An interrupted rotation is continued.
+    RotatePepper {
+        #[command(flatten)]
+        source: ConfigSource,
     },
     /// Send one SMS through the configured providers and print the result. Its code validates nothing.
     ///
@@ -242,6 +251,10 @@ async fn execute(command: Command) -> Result<(), Box<dyn Error>> {
             let used = rotate_key::used_ids(&config).await;
             let id = signing_keys::rotate(&config.keys.file, id.as_deref(), &used, Random)?;
             print([format!("{id} is the signing key now; send SIGHUP to running servers")])
+        }
+        Command::RotatePepper { source } => {
+            let print_line = |line| print([line]);
+            rotate_pepper::rotate(&source.load()?, print_line).await
         }
         Command::TestSms { source, to, country, brand, lang } => {
             let config = source.load()?;

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use shared::config::{ByteSize, ConfigError, Globs, HumanDuration, OneOrMany};
 
 use super::database::Location;
+use crate::domain::pepper::RotationSettings;
 use crate::domain::session::SessionRules;
 
 /// The section `[auth]`.
@@ -99,6 +100,10 @@ pub struct Lookup {
     pub poll_interval: HumanDuration,
     /// How long changes stay in the database. A process that was paused for longer builds its index again.
     pub feed_keep: HumanDuration,
+    /// How long `hash_details` advertises a pepper; zero: until an operator rotates it.
+    pub pepper_rotation: HumanDuration,
+    /// How long lookups may use a pepper after that.
+    pub pepper_grace: HumanDuration,
 }
 
 impl Default for Lookup {
@@ -112,6 +117,8 @@ impl Default for Lookup {
             index_memory: ByteSize::from_bytes(1 << 30),
             poll_interval: HumanDuration::from_secs(1),
             feed_keep: HumanDuration::from_secs(3600),
+            pepper_rotation: HumanDuration::from_secs(7 * 86_400),
+            pepper_grace: HumanDuration::from_secs(3600),
         }
     }
 }
@@ -129,7 +136,16 @@ impl Lookup {
         if self.feed_keep < HumanDuration::from_secs(60) {
             return Err(ConfigError::invalid("lookup.feed_keep", "expected at least \"1m\""));
         }
+        if !self.pepper_rotation.get().is_zero() && self.pepper_rotation <= self.pepper_grace {
+            let problem = "expected more than [lookup] pepper_grace, or \"0\" for no rotation";
+            return Err(ConfigError::invalid("lookup.pepper_rotation", problem));
+        }
         Ok(())
+    }
+
+    /// The times of a rotation of the pepper.
+    pub fn rotation(&self) -> RotationSettings {
+        RotationSettings { interval: self.pepper_rotation.get(), grace: self.pepper_grace.get() }
     }
 
     /// The most memory of the index in bytes; none if there is no index.

@@ -25,6 +25,7 @@ pub mod mxid;
 pub mod next_link;
 pub mod onbind;
 pub mod originator;
+pub mod pepper;
 pub mod placeholders;
 pub mod recorded_key;
 pub mod redaction;

@@ -8,7 +8,7 @@ use shared::clock::Timestamp;
 
 use crate::domain::association::Association;
 use crate::domain::client_secret::ClientSecret;
-use crate::domain::lookup_hash::LookupDigests;
+use crate::domain::lookup_hash::LookupDigest;
 use crate::domain::mxid::UserId;
 use crate::domain::sid::Sid;
 use crate::domain::threepid::ThreePid;
@@ -60,9 +60,8 @@ pub async fn bind(
     let mut signed = sign(state, &association)?;
     loop {
         let binding = Binding::prepare(state, &sid, &association).await?;
-        let digests = binding.digests;
         match state.store.write(async move |conn| binding.save(conn).await).await? {
-            Saved::Bound { is_notified, is_mailed } => {
+            Saved::Bound { digests, is_notified, is_mailed } => {
                 // A lookup after the response finds the association.
                 state.memory.refresh(&state.store, &digests).await;
                 if is_notified {
@@ -91,7 +90,6 @@ fn sign(state: &State, association: &Association) -> Result<Map<String, Value>, 
 struct Binding {
     sid: Sid,
     association: Association,
-    digests: LookupDigests,
     onbind_id: String,
     always_notify: bool,
     /// The other user whose association is replaced.
@@ -104,6 +102,8 @@ struct Binding {
 /// The result of the transaction of a bind.
 enum Saved {
     Bound {
+        /// The digests whose associations have changed.
+        digests: Vec<LookupDigest>,
         is_notified: bool,
         is_mailed: bool,
     },
@@ -121,7 +121,6 @@ impl Binding {
         let notified = found.as_ref().filter(|_| state.config.bind.notify_old_owner);
         Ok(Self {
             sid: sid.clone(),
-            digests: LookupDigests::of(&association.threepid, &state.pepper),
             association: association.clone(),
             onbind_id: state.random.base62(24),
             always_notify: state.config.bind.always_notify,
@@ -150,7 +149,7 @@ impl Binding {
         {
             return Ok(Saved::Unchanged(found));
         }
-        associations::save(conn, association, &self.digests, now).await?;
+        let digests = associations::save(conn, association, now).await?;
         let mut is_notified = onbinds::save(conn, &self.onbind_id, association, self.always_notify).await?;
         let mut is_mailed = false;
         if let (Some(former), Some(notice)) = (&self.former, &self.notice) {
@@ -162,7 +161,7 @@ impl Binding {
                 is_notified = true;
             }
         }
-        Ok(Saved::Bound { is_notified, is_mailed })
+        Ok(Saved::Bound { digests, is_notified, is_mailed })
     }
 }
 
@@ -186,7 +185,6 @@ mod tests {
 
     use super::{Binding, Error, Saved};
     use crate::domain::association::Association;
-    use crate::domain::lookup_hash::{LookupDigests, Pepper};
     use crate::domain::sid::Sid;
     use crate::store::sessions::session;
     use crate::store::testing::{START, email, stores, user};
@@ -200,7 +198,6 @@ mod tests {
                 let binding = Binding {
                     sid: Sid::from("sid".to_owned()),
                     association: association.clone(),
-                    digests: LookupDigests::of(&association.threepid, &Pepper::parse("matrixrocks").unwrap()),
                     onbind_id: "onbind".to_owned(),
                     always_notify: true,
                     former: None,
@@ -220,7 +217,7 @@ mod tests {
 
             let session = session("sid");
             store.write(async move |conn| sessions::save(conn, &session).await).await.unwrap();
-            assert!(matches!(bind().await.unwrap(), Saved::Bound { is_notified: true, is_mailed: false }));
+            assert!(matches!(bind().await.unwrap(), Saved::Bound { is_notified: true, is_mailed: false, .. }));
             assert!(matches!(bind().await.unwrap(), Saved::Unchanged(_)));
             assert_eq!(counts().await, (1, 1));
         }

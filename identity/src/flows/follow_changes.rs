@@ -1,4 +1,4 @@
-//! Keeps in memory what the database has: builds the index of lookup digests, and follows the changes that this process
+//! Keeps in memory what the database has: builds the indexes of lookup digests, and follows the changes that this process
 //! and others commit.
 //!
 //! Invariant: a change is applied before the number of its shard counts as read, and memory counts as current only after
@@ -12,13 +12,13 @@ use tokio::sync::mpsc;
 
 use crate::domain::access_token::TokenDigest;
 use crate::domain::lookup_hash::LookupDigest;
+use crate::domain::pepper::{Peppers, Slot};
 use crate::memory::lookup_index::LookupIndex;
 use crate::memory::{Applying, Memory};
 use crate::state::State;
-use crate::store::associations;
-use crate::store::associations::found::{self, Found, Key};
+use crate::store::associations::found::{self, Found};
 use crate::store::changes::{self, Heads, Kind};
-use crate::store::{Store, StoreError};
+use crate::store::{AddressKey, Store, StoreError, associations, peppers};
 
 /// Associations in one page of a build.
 const PAGE: i64 = 5_000;
@@ -26,11 +26,15 @@ const PAGE: i64 = 5_000;
 const PAGES_AHEAD: usize = 4;
 /// Digests that are read again with one statement.
 const REFRESHED: usize = 5_000;
+/// The time from a build that failed to the next one.
+const RETRY: Duration = Duration::from_secs(10);
+/// The time from a build that had no room to the next one.
+const RETRY_WITHOUT_ROOM: Duration = Duration::from_secs(3600);
 
-/// Follows the changes until the process ends. Returns at once if the operator wants nothing in memory.
+/// Follows the changes until the process ends.
 pub async fn run(state: Arc<State>) {
-    let Some(limit) = state.config.lookup.index_limit(&state.config.database.location) else { return };
-    let mut follower = Follower::new(limit);
+    let limit = state.config.lookup.index_limit(&state.config.database.location);
+    let mut follower = Follower::new(limit.unwrap_or(0));
     let mut interval = tokio::time::interval(state.config.lookup.poll_interval.get());
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -44,18 +48,20 @@ pub async fn run(state: Arc<State>) {
 
 /// How far the changes were read.
 struct Follower {
-    /// The most memory of the index, in bytes.
+    /// The most memory of all indexes, in bytes; zero for none.
     limit: usize,
     /// The last number of each shard that was applied; `None` before the first reading, and after changes were lost.
     read: Option<Heads>,
     build: Option<Build>,
-    /// When the next build is due.
-    due: Option<Instant>,
+    /// No build begins before this time.
+    next_build: Instant,
 }
 
-/// A build of the index.
+/// A build of the index of the digests under one pepper.
 struct Build {
     task: tokio::task::JoinHandle<Result<Option<LookupIndex>, StoreError>>,
+    pepper: i64,
+    slot: Slot,
     began: Instant,
     /// Changed since the build began, so that its pages may have older rows.
     changed: Vec<LookupDigest>,
@@ -63,14 +69,16 @@ struct Build {
 
 impl Follower {
     fn new(limit: usize) -> Self {
-        Self { limit, read: None, build: None, due: None }
+        Self { limit, read: None, build: None, next_build: Instant::now() }
     }
 
     /// Reads and applies what has changed.
     async fn follow(&mut self, store: &Store, memory: &Memory) -> Result<(), StoreError> {
         let applying = memory.apply().await;
         let began = Instant::now();
-        let heads = store.read(async |conn| changes::heads(conn).await).await?;
+        let (peppers, heads) = store
+            .read(async |conn| Ok::<_, StoreError>((peppers::list(conn).await?, changes::heads(conn).await?)))
+            .await?;
         let complete = match &self.read {
             Some(_) => self.apply(store, memory, &applying, &heads).await?,
             None => false,
@@ -80,13 +88,17 @@ impl Follower {
                 tracing::warn!("changes were pruned before they were read; the index is built again");
             }
             memory.tokens().clear();
-            applying.publish(None);
+            applying.retain(|_| false);
             self.read = Some(heads);
             self.build = None;
-            self.due = Some(began);
+            self.next_build = began;
         }
-        self.build(store, &applying).await?;
-        memory.mark_current(began);
+        let is_accepted = |number| peppers.iter().any(|pepper| pepper.number == number && pepper.is_accepted());
+        applying.retain(is_accepted);
+        if self.limit > 0 {
+            self.build(store, memory, &applying, &peppers).await?;
+        }
+        memory.mark_current(began, Arc::new(peppers));
         Ok(())
     }
 
@@ -125,7 +137,7 @@ impl Follower {
                         Kind::Associations => {
                             let digests: Vec<_> = digests.into_iter().map(LookupDigest::from_bytes).collect();
                             for part in digests.chunks(REFRESHED) {
-                                applying.refresh(store, part.to_vec()).await?;
+                                applying.refresh(store, part).await?;
                             }
                             if let Some(build) = &mut self.build {
                                 build.changed.extend(digests);
@@ -140,61 +152,74 @@ impl Follower {
     }
 
     /// Begins a build that is due, and publishes one that has ended.
-    async fn build(&mut self, store: &Store, applying: &Applying<'_>) -> Result<(), StoreError> {
+    async fn build(
+        &mut self,
+        store: &Store,
+        memory: &Memory,
+        applying: &Applying<'_>,
+        peppers: &Peppers,
+    ) -> Result<(), StoreError> {
         match self.build.take() {
-            Some(build) if build.task.is_finished() => self.finish(store, applying, build).await?,
+            Some(build) if build.task.is_finished() => return self.finish(store, applying, build).await,
             Some(build) => self.build = Some(build),
-            None if self.due.is_some_and(|due| due <= Instant::now()) => {
-                let task = tokio::spawn(build_index(store.clone(), self.limit));
-                self.due = None;
-                self.build = Some(Build { task, began: Instant::now(), changed: Vec::new() });
-            }
             None => {}
+        }
+        let wanted = peppers.iter().find(|pepper| pepper.is_accepted() && !memory.has_index(pepper));
+        if let Some(pepper) = wanted
+            && self.build.is_none()
+            && self.next_build <= Instant::now()
+        {
+            let (_, used) = memory.index_size();
+            let task = tokio::spawn(build_index(store.clone(), pepper.slot, self.limit.saturating_sub(used)));
+            let (pepper, slot) = (pepper.number, pepper.slot);
+            self.build = Some(Build { task, pepper, slot, began: Instant::now(), changed: Vec::new() });
         }
         Ok(())
     }
 
     async fn finish(&mut self, store: &Store, applying: &Applying<'_>, build: Build) -> Result<(), StoreError> {
         // Lookups are answered from the database meanwhile.
-        let retry = || Some(Instant::now() + Duration::from_secs(10));
-        match build.task.await {
-            Ok(Ok(Some(mut index))) => {
-                for part in build.changed.chunks(REFRESHED) {
-                    let digests = part.to_vec();
-                    let found = store.read(async move |conn| found::list_by_digest(conn, &digests).await);
-                    let Ok(found) = found.await.inspect_err(|_| self.due = retry()) else { return Ok(()) };
-                    if !index.replace(part, &found) {
-                        give_way(applying);
-                        return Ok(());
-                    }
-                }
-                let (digests, bytes) = (index.len(), index.bytes());
-                applying.publish(Some(index));
-                let (seconds, mib) = (build.began.elapsed().as_secs_f64(), bytes / (1024 * 1024));
-                tracing::info!(digests, mib, seconds, "lookups are answered from memory");
+        self.next_build = Instant::now() + RETRY;
+        let Build { task, pepper, slot, began, changed } = build;
+        let mut index = match task.await.map_err(|_| StoreError::Interrupted).flatten() {
+            Ok(Some(index)) => index,
+            Ok(None) => {
+                self.give_way();
+                return Ok(());
             }
-            Ok(Ok(None)) => give_way(applying),
-            Ok(Err(error)) => {
-                self.due = retry();
+            Err(error) => {
                 tracing::warn!(%error, "the index was not built; the next attempt is in 10 seconds");
+                return Ok(());
             }
-            Err(_) => self.due = retry(),
+        };
+        for part in changed.chunks(REFRESHED) {
+            let digests = part.to_vec();
+            let found = store.read(async move |conn| found::list_by_digest(conn, slot, &digests).await).await?;
+            if !index.replace(part, &found) {
+                self.give_way();
+                return Ok(());
+            }
         }
+        let (digests, mib) = (index.len(), index.bytes() / (1024 * 1024));
+        applying.publish(pepper, slot, index);
+        self.next_build = Instant::now();
+        let seconds = began.elapsed().as_secs_f64();
+        tracing::info!(digests, mib, seconds, "lookups are answered from memory");
         Ok(())
+    }
+
+    /// Leaves the lookups to the database, because the index has no room for all associations.
+    fn give_way(&mut self) {
+        self.next_build = Instant::now() + RETRY_WITHOUT_ROOM;
+        tracing::warn!(
+            "[lookup] index_memory: too small for the associations; lookups are answered from the database; raise it, or \
+             set index = \"database\""
+        );
     }
 }
 
-/// Leaves the lookups to the database, because the index has no room for all associations.
-fn give_way(applying: &Applying<'_>) {
-    applying.publish(None);
-    tracing::warn!(
-        "[lookup] index_memory: too small for the associations; lookups are answered from the database; raise it, or set \
-         index = \"database\""
-    );
-}
-
 /// Reads all associations, page by page, while the index is filled. `None` if it needs more than `limit` bytes.
-async fn build_index(store: Store, limit: usize) -> Result<Option<LookupIndex>, StoreError> {
+async fn build_index(store: Store, slot: Slot, limit: usize) -> Result<Option<LookupIndex>, StoreError> {
     let count = store.read(async |conn| associations::count(conn).await).await?;
     let (sender, mut pages) = mpsc::channel::<Vec<Found>>(PAGES_AHEAD);
     let filling = tokio::task::spawn_blocking(move || {
@@ -206,11 +231,11 @@ async fn build_index(store: Store, limit: usize) -> Result<Option<LookupIndex>, 
         }
         Some(index)
     });
-    let mut after: Key = (String::new(), String::new());
+    let mut after: AddressKey = (String::new(), String::new());
     let mut read: i64 = 0;
     loop {
         let from = after.clone();
-        let (last, page) = store.read(async move |conn| found::list_page(conn, &from, PAGE).await).await?;
+        let (last, page) = store.read(async move |conn| found::list_page(conn, slot, &from, PAGE).await).await?;
         let Some(last) = last else { break };
         after = last;
         // The index has no more room.
@@ -238,22 +263,49 @@ mod tests {
     use super::{Follower, Memory, Store};
     use crate::domain::association::Association;
     use crate::domain::lookup_hash::{LookupDigest, LookupDigests, Pepper};
-    use crate::store::associations::found;
+    use crate::domain::pepper::{Peppers, Phase, PhasedPepper};
+    use crate::store::associations::{found, rehash};
     use crate::store::testing::{START, email, stores, user};
-    use crate::store::{associations, changes};
+    use crate::store::{StoreError, associations, changes, peppers};
 
     const DAY: Duration = Duration::from_secs(86_400);
     /// Typed addresses, some with further digests.
     const ADDRESSES: [&str; 6] =
         ["a@x.org", "Strauß@x.org", "STRAUSS@x.org", "me@müller.example", "me@xn--mller-kva.example", "b@x.org"];
 
-    fn digests(typed: &str) -> LookupDigests {
-        LookupDigests::of(&email(typed), &Pepper::parse("matrixrocks").unwrap())
+    async fn list_peppers(store: &Store) -> Peppers {
+        store.read(async |conn| peppers::list(conn).await).await.unwrap()
     }
 
     async fn bind(store: &Store, association: Association, now: Timestamp) {
-        let digests = digests(association.threepid.typed());
-        store.write(async move |conn| associations::save(conn, &association, &digests, now).await).await.unwrap();
+        store.write(async move |conn| associations::save(conn, &association, now).await).await.unwrap();
+    }
+
+    /// Takes the next step of a rotation.
+    async fn rotate(store: &Store, fresh: Pepper, now: Timestamp) {
+        let rotated = store.write(async move |conn| {
+            let Some(other) = peppers::list(conn).await?.iter().nth(1).cloned() else {
+                return peppers::prepare(conn, &fresh, now).await;
+            };
+            match other.phase {
+                Phase::Preparing => {
+                    let addresses = rehash::list_addresses(conn, &Default::default(), 1000).await?;
+                    let of = |threepid| {
+                        let digests = LookupDigests::of(&threepid, &other.pepper);
+                        (threepid, digests)
+                    };
+                    let rows: Vec<_> = addresses.into_iter().map(of).collect();
+                    rehash::save_digests(conn, other.slot, &rows).await?;
+                    peppers::save_phase(conn, other.number, other.phase, Phase::Accepted, now).await
+                }
+                Phase::Accepted => peppers::switch(conn, other.number, other.number - 1, now).await,
+                Phase::Current | Phase::Former => {
+                    peppers::save_phase(conn, other.number, other.phase, Phase::Ending, now).await
+                }
+                Phase::Ending => peppers::delete(conn, other.number).await,
+            }
+        });
+        assert!(rotated.await.unwrap());
     }
 
     async fn unbind(store: &Store, typed: &str, mxid: &str) {
@@ -261,16 +313,30 @@ mod tests {
         store.write(async move |conn| associations::delete(conn, &threepid, &mxid, START).await).await.unwrap();
     }
 
-    fn in_memory(memory: &Memory, asked: &[LookupDigest], now: Timestamp) -> Option<HashMap<LookupDigest, String>> {
-        let mut found = HashMap::new();
-        let insert = |position: usize, mxid: &str| drop(found.insert(asked[position], mxid.to_owned()));
-        memory.find_users(asked, now, insert).then_some(found)
+    /// The user of each address under one pepper, by the position of the address and of its digest.
+    type Users = HashMap<usize, String>;
+
+    fn asked(addresses: &[&str], pepper: &PhasedPepper) -> Vec<LookupDigest> {
+        let digests = addresses.iter().map(|typed| LookupDigests::of(&email(typed), &pepper.pepper));
+        digests.flat_map(|digests| digests.iter().map(|(digest, _)| digest).collect::<Vec<_>>()).collect()
     }
 
-    async fn in_database(store: &Store, asked: &[LookupDigest], now: Timestamp) -> HashMap<LookupDigest, String> {
-        let digests = asked.to_vec();
-        let rows = store.read(async move |conn| found::list_by_digest(conn, &digests).await).await.unwrap();
-        found::users_at(&rows, now).into_iter().map(|(digest, found)| (digest, found.mxid.clone())).collect()
+    fn in_memory(memory: &Memory, pepper: &PhasedPepper, addresses: &[&str], now: Timestamp) -> Option<Users> {
+        let mut found = HashMap::new();
+        let insert = |position: usize, mxid: &str| drop(found.insert(position, mxid.to_owned()));
+        memory.find_users(pepper, &asked(addresses, pepper), now, insert).then_some(found)
+    }
+
+    async fn in_database(store: &Store, pepper: &PhasedPepper, addresses: &[&str], now: Timestamp) -> Users {
+        let (slot, digests) = (pepper.slot, asked(addresses, pepper));
+        let read = store.read(async move |conn| {
+            let rows = found::list_by_digest(conn, slot, &digests).await?;
+            Ok::<_, StoreError>((digests, rows))
+        });
+        let (digests, rows) = read.await.unwrap();
+        let users = found::users_at(&rows, now);
+        let found = digests.iter().enumerate().filter_map(|(at, digest)| Some((at, users.get(digest)?.mxid.clone())));
+        found.collect()
     }
 
     /// A replica: what it has in memory, and how far it has read.
@@ -294,7 +360,8 @@ mod tests {
         async fn build(&mut self, store: &Store) {
             for _ in 0..1000 {
                 self.follow(store).await;
-                if self.memory.index_size().is_some() {
+                let peppers = self.memory.peppers().unwrap();
+                if peppers.iter().filter(|pepper| pepper.is_accepted()).all(|pepper| self.memory.has_index(pepper)) {
                     return;
                 }
                 // Between two polls of a condition.
@@ -312,17 +379,14 @@ mod tests {
                 seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 (seed >> 33) % below
             };
-            let asked: Vec<LookupDigest> = ADDRESSES
-                .iter()
-                .flat_map(|typed| digests(typed).iter().map(|(digest, _)| digest).collect::<Vec<_>>())
-                .collect();
             let mut replica = Replica::default();
             replica.build(&store).await;
             let mut now = START.plus(DAY);
-            for step in 0..300 {
+            for step in 0..400 {
                 let typed = ADDRESSES[usize::try_from(draw(6)).unwrap()];
                 let mxid = ["@alice:hs", "@bob:hs"][usize::try_from(draw(2)).unwrap()];
-                match draw(10) {
+                match draw(12) {
+                    10.. => rotate(&store, Pepper::parse(&format!("pepper{step}")).unwrap(), now).await,
                     0..5 => {
                         let validity = Duration::from_secs(draw(20));
                         let mut association = Association::new(email(typed), user(mxid), now, validity);
@@ -342,8 +406,13 @@ mod tests {
                     }
                 }
                 replica.build(&store).await;
-                let found = in_memory(&replica.memory, &asked, now).unwrap();
-                assert_eq!(found, in_database(&store, &asked, now).await, "step {step}");
+                let peppers = list_peppers(&store).await;
+                let expected = in_database(&store, peppers.current(), &ADDRESSES, now).await;
+                for pepper in peppers.iter().filter(|pepper| pepper.is_accepted()) {
+                    assert_eq!(in_database(&store, pepper, &ADDRESSES, now).await, expected, "step {step}, {pepper:?}");
+                    let found = in_memory(&replica.memory, pepper, &ADDRESSES, now).unwrap();
+                    assert_eq!(found, expected, "step {step}, {pepper:?}");
+                }
             }
         }
     }
@@ -359,10 +428,10 @@ mod tests {
                 let (store, began, finish) = (store.clone(), began.clone(), finish.clone());
                 tokio::spawn(async move {
                     let work = store.write(async move |conn| {
-                        associations::save(conn, &late, &digests("a@x.org"), START).await?;
+                        associations::save(conn, &late, START).await?;
                         began.notify_one();
                         finish.notified().await;
-                        Ok::<_, crate::store::StoreError>(())
+                        Ok::<_, StoreError>(())
                     });
                     work.await.unwrap();
                 })
@@ -387,8 +456,8 @@ mod tests {
                 other.await.unwrap();
             }
             replica.follow(&store).await;
-            let asked: Vec<_> = ["a@x.org", "b@x.org", "c@x.org", "d@x.org"].map(|typed| digests(typed).h1).into();
-            assert_eq!(in_memory(&replica.memory, &asked, START).unwrap().len(), 4);
+            let (peppers, asked) = (list_peppers(&store).await, ["a@x.org", "b@x.org", "c@x.org", "d@x.org"]);
+            assert_eq!(in_memory(&replica.memory, peppers.current(), &asked, START).unwrap().len(), 4);
         }
     }
 
@@ -407,8 +476,10 @@ mod tests {
                 bind(&store, Association::new(email(&typed), user("@after:hs"), START, DAY), START).await;
             }
             replica.build(&store).await;
-            let asked: Vec<_> = (0..50).map(|number| digests(&format!("user{number}@x.org")).h1).collect();
-            let found = in_memory(&replica.memory, &asked, START).unwrap();
+            let (peppers, asked) = (list_peppers(&store).await, (0..50).map(|number| format!("user{number}@x.org")));
+            let asked: Vec<String> = asked.collect();
+            let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
+            let found = in_memory(&replica.memory, peppers.current(), &asked, START).unwrap();
             assert!(found.len() == 50 && found.values().all(|mxid| mxid == "@after:hs"));
         }
     }

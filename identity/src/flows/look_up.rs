@@ -11,6 +11,7 @@ use shared::secret::Secret;
 use crate::config::rules::Algorithm;
 use crate::domain::lookup_hash::LookupDigest;
 use crate::domain::mxid::UserId;
+use crate::domain::pepper::PhasedPepper;
 use crate::domain::threepid::{Medium, ThreePid};
 use crate::error::Error;
 use crate::limits::LimitKey;
@@ -49,10 +50,11 @@ pub async fn look_up<'a>(
     if lookup.addresses.len() > settings.max_addresses {
         return Err(Error::TooManyAddresses);
     }
-    if !state.pepper.is(lookup.pepper) {
-        let current = Secret::new(state.pepper.expose().to_owned());
+    let peppers = state.memory.peppers_or_read(&state.store).await?;
+    let Some(pepper) = peppers.accepted(lookup.pepper) else {
+        let current = Secret::new(peppers.current().pepper.expose().to_owned());
         return Err(Error::InvalidPepper { current });
-    }
+    };
     let now = state.clock.now();
     state.lookup_quota.charge(LimitKey::Account(account), &lookup.addresses, now).map_err(Error::LimitExceeded)?;
 
@@ -61,7 +63,7 @@ pub async fn look_up<'a>(
     for entry in &lookup.addresses {
         let digest = match algorithm {
             Algorithm::Sha256 => LookupDigest::decode(entry),
-            Algorithm::None => in_clear(entry).map(|threepid| digest(state, &threepid)),
+            Algorithm::None => in_clear(entry).map(|threepid| digest(pepper, &threepid)),
         };
         if let Some(digest) = digest {
             entries.push(*entry);
@@ -69,7 +71,7 @@ pub async fn look_up<'a>(
         }
     }
     let mut number = 0;
-    find(state, digests, now, |position, mxid| {
+    find(state, pepper, digests, now, |position, mxid| {
         number += 1;
         found(entries[position], mxid);
     })
@@ -94,15 +96,17 @@ pub async fn look_up_pairs<'a>(
     let threepids: Vec<Option<ThreePid>> = pairs.iter().map(|(medium, address)| threepid(medium, address)).collect();
     let now = state.clock.now();
     charge(state, client, threepids.iter().flatten(), now)?;
+    let peppers = state.memory.peppers_or_read(&state.store).await?;
+    let pepper = peppers.current();
     let (mut known, mut digests) = (Vec::new(), Vec::new());
     for (pair, threepid) in pairs.iter().zip(&threepids) {
         if let Some(threepid) = threepid {
             known.push(*pair);
-            digests.push(digest(state, threepid));
+            digests.push(digest(pepper, threepid));
         }
     }
     let mut users = Vec::new();
-    find(state, digests, now, |position, mxid| {
+    find(state, pepper, digests, now, |position, mxid| {
         let (medium, address) = known[position];
         users.push((medium, address, mxid.to_owned()));
     })
@@ -152,19 +156,21 @@ fn charge<'a>(
     state.lookup_quota.charge(LimitKey::Client(client), &entries, now).map_err(Error::LimitExceeded)
 }
 
-/// Calls `found` with the position of each digest that has an association, and its user: from memory if it has all
-/// associations, otherwise from the database.
+/// Calls `found` with the position of each digest under `pepper` that has an association, and its user: from memory if it
+/// has all associations, otherwise from the database.
 async fn find(
     state: &State,
+    pepper: &PhasedPepper,
     digests: Vec<LookupDigest>,
     now: Timestamp,
     mut found: impl FnMut(usize, &str),
 ) -> Result<(), Error> {
-    if digests.is_empty() || state.memory.find_users(&digests, now, &mut found) {
+    if digests.is_empty() || state.memory.find_users(pepper, &digests, now, &mut found) {
         return Ok(());
     }
+    let slot = pepper.slot;
     let read = state.store.read(async move |conn| {
-        let rows = found::list_by_digest(conn, &digests).await?;
+        let rows = found::list_by_digest(conn, slot, &digests).await?;
         Ok::<_, StoreError>((digests, rows))
     });
     let (digests, rows) = read.await?;
@@ -188,8 +194,8 @@ fn threepid(medium: &str, address: &str) -> Option<ThreePid> {
     ThreePid::canonical(medium, address).ok()
 }
 
-fn digest(state: &State, threepid: &ThreePid) -> LookupDigest {
-    LookupDigest::of(threepid.address().as_str(), threepid.medium(), &state.pepper)
+fn digest(pepper: &PhasedPepper, threepid: &ThreePid) -> LookupDigest {
+    LookupDigest::of(threepid.address().as_str(), threepid.medium(), &pepper.pepper)
 }
 
 fn record_metrics(algorithm: Algorithm, requested: usize, found: usize) {

@@ -16,6 +16,7 @@ pub mod load_keys;
 pub mod look_up;
 pub mod register;
 pub mod request_token;
+pub mod rotate_pepper;
 pub mod send_onbind;
 pub mod send_queued_mail;
 pub mod sign_ed25519;

@@ -7,7 +7,6 @@
 use super::authenticate::{PresentedTokens, authenticate};
 use super::authenticate_homeserver::{HomeserverSignature, XMatrixRequest, authenticate_homeserver};
 use crate::domain::client_secret::ClientSecret;
-use crate::domain::lookup_hash::LookupDigests;
 use crate::domain::mxid::UserId;
 use crate::domain::sid::Sid;
 use crate::domain::threepid::ThreePid;
@@ -105,16 +104,16 @@ async fn remove(state: &State, Permission { mxid, threepid }: Permission) -> Res
     let notify = state.config.unbind.notify_owner;
     let notice = notify.then(|| OwnerNotice::prepare(state, typed, &mxid, None));
     let now = state.clock.now();
-    let digests = LookupDigests::of(typed, &state.pepper);
     let removed = state.store.write(async move |conn| {
-        let is_removed = associations::delete(conn, &threepid, &mxid, now).await?;
+        let digests = associations::delete(conn, &threepid, &mxid, now).await?;
         onbinds::delete(conn, &threepid, &mxid).await?;
-        match &notice {
-            Some(notice) if is_removed && notice.charge(conn, now).await? => notice.queue(conn).await,
-            _ => Ok(false),
-        }
+        let is_mailed = match &notice {
+            Some(notice) if !digests.is_empty() && notice.charge(conn, now).await? => notice.queue(conn).await?,
+            _ => false,
+        };
+        Ok::<_, Error>((digests, is_mailed))
     });
-    let is_mailed = removed.await?;
+    let (digests, is_mailed) = removed.await?;
     // A lookup after the response does not find the association.
     state.memory.refresh(&state.store, &digests).await;
     if is_mailed {

@@ -5,7 +5,6 @@
 use shared::clock::Timestamp;
 
 use crate::domain::association::Association;
-use crate::domain::lookup_hash::{LookupDigests, Pepper};
 use crate::domain::threepid::{Medium, ThreePid};
 use crate::store::{Connection, Store, StoreError, associations, invites};
 
@@ -16,7 +15,7 @@ const CHANGES_A_TRANSACTION: usize = 500;
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn unify_addresses(store: &Store, pepper: &Pepper, now: Timestamp) -> Result<(), StoreError> {
+pub async fn unify_addresses(store: &Store, now: Timestamp) -> Result<(), StoreError> {
     // Without a transaction: on SQLite the search through whole tables would block the writers of all replicas.
     let (associations, invites) = store
         .read(async |conn| {
@@ -29,8 +28,8 @@ pub async fn unify_addresses(store: &Store, pepper: &Pepper, now: Timestamp) -> 
     let invites: Vec<_> = invites.into_iter().filter_map(Change::of_invites).collect();
     let mut changed = 0;
     for batch in associations.chunks(CHANGES_A_TRANSACTION) {
-        let (batch, pepper) = (batch.to_vec(), pepper.clone());
-        changed += store.write(async move |conn| change_associations(conn, &batch, &pepper, now).await).await?;
+        let batch = batch.to_vec();
+        changed += store.write(async move |conn| change_associations(conn, &batch, now).await).await?;
     }
     for batch in invites.chunks(CHANGES_A_TRANSACTION) {
         let batch = batch.to_vec();
@@ -72,12 +71,7 @@ impl Change {
     }
 }
 
-async fn change_associations(
-    conn: &mut Connection,
-    batch: &[Change],
-    pepper: &Pepper,
-    now: Timestamp,
-) -> Result<usize, StoreError> {
+async fn change_associations(conn: &mut Connection, batch: &[Change], now: Timestamp) -> Result<usize, StoreError> {
     let mut changed = 0;
     for change in batch {
         // It may have been removed or replaced since it was listed.
@@ -91,7 +85,7 @@ async fn change_associations(
             }
         }
         association.threepid = change.new.clone();
-        associations::save(conn, &association, &LookupDigests::of(&association.threepid, pepper), now).await?;
+        associations::save(conn, &association, now).await?;
         changed += 1;
     }
     Ok(changed)
@@ -103,31 +97,29 @@ mod tests {
 
     use super::unify_addresses;
     use crate::domain::association::Association;
-    use crate::domain::lookup_hash::{LookupDigest, LookupDigests, Pepper};
+    use crate::domain::lookup_hash::LookupDigest;
+    use crate::domain::pepper::Slot;
     use crate::domain::threepid::{Medium, ThreePid};
     use crate::store::associations;
     use crate::store::associations::found;
-    use crate::store::testing::{START, execute, stores, user};
+    use crate::store::testing::{START, execute, pepper, stores, user};
 
     #[tokio::test(flavor = "multi_thread")]
     async fn the_newer_owner_of_two_forms_stays_and_both_spellings_find_him() {
         for store in stores().await {
-            let pepper = Pepper::parse("matrixrocks").unwrap();
             let (ascii, unicode) = ("me@xn--mller-kva.example", "me@müller.example");
             // As an earlier version stored them.
-            for (number, address, mxid, after) in [(1, ascii, "@new:hs", 5), (2, unicode, "@old:hs", 0)] {
+            for (address, mxid, after) in [(ascii, "@new:hs", 5), (unicode, "@old:hs", 0)] {
                 let threepid = ThreePid::from_row(Medium::Msisdn, address.to_owned(), address.to_owned());
                 let now = START.plus(Duration::from_secs(after));
                 let association = Association::new(threepid, user(mxid), now, Duration::from_secs(3600));
-                let digest = LookupDigest::from_bytes([number; 32]);
-                let digests = LookupDigests { h1: digest, h2: None, ascii: None };
-                let save = store.write(async move |conn| associations::save(conn, &association, &digests, now).await);
-                save.await.unwrap();
+                store.write(async move |conn| associations::save(conn, &association, now).await).await.unwrap();
                 execute(&store, "update associations set medium = 'email'").await;
             }
-            unify_addresses(&store, &pepper, START).await.unwrap();
-            let digests = [ascii, unicode].map(|address| LookupDigest::of(address, Medium::Email, &pepper));
-            let found = store.read(async move |conn| found::list_by_digest(conn, &digests).await).await.unwrap();
+            unify_addresses(&store, START).await.unwrap();
+            let digests = [ascii, unicode].map(|address| LookupDigest::of(address, Medium::Email, &pepper()));
+            let found =
+                store.read(async move |conn| found::list_by_digest(conn, Slot::First, &digests).await).await.unwrap();
             let found = found::users_at(&found, START.plus(Duration::from_secs(60)));
             assert_eq!(found.len(), 2);
             assert!(found.values().all(|found| found.mxid == "@new:hs"), "{found:?}");

@@ -8,8 +8,10 @@ pub mod lookup_index;
 pub mod tokens;
 mod users;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use parking_lot::RwLock;
 use shared::clock::Timestamp;
 use tokio::sync::{Mutex, MutexGuard};
@@ -17,9 +19,10 @@ use tokio::sync::{Mutex, MutexGuard};
 use self::lookup_index::LookupIndex;
 use self::tokens::{CachedToken, TokenCache};
 use crate::domain::access_token::TokenDigest;
-use crate::domain::lookup_hash::{LookupDigest, LookupDigests};
+use crate::domain::lookup_hash::LookupDigest;
+use crate::domain::pepper::{Peppers, PhasedPepper, Slot};
 use crate::store::associations::found;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, peppers};
 
 /// How long memory answers after the last successful reading of the changes.
 pub const MAX_AGE: Duration = Duration::from_secs(10);
@@ -27,28 +30,43 @@ pub const MAX_AGE: Duration = Duration::from_secs(10);
 /// What this process keeps in memory.
 #[derive(Default)]
 pub struct Memory {
-    /// `None` until it is built, and if the operator does not want it.
-    index: RwLock<Option<LookupIndex>>,
+    /// The indexes that are complete; none if the operator does not want them.
+    indexes: RwLock<Vec<PepperIndex>>,
     tokens: TokenCache,
-    /// When the last successful reading of the changes began. This clock is monotonic: a step of the system's clock must
-    /// not make old content look current.
-    followed_at: RwLock<Option<Instant>>,
+    /// The last reading of the changes, and the peppers at its time.
+    followed: ArcSwapOption<Followed>,
     /// Held from a reading of the database until its result is in the index: two readings that end in another order than
     /// they began would leave the older result.
     applying: Mutex<()>,
 }
 
-/// The right to change the index.
+/// The index of the digests under one pepper.
+struct PepperIndex {
+    /// The number of the pepper.
+    pepper: i64,
+    slot: Slot,
+    index: LookupIndex,
+}
+
+/// A successful reading of the changes.
+struct Followed {
+    /// When it began. This clock is monotonic: a step of the system's clock must not make old content look current.
+    at: Instant,
+    peppers: Arc<Peppers>,
+}
+
+/// The right to change the indexes.
 pub struct Applying<'a> {
     memory: &'a Memory,
     _guard: MutexGuard<'a, ()>,
 }
 
 impl Memory {
-    /// Calls `found` with the position of each digest that has a user at `now`, and the Matrix ID. False if the index
-    /// cannot answer.
+    /// Calls `found` with the position of each digest under `pepper` that has a user at `now`, and the Matrix ID. False if
+    /// no index can answer.
     pub fn find_users<'d>(
         &self,
+        pepper: &PhasedPepper,
         digests: impl IntoIterator<Item = &'d LookupDigest>,
         now: Timestamp,
         found: impl FnMut(usize, &str),
@@ -56,11 +74,29 @@ impl Memory {
         if !self.is_current() {
             return false;
         }
-        match &*self.index.read() {
-            Some(index) => index.find_all(digests, now, found),
+        match self.indexes.read().iter().find(|index| index.pepper == pepper.number) {
+            Some(index) => index.index.find_all(digests, now, found),
             None => return false,
         }
         true
+    }
+
+    /// The peppers, if they were read lately.
+    pub fn peppers(&self) -> Option<Arc<Peppers>> {
+        let followed = self.followed.load();
+        let followed = followed.as_ref().filter(|followed| followed.at.elapsed() <= MAX_AGE);
+        followed.map(|followed| Arc::clone(&followed.peppers))
+    }
+
+    /// The peppers: as they were read lately, otherwise from the database.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn peppers_or_read(&self, store: &Store) -> Result<Arc<Peppers>, StoreError> {
+        match self.peppers() {
+            Some(peppers) => Ok(peppers),
+            None => Ok(Arc::new(store.read(async |conn| peppers::list(conn).await).await?)),
+        }
     }
 
     /// The token, if it was read from the database and has not changed since.
@@ -73,60 +109,75 @@ impl Memory {
         &self.tokens
     }
 
-    /// Records that all changes committed before `began` are applied.
-    pub fn mark_current(&self, began: Instant) {
-        *self.followed_at.write() = Some(began);
+    /// Records that all changes committed before `began` are applied, and the peppers since then.
+    pub fn mark_current(&self, began: Instant, peppers: Arc<Peppers>) {
+        self.followed.store(Some(Arc::new(Followed { at: began, peppers })));
     }
 
-    /// The number of digests in the index and its memory in bytes; none if there is no index.
-    pub fn index_size(&self) -> Option<(usize, usize)> {
-        self.index.read().as_ref().map(|index| (index.len(), index.bytes()))
+    /// The number of digests in the indexes and their memory in bytes.
+    pub fn index_size(&self) -> (usize, usize) {
+        let indexes = self.indexes.read();
+        let sum = |size: fn(&LookupIndex) -> usize| indexes.iter().map(|index| size(&index.index)).sum();
+        (sum(LookupIndex::len), sum(LookupIndex::bytes))
     }
 
-    /// Waits for its turn to change the index.
+    /// Whether there is an index of the digests under this pepper.
+    pub fn has_index(&self, pepper: &PhasedPepper) -> bool {
+        self.indexes.read().iter().any(|index| index.pepper == pepper.number)
+    }
+
+    /// Waits for its turn to change the indexes.
     pub async fn apply(&self) -> Applying<'_> {
         Applying { memory: self, _guard: self.applying.lock().await }
     }
 
     /// Reads the associations of these digests again, after this process has changed one. An error delays that until the
     /// changes are read.
-    pub async fn refresh(&self, store: &Store, digests: &LookupDigests) {
-        let digests = digests.iter().map(|(digest, _)| digest).collect();
+    pub async fn refresh(&self, store: &Store, digests: &[LookupDigest]) {
         if let Err(error) = self.apply().await.refresh(store, digests).await {
             tracing::debug!(%error, "reading of an association failed");
         }
     }
 
     fn is_current(&self) -> bool {
-        self.followed_at.read().is_some_and(|followed_at| followed_at.elapsed() <= MAX_AGE)
+        self.followed.load().as_ref().is_some_and(|followed| followed.at.elapsed() <= MAX_AGE)
     }
 }
 
 impl Applying<'_> {
-    /// Replaces the index as a whole; `None` ends its use.
-    pub fn publish(&self, index: Option<LookupIndex>) {
-        // The previous one is dropped outside the lock.
-        let previous = std::mem::replace(&mut *self.memory.index.write(), index);
-        drop(previous);
+    /// Adds the index of the digests under a pepper.
+    pub fn publish(&self, pepper: i64, slot: Slot, index: LookupIndex) {
+        self.memory.indexes.write().push(PepperIndex { pepper, slot, index });
     }
 
-    /// Reads the associations of these digests again, if there is an index.
+    /// Keeps the indexes of these peppers alone.
+    pub fn retain(&self, is_kept: impl Fn(i64) -> bool) {
+        let mut indexes = self.memory.indexes.write();
+        let dropped: Vec<PepperIndex> = indexes.extract_if(.., |index| !is_kept(index.pepper)).collect();
+        // A large index takes a while to drop; lookups must not wait for that.
+        drop(indexes);
+        drop(dropped);
+    }
+
+    /// Reads the associations of these digests again, for every index.
     ///
     /// # Errors
-    /// [`StoreError`]; the index keeps what it has.
-    pub async fn refresh(&self, store: &Store, digests: Vec<LookupDigest>) -> Result<(), StoreError> {
-        if digests.is_empty() || self.memory.index.read().is_none() {
+    /// [`StoreError`]; the indexes keep what they have.
+    pub async fn refresh(&self, store: &Store, digests: &[LookupDigest]) -> Result<(), StoreError> {
+        // A digest under one pepper finds nothing under another.
+        let slots: Vec<Slot> = self.memory.indexes.read().iter().map(|index| index.slot).collect();
+        if digests.is_empty() {
             return Ok(());
         }
-        let read = store.read(async move |conn| {
-            let found = found::list_by_digest(conn, &digests).await?;
-            Ok::<_, StoreError>((digests, found))
-        });
-        let (digests, found) = read.await?;
-        let mut index = self.memory.index.write();
-        let is_replaced = index.as_mut().is_none_or(|index| index.replace(&digests, &found));
-        if !is_replaced {
-            *index = None;
+        for slot in slots {
+            let asked = digests.to_vec();
+            let found = store.read(async move |conn| found::list_by_digest(conn, slot, &asked).await).await?;
+            let mut indexes = self.memory.indexes.write();
+            let index = indexes.iter_mut().find(|index| index.slot == slot);
+            let is_replaced = index.is_none_or(|index| index.index.replace(digests, &found));
+            if !is_replaced {
+                indexes.retain(|index| index.slot != slot);
+            }
         }
         Ok(())
     }

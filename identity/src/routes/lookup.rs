@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use actix_web::HttpResponse;
 use actix_web::http::header::ContentType;
 use actix_web::web::Data;
-use serde_json::json;
+use serde::Serialize;
 use shared::http::body::Body;
 
 use super::auth::Credentials;
@@ -65,11 +65,25 @@ impl<'a> Mappings<'a> {
     }
 }
 
+/// The response of `GET /hash_details`.
+#[derive(Serialize)]
+struct HashDetails<'a> {
+    lookup_pepper: &'a str,
+    algorithms: Vec<&'static str>,
+    /// After a rotation: the previous pepper, for which lookups with hashes from before it still work.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alt_lookup_peppers: Option<[&'a str; 1]>,
+}
+
 /// `GET /hash_details`
 pub async fn hash_details(state: Data<State>, credentials: Credentials) -> Result<HttpResponse, Error> {
     credentials.agreed_account(&state).await?;
-    let algorithms: Vec<&str> = state.config.lookup.algorithms.as_slice().iter().map(|a| a.as_str()).collect();
-    Ok(HttpResponse::Ok().json(json!({ "lookup_pepper": state.pepper.expose(), "algorithms": algorithms })))
+    let peppers = state.memory.peppers_or_read(&state.store).await?;
+    Ok(HttpResponse::Ok().json(HashDetails {
+        lookup_pepper: peppers.current().pepper.expose(),
+        algorithms: state.config.lookup.algorithms.as_slice().iter().map(|algorithm| algorithm.as_str()).collect(),
+        alt_lookup_peppers: peppers.former().map(|former| [former.pepper.expose()]),
+    }))
 }
 
 /// `POST /lookup`

@@ -66,7 +66,6 @@ mod tests {
     use super::account;
     use crate::domain::access_token::AccessToken;
     use crate::domain::association::Association;
-    use crate::domain::lookup_hash::{LookupDigests, Pepper};
     use crate::store::testing::{START, email, stores, user};
     use crate::store::{accepted_terms, accounts, associations, tokens};
 
@@ -80,11 +79,10 @@ mod tests {
             let digest = AccessToken::shown("t").digest();
             let (with_token, with_terms) = (user(&token), user(&terms));
             let association = Association::new(email("a@x.org"), user(&bound), START, Duration::from_secs(60));
-            let digests = LookupDigests::of(&association.threepid, &Pepper::parse("matrixrocks").unwrap());
             let saved = store.write(async move |conn| {
                 tokens::insert(conn, &digest, &with_token, START).await?;
                 accepted_terms::insert(conn, &with_terms, &["https://x".to_owned()], START).await?;
-                associations::save(conn, &association, &digests, START).await
+                associations::save(conn, &association, START).await
             });
             saved.await.unwrap();
             let list =

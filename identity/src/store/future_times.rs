@@ -10,7 +10,9 @@ use shared::clock::Timestamp;
 
 use super::StoreError;
 use super::connection::queries;
-use super::schema::{associations, invites, onbind_backoffs, onbinds, outgoing_mails, sessions, sms_days, tokens};
+use super::schema::{
+    associations, invites, onbind_backoffs, onbinds, outgoing_mails, peppers, sessions, sms_days, tokens,
+};
 use crate::domain::utc_day::UtcDay;
 
 /// The latest plausible times at one moment.
@@ -77,6 +79,7 @@ queries! {
         number += mails_ahead.count().get_result::<i64>(conn).await?;
         number += waits_ahead.count().get_result::<i64>(conn).await?;
         number += onbinds_ahead.count().get_result::<i64>(conn).await?;
+        number += peppers::table.filter(peppers::since.gt(event)).count().get_result::<i64>(conn).await?;
         number += invites::table.filter(invites::sending_until.gt(mail_lease)).count().get_result::<i64>(conn).await?;
         number += sms_days::table.filter(sms_days::day.gt(horizon.day())).count().get_result::<i64>(conn).await?;
         Ok(number)
@@ -153,6 +156,10 @@ queries! {
             .await?;
         corrected += diesel::update(invites::table.filter(invites::sending_until.gt(mail_lease)))
             .set(invites::sending_until.eq(None::<i64>))
+            .execute(conn)
+            .await?;
+        corrected += diesel::update(peppers::table.filter(peppers::since.gt(event)))
+            .set(peppers::since.eq(now))
             .execute(conn)
             .await?;
         // SMS of a day that has not come would count on it.

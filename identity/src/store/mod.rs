@@ -50,6 +50,9 @@ use crate::config::database::{Database, Location};
 /// The most rows that one statement of the clean-up deletes: a larger transaction would block writers for too long.
 pub const BATCH: i64 = 1_000;
 
+/// The medium and the canonical address of an association.
+pub type AddressKey = (String, String);
+
 /// The destinations of a queue that have as many attempts as they may.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Busy {

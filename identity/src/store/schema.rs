@@ -73,9 +73,12 @@ table! {
         ts -> BigInt,
         not_before -> BigInt,
         not_after -> BigInt,
-        digest -> Binary,
+        digest -> Nullable<Binary>,
         digest_lower -> Nullable<Binary>,
         digest_ascii -> Nullable<Binary>,
+        digest_2 -> Nullable<Binary>,
+        digest_lower_2 -> Nullable<Binary>,
+        digest_ascii_2 -> Nullable<Binary>,
     }
 }
 
@@ -89,10 +92,20 @@ table! {
 }
 
 table! {
-    peppers (id) {
-        id -> Integer,
+    peppers (number) {
+        number -> BigInt,
+        slot -> Integer,
+        phase -> Text,
         pepper -> Text,
-        created_at -> BigInt,
+        since -> BigInt,
+    }
+}
+
+table! {
+    pepper_progress (number) {
+        number -> BigInt,
+        medium -> Text,
+        address -> Text,
     }
 }
 

@@ -5,8 +5,9 @@
 
 use shared::clock::Timestamp;
 
-use super::Store;
+use super::{Store, peppers};
 use crate::config::database::Database;
+use crate::domain::lookup_hash::Pepper;
 use crate::domain::mxid::UserId;
 use crate::domain::threepid::{Medium, ThreePid};
 
@@ -23,9 +24,17 @@ pub(crate) async fn stores() -> Vec<Store> {
     let mut stores = Vec::new();
     for url in urls {
         let settings = Database { max_connections: 4, ..Database::at(&url) };
-        stores.push(Store::open(&settings, None).await.unwrap());
+        let store = Store::open(&settings, None).await.unwrap();
+        let pepper = pepper();
+        store.write(async move |conn| peppers::list_or_insert(conn, &pepper, START).await).await.unwrap();
+        stores.push(store);
     }
     stores
+}
+
+/// The pepper of the databases.
+pub(crate) fn pepper() -> Pepper {
+    Pepper::parse("matrixrocks").unwrap()
 }
 
 /// Parses a user ID.

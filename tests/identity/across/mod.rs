@@ -18,6 +18,7 @@ mod mail;
 mod migrate;
 mod outage;
 mod outbound_proxy;
+mod pepper_rotation;
 mod restored;
 mod secrets;
 mod session_errors;

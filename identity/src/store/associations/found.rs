@@ -5,8 +5,7 @@
 use std::collections::HashMap;
 
 use diesel::prelude::{
-    BoolExpressionMethods, CombineDsl, ExpressionMethods, IntoSql, NullableExpressionMethods, QueryDsl, Queryable,
-    QueryableByName,
+    BoolExpressionMethods, CombineDsl, ExpressionMethods, IntoSql, QueryDsl, Queryable, QueryableByName,
 };
 use diesel::sql_types::{Array, BigInt, Binary, Bool, Nullable, Text};
 use diesel::{QueryResult, sql_query};
@@ -15,16 +14,14 @@ use shared::clock::Timestamp;
 
 use super::{DigestsRow, parse_digest, parse_digests};
 use crate::domain::association::Validity;
-use crate::domain::lookup_hash::{Form, LookupDigest};
+use crate::domain::lookup_hash::{Form, LookupDigest, LookupDigests};
+use crate::domain::pepper::Slot;
 use crate::store::connection::{PostgresConn, SqliteConn, queries};
 use crate::store::schema::associations;
-use crate::store::{Connection, StoreError};
+use crate::store::{AddressKey, Connection, StoreError};
 
 /// Digests in one statement, which binds each of them three times: SQLite binds at most 32,766 values.
 const DIGESTS_A_STATEMENT: usize = 10_000;
-
-/// The medium and the address of a row.
-pub type Key = (String, String);
 
 /// What a digest finds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,30 +32,56 @@ pub struct Found {
     pub validity: Validity,
 }
 
+/// Compiles the query for the columns of each slot.
+macro_rules! in_slot {
+    ($slot:expr, ($digest:ident, $lower:ident, $ascii:ident) => $query:expr) => {
+        match $slot {
+            Slot::First => {
+                let ($digest, $lower, $ascii) =
+                    (associations::digest, associations::digest_lower, associations::digest_ascii);
+                $query
+            }
+            Slot::Second => {
+                let ($digest, $lower, $ascii) =
+                    (associations::digest_2, associations::digest_lower_2, associations::digest_ascii_2);
+                $query
+            }
+        }
+    };
+}
+pub(super) use in_slot;
+
 queries! {
     /// A page of all associations in the order of their addresses, after `after`: the last one of the page, and what
-    /// each digest of the page finds.
-    pub async fn list_page(conn, after: &Key, limit: i64) -> Result<(Option<Key>, Vec<Found>), StoreError> {
+    /// each digest of the page finds in the slot.
+    pub async fn list_page(
+        conn,
+        slot: Slot,
+        after: &AddressKey,
+        limit: i64,
+    ) -> Result<(Option<AddressKey>, Vec<Found>), StoreError> {
         let (medium, address) = (&after.0, &after.1);
         let is_after = associations::medium
             .gt(medium)
             .or(associations::medium.eq(medium).and(associations::address.gt(address)));
-        let rows: Vec<PageRow> = associations::table
-            // Alone, the second condition would not bound the search in the index.
-            .filter(associations::medium.ge(medium).and(is_after))
-            .order((associations::medium, associations::address))
-            .limit(limit)
-            .select((
-                (associations::medium, associations::address),
-                (associations::digest, associations::digest_lower, associations::digest_ascii),
-                (associations::mxid, associations::ts, associations::not_before, associations::not_after),
-            ))
-            .load(conn as &mut Conn)
-            .await?;
+        let rows: Vec<PageRow> = in_slot!(slot, (digest, lower, ascii) => {
+            associations::table
+                // Alone, the second condition would not bound the search in the index.
+                .filter(associations::medium.ge(medium).and(is_after))
+                .order((associations::medium, associations::address))
+                .limit(limit)
+                .select((
+                    (associations::medium, associations::address),
+                    (digest, lower, ascii),
+                    (associations::mxid, associations::ts, associations::not_before, associations::not_after),
+                ))
+                .load(conn as &mut Conn)
+                .await?
+        });
         let mut found = Vec::with_capacity(rows.len());
         let mut last = None;
         for (key, digests, (mxid, ts, not_before, not_after)) in rows {
-            for (digest, form) in parse_digests(digests)?.iter() {
+            for (digest, form) in parse_digests(digests)?.iter().flat_map(LookupDigests::iter) {
                 found.push(Found { digest, form, mxid: mxid.clone(), validity: validity(ts, not_before, not_after) });
             }
             last = Some(key);
@@ -67,17 +90,21 @@ queries! {
     }
 }
 
-/// Every association of one of the digests, valid at present or not.
+/// Every association of one of the digests in the slot, valid at present or not.
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn list_by_digest(conn: &mut Connection, digests: &[LookupDigest]) -> Result<Vec<Found>, StoreError> {
+pub async fn list_by_digest(
+    conn: &mut Connection,
+    slot: Slot,
+    digests: &[LookupDigest],
+) -> Result<Vec<Found>, StoreError> {
     let mut found = Vec::new();
     for part in digests.chunks(DIGESTS_A_STATEMENT) {
         let part: Vec<&[u8]> = part.iter().map(|digest| digest.as_bytes().as_slice()).collect();
         let rows = match conn {
-            Connection::Sqlite(conn) => list_in(conn, &part).await?,
-            Connection::Postgres(conn) => list_joined(conn, &part).await?,
+            Connection::Sqlite(conn) => list_in(conn, slot, &part).await?,
+            Connection::Postgres(conn) => list_joined(conn, slot, &part).await?,
         };
         for row in rows {
             found.push(Found {
@@ -91,55 +118,64 @@ pub async fn list_by_digest(conn: &mut Connection, digests: &[LookupDigest]) -> 
     Ok(found)
 }
 
-async fn list_in(conn: &mut SqliteConn, part: &[&[u8]]) -> QueryResult<Vec<FoundRow>> {
-    let canonical = associations::table.filter(associations::digest.eq_any(part)).select((
-        associations::digest.nullable(),
-        true.into_sql::<Bool>(),
-        associations::mxid,
-        associations::ts,
-        associations::not_before,
-        associations::not_after,
-    ));
-    let lower = associations::table
-        .filter(associations::digest_lower.eq_any(part))
-        .filter(associations::digest_lower.is_not_null())
-        .select((
-            associations::digest_lower,
+async fn list_in(conn: &mut SqliteConn, slot: Slot, part: &[&[u8]]) -> QueryResult<Vec<FoundRow>> {
+    in_slot!(slot, (digest, lower, ascii) => {
+        let canonical = associations::table.filter(digest.eq_any(part)).filter(digest.is_not_null()).select((
+            digest,
+            true.into_sql::<Bool>(),
+            associations::mxid,
+            associations::ts,
+            associations::not_before,
+            associations::not_after,
+        ));
+        let lower = associations::table.filter(lower.eq_any(part)).filter(lower.is_not_null()).select((
+            lower,
             false.into_sql::<Bool>(),
             associations::mxid,
             associations::ts,
             associations::not_before,
             associations::not_after,
         ));
-    let ascii = associations::table
-        .filter(associations::digest_ascii.eq_any(part))
-        .filter(associations::digest_ascii.is_not_null())
-        .select((
-            associations::digest_ascii,
+        let ascii = associations::table.filter(ascii.eq_any(part)).filter(ascii.is_not_null()).select((
+            ascii,
             false.into_sql::<Bool>(),
             associations::mxid,
             associations::ts,
             associations::not_before,
             associations::not_after,
         ));
-    canonical.union_all(lower).union_all(ascii).load(conn).await
+        canonical.union_all(lower).union_all(ascii).load(conn).await
+    })
 }
 
 /// [`list_in`] for PostgreSQL, which reads the whole table for `= ANY` with many values. The sub-select hides their number
 /// from the planner, which would read the whole table for a join with a thousand too.
-const JOINED: &str = "\
-    with wanted (digest) as materialized (select distinct unnest((select $1)))
-    select a.digest, true as is_canonical, a.mxid, a.ts, a.not_before, a.not_after
-        from wanted join associations a on a.digest = wanted.digest
-    union all
-    select a.digest_lower, false, a.mxid, a.ts, a.not_before, a.not_after
-        from wanted join associations a on a.digest_lower = wanted.digest where a.digest_lower is not null
-    union all
-    select a.digest_ascii, false, a.mxid, a.ts, a.not_before, a.not_after
-        from wanted join associations a on a.digest_ascii = wanted.digest where a.digest_ascii is not null";
+macro_rules! joined {
+    ($digest:literal, $lower:literal, $ascii:literal) => {
+        concat!(
+            "with wanted (digest) as materialized (select distinct unnest((select $1)))",
+            joined!(@part $digest, "true"),
+            " union all",
+            joined!(@part $lower, "false"),
+            " union all",
+            joined!(@part $ascii, "false"),
+        )
+    };
+    (@part $column:literal, $is_canonical:literal) => {
+        concat!(
+            " select a.", $column, " as digest, ", $is_canonical, " as is_canonical,",
+            " a.mxid, a.ts, a.not_before, a.not_after",
+            " from wanted join associations a on a.", $column, " = wanted.digest where a.", $column, " is not null",
+        )
+    };
+}
 
-async fn list_joined(conn: &mut PostgresConn, part: &[&[u8]]) -> QueryResult<Vec<FoundRow>> {
-    sql_query(JOINED).bind::<Array<Binary>, _>(part).load(conn).await
+async fn list_joined(conn: &mut PostgresConn, slot: Slot, part: &[&[u8]]) -> QueryResult<Vec<FoundRow>> {
+    let statement = match slot {
+        Slot::First => joined!("digest", "digest_lower", "digest_ascii"),
+        Slot::Second => joined!("digest_2", "digest_lower_2", "digest_ascii_2"),
+    };
+    sql_query(statement).bind::<Array<Binary>, _>(part).load(conn).await
 }
 
 #[derive(Queryable, QueryableByName)]
@@ -172,7 +208,7 @@ pub fn users_at(rows: &[Found], now: Timestamp) -> HashMap<LookupDigest, &Found>
 
 /// The columns `mxid, ts, not_before, not_after`.
 type Period = (String, i64, i64, i64);
-type PageRow = (Key, DigestsRow, Period);
+type PageRow = (AddressKey, DigestsRow, Period);
 
 fn validity(ts: i64, not_before: i64, not_after: i64) -> Validity {
     let [ts, not_before, not_after] = [ts, not_before, not_after].map(Timestamp::from_millis);

@@ -1,9 +1,11 @@
 //! `associations`: the user of each bound address.
 //!
-//! Invariant: an address has at most one association; a delete keeps its digests in `changes` for a while, and nothing
-//! else. Whatever changes a row appends its digests to `changes`, so that every process reads them again.
+//! Invariant: an address has at most one association, with digests under every pepper; a delete keeps its digests in
+//! `changes` for a while, and nothing else. A function that changes a row appends its digests to `changes`, so that every
+//! process reads them again.
 
 pub mod found;
+pub mod rehash;
 
 use diesel::SelectableHelper;
 use diesel::dsl::sql;
@@ -17,10 +19,11 @@ use shared::clock::Timestamp;
 
 use super::connection::queries;
 use super::schema::associations;
-use super::{Connection, StoreError, changes};
+use super::{Connection, StoreError, changes, peppers};
 use crate::domain::association::Association;
 use crate::domain::lookup_hash::{LookupDigest, LookupDigests};
 use crate::domain::mxid::UserId;
+use crate::domain::pepper::{SlotDigests, all_digests};
 use crate::domain::threepid::{Medium, ThreePid};
 
 queries! {
@@ -29,7 +32,7 @@ queries! {
         let row: Option<Row> = associations::table
             .find((threepid.medium().as_str(), threepid.address().as_str()))
             .select(Row::as_select())
-            .first(conn as &mut Conn)
+            .get_result(conn as &mut Conn)
             .await
             .optional()?;
         row.map(Association::try_from).transpose()
@@ -40,7 +43,7 @@ queries! {
         let row: Option<Row> = associations::table
             .find((medium.as_str(), address))
             .select(Row::as_select())
-            .first(conn as &mut Conn)
+            .get_result(conn as &mut Conn)
             .await
             .optional()?;
         row.map(Association::try_from).transpose()
@@ -57,26 +60,26 @@ queries! {
         rows.into_iter().map(Association::try_from).collect()
     }
 
-    async fn upsert(conn, association: &Association, digests: &LookupDigests) -> Result<(), StoreError> {
-        let row = Row::new(association, digests);
+    async fn upsert(conn, association: &Association, digests: &SlotDigests) -> Result<(), StoreError> {
+        let (row, digests) = (Row::from(association), DigestColumns::from(digests));
         diesel::insert_into(associations::table)
-            .values(&row)
+            .values((&row, &digests))
             .on_conflict((associations::medium, associations::address))
             .do_update()
-            .set(&row)
+            .set((&row, &digests))
             .execute(conn as &mut Conn)
             .await?;
         Ok(())
     }
 
-    async fn find_digests(conn, medium: Medium, address: &str) -> Result<Option<LookupDigests>, StoreError> {
-        let row: Option<DigestsRow> = associations::table
+    async fn find_digests(conn, medium: Medium, address: &str) -> Result<Option<SlotDigests>, StoreError> {
+        let row: Option<DigestColumns> = associations::table
             .find((medium.as_str(), address))
-            .select((associations::digest, associations::digest_lower, associations::digest_ascii))
-            .first(conn as &mut Conn)
+            .select(DigestColumns::as_select())
+            .get_result(conn as &mut Conn)
             .await
             .optional()?;
-        row.map(parse_digests).transpose()
+        row.map(SlotDigests::try_from).transpose()
     }
 
     async fn delete_row(conn, medium: Medium, address: &str) -> Result<(), StoreError> {
@@ -90,6 +93,8 @@ queries! {
         let with_a_labels = associations::medium.eq("email").and(associations::address.like("%xn--%"));
         let without_digest = associations::medium
             .eq("email")
+            // Every version that knows the second slot stores all digests.
+            .and(associations::digest.is_not_null())
             .and(associations::digest_ascii.is_null())
             .and(sql::<Bool>("octet_length(address) <> length(address)"));
         let with_old_digit = associations::medium.eq("msisdn").and(associations::address.like("521__________"));
@@ -107,24 +112,36 @@ queries! {
     }
 }
 
-/// Inserts the association, or replaces the previous one of its address.
+/// Inserts the association, or replaces the previous one of its address; returns the digests whose associations have
+/// changed.
 ///
 /// # Errors
 /// [`StoreError`].
 pub async fn save(
     conn: &mut Connection,
     association: &Association,
-    digests: &LookupDigests,
     now: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<Vec<LookupDigest>, StoreError> {
+    let digests = peppers::list(conn).await?.digests(&association.threepid);
+    save_with(conn, association, &digests, now).await
+}
+
+async fn save_with(
+    conn: &mut Connection,
+    association: &Association,
+    digests: &SlotDigests,
+    now: Timestamp,
+) -> Result<Vec<LookupDigest>, StoreError> {
     let (medium, address) = (association.threepid.medium(), association.threepid.address().as_str());
-    let mut changed: Vec<LookupDigest> = digests.iter().map(|(digest, _)| digest).collect();
+    let mut changed: Vec<LookupDigest> = all_digests(digests).collect();
     // Another spelling of the address may have had other digests.
-    let previous = find_digests(conn, medium, address).await?;
-    let previous = previous.iter().flat_map(LookupDigests::iter).map(|(digest, _)| digest);
-    changed.extend(previous.filter(|digest| digests.iter().all(|(new, _)| new != *digest)).collect::<Vec<_>>());
+    if let Some(previous) = find_digests(conn, medium, address).await? {
+        let former: Vec<_> = all_digests(&previous).filter(|digest| !changed.contains(digest)).collect();
+        changed.extend(former);
+    }
     upsert(conn, association, digests).await?;
-    announce(conn, &changed, now).await
+    announce(conn, &changed, now).await?;
+    Ok(changed)
 }
 
 /// Deletes the association of `threepid` to `mxid`; returns its digests, none if there is no such association.
@@ -136,15 +153,14 @@ pub async fn delete(
     threepid: &ThreePid,
     mxid: &UserId,
     now: Timestamp,
-) -> Result<bool, StoreError> {
-    let is_theirs = find(conn, threepid).await?.is_some_and(|found| found.mxid == *mxid);
-    if is_theirs {
-        delete_form(conn, threepid.medium(), threepid.address().as_str(), now).await?;
+) -> Result<Vec<LookupDigest>, StoreError> {
+    if find(conn, threepid).await?.is_none_or(|found| found.mxid != *mxid) {
+        return Ok(Vec::new());
     }
-    Ok(is_theirs)
+    delete_form(conn, threepid.medium(), threepid.address().as_str(), now).await
 }
 
-/// Deletes the association under exactly this `address`.
+/// Deletes the association under exactly this `address`; returns its digests.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -153,11 +169,12 @@ pub async fn delete_form(
     medium: Medium,
     address: &str,
     now: Timestamp,
-) -> Result<(), StoreError> {
-    let Some(digests) = find_digests(conn, medium, address).await? else { return Ok(()) };
+) -> Result<Vec<LookupDigest>, StoreError> {
+    let Some(digests) = find_digests(conn, medium, address).await? else { return Ok(Vec::new()) };
     delete_row(conn, medium, address).await?;
-    let digests: Vec<LookupDigest> = digests.iter().map(|(digest, _)| digest).collect();
-    announce(conn, &digests, now).await
+    let digests: Vec<LookupDigest> = all_digests(&digests).collect();
+    announce(conn, &digests, now).await?;
+    Ok(digests)
 }
 
 /// Announces to every process that associations of these digests have changed.
@@ -166,23 +183,62 @@ async fn announce(conn: &mut Connection, digests: &[LookupDigest], now: Timestam
     changes::append(conn, changes::Kind::Associations, &digests, now).await
 }
 
-type DigestsRow = (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>);
+/// The digests in one slot.
+type DigestsRow = (Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>);
 
 fn parse_digest(digest: Vec<u8>) -> Result<LookupDigest, StoreError> {
     let digest = digest.try_into().map_err(|_| StoreError::Corrupt("associations.digest"))?;
     Ok(LookupDigest::from_bytes(digest))
 }
 
-fn parse_digests((h1, h2, ascii): DigestsRow) -> Result<LookupDigests, StoreError> {
-    Ok(LookupDigests {
+fn parse_digests((h1, h2, ascii): DigestsRow) -> Result<Option<LookupDigests>, StoreError> {
+    let Some(h1) = h1 else { return Ok(None) };
+    Ok(Some(LookupDigests {
         h1: parse_digest(h1)?,
         h2: h2.map(parse_digest).transpose()?,
         ascii: ascii.map(parse_digest).transpose()?,
-    })
+    }))
+}
+
+/// The digests in both slots.
+#[derive(Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = associations, treat_none_as_null = true)]
+struct DigestColumns {
+    digest: Option<Vec<u8>>,
+    digest_lower: Option<Vec<u8>>,
+    digest_ascii: Option<Vec<u8>>,
+    digest_2: Option<Vec<u8>>,
+    digest_lower_2: Option<Vec<u8>>,
+    digest_ascii_2: Option<Vec<u8>>,
+}
+
+impl From<&SlotDigests> for DigestColumns {
+    fn from([first, second]: &SlotDigests) -> Self {
+        let bytes = |digest: LookupDigest| digest.as_bytes().to_vec();
+        Self {
+            digest: first.map(|digests| bytes(digests.h1)),
+            digest_lower: first.and_then(|digests| digests.h2).map(bytes),
+            digest_ascii: first.and_then(|digests| digests.ascii).map(bytes),
+            digest_2: second.map(|digests| bytes(digests.h1)),
+            digest_lower_2: second.and_then(|digests| digests.h2).map(bytes),
+            digest_ascii_2: second.and_then(|digests| digests.ascii).map(bytes),
+        }
+    }
+}
+
+impl TryFrom<DigestColumns> for SlotDigests {
+    type Error = StoreError;
+
+    fn try_from(row: DigestColumns) -> Result<Self, StoreError> {
+        Ok([
+            parse_digests((row.digest, row.digest_lower, row.digest_ascii))?,
+            parse_digests((row.digest_2, row.digest_lower_2, row.digest_ascii_2))?,
+        ])
+    }
 }
 
 #[derive(Queryable, Selectable, Insertable, AsChangeset)]
-#[diesel(table_name = associations, treat_none_as_null = true)]
+#[diesel(table_name = associations)]
 struct Row {
     medium: String,
     address: String,
@@ -191,13 +247,10 @@ struct Row {
     ts: i64,
     not_before: i64,
     not_after: i64,
-    digest: Vec<u8>,
-    digest_lower: Option<Vec<u8>>,
-    digest_ascii: Option<Vec<u8>>,
 }
 
-impl Row {
-    fn new(association: &Association, digests: &LookupDigests) -> Self {
+impl From<&Association> for Row {
+    fn from(association: &Association) -> Self {
         Self {
             medium: association.threepid.medium().as_str().to_owned(),
             address: association.threepid.address().as_str().to_owned(),
@@ -206,9 +259,6 @@ impl Row {
             ts: association.ts.as_millis(),
             not_before: association.not_before.as_millis(),
             not_after: association.not_after.as_millis(),
-            digest: digests.h1.as_bytes().to_vec(),
-            digest_lower: digests.h2.map(|digest| digest.as_bytes().to_vec()),
-            digest_ascii: digests.ascii.map(|digest| digest.as_bytes().to_vec()),
         }
     }
 }
@@ -237,6 +287,7 @@ mod tests {
 
     use crate::domain::association::Association;
     use crate::domain::lookup_hash::{LookupDigest, LookupDigests};
+    use crate::domain::pepper::Slot;
     use crate::domain::threepid::{Medium, ThreePid};
     use crate::store::associations::found;
     use crate::store::testing::{START, email, stores, user};
@@ -264,7 +315,9 @@ mod tests {
 
     async fn save(store: &Store, association: &Association, digests: LookupDigests) {
         let association = association.clone();
-        store.write(async move |conn| associations::save(conn, &association, &digests, START).await).await.unwrap();
+        let saved = store
+            .write(async move |conn| associations::save_with(conn, &association, &[Some(digests), None], START).await);
+        saved.await.unwrap();
     }
 
     async fn find(store: &Store, threepid: ThreePid) -> Option<Association> {
@@ -273,11 +326,12 @@ mod tests {
 
     async fn delete(store: &Store, typed: &str, mxid: &str) -> bool {
         let (threepid, mxid) = (email(typed), user(mxid));
-        store.write(async move |conn| associations::delete(conn, &threepid, &mxid, START).await).await.unwrap()
+        let deleted = store.write(async move |conn| associations::delete(conn, &threepid, &mxid, START).await);
+        !deleted.await.unwrap().is_empty()
     }
 
     async fn by_digest(store: &Store, asked: Vec<LookupDigest>, now: Timestamp) -> HashMap<LookupDigest, String> {
-        let rows = store.read(async move |conn| found::list_by_digest(conn, &asked).await).await.unwrap();
+        let rows = store.read(async move |conn| found::list_by_digest(conn, Slot::First, &asked).await).await.unwrap();
         found::users_at(&rows, now).into_iter().map(|(digest, found)| (digest, found.mxid.clone())).collect()
     }
 
@@ -400,7 +454,9 @@ mod tests {
             save(&store, &association("a@x.org", "@alice:hs", START), digests(1)).await;
             let other = association("b@x.org", "@bob:hs", START);
             let digests = digests(1);
-            let refused = store.write(async move |conn| associations::save(conn, &other, &digests, START).await).await;
+            let refused = store
+                .write(async move |conn| associations::save_with(conn, &other, &[Some(digests), None], START).await)
+                .await;
             assert!(refused.is_err());
             assert_eq!(find(&store, email("b@x.org")).await, None);
             assert_eq!(count(&store).await, 1);

@@ -12,7 +12,7 @@ use crate::domain::threepid::{Medium, ThreePid};
 use crate::store::onbinds::outbox::{self, LeasedOnbind};
 use crate::store::outgoing_mails::QueuedMail;
 use crate::store::testing::{START, email, execute, stores, user};
-use crate::store::{Busy, QueueHead, Store, onbinds, outgoing_mails, sessions};
+use crate::store::{Busy, QueueHead, Store, onbinds, outgoing_mails, peppers, sessions};
 
 const LEASE: Duration = Duration::from_secs(70);
 
@@ -162,5 +162,15 @@ async fn every_time_that_is_corrected_is_found_before() {
         let session = Session { created_at: after(61), validated_at: Some(after(61)), ..sessions::session("sid") };
         store.write(async move |conn| sessions::save(conn, &session).await).await.unwrap();
         assert_eq!(correct_at_start(&store).await, (1, 2));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pepper_of_a_clock_that_was_ahead_is_rotated_after_its_time() {
+    for store in stores().await {
+        execute(&store, "update peppers set since = since + 31536000000").await;
+        assert_eq!(correct_at_start(&store).await, (1, 1));
+        let peppers = store.read(async |conn| peppers::list(conn).await).await.unwrap();
+        assert_eq!(peppers.current().since, START);
     }
 }
