@@ -5,7 +5,6 @@
 use serde::Deserialize;
 use shared::config::{ByteSize, ConfigError, Globs, HumanDuration, OneOrMany};
 
-use super::database::Location;
 use crate::domain::pepper::RotationSettings;
 use crate::domain::session::SessionRules;
 
@@ -149,11 +148,11 @@ impl Lookup {
     }
 
     /// The most memory of the index in bytes; none if there is no index.
-    pub fn index_limit(&self, database: &Location) -> Option<usize> {
-        match (self.index, database) {
-            (Index::Auto, Location::SqliteFile(_) | Location::SqliteMemory) => Some(self.index_memory.get()),
-            (Index::Memory, _) => Some(usize::MAX),
-            (Index::Auto, Location::Postgres(_)) | (Index::Database, _) => None,
+    pub fn index_limit(&self) -> Option<usize> {
+        match self.index {
+            Index::Auto => Some(self.index_memory.get()),
+            Index::Memory => Some(usize::MAX),
+            Index::Database => None,
         }
     }
 }
@@ -162,8 +161,7 @@ impl Lookup {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Index {
-    /// With SQLite from memory, unless the index would be larger than `index_memory`; with PostgreSQL, where another process
-    /// learns of a change a moment later, from the database.
+    /// From memory, unless the index would be larger than `index_memory`.
     Auto,
     /// From memory.
     Memory,

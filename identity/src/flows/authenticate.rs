@@ -91,6 +91,7 @@ pub async fn log_out(state: &State, KnownToken(digest): KnownToken) -> Result<()
     let now = state.clock.now();
     let deleted = state.store.write(async move |conn| tokens::delete(conn, &digest, now).await).await?;
     state.memory.tokens().remove(&[digest]);
+    state.store.announce_changes().await;
     if deleted { Ok(()) } else { Err(Error::UnknownToken) }
 }
 

@@ -33,16 +33,36 @@ const RETRY_WITHOUT_ROOM: Duration = Duration::from_secs(3600);
 
 /// Follows the changes until the process ends.
 pub async fn run(state: Arc<State>) {
-    let limit = state.config.lookup.index_limit(&state.config.database.location);
+    let limit = state.config.lookup.index_limit();
     let mut follower = Follower::new(limit.unwrap_or(0));
     let mut interval = tokio::time::interval(state.config.lookup.poll_interval.get());
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    tokio::spawn(hear(state.clone()));
     loop {
-        interval.tick().await;
+        tokio::select! {
+            _ = interval.tick() => {}
+            () = state.memory.suspended.notified() => {}
+        }
         if let Err(error) = follower.follow(&state.store, &state.memory).await {
+            state.memory.suspend();
+            interval.reset();
+            interval.tick().await;
             // The readiness check and the requests report an outage.
             tracing::debug!(%error, "reading of the changes failed");
         }
+    }
+}
+
+/// Suspends what is in memory as soon as another process has changed something, where the database announces that.
+async fn hear(state: Arc<State>) {
+    loop {
+        match state.store.hear_changes(|| state.memory.suspend()).await {
+            Ok(false) => return,
+            // What is announced until the next attempt is not heard.
+            Ok(true) => state.memory.suspend(),
+            Err(error) => tracing::debug!(%error, "the database does not announce changes"),
+        }
+        tokio::time::sleep(RETRY).await;
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use parking_lot::RwLock;
 use shared::clock::Timestamp;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, Notify};
 
 use self::lookup_index::LookupIndex;
 use self::tokens::{CachedToken, TokenCache};
@@ -35,6 +35,10 @@ pub struct Memory {
     tokens: TokenCache,
     /// The last reading of the changes, and the peppers at its time.
     followed: ArcSwapOption<Followed>,
+    /// When another process was last heard to change something: an earlier reading of the changes does not have it.
+    suspended_at: RwLock<Option<Instant>>,
+    /// Wakes the reader of the changes.
+    pub suspended: Notify,
     /// Held from a reading of the database until its result is in the index: two readings that end in another order than
     /// they began would leave the older result.
     applying: Mutex<()>,
@@ -111,7 +115,18 @@ impl Memory {
 
     /// Records that all changes committed before `began` are applied, and the peppers since then.
     pub fn mark_current(&self, began: Instant, peppers: Arc<Peppers>) {
-        self.followed.store(Some(Arc::new(Followed { at: began, peppers })));
+        let suspended_at = self.suspended_at.read();
+        if suspended_at.is_none_or(|suspended_at| suspended_at < began) {
+            self.followed.store(Some(Arc::new(Followed { at: began, peppers })));
+        }
+    }
+
+    /// Leaves everything to the database until the changes are read again.
+    pub fn suspend(&self) {
+        let mut suspended_at = self.suspended_at.write();
+        *suspended_at = Some(Instant::now());
+        self.followed.store(None);
+        self.suspended.notify_one();
     }
 
     /// The number of digests in the indexes and their memory in bytes.
@@ -131,9 +146,10 @@ impl Memory {
         Applying { memory: self, _guard: self.applying.lock().await }
     }
 
-    /// Reads the associations of these digests again, after this process has changed one. An error delays that until the
-    /// changes are read.
+    /// Reads the associations of these digests again, after this process has changed one, and announces the change. An error
+    /// delays that until the changes are read.
     pub async fn refresh(&self, store: &Store, digests: &[LookupDigest]) {
+        store.announce_changes().await;
         if let Err(error) = self.apply().await.refresh(store, digests).await {
             tracing::debug!(%error, "reading of an association failed");
         }

@@ -7,6 +7,7 @@ use std::fs::{DirBuilder, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::ConnectionError;
@@ -16,11 +17,12 @@ use diesel_async::pooled_connection::{
 };
 use diesel_async::{AsyncConnection, SimpleAsyncConnection};
 use futures_util::FutureExt;
+use shared::random::Random;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::connection::{Connection, PostgresConn, SqliteConn};
-use super::postgres::{self, Connector};
+use super::postgres::{self, Connector, Listener};
 use super::{StoreError, migrations};
 use crate::config::database::{Database, Location};
 
@@ -43,8 +45,12 @@ pub(super) enum Pool {
         /// The longest wait for a connection.
         wait: Duration,
     },
-    /// With the longest wait for a connection.
-    Postgres(Deadpool<PostgresConn>, Duration),
+    Postgres {
+        connections: Deadpool<PostgresConn>,
+        /// The longest wait for a connection.
+        wait: Duration,
+        listener: Arc<Listener>,
+    },
 }
 
 /// Validates the settings without a connection.
@@ -94,8 +100,9 @@ impl Pool {
                     migrations::await_postgres(conn.client(), settings.start_timeout).await?;
                     Vec::new()
                 };
-                let pool = Self::Postgres(connector.pool(settings.max_connections)?, settings.pool_timeout);
-                return Ok((pool, applied));
+                let listener = Arc::new(Listener::new(connector.clone(), Random.base62(16)));
+                let connections = connector.pool(settings.max_connections)?;
+                return Ok((Self::Postgres { connections, wait: settings.pool_timeout, listener }, applied));
             }
         };
         let Connection::Sqlite(mut conn) = pool.connect(Intent::Write).await? else { return Ok((pool, Vec::new())) };
@@ -122,10 +129,10 @@ impl Pool {
                     readers.get().await.map(Connection::Sqlite)
                 }
                 (Self::Sqlite { writer, .. }, _) => writer.get().await.map(Connection::Sqlite),
-                (Self::Postgres(pool, _), _) => pool.get().await.map(Connection::Postgres),
+                (Self::Postgres { connections, .. }, _) => connections.get().await.map(Connection::Postgres),
             }
         };
-        let (Self::Sqlite { wait, .. } | Self::Postgres(_, wait)) = self;
+        let (Self::Sqlite { wait, .. } | Self::Postgres { wait, .. }) = self;
         match tokio::time::timeout(*wait, connection).await {
             Ok(connection) => connection.map_err(|error| connect_error(&error)),
             Err(_) => Err(all_busy(*wait)),
@@ -135,7 +142,7 @@ impl Pool {
     pub(super) fn in_use(&self) -> usize {
         let statuses = match self {
             Self::Sqlite { writer, readers, .. } => [Some(writer.status()), readers.as_ref().map(Deadpool::status)],
-            Self::Postgres(pool, _) => [Some(pool.status()), None],
+            Self::Postgres { connections, .. } => [Some(connections.status()), None],
         };
         statuses.iter().flatten().map(|status| status.size.saturating_sub(status.available)).sum()
     }

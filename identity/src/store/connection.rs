@@ -54,7 +54,7 @@ impl Connection {
         Ok(())
     }
 
-    pub(super) async fn execute(&mut self, statement: &'static str) -> Result<(), StoreError> {
+    pub(super) async fn execute(&mut self, statement: &str) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(conn) => conn.batch_execute(statement).await?,
             Self::Postgres(conn) => conn.batch_execute(statement).await?,

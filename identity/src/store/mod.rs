@@ -45,6 +45,7 @@ use self::connect::{Intent, Pool};
 pub use self::connection::Connection;
 use self::connection::Transaction;
 pub use self::error::{StoreError, WriteError};
+use self::postgres::Ended;
 use crate::config::database::{Database, Location};
 
 /// The most rows that one statement of the clean-up deletes: a larger transaction would block writers for too long.
@@ -205,6 +206,30 @@ impl Store {
         result
     }
 
+    /// Announces to other processes that this one has changed something which they keep in memory. A failure delays that
+    /// until they read the changes.
+    pub async fn announce_changes(&self) {
+        let Pool::Postgres { listener, .. } = &self.pool else { return };
+        let Some(statement) = listener.announcement() else { return };
+        let announced = self.read(async move |connection| connection.execute(&statement).await).await;
+        if let Err(error) = announced {
+            tracing::debug!(%error, "announcement of a change failed");
+        }
+    }
+
+    /// Calls `heard` when it begins to listen, and for each announcement of another process, until it hears no more.
+    /// False if announcements do not work here.
+    ///
+    /// # Errors
+    /// [`StoreError::Connect`].
+    pub async fn hear_changes(&self, heard: impl Fn()) -> Result<bool, StoreError> {
+        let Pool::Postgres { listener, .. } = &self.pool else { return Ok(false) };
+        match listener.listen(heard).await {
+            Ok(ended) => Ok(matches!(ended, Ended::Lost)),
+            Err(failure) => Err(StoreError::Connect(failure.text)),
+        }
+    }
+
     /// Checks that the database responds.
     ///
     /// # Errors
@@ -231,7 +256,7 @@ impl Store {
                 let runtime = self.runtime.clone();
                 self.runtime.spawn_blocking(move || runtime.block_on(work(connection)))
             }
-            Pool::Postgres(..) => {
+            Pool::Postgres { .. } => {
                 let pool = self.pool.clone();
                 self.runtime.spawn(async move { work(pool.connect(intent).await?).await })
             }

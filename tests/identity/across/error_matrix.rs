@@ -289,7 +289,7 @@ async fn an_outage_of_the_database_is_our_fault_and_nothing_is_said_of_it() {
     let link = world.api.get(&v2("/validate/email/submitToken?sid=x&client_secret=x&token=x&confirm=1")).send().await;
     assert_eq!((link.code(), link.header("content-type")), (500, Some("text/html; charset=utf-8")));
     client.batch_execute("alter table tokens rename to gone_too").await.unwrap();
-    let refusal = world.api.get(&v2("/account")).bearer(&token).send().await.expect(500);
+    let refusal = world.api.post(&v2("/account/logout"), json!({})).bearer(&token).send().await.expect(500);
     assert_eq!(refusal, json!({"errcode": "M_UNKNOWN", "error": "Internal server error"}));
     // The log arrives through a pipe, after the response.
     let logged = || world.server.logs().matches("request failed with an internal error").count();

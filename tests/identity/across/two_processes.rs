@@ -2,9 +2,12 @@
 //!
 //! Invariant: without PostgreSQL on the machine these tests are skipped and listed; with `CI=true` they fail.
 
+use std::time::Instant;
+
 use harness::api::{Answer, Api};
 use harness::binary;
 use harness::homeserver::Homeserver;
+use harness::options::scale;
 use harness::process::{Server, new_folder};
 use serde_json::{Value, json};
 use shared::random::Random;
@@ -114,6 +117,43 @@ async fn what_one_process_has_in_memory_follows_the_changes_of_the_other() {
         (world.api.get(&v2("/account")).bearer(&bob).send().await.code() == 401).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stdout, reason = "figures for people")]
+async fn a_process_hears_of_a_bind_of_another_without_a_poll() {
+    for (how, poll) in [("announced", "5s"), ("polled", "1s")] {
+        let url = match how {
+            "announced" => harness::database::postgresql().await,
+            _ => harness::pgbouncer::database().await,
+        };
+        let Some(url) = url else { return };
+        let tables =
+            format!("[limits]\n{NO_LIMITS}\n[lookup]\npoll_interval = \"{poll}\"\n[database]\nurl = \"{url}\"");
+        let world =
+            World::with(Settings { server: "name = \"id.example.org\"", tables: &tables, ..Settings::default() });
+        let world = world.await;
+        let (_second, second) = world.twin().await;
+        let bob = world.register("@bob:hs.example").await;
+        let pepper = pepper(&second, &bob).await;
+        let mut times = Vec::new();
+        for round in 0..scale(5, 300) {
+            let email = format!("bob{round}@example.com");
+            let hash = hash(&email, "email", &pepper);
+            let lookup = json!({ "addresses": [hash], "algorithm": "sha256", "pepper": pepper });
+            world.bind(&bob, "@bob:hs.example", &email).await;
+            let answered = Instant::now();
+            wait_for("the other process to find it", DEADLINE, async || {
+                let found = second.post(&v2("/lookup"), lookup.clone()).bearer(&bob).send().await.expect(200);
+                (found["mappings"][&hash] == "@bob:hs.example").then_some(())
+            })
+            .await;
+            times.push(answered.elapsed());
+        }
+        times.sort();
+        let at = |share: usize| times[(times.len() - 1) * share / 100];
+        println!("{how}: p50 {:?}, p99 {:?}, at most {:?} of {}", at(50), at(99), at(100), times.len());
+    }
 }
 
 async fn pepper(api: &Api, token: &str) -> String {

@@ -8,6 +8,7 @@
 mod connection;
 mod direct;
 mod failure;
+mod listener;
 mod row;
 mod statement;
 
@@ -25,6 +26,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use self::connection::Link;
 pub(super) use self::connection::PostgresConnection;
+pub(super) use self::listener::{Ended, Listener};
 use super::StoreError;
 use crate::config::database::{Database, PreparedStatements};
 
@@ -120,11 +122,18 @@ impl Connector {
     /// # Errors
     /// [`ConnectFailure`].
     pub(super) async fn connect(&self) -> Result<PostgresConnection, ConnectFailure> {
+        self.within_connect_timeout(self.open()).await
+    }
+
+    async fn within_connect_timeout<T>(
+        &self,
+        opening: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, ConnectFailure> {
         let servers = self.target.get_hosts().len().max(self.target.get_hostaddrs().len()).max(1);
         let limit = self.target.get_connect_timeout().copied().unwrap_or_default();
         let limit = limit.saturating_mul(u32::try_from(servers).unwrap_or(u32::MAX));
-        match tokio::time::timeout(limit, self.open()).await {
-            Ok(Ok(connection)) => Ok(connection),
+        match tokio::time::timeout(limit, opening).await {
+            Ok(Ok(opened)) => Ok(opened),
             Ok(Err(error)) => {
                 Err(ConnectFailure { text: failure::with_causes(&error), is_transient: failure::is_transient(&error) })
             }
