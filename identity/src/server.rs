@@ -69,7 +69,7 @@ impl StartError {
 /// # Errors
 /// [`StartError`] if a part of the server cannot be set up.
 pub async fn serve(config: Config) -> Result<(), StartError> {
-    telemetry::log(config.log, &["identity", "shared"]);
+    let _log = telemetry::log(config.log, &["identity", "shared"]);
     let metrics = telemetry::metrics().map_err(StartError::setup)?;
     // From here on: without a handler SIGHUP would end the process.
     let hang_up = signal(SignalKind::hangup())?;

@@ -12,7 +12,7 @@ use crate::store::{Store, StoreError};
 /// # Errors
 /// [`StoreError`] if the database is not reachable, a newer version has migrated it or a migration fails.
 pub(super) async fn migrate(config: &Config) -> Result<Vec<String>, StoreError> {
-    telemetry::log(config.log, &["identity", "shared"]);
+    let _log = telemetry::log(config.log, &["identity", "shared"]);
     let applied = Store::migrate(&config.database, config.outbound.extra_ca_file.as_deref()).await?;
     Ok(match applied.len() {
         0 => vec!["the database is up to date".to_owned()],

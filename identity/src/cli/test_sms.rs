@@ -26,7 +26,7 @@ pub struct TestSmsArgs<'a> {
 /// # Errors
 /// The reason why no message was sent.
 pub async fn send(config: &Config, args: &TestSmsArgs<'_>, mut print: impl FnMut(String)) -> Result<(), String> {
-    telemetry::log(config.log, &["identity", "shared"]);
+    let _log = telemetry::log(config.log, &["identity", "shared"]);
     let country = match args.country {
         Some(country) => country,
         // The country has no effect on an international number.

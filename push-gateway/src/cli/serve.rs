@@ -47,7 +47,7 @@ pub(crate) enum StartError {
 /// # Errors
 /// [`StartError`]
 pub(crate) async fn serve(config: Config, file: Option<PathBuf>) -> Result<(), StartError> {
-    telemetry::log(config.log, &["push_gateway", "shared"]);
+    let _log = telemetry::log(config.log, &["push_gateway", "shared"]);
     let types = AppTypes::default();
     let metrics = if config.metrics.legacy_names {
         telemetry::metrics_through(|recorder| LegacyNames::new(recorder, types.clone()))?

@@ -51,7 +51,7 @@ pub(crate) struct Report {
 /// # Errors
 /// [`TestPushError`] if nothing can be sent.
 pub(crate) async fn test_push(config: Config, target: &Target) -> Result<Report, TestPushError> {
-    telemetry::log(Log { level: Level::Debug, ..config.log }, &["push_gateway"]);
+    let _log = telemetry::log(Log { level: Level::Debug, ..config.log }, &["push_gateway"]);
     let Request { notification, devices } = request(target, config.limits.max_devices)?;
     let deadline = Instant::now() + config.limits.request_deadline.get();
     let state = State::new(config, Clock::system(), Random)?;

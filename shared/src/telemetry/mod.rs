@@ -3,6 +3,8 @@
 //! Invariant: at every level only our own crates log more than warnings. HTTP, mail and database libraries log URLs,
 //! headers and parameters at lower levels, and those contain tokens and addresses.
 
+mod log_buffer;
+
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +19,8 @@ use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt as format};
+
+use self::log_buffer::LogBuffer;
 
 /// The section `[log]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
@@ -100,10 +104,20 @@ impl From<Level> for tracing::Level {
     }
 }
 
-/// Sends the process's log to standard error. `crates` may log more than warnings.
+/// Writes the last lines of the log when it is dropped.
+#[must_use = "without it the last lines may be lost"]
+pub struct LogEnd(LogBuffer);
+
+impl Drop for LogEnd {
+    fn drop(&mut self) {
+        self.0.flush();
+    }
+}
+
+/// Sends the process's log to standard error until the end of the process. `crates` may log more than warnings.
 ///
 /// A second call has no effect.
-pub fn log(settings: Log, crates: &[&'static str]) {
+pub fn log(settings: Log, crates: &[&'static str]) -> LogEnd {
     let level = tracing::Level::from(settings.level);
     let others = level.min(tracing::Level::WARN);
     let filter = Targets::new()
@@ -111,7 +125,8 @@ pub fn log(settings: Log, crates: &[&'static str]) {
         // Logs an error for every malformed request, which clients can send in any number.
         .with_target("actix_http", tracing::level_filters::LevelFilter::OFF)
         .with_targets(crates.iter().map(|name| (*name, level)));
-    let lines = format::layer().with_writer(io::stderr).with_span_events(FmtSpan::NONE);
+    let buffer = LogBuffer::start(io::stderr());
+    let lines = format::layer().with_writer(buffer.clone()).with_span_events(FmtSpan::NONE);
     let lines = match settings.format {
         Format::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
         Format::Json => lines.json().flatten_event(true).boxed(),
@@ -119,6 +134,7 @@ pub fn log(settings: Log, crates: &[&'static str]) {
     // Only a test that starts two servers in one process finds a log that is already set up.
     // One filter for all layers: a filter per layer is evaluated again at each entrance to a span.
     let _ = tracing_subscriber::registry().with(filter).with(AcceptErrors).with(lines).try_init();
+    LogEnd(buffer)
 }
 
 /// The target of errors of listening sockets.
