@@ -2,6 +2,7 @@
 //!
 //! Invariant: driver, fakes and server share the machine, so only figures of one run can be compared.
 
+mod bare;
 mod connection;
 mod engine;
 mod identity;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
             },
             [push::BARE_CLIENT, rest @ ..] => push::bare_client(rest),
             [push::BARE_HANDLER] => push::bare_handler(),
+            [identity::BARE_LOOKUP, rest @ ..] => identity::bare_lookup(rest),
             _ => match Options::read(rest) {
                 Some(options) => whole(&options),
                 None => refuse(),

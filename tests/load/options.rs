@@ -16,6 +16,7 @@ beside the same work done by programs that do nothing else.
   --service NAME        identity or push-gateway alone [both]
   --postgres            the identity server on a throw-away PostgreSQL instead of SQLite
   --associations N      how many it holds [100000]
+  --index WHERE         where it answers lookups from: auto, memory or database [auto]
   --connections A,B,…   how many homeservers or clients work at the same time [1,16,64]
   --seconds N           how long each row takes [5]
   --runs N              how often each row is measured; the median is shown, with the ends [1]
@@ -39,6 +40,8 @@ pub(crate) struct Options {
     pub(crate) service: Option<Service>,
     pub(crate) postgres: bool,
     pub(crate) associations: usize,
+    /// `[lookup] index`.
+    pub(crate) index: String,
     pub(crate) connections: Vec<usize>,
     pub(crate) duration: Duration,
     pub(crate) runs: usize,
@@ -51,6 +54,7 @@ impl Default for Options {
             service: None,
             postgres: false,
             associations: 100_000,
+            index: "auto".to_owned(),
             connections: vec![1, 16, 64],
             duration: Duration::from_secs(5),
             runs: 1,
@@ -75,6 +79,7 @@ impl Options {
                 }
                 "--postgres" => options.postgres = true,
                 "--associations" => options.associations = arguments.next()?.parse().ok()?,
+                "--index" => options.index = (*arguments.next()?).to_owned(),
                 "--connections" => {
                     let numbers = arguments.next()?.split(',').map(|number| number.parse().ok().filter(|n| *n > 0));
                     options.connections = numbers.collect::<Option<_>>()?;
@@ -101,12 +106,12 @@ mod tests {
     #[test]
     fn options_come_in_any_order_and_nothing_else_is_taken() {
         assert_eq!(Options::read(&[]), Some(Options::default()));
-        let line =
-            "--runs 3 --postgres --connections 2,8 --associations 10 --seconds 1 --only lookup --service identity";
+        let line = "--runs 3 --postgres --connections 2,8 --associations 10 --index database --seconds 1 --only lookup --service identity";
         let wanted = Options {
             service: Some(Service::Identity),
             postgres: true,
             associations: 10,
+            index: "database".to_owned(),
             connections: vec![2, 8],
             duration: Duration::from_secs(1),
             runs: 3,

@@ -51,7 +51,7 @@ impl Filling {
     }
 
     /// Address, mxid, digest.
-    fn rows(&self) -> impl Iterator<Item = (String, String, Vec<u8>)> {
+    pub(super) fn rows(&self) -> impl Iterator<Item = (String, String, Vec<u8>)> {
         (0..self.associations).map(|i| {
             let address = address(i);
             let digest = self.digest(&address);

@@ -3,14 +3,17 @@
 //! Invariant: a row is printed only after one unit of its work has succeeded.
 
 mod fill;
+mod floor;
 mod scenarios;
 mod world;
 
 use std::io::{self, Write};
 use std::thread::available_parallelism;
 
+pub(crate) use self::floor::{BARE_LOOKUP, bare_lookup};
 use self::scenarios::Scenario;
-use self::world::World;
+use self::world::{Index, World};
+use crate::bare::Bare;
 use crate::engine::{Figures, Load};
 use crate::options::Options;
 use crate::table::{self, Tally};
@@ -34,6 +37,12 @@ pub(crate) fn run(options: &Options) -> io::Result<Tally> {
     let scenarios: Vec<_> =
         Scenario::all(&world).into_iter().filter(|scenario| scenario.name.contains(&options.only)).collect();
     write!(out, "{}", introduction(options, &world)?)?;
+    let bare = scenarios.iter().any(|scenario| scenario.name.starts_with("lookup")).then(|| {
+        let mut bare = Bare::start(&[BARE_LOOKUP, &options.associations.to_string(), &world.pepper])?;
+        let address = bare.address()?;
+        Ok::<_, io::Error>((bare, address))
+    });
+    let bare = bare.transpose()?;
     let mut tally = Tally::NONE;
     for scenario in &scenarios {
         for &connections in &options.connections {
@@ -53,6 +62,13 @@ pub(crate) fn run(options: &Options) -> io::Result<Tally> {
                 .collect();
             tally.count(runs.iter().all(|run| run.done > 0 && run.failed == 0));
             writeln!(out, "{}", table::row(&scenario.name, connections, scenario.at_most, runs))?;
+            if let Some((bare, address)) = &bare
+                && scenario.name.starts_with("lookup")
+            {
+                let load = Load { address: *address, pid: bare.pid(), ..load };
+                let runs = (0..options.runs).map(|_| scenario.run(&load)).collect();
+                writeln!(out, "{}", table::row(&format!("{}, bare", scenario.name), connections, None, runs))?;
+            }
             out.flush()?;
         }
     }
@@ -68,12 +84,21 @@ fn introduction(options: &Options, world: &World) -> io::Result<String> {
     let cores = available_parallelism()?;
     let busy = process::load_average()?;
     let seconds = options.duration.as_secs();
+    let index = world.index.as_ref().map_or_else(
+        || "Lookups are answered from the database.".to_owned(),
+        |Index { start_to_index, bytes_each }| {
+            let start = start_to_index.as_secs_f64();
+            format!("Start to lookups from memory {start:.3} s; the index has {bytes_each:.1} bytes an association.")
+        },
+    );
     Ok(format!(
         "The identity server, built for release, on {database} with {associations} associations; process {}.\n\
          Default settings, but [limits] enabled = false. Its log, a line for each request, goes to a file that is\n\
          emptied before each row. {cores} cores for the server, this driver and the fakes; load average before: {busy}.\n\
          Each row: {seconds} s after {} s of warm-up, {} times. CPU: user and system time of the server's process.\n\n\
          Start to first answer {start:.3} s (ours at most: {START_AT_MOST} s with 1,000,000 associations).\n\
+         {index}\n\
+         Beside each lookup a handler that does nothing else: JSON, base64, std's HashMap, JSON.\n\
          Resident memory at rest {now:.1} MiB, at most {peak:.1} MiB (ours at most: {MEMORY_AT_MOST} MiB).\n\n\
          {}\n",
         world.pid(),

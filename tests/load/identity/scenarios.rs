@@ -51,6 +51,7 @@ impl Scenario {
             Self::requests("lookup, 1 hash", Some(20), lookups(world, 1)),
             Self::requests("lookup, 100 hashes", None, lookups(world, 100)),
             Self::requests("lookup, 1000 hashes", Some(150), lookups(world, 1000)),
+            Self::requests("lookup, 10000 hashes", None, lookups(world, 10_000)),
             Self::requests("account/register", Some(200), registrations(world)),
             Self {
                 name: "requestToken + mail + submitToken + bind".to_owned(),

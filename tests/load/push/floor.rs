@@ -3,15 +3,14 @@
 //!
 //! Invariant: each is its own process, so that its cost is measured like the gateway's.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use actix_web::{App, HttpResponse, HttpServer, web};
+use actix_web::{HttpResponse, web};
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
@@ -26,6 +25,7 @@ use super::providers::Specimen;
 use super::table::Row;
 use super::world::World;
 use super::{WARM_UP, specimen};
+use crate::bare::{self, Bare};
 use crate::{engine, process};
 
 /// The argument that makes this program the bare client.
@@ -71,10 +71,7 @@ pub(super) fn price_of_client(world: &World, row: &Row, duration: Duration) -> i
 /// If it does not start.
 pub(super) fn price_of_handler(measure: impl FnOnce(SocketAddr, u32) -> f64) -> io::Result<f64> {
     let mut handler = Bare::start(&[BARE_HANDLER])?;
-    let mut line = String::new();
-    BufReader::new(handler.0.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?).read_line(&mut line)?;
-    let address = line.trim().parse().map_err(io::Error::other)?;
-    Ok(measure(address, handler.pid()))
+    Ok(measure(handler.address()?, handler.pid()))
 }
 
 /// The bare handler: prints its address, then responds to every request as the gateway does, without parsing it.
@@ -85,11 +82,8 @@ pub(crate) fn bare_handler() -> io::Result<bool> {
     async fn notify(_body: Bytes) -> HttpResponse {
         HttpResponse::Ok().content_type("application/json").body(r#"{"rejected":[]}"#)
     }
-    tokio::runtime::Runtime::new()?.block_on(async {
-        let server = HttpServer::new(|| App::new().route("/_matrix/push/v1/notify", web::post().to(notify)));
-        let server = server.bind("127.0.0.1:0")?;
-        writeln!(io::stdout(), "{}", server.addrs()[0])?;
-        server.run().await.map(|()| true)
+    bare::serve(|config| {
+        config.route("/_matrix/push/v1/notify", web::post().to(notify));
     })
 }
 
@@ -189,28 +183,6 @@ impl Specimen {
             headers.append(name, pair[1].as_str()?.parse().ok()?);
         }
         Some(Self { path: json["path"].as_str()?.to_owned(), headers, body: json["body"].as_str()?.into() })
-    }
-}
-
-/// This program, started again as one of the bare programs; killed when it is dropped.
-struct Bare(Child);
-
-impl Bare {
-    fn start(arguments: &[&str]) -> io::Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map(Self)
-    }
-
-    fn pid(&self) -> u32 {
-        self.0.id()
-    }
-}
-
-impl Drop for Bare {
-    fn drop(&mut self) {
-        // An error means that it has exited already.
-        drop(self.0.kill());
-        drop(self.0.wait());
     }
 }
 
