@@ -21,7 +21,7 @@ use crate::store::changes::{self, Heads, Kind};
 use crate::store::{AddressKey, Store, StoreError, associations, peppers};
 
 /// Associations in one page of a build.
-const PAGE: i64 = 5_000;
+const PAGE: i64 = 2_000;
 /// Pages that may wait for the build.
 const PAGES_AHEAD: usize = 4;
 /// Digests that are read again with one statement.
@@ -41,7 +41,7 @@ pub async fn run(state: Arc<State>) {
     loop {
         tokio::select! {
             _ = interval.tick() => {}
-            () = state.memory.suspended.notified() => {}
+            () = state.memory.wake.notified() => {}
         }
         if let Err(error) = follower.follow(&state.store, &state.memory).await {
             state.memory.suspend();
@@ -190,7 +190,13 @@ impl Follower {
             && self.next_build <= Instant::now()
         {
             let (_, used) = memory.index_size();
-            let task = tokio::spawn(build_index(store.clone(), pepper.slot, self.limit.saturating_sub(used)));
+            let building = build_index(store.clone(), pepper.slot, self.limit.saturating_sub(used));
+            let wake = Arc::clone(&memory.wake);
+            let task = tokio::spawn(async move {
+                let built = building.await;
+                wake.notify_one();
+                built
+            });
             let (pepper, slot) = (pepper.number, pepper.slot);
             self.build = Some(Build { task, pepper, slot, began: Instant::now(), changed: Vec::new() });
         }
@@ -249,6 +255,7 @@ async fn build_index(store: Store, slot: Slot, limit: usize) -> Result<Option<Lo
                 return None;
             }
         }
+        index.shrink();
         Some(index)
     });
     let mut after: AddressKey = (String::new(), String::new());
@@ -263,7 +270,7 @@ async fn build_index(store: Store, slot: Slot, limit: usize) -> Result<Option<Lo
             break;
         }
         read += PAGE;
-        if read % (200 * PAGE) == 0 {
+        if read % (500 * PAGE) == 0 {
             tracing::info!(read, of = count, "the index of lookups is being built");
         }
     }

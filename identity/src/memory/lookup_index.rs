@@ -9,6 +9,9 @@ use super::users::Users;
 use crate::domain::lookup_hash::LookupDigest;
 use crate::store::associations::found::Found;
 
+/// Digests whose places are loaded from memory at the same time: a search alone would wait for each.
+const GROUP: usize = 32;
+
 /// Digests and their users.
 pub struct LookupIndex {
     table: DigestTable,
@@ -39,17 +42,20 @@ impl LookupIndex {
     }
 
     /// Calls `found` with the position of each digest that has a user at `now`, and the Matrix ID.
-    pub fn find_all<'d>(
-        &self,
-        digests: impl IntoIterator<Item = &'d LookupDigest>,
-        now: Timestamp,
-        mut found: impl FnMut(usize, &str),
-    ) {
-        for (position, digest) in digests.into_iter().enumerate() {
-            if let Some(user) = self.table.find(digest, now) {
-                found(position, self.users.mxid(user));
+    pub fn find_all(&self, digests: &[LookupDigest], now: Timestamp, mut found: impl FnMut(usize, &str)) {
+        for (number, group) in digests.chunks(GROUP).enumerate() {
+            self.table.touch(group);
+            for (offset, digest) in group.iter().enumerate() {
+                if let Some(user) = self.table.find(digest, now) {
+                    found(number * GROUP + offset, self.users.mxid(user));
+                }
             }
         }
+    }
+
+    /// Gives back the memory that a build reserved and did not need.
+    pub fn shrink(&mut self) {
+        self.users.shrink();
     }
 
     /// The number of digests.

@@ -38,7 +38,7 @@ pub struct Memory {
     /// When another process was last heard to change something: an earlier reading of the changes does not have it.
     suspended_at: RwLock<Option<Instant>>,
     /// Wakes the reader of the changes.
-    pub suspended: Notify,
+    pub wake: Arc<Notify>,
     /// Held from a reading of the database until its result is in the index: two readings that end in another order than
     /// they began would leave the older result.
     applying: Mutex<()>,
@@ -68,10 +68,10 @@ pub struct Applying<'a> {
 impl Memory {
     /// Calls `found` with the position of each digest under `pepper` that has a user at `now`, and the Matrix ID. False if
     /// no index can answer.
-    pub fn find_users<'d>(
+    pub fn find_users(
         &self,
         pepper: &PhasedPepper,
-        digests: impl IntoIterator<Item = &'d LookupDigest>,
+        digests: &[LookupDigest],
         now: Timestamp,
         found: impl FnMut(usize, &str),
     ) -> bool {
@@ -126,7 +126,7 @@ impl Memory {
         let mut suspended_at = self.suspended_at.write();
         *suspended_at = Some(Instant::now());
         self.followed.store(None);
-        self.suspended.notify_one();
+        self.wake.notify_one();
     }
 
     /// The number of digests in the indexes and their memory in bytes.

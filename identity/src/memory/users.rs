@@ -56,6 +56,14 @@ impl Users {
         slice(&self.text, &self.ends, number)
     }
 
+    /// Gives back the memory for further users.
+    pub(super) fn shrink(&mut self) {
+        let Self { text, ends, numbers, hasher } = self;
+        text.shrink_to_fit();
+        ends.shrink_to_fit();
+        numbers.shrink_to_fit(|number| hasher.hash_one(slice(text, ends, *number)));
+    }
+
     /// The memory in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.text.capacity() + self.ends.capacity() * size_of::<u32>() + self.numbers.allocation_size()

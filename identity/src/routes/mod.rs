@@ -10,12 +10,13 @@ pub mod legacy_v1;
 pub mod link;
 pub mod lookup;
 pub mod pubkey;
+mod slashes;
 pub mod status;
 pub mod terms;
 pub mod three_pid;
 pub mod validate;
 
-use actix_web::middleware::{NormalizePath, TrailingSlash};
+use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
 use shared::http::endpoint::{endpoint, not_found};
 
@@ -29,7 +30,7 @@ pub fn may_be_large(path: &str) -> bool {
 
 /// Registers every endpoint, and those of the removed v1 API that the operator's profile has. Slashes in a row are one.
 pub fn configure(config: &mut ServiceConfig, settings: &Config) {
-    let endpoints = web::scope("").wrap(NormalizePath::new(TrailingSlash::MergeOnly));
+    let endpoints = web::scope("").wrap(from_fn(slashes::merge_slashes));
     config.service(endpoints.configure(|config| configure_endpoints(config, settings)));
 }
 

@@ -11,7 +11,7 @@ use harness::homeserver::Homeserver;
 use harness::pgbouncer::Pooler;
 use harness::postgres::Cluster;
 use harness::process::{Server, new_folder};
-use harness::wait::wait_until;
+use harness::wait::{wait_for, wait_until};
 use harness::world::identity::{DEADLINE, Session, Settings, World, hash, v2};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -191,6 +191,12 @@ async fn an_outage_of_postgresql_loses_nothing_and_ends_without_a_restart() {
         let before = seen.total();
         cluster.stop();
         wait_until("refusals", DEADLINE, || seen.total().2 >= before.2 + 20).await;
+        // What is in memory is used until the process notices that it hears of no changes.
+        wait_for("a refusal of what memory answers", DEADLINE, async || {
+            let account = world.api.get(&v2("/account")).bearer(&token).send().await;
+            (account.code() == 503).then_some(())
+        })
+        .await;
         every_route_is_unavailable(&world, &token, &proof).await;
         let lines = world.server.logs().matches("the database is not available").count();
         assert!((1..=2).contains(&lines), "one a minute, however many requests are refused: {lines}");

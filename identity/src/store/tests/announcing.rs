@@ -17,7 +17,7 @@ async fn open(url: &str) -> Store {
 /// What a store hears: first that it listens.
 fn hear(store: &Store) -> mpsc::UnboundedReceiver<()> {
     let (store, (sender, receiver)) = (store.clone(), mpsc::unbounded_channel());
-    tokio::spawn(async move { store.hear_changes(|| drop(sender.send(()))).await });
+    tokio::spawn(async move { store.hear_changes(|| _ = sender.send(())).await });
     receiver
 }
 
