@@ -19,6 +19,7 @@ use crate::domain::session::Unusable;
 use crate::homeserver::keys::KeysError;
 use crate::homeserver::openid::OpenidError;
 use crate::json::{FieldError, NotJson};
+use crate::limits::QuotaError;
 use crate::signing_keys::SealError;
 use crate::store::{StoreError, WriteError};
 
@@ -146,6 +147,15 @@ impl From<Unusable> for Error {
             Unusable::NotFound => Self::NoValidSession,
             Unusable::Expired => Self::SessionExpired,
             Unusable::NotValidated => Self::SessionNotValidated,
+        }
+    }
+}
+
+impl From<QuotaError> for Error {
+    fn from(error: QuotaError) -> Self {
+        match error {
+            QuotaError::Exceeded(retry_after) => Self::LimitExceeded(retry_after),
+            QuotaError::Store(error) => Self::Store(error),
         }
     }
 }

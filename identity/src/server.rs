@@ -102,6 +102,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
         routes::configure(config, &shared_state.config);
     };
     run(&state.config.http, observer, listeners, configure, admin.map(|listener| (listener, operations))).await?;
+    state.lookup_quota.close(&state.store).await;
     state.store.close().await;
     tracing::info!("stopped");
     Ok(())
@@ -139,6 +140,7 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
             config.lookup.daily_quota,
             config.lookup.daily_quota_per_homeserver,
             config.limits.large_homeservers.clone(),
+            random,
         ),
         memory: Memory::default(),
         sms_spent: sms_day::SpentLog::default(),
@@ -243,6 +245,9 @@ async fn update_gauges(state: Arc<State>) {
             metrics::gauge!("identity_outbox_oldest_seconds").set(age.as_secs_f64());
         }
         Err(error) => tracing::warn!(%error, "update of the gauges failed"),
+    }
+    if let Err(error) = state.lookup_quota.update_gauges(&state.store, now).await {
+        tracing::warn!(%error, "update of the gauges of the lookup quota failed");
     }
 }
 

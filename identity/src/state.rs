@@ -47,7 +47,7 @@ pub struct State {
     pub homeservers: HomeserverClient,
     /// The signing keys of homeservers.
     pub server_keys: ServerKeys,
-    /// The lookups of each account, and of each client without an account, today.
+    /// The daily quotas of lookups, and what this process has leased of them.
     pub lookup_quota: LookupQuota,
     /// When a reached daily limit of SMS was logged.
     pub sms_spent: SpentLog,

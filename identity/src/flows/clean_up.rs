@@ -9,7 +9,7 @@ use std::time::Duration;
 use shared::clock::Timestamp;
 
 use crate::error::Error;
-use crate::limits::sms_day;
+use crate::limits::{lookup_quota, sms_day};
 use crate::state::State;
 use crate::store::onbinds::listing;
 use crate::store::{
@@ -59,6 +59,7 @@ async fn clean_up(state: &State) -> Result<(), Error> {
     delete(store, Rows::EphemeralKeys(old_invite)).await?;
     delete(store, Rows::RateLimits(now)).await?;
     delete(store, Rows::Changes(now.minus(state.config.lookup.feed_keep.get()))).await?;
+    delete(store, Rows::LookupQuota(now)).await?;
     store.write(async move |conn| sms_day::delete_past(conn, now).await).await?;
     tracing::debug!(sessions, tokens, invites, "expired rows deleted");
     Ok(())
@@ -76,6 +77,8 @@ enum Rows {
     EphemeralKeys(Timestamp),
     RateLimits(Timestamp),
     Changes(Timestamp),
+    /// Rows of the days before yesterday.
+    LookupQuota(Timestamp),
 }
 
 /// Deletes batch after batch, each in its own transaction, so that requests write in between; returns the number of rows.
@@ -116,6 +119,7 @@ async fn delete_batch(store: &Store, rows: Rows) -> Result<usize, StoreError> {
             store.write(async move |conn| ephemeral_keys::delete_expired(conn, before).await).await
         }
         Rows::RateLimits(before) => store.write(async move |conn| rate_limits::delete_full(conn, before).await).await,
+        Rows::LookupQuota(now) => store.write(async move |conn| lookup_quota::delete_past(conn, now).await).await,
         Rows::Changes(before) => store.write(async move |conn| changes::delete_old(conn, before).await).await,
     }
 }

@@ -56,8 +56,6 @@ pub async fn look_up<'a>(
         return Err(Error::InvalidPepper { current });
     };
     let now = state.clock.now();
-    state.lookup_quota.charge(LimitKey::Account(account), &lookup.addresses, now).map_err(Error::LimitExceeded)?;
-
     let mut entries = Vec::with_capacity(lookup.addresses.len());
     let mut digests = Vec::with_capacity(lookup.addresses.len());
     for entry in &lookup.addresses {
@@ -70,6 +68,7 @@ pub async fn look_up<'a>(
             digests.push(digest);
         }
     }
+    state.lookup_quota.charge(&state.store, LimitKey::Account(account), &digests, now).await?;
     let mut number = 0;
     find(state, pepper, digests, now, |position, mxid| {
         number += 1;
@@ -95,7 +94,6 @@ pub async fn look_up_pairs<'a>(
     }
     let threepids: Vec<Option<ThreePid>> = pairs.iter().map(|(medium, address)| threepid(medium, address)).collect();
     let now = state.clock.now();
-    charge(state, client, threepids.iter().flatten(), now)?;
     let peppers = state.memory.peppers_or_read(&state.store).await?;
     let pepper = peppers.current();
     let (mut known, mut digests) = (Vec::new(), Vec::new());
@@ -105,6 +103,7 @@ pub async fn look_up_pairs<'a>(
             digests.push(digest(pepper, threepid));
         }
     }
+    state.lookup_quota.charge(&state.store, LimitKey::Client(client), &digests, now).await?;
     let mut users = Vec::new();
     find(state, pepper, digests, now, |position, mxid| {
         let (medium, address) = known[position];
@@ -128,7 +127,9 @@ pub async fn look_up_association(
     let now = state.clock.now();
     let found = match threepid(medium, address) {
         Some(threepid) => {
-            charge(state, client, [&threepid], now)?;
+            let peppers = state.memory.peppers_or_read(&state.store).await?;
+            let digests = [digest(peppers.current(), &threepid)];
+            state.lookup_quota.charge(&state.store, LimitKey::Client(client), &digests, now).await?;
             state.store.read(async move |conn| associations::find(conn, &threepid).await).await?
         }
         None => None,
@@ -143,17 +144,6 @@ pub async fn look_up_association(
     };
     record_metrics(Algorithm::None, 1, usize::from(signed.is_some()));
     Ok(signed)
-}
-
-/// Charges the addresses, in canonical form, to the quota that also counts the client's invitations.
-fn charge<'a>(
-    state: &State,
-    client: IpAddr,
-    threepids: impl IntoIterator<Item = &'a ThreePid>,
-    now: Timestamp,
-) -> Result<(), Error> {
-    let entries: Vec<&str> = threepids.into_iter().map(|threepid| threepid.address().as_str()).collect();
-    state.lookup_quota.charge(LimitKey::Client(client), &entries, now).map_err(Error::LimitExceeded)
 }
 
 /// Calls `found` with the position of each digest under `pepper` that has an association, and its user: from memory if it

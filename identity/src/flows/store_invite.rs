@@ -16,6 +16,7 @@ use crate::domain::invite_link::{signurl, web_client};
 use crate::domain::invite_texts::{InviteTexts, WEB_CLIENT_LOCATION};
 use crate::domain::invitee::{Invitee, NotInvitable};
 use crate::domain::lease::mail_lease;
+use crate::domain::lookup_hash::LookupDigest;
 use crate::domain::mxid::UserId;
 use crate::domain::redaction::redacted;
 use crate::domain::room_id::RoomId;
@@ -124,8 +125,10 @@ async fn check_limits_and_binding(state: &State, request: &InviteRequest, now: T
     });
     let bound_to = checked.await?;
     if let Some(threepid) = request.invitee.threepid() {
-        let entries = [threepid.address().as_str()];
-        state.lookup_quota.charge(request.caller.limit_key(), &entries, now).map_err(Error::LimitExceeded)?;
+        let peppers = state.memory.peppers_or_read(&state.store).await?;
+        let pepper = &peppers.current().pepper;
+        let digests = [LookupDigest::of(threepid.address().as_str(), threepid.medium(), pepper)];
+        state.lookup_quota.charge(&state.store, request.caller.limit_key(), &digests, now).await?;
     }
     bound_to.map_or(Ok(()), |mxid| Err(Error::ThreepidInUse(mxid)))
 }

@@ -3,7 +3,7 @@
 //! Invariant: the buckets of one event are charged together or not at all.
 
 mod charges;
-mod lookup_quota;
+pub mod lookup_quota;
 pub mod sms_day;
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -24,7 +24,7 @@ use crate::domain::threepid::ThreePid;
 use crate::store::{Connection, Store, StoreError, rate_limits};
 
 pub use charges::{ChargeDecision, Charges};
-pub use lookup_quota::LookupQuota;
+pub use lookup_quota::{LookupQuota, QuotaError};
 
 /// An IPv6 /48 gets this many times the limit of a /64.
 const SITE_FACTOR: u32 = 4;

@@ -194,5 +194,31 @@ table! {
     }
 }
 
+table! {
+    lookup_days (day) {
+        day -> BigInt,
+        fingerprint_key -> Binary,
+    }
+}
+
+table! {
+    lookup_leases (day, subject) {
+        day -> BigInt,
+        subject -> Binary,
+        leased -> BigInt,
+        parts -> BigInt,
+        name -> Nullable<Text>,
+    }
+}
+
+table! {
+    lookup_fingerprints (day, subject, part) {
+        day -> BigInt,
+        subject -> Binary,
+        part -> BigInt,
+        fingerprints -> Binary,
+    }
+}
+
 allow_tables_to_appear_in_same_query!(accounts, tokens, accepted_terms, associations);
 allow_tables_to_appear_in_same_query!(invites, ephemeral_keys, onbinds);

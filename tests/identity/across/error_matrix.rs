@@ -8,7 +8,7 @@ use harness::wait::wait_until;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use harness::world::identity::{DEADLINE, Session, Settings, World, v2};
+use harness::world::identity::{DEADLINE, Session, Settings, World, hash, v2};
 
 /// The endpoints of accounts with their methods; the endpoints that require accepted terms come first.
 const WITH_ACCOUNT: [(&str, &str); 14] = [
@@ -248,12 +248,15 @@ async fn a_lookup_is_refused_for_its_types_its_algorithm_its_length_and_its_pepp
             json!({"errcode": "M_INVALID_PEPPER", "error": text, "algorithm": "sha256", "lookup_pepper": pepper});
         assert_eq!(refusal, expected);
     }
-    look_up(json!(["a", "b"]), json!("sha256"), pepper).await.expect(200);
-    let limited = look_up(json!(["c", "d"]), json!("sha256"), pepper).await;
+    let hashes = |names: [&str; 2]| json!(names.map(|name| hash(&format!("{name}@x.org"), "email", pepper)));
+    look_up(hashes(["a", "b"]), json!("sha256"), pepper).await.expect(200);
+    // An entry that is no hash is not looked up.
+    look_up(json!(["c", "d"]), json!("sha256"), pepper).await.expect(200);
+    let limited = look_up(hashes(["c", "d"]), json!("sha256"), pepper).await;
     let refusal = limited.refused(429, "M_LIMIT_EXCEEDED");
     assert!(refusal["retry_after_ms"].as_u64().is_some_and(|wait| wait > 0), "{limited}");
     assert!(limited.header("retry-after").unwrap().parse::<u64>().unwrap() > 0);
-    look_up(json!(["b", "c"]), json!("sha256"), pepper).await.expect(200);
+    look_up(hashes(["b", "c"]), json!("sha256"), pepper).await.expect(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

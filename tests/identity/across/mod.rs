@@ -13,6 +13,7 @@ mod hostile_fields;
 mod http_layer;
 mod invitation_story;
 mod limits;
+mod lookup_quota;
 mod lost_leases;
 mod mail;
 mod migrate;

@@ -1,0 +1,3 @@
+drop table lookup_fingerprints;
+drop table lookup_leases;
+drop table lookup_days;
