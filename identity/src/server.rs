@@ -221,6 +221,8 @@ async fn update_gauges(state: Arc<State>) {
         metrics::gauge!("identity_index_digests").set(digests as f64);
         metrics::gauge!("identity_index_bytes").set(bytes as f64);
     }
+    let age = state.memory.changes_age().unwrap_or_default();
+    metrics::gauge!("identity_changes_age_seconds").set(age.as_secs_f64());
     let now = state.clock.now();
     let counts = state.store.read(async move |conn| {
         let (outbox, oldest) = onbinds::listing::count(conn).await?;

@@ -129,6 +129,11 @@ impl Memory {
         self.wake.notify_one();
     }
 
+    /// The time since the last successful reading of the changes began; none if everything is left to the database.
+    pub fn changes_age(&self) -> Option<Duration> {
+        self.followed.load().as_ref().map(|followed| followed.at.elapsed())
+    }
+
     /// The number of digests in the indexes and their memory in bytes.
     pub fn index_size(&self) -> (usize, usize) {
         let indexes = self.indexes.read();
