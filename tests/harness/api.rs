@@ -2,6 +2,7 @@
 //!
 //! Invariant: no redirect is followed, no proxy used, no body decoded; a test sees the server's own answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Bytes;
@@ -10,13 +11,15 @@ use hyper::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
 use url::form_urlencoded;
 
-use crate::transcript;
+use crate::{staleness, transcript};
 
 /// A listener to talk to.
 #[derive(Clone, Debug)]
 pub struct Api {
     base: String,
     client: reqwest::Client,
+    /// The admin listeners of the replicas that must read a change before the next request.
+    replicas: Arc<[String]>,
 }
 
 /// A request that is being put together.
@@ -66,7 +69,16 @@ impl Api {
         #[expect(clippy::disallowed_types, reason = "it is the redirect that a test wants to see")]
         let never = reqwest::redirect::Policy::none();
         let client = client.no_proxy().redirect(never).timeout(Duration::from_secs(60)).build();
-        Self { base: base.trim_end_matches('/').to_owned(), client: client.expect("a client with fixed settings") }
+        let (base, client) = (base.trim_end_matches('/').to_owned(), client.expect("a client with fixed settings"));
+        Self { base, client, replicas: Arc::default() }
+    }
+
+    /// A client of replicas behind a proxy at `base`: each request goes to the next replica. The answer to a bind, an
+    /// unbind or a logout comes when the replicas with these admin listeners have read it.
+    pub(crate) fn of_replicas(base: &str, admin_urls: Vec<String>) -> Self {
+        // The proxy leads each connection to the next replica.
+        let api = Self::with(base, reqwest::Client::builder().pool_max_idle_per_host(0));
+        Self { replicas: admin_urls.into(), ..api }
     }
 
     /// A `GET` request.
@@ -173,6 +185,10 @@ impl Call {
         let response = request.send().await?;
         let (status, headers) = (response.status(), response.headers().clone());
         let received = response.bytes().await?;
+        let is_change = path.split('?').next().is_some_and(|path| path.ends_with("bind") || path.ends_with("/logout"));
+        if is_change && status.is_success() {
+            staleness::wait_for_replicas(&api.client, &api.replicas).await;
+        }
         Ok(Answer { method, path, sent: body, status, headers, body: received })
     }
 }

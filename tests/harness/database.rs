@@ -5,7 +5,7 @@
 use crate::options::{self, Engine};
 use crate::{pgbouncer, postgres};
 
-/// A new, empty PostgreSQL database, behind pgbouncer with `GATEHOUSE_DATABASE=pgbouncer`.
+/// A new, empty PostgreSQL database, behind pgbouncer with `GATEHOUSE_DATABASE=pgbouncer` or `replicas`.
 ///
 /// `None` without the program on this machine; the test is then listed as skipped.
 ///
@@ -13,7 +13,7 @@ use crate::{pgbouncer, postgres};
 /// Without the program if `CI=true`, or if it does not start.
 pub async fn postgresql() -> Option<String> {
     match options::engine() {
-        Engine::Pgbouncer => pgbouncer::database().await,
+        Engine::Pgbouncer | Engine::Replicas => pgbouncer::database().await,
         Engine::Sqlite | Engine::Postgres => postgres::database().await,
     }
 }

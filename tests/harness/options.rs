@@ -34,9 +34,11 @@ pub(crate) enum Engine {
     Postgres,
     /// PostgreSQL behind pgbouncer in transaction mode.
     Pgbouncer,
+    /// Three processes behind a proxy, on PostgreSQL behind pgbouncer.
+    Replicas,
 }
 
-/// `GATEHOUSE_DATABASE`: `sqlite` (the default), `postgres` or `pgbouncer`.
+/// `GATEHOUSE_DATABASE`: `sqlite` (the default), `postgres`, `pgbouncer` or `replicas`.
 ///
 /// # Panics
 /// For another word.
@@ -45,8 +47,14 @@ pub(crate) fn engine() -> Engine {
         None | Some("sqlite") => Engine::Sqlite,
         Some("postgres") => Engine::Postgres,
         Some("pgbouncer") => Engine::Pgbouncer,
-        Some(other) => panic!("GATEHOUSE_DATABASE is sqlite, postgres or pgbouncer, not {other}"),
+        Some("replicas") => Engine::Replicas,
+        Some(other) => panic!("GATEHOUSE_DATABASE is sqlite, postgres, pgbouncer or replicas, not {other}"),
     }
+}
+
+/// `GATEHOUSE_INDEX`: `[lookup] index` of the tests that choose neither it nor a database.
+pub(crate) fn index() -> Option<String> {
+    variable("GATEHOUSE_INDEX")
 }
 
 fn variable(name: &str) -> Option<String> {

@@ -42,9 +42,11 @@ const PROGRAM: &str = "pgbouncer (in PATH or /usr/sbin)";
 pub struct Pooler {
     port: u16,
     server_port: u16,
+    program: PathBuf,
+    user: Option<(u32, u32)>,
     /// Ends the pooler when its input does; this process only holds the pipe open.
-    _watcher: Child,
-    _folder: TempDir,
+    watcher: Child,
+    folder: TempDir,
 }
 
 impl Pooler {
@@ -60,6 +62,24 @@ impl Pooler {
             skipped::test(PROGRAM);
         }
         pooler
+    }
+
+    /// Kills the pooler; its clients lose their connections.
+    ///
+    /// # Panics
+    /// If it does not end.
+    pub fn stop(&mut self) {
+        drop(self.watcher.stdin.take());
+        self.watcher.wait().expect("the child can be waited for");
+    }
+
+    /// Starts the stopped pooler on its port.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start(&mut self) {
+        self.watcher = spawn(&self.program, self.folder.path(), self.user);
+        assert!(is_listening(self.port, &mut self.watcher), "pgbouncer does not start again");
     }
 
     /// `direct`, a URL of the server, through the pooler.
@@ -105,7 +125,7 @@ fn start(program: &Path, target: &Target) -> Pooler {
         std::fs::write(&config, text).expect("a file in an own folder");
         let mut watcher = spawn(program, folder.path(), user);
         if is_listening(port, &mut watcher) {
-            return Pooler { port, server_port: target.port, _watcher: watcher, _folder: folder };
+            return Pooler { port, server_port: target.port, program: program.to_owned(), user, watcher, folder };
         }
     }
     let log = std::fs::read_to_string(folder.path().join("log")).unwrap_or_default();

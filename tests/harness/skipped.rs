@@ -1,4 +1,4 @@
-//! Tests and checks that did not run because a program is not installed.
+//! Tests and checks that did not run, because a program is not installed or because they are about one process.
 //!
 //! Invariant: each of them is listed at the end of the test process.
 
@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::options;
 
 /// Prints its input, each line once, when the process that writes to it has ended.
-const SCRIPT: &str = r#"lines=$(sort -u); printf '\nSKIPPED, because a program is not installed:\n%s\n' "$lines" >&2"#;
+const SCRIPT: &str = r#"lines=$(sort -u); printf '\nSKIPPED in whole or in part:\n%s\n' "$lines" >&2"#;
 
 /// Lists a test as skipped for want of `program`.
 ///
@@ -20,7 +20,7 @@ pub(crate) fn test(program: &str) {
     check(&format!("needs {program}"));
 }
 
-/// Lists a check of a test as skipped, also with `CI=true`.
+/// Lists a part of a test as skipped, also with `CI=true`.
 ///
 /// # Panics
 /// Without a shell.

@@ -5,7 +5,7 @@ mod across;
 mod bind;
 mod legacy_v1;
 mod lookup;
-mod onbind;
+pub(crate) mod onbind;
 mod pubkey;
 mod register;
 mod sign_ed25519;

@@ -10,17 +10,24 @@ use std::time::Duration;
 use super::child::Running;
 use super::{NotStarted, START};
 
-/// Writes the settings, starts the service and waits until it says where it listens.
+/// A process that listens.
+#[derive(Debug)]
+pub(super) struct Listening {
+    pub(super) child: Running,
+    pub(super) address: SocketAddr,
+    pub(super) admin: Option<SocketAddr>,
+}
+
+/// Starts the service with the settings in the folder, and waits until it says where it listens.
 pub(super) async fn launch(
     binary: &Path,
     folder: &Path,
-    config: &str,
     environment: &[(String, String)],
     log: Option<&Path>,
-) -> Result<(Running, SocketAddr, Option<SocketAddr>), NotStarted> {
-    std::fs::write(folder.join("config.toml"), config).expect("the configuration can be written");
+) -> Result<Listening, NotStarted> {
+    let config = std::fs::read_to_string(folder.join("config.toml")).expect("the configuration was written");
     let mut child = Running::spawn(prepare(binary, folder, &["serve"], environment), log);
-    let wants_admin = has_admin_on_tcp(config, environment);
+    let wants_admin = has_admin_on_tcp(&config, environment);
     let ready = async {
         loop {
             let address = child
@@ -39,7 +46,7 @@ pub(super) async fn launch(
         }
     };
     match tokio::time::timeout(START, ready).await {
-        Ok(Ok((address, admin))) => Ok((child, address, admin)),
+        Ok(Ok((address, admin))) => Ok(Listening { child, address, admin }),
         Ok(Err(status)) => {
             child.join_readers();
             Err(NotStarted { status: Some(status), output: child.output.text() })

@@ -1,39 +1,40 @@
-//! A service as a running process: started from a configuration text, searched by its log, stopped in every way a
-//! process can be stopped.
+//! A service as a running process, or as several replicas: started from a configuration text, searched by its log,
+//! stopped in every way a process can be stopped.
 //!
-//! Invariant: the child sees no environment but `PATH` and what the test gives, and never outlives its [`Server`].
+//! Invariant: a process sees no environment but `PATH` and what the test gives, and never outlives its [`Server`].
 
+pub mod balancer;
 mod child;
 mod launch;
+mod lifetime;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Output};
+use std::process::{ExitStatus, Output};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-use child::Running;
-use launch::{launch, prepare};
+use balancer::Balancer;
+use launch::{Listening, launch, prepare};
 
 use crate::deadline::Deadline;
-use crate::wait::{wait_for, wait_until};
+use crate::wait::wait_until;
 
 /// How long a start may take on a busy machine.
 const START: Duration = Duration::from_secs(30);
 
-/// A service that runs, with its folder.
+/// A service that runs, with its folder: one process, or replicas behind a proxy.
 ///
-/// The folder holds `config.toml` and is the process's current directory: relative paths in the configuration lie
-/// in it.
+/// The folder holds `config.toml` and is the current directory of each process: relative paths in the configuration lie
+/// in it. A method that names no replica concerns all.
 #[derive(Debug)]
 pub struct Server {
-    // Declared first: the process ends before its folder goes.
-    child: Running,
+    // Declared first: the processes end before their folder goes.
+    replicas: Vec<Listening>,
+    balancer: Option<Balancer>,
     binary: PathBuf,
     environment: Vec<(String, String)>,
-    address: SocketAddr,
-    admin: Option<SocketAddr>,
     log: Option<PathBuf>,
     folder: TempDir,
     _deadline: Deadline,
@@ -104,31 +105,60 @@ impl Server {
         log: Option<PathBuf>,
     ) -> Result<Self, NotStarted> {
         let deadline = Deadline::start();
-        let (child, address, admin) = launch(binary, folder.path(), config, &environment, log.as_deref()).await?;
-        Ok(Self { child, binary: binary.to_path_buf(), environment, address, admin, log, folder, _deadline: deadline })
+        std::fs::write(folder.path().join("config.toml"), config).expect("the configuration can be written");
+        let replicas = vec![launch(binary, folder.path(), &environment, log.as_deref()).await?];
+        let (binary, balancer) = (binary.to_path_buf(), None);
+        Ok(Self { replicas, balancer, binary, environment, log, folder, _deadline: deadline })
+    }
+
+    /// Adds processes until there are `count`, all behind `balancer`.
+    ///
+    /// # Panics
+    /// If one does not start.
+    pub async fn replicate(&mut self, count: usize, balancer: Balancer) {
+        let log = self.log.as_deref();
+        let more =
+            (self.replicas.len()..count).map(|_| launch(&self.binary, self.folder.path(), &self.environment, log));
+        for replica in futures_util::future::join_all(more).await {
+            self.replicas.push(replica.unwrap_or_else(|failure| panic!("no replica: {failure:?}")));
+        }
+        self.balancer = Some(balancer);
+        self.balance();
+    }
+
+    fn balance(&self) {
+        if let Some(balancer) = &self.balancer {
+            balancer.lead_to(self.replicas.iter().map(|replica| replica.address).collect());
+        }
+    }
+
+    /// The number of processes.
+    pub fn replicas(&self) -> usize {
+        self.replicas.len()
     }
 
     /// Where it listens for clients.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.balancer.as_ref().map_or(self.replicas[0].address, Balancer::address)
     }
 
     /// `http://127.0.0.1:PORT`, or `https://127.0.0.1:PORT` if the configuration has a certificate.
     pub fn url(&self) -> String {
-        let is_tls = self.child.output.address_after("listening on https://") == Some(self.address);
+        let Listening { child, address, .. } = &self.replicas[0];
+        let is_tls = child.output.address_after("listening on https://") == Some(*address);
         let scheme = if is_tls { "https" } else { "http" };
-        format!("{scheme}://{}", self.address)
+        format!("{scheme}://{}", self.address())
     }
 
-    /// The address of the admin listener.
+    /// The address of the admin listener, of the first replica.
     ///
     /// # Panics
     /// If the configuration has none on TCP.
     pub fn admin_address(&self) -> SocketAddr {
-        self.admin.expect("the configuration has [admin] bind on TCP")
+        self.replicas[0].admin.expect("the configuration has [admin] bind on TCP")
     }
 
-    /// `http://127.0.0.1:PORT` of the admin listener.
+    /// `http://127.0.0.1:PORT` of the admin listener, of the first replica.
     ///
     /// # Panics
     /// If the configuration has none on TCP.
@@ -136,19 +166,25 @@ impl Server {
         format!("http://{}", self.admin_address())
     }
 
+    /// `http://127.0.0.1:PORT` of each admin listener on TCP.
+    pub fn admin_urls(&self) -> Vec<String> {
+        self.replicas.iter().filter_map(|replica| Some(format!("http://{}", replica.admin?))).collect()
+    }
+
     /// The folder it runs in.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Its process id.
+    /// The process id, of the first replica.
     pub fn pid(&self) -> u32 {
-        self.child.process.id()
+        self.replicas[0].child.process.id()
     }
 
-    /// All it wrote to standard output and standard error since the first start, restarts included.
+    /// All it wrote to standard output and standard error since the first start, restarts included; one replica after
+    /// another.
     pub fn logs(&self) -> String {
-        self.child.output.text()
+        self.replicas.iter().map(|replica| replica.child.output.text()).collect()
     }
 
     /// Empties the log file.
@@ -167,66 +203,6 @@ impl Server {
     /// If it does not within `deadline`.
     pub async fn wait_for_log(&self, text: &str, deadline: Duration) {
         wait_until(&format!("{text:?} in the log"), deadline, || self.logs().contains(text)).await;
-    }
-
-    /// Sends a signal by its short name: `TERM`, `HUP`, `STOP`, `CONT`.
-    ///
-    /// # Panics
-    /// If there is no such signal or no such process any more.
-    pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
-        assert!(status.as_ref().is_ok_and(ExitStatus::success), "kill -{name} {}: {status:?}", self.pid());
-    }
-
-    /// Ends it as a power cut would (SIGKILL), and waits for the end.
-    pub fn kill(&mut self) {
-        self.child.kill();
-    }
-
-    /// Asks it to end (SIGTERM) and waits for how it does.
-    ///
-    /// # Panics
-    /// If it still runs at the deadline.
-    pub async fn terminate(&mut self, deadline: Duration) -> ExitStatus {
-        self.signal("TERM");
-        self.wait_for_exit(deadline).await
-    }
-
-    /// Waits until it has ended by itself.
-    ///
-    /// # Panics
-    /// If it still runs at the deadline.
-    pub async fn wait_for_exit(&mut self, deadline: Duration) -> ExitStatus {
-        let child = &mut self.child;
-        let status = wait_for("the end of the process", deadline, async || child.ended()).await;
-        self.child.join_readers();
-        status
-    }
-
-    /// Kills it if it still runs, and starts it again in the same folder with the same configuration. The port is
-    /// another one, unless the configuration names one.
-    ///
-    /// # Panics
-    /// If it does not start again.
-    pub async fn restart(&mut self) {
-        let config = std::fs::read_to_string(self.config_file()).expect("the configuration is still there");
-        self.restart_with(&config).await;
-    }
-
-    /// As [`Server::restart`], with another configuration.
-    ///
-    /// # Panics
-    /// If it does not start again.
-    pub async fn restart_with(&mut self, config: &str) {
-        self.child.kill();
-        let before = self.child.output.text();
-        match launch(&self.binary, self.folder.path(), config, &self.environment, self.log.as_deref()).await {
-            Ok((child, address, admin)) => {
-                child.output.prepend(&before);
-                (self.child, self.address, self.admin) = (child, address, admin);
-            }
-            Err(failure) => panic!("no restart ({:?}):\n{before}{}", failure.status, failure.output),
-        }
     }
 
     /// Runs `binary <arguments> --config …` beside it, in the same folder and environment, to its end.

@@ -13,10 +13,12 @@ use crate::api::{Answer, Api};
 use crate::certificates::Authority;
 use crate::homeserver::Homeserver;
 use crate::mail::{Mail, Message, Offer, Sink};
-use crate::options::{self, Engine};
+use crate::process::balancer::Balancer;
 use crate::process::{Server, new_folder};
 use crate::wait::wait_for;
 use crate::{binary, database};
+
+use super::deployment::{Deployment, REPLICAS};
 
 /// The longest time for anything that must happen, on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -72,6 +74,8 @@ pub struct Settings<'a> {
     pub logs_to_file: bool,
     /// The environment of the server, beyond the search path.
     pub environment: &'a [(String, String)],
+    /// What of one process the test is about; the world then has one also with `GATEHOUSE_DATABASE=replicas`.
+    pub one_process: Option<&'static str>,
 }
 
 impl Settings<'_> {
@@ -110,18 +114,34 @@ impl World {
         let authority = settings.authority.or(own_authority.as_ref()).expect("one of the two");
         let homeserver = Homeserver::start_with("hs.example", authority, "127.0.0.1:0").await;
         let mail = Sink::start_with(settings.mail.clone(), authority).await;
-        let tables = on_the_engine_of_the_run(settings.tables).await;
-        let settings = Settings { tables: &tables, ..settings };
+        let Deployment { server, tables, balancer } =
+            Deployment::of(settings.server, settings.tables, settings.one_process).await;
+        let settings = Settings { server: &server, tables: &tables, ..settings };
         let config = settings.toml(&homeserver.config(folder.path()), &mail.config());
-        let server = start(folder, &config, &settings).await;
-        let api = Api::new(&server.url());
+        let mut server = start(folder, &config, &settings).await;
+        if let Some(balancer) = balancer {
+            server.replicate(REPLICAS, balancer).await;
+        }
+        let api = client(&server);
         Self { server, homeserver, mail, api }
     }
 
     /// Kills the server (SIGKILL) and starts it again on the same data.
     pub async fn restart(&mut self) {
         self.server.restart().await;
-        self.api = Api::new(&self.server.url());
+        self.api = client(&self.server);
+    }
+
+    /// As [`World::restart`], with another configuration.
+    pub async fn restart_with(&mut self, config: &str) {
+        self.server.restart_with(config).await;
+        self.api = client(&self.server);
+    }
+
+    /// Adds replicas behind a proxy, in any run. The settings name a PostgreSQL database and a public base URL.
+    pub async fn replicate(&mut self) {
+        self.server.replicate(REPLICAS, Balancer::start().await).await;
+        self.api = client(&self.server);
     }
 
     /// Another process with the same settings and signing key, in a folder of its own. Both use the PostgreSQL database
@@ -226,17 +246,15 @@ impl World {
     }
 }
 
-/// The tables with the database that `GATEHOUSE_DATABASE` names, unless they name one.
-async fn on_the_engine_of_the_run(tables: &str) -> String {
-    let names_one = tables.split_once("[database]").is_some_and(|(_, rest)| {
-        rest.split("\n[").next().is_some_and(|section| section.lines().any(|line| line.starts_with("url")))
-    });
-    if names_one || options::engine() == Engine::Sqlite {
-        return tables.to_owned();
+/// A client of the server. It waits out the delay between replicas with an index in memory.
+fn client(server: &Server) -> Api {
+    let config = std::fs::read_to_string(server.folder().join("config.toml"));
+    let is_delayed = config.is_ok_and(|config| config.contains("index = \"memory\""));
+    match server.replicas() {
+        1 => Api::new(&server.url()),
+        _ if is_delayed => Api::of_replicas(&server.url(), server.admin_urls()),
+        _ => Api::of_replicas(&server.url(), Vec::new()),
     }
-    let url = database::postgresql().await.expect("the database that GATEHOUSE_DATABASE names");
-    let url = format!("[database]\nurl = \"{url}\"\n");
-    if tables.contains("[database]\n") { tables.replacen("[database]\n", &url, 1) } else { format!("{tables}\n{url}") }
 }
 
 async fn start(folder: TempDir, config: &str, settings: &Settings<'_>) -> Server {

@@ -2,5 +2,6 @@
 //!
 //! Invariant: a test writes only the settings that it is about.
 
+mod deployment;
 pub mod identity;
 pub mod push;

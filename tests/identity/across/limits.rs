@@ -14,8 +14,13 @@ use harness::world::identity::{Settings, World, databases, v2};
 const BEHIND_PROXY: &str = "trusted_proxies = [\"127.0.0.1\"]";
 
 async fn world(limits: &str) -> World {
-    let tables = format!("[limits]\n{limits}\n[registration]\ndeny_servers = [\"*.evil\"]\n");
-    World::with(Settings { tables: &tables, http: BEHIND_PROXY, ..Settings::default() }).await
+    world_with(Settings { tables: limits, ..Settings::default() }).await
+}
+
+/// The `tables` of the settings are lines of `[limits]`.
+async fn world_with(settings: Settings<'_>) -> World {
+    let tables = format!("[limits]\n{}\n[registration]\ndeny_servers = [\"*.evil\"]\n", settings.tables);
+    World::with(Settings { tables: &tables, http: BEHIND_PROXY, ..settings }).await
 }
 
 fn for_email(email: &str, client_secret: &str) -> Value {
@@ -156,7 +161,9 @@ async fn a_registration_counts_once_it_may_be_tried_whatever_comes_of_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_for_keys_of_homeservers_are_limited() {
-    let world = world("register_per_ip = { burst = 3, every = \"1h\" }").await;
+    let tables = "register_per_ip = { burst = 3, every = \"1h\" }";
+    let one_process = Some("the keys of homeservers that a process knows");
+    let world = world_with(Settings { tables, one_process, ..Settings::default() }).await;
     let unbind = async |server: &str| {
         let threepid = json!({ "medium": "email", "address": "bob@example.com" });
         let body = json!({ "mxid": format!("@bob:{server}"), "threepid": threepid });

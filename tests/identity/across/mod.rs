@@ -15,6 +15,7 @@ mod invitation_story;
 mod limits;
 mod lookup_quota;
 mod lost_leases;
+mod lost_replica;
 mod mail;
 mod migrate;
 mod outage;

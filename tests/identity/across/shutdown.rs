@@ -88,7 +88,8 @@ async fn what_a_client_began_that_has_hung_up_since_is_finished() {
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_connections_do_not_hold_the_end_up() {
     let http = "shutdown_timeout = \"10m\"\nkeep_alive = \"10m\"\nheader_timeout = \"10m\"";
-    let mut world = World::with(Settings { http, ..Settings::default() }).await;
+    let one_process = Some("the listener of a process");
+    let mut world = World::with(Settings { http, one_process, ..Settings::default() }).await;
     let mut connections = Vec::new();
     for n in 0..20 {
         let mut connection = Raw::connect(world.server.address()).await;

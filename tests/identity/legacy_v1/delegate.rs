@@ -3,7 +3,7 @@
 //! Invariant: for everyone else these routes are as unknown as any other path, before anything of the request is looked
 //! at.
 
-use harness::api::{Api, Call};
+use harness::api::Call;
 use hyper::Method;
 use serde_json::json;
 
@@ -114,8 +114,7 @@ async fn a_named_homeserver_reads_sessions_of_no_account_and_no_others() {
 
     let config = std::fs::read_to_string(world.server.folder().join("config.toml")).unwrap();
     let delegate = "profile = \"delegate\"\ndelegate_allow_ips = \"127.0.0.1\"";
-    world.server.restart_with(&config.replace("profile = \"full\"", delegate)).await;
-    world.api = Api::new(&world.server.url());
+    world.restart_with(&config.replace("profile = \"full\"", delegate)).await;
     let shown = super::validated(&world, &session).await.expect(200);
     assert_eq!((shown["medium"].as_str(), shown["address"].as_str()), (Some("email"), Some(EMAIL)));
     super::validated(&world, &of_alice).await.refused(404, "M_NO_VALID_SESSION");

@@ -137,8 +137,7 @@ async fn the_metrics_tell_the_routes_and_not_what_was_asked() {
     let world = super::world_with("").await;
     super::look_up(&world, "email", "private@example.com").await.expect(200);
     super::form(&world, "/3pid/bind", &[]).send().await.refused(400, "M_MISSING_PARAMS");
-    let admin = harness::api::Api::new(&world.server.admin_url());
-    let text = admin.get("/metrics").send().await.text();
+    let text = harness::metrics::of(&world.server).await;
     for line in [
         "identity_http_requests_total{route=\"/_matrix/identity/api/v1/lookup\",method=\"GET\",code=\"200\"} 1",
         "identity_http_requests_total{route=\"/_matrix/identity/api/v1/3pid/bind\",method=\"POST\",code=\"400\"} 1",

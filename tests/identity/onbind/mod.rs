@@ -15,7 +15,6 @@ mod two_processes;
 use std::collections::BTreeMap;
 use std::process::Output;
 
-use harness::api::Api;
 use harness::certificates::Authority;
 use harness::homeserver::{Homeserver, Join};
 use harness::wait::{wait_for, wait_until};
@@ -205,9 +204,7 @@ impl Scene {
 
     /// The value of an operator's metric.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
-        let admin = Api::new(&self.world.server.admin_url());
-        admin.get("/ready").send().await;
-        let text = admin.get("/metrics").send().await.text();
+        let text = harness::metrics::of(&self.world.server).await;
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().expect("a number")
     }

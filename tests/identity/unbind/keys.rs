@@ -165,7 +165,7 @@ async fn each_key_needs_its_own_signature_under_the_reply() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_homeserver_that_is_down_deaf_or_broken_is_not_the_users_fault() {
-    let bound = Bound::with(Settings { federation: "timeout = \"500ms\"", ..Settings::default() }).await;
+    let bound = Bound::with(Settings { federation: "timeout = \"1s\"", ..Settings::default() }).await;
     let homeserver = &bound.world.homeserver;
     let drip = Fault::drip(homeserver.key_document().to_string(), std::time::Duration::from_millis(100));
     let elsewhere = Fault::redirect(&format!("https://{}{KEYS}", homeserver.address()));

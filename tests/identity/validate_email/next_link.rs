@@ -30,8 +30,12 @@ async fn follow(world: &World, access_token: &str, body: Value) -> (u16, Option<
 const EVERY_HOST: &str = "[sessions]\nnext_link_hosts = \"*\"";
 
 async fn world(tables: &str) -> (World, String) {
-    let tables = format!("{tables}\n[limits]\nenabled = false");
-    let world = World::with(Settings { tables: &tables, ..Settings::default() }).await;
+    world_with(Settings { tables, ..Settings::default() }).await
+}
+
+async fn world_with(settings: Settings<'_>) -> (World, String) {
+    let tables = format!("{}\n[limits]\nenabled = false", settings.tables);
+    let world = World::with(Settings { tables: &tables, ..settings }).await;
     let bob = world.register("@bob:hs.example").await;
     (world, bob)
 }
@@ -77,7 +81,9 @@ async fn the_last_link_that_was_given_wins_also_without_a_mail() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_link_is_refused_and_nothing_is_sent() {
-    let (world, bob) = world(EVERY_HOST).await;
+    // Replicas need a public base URL, here with http.
+    let one_process = Some("a server without allow_http_base_url");
+    let (world, bob) = world_with(Settings { tables: EVERY_HOST, one_process, ..Settings::default() }).await;
     let too_long = format!("https://x.org/{}", "a".repeat(2048));
     for next_link in [
         "javascript:x",

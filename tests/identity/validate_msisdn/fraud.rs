@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::stream::{self, StreamExt};
-use harness::api::{Answer, Api};
+use harness::api::Answer;
 use serde_json::{Value, json};
 
 use super::{ALICE, ALLOWED, Text, ask, request_code, submit, texts, wish, world};
@@ -50,7 +50,7 @@ fn count(answers: &[Answer], code: u16, errcode: &str) -> usize {
 }
 
 async fn metrics(world: &World) -> String {
-    Api::new(&world.server.admin_url()).get("/metrics").send().await.text()
+    harness::metrics::of(&world.server).await
 }
 
 /// The value of the series that begins with `name`, in whole numbers.

@@ -64,7 +64,9 @@ async fn failures_of_each_kind_lead_on_only_if_surely_nothing_was_sent() {
     let story = |vendor: Vendor, name: &'static str, fault: Fault, leads_on: bool| async move {
         let gateway = SmsGateway::start(vendor).await;
         gateway.fail(fault.clone());
-        let world = world(&tables(&format!("[{name:?}, \"log\"]"), "", &[&gateway])).await;
+        let tables = tables(&format!("[{name:?}, \"log\"]"), "", &[&gateway]);
+        let one_process = Some("the order of providers in a process");
+        let world = World::with(Settings { tables: &tables, one_process, ..Settings::default() }).await;
         let alice = world.register(ALICE).await;
         let what = format!("{name} {fault:?}");
         let answer = ask(&world, &alice, wish(NUMBER, "GB", "s", 1)).send().await;

@@ -1,6 +1,5 @@
 //! Mail that the relay deferred (SMTP 4xx): queued, retried, never lost and never sent twice.
 
-use harness::api::Api;
 use harness::mail::{Script, Stage};
 use harness::wait::wait_for;
 
@@ -16,12 +15,9 @@ async fn world(tables: &str) -> (World, String) {
 
 /// Waits until the queue holds this number of mails, by the operator's metrics.
 async fn wait_for_queue(world: &World, length: usize) {
-    let admin = Api::new(&world.server.admin_url());
     let line = format!("identity_queued_mails {length}");
     wait_for(&line, DEADLINE, async || {
-        // Readiness counts the same as the gauge.
-        admin.get("/ready").send().await;
-        admin.get("/metrics").send().await.text().lines().any(|found| found == line).then_some(())
+        harness::metrics::of(&world.server).await.lines().any(|found| found == line).then_some(())
     })
     .await;
 }

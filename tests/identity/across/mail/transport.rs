@@ -10,7 +10,8 @@ const WAYS: [Tls; 3] = [Tls::None, Tls::StartTls, Tls::Implicit];
 
 async fn world(offer: Offer, email: &str) -> (World, String) {
     let tables = "[limits]\nenabled = false";
-    let world = World::with(Settings { mail: offer, email, tables, ..Settings::default() }).await;
+    let one_process = Some("the connections of a process to the relay");
+    let world = World::with(Settings { mail: offer, email, tables, one_process, ..Settings::default() }).await;
     let bob = world.register("@bob:hs.example").await;
     (world, bob)
 }
