@@ -16,8 +16,8 @@ pub struct RecordedKey {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyMismatch {
     #[error(
-        "the key {0}, which has signed until now, is missing; restore the key file of this database. If the key is lost, \
-         add \"{0}\" to [keys] revoked: what it has signed and sealed is then no longer valid"
+        "the key {0}, which has signed until now, is missing; restore the key file of this database, which all its \
+         processes share. If the key is lost, add \"{0}\" to [keys] revoked: what it has signed and sealed is then no longer valid"
     )]
     Lost(String),
     #[error(
@@ -25,6 +25,36 @@ pub enum KeyMismatch {
          give the new key an id that was never used"
     )]
     Reused(String),
+}
+
+/// A change of the signing key that is allowed, and wrong if another process still signs with the former one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyNotice {
+    #[error(
+        "the database has no data yet, so these keys replace the key {0} of another file; if another process uses this \
+         database, stop all, give them the same file and start them again"
+    )]
+    Replaced(String),
+    #[error(
+        "the key {signer}, which is older, signs instead of {former}; if other processes use this database, give all the \
+         same file"
+    )]
+    Older { signer: String, former: String },
+}
+
+/// What the operator must know about an accepted file, the current key first.
+pub fn notice(file: &[RecordedKey], recorded: &[RecordedKey], revoked: &[String]) -> Option<KeyNotice> {
+    let (signer, former) = (file.first()?, recorded.iter().find(|key| key.is_current)?);
+    if revoked.contains(&former.id) || (&signer.id, &signer.public) == (&former.id, &former.public) {
+        return None;
+    }
+    let is_in = |keys: &[RecordedKey], wanted: &RecordedKey| {
+        keys.iter().any(|key| (&key.id, &key.public) == (&wanted.id, &wanted.public))
+    };
+    if !is_in(file, former) {
+        return Some(KeyNotice::Replaced(former.id.clone()));
+    }
+    is_in(recorded, signer).then(|| KeyNotice::Older { signer: signer.id.clone(), former: former.id.clone() })
 }
 
 /// Compares the keys of the file, the current one first, with the recorded ones, and returns the keys to record.
@@ -67,7 +97,7 @@ pub fn next_version(taken: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{KeyMismatch, RecordedKey, compare, first_version, next_version};
+    use super::{KeyMismatch, KeyNotice, RecordedKey, compare, first_version, next_version, notice};
 
     fn key(id: &str, public: u8, is_current: bool) -> RecordedKey {
         RecordedKey { id: format!("ed25519:{id}"), public: vec![public; 32], is_current }
@@ -96,6 +126,21 @@ mod tests {
         assert!(compare(&same_id, &recorded, &["ed25519:0".to_owned()], true).is_err());
         assert_eq!(compare(&same_id, &recorded, &[], false), Ok(same_id.to_vec()));
         assert_eq!(compare(&new, &[], &[], true), Ok(new.to_vec()));
+    }
+
+    #[test]
+    fn a_key_that_replaces_an_unused_one_and_an_older_signer_are_noticed() {
+        let recorded = [key("0", 1, false), key("1", 2, true)];
+        let notice = |file: &[RecordedKey], revoked: &[String]| notice(file, &recorded, revoked);
+        let replaced = Some(KeyNotice::Replaced("ed25519:1".into()));
+        assert_eq!(notice(&[key("1", 3, true)], &[]), replaced);
+        assert_eq!(notice(&[key("0", 1, true)], &[]), replaced);
+        assert_eq!(notice(&[key("0", 1, true)], &["ed25519:1".to_owned()]), None);
+        let older = KeyNotice::Older { signer: "ed25519:0".into(), former: "ed25519:1".into() };
+        assert_eq!(notice(&[key("0", 1, true), key("1", 2, false)], &[]), Some(older));
+        // The recorded order, and a rotation.
+        assert_eq!(notice(&[key("1", 2, true), key("0", 1, false)], &[]), None);
+        assert_eq!(notice(&[key("2", 3, true), key("1", 2, false)], &[]), None);
     }
 
     #[test]

@@ -97,9 +97,11 @@ async fn record(
         if !is_known {
             recorded_keys::replace(conn, keys, now).await?;
         }
-        Ok::<_, LoadKeysError>(())
+        Ok::<_, LoadKeysError>(recorded_key::notice(&file, &recorded, &revoked))
     });
-    recorded.await?;
+    if let Some(notice) = recorded.await? {
+        tracing::error!("[keys] file: {}: {notice}", settings.file.display());
+    }
     Ok(keys)
 }
 

@@ -1,10 +1,13 @@
-//! A database that meets another key file or another version, and a plain copy of its file.
+//! A database that meets another key file, of one process or of a further one, or another version; and a plain copy of
+//! its file.
 //!
 //! Invariant: the server refuses what would damage data, with an action for the operator, and never answers with a 500.
 
 use std::path::Path;
 use std::time::Duration;
 
+use harness::binary;
+use harness::process::{NotStarted, Server, new_folder};
 use harness::wait::wait_for;
 use harness::world::identity::{DEADLINE, SQLITE, Settings, World, databases};
 use rusqlite::Connection;
@@ -55,8 +58,7 @@ async fn a_key_file_that_is_lost_or_of_another_server_is_refused_until_the_opera
         world.server.kill();
         std::fs::remove_file(&file).unwrap();
         let config = std::fs::read_to_string(world.server.folder().join("config.toml")).unwrap();
-        world.server.restart_with(&format!("{config}\n[keys]\nrevoked = [\"ed25519:0\"]\n")).await;
-        world.api = harness::api::Api::new(&world.server.url());
+        world.restart_with(&format!("{config}\n[keys]\nrevoked = [\"ed25519:0\"]\n")).await;
         assert!(std::fs::read_to_string(&file).unwrap().starts_with("ed25519 1 "), "the id is a new one");
         world.submit(&bob, old.submission()).await.refused(400, "M_SESSION_EXPIRED");
         let again = json!({ "client_secret": old.client_secret, "email": EMAIL, "send_attempt": 2 });
@@ -104,4 +106,53 @@ async fn a_plain_copy_of_a_quiet_servers_file_is_whole() {
     world.register("@last:hs.example").await;
     assert!(world.server.terminate(DEADLINE).await.success());
     assert_eq!(copy(1), Some(4), "a stopped server has written everything");
+}
+
+/// Starts a process with this key file, if any, on the database of the world.
+async fn start_beside(world: &World, key_file: Option<&str>) -> Result<Server, NotStarted> {
+    let folder = new_folder();
+    std::fs::create_dir(folder.path().join("data")).expect("an empty folder");
+    if let Some(lines) = key_file {
+        std::fs::write(folder.path().join("data/signing.key"), lines).expect("an empty folder");
+    }
+    let config = std::fs::read_to_string(world.server.folder().join("config.toml"));
+    let config = config.expect("the settings of a running server");
+    Server::try_start_in(folder, binary::identity(), &config, &[]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_further_process_with_other_keys_is_refused_or_says_what_changed() {
+    let Some(url) = harness::database::postgresql().await else { return };
+    let world = world(&format!("[database]\nurl = \"{url}\"\n")).await;
+    let first = std::fs::read_to_string(world.server.folder().join("data/signing.key")).unwrap();
+    let other = |id: &str| format!("ed25519 {id} {OTHER_SEED}\n");
+    let starts = async |keys: &str, signer: &str, notice: Option<&str>| {
+        let server = start_beside(&world, Some(keys)).await.unwrap();
+        server.wait_for_log(&format!(" with ed25519:{signer}"), DEADLINE).await;
+        match notice {
+            Some(notice) => server.wait_for_log(notice, DEADLINE).await,
+            None => assert!(!server.logs().contains("other process"), "{}", server.logs()),
+        }
+    };
+    let is_refused = async |keys: Option<&str>, problem: &str| {
+        let output = start_beside(&world, keys).await.unwrap_err().output;
+        assert!(output.contains("[keys] file: ") && output.contains(problem), "{keys:?}: {output}");
+    };
+
+    // Before there is any data, the keys of the last process count.
+    let replaced = "these keys replace the key ed25519:0 of another file";
+    starts(&other("0"), "0", Some(replaced)).await;
+    starts(&first, "0", Some(replaced)).await;
+
+    world.register("@bob:hs.example").await;
+    starts(&first, "0", None).await;
+    is_refused(None, "the key ed25519:0, which has signed until now, is missing").await;
+    is_refused(Some(&other("0")), "the key ed25519:0 is not the one").await;
+    is_refused(Some(&other("1")), "the key ed25519:0, which has signed until now, is missing").await;
+
+    // A rotation: from now on each process needs the new key, and may sign with either.
+    starts(&format!("{}{first}", other("1")), "1", None).await;
+    is_refused(Some(&first), "the key ed25519:1, which has signed until now, is missing").await;
+    let older = "the key ed25519:0, which is older, signs instead of ed25519:1";
+    starts(&format!("{first}{}", other("1")), "0", Some(older)).await;
 }
