@@ -2,6 +2,7 @@
 //!
 //! Invariant: a running server sees every change that a command makes in the database.
 
+mod backup;
 mod check_config;
 mod database;
 mod invites;
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use shared::random::Random;
 
+use self::backup::BackupArgs;
 use self::outbox::RetrySelection;
 use self::test_sms::TestSmsArgs;
 use crate::config::Config;
@@ -71,6 +73,7 @@ enum Command {
         #[command(flatten)]
         source: ConfigSource,
     },
+    Backup(BackupArgs),
     /// Validate the configuration and the files it names, then exit. Opens no socket and creates no file.
     ///
     /// Exits 0 if the configuration is valid. Only `serve` detects a port in use, a folder without write permission, and
@@ -245,6 +248,7 @@ async fn execute(command: Command) -> Result<(), Box<dyn Error>> {
             print(lines.chain(["the configuration is good".to_owned()]))
         }
         Command::Migrate { source } => print(migrate::migrate(&source.load()?).await?),
+        Command::Backup(args) => print(backup::back_up(&args).await?),
         Command::GenerateKey { id } => Ok(writeln!(io::stdout(), "{}", *signing_keys::new_line(&id, Random)?)?),
         Command::RotateKey { source, id } => {
             let config = source.load()?;

@@ -28,6 +28,10 @@ use crate::config::database::{Database, Location};
 
 /// How long a statement waits for a lock of another process, in milliseconds.
 pub(super) const BUSY_TIMEOUT: &str = "PRAGMA busy_timeout = 30000";
+/// The names of SQLite's tables, without SQLite's own and that of the migrations.
+pub(super) const SQLITE_TABLES: &str = "select name from sqlite_master where type = 'table' \
+    and name not like 'sqlite\\_%' escape '\\' and name not like '\\_\\_%' escape '\\' order by name";
+
 /// What a call does with its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Intent {

@@ -8,6 +8,7 @@
 pub mod accepted_terms;
 pub mod accounts;
 pub mod associations;
+pub mod backup;
 pub mod changes;
 mod checkpoint;
 mod connect;

@@ -13,6 +13,7 @@ fn help_says_what_there_is_and_how_it_is_configured() {
     for word in [
         "serve",
         "migrate",
+        "backup",
         "check-config",
         "generate-key",
         "rotate-key",
@@ -29,6 +30,8 @@ fn help_says_what_there_is_and_how_it_is_configured() {
         assert!(help.contains("--config <FILE>") && help.contains("IDENTITY_CONFIG"), "{help}");
     }
     assert!(said(&["serve", "--help"]).contains("SIGTERM"));
+    let help = said(&["backup", "--help"]);
+    assert!(help.contains("<FILE>") && help.contains("pg_dump") && help.contains("signing key"), "{help}");
     let help = said(&["outbox", "retry", "--help"]);
     assert!(help.contains("<ID|--dead|--all>") && help.contains("within 5 seconds"), "{help}");
     assert!(said(&["generate-key", "--help"]).contains("--id <ID>"));

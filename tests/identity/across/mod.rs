@@ -1,6 +1,7 @@
 //! Themes that cross the endpoints of the identity server: stories, listeners, processes, databases, secrets, mail.
 
 mod address_forms;
+mod backup;
 mod bodies;
 mod client_address;
 mod clock_steps;
