@@ -4,6 +4,7 @@
 
 mod backup;
 mod check_config;
+mod copy_database;
 mod database;
 mod invites;
 mod migrate;
@@ -22,6 +23,7 @@ use clap::{Parser, Subcommand};
 use shared::random::Random;
 
 use self::backup::BackupArgs;
+use self::copy_database::CopyArgs;
 use self::outbox::RetrySelection;
 use self::test_sms::TestSmsArgs;
 use crate::config::Config;
@@ -74,6 +76,7 @@ enum Command {
         source: ConfigSource,
     },
     Backup(BackupArgs),
+    CopyDatabase(CopyArgs),
     /// Validate the configuration and the files it names, then exit. Opens no socket and creates no file.
     ///
     /// Exits 0 if the configuration is valid. Only `serve` detects a port in use, a folder without write permission, and
@@ -248,6 +251,7 @@ async fn execute(command: Command) -> Result<(), Box<dyn Error>> {
             print(lines.chain(["the configuration is good".to_owned()]))
         }
         Command::Migrate { source } => print(migrate::migrate(&source.load()?).await?),
+        Command::CopyDatabase(args) => copy_database::copy(&args, |line| print([line])).await,
         Command::Backup(args) => print(backup::back_up(&args).await?),
         Command::GenerateKey { id } => Ok(writeln!(io::stdout(), "{}", *signing_keys::new_line(&id, Random)?)?),
         Command::RotateKey { source, id } => {

@@ -11,7 +11,7 @@ use shared::secret::Secret;
 use shared::text_file;
 
 /// The forms of the URL.
-const EXPECTED: &str = "expected sqlite:///path, sqlite::memory: or postgres://user@host/name";
+pub const EXPECTED: &str = "expected sqlite:///path, sqlite::memory: or postgres://user@host/name";
 
 /// The section `[database]` as written.
 #[derive(Clone, Debug, Deserialize)]

@@ -9,6 +9,7 @@ pub mod authenticate_homeserver;
 pub mod bind;
 pub mod check_ephemeral_key;
 pub mod clean_up;
+pub mod copy_database;
 pub mod correct_times;
 pub mod follow_changes;
 pub mod follow_link;

@@ -71,7 +71,8 @@ pub(super) fn check(settings: &Database) -> Result<(), StoreError> {
 impl Pool {
     pub(super) async fn open(settings: &Database, extra_ca_file: Option<&Path>) -> Result<Self, StoreError> {
         let (pool, applied) = Self::migrated(settings, extra_ca_file, settings.migrate).await?;
-        if !applied.is_empty() {
+        // One in memory is always new.
+        if !applied.is_empty() && !matches!(settings.location, Location::SqliteMemory) {
             tracing::info!(migrations = applied.len(), "database migrated");
         }
         Ok(pool)

@@ -37,6 +37,11 @@ pub enum StoreError {
         "[database] migrate: the database lacks the migration {0}; run `identity migrate` of this version, or remove the key"
     )]
     Pending(String),
+    /// A copy of another database into this one has not ended.
+    #[error(
+        "the database is an unfinished copy of another one; run the same `identity copy-database` again to complete it"
+    )]
+    UnfinishedCopy,
     /// A migration failed.
     #[error("cannot migrate the database: {0}")]
     Migrate(String),

@@ -123,6 +123,14 @@ pub(super) async fn migrate_postgres(conn: PostgresConnection, limit: Duration) 
     result
 }
 
+/// The name of the first migration, which only a new database lacks.
+///
+/// # Errors
+/// [`StoreError::Migrate`].
+pub(super) fn oldest() -> Result<String, StoreError> {
+    Ok(first_pending::<Sqlite>(&SQLITE, &[])?.unwrap_or_default())
+}
+
 /// Waits at most `limit` until the PostgreSQL database lacks no migration.
 ///
 /// # Errors

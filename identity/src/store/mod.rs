@@ -30,9 +30,11 @@ pub mod recorded_keys;
 mod schema;
 pub mod sessions;
 pub mod sms_days;
+pub mod tables;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tokens;
+pub mod unfinished_copy;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -108,8 +110,31 @@ impl Store {
     /// system's roots and those in `extra_ca_file`.
     ///
     /// # Errors
-    /// [`StoreError`] if the URL is invalid, the database does not respond or a migration fails.
+    /// [`StoreError`] if the URL is invalid, the database does not respond, a migration fails, or the database is an
+    /// unfinished copy.
     pub async fn open(settings: &Database, extra_ca_file: Option<&Path>) -> Result<Self, StoreError> {
+        let store = Self::open_even_unfinished(settings, extra_ca_file).await?;
+        if store.read(async |conn| unfinished_copy::exists(conn).await).await? {
+            return Err(StoreError::UnfinishedCopy);
+        }
+        Ok(store)
+    }
+
+    /// Opens the target of a copy, which may be an unfinished one. Migrates a new database, and no other one.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and [`StoreError::Pending`].
+    pub async fn open_target(settings: &Database, extra_ca_file: Option<&Path>) -> Result<Self, StoreError> {
+        let unmigrated = Database { migrate: false, ..settings.clone() };
+        match Self::open_even_unfinished(&unmigrated, extra_ca_file).await {
+            Err(StoreError::Pending(first)) if first == migrations::oldest()? => {
+                Self::open_even_unfinished(&Database { migrate: true, ..unmigrated }, extra_ca_file).await
+            }
+            opened => opened,
+        }
+    }
+
+    async fn open_even_unfinished(settings: &Database, extra_ca_file: Option<&Path>) -> Result<Self, StoreError> {
         let pool = Pool::open(settings, extra_ca_file).await?;
         let written = Arc::new(Notify::new());
         if matches!(settings.location, Location::SqliteFile(_)) {

@@ -14,6 +14,7 @@ fn help_says_what_there_is_and_how_it_is_configured() {
         "serve",
         "migrate",
         "backup",
+        "copy-database",
         "check-config",
         "generate-key",
         "rotate-key",
@@ -32,6 +33,10 @@ fn help_says_what_there_is_and_how_it_is_configured() {
     assert!(said(&["serve", "--help"]).contains("SIGTERM"));
     let help = said(&["backup", "--help"]);
     assert!(help.contains("<FILE>") && help.contains("pg_dump") && help.contains("signing key"), "{help}");
+    let help = said(&["copy-database", "--help"]);
+    for word in ["--from <URL>", "--to-file <FILE>", "IDENTITY_COPY_FROM", "Stop all servers", "identity migrate"] {
+        assert!(help.contains(word), "{word}:\n{help}");
+    }
     let help = said(&["outbox", "retry", "--help"]);
     assert!(help.contains("<ID|--dead|--all>") && help.contains("within 5 seconds"), "{help}");
     assert!(said(&["generate-key", "--help"]).contains("--id <ID>"));

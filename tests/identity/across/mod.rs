@@ -5,6 +5,7 @@ mod backup;
 mod bodies;
 mod client_address;
 mod clock_steps;
+mod copy_database;
 pub(crate) mod crash;
 mod email_story;
 mod encodings;
