@@ -73,7 +73,7 @@ pub(super) async fn copy(
     let config = args.source.load()?;
     let from = location("--from", args.from.as_deref(), args.from_file.as_deref())?;
     let to = location("--to", args.to.as_deref(), args.to_file.as_deref())?;
-    telemetry::log(config.log, &["identity", "shared"]);
+    let _log = telemetry::log(config.log, &["identity", "shared"]);
     let source = open_source(&config, from).await?;
     let target = open_target(&config, to).await?;
     let fresh = Store::open(&settings(&config, Location::SqliteMemory, true), None).await?;

@@ -16,7 +16,7 @@ const CHANNEL: &str = "gatehouse_changes";
 /// Announces the changes of this process, and hears those of others.
 pub(in crate::store) struct Listener {
     connector: Connector,
-    /// Tells the notifications of this process from those of others.
+    /// The payload of the notifications of this process.
     own: String,
     /// Whether notifications work. Behind a pooler they do not arrive.
     is_listening: AtomicBool,
