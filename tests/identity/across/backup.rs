@@ -26,7 +26,8 @@ fn said(output: &Output) -> (Option<i32>, String) {
 
 /// The names of the files in `folder` that begin with `copy`.
 fn copies(folder: &Path) -> Vec<String> {
-    let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let entries = std::fs::read_dir(folder).expect("the folder exists");
+    let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
     names.filter(|name| name.starts_with("copy")).collect()
 }
 

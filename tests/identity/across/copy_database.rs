@@ -62,7 +62,7 @@ async fn value(url: &str, query: &str) -> Option<String> {
     let connection = tokio::spawn(connection);
     let rows = client.simple_query(query).await.unwrap_or_default();
     drop(client);
-    connection.await.unwrap().unwrap();
+    connection.await.expect("the driver ends").expect("a good end");
     let row = rows.iter().find_map(|row| if let SimpleQueryMessage::Row(row) = row { Some(row) } else { None });
     row.and_then(|row| row.get(0)).map(str::to_owned)
 }
@@ -71,7 +71,7 @@ async fn value(url: &str, query: &str) -> Option<String> {
 async fn kill_in_the_middle(folder: &Path, from: &str, to: &str) {
     let copied = async || {
         let query = "select copied from unfinished_copy where table_name = 'associations'";
-        value(to, query).await.map_or(0, |copied| copied.parse::<i64>().unwrap())
+        value(to, query).await.map_or(0, |copied| copied.parse::<i64>().expect("a number"))
     };
     tokio::select! {
         ended = copy(folder, from, to) => panic!("it was to be killed: {ended:?}"),
@@ -109,15 +109,14 @@ impl Scene {
     }
 
     fn sql(&self, statements: &str) {
-        Connection::open(self.world.server.folder().join("data/identity.db"))
-            .unwrap()
-            .execute_batch(statements)
-            .unwrap();
+        let done = Connection::open(self.world.server.folder().join("data/identity.db"))
+            .and_then(|connection| connection.execute_batch(statements));
+        done.expect("the statements are right");
     }
 
     /// Stops the server, and starts it on the copy.
     async fn move_to(&mut self, url: &str) {
-        let config = std::fs::read_to_string(self.world.server.folder().join("config.toml")).unwrap();
+        let config = std::fs::read_to_string(self.world.server.folder().join("config.toml")).expect("a file");
         assert!(config.contains(&self.table));
         self.world.server.restart_with(&config.replace(&self.table, &table(url))).await;
         self.world.api = Api::new(&self.world.server.url());
