@@ -1,6 +1,6 @@
 //! Waits until every replica has read a change that one of them committed.
 //!
-//! With `[lookup] index = "memory"` a bind, an unbind or a logout takes effect in the other replicas within
+//! A logout, and with `[lookup] index = "memory"` a bind or an unbind, takes effect in the other replicas within
 //! `poll_interval`. A client that never waits would find the documented delay and no defect.
 //!
 //! Invariant: the wait ends by what the replicas report, not by time.

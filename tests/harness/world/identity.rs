@@ -246,14 +246,11 @@ impl World {
     }
 }
 
-/// A client of the server. It waits out the delay between replicas with an index in memory.
+/// A client of the server. It waits out the delay between replicas.
 fn client(server: &Server) -> Api {
-    let config = std::fs::read_to_string(server.folder().join("config.toml"));
-    let is_delayed = config.is_ok_and(|config| config.contains("index = \"memory\""));
     match server.replicas() {
         1 => Api::new(&server.url()),
-        _ if is_delayed => Api::of_replicas(&server.url(), server.admin_urls()),
-        _ => Api::of_replicas(&server.url(), Vec::new()),
+        _ => Api::of_replicas(&server.url(), server.admin_urls()),
     }
 }
 

@@ -164,7 +164,7 @@ async fn a_replica_that_is_killed_and_a_pooler_that_restarts_lose_nothing() {
     let Some(mut pooler) = Pooler::before(&direct).await else { return };
     let tables = format!(
         "[database]\nurl = \"{}\"\npool_timeout = \"3s\"\nconnect_timeout = \"3s\"\n\
-         [lookup]\nindex = \"database\"\ndaily_quota = 0\ndaily_quota_per_homeserver = 0\n",
+         [lookup]\nindex = \"database\"\npoll_interval = \"50ms\"\ndaily_quota = 0\ndaily_quota_per_homeserver = 0\n",
         pooler.url(&direct)
     );
     let settings = Settings { tables: &tables, federation: "timeout = \"2s\"", ..Settings::default() };
