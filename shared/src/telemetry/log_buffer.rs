@@ -13,6 +13,9 @@ use tracing_subscriber::fmt::MakeWriter;
 /// How long a line may wait for others.
 const DELAY: Duration = Duration::from_millis(10);
 
+/// How often the writer waits for a full pipe: a second.
+const MAX_WAITS: u32 = 100;
+
 /// With this many bytes the call that logs the next line writes: a reader that is slow slows the process down instead of
 /// filling its memory.
 const MAX_PENDING: usize = 1024 * 1024;
@@ -59,21 +62,45 @@ impl Shared {
         let mut sink = lock(&self.sink);
         let Sink { output, lines } = &mut *sink;
         std::mem::swap(&mut *lock(&self.pending), lines);
-        // A closed standard error leaves no place to report that.
-        let _ = output.write_all(lines).and_then(|()| output.flush());
+        write_all(output, lines);
         lines.clear();
     }
 
-    #[expect(clippy::disallowed_methods, reason = "a thread of its own, which does nothing else")]
     fn write_forever(&self) {
         loop {
             let pending = lock(&self.pending);
             let waited = self.is_pending.wait_while(pending, |pending| pending.is_empty());
             drop(waited);
-            std::thread::sleep(DELAY);
+            wait();
             self.flush();
         }
     }
+}
+
+/// Writes all lines. A pipe that another program made non-blocking may be full for a moment. Any other error is dropped: a
+/// closed standard error leaves no place to report it.
+fn write_all(output: &mut Box<dyn Write + Send>, mut lines: &[u8]) {
+    let mut waits_left = MAX_WAITS;
+    while !lines.is_empty() {
+        match output.write(lines) {
+            Ok(written) if written > 0 => {
+                lines = &lines[written..];
+                waits_left = MAX_WAITS;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && waits_left > 0 => {
+                waits_left -= 1;
+                wait();
+            }
+            _ => return,
+        }
+    }
+    let _ = output.flush();
+}
+
+#[expect(clippy::disallowed_methods, reason = "a write to a blocking pipe that is full waits in the same way")]
+fn wait() {
+    std::thread::sleep(DELAY);
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -177,6 +204,33 @@ mod tests {
             assert_eq!(numbers, (0..500).collect::<Vec<_>>());
         }
         assert!(writes.number() < 1000, "{}", writes.number());
+    }
+
+    #[test]
+    fn a_full_pipe_that_does_not_block_loses_no_line() {
+        /// Takes one byte, every other time.
+        #[derive(Clone, Default)]
+        struct Slow(Writes, Arc<Mutex<u32>>);
+
+        impl Write for Slow {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                let mut calls = self.1.lock().unwrap();
+                *calls += 1;
+                if *calls % 2 == 1 {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                self.0.write(&bytes[..bytes.len().min(20)])
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+
+        let slow = Slow::default();
+        let buffer = LogBuffer::start(slow.clone());
+        super::Line { shared: &buffer.shared, is_urgent: true }.write_all(&[b'x'; 101]).unwrap();
+        assert_eq!(slow.0.text().len(), 101);
     }
 
     #[test]
