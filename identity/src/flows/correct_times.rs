@@ -49,6 +49,7 @@ async fn correct(state: &State, now: Timestamp) -> Result<usize, Error> {
         onbind_lease: onbind_lease(config.federation.timeout.get()),
     };
     // Without a transaction: on SQLite the search through all tables would block every writer.
+    state.lookup_quota.forget_after(now.plus(SKEW));
     let ahead = state.store.read(async move |conn| future_times::count(conn, &horizon).await).await?;
     if ahead == 0 {
         return Ok(0);

@@ -11,7 +11,8 @@ use shared::clock::Timestamp;
 use super::StoreError;
 use super::connection::queries;
 use super::schema::{
-    associations, invites, onbind_backoffs, onbinds, outgoing_mails, peppers, sessions, sms_days, tokens,
+    associations, invites, lookup_days, lookup_fingerprints, lookup_leases, onbind_backoffs, onbinds, outgoing_mails,
+    peppers, sessions, sms_days, tokens,
 };
 use crate::domain::utc_day::UtcDay;
 
@@ -82,6 +83,7 @@ queries! {
         number += peppers::table.filter(peppers::since.gt(event)).count().get_result::<i64>(conn).await?;
         number += invites::table.filter(invites::sending_until.gt(mail_lease)).count().get_result::<i64>(conn).await?;
         number += sms_days::table.filter(sms_days::day.gt(horizon.day())).count().get_result::<i64>(conn).await?;
+        number += lookup_days::table.filter(lookup_days::day.gt(horizon.day())).count().get_result::<i64>(conn).await?;
         Ok(number)
     }
 
@@ -162,9 +164,15 @@ queries! {
             .set(peppers::since.eq(now))
             .execute(conn)
             .await?;
-        // SMS of a day that has not come would count on it.
+        // SMS and lookups of a day that has not come would count on it.
         let later_days = sms_days::table.filter(sms_days::day.gt(horizon.day()));
         corrected += diesel::delete(later_days).execute(conn).await?;
+        let later_days = lookup_days::table.filter(lookup_days::day.gt(horizon.day()));
+        corrected += diesel::delete(later_days).execute(conn).await?;
+        let later_leases = lookup_leases::table.filter(lookup_leases::day.gt(horizon.day()));
+        corrected += diesel::delete(later_leases).execute(conn).await?;
+        let later_addresses = lookup_fingerprints::table.filter(lookup_fingerprints::day.gt(horizon.day()));
+        corrected += diesel::delete(later_addresses).execute(conn).await?;
         Ok(corrected)
     }
 }

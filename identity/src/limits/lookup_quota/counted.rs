@@ -201,10 +201,11 @@ impl Caller {
         let mut rest = (need.caller.room, need.group.as_ref().map_or(0, |share| share.room));
         let is_stored = decision.is_some_and(Decision::is_write);
         if !is_stored {
-            counted.pending.extend_from_slice(&need.pending);
+            counted.pending.extend_from_slice(decision.map_or(&need.pending, |decision| &decision.pending));
         }
         if let Some(decision) = decision {
             counted.parts = Some(decision.parts);
+            rest = (rest.0 + decision.credit, rest.1 + decision.credit);
             counted.known.extend(decision.read.iter().copied());
             counted.was_refused = decision.leased == Err(Refusal::Caller);
             if let Some(group) = group {

@@ -48,6 +48,10 @@ pub(super) struct Decision {
     pub(super) parts: i64,
     /// The fingerprints of the request that no process has counted.
     pub(super) new: Vec<u64>,
+    /// What is left of [`Need::pending`]: another process has stored the others meanwhile.
+    pub(super) pending: Vec<u64>,
+    /// How many it has stored: they were counted twice, and this process gets them back.
+    pub(super) credit: i64,
     /// The leases of the caller and of the group, or which of the two budgets does not suffice.
     pub(super) leased: Result<(i64, i64), Refusal>,
     found: (Leases, Leases),
@@ -74,12 +78,14 @@ pub(super) async fn decide(conn: &mut Connection, need: &Need) -> Result<Decisio
     };
     let stored: Fingerprints = read.iter().copied().collect();
     let new: Vec<u64> = need.new.iter().copied().filter(|fingerprint| !stored.contains(fingerprint)).collect();
+    let pending: Vec<u64> = need.pending.iter().copied().filter(|pending| !stored.contains(pending)).collect();
+    let credit = count(need.pending.len() - pending.len());
     let number = count(new.len());
-    let lease = |share: &Share, leases: Leases| share.budget.lease(leases.leased, number - share.room);
+    let lease = |share: &Share, leases: Leases| share.budget.lease(leases.leased, number - share.room - credit);
     let (mut of_group, mut group_lease) = (Leases::default(), Some(0));
     if let Some(group) = group {
         // A request within the process's share leaves the row of the group, which many accounts use, alone.
-        if number > group.room {
+        if number > group.room + credit {
             of_group = lookup_leases::find(conn, *day, &group.subject).await?;
         }
         group_lease = lease(group, of_group);
@@ -89,7 +95,7 @@ pub(super) async fn decide(conn: &mut Connection, need: &Need) -> Result<Decisio
         (_, None) => Err(Refusal::Group),
         (Some(caller), Some(group)) => Ok((caller, group)),
     };
-    Ok(Decision { read, parts: own.parts, new, leased, found: (own, of_group) })
+    Ok(Decision { read, parts: own.parts, new, pending, credit, leased, found: (own, of_group) })
 }
 
 /// Decides on the request, and stores the leases with all fingerprints that are not stored yet. Needs a transaction.
@@ -100,7 +106,7 @@ pub(super) async fn lease(conn: &mut Connection, need: &Need) -> Result<Decision
     let mut decision = decide(conn, need).await?;
     if let (Ok((own, group)), true) = (decision.leased, decision.is_write()) {
         let (of_caller, of_group) = decision.found;
-        let fingerprints = [need.pending.as_slice(), &decision.new].concat();
+        let fingerprints = [decision.pending.as_slice(), &decision.new].concat();
         decision.parts = save(conn, need.day, &need.caller, of_caller, own, &fingerprints).await?;
         if let (Some(share), true) = (&need.group, group > 0) {
             save(conn, need.day, share, of_group, group, &[]).await?;

@@ -124,6 +124,12 @@ impl LookupQuota {
         Err(QuotaError::Exceeded(day.day.end().since(now)))
     }
 
+    /// Forgets the days after that of `now`, after the clock was set back; their rows are deleted.
+    pub fn forget_after(&self, now: Timestamp) {
+        let today = UtcDay::of(now).number();
+        self.days.lock().retain(|day| day.day.number() <= today);
+    }
+
     /// Stores what was counted and gives the unused leases back, before the process ends.
     pub async fn close(&self, store: &Store) {
         let days = std::mem::take(&mut *self.days.lock());

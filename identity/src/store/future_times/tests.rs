@@ -174,3 +174,19 @@ async fn a_pepper_of_a_clock_that_was_ahead_is_rotated_after_its_time() {
         assert_eq!(peppers.current().since, START);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_looked_up_on_a_day_that_has_not_come_is_forgotten() {
+    let statements = [
+        "insert into lookup_days (day, fingerprint_key) values (99999, 'k'), (1, 'k')",
+        "insert into lookup_leases (day, subject, leased, parts) values (99999, 's', 5, 1), (1, 's', 5, 1)",
+        "insert into lookup_fingerprints (day, subject, part, fingerprints) values (99999, 's', 1, 'f'), (1, 's', 1, 'f')",
+    ];
+    for store in stores().await {
+        for statement in statements {
+            execute(&store, statement).await;
+        }
+        assert_eq!(correct_at_start(&store).await, (1, 3));
+        assert_eq!(correct_at_start(&store).await, (0, 0));
+    }
+}
