@@ -12,7 +12,7 @@ use super::database;
 use super::table::roughly;
 use crate::config::Config;
 use crate::domain::lookup_hash::Pepper;
-use crate::domain::pepper::{PROPAGATION, Phase};
+use crate::domain::pepper::{PROPAGATION, Peppers, Phase};
 use crate::flows::rotate_pepper::Rotation;
 use crate::store::peppers;
 
@@ -33,7 +33,13 @@ pub async fn rotate(
     let before = store.write(async move |conn| peppers::list_or_insert(conn, &fresh, now).await).await?;
     let mut rotation = Rotation::new(store.clone(), clock, Random, settings);
     // One that was interrupted continues.
-    if before.in_phase(Phase::Preparing).or(before.in_phase(Phase::Accepted)).is_none() && !rotation.prepare().await? {
+    let is_under_way =
+        |peppers: &Peppers| peppers.in_phase(Phase::Preparing).or(peppers.in_phase(Phase::Accepted)).is_some();
+    if !is_under_way(&before)
+        && !rotation.prepare().await?
+        // A server may have begun one meanwhile.
+        && !is_under_way(&store.read(async |conn| peppers::list(conn).await).await?)
+    {
         let end = before.former().map_or(now, |former| former.since.plus(settings.grace)).plus(PROPAGATION * 2);
         let wait = roughly(end.since(now));
         return Err(format!("the pepper before the current one is still in use; try again in {wait}").into());

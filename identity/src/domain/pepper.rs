@@ -190,7 +190,10 @@ impl Peppers {
                 Phase::Accepted if held(other) >= PROPAGATION => {
                     return Some(Step::Switch { accepted: other, current });
                 }
-                Phase::Former if is_over(other, settings.grace) => return Some(Step::End(other)),
+                // Some process may advertise it for a while after the switch.
+                Phase::Former if held(other) >= PROPAGATION && is_over(other, settings.grace) => {
+                    return Some(Step::End(other));
+                }
                 Phase::Ending if held(other) >= PROPAGATION => return Some(Step::Delete(other)),
                 Phase::Accepted | Phase::Former | Phase::Ending | Phase::Current => {}
             }
@@ -250,7 +253,8 @@ mod tests {
             (&[Current, Accepted], DAY, PROPAGATION - MOMENT, "none"),
             (&[Current, Accepted], none, PROPAGATION, "switch"),
             (&[Former, Current], HOUR - MOMENT, none, "none"),
-            (&[Former, Current], HOUR, none, "end"),
+            (&[Former, Current], HOUR, PROPAGATION - MOMENT, "none"),
+            (&[Former, Current], HOUR, PROPAGATION, "end"),
             (&[Former, Current], none, HOUR, "end"),
             (&[Ending, Current], DAY, PROPAGATION - MOMENT, "none"),
             (&[Ending, Current], DAY, PROPAGATION, "delete"),

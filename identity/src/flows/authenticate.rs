@@ -89,7 +89,8 @@ pub async fn authenticate_for_logout(state: &State, tokens: &PresentedTokens) ->
 /// [`Error::UnknownToken`] if another request has deleted it.
 pub async fn log_out(state: &State, KnownToken(digest): KnownToken) -> Result<(), Error> {
     let now = state.clock.now();
-    let deleted = state.store.write(async move |conn| tokens::delete(conn, &digest, now).await).await?;
+    let deleted = state.store.write(async move |conn| tokens::delete(conn, &digest, now).await).await;
+    let deleted = deleted.inspect_err(|error| state.memory.suspend_after(error))?;
     state.memory.tokens().remove(&[digest]);
     state.store.announce_changes().await;
     if deleted { Ok(()) } else { Err(Error::UnknownToken) }

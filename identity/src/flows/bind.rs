@@ -60,7 +60,8 @@ pub async fn bind(
     let mut signed = sign(state, &association)?;
     loop {
         let binding = Binding::prepare(state, &sid, &association).await?;
-        match state.store.write(async move |conn| binding.save(conn).await).await? {
+        let saved = state.store.write(async move |conn| binding.save(conn).await).await;
+        match saved.inspect_err(|error| state.memory.suspend_after(error))? {
             Saved::Bound { digests, is_notified, is_mailed } => {
                 // A lookup after the response finds the association.
                 state.memory.refresh(&state.store, &digests).await;

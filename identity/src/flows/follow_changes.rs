@@ -28,6 +28,8 @@ const PAGES_AHEAD: usize = 4;
 const REFRESHED: usize = 5_000;
 /// The time from a build that failed to the next one.
 const RETRY: Duration = Duration::from_secs(10);
+/// The time from the end of a connection that listens to the next one.
+const HEAR_AGAIN: Duration = Duration::from_secs(1);
 /// The time from a build that had no room to the next one.
 const RETRY_WITHOUT_ROOM: Duration = Duration::from_secs(3600);
 
@@ -62,7 +64,7 @@ async fn hear(state: Arc<State>) {
             Ok(true) => state.memory.suspend(),
             Err(error) => tracing::debug!(%error, "the database does not announce changes"),
         }
-        tokio::time::sleep(RETRY).await;
+        tokio::time::sleep(HEAR_AGAIN).await;
     }
 }
 
@@ -75,6 +77,8 @@ struct Follower {
     build: Option<Build>,
     /// No build begins before this time.
     next_build: Instant,
+    /// The last build had no room.
+    has_no_room: bool,
 }
 
 /// A build of the index of the digests under one pepper.
@@ -89,7 +93,7 @@ struct Build {
 
 impl Follower {
     fn new(limit: usize) -> Self {
-        Self { limit, read: None, build: None, next_build: Instant::now() }
+        Self { limit, read: None, build: None, next_build: Instant::now(), has_no_room: false }
     }
 
     /// Reads and applies what has changed.
@@ -108,13 +112,20 @@ impl Follower {
                 tracing::warn!("changes were pruned before they were read; the index is built again");
             }
             memory.tokens().clear();
-            applying.retain(|_| false);
+            _ = applying.retain(|_| false);
             self.read = Some(heads);
             self.build = None;
             self.next_build = began;
         }
         let is_accepted = |number| peppers.iter().any(|pepper| pepper.number == number && pepper.is_accepted());
-        applying.retain(is_accepted);
+        let mut has_dropped = applying.retain(is_accepted);
+        if self.has_no_room && !memory.has_index(peppers.current()) {
+            // The current pepper has precedence: most clients use it.
+            has_dropped |= applying.retain(|_| false);
+        }
+        if has_dropped {
+            self.next_build = began;
+        }
         if self.limit > 0 {
             self.build(store, memory, &applying, &peppers).await?;
         }
@@ -189,6 +200,7 @@ impl Follower {
             && self.build.is_none()
             && self.next_build <= Instant::now()
         {
+            self.has_no_room = false;
             let (_, used) = memory.index_size();
             let building = build_index(store.clone(), pepper.slot, self.limit.saturating_sub(used));
             let wake = Arc::clone(&memory.wake);
@@ -237,9 +249,10 @@ impl Follower {
     /// Leaves the lookups to the database, because the index has no room for all associations.
     fn give_way(&mut self) {
         self.next_build = Instant::now() + RETRY_WITHOUT_ROOM;
+        self.has_no_room = true;
         tracing::warn!(
-            "[lookup] index_memory: too small for the associations; lookups are answered from the database; raise it, or \
-             set index = \"database\""
+            "[lookup] index_memory: too small for the associations, or for two peppers during a rotation; lookups are \
+             answered from the database; raise it, or set index = \"database\""
         );
     }
 }
@@ -284,6 +297,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use harness::wait::wait_for;
     use shared::clock::Timestamp;
     use tokio::sync::Notify;
 
@@ -440,6 +454,30 @@ mod tests {
                     let found = in_memory(&replica.memory, pepper, &ADDRESSES, now).unwrap();
                     assert_eq!(found, expected, "step {step}, {pepper:?}");
                 }
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_current_pepper_has_the_memory_that_suffices_for_one() {
+        for store in stores().await {
+            bind(&store, Association::new(email("a@x.org"), user("@alice:hs"), START, DAY), START).await;
+            let mut replica = Replica::default();
+            replica.build(&store).await;
+            let (_, one) = replica.memory.index_size();
+            replica = Replica { memory: Memory::default(), follower: Follower::new(one * 3 / 2) };
+            replica.build(&store).await;
+            for (number, phase) in [(1, Phase::Preparing), (1, Phase::Accepted), (2, Phase::Former), (2, Phase::Ending)]
+            {
+                rotate(&store, Pepper::parse("another").unwrap(), START).await;
+                let peppers = list_peppers(&store).await;
+                assert_eq!((peppers.current().number, peppers.iter().nth(1).unwrap().phase), (number, phase));
+                wait_for("the index of the current pepper", Duration::from_secs(20), async || {
+                    replica.follow(&store).await;
+                    replica.memory.has_index(peppers.current()).then_some(())
+                })
+                .await;
+                assert!(replica.memory.index_size().1 <= one * 3 / 2);
             }
         }
     }

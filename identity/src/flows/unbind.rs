@@ -113,7 +113,7 @@ async fn remove(state: &State, Permission { mxid, threepid }: Permission) -> Res
         };
         Ok::<_, Error>((digests, is_mailed))
     });
-    let (digests, is_mailed) = removed.await?;
+    let (digests, is_mailed) = removed.await.inspect_err(|error| state.memory.suspend_after(error))?;
     // A lookup after the response does not find the association.
     state.memory.refresh(&state.store, &digests).await;
     if is_mailed {

@@ -22,7 +22,7 @@ use crate::domain::access_token::TokenDigest;
 use crate::domain::lookup_hash::LookupDigest;
 use crate::domain::pepper::{Peppers, PhasedPepper, Slot};
 use crate::store::associations::found;
-use crate::store::{Store, StoreError, peppers};
+use crate::store::{Store, StoreError, WriteError, peppers};
 
 /// How long memory answers after the last successful reading of the changes.
 pub const MAX_AGE: Duration = Duration::from_secs(10);
@@ -121,6 +121,13 @@ impl Memory {
         }
     }
 
+    /// Suspends what is in memory if a write of this process failed in a way that leaves open whether it was committed.
+    pub fn suspend_after<E: WriteError>(&self, error: &E) {
+        if error.store_error().is_some_and(StoreError::is_outage) {
+            self.suspend();
+        }
+    }
+
     /// Leaves everything to the database until the changes are read again.
     pub fn suspend(&self) {
         let mut suspended_at = self.suspended_at.write();
@@ -151,11 +158,12 @@ impl Memory {
         Applying { memory: self, _guard: self.applying.lock().await }
     }
 
-    /// Reads the associations of these digests again, after this process has changed one, and announces the change. An error
-    /// delays that until the changes are read.
+    /// Reads the associations of these digests again, after this process has changed one, and announces the change. After
+    /// an error the database answers until the changes are read.
     pub async fn refresh(&self, store: &Store, digests: &[LookupDigest]) {
         store.announce_changes().await;
         if let Err(error) = self.apply().await.refresh(store, digests).await {
+            self.suspend();
             tracing::debug!(%error, "reading of an association failed");
         }
     }
@@ -171,13 +179,13 @@ impl Applying<'_> {
         self.memory.indexes.write().push(PepperIndex { pepper, slot, index });
     }
 
-    /// Keeps the indexes of these peppers alone.
-    pub fn retain(&self, is_kept: impl Fn(i64) -> bool) {
+    /// Keeps the indexes of these peppers alone. Whether it dropped one.
+    pub fn retain(&self, is_kept: impl Fn(i64) -> bool) -> bool {
         let mut indexes = self.memory.indexes.write();
         let dropped: Vec<PepperIndex> = indexes.extract_if(.., |index| !is_kept(index.pepper)).collect();
         // A large index takes a while to drop; lookups must not wait for that.
         drop(indexes);
-        drop(dropped);
+        !dropped.is_empty()
     }
 
     /// Reads the associations of these digests again, for every index.

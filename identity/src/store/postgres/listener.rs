@@ -19,7 +19,7 @@ pub(in crate::store) struct Listener {
     /// The payload of the notifications of this process.
     own: String,
     /// Whether notifications work. Behind a pooler they do not arrive.
-    is_listening: AtomicBool,
+    is_supported: AtomicBool,
 }
 
 /// Why no more notifications arrive.
@@ -32,13 +32,13 @@ pub(in crate::store) enum Ended {
 
 impl Listener {
     pub(in crate::store) fn new(connector: Connector, own: String) -> Self {
-        Self { connector, own, is_listening: AtomicBool::new(false) }
+        Self { connector, own, is_supported: AtomicBool::new(false) }
     }
 
     /// The statement that announces a change to other processes; none if it would reach none.
     pub(in crate::store) fn announcement(&self) -> Option<String> {
         // The text has letters and digits only.
-        self.is_listening.load(Ordering::Relaxed).then(|| format!("select pg_notify('{CHANNEL}', '{}')", self.own))
+        self.is_supported.load(Ordering::Relaxed).then(|| format!("select pg_notify('{CHANNEL}', '{}')", self.own))
     }
 
     /// Calls `heard` when it begins to listen, and for each announcement of another process, until the connection ends.
@@ -47,8 +47,8 @@ impl Listener {
     /// [`ConnectFailure`].
     pub(in crate::store) async fn listen(&self, heard: impl Fn()) -> Result<Ended, ConnectFailure> {
         let ended = self.connector.within_connect_timeout(self.open()).await?;
+        self.is_supported.store(ended.is_some(), Ordering::Relaxed);
         let Some((client, mut messages)) = ended else { return Ok(Ended::Unsupported) };
-        self.is_listening.store(true, Ordering::Relaxed);
         heard();
         while let Some(payload) = messages.receiver.recv().await {
             if payload != self.own {
@@ -56,7 +56,6 @@ impl Listener {
             }
         }
         drop(client);
-        self.is_listening.store(false, Ordering::Relaxed);
         Ok(Ended::Lost)
     }
 
