@@ -4,9 +4,7 @@
 
 use std::collections::HashMap;
 
-use diesel::prelude::{
-    BoolExpressionMethods, CombineDsl, ExpressionMethods, IntoSql, QueryDsl, Queryable, QueryableByName,
-};
+use diesel::prelude::{CombineDsl, ExpressionMethods, IntoSql, QueryDsl, Queryable, QueryableByName};
 use diesel::sql_types::{Array, BigInt, Binary, Bool, Nullable, Text};
 use diesel::{QueryResult, sql_query};
 use diesel_async::RunQueryDsl;
@@ -51,6 +49,19 @@ macro_rules! in_slot {
 }
 pub(super) use in_slot;
 
+/// Whether a row follows that of the key in the order of medium and address. As a comparison of rows, which both databases
+/// search for in the primary key: one by one, the columns would bound the search by the medium alone.
+macro_rules! is_after {
+    ($key:expr) => {
+        diesel::dsl::sql::<diesel::sql_types::Bool>("(medium, address) > (")
+            .bind::<diesel::sql_types::Text, _>(&$key.0)
+            .sql(", ")
+            .bind::<diesel::sql_types::Text, _>(&$key.1)
+            .sql(")")
+    };
+}
+pub(super) use is_after;
+
 queries! {
     /// A page of all associations in the order of their addresses, after `after`: the last one of the page, and what
     /// each digest of the page finds in the slot.
@@ -60,14 +71,9 @@ queries! {
         after: &AddressKey,
         limit: i64,
     ) -> Result<(Option<AddressKey>, Vec<Found>), StoreError> {
-        let (medium, address) = (&after.0, &after.1);
-        let is_after = associations::medium
-            .gt(medium)
-            .or(associations::medium.eq(medium).and(associations::address.gt(address)));
         let rows: Vec<PageRow> = in_slot!(slot, (digest, lower, ascii) => {
             associations::table
-                // Alone, the second condition would not bound the search in the index.
-                .filter(associations::medium.ge(medium).and(is_after))
+                .filter(is_after!(after))
                 .order((associations::medium, associations::address))
                 .limit(limit)
                 .select((

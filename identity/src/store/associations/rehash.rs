@@ -2,12 +2,12 @@
 //!
 //! Invariant: changes are not announced: no process reads a slot before all its digests are stored.
 
-use diesel::prelude::{BoolExpressionMethods, ExpressionMethods, QueryDsl};
+use diesel::prelude::{ExpressionMethods, QueryDsl};
 use diesel::sql_types::{Array, Binary, Nullable, Text};
 use diesel::{QueryResult, sql_query};
 use diesel_async::RunQueryDsl;
 
-use super::found::in_slot;
+use super::found::{in_slot, is_after};
 use crate::domain::lookup_hash::{LookupDigest, LookupDigests};
 use crate::domain::pepper::Slot;
 use crate::domain::threepid::ThreePid;
@@ -18,12 +18,8 @@ use crate::store::{AddressKey, Connection, StoreError};
 queries! {
     /// A page of the addresses after `after`, in their order.
     pub async fn list_addresses(conn, after: &AddressKey, limit: i64) -> Result<Vec<ThreePid>, StoreError> {
-        let (medium, address) = (&after.0, &after.1);
-        let is_after = associations::medium
-            .gt(medium)
-            .or(associations::medium.eq(medium).and(associations::address.gt(address)));
         let rows: Vec<(String, String, String)> = associations::table
-            .filter(associations::medium.ge(medium).and(is_after))
+            .filter(is_after!(after))
             .order((associations::medium, associations::address))
             .limit(limit)
             .select((associations::medium, associations::address, associations::typed_address))
