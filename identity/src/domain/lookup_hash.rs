@@ -103,6 +103,12 @@ impl LookupDigest {
         Self(bytes)
     }
 
+    /// The first eight bytes, as a number in the order of the digests, and the others.
+    pub fn split(&self) -> (u64, [u8; 24]) {
+        let [a, b, c, d, e, f, g, h, rest @ ..] = self.0;
+        (u64::from_be_bytes([a, b, c, d, e, f, g, h]), rest)
+    }
+
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }

@@ -21,11 +21,18 @@ const FULL: usize = 90;
 const MADE: usize = 80;
 /// The least number of homes of a shard.
 const MIN_HOMES: usize = 8;
+/// The prefix of a free slot: greater than that of any digest, so a search ends at it. That a SHA-256 begins with 64 set
+/// bits is as likely as that two are equal in 64 bits and is not provided for.
+const FREE: u64 = u64::MAX;
 
-/// One digest and its user, in 48 bytes.
+/// Digests whose places are loaded from memory at the same time: a search alone would wait for each.
+pub(super) const GROUP: usize = 32;
+
+/// One digest without its prefix, and its user, in 40 bytes.
 #[derive(Clone, Copy)]
 struct Entry {
-    digest: LookupDigest,
+    /// The digest behind its prefix.
+    rest: [u8; 24],
     until: Timestamp,
     user: UserNumber,
     form: Form,
@@ -33,19 +40,19 @@ struct Entry {
     has_start: bool,
 }
 
-impl Entry {
-    fn key(&self) -> (LookupDigest, Form) {
-        (self.digest, self.form)
-    }
-}
+/// The order of the entries.
+type Key = (u64, [u8; 24], Form);
 
 struct Shard {
-    /// Longer than `homes` by the entries that were moved beyond the last home.
-    slots: Vec<Option<Entry>>,
+    /// The first eight bytes of the digest in each slot, apart from the entries: eight of them are loaded from memory at
+    /// once, and an unknown digest needs nothing else.
+    prefixes: Vec<u64>,
+    /// As long as the prefixes: longer than `homes` by the entries that were moved beyond the last home.
+    entries: Vec<Option<Entry>>,
     homes: usize,
     used: usize,
     /// When entries become valid. Few: a new association is valid at once.
-    starts: HashMap<(LookupDigest, Form), Timestamp>,
+    starts: HashMap<Key, Timestamp>,
 }
 
 /// Digests, the users whom they find, and since and until when.
@@ -59,28 +66,34 @@ impl DigestTable {
         Self { shards: (0..SHARDS).map(|_| Shard::with_capacity(digests.div_ceil(SHARDS))).collect() }
     }
 
-    /// The user of a digest whose association is valid at `now`.
-    pub(super) fn find(&self, digest: &LookupDigest, now: Timestamp) -> Option<UserNumber> {
-        let shard = &self.shards[shard_of(digest)];
-        // An entry of the canonical form precedes one of another form.
-        shard.entries(digest).find(|entry| shard.is_valid(entry, now)).map(|entry| entry.user)
-    }
-
-    /// Loads the places where the searches for these digests begin into the cache. The loads do not depend on each other, so
-    /// the processor waits for all of them together.
-    pub(super) fn touch(&self, digests: &[LookupDigest]) {
-        let first_bytes = digests.iter().map(|digest| {
-            let shard = &self.shards[shard_of(digest)];
-            let entry = shard.slots[shard.home(digest)].as_ref();
-            entry.map_or(0, |entry| entry.digest.as_bytes()[31])
+    /// The users of at most [`GROUP`] digests whose associations are valid at `now`.
+    pub(super) fn find(&self, digests: &[LookupDigest], now: Timestamp) -> [Option<UserNumber>; GROUP] {
+        // In each of these loops the processor waits for all loads together, because none depends on another.
+        let homes = digests.iter().map(|digest| {
+            let shard = self.shard(digest);
+            shard.prefixes[shard.home(digest)]
         });
-        black_box(first_bytes.fold(0, |sum: u8, byte| sum ^ byte));
+        black_box(homes.fold(0, |sum, prefix| sum ^ prefix));
+        let mut slots = [0; GROUP];
+        let mut loaded = 0;
+        for (slot, digest) in slots.iter_mut().zip(digests) {
+            let shard = self.shard(digest);
+            *slot = shard.first(digest);
+            loaded ^= shard.entries.get(*slot).and_then(Option::as_ref).map_or(0, |entry| entry.rest[23]);
+        }
+        black_box(loaded);
+        let mut users = [None; GROUP];
+        for ((user, slot), digest) in users.iter_mut().zip(slots).zip(digests) {
+            *user = self.shard(digest).user(slot, digest, now);
+        }
+        users
     }
 
     /// Inserts the digest, or replaces the entry of the same digest and form.
     pub(super) fn insert(&mut self, digest: LookupDigest, form: Form, user: UserNumber, validity: Validity) {
-        let entry = Entry { digest, until: validity.until, user, form, has_start: validity.from.is_some() };
-        self.shards[shard_of(&digest)].insert(entry, validity.from);
+        let (prefix, rest) = digest.split();
+        let entry = Entry { rest, until: validity.until, user, form, has_start: validity.from.is_some() };
+        self.shards[shard_of(&digest)].insert(prefix, entry, validity.from);
     }
 
     /// Removes the entries of the digest.
@@ -95,7 +108,14 @@ impl DigestTable {
 
     /// The memory of the slots, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.shards.iter().map(|shard| shard.slots.capacity() * size_of::<Option<Entry>>()).sum()
+        let bytes = |shard: &Shard| {
+            shard.prefixes.capacity() * size_of::<u64>() + shard.entries.capacity() * size_of::<Option<Entry>>()
+        };
+        self.shards.iter().map(bytes).sum()
+    }
+
+    fn shard(&self, digest: &LookupDigest) -> &Shard {
+        &self.shards[shard_of(digest)]
     }
 }
 
@@ -106,79 +126,104 @@ fn shard_of(digest: &LookupDigest) -> usize {
 impl Shard {
     fn with_capacity(entries: usize) -> Self {
         let homes = (entries * 100 / MADE + 1).max(MIN_HOMES);
-        // Some slots beyond the last home, so that an entry there need not reallocate the array.
-        let mut slots = Vec::with_capacity(homes + MIN_HOMES);
+        // Some slots beyond the last home, so that an entry there need not reallocate the arrays.
+        let (mut slots, mut prefixes) = (Vec::with_capacity(homes + MIN_HOMES), Vec::with_capacity(homes + MIN_HOMES));
         slots.resize(homes, None);
-        Self { slots, homes, used: 0, starts: HashMap::new() }
+        prefixes.resize(homes, FREE);
+        Self { prefixes, entries: slots, homes, used: 0, starts: HashMap::new() }
     }
 
     /// The slot at which the search for a digest begins: its share of the homes, by the four bytes after the one of the
     /// shard.
     fn home(&self, digest: &LookupDigest) -> usize {
-        let [_, a, b, c, d, ..] = *digest.as_bytes();
-        let share = u64::from(u32::from_be_bytes([a, b, c, d]));
+        self.home_of(digest.split().0)
+    }
+
+    fn home_of(&self, prefix: u64) -> usize {
+        let share = (prefix << 8) >> 32;
         ((share * self.homes as u64) >> 32) as usize
     }
 
-    /// The entries of one digest.
-    fn entries(&self, digest: &LookupDigest) -> impl Iterator<Item = &Entry> {
-        let run = self.slots[self.home(digest)..].iter().map_while(Option::as_ref);
-        run.skip_while(|entry| entry.digest < *digest).take_while(|entry| entry.digest == *digest)
+    /// The first slot with the prefix of the digest, or the one where the search ends.
+    fn first(&self, digest: &LookupDigest) -> usize {
+        let prefix = digest.split().0;
+        let home = self.home_of(prefix);
+        home + self.prefixes[home..].iter().take_while(|found| **found < prefix).count()
     }
 
-    fn is_valid(&self, entry: &Entry, now: Timestamp) -> bool {
-        let from = if entry.has_start { self.starts.get(&entry.key()).copied() } else { None };
+    /// The user of a digest whose search has reached `slot`.
+    fn user(&self, slot: usize, digest: &LookupDigest, now: Timestamp) -> Option<UserNumber> {
+        let (prefix, rest) = digest.split();
+        let same = self.prefixes.get(slot..)?.iter().take_while(|found| **found == prefix).count();
+        // An entry of the canonical form precedes one of another form.
+        let mut entries = self.entries[slot..slot + same].iter().flatten();
+        entries.find(|entry| entry.rest == rest && self.is_valid(prefix, entry, now)).map(|entry| entry.user)
+    }
+
+    fn is_valid(&self, prefix: u64, entry: &Entry, now: Timestamp) -> bool {
+        let from = if entry.has_start { self.starts.get(&entry.key(prefix)).copied() } else { None };
         Validity { from, until: entry.until }.covers(now)
     }
 
-    fn insert(&mut self, entry: Entry, from: Option<Timestamp>) {
+    fn insert(&mut self, prefix: u64, entry: Entry, from: Option<Timestamp>) {
+        let key = entry.key(prefix);
         match from {
-            Some(from) => drop(self.starts.insert(entry.key(), from)),
-            None => drop(self.starts.remove(&entry.key())),
+            Some(from) => drop(self.starts.insert(key, from)),
+            None => drop(self.starts.remove(&key)),
         }
         if (self.used + 1) * 100 > self.homes * FULL {
             self.grow();
         }
-        let place = self.place(entry.key());
-        if let Some(Some(found)) = self.slots.get_mut(place)
-            && found.key() == entry.key()
-        {
-            *found = entry;
+        let slot = self.slot(key);
+        if self.key_in(slot) == Some(key) {
+            self.entries[slot] = Some(entry);
             return;
         }
         // Every entry from here to the next free slot moves by one.
-        let end = (place..self.slots.len()).find(|slot| self.slots[*slot].is_none()).unwrap_or(self.slots.len());
-        if end == self.slots.len() {
-            self.slots.push(None);
+        let used = self.prefixes[slot..].iter().take_while(|prefix| **prefix != FREE).count();
+        let end = slot + used;
+        if end == self.prefixes.len() {
+            self.prefixes.push(FREE);
+            self.entries.push(None);
         }
-        self.slots.copy_within(place..end, place + 1);
-        self.slots[place] = Some(entry);
+        self.prefixes.copy_within(slot..end, slot + 1);
+        self.entries.copy_within(slot..end, slot + 1);
+        self.prefixes[slot] = prefix;
+        self.entries[slot] = Some(entry);
         self.used += 1;
     }
 
     /// The slot of the entry with this key, or the one where it belongs.
-    fn place(&self, key: (LookupDigest, Form)) -> usize {
-        let home = self.home(&key.0);
-        let run = self.slots[home..].iter().map_while(Option::as_ref);
-        home + run.take_while(|entry| entry.key() < key).count()
+    fn slot(&self, key: Key) -> usize {
+        let mut slot = self.home_of(key.0);
+        while self.key_in(slot).is_some_and(|found| found < key) {
+            slot += 1;
+        }
+        slot
+    }
+
+    /// The key of the entry in a slot; none if it is free.
+    fn key_in(&self, slot: usize) -> Option<Key> {
+        let entry = self.entries.get(slot)?.as_ref()?;
+        Some(entry.key(self.prefixes[slot]))
     }
 
     fn remove(&mut self, digest: &LookupDigest) {
+        let (prefix, rest) = digest.split();
         for form in [Form::Canonical, Form::Alternative] {
-            let place = self.place((*digest, form));
-            if !matches!(self.slots.get(place), Some(Some(entry)) if entry.key() == (*digest, form)) {
+            let key = (prefix, rest, form);
+            let slot = self.slot(key);
+            if self.key_in(slot) != Some(key) {
                 continue;
             }
-            self.starts.remove(&(*digest, form));
+            self.starts.remove(&key);
             // Every entry behind it that is not at home moves back by one.
-            let mut end = place + 1;
-            while let Some(Some(entry)) = self.slots.get(end)
-                && self.home(&entry.digest) < end
-            {
-                end += 1;
-            }
-            self.slots.copy_within(place + 1..end, place);
-            self.slots[end - 1] = None;
+            let is_away = |slot: usize| self.prefixes[slot] != FREE && self.home_of(self.prefixes[slot]) < slot;
+            let end = (slot + 1..self.prefixes.len()).find(|slot| !is_away(*slot)).unwrap_or(self.prefixes.len());
+            self.prefixes.copy_within(slot + 1..end, slot);
+            self.entries.copy_within(slot + 1..end, slot);
+            self.prefixes[end - 1] = FREE;
+            self.entries[end - 1] = None;
             self.used -= 1;
         }
     }
@@ -189,14 +234,25 @@ impl Shard {
         self.used = old.used;
         // In the order of the digests, so each entry goes to its home or to the first slot behind the one before it.
         let mut next = 0;
-        for entry in old.slots.into_iter().flatten() {
-            let slot = self.home(&entry.digest).max(next);
-            if slot == self.slots.len() {
-                self.slots.push(None);
+        for (prefix, entry) in old.prefixes.into_iter().zip(old.entries) {
+            if entry.is_none() {
+                continue;
             }
-            self.slots[slot] = Some(entry);
+            let slot = self.home_of(prefix).max(next);
+            if slot == self.prefixes.len() {
+                self.prefixes.push(FREE);
+                self.entries.push(None);
+            }
+            self.prefixes[slot] = prefix;
+            self.entries[slot] = entry;
             next = slot + 1;
         }
+    }
+}
+
+impl Entry {
+    fn key(&self, prefix: u64) -> Key {
+        (prefix, self.rest, self.form)
     }
 }
 
@@ -207,7 +263,7 @@ mod tests {
     use proptest::prelude::{Strategy, any, prop_oneof, proptest};
     use shared::clock::Timestamp;
 
-    use super::{DigestTable, Entry};
+    use super::{DigestTable, Entry, GROUP};
     use crate::domain::association::Validity;
     use crate::domain::lookup_hash::{Form, LookupDigest};
     use crate::memory::users::UserNumber;
@@ -218,6 +274,8 @@ mod tests {
     fn digest(number: u16) -> LookupDigest {
         let mut bytes = [0; 32];
         bytes[1] = (number % 5) as u8 * 50;
+        // Some differ only behind the prefix.
+        bytes[7] = (number % 7) as u8;
         bytes[30..].copy_from_slice(&number.to_be_bytes());
         LookupDigest::from_bytes(bytes)
     }
@@ -263,20 +321,25 @@ mod tests {
                     }
                 }
                 assert_eq!(table.len(), model.len());
+                let digests: Vec<_> = (0..60).map(digest).collect();
+                let found: Vec<_> = digests
+                    .chunks(GROUP)
+                    .flat_map(|group| table.find(group, NOW).into_iter().take(group.len()))
+                    .collect();
                 for number in 0..60 {
                     let expected = [Form::Canonical, Form::Alternative].into_iter().find_map(|form| {
                         let (by, validity) = model.get(&(number, form))?;
                         let is_valid = validity.until >= NOW && validity.from.is_none_or(|from| from <= NOW);
                         is_valid.then(|| user(*by))
                     });
-                    assert_eq!(table.find(&digest(number), NOW), expected);
+                    assert_eq!(found[usize::from(number)], expected);
                 }
             }
         }
     }
 
     #[test]
-    fn an_entry_has_48_bytes() {
-        assert_eq!(size_of::<Option<Entry>>(), 48);
+    fn an_entry_has_48_bytes_with_its_prefix() {
+        assert_eq!(size_of::<Option<Entry>>() + size_of::<u64>(), 48);
     }
 }

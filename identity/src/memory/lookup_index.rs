@@ -4,13 +4,10 @@
 
 use shared::clock::Timestamp;
 
-use super::digest_table::DigestTable;
+use super::digest_table::{DigestTable, GROUP};
 use super::users::Users;
 use crate::domain::lookup_hash::LookupDigest;
 use crate::store::associations::found::Found;
-
-/// Digests whose places are loaded from memory at the same time: a search alone would wait for each.
-const GROUP: usize = 32;
 
 /// Digests and their users.
 pub struct LookupIndex {
@@ -44,9 +41,9 @@ impl LookupIndex {
     /// Calls `found` with the position of each digest that has a user at `now`, and the Matrix ID.
     pub fn find_all(&self, digests: &[LookupDigest], now: Timestamp, mut found: impl FnMut(usize, &str)) {
         for (number, group) in digests.chunks(GROUP).enumerate() {
-            self.table.touch(group);
-            for (offset, digest) in group.iter().enumerate() {
-                if let Some(user) = self.table.find(digest, now) {
+            let users = self.table.find(group, now);
+            for (offset, user) in users.into_iter().enumerate() {
+                if let Some(user) = user {
                     found(number * GROUP + offset, self.users.mxid(user));
                 }
             }
