@@ -52,13 +52,12 @@ queries! {
         Ok(())
     }
 
-    async fn list_oldest(conn, mxid: &UserId, keep: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+    /// The tokens of an account, the newest first.
+    async fn list(conn, mxid: &UserId) -> Result<Vec<Vec<u8>>, StoreError> {
+        // Without a limit, at which SQLite would prepare the statement again; an account has few tokens.
         Ok(tokens::table
             .filter(tokens::mxid.eq(mxid.as_str()))
             .order((tokens::created_at.desc(), tokens::digest))
-            .offset(i64::try_from(keep).unwrap_or(i64::MAX))
-            // SQLite has no OFFSET without LIMIT.
-            .limit(i64::MAX)
             .select(tokens::digest)
             .load(conn as &mut Conn)
             .await?)
@@ -96,7 +95,7 @@ pub async fn delete_oldest(
     keep: usize,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    for digest in list_oldest(conn, mxid, keep).await? {
+    for digest in list(conn, mxid).await?.into_iter().skip(keep) {
         let digest = digest.try_into().map_err(|_| StoreError::Corrupt("tokens.digest"))?;
         delete(conn, &TokenDigest::from_bytes(digest), now).await?;
     }
