@@ -11,7 +11,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
-/// A proxy that listens. Before [`Balancer::lead_to`] it closes every connection.
+/// A proxy that listens. Before it is led to a server it closes every connection.
 #[derive(Debug)]
 pub struct Balancer {
     address: SocketAddr,
