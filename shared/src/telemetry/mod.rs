@@ -125,7 +125,8 @@ pub fn log(settings: Log, crates: &[&'static str]) -> LogEnd {
         // Logs an error for every malformed request, which clients can send in any number.
         .with_target("actix_http", tracing::level_filters::LevelFilter::OFF)
         .with_targets(crates.iter().map(|name| (*name, level)));
-    let buffer = LogBuffer::start(io::stderr());
+    let report_lost = |lines| tracing::warn!(lines, "log lines were lost: the reader of standard error was too slow");
+    let buffer = LogBuffer::start(io::stderr(), report_lost);
     let lines = format::layer().with_writer(buffer.clone()).with_span_events(FmtSpan::NONE);
     let lines = match settings.format {
         Format::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
