@@ -10,7 +10,7 @@ use harness::api::Api;
 use harness::clock::SteppedClock;
 use harness::options::scale;
 use harness::wait::wait_for;
-use harness::world::identity::{Settings, World, hash, v2};
+use harness::world::identity::{SQLITE, Settings, World, hash, v2};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -172,4 +172,26 @@ async fn the_pepper_is_rotated_after_a_week_and_after_another() {
         .await;
         former = current;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_rotates_the_pepper_again_and_again_without_a_server() {
+    let tables = format!("{SQLITE}[lookup]\npepper_grace = \"1s\"\n");
+    let mut world = World::with(Settings { tables: &tables, ..Settings::default() }).await;
+    let bob = world.register(BOB).await;
+    let bound = bind_some(&world, &bob, 0..2).await;
+    let first = pepper(&world.api, &bob).await;
+    world.server.kill();
+    for said_first in ["every association gets its hashes", "the pepper before the current one is being removed"] {
+        let rotated = world.server.run(&["rotate-pepper"]).await;
+        let said = String::from_utf8_lossy(&rotated.stdout).into_owned();
+        assert!(rotated.status.success() && said.starts_with(said_first), "{rotated:?}");
+        assert!(said.ends_with("the new pepper is advertised\n"), "{said}");
+    }
+    world.server.restart().await;
+    world.api = Api::new(&world.server.url());
+    let third = pepper(&world.api, &bob).await;
+    assert!(third != first);
+    assert_eq!(found(&world.api, &bob, &bound, &third).await, bound.len());
+    assert!(refuses(&world.api, &bob, &first, &third).await);
 }
