@@ -1,7 +1,7 @@
 //! What this process has counted on one day, and the unused rest of its leases.
 //!
 //! Invariant: an address is known only after its count was decided, so that no request gets it free while another one
-//! waits for the decision. Everything here may be dropped: that costs a caller at most the rest of a lease.
+//! waits for the decision. What is dropped without [`Caller::take_rest`] costs a caller at most the rest of a lease.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::leases::{Decision, Need, Refusal, Share, count};
 use crate::domain::lookup_hash::LookupDigest;
 use crate::domain::utc_day::UtcDay;
 
-/// How much a process keeps of one day. More empties its memory; what is in the database is read again.
+/// How much a process keeps of one day. More is stored and dropped; what is in the database is read again.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Capacity {
     /// Fingerprints of all callers.
@@ -47,24 +47,42 @@ impl Day {
     }
 
     pub(super) fn caller(&self, subject: [u8; 32]) -> Arc<Caller> {
-        let mut callers = self.callers.lock();
-        if let Some(caller) = callers.get(&subject) {
-            return Arc::clone(caller);
+        Arc::clone(self.callers.lock().entry(subject).or_default())
+    }
+
+    /// If the memory is full, takes what fills a half of it; the caller with `subject` only if it fills more alone.
+    pub(super) fn take_excess(&self, subject: [u8; 32]) -> Option<Kept> {
+        let Capacity { fingerprints, callers } = self.capacity;
+        let mut all = self.callers.lock();
+        let mut known = self.fingerprints.load(Ordering::Relaxed);
+        let mut groups = self.groups.lock();
+        if known < fingerprints && all.len() < callers && groups.len() < callers {
+            return None;
         }
-        let is_full = self.fingerprints.load(Ordering::Relaxed) >= self.capacity.fingerprints;
-        let dropped = if is_full || callers.len() >= self.capacity.callers {
-            self.fingerprints.store(0, Ordering::Relaxed);
-            self.groups.lock().clear();
-            std::mem::take(&mut *callers)
-        } else {
-            HashMap::new()
-        };
-        let caller = Arc::clone(callers.entry(subject).or_default());
-        drop(callers);
-        if !dropped.is_empty() {
-            tracing::info!(callers = dropped.len(), "the lookup quota has emptied its memory");
+        let mut left = all.len();
+        let mut kept = Kept::default();
+        let is_too_much = |known: usize, left: usize| known > fingerprints / 2 || left > callers / 2;
+        for with_own in [false, true] {
+            kept.callers.extend(all.extract_if(|other, caller| {
+                let is_taken = is_too_much(known, left) && (*other != subject || with_own);
+                if is_taken {
+                    known = known.saturating_sub(caller.counted.lock().known.len());
+                    left -= 1;
+                }
+                is_taken
+            }));
         }
-        caller
+        if groups.len() >= callers {
+            kept.groups = groups.drain().map(|(_, group)| group).collect();
+        }
+        self.fingerprints.store(known, Ordering::Relaxed);
+        Some(kept)
+    }
+
+    /// All that is in memory.
+    pub(super) fn kept(&self) -> Kept {
+        let callers = self.callers.lock().iter().map(|(subject, caller)| (*subject, Arc::clone(caller))).collect();
+        Kept { callers, groups: self.groups.lock().values().cloned().collect() }
     }
 
     pub(super) fn group(&self, subject: [u8; 32], new: impl FnOnce() -> Group) -> Arc<Group> {
@@ -75,14 +93,13 @@ impl Day {
     pub(super) fn add(&self, fingerprints: usize) {
         self.fingerprints.fetch_add(fingerprints, Ordering::Relaxed);
     }
+}
 
-    pub(super) fn callers(&self) -> Vec<([u8; 32], Arc<Caller>)> {
-        self.callers.lock().iter().map(|(subject, caller)| (*subject, Arc::clone(caller))).collect()
-    }
-
-    pub(super) fn groups(&self) -> Vec<Arc<Group>> {
-        self.groups.lock().values().cloned().collect()
-    }
+/// Callers and groups whose leases and fingerprints are to be stored.
+#[derive(Default)]
+pub(super) struct Kept {
+    pub(super) callers: Vec<([u8; 32], Arc<Caller>)>,
+    pub(super) groups: Vec<Arc<Group>>,
 }
 
 /// A group of callers and the rest of its lease.

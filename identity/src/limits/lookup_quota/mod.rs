@@ -23,7 +23,7 @@ use tokio::runtime::Handle;
 use tracing::Instrument;
 
 use self::budget::Budget;
-use self::counted::{Caller, Capacity, Day, Group};
+use self::counted::{Caller, Capacity, Day, Group, Kept};
 use self::gauges::Gauges;
 use self::leases::{Refusal, Share};
 use super::{LARGE_FACTOR, LimitKey, SITE_FACTOR, is_large, subject};
@@ -36,7 +36,7 @@ use crate::store::{BATCH, Connection, Store, StoreError, lookup_days, lookup_fin
 const CAPACITY: Capacity = Capacity { fingerprints: 5_000_000, callers: 300_000 };
 /// The days in memory: the current one, and its neighbour for requests around midnight and clocks that are set.
 const DAYS: usize = 2;
-/// Callers in one transaction at the end of the process.
+/// Callers in one transaction that gives leases back.
 const CALLERS_A_WRITE: usize = 100;
 /// The longest time for giving leases back. What is left then is lost to their callers, a hundredth of a quota at most.
 const MAX_CLOSE: Duration = Duration::from_secs(10);
@@ -105,6 +105,15 @@ impl LookupQuota {
         });
         let fingerprints = day.fingerprints(digests);
         let own = subject("daily_quota", key);
+        if let Some(excess) = day.take_excess(own) {
+            tracing::info!(callers = excess.callers.len(), "the lookup quota is full and drops a part of its memory");
+            let (store, day) = (store.clone(), day.day);
+            self.runtime.spawn(async move {
+                if let Err(error) = give_back(&store, day, &excess).await {
+                    error.log("the return of unused lookup quotas");
+                }
+            });
+        }
         let caller = day.caller(own);
         if let Ok(new) = caller.count(&fingerprints, group.as_deref()) {
             day.add(new);
@@ -135,7 +144,7 @@ impl LookupQuota {
         let days = std::mem::take(&mut *self.days.lock());
         let closing = async {
             for day in days {
-                close_day(store, &day).await?;
+                give_back(store, day.day, &day.kept()).await?;
             }
             Ok::<_, StoreError>(())
         };
@@ -237,13 +246,14 @@ async fn decide(store: &Store, need: &Arc<leases::Need>, was_refused: bool) -> R
     store.write(async move |conn| leases::lease(conn, &need).await).await
 }
 
-async fn close_day(store: &Store, day: &Day) -> Result<(), StoreError> {
-    let groups = day.groups().into_iter().map(|group| (group.take_share(i64::MAX), Vec::new()));
-    let callers = day.callers().into_iter().map(|(subject, caller)| {
+/// Stores what was counted, and gives the unused leases back.
+async fn give_back(store: &Store, day: UtcDay, kept: &Kept) -> Result<(), StoreError> {
+    let groups = kept.groups.iter().map(|group| (group.take_share(i64::MAX), Vec::new()));
+    let callers = kept.callers.iter().map(|(subject, caller)| {
         let (room, pending) = caller.take_rest();
-        (Share { subject, name: None, budget: Budget::of_caller(0), room }, pending)
+        (Share { subject: *subject, name: None, budget: Budget::of_caller(0), room }, pending)
     });
-    let number = day.day.number();
+    let number = day.number();
     let rests: Vec<_> =
         groups.chain(callers).filter(|(share, pending)| share.room > 0 || !pending.is_empty()).collect();
     for rests in rests.chunks(CALLERS_A_WRITE) {

@@ -7,6 +7,7 @@ mod shared_store;
 use std::ops::Range;
 use std::time::Duration;
 
+use harness::wait::wait_for;
 use sha2::{Digest, Sha256};
 use shared::clock::Timestamp;
 use shared::config::Globs;
@@ -179,7 +180,7 @@ async fn an_account_writes_once_for_a_thousand_addresses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_memory_is_emptied_and_the_quotas_hold() {
+async fn a_full_memory_is_halved_and_the_quotas_hold() {
     for store in stores().await {
         let mut process = Process::start(&store, 2, 0);
         process.quota.capacity = Capacity { fingerprints: 5, callers: 3 };
@@ -190,8 +191,39 @@ async fn a_full_memory_is_emptied_and_the_quotas_hold() {
                 assert!(!process.allows(&mxid, n + 2..n + 3).await, "{round} {n}");
             }
         }
-        let callers: usize = process.quota.days.lock().iter().map(|day| day.callers().len()).sum();
+        let callers: usize = process.quota.days.lock().iter().map(|day| day.kept().callers.len()).sum();
         assert!(callers <= 3, "{callers}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_memory_gives_back_what_its_callers_have_left() {
+    for store in stores().await {
+        let mut process = Process::start(&store, 1_000, 10_000);
+        process.quota.capacity = Capacity { fingerprints: 20, callers: 100 };
+        for account in 0..9 {
+            assert!(process.allows(&format!("@u{account}:hs"), account * 10..account * 10 + 7).await);
+        }
+        let known: usize = process.quota.days.lock().iter().map(|day| day.kept().callers.len()).sum();
+        assert!((1..=3).contains(&known), "{known}");
+        // What is still in memory has its lease.
+        let leased = async || {
+            let leases = store.read(async |conn| {
+                let mut leased = 0;
+                for account in 0..9 {
+                    let mxid = user(&format!("@u{account}:hs"));
+                    let own = super::subject("daily_quota", LimitKey::Account(&mxid));
+                    leased += lookup_leases::find(conn, 0, &own).await?.leased;
+                }
+                Ok::<_, StoreError>(leased)
+            });
+            leases.await.unwrap()
+        };
+        let expected = i64::try_from(9 * 7 + known * 3).unwrap();
+        wait_for("the leases to come back", Duration::from_secs(20), async || {
+            (leased().await == expected).then_some(())
+        })
+        .await;
     }
 }
 
