@@ -4,28 +4,29 @@
 //! Invariant: a change is applied before the number of its shard counts as read, and memory counts as current only after
 //! all changes of a reading are applied.
 
+mod build_index;
+
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
-
+use self::build_index::build_index;
 use crate::domain::access_token::TokenDigest;
 use crate::domain::lookup_hash::LookupDigest;
 use crate::domain::pepper::{Peppers, Slot};
 use crate::memory::lookup_index::LookupIndex;
 use crate::memory::{Applying, Memory};
 use crate::state::State;
-use crate::store::associations::found::{self, Found};
+use crate::store::associations::found;
 use crate::store::changes::{self, Heads, Kind};
-use crate::store::{AddressKey, Store, StoreError, associations, peppers};
+use crate::store::{Store, StoreError, peppers};
 
-/// Associations in one page of a build.
-const PAGE: i64 = 2_000;
-/// Pages that may wait for the build.
-const PAGES_AHEAD: usize = 4;
 /// Digests that are read again with one statement.
 const REFRESHED: usize = 5_000;
+/// How long the database may take to say what is to be followed. Longer than it takes when many requests wait for it: to
+/// answer lookups from it then would make that worse.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// The time from a build that failed to the next one.
 const RETRY: Duration = Duration::from_secs(10);
 /// The time from the end of a connection that listens to the next one.
@@ -36,8 +37,9 @@ const RETRY_WITHOUT_ROOM: Duration = Duration::from_secs(3600);
 /// Follows the changes until the process ends.
 pub async fn run(state: Arc<State>) {
     let limit = state.config.lookup.index_limit();
-    let mut follower = Follower::new(limit.unwrap_or(0));
-    let mut interval = tokio::time::interval(state.config.lookup.poll_interval.get());
+    let poll_interval = state.config.lookup.poll_interval.get();
+    let mut follower = Follower::new(limit.unwrap_or(0), PATIENCE);
+    let mut interval = tokio::time::interval(poll_interval);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     tokio::spawn(hear(state.clone()));
     loop {
@@ -72,6 +74,8 @@ async fn hear(state: Arc<State>) {
 struct Follower {
     /// The most memory of all indexes, in bytes; zero for none.
     limit: usize,
+    /// How long the database may take to say what is to be followed.
+    patience: Duration,
     /// The last number of each shard that was applied; `None` before the first reading, and after changes were lost.
     read: Option<Heads>,
     build: Option<Build>,
@@ -92,17 +96,15 @@ struct Build {
 }
 
 impl Follower {
-    fn new(limit: usize) -> Self {
-        Self { limit, read: None, build: None, next_build: Instant::now(), has_no_room: false }
+    fn new(limit: usize, patience: Duration) -> Self {
+        Self { limit, patience, read: None, build: None, next_build: Instant::now(), has_no_room: false }
     }
 
     /// Reads and applies what has changed.
     async fn follow(&mut self, store: &Store, memory: &Memory) -> Result<(), StoreError> {
         let applying = memory.apply().await;
         let began = Instant::now();
-        let (peppers, heads) = store
-            .read(async |conn| Ok::<_, StoreError>((peppers::list(conn).await?, changes::heads(conn).await?)))
-            .await?;
+        let (peppers, heads) = self.read_heads(store, memory).await?;
         let complete = match &self.read {
             Some(_) => self.apply(store, memory, &applying, &heads).await?,
             None => false,
@@ -131,6 +133,21 @@ impl Follower {
         }
         memory.mark_current(began, Arc::new(peppers));
         Ok(())
+    }
+
+    /// Reads the peppers and what is to be followed. A database that answers slowly or not at all, for example behind a
+    /// network that fails silently, suspends memory at once.
+    async fn read_heads(&self, store: &Store, memory: &Memory) -> Result<(Peppers, Heads), StoreError> {
+        let mut read = pin!(
+            store.read(async |conn| Ok::<_, StoreError>((peppers::list(conn).await?, changes::heads(conn).await?)))
+        );
+        match tokio::time::timeout(self.patience, read.as_mut()).await {
+            Ok(result) => result,
+            Err(_) => {
+                memory.suspend();
+                read.await
+            }
+        }
     }
 
     /// Applies the changes up to `heads` and later ones. False if some were pruned.
@@ -257,40 +274,6 @@ impl Follower {
     }
 }
 
-/// Reads all associations, page by page, while the index is filled. `None` if it needs more than `limit` bytes.
-async fn build_index(store: Store, slot: Slot, limit: usize) -> Result<Option<LookupIndex>, StoreError> {
-    let count = store.read(async |conn| associations::count(conn).await).await?;
-    let (sender, mut pages) = mpsc::channel::<Vec<Found>>(PAGES_AHEAD);
-    let filling = tokio::task::spawn_blocking(move || {
-        let mut index = LookupIndex::with_capacity(usize::try_from(count).unwrap_or(0));
-        while let Some(page) = pages.blocking_recv() {
-            if !page.iter().all(|found| index.insert(found)) || index.bytes() > limit {
-                return None;
-            }
-        }
-        index.shrink();
-        Some(index)
-    });
-    let mut after: AddressKey = (String::new(), String::new());
-    let mut read: i64 = 0;
-    loop {
-        let from = after.clone();
-        let (last, page) = store.read(async move |conn| found::list_page(conn, slot, &from, PAGE).await).await?;
-        let Some(last) = last else { break };
-        after = last;
-        // The index has no more room.
-        if sender.send(page).await.is_err() {
-            break;
-        }
-        read += PAGE;
-        if read % (500 * PAGE) == 0 {
-            tracing::info!(read, of = count, "the index of lookups is being built");
-        }
-    }
-    drop(sender);
-    filling.await.map_err(|_| StoreError::Interrupted)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
@@ -388,7 +371,7 @@ mod tests {
 
     impl Default for Replica {
         fn default() -> Self {
-            Self { memory: Memory::default(), follower: Follower::new(usize::MAX) }
+            Self { memory: Memory::default(), follower: Follower::new(usize::MAX, DAY) }
         }
     }
 
@@ -465,7 +448,7 @@ mod tests {
             let mut replica = Replica::default();
             replica.build(&store).await;
             let (_, one) = replica.memory.index_size();
-            replica = Replica { memory: Memory::default(), follower: Follower::new(one * 3 / 2) };
+            replica = Replica { memory: Memory::default(), follower: Follower::new(one * 3 / 2, DAY) };
             replica.build(&store).await;
             for (number, phase) in [(1, Phase::Preparing), (1, Phase::Accepted), (2, Phase::Former), (2, Phase::Ending)]
             {
