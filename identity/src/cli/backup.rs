@@ -10,11 +10,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use shared::random::Random;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::ConfigSource;
 use super::table::aligned;
 use crate::config::database::Location;
-use crate::store::backup;
+use crate::store::{StoreError, backup, unfinished_copy};
 
 /// Copy the SQLite database to a new file, also while the server runs, and print what the copy contains.
 ///
@@ -25,7 +26,7 @@ use crate::store::backup;
 pub(super) struct BackupArgs {
     #[command(flatten)]
     source: ConfigSource,
-    /// The file to create. A killed command leaves a file with this name and the end `.partial`.
+    /// The file to create. Only a command that is killed (SIGKILL) leaves a file with this name and the end `.partial`.
     file: PathBuf,
 }
 
@@ -44,6 +45,8 @@ pub(super) enum BackupError {
     Exists(PathBuf),
     #[error("cannot write {0}: {1}")]
     File(PathBuf, io::Error),
+    #[error("cannot copy {from} to {to}: {error}")]
+    Copy { from: PathBuf, to: PathBuf, error: StoreError },
 }
 
 /// Makes the backup; returns the lines to print.
@@ -64,7 +67,17 @@ pub(super) async fn back_up(BackupArgs { source, file }: &BackupArgs) -> Result<
         return Err(BackupError::Exists(file.clone()).into());
     }
     let unfinished = Unfinished::create(file)?;
-    let tables = backup::copy(source, &unfinished.path).await?;
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let copied = tokio::select! {
+        copied = backup::copy(source, &unfinished.path) => copied,
+        _ = terminate.recv() => stop(unfinished),
+        _ = interrupt.recv() => stop(unfinished),
+    };
+    let named = |error| BackupError::Copy { from: source.clone(), to: file.clone(), error };
+    let tables = copied.map_err(named)?;
+    if tables.iter().any(|(table, _)| table == unfinished_copy::NAME) {
+        return Err(named(StoreError::UnfinishedCopy).into());
+    }
     let bytes = unfinished.finish(file)?;
     let rows = tables.into_iter().map(|(table, rows)| [table, rows.to_string()]);
     let mut lines = aligned(["TABLE", "ROWS"], rows);
@@ -74,6 +87,12 @@ pub(super) async fn back_up(BackupArgs { source, file }: &BackupArgs) -> Result<
         config.keys.file.display()
     ));
     Ok(lines)
+}
+
+/// Ends the process in the middle of a copy. SQLite cannot be interrupted, so the end of the runtime would wait for it.
+fn stop(unfinished: Unfinished) -> ! {
+    drop(unfinished);
+    std::process::exit(1)
 }
 
 /// The copy under a temporary name, which is deleted unless the copy is finished.

@@ -3,8 +3,10 @@
 //! Invariant: prints no URL, which may contain a password.
 
 use std::error::Error;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use shared::{telemetry, text_file};
 use zeroize::Zeroizing;
@@ -100,7 +102,7 @@ pub(super) async fn copy(
 fn location(option: &str, url: Option<&str>, file: Option<&Path>) -> Result<Location, AnyError> {
     let content = match (url, file) {
         (None, Some(file)) => {
-            std::fs::read(file).map_err(|error| format!("{option}-file: cannot read {}: {error}", file.display()))?
+            fs::read(file).map_err(|error| format!("{option}-file: cannot read {}: {error}", file.display()))?
         }
         (url, _) => url.unwrap_or_default().as_bytes().to_vec(),
     };
@@ -137,6 +139,9 @@ async fn open_source(config: &Config, location: Location) -> Result<Store, AnyEr
 }
 
 async fn open_target(config: &Config, location: Location) -> Result<Store, AnyError> {
+    if let Location::SqliteFile(path) = &location {
+        restrict(path).map_err(|error| format!("--to: cannot restrict {}: {error}", path.display()))?;
+    }
     let extra_ca_file = config.outbound.extra_ca_file.as_deref();
     Store::open_target(&settings(config, location, true), extra_ca_file).await.map_err(|error| match error {
         StoreError::Pending(first) => {
@@ -145,4 +150,12 @@ async fn open_target(config: &Config, location: Location) -> Result<Store, AnyEr
         }
         error => CopyError::Target(error).into(),
     })
+}
+
+/// Makes an existing file readable by its owner alone, as a new one is: it will contain addresses.
+fn restrict(path: &Path) -> io::Result<()> {
+    match fs::set_permissions(path, fs::Permissions::from_mode(0o600)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
 }

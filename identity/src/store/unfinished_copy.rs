@@ -14,6 +14,9 @@ use diesel_async::RunQueryDsl;
 use super::connection::queries;
 use super::{Connection, StoreError};
 
+/// The name of the table.
+pub const NAME: &str = "unfinished_copy";
+
 table! {
     unfinished_copy (table_name) {
         table_name -> Text,

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -89,6 +89,27 @@ async fn a_backup_under_binds_has_all_that_was_answered_before_it_and_a_server_r
         assert_eq!(world.look_up(&bob, &address, "email").await.as_ref(), Some(&user), "{address}");
     }
     world.bind(&bob, "@bob:hs.example", "new@example.com").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_is_stopped_leaves_no_file() {
+    let world = World::with(Settings { tables: SQLITE, ..Settings::default() }).await;
+    let folder = world.server.folder().to_owned();
+    let rows = ROWS.replace("50000", "1000000");
+    Connection::open(folder.join("data/identity.db")).unwrap().execute_batch(&rows).unwrap();
+    for signal in ["TERM", "INT"] {
+        let mut command = Command::new(binary::identity());
+        command.args(["backup", "copy.db", "--config", "config.toml"]).current_dir(&folder);
+        let mut backup = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        wait_for("the backup to begin", DEADLINE, async || {
+            copies(&folder).iter().any(|name| name.ends_with(".partial")).then_some(())
+        })
+        .await;
+        let id = backup.id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
+        assert_eq!(backup.wait().unwrap().code(), Some(1));
+        assert_eq!(copies(&folder), Vec::<String>::new());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

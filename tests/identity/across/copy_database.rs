@@ -2,6 +2,8 @@
 //!
 //! The rows of every table are compared by the command itself, and in its own tests; here a server must run on the copy.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Output;
 
@@ -211,6 +213,10 @@ async fn a_killed_copy_starts_no_server_and_is_completed_by_the_next_run() {
     let mut scene = Scene::stopped_and_filled().await;
     let copies = tempfile::tempdir().unwrap();
     let targets: Vec<_> = database::postgresql().await.into_iter().chain([sqlite(&copies.path().join("a"))]).collect();
+    // An existing file that others may read.
+    let file = copies.path().join("a");
+    std::fs::write(&file, "").unwrap();
+    std::fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
     let mut from = scene.url.clone();
     let folder = scene.world.server.folder().to_owned();
     for target in &targets {
@@ -219,6 +225,12 @@ async fn a_killed_copy_starts_no_server_and_is_completed_by_the_next_run() {
         let serve = run(binary::identity(), &folder, &["serve"], &environment);
         let (code, text) = said(&tokio::time::timeout(DEADLINE, serve).await.expect("it starts, but should refuse"));
         assert!(code == Some(1) && text.contains("unfinished copy"), "{text}");
+        if target.starts_with("sqlite") {
+            assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+            let (code, text) = said(&run(binary::identity(), &folder, &["backup", "backup.db"], &environment).await);
+            assert!(code == Some(1) && text.contains("backup.db: the database is an unfinished copy"), "{text}");
+            assert!(!folder.join("backup.db").exists());
+        }
         let (code, text) = copy(&folder, target, &sqlite(&copies.path().join("c"))).await;
         assert!(code == Some(1) && text.contains("--from: the database is an unfinished copy"), "{text}");
 
