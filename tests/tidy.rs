@@ -117,6 +117,7 @@ const PUSH_GATEWAY: Layers = Layers {
             units: &[Unit::EachIn("providers")],
             neighbours: Neighbours::Only(&[
                 "apns_error",
+                "connection_report",
                 "device_key",
                 "log_throttle",
                 "outcome",
@@ -124,7 +125,10 @@ const PUSH_GATEWAY: Layers = Layers {
             ]),
             reason: "each provider knows one push service; providers never import one another",
         },
-        Row::of(&[Unit::Module("notification")], "the notification, pure"),
+        Row::of(
+            &[Unit::Module("notification"), Unit::Module("upstream")],
+            "the notification, pure; and the HTTP client of all providers, which knows no push service",
+        ),
     ],
 };
 

@@ -9,6 +9,7 @@ mod delivery;
 mod http;
 mod notification;
 mod providers;
+mod upstream;
 
 pub use cli::run;
 pub use providers::apns::Settings as ApnsSettings;

@@ -6,9 +6,9 @@
 //!
 //! # Retries by level
 //!
-//! 1. **The client of a provider** resends a push that the push service certainly did not process: a refused stream
-//!    (`REFUSED_STREAM`), or a stream above the last one of a GOAWAY; at most twice. APNs: `apns/client`, only before
-//!    the deadline. FCM: `shared::outbound::client`.
+//! 1. **The HTTP client** (`upstream/client.rs`) resends a push that the push service certainly did not process: a refused
+//!    stream (`REFUSED_STREAM`), a stream above the last one of a GOAWAY, or a request of which nothing was written; at most
+//!    twice, and only before the deadline.
 //! 2. **The provider** resends once in each form that the response requires: with a renewed token, with a smaller
 //!    payload, and for APNs in the other environment (`Action` in `response.rs`, read in the provider's `mod.rs`). The
 //!    circuit breaker counts all of this as one attempt.

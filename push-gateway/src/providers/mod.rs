@@ -6,6 +6,7 @@
 
 pub(crate) mod apns;
 pub(crate) mod apns_error;
+pub(crate) mod connection_report;
 pub(crate) mod device_key;
 pub(crate) mod fcm;
 pub(crate) mod log_throttle;

@@ -22,12 +22,11 @@ use metrics::{Counter, Histogram};
 use moka::future::Cache;
 use shared::certificate_chain::Validity;
 use shared::clock::{Clock, Timestamp};
-use shared::outbound::retry_after;
 
 pub(crate) use self::credentials::token::ProviderTokenCache;
 pub use self::settings::Settings;
 
-use self::client::{Answer, Client, Clients, Timing};
+use self::client::{Clients, TIMING};
 use self::credentials::Credentials;
 use self::credentials::token::Authorization;
 use self::payload::{SMALLER_LIMIT, compose};
@@ -36,6 +35,9 @@ use self::response::{Action, ApnsResponse};
 use super::device_key::DeviceKey;
 use super::outcome::{Certainty, Failure, Outcome, Reason};
 use super::{Delivery, Payload, Provider, ProviderContext, SetupError};
+use crate::upstream::client::Client;
+use crate::upstream::options::Timing;
+use crate::upstream::response::UpstreamResponse;
 
 /// How long a device gets no push after a 429.
 const DEVICE_PAUSE: Duration = Duration::from_secs(30);
@@ -67,7 +69,7 @@ pub(crate) struct Apns {
 
 impl Apns {
     fn new(app: &str, settings: &Settings, context: &ProviderContext) -> Result<Self, SetupError> {
-        Self::with_timing(app, settings, context, Timing::DEFAULT)
+        Self::with_timing(app, settings, context, TIMING)
     }
 
     fn with_timing(
@@ -160,9 +162,14 @@ impl Apns {
         }
     }
 
-    async fn send(&self, client: &Client, push: &Push, deadline: Instant) -> Result<(Answer, ApnsResponse), Failure> {
+    async fn send(
+        &self,
+        client: &Client,
+        push: &Push,
+        deadline: Instant,
+    ) -> Result<(UpstreamResponse, ApnsResponse), Failure> {
         let start = Instant::now();
-        let result = client.send(push, deadline).await;
+        let result = client.send(push.request(), deadline).await;
         self.seconds.record(start.elapsed());
         let counter =
             |code: String| metrics::counter!("push_upstream_status_total", "app" => self.app.clone(), "code" => code);
@@ -173,9 +180,8 @@ impl Apns {
             Ok(answer) => counter(answer.status.to_string()).increment(1),
             Err(_) => counter(String::from("none")).increment(1),
         }
-        let answer = result?;
-        let retry_after = answer.retry_after.as_deref().and_then(|value| retry_after::parse(value, self.clock.now()));
-        let response = ApnsResponse::read(answer.status, &answer.body, retry_after);
+        let answer = result.map_err(|missing| Failure::outage(missing.reason(), missing.retry_after()))?;
+        let response = ApnsResponse::read(answer.status, &answer.body, answer.retry_after(self.clock.now()));
         tracing::Span::current().record("upstream_status", answer.status);
         if answer.status != 200 {
             let reason = response.escaped_reason();

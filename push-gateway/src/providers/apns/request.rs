@@ -9,14 +9,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Method, Request, Uri};
+use http::uri::PathAndQuery;
 use sha2::{Digest, Sha256};
 use shared::clock::Timestamp;
 
 use super::settings::{Collapse, PushType, Settings, TokenEncoding};
 use crate::notification::{Kind, Notification, Priority};
 use crate::providers::Payload;
+use crate::upstream::request::UpstreamRequest;
 
 /// How long APNs stores a call, in seconds.
 const CALL_EXPIRATION: u64 = 30;
@@ -77,11 +77,7 @@ fn lenient(alphabet: &Alphabet) -> GeneralPurpose {
 }
 
 /// One push, ready for either environment.
-pub(super) struct Push {
-    path: PathAndQuery,
-    headers: HeaderMap,
-    body: Bytes,
-}
+pub(super) struct Push(UpstreamRequest);
 
 /// What the header fields of a push depend on, besides the settings.
 pub(super) struct PushHeaders<'a> {
@@ -131,33 +127,21 @@ impl PushTemplate {
             headers.insert(COLLAPSE_ID, unique(&id));
         }
         headers.insert(ID, unique(&uuid(id)));
-        Push { path: token.0, headers, body: payload.body.clone() }
+        Push(UpstreamRequest::post(token.0, headers, payload.body.clone()))
     }
 }
 
 impl Push {
     pub(super) fn authorize(&mut self, authorization: HeaderValue) {
-        self.headers.insert(AUTHORIZATION, authorization);
+        self.0.headers.insert(AUTHORIZATION, authorization);
     }
 
     pub(super) fn set_body(&mut self, body: Bytes) {
-        self.body = body;
+        self.0.body = body;
     }
 
-    pub(super) fn body(&self) -> Bytes {
-        self.body.clone()
-    }
-
-    /// The head of the request to `authority`.
-    pub(super) fn head(&self, authority: &Authority) -> Request<()> {
-        let mut uri = http::uri::Parts::default();
-        (uri.scheme, uri.authority) = (Some(Scheme::HTTPS), Some(authority.clone()));
-        uri.path_and_query = Some(self.path.clone());
-        let mut request = Request::new(());
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
-        *request.headers_mut() = self.headers.clone();
-        request
+    pub(super) fn request(&self) -> &UpstreamRequest {
+        &self.0
     }
 }
 

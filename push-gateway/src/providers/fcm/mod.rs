@@ -18,18 +18,20 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use metrics::{Counter, Histogram};
 use shared::certificate_chain::Validity;
-use shared::outbound::failure::Failure as NetworkFailure;
+use shared::clock::Clock;
 
 pub(crate) use self::credentials::AccountCache;
 pub use self::settings::Settings;
 
 use self::client::pauses::Pauses;
-use self::client::{Answer, Route, Transport};
+use self::client::{Route, Transport};
 use self::credentials::access_token::{Account, NoToken, Source, Token};
 use self::payload::MessageTemplate;
 use self::response::{Action, ErrorBody, interpret};
 use super::outcome::{Failure, Outcome, Reason};
 use super::{Delivery, Payload, Provider, ProviderContext, SetupError};
+use crate::upstream::no_response::NoResponse;
+use crate::upstream::response::UpstreamResponse;
 
 /// A resend within an attempt needs this much time.
 const TIME_FOR_A_RESEND: Duration = Duration::from_secs(3);
@@ -42,6 +44,7 @@ pub(crate) struct Fcm {
     account: Arc<Account>,
     transport: Transport,
     pauses: Arc<Pauses>,
+    clock: Clock,
     seconds: OnceLock<Histogram>,
     /// Looked up once: nearly every response is a 200.
     accepted: OnceLock<Counter>,
@@ -58,12 +61,13 @@ impl Fcm {
         Ok(Self {
             app: Arc::from(app),
             settings: settings.clone(),
+            clock: context.clock.clone(),
             seconds: OnceLock::new(),
             accepted: OnceLock::new(),
             template: MessageTemplate::new(settings),
             account: context.fcm_accounts.account(source, &route, &context.clock),
             pauses: context.fcm_accounts.pauses(url.as_str(), &context.clock),
-            transport: Transport::new(&url, settings.max_concurrent, &route, context.clock.clone())?,
+            transport: Transport::new(app, &url, settings.max_concurrent, &route, context.clock.clone())?,
         })
     }
 
@@ -80,9 +84,10 @@ impl Fcm {
         let is_collapsible = self.template.is_collapsible(notification);
         let pass = self.pauses.enter(delivery.key, is_collapsible).map_err(|wait| Failure::pause("paused", wait))?;
         loop {
-            let answer = self.send(&token, body.clone()).await?;
+            let answer = self.send(&token, body.clone(), deadline).await?;
             let error = if answer.status < 300 { ErrorBody::default() } else { ErrorBody::parse(&answer.body) };
-            let (outcome, action) = interpret(answer.status, &error, answer.retry_after, &device.pushkey);
+            let (outcome, action) =
+                interpret(answer.status, &error, answer.retry_after(self.clock.now()), &device.pushkey);
             tracing::debug!(app = &*self.app, status = answer.status, code = error.label(), "FCM answered");
             tracing::Span::current().record("upstream_status", answer.status).record("upstream_reason", error.label());
             if action != Action::RenewToken {
@@ -150,9 +155,9 @@ impl Fcm {
         }
     }
 
-    async fn send(&self, token: &Token, body: Bytes) -> Result<Answer, Failure> {
+    async fn send(&self, token: &Token, body: Bytes, deadline: Instant) -> Result<UpstreamResponse, Failure> {
         let started = Instant::now();
-        let answer = self.transport.send(token.authorization(), body).await;
+        let answer = self.transport.send(token.authorization(), body, deadline).await;
         let app = || Arc::clone(&self.app);
         let seconds = || metrics::histogram!("push_upstream_seconds", "app" => app(), "type" => "fcm");
         self.seconds.get_or_init(seconds).record(started.elapsed());
@@ -162,9 +167,9 @@ impl Fcm {
                 self.accepted.get_or_init(|| counter(String::from("200"))).increment(1);
             }
             Ok(answer) => counter(answer.status.to_string()).increment(1),
-            Err(failure) => counter(failure.label().to_owned()).increment(1),
+            Err(missing) => counter(network_reason(*missing).to_owned()).increment(1),
         }
-        answer.map_err(|failure| Failure::outage(network_reason(failure), None))
+        answer.map_err(|missing| Failure::outage(network_reason(missing), missing.retry_after()))
     }
 
     fn count(&self, name: &'static str) {
@@ -224,12 +229,12 @@ impl Provider for Fcm {
     }
 }
 
-fn network_reason(failure: NetworkFailure) -> Reason {
-    match failure {
-        NetworkFailure::Timeout | NetworkFailure::ConnectTimeout => "timeout",
-        NetworkFailure::Tls => "tls",
-        NetworkFailure::Dns | NetworkFailure::Connect | NetworkFailure::Blocked => "connect",
-        NetworkFailure::TooLarge | NetworkFailure::Other => "connection_lost",
+fn network_reason(missing: NoResponse) -> Reason {
+    match missing.reason() {
+        "connect_timeout" => "timeout",
+        "dns" | "blocked" => "connect",
+        "not_processed" => "connection_lost",
+        reason => reason,
     }
 }
 

@@ -3,10 +3,11 @@
 //! Invariant: a project ID reaches the path only with harmless characters.
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use http::{Method, Request, Uri};
-use http_body_util::Full;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::uri::PathAndQuery;
 use url::Url;
+
+use crate::upstream::request::UpstreamRequest;
 
 /// The URL for messages of `project_id`.
 ///
@@ -40,11 +41,10 @@ fn check_project_id(id: &str) -> Result<(), String> {
 }
 
 /// The request that sends a message.
-pub(super) fn message_request(url: Uri, authorization: HeaderValue, body: Bytes) -> Request<Full<Bytes>> {
-    let mut request = Request::new(Full::new(body));
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = url;
-    request.headers_mut().insert(AUTHORIZATION, authorization);
-    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    request
+pub(super) fn message_request(path: PathAndQuery, authorization: HeaderValue, body: Bytes) -> UpstreamRequest {
+    let mut headers = HeaderMap::with_capacity(3);
+    headers.insert(AUTHORIZATION, authorization);
+    headers.insert(CONTENT_TYPE, const { HeaderValue::from_static("application/json") });
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    UpstreamRequest::post(path, headers, body)
 }

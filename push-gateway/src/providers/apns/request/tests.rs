@@ -1,6 +1,5 @@
 //! Paths and header fields, table by table.
 
-use http::uri::Authority;
 use serde_json::{Value, json};
 use shared::clock::Timestamp;
 
@@ -25,8 +24,7 @@ fn field(name: &str, event: &Value, table: &Value, background: bool) -> Option<S
     let headers = PushHeaders { notification: &notification, id: [0x5a; 16], now: NOW };
     let payload = Payload { body: bytes::Bytes::from_static(b"{}"), is_background: background };
     let push = PushTemplate::new(&settings).unwrap().push(token, &headers, &settings, &payload);
-    let head = push.head(&Authority::from_static("api.push.apple.com"));
-    head.headers().get(name).map(|value| value.to_str().unwrap().to_owned())
+    push.request().headers.get(name).map(|value| value.to_str().unwrap().to_owned())
 }
 
 #[test]

@@ -7,10 +7,10 @@ use harness::wait::wait_for;
 use serde_json::{Value, json};
 
 use super::{PATIENCE, World, deliver, deliver_event, ids, mistake, outage, rejected, token};
-use crate::providers::apns::client::Timing;
 use crate::providers::apns::settings::PushType;
 use crate::providers::outcome::Certainty::{Certain, Suspect};
 use crate::providers::outcome::{Failure, Outcome};
+use crate::upstream::options::Timing;
 
 const WAIT: Option<Duration> = Some(Duration::from_secs(7));
 
@@ -66,12 +66,13 @@ async fn every_answer_has_its_outcome_after_one_request() {
 }
 
 #[tokio::test]
-async fn an_endless_answer_times_out_and_affects_no_other() {
+async fn the_status_of_an_endless_answer_decides_and_silence_times_out() {
     let world = World::new().await;
     let provider = world.provider_with(|_| {}, Timing { attempt: Duration::from_secs(1), ..super::QUICK });
-    for (number, fault) in [Fault::Silence, Fault::text(503, "x").endless()].into_iter().enumerate() {
+    let faults = [(Fault::Silence, "timeout"), (Fault::text(503, "x").endless(), "other")];
+    for (number, (fault, reason)) in faults.into_iter().enumerate() {
         world.apple.fault(&token(number), fault.clone());
-        assert_eq!(deliver(&provider, number).await, outage("timeout", None), "{fault:?}");
+        assert_eq!(deliver(&provider, number).await, outage(reason, None), "{fault:?}");
         // On a busy machine a complete response may time out too.
         wait_for("a good answer", PATIENCE, async || {
             (deliver(&provider, 1000).await == Outcome::Delivered).then_some(())

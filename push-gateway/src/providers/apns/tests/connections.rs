@@ -12,8 +12,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::{PATIENCE, QUICK, World, assert_delivered, deliver, deliver_all, outage, token};
 use crate::providers::Provider;
-use crate::providers::apns::client::Timing;
+use crate::providers::apns::client::TIMING;
 use crate::providers::outcome::{Failure, Outcome};
+use crate::upstream::options::Timing;
 
 /// The number of accepted pushes for a device.
 fn accepted(apple: &Apple, number: usize) -> usize {
@@ -184,7 +185,7 @@ async fn an_idle_connection_is_pinged_and_kept() {
     wait_until("three pings", PATIENCE, || world.apple.priorities_and_pings().1 >= 3).await;
     assert_delivered(&deliver_all(&provider, 0..1).await);
     assert_eq!(world.apple.connections(), 1);
-    assert_eq!(Timing::DEFAULT.ping_after, Duration::from_secs(60));
+    assert_eq!(TIMING.ping_after, Duration::from_secs(60));
 }
 
 #[tokio::test]

@@ -16,13 +16,13 @@ use shared::random::Random;
 use shared::secret::Secret;
 use tempfile::TempDir;
 
-use super::client::Timing;
 use super::settings::Settings;
 use super::testing::{device, notification};
 use super::{Apns, ProviderContext, SetupError};
 use crate::providers::device_key::DeviceKeys;
 use crate::providers::outcome::{Cause, Certainty, Failure, Outcome};
 use crate::providers::{Delivery, Provider};
+use crate::upstream::options::Timing;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -33,6 +33,7 @@ const QUICK: Timing = Timing {
     grow_after: Duration::from_millis(50),
     ping_after: Duration::from_secs(60),
     ping_timeout: PATIENCE,
+    idle: None,
     backoff: Backoff::new(Duration::from_millis(200), Duration::from_millis(800)),
 };
 

@@ -14,7 +14,6 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use shared::clock::{Clock, Timestamp};
 use shared::outbound::backoff::Backoff;
-use shared::outbound::client::Client;
 use shared::secret::Secret;
 use tokio::sync::watch;
 use url::Url;
@@ -25,6 +24,7 @@ use super::super::settings::{Credentials, Settings};
 use super::service_account::{SCOPE, ServiceAccount};
 use crate::providers::SetupError;
 use crate::providers::log_throttle::escaped;
+use crate::upstream::origins::Origins;
 
 /// How long before its expiry a token is renewed.
 const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
@@ -47,7 +47,7 @@ pub(in super::super) enum Source {
 /// An account and its token.
 pub(in super::super) struct Account {
     source: Source,
-    client: Client,
+    client: Origins,
     clock: Clock,
     state: Mutex<State>,
     /// The number of completed requests.
@@ -136,7 +136,7 @@ impl Token {
 }
 
 impl Account {
-    pub(in super::super) fn new(source: Source, client: Client, clock: Clock) -> Self {
+    pub(in super::super) fn new(source: Source, client: Origins, clock: Clock) -> Self {
         Self { source, client, clock, state: Mutex::default(), completed: watch::Sender::new(0) }
     }
 
@@ -252,7 +252,7 @@ impl Account {
     /// The reason, for a log.
     async fn request_token(&self, now: Timestamp) -> Result<Token, String> {
         let request = self.request(now)?;
-        let answer = exchange(&self.client, request, &self.clock).await.map_err(|failure| failure.to_string())?;
+        let answer = exchange(&self.client, request).await.map_err(|failure| failure.to_string())?;
         if answer.status != 200 {
             let TokenError { error, error_description } = serde_json::from_slice(&answer.body).unwrap_or_default();
             return Err(escaped(&format!("status {} {error} {error_description}", answer.status)));

@@ -56,15 +56,17 @@ async fn an_unprocessed_message_is_resent_on_another_connection() {
 #[tokio::test]
 async fn a_server_without_a_valid_certificate_gets_no_message() {
     let world = World::new().await;
-    let app = world.app();
-    app.warm_up().await.unwrap();
-    for certificate in [
+    // Each has its own backoff, and a token.
+    let apps = [world.app(), world.app(), world.app()];
+    apps[0].warm_up().await.unwrap();
+    let certificates = [
         Certificate::self_signed(&["127.0.0.1"]),
         world.google.authority().issue(&["other.example"]),
         world.google.authority().issue_expired(&["127.0.0.1"]),
-    ] {
+    ];
+    for (app, certificate) in apps.iter().zip(certificates) {
         world.google.set_certificate(&certificate);
-        assert_eq!(deliver(&app, "tok-1").await, outage("tls", None));
+        assert_eq!(deliver(app, "tok-1").await, outage("tls", None));
     }
     assert!(world.google.messages().is_empty());
 }

@@ -6,18 +6,19 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use bytes::Bytes;
-use h2::client::SendRequest;
+use http_body_util::Full;
+use hyper::client::conn::http1;
 
-use super::super::connection::Connection;
+use super::super::connection::{Connection, Sender};
 use super::Pool;
 
-/// The right to one stream; dropping it frees the stream.
+/// The right to one request at a time; dropping it gives it to the next one.
 pub(in super::super) struct Ticket {
     pool: Arc<Pool>,
-    /// `None` once the stream is released.
+    /// `None` once it is released.
     connection: Option<Arc<Connection>>,
     began: Instant,
-    /// Whether APNs answered, or certainly did not process the push.
+    /// Whether the server responded, or certainly did not process the request.
     answered: AtomicBool,
 }
 
@@ -26,22 +27,22 @@ impl Ticket {
         Self { pool, connection: Some(connection), began: Instant::now(), answered: false.into() }
     }
 
-    /// Releases the stream without a word to the pool, whose lock the caller holds.
+    /// Releases the right without a change of the pool, whose lock the caller holds.
     pub(super) fn take(&mut self) -> Option<Arc<Connection>> {
         self.connection.take()
     }
 
-    /// Starts the stream; `None` if the connection gets no new streams any more.
-    pub(in super::super) fn sender(&self) -> Option<SendRequest<Bytes>> {
+    /// Starts the request; `None` if the connection gets no new ones any more.
+    pub(in super::super) fn sender(&self) -> Option<Sender> {
         self.connection.as_ref()?.sender()
     }
 
-    /// Records an answer.
+    /// Records a response.
     pub(in super::super) fn answered(&self, status: u16) {
         self.answered.store(true, Relaxed);
         let Some(connection) = &self.connection else { return };
         connection.received();
-        if status == 200 {
+        if (200..300).contains(&status) {
             connection.proven.store(true, Relaxed);
         }
         if !connection.answered.swap(true, Relaxed) {
@@ -55,12 +56,12 @@ impl Ticket {
         }
     }
 
-    /// Records that APNs ended the connection with a GOAWAY.
+    /// Records that the server ended the connection with a GOAWAY.
     pub(in super::super) fn going_away(&self, error: &h2::Error) {
-        self.pool.report.goaway(error);
+        self.pool.report.going_away(error);
     }
 
-    /// Records that APNs reset the stream. If it certainly did not process the push, the connection is not at fault.
+    /// Records that the server reset the stream. If it certainly did not process the request, the connection is not at fault.
     pub(in super::super) fn reset(&self, is_processed: bool) {
         if let Some(connection) = &self.connection {
             connection.received();
@@ -68,7 +69,20 @@ impl Ticket {
         self.answered.store(!is_processed, Relaxed);
     }
 
-    /// Starts no new streams on its connection.
+    /// Records that the connection was closed before anything of the request was written.
+    pub(in super::super) fn closed_unused(&self) {
+        self.answered.store(true, Relaxed);
+        self.retire();
+    }
+
+    /// Permits the next request on a connection of HTTP/1.1 after a complete response.
+    pub(in super::super) fn give_back(&self, sender: http1::SendRequest<Full<Bytes>>) {
+        if let Some(connection) = &self.connection {
+            connection.give_back(sender);
+        }
+    }
+
+    /// Starts no new requests on its connection.
     pub(in super::super) fn retire(&self) {
         if let Some(connection) = &self.connection {
             self.pool.retire(connection);
@@ -82,6 +96,9 @@ impl Drop for Ticket {
         if !self.answered.load(Relaxed) {
             connection.suspect();
             self.pool.failed(&connection, connection.is_silent_since(self.began));
+        }
+        if connection.is_used_up() {
+            self.pool.retire(&connection);
         }
         let mut state = self.pool.state.lock();
         connection.in_flight.fetch_sub(1, Relaxed);
