@@ -2,6 +2,7 @@
 //!
 //! Invariant: no output derives from time, a counter or a seed.
 
+use std::cell::RefCell;
 use std::fmt;
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -23,14 +24,40 @@ impl Random {
         bytes
     }
 
+    /// `N` random bytes for a value that is unique and no secret, such as the ID of a request. The system is asked for many
+    /// at once: a call for each value takes longer than everything else about it.
+    pub fn unique_bytes<const N: usize>(self) -> [u8; N] {
+        /// What one call of the system brings.
+        const STOCK: usize = 1024;
+        const { assert!(N > 0 && N <= STOCK) };
+        thread_local! {
+            /// Random bytes, and how many of them are used.
+            static STORED: RefCell<([u8; STOCK], usize)> = const { RefCell::new(([0; STOCK], STOCK)) };
+        }
+        STORED.with_borrow_mut(|(stock, used)| {
+            if *used + N > STOCK {
+                (*stock, *used) = (self.bytes(), 0);
+            }
+            let mut bytes = [0; N];
+            bytes.copy_from_slice(&stock[*used..*used + N]);
+            *used += N;
+            bytes
+        })
+    }
+
+    /// As [`Random::base62`], for a value that is unique and no secret.
+    pub fn unique_base62(self, length: usize) -> String {
+        pick(length, BASE62, || self.unique_bytes::<16>())
+    }
+
     /// `length` characters of `[0-9A-Za-z]` with 5.95 bits each.
     pub fn base62(self, length: usize) -> String {
-        self.pick(length, BASE62)
+        pick(length, BASE62, || self.bytes::<64>())
     }
 
     /// `length` decimal digits, leading zeros included.
     pub fn digits(self, length: usize) -> String {
-        self.pick(length, b"0123456789")
+        pick(length, b"0123456789", || self.bytes::<64>())
     }
 
     /// A number in `0..bound`, without bias.
@@ -47,20 +74,20 @@ impl Random {
             }
         }
     }
+}
 
-    /// Draws characters by rejection, so that all are equally likely.
-    fn pick(self, length: usize, alphabet: &[u8]) -> String {
-        let usable = 256 - 256 % alphabet.len();
-        let mut text = String::with_capacity(length);
-        while text.len() < length {
-            for byte in self.bytes::<64>() {
-                if usize::from(byte) < usable && text.len() < length {
-                    text.push(char::from(alphabet[usize::from(byte) % alphabet.len()]));
-                }
+/// Draws characters by rejection, so that all are equally likely.
+fn pick<const N: usize>(length: usize, alphabet: &[u8], draw: impl Fn() -> [u8; N]) -> String {
+    let usable = 256 - 256 % alphabet.len();
+    let mut text = String::with_capacity(length);
+    while text.len() < length {
+        for byte in draw() {
+            if usize::from(byte) < usable && text.len() < length {
+                text.push(char::from(alphabet[usize::from(byte) % alphabet.len()]));
             }
         }
-        text
     }
+    text
 }
 
 impl fmt::Debug for Random {
@@ -73,6 +100,16 @@ impl fmt::Debug for Random {
 mod tests {
     use super::Random;
     use std::collections::HashSet;
+
+    #[test]
+    fn unique_bytes_do_not_repeat_within_or_across_threads() {
+        let draw = || (0..5000).map(|_| Random.unique_bytes::<16>()).collect::<Vec<_>>();
+        let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(draw)).collect();
+        let all: HashSet<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        assert_eq!(all.len(), 20_000);
+        let ids: HashSet<_> = (0..5000).map(|_| Random.unique_base62(12)).collect();
+        assert_eq!((ids.len(), ids.iter().all(|id| id.len() == 12)), (5000, true));
+    }
 
     #[test]
     fn a_hundred_thousand_ids_have_no_duplicate_and_use_every_letter() {

@@ -73,7 +73,7 @@ pub(super) fn request_id(headers: &HeaderMap) -> String {
     };
     match headers.get("x-request-id").and_then(|value| value.to_str().ok()).filter(harmless) {
         Some(id) => id.to_owned(),
-        None => Random.base62(12),
+        None => Random.unique_base62(12),
     }
 }
 
