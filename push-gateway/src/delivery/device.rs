@@ -71,11 +71,15 @@ impl DeviceDelivery {
                     let pushkey = app.provider.canonical_pushkey(&device.pushkey);
                     let installation = app.provider.installation(&pushkey);
                     let scope = [&*app.pattern, &app.config_generation];
+                    let of = |text: &str| (state.device_keys.device(&scope, text), state.device_keys.pushkey(text));
+                    let of_pushkey = of(&pushkey);
+                    // Mostly the same text.
+                    let of_installation = if installation == pushkey { of_pushkey } else { of(installation) };
                     let keys = Keys {
-                        device: state.device_keys.device(&scope, &pushkey),
-                        pushkey: state.device_keys.pushkey(&pushkey),
-                        limited: state.device_keys.device(&scope, installation),
-                        installation: state.device_keys.pushkey(installation),
+                        device: of_pushkey.0,
+                        pushkey: of_pushkey.1,
+                        limited: of_installation.0,
+                        installation: of_installation.1,
                     };
                     self.deduplicate(app, keys).await
                 }
@@ -181,7 +185,7 @@ impl DeviceDelivery {
         if device.data.get("default_payload").is_some_and(|given| !given.is_object() && !given.is_null()) {
             metrics::counter!("push_default_payload_ignored_total", "app" => app.pattern.clone()).increment(1);
         }
-        let delivery = Delivery::new(notification, device, keys.installation, state.random.bytes(), *deadline);
+        let delivery = Delivery::new(notification, device, keys.installation, state.random.unique_bytes(), *deadline);
         let outcome = {
             let _in_flight = app.metrics.in_flight();
             let attempt = || self.attempt(app, &delivery);

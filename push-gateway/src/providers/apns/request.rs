@@ -64,12 +64,18 @@ fn from_base64(pushkey: &str) -> Option<String> {
     if pushkey.len() > LONGEST {
         return None;
     }
-    let bytes = lenient(&STANDARD).decode(pushkey).or_else(|_| lenient(&URL_SAFE).decode(pushkey)).ok()?;
-    let hex = || bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    (32..=100).contains(&bytes.len()).then(hex)
+    let mut bytes = [0; LONGEST];
+    let length =
+        LENIENT.decode_slice(pushkey, &mut bytes).or_else(|_| LENIENT_URL_SAFE.decode_slice(pushkey, &mut bytes));
+    let bytes = &bytes[..length.ok()?];
+    (32..=100).contains(&bytes.len()).then(|| hex(bytes))
 }
 
-fn lenient(alphabet: &Alphabet) -> GeneralPurpose {
+static LENIENT: GeneralPurpose = lenient(&STANDARD);
+static LENIENT_URL_SAFE: GeneralPurpose = lenient(&URL_SAFE);
+
+/// Decodes with or without padding.
+const fn lenient(alphabet: &Alphabet) -> GeneralPurpose {
     let config = GeneralPurposeConfig::new()
         .with_decode_allow_trailing_bits(true)
         .with_decode_padding_mode(DecodePaddingMode::Indifferent);
@@ -179,15 +185,28 @@ fn uuid(mut id: [u8; 16]) -> String {
     id[6] = id[6] & 0x0f | 0x40;
     id[8] = id[8] & 0x3f | 0x80;
     let mut text = String::with_capacity(36);
-    for (place, byte) in id.iter().enumerate() {
-        if matches!(place, 4 | 6 | 8 | 10) {
+    for (place, part) in [&id[..4], &id[4..6], &id[6..8], &id[8..10], &id[10..]].into_iter().enumerate() {
+        if place > 0 {
             text.push('-');
         }
+        push_hex(&mut text, part);
+    }
+    text
+}
+
+/// Lower-case hexadecimal digits.
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    push_hex(&mut text, bytes);
+    text
+}
+
+fn push_hex(text: &mut String, bytes: &[u8]) {
+    for byte in bytes {
         for digit in [byte >> 4, byte & 15] {
             text.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
         }
     }
-    text
 }
 
 /// A value that is used once: it stays out of the connection's table of known fields.
