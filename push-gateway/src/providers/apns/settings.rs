@@ -172,7 +172,7 @@ impl Default for Settings {
             voip_events: VoipEvents::Calls,
             payload: Map::new(),
             send_badge_counts: true,
-            max_concurrent: 512,
+            max_concurrent: 2048,
             retry_waits: vec![HumanDuration::from_millis(500), HumanDuration::from_secs(3)].into(),
             call_types: CALL_TYPES.map(str::to_owned).to_vec().into(),
         }

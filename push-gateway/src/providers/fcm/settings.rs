@@ -153,7 +153,7 @@ impl Default for Settings {
             ttl: None,
             collapse: Collapse::default(),
             send_badge_counts: true,
-            max_concurrent: 512,
+            max_concurrent: 2048,
             retry_waits: vec![HumanDuration::from_secs(1), HumanDuration::from_secs(10)].into(),
             call_types: CALL_TYPES.map(str::to_owned).to_vec().into(),
             api_key: Legacy(false),
@@ -302,7 +302,7 @@ mod tests {
         let mut settings = read(json!({"service_account_file": "keys/sa.json"}));
         assert_eq!(settings.check(), Ok(()));
         assert_eq!(settings.base_url, "https://fcm.googleapis.com");
-        assert_eq!((settings.max_concurrent, settings.send_badge_counts, settings.ttl), (512, true, None));
+        assert_eq!((settings.max_concurrent, settings.send_badge_counts, settings.ttl), (2048, true, None));
         assert_eq!(
             (settings.flatten, settings.data_layout, settings.target, settings.collapse),
             (Flatten::Strings, DataLayout::Flat, Target::Auto, Collapse::None)
