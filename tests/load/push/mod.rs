@@ -55,16 +55,16 @@ pub(crate) fn run(options: &Options) -> io::Result<Tally> {
 
 fn rows(options: &Options) -> Vec<Row> {
     let mut rows = Vec::new();
-    for (provider, one, ten) in [(Provider::Apns, 30, 12), (Provider::Fcm, 45, 45)] {
+    for (provider, one, ten) in [(Provider::Apns, 30, 12), (Provider::Fcm, 45, 20)] {
         for (devices, at_most) in [(1, one), (10, ten)] {
             let row = |&connections: &usize| Row { provider, devices, connections, at_most, distant: false };
             rows.extend(options.connections.iter().map(row));
         }
     }
-    for (provider, devices, connections) in
-        [(Provider::Fcm, 1, DISTANT_CONNECTIONS), (Provider::Fcm, 10, 1), (Provider::Apns, 10, 1)]
-    {
-        rows.push(Row { provider, devices, connections, at_most: 0, distant: true });
+    for provider in [Provider::Apns, Provider::Fcm] {
+        for (devices, connections) in [(1, DISTANT_CONNECTIONS), (10, 1), (10, DISTANT_CONNECTIONS)] {
+            rows.push(Row { provider, devices, connections, at_most: 0, distant: true });
+        }
     }
     rows
 }
