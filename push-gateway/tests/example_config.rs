@@ -66,8 +66,9 @@ fn known() -> Vec<(String, String)> {
     for (app, keys) in [("ios", of_apns), ("android", of_fcm)] {
         let section = format!("apps.\"com.example.app.{app}\"");
         known.push((section.clone(), "type".to_owned()));
-        // Known only to be refused with what takes its place.
-        known.extend(keys.into_iter().filter(|key| key != "api_key").map(|key| (section.clone(), key)));
+        // Known only to be refused with what takes its place, or another name of a key.
+        let is_documented = |key: &String| !["api_key", "credentials_file"].contains(&key.as_str());
+        known.extend(keys.into_iter().filter(is_documented).map(|key| (section.clone(), key)));
     }
     known
 }

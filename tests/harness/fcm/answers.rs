@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use shared::random::Random;
 
 use super::fault::{self, Fault};
+use super::federation::{self, EXCHANGE_PATH, IMPERSONATION_PATH, SUBJECT_PATH};
 use super::state::{Target, World};
-use super::{METADATA_PATH, Request, TOKEN_PATH, message, token};
+use super::{METADATA_PATH, PROJECT_PATH, Request, TOKEN_PATH, message, token};
 use crate::fake::{INTERNAL_ERROR, Reaction, Recorded, Reply, Service};
 
 impl Service for World {
@@ -43,8 +44,15 @@ impl World {
     /// The fault that meets the request.
     fn fault(&self, request: &Request) -> Option<Fault> {
         let faults = &mut self.state().faults;
-        if is_token_path(request) {
-            return faults.next(|target| *target == Target::Tokens);
+        let step = match request.path() {
+            TOKEN_PATH | METADATA_PATH => Some(Target::Tokens),
+            SUBJECT_PATH => Some(Target::Subject),
+            EXCHANGE_PATH => Some(Target::Exchange),
+            IMPERSONATION_PATH => Some(Target::Impersonation),
+            _ => None,
+        };
+        if let Some(step) = step {
+            return faults.next(|target| *target == step);
         }
         if !request.target.ends_with("/messages:send") {
             return None;
@@ -60,7 +68,15 @@ fn answer(world: &World, request: &Request) -> Reply {
     let send = path.strip_prefix("/v1/projects/").and_then(|rest| rest.strip_suffix("/messages:send"));
     let fault = match (request.method.as_str(), path, send) {
         ("POST", TOKEN_PATH, _) => issue(world, token::check(&world.clock, &world.token_uri, request)),
-        ("GET", METADATA_PATH, _) => issue(world, token::check_metadata(request)),
+        ("GET", METADATA_PATH, _) => {
+            issue(world, token::check_metadata(request)).with_header("metadata-flavor", "Google")
+        }
+        ("GET", PROJECT_PATH, _) if request.header("metadata-flavor") == Some("Google") => {
+            Fault::reply(200, "demo-project").with_header("metadata-flavor", "Google")
+        }
+        ("GET", SUBJECT_PATH, _) => federation::subject(world, request),
+        ("POST", EXCHANGE_PATH, _) => federation::exchange(world, request),
+        ("POST", IMPERSONATION_PATH, _) => federation::impersonate(world, request),
         ("POST", _, Some(project)) if world.state().projects.contains(project) => send_message(world, project, request),
         _ => Fault::html(404),
     };
@@ -68,10 +84,6 @@ fn answer(world: &World, request: &Request) -> Reply {
         Fault::Reply(reply) => reply,
         other => unreachable!("{other:?} is no answer"),
     }
-}
-
-fn is_token_path(request: &Request) -> bool {
-    matches!(request.path(), TOKEN_PATH | METADATA_PATH)
 }
 
 fn issue(world: &World, checked: Result<(), (&'static str, String)>) -> Fault {

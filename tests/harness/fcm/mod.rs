@@ -6,6 +6,7 @@
 
 mod answers;
 mod fault;
+mod federation;
 mod message;
 mod state;
 mod token;
@@ -21,6 +22,7 @@ use shared::clock::Clock;
 
 pub use crate::fake::{Loss, Request};
 pub use fault::Fault;
+pub use federation::Step;
 
 use crate::certificates::{Authority, Certificate};
 use crate::fake::{Faults, HttpServer, Socket};
@@ -32,12 +34,17 @@ const TOKEN_PATH: &str = "/token";
 /// Where the metadata server's is.
 const METADATA_PATH: &str = "/computeMetadata/v1/instance/service-accounts/default/token";
 
+/// Where the metadata server's ID of the project is.
+const PROJECT_PATH: &str = "/computeMetadata/v1/project/project-id";
+
 /// A Google that runs until it is dropped.
 #[derive(Debug)]
 pub struct Google {
     world: Arc<World>,
     authority: Authority,
     server: HttpServer,
+    /// The metadata server, which speaks plain HTTP.
+    metadata: HttpServer,
 }
 
 impl Google {
@@ -54,6 +61,9 @@ impl Google {
             projects: HashSet::from([String::from("demo-project")]),
             token_lifetime: Duration::from_secs(3599),
             tokens: HashMap::new(),
+            federated: HashMap::new(),
+            subject_token: federation::new_subject_token(),
+            wants_client: false,
             unregistered: HashSet::new(),
             faults: Faults::default(),
         };
@@ -61,7 +71,8 @@ impl Google {
         let world = Arc::new(World { clock, token_uri, state: Mutex::new(state) });
         let tls = authority.issue(&["127.0.0.1", "localhost"]).server_config(&["h2", "http/1.1"]);
         let server = socket.serve(Some(tls), Arc::clone(&world));
-        Self { world, authority, server }
+        let metadata = Socket::bind("127.0.0.1:0").await.serve(None, Arc::clone(&world));
+        Self { world, authority, server, metadata }
     }
 
     /// For `base_url`.
@@ -116,6 +127,11 @@ impl Google {
         let file = self.write_service_account(folder);
         let base_url = self.base_url();
         format!("[apps.{pattern:?}]\ntype = \"fcm\"\nservice_account_file = {file:?}\nbase_url = {base_url:?}\n")
+    }
+
+    /// The host of the metadata server, for `GCE_METADATA_HOST`.
+    pub fn metadata_host(&self) -> String {
+        self.metadata.address.to_string()
     }
 
     /// Makes a further project.
@@ -205,9 +221,10 @@ impl Google {
         bodies.filter(|body| message::pushkey(body) == Some(pushkey)).collect()
     }
 
-    /// The requests for a token so far.
+    /// The requests for a token so far: of service accounts, then of the metadata server.
     pub fn token_requests(&self) -> Vec<Request> {
-        self.server.core.requests_if(|request| matches!(request.path(), TOKEN_PATH | METADATA_PATH))
+        let is_token = |request: &Request| matches!(request.path(), TOKEN_PATH | METADATA_PATH);
+        [&self.server, &self.metadata].into_iter().flat_map(|server| server.core.requests_if(is_token)).collect()
     }
 
     /// How many TCP connections were opened, TLS or not.

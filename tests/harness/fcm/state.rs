@@ -23,6 +23,12 @@ pub(super) struct State {
     pub(super) projects: HashSet<String>,
     pub(super) token_lifetime: Duration,
     pub(super) tokens: HashMap<String, Timestamp>,
+    /// The access tokens of the identity pool.
+    pub(super) federated: HashMap<String, Timestamp>,
+    /// The valid token of the other issuer.
+    pub(super) subject_token: String,
+    /// Whether the token service wants to know its client.
+    pub(super) wants_client: bool,
     pub(super) unregistered: HashSet<String>,
     pub(super) faults: Faults<Target, Fault>,
 }
@@ -31,6 +37,9 @@ pub(super) struct State {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Target {
     Tokens,
+    Subject,
+    Exchange,
+    Impersonation,
     Messages,
     Pushkey(String),
 }

@@ -4,7 +4,7 @@ use reqwest::{Certificate, Client, Response};
 use serde_json::{Value, json};
 use shared::clock::Clock;
 
-use super::{Fault, Google, Loss, message, token};
+use super::{Fault, Google, Loss, federation, message, token};
 
 fn client(google: &Google) -> Client {
     let authority = Certificate::from_pem(google.authority().pem().as_bytes()).unwrap();
@@ -169,4 +169,56 @@ fn each_mistake_in_a_message_names_its_field() {
         assert_eq!(ok(message.clone()).unwrap_err().0, field, "{message}");
     }
     assert!(message::check(&json!({"message": {"token": "t"}, "validateOnly": true})).is_err());
+}
+
+#[tokio::test]
+async fn a_pool_exchanges_and_impersonates_as_google_does() {
+    let google = Google::start().await;
+    let account = google.external_account("token".as_ref());
+    let url = |key: &str| account[key].as_str().unwrap().to_owned();
+    let good = [
+        ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange".to_owned()),
+        ("audience", federation::AUDIENCE.to_owned()),
+        ("scope", "https://www.googleapis.com/auth/cloud-platform".to_owned()),
+        ("requested_token_type", "urn:ietf:params:oauth:token-type:access_token".to_owned()),
+        ("subject_token", google.subject_token()),
+        ("subject_token_type", "urn:ietf:params:oauth:token-type:jwt".to_owned()),
+    ];
+    let exchange = async |form: &[(&str, String)]| -> (u16, Value) {
+        let answer = client(&google).post(url("token_url")).form(form).send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    };
+    for (index, error) in [
+        (0, "unsupported_grant_type"),
+        (1, "invalid_target"),
+        (2, "invalid_scope"),
+        (3, "invalid_request"),
+        (4, "invalid_grant"),
+        (5, "invalid_request"),
+    ] {
+        let mut form = good.clone();
+        form[index].1 = "wrong".to_owned();
+        let (status, body) = exchange(&form).await;
+        assert_eq!((status, &body["error"]), (400, &json!(error)), "{}", good[index].0);
+    }
+    let (_, body) = exchange(&good).await;
+    let federated = body["access_token"].as_str().unwrap().to_owned();
+    let message = json!({"message": {"token": "a"}});
+    assert_eq!(send(&google, "demo-project", &federated, &message).await.0, 401, "a token for impersonation alone");
+
+    let scope = ["https://www.googleapis.com/auth/firebase.messaging"];
+    let impersonate = async |token: &str, body: Value| -> (u16, Value) {
+        let request = client(&google).post(url("service_account_impersonation_url")).bearer_auth(token).json(&body);
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    };
+    let right = json!({"scope": scope, "lifetime": "3600s", "delegates": []});
+    assert_eq!(impersonate("other", right.clone()).await.0, 401);
+    assert_eq!(impersonate(&federated, json!({"scope": scope, "lifetime": "3601s"})).await.0, 400);
+    assert_eq!(impersonate(&federated, json!({"lifetime": "60s"})).await.0, 400);
+    let (status, body) = impersonate(&federated, right).await;
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(send(&google, "demo-project", body["accessToken"].as_str().unwrap(), &message).await.0, 200);
+    google.renew_subject_token();
+    assert_eq!(exchange(&good).await.0, 400, "the former token");
 }

@@ -3,6 +3,7 @@
 mod credentials;
 mod hostile;
 mod isolation;
+mod keyless;
 mod nothing_lost;
 mod outcomes;
 mod payloads;

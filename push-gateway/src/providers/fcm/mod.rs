@@ -25,7 +25,8 @@ pub use self::settings::Settings;
 
 use self::client::pauses::Pauses;
 use self::client::{Route, Transport};
-use self::credentials::access_token::{Account, NoToken, Source, Token};
+use self::credentials::access_token::{Account, NoToken, Token};
+use self::credentials::source::Source;
 use self::payload::MessageTemplate;
 use self::response::{Action, ErrorBody, interpret};
 use super::outcome::{Failure, Outcome, Reason};
@@ -42,33 +43,66 @@ pub(crate) struct Fcm {
     settings: Settings,
     template: MessageTemplate,
     account: Arc<Account>,
-    transport: Transport,
-    pauses: Arc<Pauses>,
-    clock: Clock,
+    context: ProviderContext,
+    route: Route,
+    /// Made once the project is known.
+    project: OnceLock<Project>,
     seconds: OnceLock<Histogram>,
     /// Looked up once: nearly every response is a 200.
     accepted: OnceLock<Counter>,
+}
+
+/// The project of the messages.
+struct Project {
+    transport: Transport,
+    pauses: Arc<Pauses>,
 }
 
 impl Fcm {
     fn new(app: &str, settings: &Settings, context: &ProviderContext) -> Result<Self, SetupError> {
         settings.check()?;
         let source = Source::load(settings)?;
-        let project_id = settings.project_id.as_deref().or(source.project_id());
-        let project_id = project_id.ok_or("project_id: missing, and the service account's file does not name it")?;
-        let url = request::send_url(&settings.base_url, project_id)?;
+        let project_id = settings.known_project_id().or(source.project_id()).map(str::to_owned);
+        if project_id.is_none() && !source.brings_project() {
+            return Err("project_id: missing, and the credential file does not name it".into());
+        }
         let route = Route::new(&context.outbound)?;
-        Ok(Self {
+        let app = Self {
             app: Arc::from(app),
             settings: settings.clone(),
-            clock: context.clock.clone(),
             seconds: OnceLock::new(),
             accepted: OnceLock::new(),
             template: MessageTemplate::new(settings),
             account: context.fcm_accounts.account(source, &route, &context.clock),
-            pauses: context.fcm_accounts.pauses(url.as_str(), &context.clock),
-            transport: Transport::new(app, &url, settings.max_concurrent, &route, context.clock.clone())?,
+            context: context.clone(),
+            route,
+            project: OnceLock::new(),
+        };
+        if let Some(id) = project_id {
+            let project = app.open_project(&id)?;
+            app.project.get_or_init(|| project);
+        }
+        Ok(app)
+    }
+
+    fn open_project(&self, id: &str) -> Result<Project, SetupError> {
+        let url = request::send_url(&self.settings.base_url, id)?;
+        let clock = &self.context.clock;
+        Ok(Project {
+            transport: Transport::new(&self.app, &url, self.settings.max_concurrent, &self.route, clock.clone())?,
+            pauses: self.context.fcm_accounts.pauses(url.as_str(), clock),
         })
+    }
+
+    /// The project, which the metadata server names together with the first token if nothing else does.
+    fn project(&self) -> Result<&Project, Failure> {
+        if let Some(project) = self.project.get() {
+            return Ok(project);
+        }
+        let unusable = |detail: &str| Failure::ours("no_project", detail);
+        let id = self.account.project_id().ok_or_else(|| unusable("set project_id"))?;
+        let project = self.open_project(&id).map_err(|error| unusable(&error.to_string()))?;
+        Ok(self.project.get_or_init(|| project))
     }
 
     async fn attempt(&self, delivery: &Delivery<'_>) -> Result<Outcome, Failure> {
@@ -82,12 +116,13 @@ impl Fcm {
         let mut token = self.token(deadline).await?;
         // Last, because the push that tries a paused project must reach Google.
         let is_collapsible = self.template.is_collapsible(notification);
-        let pass = self.pauses.enter(delivery.key, is_collapsible).map_err(|wait| Failure::pause("paused", wait))?;
+        let project = self.project()?;
+        let pass = project.pauses.enter(delivery.key, is_collapsible).map_err(|wait| Failure::pause("paused", wait))?;
         loop {
-            let answer = self.send(&token, body.clone(), deadline).await?;
+            let answer = self.send(project, &token, body.clone(), deadline).await?;
             let error = if answer.status < 300 { ErrorBody::default() } else { ErrorBody::parse(&answer.body) };
             let (outcome, action) =
-                interpret(answer.status, &error, answer.retry_after(self.clock.now()), &device.pushkey);
+                interpret(answer.status, &error, answer.retry_after(self.context.clock.now()), &device.pushkey);
             tracing::debug!(app = &*self.app, status = answer.status, code = error.label(), "FCM answered");
             tracing::Span::current().record("upstream_status", answer.status).record("upstream_reason", error.label());
             if action != Action::RenewToken {
@@ -155,9 +190,15 @@ impl Fcm {
         }
     }
 
-    async fn send(&self, token: &Token, body: Bytes, deadline: Instant) -> Result<UpstreamResponse, Failure> {
+    async fn send(
+        &self,
+        project: &Project,
+        token: &Token,
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<UpstreamResponse, Failure> {
         let started = Instant::now();
-        let answer = self.transport.send(token.authorization(), body, deadline).await;
+        let answer = project.transport.send(token.authorization(), body, deadline).await;
         let app = || Arc::clone(&self.app);
         let seconds = || metrics::histogram!("push_upstream_seconds", "app" => app(), "type" => "fcm");
         self.seconds.get_or_init(seconds).record(started.elapsed());

@@ -3,11 +3,23 @@
 //! Invariant: a project ID reaches the path only with harmless characters.
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use url::Url;
 
 use crate::upstream::request::UpstreamRequest;
+
+/// The field that names the project which pays for a request.
+const QUOTA_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
+
+/// The header fields that authorize a message.
+#[derive(Clone, Debug)]
+pub(super) struct Authorization {
+    /// `Authorization`
+    pub(super) value: HeaderValue,
+    /// `x-goog-user-project`
+    pub(super) quota_project: Option<HeaderValue>,
+}
 
 /// The URL for messages of `project_id`.
 ///
@@ -41,9 +53,12 @@ fn check_project_id(id: &str) -> Result<(), String> {
 }
 
 /// The request that sends a message.
-pub(super) fn message_request(path: PathAndQuery, authorization: HeaderValue, body: Bytes) -> UpstreamRequest {
-    let mut headers = HeaderMap::with_capacity(3);
-    headers.insert(AUTHORIZATION, authorization);
+pub(super) fn message_request(path: PathAndQuery, authorization: Authorization, body: Bytes) -> UpstreamRequest {
+    let mut headers = HeaderMap::with_capacity(4);
+    headers.insert(AUTHORIZATION, authorization.value);
+    if let Some(project) = authorization.quota_project {
+        headers.insert(QUOTA_PROJECT, project);
+    }
     headers.insert(CONTENT_TYPE, const { HeaderValue::from_static("application/json") });
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     UpstreamRequest::post(path, headers, body)

@@ -2,7 +2,11 @@
 //!
 //! Invariant: nothing here is secret (the service account has its own file), so settings may be compared and shown.
 
+mod check;
+pub(super) mod default_credentials;
+
 use std::any::Any;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,23 +17,18 @@ use shared::config::{ConfigError, HumanDuration, OneOrMany, section};
 use shared::secret::Secret;
 use shared::text_file::unquoted;
 
+use self::default_credentials::DefaultCredentials;
 use super::Fcm;
-use super::request::{plain_url, send_url};
 use crate::providers::{
     AppSettings, CALL_TYPES, DeliverySettings, Provider, ProviderContext, ProviderSettings, SetupError, in_folder,
 };
-
-/// The longest time that FCM stores a message, in seconds: four weeks.
-const MAX_TTL: u64 = 2_419_200;
-
-/// The parts of a message that `fcm_options` may set.
-const OPTION_KEYS: [&str; 5] = ["notification", "android", "apns", "webpush", "fcm_options"];
 
 /// The keys of an app of type `fcm`, without `type` itself.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// The service account's key file (JSON).
+    /// Google's credential file (JSON): a service account's key, or an external account.
+    #[serde(alias = "credentials_file")]
     pub(crate) service_account_file: Option<PathBuf>,
     /// The same as text, for deployments without files; a secret.
     pub(crate) service_account: Option<Secret<String>>,
@@ -41,6 +40,9 @@ pub struct Settings {
     pub(crate) credentials: Credentials,
     /// The URL of access tokens at the cloud's metadata server, for `credentials = "metadata"`.
     pub(crate) metadata_url: String,
+    /// What the environment names, for `credentials = "adc"`.
+    #[serde(skip)]
+    pub(crate) default_credentials: Option<DefaultCredentials>,
     /// Parts of every message: `notification`, `android`, `apns`, `webpush`, `fcm_options`.
     pub(crate) fcm_options: Map<String, Value>,
     /// The values of `content` that become `content_…` in `data`.
@@ -74,6 +76,8 @@ pub(crate) enum Credentials {
     ServiceAccount,
     /// The metadata server of the cloud that the gateway runs in.
     Metadata,
+    /// Application default credentials: what the environment of the process names, as Google's own libraries read it.
+    Adc,
 }
 
 /// `flatten`: the values of `content` that become `content_…` in `data`.
@@ -130,11 +134,6 @@ impl<'de> Deserialize<'de> for Legacy {
     }
 }
 
-/// A problem with the settings; the text starts with the key.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct SettingsError(String);
-
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -146,6 +145,7 @@ impl Default for Settings {
             metadata_url: String::from(
                 "http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/token",
             ),
+            default_credentials: None,
             fcm_options: Map::new(),
             flatten: Flatten::default(),
             data_layout: DataLayout::default(),
@@ -162,60 +162,32 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Checks everything that needs no file and no connection.
-    ///
-    /// # Errors
-    /// [`SettingsError`] for the first problem.
-    pub(super) fn check(&self) -> Result<(), SettingsError> {
-        let wrong = |text: String| Err(SettingsError(text));
-        if self.api_key.0 {
-            return wrong(String::from(
-                "api_key: Google has shut down the API that took it; the HTTP v1 API needs service_account_file (and \
-                 project_id, if it is not the service account's)",
-            ));
-        }
-        let has_account = self.service_account.is_some() || self.service_account_file.is_some();
-        match (self.credentials, has_account, &self.project_id) {
-            (Credentials::ServiceAccount, false, _) => {
-                return wrong(String::from("service_account_file: missing (or set credentials = \"metadata\")"));
-            }
-            (Credentials::Metadata, true, _) => {
-                return wrong(String::from("service_account_file: has no use with credentials = \"metadata\""));
-            }
-            (Credentials::Metadata, false, None) => {
-                return wrong(String::from("project_id: missing, and credentials = \"metadata\" does not tell it"));
-            }
-            (Credentials::ServiceAccount, true, _) | (Credentials::Metadata, false, Some(_)) => {}
-        }
-        if let Some(ttl) = self.ttl
-            && ttl.get().as_secs() > MAX_TTL
-        {
-            return wrong(String::from("ttl: Google keeps nothing for longer than 28d"));
-        }
-        if self.max_concurrent == 0 {
-            return wrong(String::from("max_concurrent: nothing would ever be delivered"));
-        }
-        plain_url("metadata_url", &self.metadata_url).map_err(SettingsError)?;
-        send_url(&self.base_url, self.project_id.as_deref().unwrap_or("any")).map_err(SettingsError)?;
-        check_options(&self.fcm_options)
+    /// The project that the settings or the environment name.
+    pub(super) fn known_project_id(&self) -> Option<&str> {
+        let of_environment = || self.default_credentials.as_ref().and_then(|found| found.project_id.as_deref());
+        self.project_id.as_deref().or_else(of_environment)
     }
 
     /// The name of the circuit: the project and the account.
     pub(super) fn circuit_key(&self) -> String {
-        let file = self.service_account_file.as_ref().map(|file| file.display().to_string());
-        let other = if self.service_account.is_some() { "service_account" } else { "metadata" };
-        let account = file.unwrap_or_else(|| other.to_owned());
-        format!("fcm {} {account}", self.project_id.as_deref().unwrap_or("-"))
+        let account = match (&self.service_account_file, &self.default_credentials) {
+            (Some(file), _) => file.display().to_string(),
+            (None, Some(found)) => found.describe(),
+            (None, None) if self.service_account.is_some() => "service_account".to_owned(),
+            (None, None) => "metadata".to_owned(),
+        };
+        format!("fcm {} {account}", self.known_project_id().unwrap_or("-"))
     }
 
     /// The project and the account, for the operator.
     pub(super) fn describe(&self) -> String {
-        let credential = match &self.service_account_file {
-            Some(file) => format!("service account {}", file.display()),
-            None if self.service_account.is_some() => "the service account in service_account".to_owned(),
-            None => "the metadata server's account".to_owned(),
+        let credential = match (&self.service_account_file, &self.default_credentials) {
+            (Some(file), _) => format!("credential file {}", file.display()),
+            (None, Some(found)) => found.describe(),
+            (None, None) if self.service_account.is_some() => "the service account in service_account".to_owned(),
+            (None, None) => "the metadata server's account".to_owned(),
         };
-        let project = self.project_id.as_deref().map(|id| format!("project {id}, "));
+        let project = self.known_project_id().map(|id| format!("project {id}, "));
         format!("FCM, {}{credential}", project.unwrap_or_default())
     }
 }
@@ -227,8 +199,18 @@ pub(in super::super) fn read(path: &str, table: Value, folder: &Path) -> Result<
     // Values from the environment or a form are often empty instead of absent, or have blanks around them.
     settings.service_account.take_if(|text| text.expose().trim().is_empty());
     settings.project_id = settings.project_id.as_deref().map(unquoted).filter(|id| !id.is_empty()).map(str::to_owned);
-    settings.check().map_err(|error| ConfigError::Invalid(format!("[{path}] {error}")))?;
+    let invalid = |problem: &dyn Display| ConfigError::Invalid(format!("[{path}] {problem}"));
+    settings.check().map_err(|error| invalid(&error))?;
+    if settings.credentials == Credentials::Adc {
+        let found = DefaultCredentials::find(environment_variable, Path::is_file).map_err(|error| invalid(&error))?;
+        settings.default_credentials = Some(found);
+    }
     Ok(Arc::new(settings))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the names are a convention of Google's libraries")]
+fn environment_variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 impl ProviderSettings for Settings {
@@ -245,7 +227,9 @@ impl ProviderSettings for Settings {
     }
 
     fn secret_files(&self) -> Vec<(&'static str, &Path)> {
-        self.service_account_file.iter().map(|file| ("service_account_file", file.as_path())).collect()
+        let default = self.default_credentials.as_ref().and_then(DefaultCredentials::file);
+        let named = self.service_account_file.iter().map(|file| ("service_account_file", file.as_path()));
+        named.chain(default.map(|file| ("credentials", file))).collect()
     }
 
     fn is_equal(&self, other: &dyn ProviderSettings) -> bool {
@@ -257,34 +241,14 @@ impl ProviderSettings for Settings {
     }
 }
 
-fn check_options(options: &Map<String, Value>) -> Result<(), SettingsError> {
-    for (key, value) in options {
-        let reason = match key.as_str() {
-            key if OPTION_KEYS.contains(&key) => {
-                if value.is_object() {
-                    continue;
-                }
-                "expected a table"
-            }
-            "data" | "token" | "fid" | "topic" | "condition" | "name" => "the gateway sets this itself",
-            _ => "Google knows no such part of a message",
-        };
-        return Err(SettingsError(format!("fcm_options.{key}: {reason}")));
-    }
-    let payload = options.get("apns").and_then(|apns| apns.get("payload"));
-    if payload.is_some_and(|payload| !payload.is_object()) {
-        return Err(SettingsError(String::from("fcm_options.apns.payload: expected a table")));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
     use serde_json::{Value, json};
 
-    use super::{Collapse, Credentials, DataLayout, Flatten, Settings, Target, in_folder, send_url};
+    use super::super::request::send_url;
+    use super::{Collapse, Credentials, DataLayout, Flatten, Settings, Target, in_folder};
 
     fn read(json: Value) -> Settings {
         serde_json::from_value(json).unwrap()
@@ -362,6 +326,7 @@ mod tests {
                 json!({"credentials": "metadata", "project_id": "p", "service_account_file": "x"}),
                 "service_account_file",
             ),
+            (json!({"credentials": "adc", "service_account_file": "x"}), "service_account_file: has no use"),
             (json!({"project_id": ""}), "project_id: "),
             (json!({"project_id": "a/b"}), "project_id: "),
             (json!({"project_id": ".."}), "project_id: "),

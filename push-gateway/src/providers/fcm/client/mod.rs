@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Request;
-use http::header::HeaderValue;
 use http::uri::{InvalidUri, PathAndQuery};
 use http_body_util::{BodyExt, Collected, Full};
 use metrics::Gauge;
@@ -26,7 +25,7 @@ use shared::outbound::stream::{HTTP_1, HTTP_2};
 use shared::outbound::tls::TlsError;
 use url::Url;
 
-use super::request::message_request;
+use super::request::{Authorization, message_request};
 use crate::providers::connection_report::ConnectionReport;
 use crate::upstream::client::Client;
 use crate::upstream::no_response::NoResponse;
@@ -38,6 +37,8 @@ use crate::upstream::response::UpstreamResponse;
 
 /// The limit for a response body in bytes.
 const MAX_BODY: usize = 16 * 1024;
+/// The limit for a response of a token endpoint in bytes.
+pub(super) const MAX_TOKEN_BODY: usize = 64 * 1024;
 /// The concurrent requests that Google's front ends accept on one connection.
 const STREAMS: usize = 100;
 /// The maximum number of connections for one app.
@@ -61,7 +62,7 @@ const MAX_TOKEN_ORIGINS: u64 = 8;
 const TOKEN_OPTIONS: Options = Options {
     protocols: Protocols::Any,
     max_connections: 1,
-    max_body: MAX_BODY,
+    max_body: MAX_TOKEN_BODY,
     timing: Timing { backoff: Backoff::new(Duration::ZERO, Duration::ZERO), ..TIMING },
 };
 
@@ -122,7 +123,7 @@ impl Transport {
     /// [`NoResponse`] if no status arrives.
     pub(super) async fn send(
         &self,
-        authorization: HeaderValue,
+        authorization: Authorization,
         body: Bytes,
         deadline: Instant,
     ) -> Result<UpstreamResponse, NoResponse> {

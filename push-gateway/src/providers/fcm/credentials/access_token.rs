@@ -6,25 +6,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::Request;
-use http::header::{CONTENT_TYPE, HeaderValue};
-use http_body_util::Full;
+use http::header::HeaderValue;
 use parking_lot::Mutex;
-use serde::Deserialize;
 use shared::clock::{Clock, Timestamp};
 use shared::outbound::backoff::Backoff;
-use shared::secret::Secret;
 use tokio::sync::watch;
-use url::Url;
 
-use super::super::client::exchange;
-use super::super::request::plain_url;
-use super::super::settings::{Credentials, Settings};
-use super::service_account::{SCOPE, ServiceAccount};
-use crate::providers::SetupError;
-use crate::providers::log_throttle::escaped;
-use crate::upstream::origins::Origins;
+use super::super::request::Authorization;
+use super::grant::{Clients, Grant};
+use super::source::Source;
+use crate::providers::log_throttle::LogThrottle;
 
 /// How long before its expiry a token is renewed.
 const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
@@ -36,19 +27,12 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_sec
 /// account would request a new one.
 const MIN_UNPROVEN_AGE: Duration = Duration::from_secs(10);
 
-/// The source of tokens.
-pub(in super::super) enum Source {
-    /// Google's token endpoint, for an assertion that the account's key signs.
-    ServiceAccount(ServiceAccount),
-    /// The cloud's metadata server.
-    Metadata(Url),
-}
-
 /// An account and its token.
 pub(in super::super) struct Account {
     source: Source,
-    client: Origins,
+    clients: Clients,
     clock: Clock,
+    log: LogThrottle,
     state: Mutex<State>,
     /// The number of completed requests.
     completed: watch::Sender<u64>,
@@ -59,7 +43,7 @@ pub(in super::super) struct Account {
 pub(in super::super) struct Token(Arc<Issued>);
 
 struct Issued {
-    authorization: HeaderValue,
+    authorization: Authorization,
     issued: Timestamp,
     renew_at: Timestamp,
     expires: Timestamp,
@@ -83,50 +67,12 @@ struct State {
     failures: u32,
     last_failure: String,
     not_before: Option<Timestamp>,
-}
-
-/// The response of a token endpoint.
-#[derive(Deserialize)]
-struct TokenResponse {
-    access_token: Secret<String>,
-    expires_in: u64,
-}
-
-/// The error response of a token endpoint (RFC 6749 §5.2).
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct TokenError {
-    error: String,
-    error_description: String,
-}
-
-impl Source {
-    /// The source that the settings name; reads the service account's file.
-    pub(in super::super) fn load(settings: &Settings) -> Result<Self, SetupError> {
-        Ok(match (settings.credentials, &settings.service_account, &settings.service_account_file) {
-            (Credentials::ServiceAccount, Some(_), Some(_)) => {
-                return Err("service_account and service_account_file are both set; keep one of them".into());
-            }
-            (Credentials::ServiceAccount, Some(text), None) => Self::ServiceAccount(ServiceAccount::from_text(text)?),
-            (Credentials::ServiceAccount, None, Some(path)) => Self::ServiceAccount(ServiceAccount::load(path)?),
-            (Credentials::ServiceAccount, None, None) | (Credentials::Metadata, _, _) => {
-                Self::Metadata(plain_url("metadata_url", &settings.metadata_url)?)
-            }
-        })
-    }
-
-    /// The project of the service account.
-    pub(in super::super) fn project_id(&self) -> Option<&str> {
-        match self {
-            Self::ServiceAccount(account) => account.project_id(),
-            Self::Metadata(_) => None,
-        }
-    }
+    project_id: Option<String>,
 }
 
 impl Token {
-    /// The value of `Authorization`.
-    pub(in super::super) fn authorization(&self) -> HeaderValue {
+    /// The header fields that authorize a message.
+    pub(in super::super) fn authorization(&self) -> Authorization {
         self.0.authorization.clone()
     }
 
@@ -136,8 +82,14 @@ impl Token {
 }
 
 impl Account {
-    pub(in super::super) fn new(source: Source, client: Origins, clock: Clock) -> Self {
-        Self { source, client, clock, state: Mutex::default(), completed: watch::Sender::new(0) }
+    pub(in super::super) fn new(source: Source, clients: Clients, clock: Clock) -> Self {
+        let (log, state, completed) = (LogThrottle::default(), Mutex::default(), watch::Sender::new(0));
+        Self { source, clients, clock, log, state, completed }
+    }
+
+    /// The project that the source of the last token named.
+    pub(in super::super) fn project_id(&self) -> Option<String> {
+        self.state.lock().project_id.clone()
     }
 
     /// Whether the last request brought a token; `None` before the first response.
@@ -222,8 +174,9 @@ impl Account {
         let mut state = self.state.lock();
         state.is_fetching = false;
         match outcome {
-            Ok(token) => {
+            Ok((token, project_id)) => {
                 state.token = Some(token);
+                state.project_id = project_id.or(state.project_id.take());
                 state.has_token = Some(true);
                 (state.failures, state.not_before) = (0, None);
             }
@@ -232,12 +185,14 @@ impl Account {
                 let wait = BACKOFF.after(state.failures);
                 state.not_before = Some(now.plus(wait));
                 let next_retry_in = wait.as_secs();
-                tracing::error!(
-                    app,
-                    reason,
-                    next_retry_in,
-                    "no access token for Google: check the service account, the clock and the connection to Google"
-                );
+                if self.log.allow(now) {
+                    tracing::error!(
+                        app,
+                        reason,
+                        next_retry_in,
+                        "no access token for Google: check the service account, the clock and the connection to Google"
+                    );
+                }
                 state.last_failure = reason;
                 state.has_token = Some(state.token.as_ref().is_some_and(|token| now < token.0.expires));
             }
@@ -246,47 +201,19 @@ impl Account {
         self.completed.send_modify(|count| *count += 1);
     }
 
-    /// Requests a token once.
+    /// Requests a token once; with it the project, if the source names one.
     ///
     /// # Errors
     /// The reason, for a log.
-    async fn request_token(&self, now: Timestamp) -> Result<Token, String> {
-        let request = self.request(now)?;
-        let answer = exchange(&self.client, request).await.map_err(|failure| failure.to_string())?;
-        if answer.status != 200 {
-            let TokenError { error, error_description } = serde_json::from_slice(&answer.body).unwrap_or_default();
-            return Err(escaped(&format!("status {} {error} {error_description}", answer.status)));
-        }
-        let unusable = || String::from("the token endpoint sent an unreadable response");
-        let answer: TokenResponse = serde_json::from_slice(&answer.body).map_err(|_| unusable())?;
-        let lifetime = Duration::from_secs(answer.expires_in.min(24 * 60 * 60));
-        let mut authorization =
-            HeaderValue::try_from(format!("Bearer {}", answer.access_token.expose())).map_err(|_| unusable())?;
-        authorization.set_sensitive(true);
-        if lifetime.is_zero() {
-            return Err(String::from("the token endpoint sent an expired token"));
-        }
+    async fn request_token(&self, now: Timestamp) -> Result<(Token, Option<String>), String> {
+        let Grant { access_token, lifetime, project_id } = self.source.request(&self.clients, now).await?;
+        let mut value = HeaderValue::try_from(format!("Bearer {}", access_token.expose()))
+            .map_err(|_| String::from("the token endpoint sent an unreadable response"))?;
+        value.set_sensitive(true);
+        let authorization = Authorization { value, quota_project: self.source.quota_project() };
         // A short-lived token is used for half of its time, so that it is not renewed at once.
         let renew_at = now.plus(lifetime - RENEW_BEFORE.min(lifetime / 2));
-        Ok(Token(Arc::new(Issued { authorization, issued: self.clock.now(), renew_at, expires: now.plus(lifetime) })))
-    }
-
-    fn request(&self, now: Timestamp) -> Result<Request<Full<Bytes>>, String> {
-        let request = match &self.source {
-            Source::ServiceAccount(account) => {
-                let assertion = account.assertion(now).map_err(|_| String::from("the key cannot sign"))?;
-                // A JWT contains no characters that a form has to escape.
-                let grant = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer";
-                Request::post(account.token_uri().as_str())
-                    .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-                    .body(Full::from(format!("{grant}&assertion={}", assertion.expose())))
-            }
-            Source::Metadata(url) => {
-                let mut url = url.clone();
-                url.query_pairs_mut().append_pair("scopes", SCOPE);
-                Request::get(url.as_str()).header("metadata-flavor", "Google").body(Full::default())
-            }
-        };
-        request.map_err(|error| format!("invalid URL of the token endpoint: {error}"))
+        let (issued, expires) = (self.clock.now(), now.plus(lifetime));
+        Ok((Token(Arc::new(Issued { authorization, issued, renew_at, expires })), project_id))
     }
 }

@@ -1,8 +1,9 @@
-//! The text of a service account's key file, as browsers, shells and CI systems leave it.
+//! The text of a credential file of Google, as browsers, shells and CI systems leave it.
 //!
 //! Invariant: no error contains a part of the file.
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use shared::secret::Secret;
 use shared::text_file::{self, trimmed};
 use zeroize::Zeroizing;
@@ -10,7 +11,15 @@ use zeroize::Zeroizing;
 /// How often a text may be wrapped: quoted, escaped, in base64.
 const MAX_LAYERS: usize = 6;
 
-/// The file as written.
+/// A credential file, by its `type`.
+pub(super) enum CredentialFile {
+    /// `service_account`: it contains a private key.
+    Key(KeyFile),
+    /// `external_account`: it contains no key, and names an identity outside Google.
+    External(Map<String, Value>),
+}
+
+/// The key file of a service account as written.
 #[derive(Deserialize)]
 pub(super) struct KeyFile {
     pub(super) r#type: Option<String>,
@@ -23,7 +32,7 @@ pub(super) struct KeyFile {
     project_info: Option<serde::de::IgnoredAny>,
 }
 
-impl KeyFile {
+impl CredentialFile {
     /// Reads the content of a file, or the value of a key.
     ///
     /// # Errors
@@ -31,8 +40,8 @@ impl KeyFile {
     pub(super) fn parse(content: &[u8]) -> Result<Self, String> {
         let mut text = Zeroizing::new(text_file::decode(content).map_err(|error| error.to_string())?.to_owned());
         for _ in 0..MAX_LAYERS {
-            if let Ok(file) = serde_json::from_str::<Self>(trimmed(&text)) {
-                return file.checked();
+            if let Ok(file) = serde_json::from_str::<KeyFile>(trimmed(&text)) {
+                return Self::checked(file, trimmed(&text));
             }
             match unwrapped(trimmed(&text)) {
                 Some(inner) => text = inner,
@@ -42,17 +51,29 @@ impl KeyFile {
         Err(problem(trimmed(&text)))
     }
 
-    fn checked(self) -> Result<Self, String> {
-        match self.r#type.as_deref() {
-            Some("service_account") => Ok(self),
-            None if self.project_info.is_some() => Err(String::from(
+    fn checked(file: KeyFile, text: &str) -> Result<Self, String> {
+        match file.r#type.as_deref() {
+            Some("service_account") => Ok(Self::Key(file)),
+            Some("external_account") => {
+                let members = serde_json::from_str(text).map_err(|_| String::from("is not a JSON object"))?;
+                Ok(Self::External(members))
+            }
+            None if file.project_info.is_some() => Err(String::from(
                 "is google-services.json, which belongs into the app; create a key of a service account in the Firebase \
                  console",
             )),
-            Some(known @ ("authorized_user" | "external_account" | "impersonated_service_account")) => Err(format!(
-                "has the \"type\" \"{known}\"; expected a key of a \"service_account\", or set credentials = \"metadata\""
+            Some(
+                known @ ("authorized_user"
+                | "impersonated_service_account"
+                | "external_account_authorized_user"
+                | "gdch_service_account"),
+            ) => Err(format!(
+                "has the \"type\" \"{known}\", which is not supported; expected \"service_account\" or \
+                 \"external_account\", or set credentials = \"metadata\""
             )),
-            Some(_) | None => Err(String::from("has no \"type\" with the value \"service_account\"")),
+            Some(_) | None => {
+                Err(String::from("has no \"type\" with the value \"service_account\" or \"external_account\""))
+            }
         }
     }
 }
@@ -143,12 +164,29 @@ mod tests {
     use base64::engine::general_purpose::STANDARD;
     use serde_json::json;
 
-    use super::KeyFile;
+    use super::{CredentialFile, KeyFile};
 
     fn file() -> String {
         let key = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n";
         json!({"type": "service_account", "project_id": "p", "private_key": key, "client_email": "a@p.example"})
             .to_string()
+    }
+
+    fn key(form: &str) -> KeyFile {
+        match CredentialFile::parse(form.as_bytes()) {
+            Ok(CredentialFile::Key(file)) => file,
+            Ok(CredentialFile::External(_)) => panic!("not a key: {form}"),
+            Err(error) => panic!("{error}: {form}"),
+        }
+    }
+
+    #[test]
+    fn an_external_account_is_read_in_the_same_forms() {
+        let good = json!({"type": "external_account", "audience": "//a"}).to_string();
+        for form in [good.clone(), STANDARD.encode(&good), json!(good).to_string(), format!("\u{feff}'{good}'")] {
+            let file = CredentialFile::parse(form.as_bytes());
+            assert!(matches!(&file, Ok(CredentialFile::External(file)) if file["audience"] == "//a"), "{form}");
+        }
     }
 
     #[test]
@@ -171,7 +209,7 @@ mod tests {
             good.replace("\\n", "\n"),
             format!("'{}'", good.replace("\\n", "\r\n")),
         ] {
-            let file = KeyFile::parse(form.as_bytes()).map_err(|error| format!("{error}: {form}")).unwrap();
+            let file = key(&form);
             assert_eq!(file.client_email.as_deref(), Some("a@p.example"), "{form}");
             assert!(file.private_key.unwrap().expose().contains("c2VjcmV0"), "{form}");
         }
@@ -181,14 +219,20 @@ mod tests {
     fn anything_else_is_named_and_never_shown() {
         let good = file();
         let utf16: Vec<u8> = good.encode_utf16().flat_map(u16::to_le_bytes).collect();
-        assert!(KeyFile::parse(&utf16).err().unwrap().contains("UTF-16"));
+        assert!(CredentialFile::parse(&utf16).err().unwrap().contains("UTF-16"));
         for (form, expected) in [
             (String::new(), "is empty"),
             ("{}".to_owned(), "no \"type\""),
             (good[..100].to_owned(), "is cut off"),
             (format!("{},}}", &good[..good.len() - 1]), "comma before"),
             (good.replace('"', "'"), "single quotes"),
-            (good.replace("service_account", "authorized_user"), "authorized_user"),
+            (good.replace("service_account", "authorized_user"), "\"authorized_user\""),
+            (good.replace("service_account", "impersonated_service_account"), "\"impersonated_service_account\""),
+            (good.replace("service_account", "gdch_service_account"), "\"gdch_service_account\""),
+            (
+                good.replace("service_account", "external_account_authorized_user"),
+                "\"external_account_authorized_user\"",
+            ),
             (good.replace("\"p\"", "5"), "not text"),
             (good.replace("\"type\"", "type"), "not valid JSON at line 1"),
             ("{\"project_info\": {}}".to_owned(), "google-services.json"),
@@ -198,7 +242,7 @@ mod tests {
             ("-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----".to_owned(), "PEM"),
             ("c2VjcmV0".to_owned(), "is not a JSON object"),
         ] {
-            let error = KeyFile::parse(form.as_bytes()).err().unwrap();
+            let error = CredentialFile::parse(form.as_bytes()).err().unwrap();
             assert!(error.contains(expected) && !error.contains("c2VjcmV0"), "{error} of {form}");
         }
     }

@@ -3,8 +3,12 @@
 //! Invariant: an account or a project lives as long as an app that uses it, across reloads of the configuration.
 
 pub(super) mod access_token;
+mod external_account;
+mod grant;
 mod key_file;
-pub(super) mod service_account;
+mod service_account;
+pub(super) mod source;
+mod token_exchange;
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -13,39 +17,26 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use shared::clock::Clock;
 
-use self::access_token::{Account, Source};
-use self::service_account::Identity;
+use self::access_token::Account;
+use self::grant::Clients;
+use self::source::{Source, SourceName};
 use super::client::Route;
 use super::client::pauses::Pauses;
 
 /// The accounts in use, and the pauses of their projects. Clones share them.
 #[derive(Clone, Default)]
 pub(crate) struct AccountCache {
-    accounts: Arc<InUse<AccountName, Account>>,
+    accounts: Arc<InUse<SourceName, Account>>,
     projects: Arc<InUse<String, Pauses>>,
 }
 
 type InUse<K, V> = Mutex<HashMap<K, Weak<V>>>;
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-enum AccountName {
-    Key(Identity),
-    Metadata(String),
-}
-
 impl AccountCache {
     /// The account of `source`: one in use, or a new one.
     pub(super) fn account(&self, source: Source, route: &Route, clock: &Clock) -> Arc<Account> {
-        let name = match &source {
-            Source::ServiceAccount(account) => AccountName::Key(account.identity()),
-            Source::Metadata(url) => AccountName::Metadata(url.to_string()),
-        };
-        let client = match &source {
-            Source::ServiceAccount(_) => route.client(),
-            // The metadata server belongs to the machine: the proxy cannot reach it.
-            Source::Metadata(_) => route.direct_client(),
-        };
-        find_or_insert(&self.accounts, name, || Account::new(source, client, clock.clone()))
+        let name = source.name();
+        find_or_insert(&self.accounts, name, || Account::new(source, Clients::new(route), clock.clone()))
     }
 
     /// The pauses of the project whose messages go to `url`.

@@ -4,7 +4,6 @@
 //! Invariant: the private key leaves this module only as signatures.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -14,7 +13,6 @@ use shared::pem;
 use shared::secret::Secret;
 use shared::text_file::unquoted;
 use url::Url;
-use zeroize::Zeroizing;
 
 use super::key_file::KeyFile;
 
@@ -44,20 +42,6 @@ pub(in super::super) struct Identity {
     audience: String,
 }
 
-/// Why a service account is unusable.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ServiceAccountError {
-    /// The file cannot be read.
-    #[error("service_account_file: cannot read {path}: {source}")]
-    Unreadable { path: PathBuf, source: std::io::Error },
-    /// A part of the file is unusable. The reason names the part and never its value.
-    #[error("service_account_file: {path} {reason}")]
-    Invalid { path: PathBuf, reason: String },
-    /// The same for the text in the configuration.
-    #[error("service_account: its value {0}")]
-    InvalidText(String),
-}
-
 #[derive(Serialize)]
 struct Claims<'a> {
     iss: &'a str,
@@ -68,27 +52,11 @@ struct Claims<'a> {
 }
 
 impl ServiceAccount {
-    /// Reads the file at `path`.
+    /// Checks the content of a key file.
     ///
     /// # Errors
-    /// [`ServiceAccountError`].
-    pub(in super::super) fn load(path: &Path) -> Result<Self, ServiceAccountError> {
-        let content = std::fs::read(path)
-            .map_err(|source| ServiceAccountError::Unreadable { path: path.to_path_buf(), source })?;
-        Self::parse(&Zeroizing::new(content))
-            .map_err(|reason| ServiceAccountError::Invalid { path: path.to_path_buf(), reason })
-    }
-
-    /// Reads the text in the configuration.
-    ///
-    /// # Errors
-    /// [`ServiceAccountError`].
-    pub(in super::super) fn from_text(text: &Secret<String>) -> Result<Self, ServiceAccountError> {
-        Self::parse(text.expose().as_bytes()).map_err(ServiceAccountError::InvalidText)
-    }
-
-    fn parse(content: &[u8]) -> Result<Self, String> {
-        let file = KeyFile::parse(content)?;
+    /// The problem; its subject is the file. It names the member and never its value.
+    pub(super) fn new(file: KeyFile) -> Result<Self, String> {
         let key = file.private_key.ok_or("has no \"private_key\"")?;
         let pem = pem::private_key_pem(key.expose().as_bytes())
             .map_err(|error| format!("has a \"private_key\" that {error}"))?;
