@@ -30,6 +30,8 @@ pub(crate) struct App {
     pub(crate) delivery: DeliverySettings,
     /// One permit for each concurrent delivery.
     pub(crate) permits: Permits,
+    /// The same for calls, which never wait behind messages.
+    pub(crate) call_permits: Permits,
     pub(crate) circuit_key: String,
     /// Throttles the log of wrong settings.
     pub(crate) config_error_log: LogThrottle,
@@ -165,6 +167,7 @@ impl App {
             pattern: pattern.to_owned(),
             type_name: settings.type_name(),
             permits: Permits::new(delivery.max_concurrent),
+            call_permits: Permits::new(delivery.call_concurrent),
             delivery,
             circuit_key: provider.circuit_key(),
             config_error_log: LogThrottle::default(),

@@ -8,6 +8,7 @@ use std::time::Instant;
 use tracing::field::Empty;
 use tracing::{Instrument, debug_span};
 
+use super::admission::{Applicant, admit};
 use super::circuit_breaker::Change;
 use super::dedup::Claim;
 use super::mass_rejection::Withheld;
@@ -16,7 +17,8 @@ use super::state::{Setup, State};
 use crate::apps::metrics::delivery_counter;
 use crate::apps::registry::{App, UNKNOWN_APP};
 use crate::config::rules::UnknownApp;
-use crate::notification::{Device, Kind, Notification};
+use crate::notification::badge_update::BadgeAction;
+use crate::notification::{Device, Notification};
 use crate::providers::Delivery;
 use crate::providers::device_key::{DeviceKey, Digest};
 use crate::providers::log_throttle::{LogThrottle, escaped};
@@ -129,11 +131,13 @@ impl DeviceDelivery {
             metrics::counter!("push_rejected_memory_hits_total").increment(1);
             return Outcome::rejected(reason, Certainty::Certain);
         }
-        if notification.kind == Kind::Badge && device.counts_disabled {
-            return Outcome::Dropped("badge_disabled");
+        match app.delivery.badge_updates.action(app.delivery.badge_nudge, notification, device) {
+            BadgeAction::Send => {}
+            BadgeAction::Nudge => return self.nudge(app, keys).await,
+            BadgeAction::Drop(reason) => return Outcome::Dropped(reason),
         }
         let event_id = notification.event_id.as_deref().filter(|event_id| !self.is_exempt(event_id));
-        let Some(event_id) = event_id else { return self.with_concurrency_limit(app, keys).await };
+        let Some(event_id) = event_id else { return self.with_concurrency_limit(app, keys, false).await };
         let shown = [self.shown, state.device_keys.digest(&device.shown())];
         match state.dedup.claim(state.device_keys.event(keys.device, event_id, shown)) {
             Claim::Delivered => {
@@ -150,42 +154,49 @@ impl DeviceDelivery {
                 }
             }
             Claim::Acquired(guard) => {
-                let outcome = self.with_concurrency_limit(app, keys).await;
+                let outcome = self.with_concurrency_limit(app, keys, false).await;
                 guard.finish(&outcome);
                 outcome
             }
         }
     }
 
-    /// Waits for a permit of the app, so that an app that hangs takes no capacity from others.
-    async fn with_concurrency_limit(&self, app: &App, keys: Keys) -> Outcome {
-        let Self { state, setup, notification, device, deadline, .. } = self;
-        let is_badge = notification.kind == Kind::Badge;
-        let is_proven = state.proven_pushkeys.contains(keys.pushkey);
-        let buckets = if is_proven { &setup.per_pushkey } else { &setup.per_unproven_pushkey };
-        if let Err(retry_after) = buckets.charge(|| keys.limited, state.clock.now()) {
-            // The next badge update replaces this one.
-            let failure = Failure::rate_limited(retry_after);
-            return if is_badge { Outcome::Dropped(failure.reason) } else { failure.into() };
+    /// Asks the device to count its messages itself, once in an interval: events make it count too.
+    async fn nudge(&self, app: &App, keys: Keys) -> Outcome {
+        let nudges = &self.state.nudges;
+        if !nudges.allow(keys.device, app.delivery.nudge_interval) {
+            return Outcome::Dropped("nudge_throttled");
         }
-        let began = Instant::now();
-        let permit = match app.permits.try_acquire(is_proven) {
-            Some(permit) => permit,
-            None if is_badge => return Outcome::Dropped(Failure::overloaded().reason),
-            None => {
-                let _waiting = app.metrics.waiting();
-                let until = (*deadline).min(began + setup.config.limits.queue_wait.get());
-                match tokio::time::timeout_at(until.into(), app.permits.acquire(self.client, is_proven)).await {
-                    Ok(permit) => permit,
-                    Err(_) => return Failure::overloaded().into(),
-                }
-            }
+        let outcome = self.with_concurrency_limit(app, keys, true).await;
+        if outcome != Outcome::Delivered {
+            nudges.forget(keys.device);
+        }
+        outcome
+    }
+
+    /// Waits for a permit of the app, so that an app that hangs takes no capacity from others.
+    async fn with_concurrency_limit(&self, app: &App, keys: Keys, is_nudge: bool) -> Outcome {
+        let Self { state, setup, notification, device, client, deadline, .. } = self;
+        let now = state.clock.now();
+        let applicant = Applicant {
+            kind: notification.kind,
+            is_ring: notification.occasion(&app.delivery.call_types, now).ring().is_some(),
+            limited: keys.limited,
+            client: *client,
+            is_proven: state.proven_pushkeys.contains(keys.pushkey),
+            deadline: *deadline,
+            now,
         };
-        app.metrics.record_queue_time(began.elapsed());
+        let permit = match admit(app, state, setup, applicant).await {
+            Ok(permit) => permit,
+            Err(outcome) => return outcome,
+        };
         if device.data.get("default_payload").is_some_and(|given| !given.is_object() && !given.is_null()) {
             metrics::counter!("push_default_payload_ignored_total", "app" => app.pattern.clone()).increment(1);
         }
-        let delivery = Delivery::new(notification, device, keys.installation, state.random.unique_bytes(), *deadline);
+        let mut delivery =
+            Delivery::new(notification, device, keys.installation, state.random.unique_bytes(), *deadline);
+        delivery.is_nudge = is_nudge;
         let outcome = {
             let _in_flight = app.metrics.in_flight();
             let attempt = || self.attempt(app, &delivery);
@@ -239,6 +250,7 @@ impl DeviceDelivery {
             Outcome::Delivered => {
                 if self.state.proven_pushkeys.insert(keys.pushkey) {
                     self.setup.per_pushkey.take_over(&self.setup.per_unproven_pushkey, keys.limited);
+                    self.state.calls_per_pushkey.take_over(&self.state.calls_per_unproven_pushkey, keys.limited);
                 }
                 self.state.mass_rejection.record_delivery(&app.pattern, keys.device, self.client);
             }

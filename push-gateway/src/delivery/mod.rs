@@ -22,11 +22,13 @@
 //!
 //! [`Failure::retry_in_request`]: crate::providers::outcome::Failure::retry_in_request
 
+mod admission;
 pub(crate) mod circuit_breaker;
 pub(crate) mod dedup;
 mod device;
 pub(crate) mod in_flight;
 pub(crate) mod mass_rejection;
+pub(crate) mod nudges;
 pub(crate) mod proven_pushkeys;
 pub(crate) mod rate_limit;
 pub(crate) mod rejected_pushkeys;
@@ -42,13 +44,14 @@ use std::time::Instant;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use parking_lot::Mutex;
+use shared::clock::Timestamp;
 use shared::http::observe::InFlight;
 use tracing::Instrument;
 
 use self::device::DeviceDelivery;
 use self::in_flight::RequestPermit;
 use self::state::{Setup, State};
-use crate::notification::{Device, Notification};
+use crate::notification::{Device, Kind, Notification};
 use crate::providers::device_key::DeviceKey;
 use crate::providers::outcome::{Cause, Failure, Outcome};
 
@@ -68,18 +71,25 @@ pub(crate) async fn deliver(
     client: DeviceKey,
     permit: RequestPermit,
 ) -> Outcomes {
-    let deadline = Instant::now() + setup.config.limits.request_deadline.get();
+    let (began, now) = (Instant::now(), state.clock.now());
+    let deadline = began + setup.config.limits.request_deadline.get();
     let pushkeys = devices.iter().map(|device| device.pushkey.clone()).collect();
     let shown = state.device_keys.digest(&notification.shown());
     let notification = Arc::new(notification);
     let (positions, devices) = deduplicate_devices(devices);
     let slots = Slots::new(devices.len());
+    // A response after the end of a call is of no use to the caller.
+    let mut last_deadline = began;
     let deliveries = devices.into_iter().map(|device| {
         let (state, setup, notification) = (state.clone(), setup.clone(), notification.clone());
+        let deadline =
+            deadline_of(&setup, &notification, &device, now, began).map_or(deadline, |end| end.min(deadline));
+        last_deadline = last_deadline.max(deadline);
         // Boxed from the start: the future is large and moves several times before it runs.
         Box::pin(DeviceDelivery { state, setup, notification, device, shown, client, deadline }.run())
     });
-    let all = slots.clone().fill(deliveries.collect());
+    let deliveries = deliveries.collect();
+    let all = slots.clone().fill(deliveries);
     let outlasting = InFlight::enter_outlasting(&state.activity);
     let task = async move {
         all.await;
@@ -88,9 +98,25 @@ pub(crate) async fn deliver(
     // One task for all devices: it wakes the handler once, and continues by itself after a disconnect.
     let task = state.runtime.spawn(task.in_current_span());
     // A delivery that misses the deadline continues; the homeserver's retry finds its outcome.
-    drop(tokio::time::timeout_at(deadline.into(), task).await);
+    drop(tokio::time::timeout_at(last_deadline.into(), task).await);
     let outcomes = slots.outcomes();
     Outcomes { pushkeys, outcomes: positions.into_iter().map(|position| outcomes[position].clone()).collect() }
+}
+
+/// When a call that rings for `device` ends.
+fn deadline_of(
+    setup: &Setup,
+    notification: &Notification,
+    device: &Device,
+    now: Timestamp,
+    began: Instant,
+) -> Option<Instant> {
+    // Nearly every event; they need no second search for the app.
+    if notification.kind != Kind::Full || notification.event_type.as_deref() == Some("m.room.message") {
+        return None;
+    }
+    let app = setup.apps.serving(device).ok()?;
+    Some(began + notification.occasion(&app.delivery.call_types, now).ring()?.left)
 }
 
 impl Outcomes {

@@ -7,14 +7,17 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use shared::clock::Clock;
+use shared::config::HumanDuration;
 use shared::http::observe::Activity;
 use shared::random::Random;
+use shared::rate_limit::Limit;
 use tokio::runtime::Handle;
 
 use super::circuit_breaker::Circuits;
 use super::dedup::Dedup;
 use super::in_flight::InFlight;
 use super::mass_rejection::MassRejection;
+use super::nudges::Nudges;
 use super::proven_pushkeys::ProvenPushkeys;
 use super::rate_limit::Buckets;
 use super::rejected_pushkeys::RejectedPushkeys;
@@ -23,6 +26,9 @@ use crate::config::Config;
 use crate::providers::ProviderContext;
 use crate::providers::device_key::DeviceKeys;
 use crate::providers::log_throttle::LogThrottle;
+
+/// The calls to one device: stops a user who rings all the time.
+const CALLS_PER_PUSHKEY: Limit = Limit::new(10, HumanDuration::from_secs(6));
 
 /// The parts of a running gateway.
 pub(crate) struct State {
@@ -33,6 +39,11 @@ pub(crate) struct State {
     pub(crate) dedup: Dedup,
     pub(crate) rejected_pushkeys: RejectedPushkeys,
     pub(crate) proven_pushkeys: ProvenPushkeys,
+    /// The rate limit of calls to one device.
+    pub(crate) calls_per_pushkey: Buckets,
+    /// The same for pushkeys that never had a delivery.
+    pub(crate) calls_per_unproven_pushkey: Buckets,
+    pub(crate) nudges: Nudges,
     pub(crate) circuits: Circuits,
     pub(crate) mass_rejection: MassRejection,
     /// Throttles the log of unknown paths.
@@ -70,6 +81,9 @@ impl State {
             dedup: Dedup::new(config.dedup.capacity, config.dedup.ttl.get(), clock.clone()),
             rejected_pushkeys: RejectedPushkeys::new(clock.clone()),
             proven_pushkeys: ProvenPushkeys::default(),
+            calls_per_pushkey: Buckets::new(Some(CALLS_PER_PUSHKEY)),
+            calls_per_unproven_pushkey: Buckets::new(Some(CALLS_PER_PUSHKEY)),
+            nudges: Nudges::new(clock.clone()),
             circuits: Circuits::default(),
             mass_rejection: MassRejection::new(config.rejection_breaker.clone(), clock.clone()),
             unknown_path_log: LogThrottle::default(),

@@ -2,6 +2,8 @@
 //!
 //! Invariant: pure. A field that room members write never causes an error: in the wrong form it counts as missing.
 
+pub(crate) mod badge_update;
+pub(crate) mod call;
 pub(crate) mod cut;
 pub(crate) mod fit;
 pub(crate) mod memory;
@@ -137,11 +139,6 @@ impl Notification {
         } = self;
         let event = (kind, event_id, room_id, event_type, sender, membership, user_is_target, priority);
         (event, sender_display_name, room_name, room_alias, content, encrypted)
-    }
-
-    /// Whether the event is a call: `call_types` contains its type.
-    pub(crate) fn is_call(&self, call_types: &[String]) -> bool {
-        self.event_type.as_ref().is_some_and(|event_type| call_types.contains(event_type))
     }
 
     /// The counts for `device`: those received, and for a badge update zero by default. `None` if the device disables counts,

@@ -25,12 +25,14 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 use shared::certificate_chain::Validity;
-use shared::clock::Clock;
+use shared::clock::{Clock, Timestamp};
 use shared::config::ConfigError;
 use shared::outbound::settings::Outbound;
 
 use self::device_key::DeviceKey;
 use self::outcome::{Outcome, Reason};
+use crate::notification::badge_update::BadgeUpdates;
+use crate::notification::call::Occasion;
 use crate::notification::{Device, Notification};
 
 /// The push services by the `type` of an app.
@@ -38,10 +40,6 @@ const TYPES: [(&str, ReadSettings); 2] = [("apns", apns::settings::read), ("fcm"
 
 /// Types that a later version will support.
 const LATER_TYPES: [&str; 3] = ["webpush", "unifiedpush", "http"];
-
-/// The event types that are calls by default.
-const CALL_TYPES: [&str; 4] =
-    ["m.call.invite", "m.rtc.notification", "org.matrix.msc4075.rtc.notification", "org.matrix.msc3401.call.member"];
 
 /// Reads the table of an app; errors start with `path`, and relative paths are relative to the folder.
 type ReadSettings = fn(path: &str, table: Value, folder: &Path) -> Result<AppSettings, ConfigError>;
@@ -137,8 +135,18 @@ pub(crate) struct DeliverySettings {
     pub(crate) send_badge_counts: bool,
     /// Concurrent deliveries.
     pub(crate) max_concurrent: usize,
+    /// Concurrent deliveries of calls, besides those.
+    pub(crate) call_concurrent: usize,
     /// The waits between attempts.
     pub(crate) retry_waits: Vec<Duration>,
+    /// Event types that are calls.
+    pub(crate) call_types: Vec<String>,
+    /// Which badge updates are sent.
+    pub(crate) badge_updates: BadgeUpdates,
+    /// Whether a device that disables counts gets a nudge.
+    pub(crate) badge_nudge: bool,
+    /// The time between two nudges of a device.
+    pub(crate) nudge_interval: Duration,
 }
 
 /// What all providers of a process share.
@@ -178,6 +186,8 @@ pub(crate) struct Delivery<'a> {
     pub(crate) id: [u8; 16],
     /// No attempt continues after this.
     pub(crate) deadline: Instant,
+    /// Whether a badge update is delivered as a silent push without its counts.
+    pub(crate) is_nudge: bool,
     /// Composed by the first attempt, reused by the later ones.
     payload: OnceLock<Result<Payload, Reason>>,
 }
@@ -198,7 +208,12 @@ impl<'a> Delivery<'a> {
         id: [u8; 16],
         deadline: Instant,
     ) -> Self {
-        Self { notification, device, key, id, deadline, payload: OnceLock::new() }
+        Self { notification, device, key, id, deadline, is_nudge: false, payload: OnceLock::new() }
+    }
+
+    /// What the push is for at `now`; each attempt asks again, because a call rings for a short time.
+    pub(crate) fn occasion(&self, call_types: &[String], now: Timestamp) -> Occasion {
+        if self.is_nudge { Occasion::Nudge } else { self.notification.occasion(call_types, now) }
     }
 
     /// The payload, or the reason why nothing is sent; calls `compose` once for all attempts.

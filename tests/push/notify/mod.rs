@@ -1,5 +1,7 @@
 //! `POST /_matrix/push/v1/notify`: requests, payloads, outcomes, faults of the providers and of the operator.
 
+mod badges;
+mod calls;
 mod credentials;
 mod hostile;
 mod isolation;

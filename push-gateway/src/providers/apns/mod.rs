@@ -35,6 +35,7 @@ use self::response::{Action, ApnsResponse};
 use super::device_key::DeviceKey;
 use super::outcome::{Certainty, Failure, Outcome, Reason};
 use super::{Delivery, Payload, Provider, ProviderContext, SetupError};
+use crate::notification::call::Occasion;
 use crate::upstream::client::Client;
 use crate::upstream::options::Timing;
 use crate::upstream::response::UpstreamResponse;
@@ -101,23 +102,29 @@ impl Apns {
         let Some(token) = DeviceToken::parse(&delivery.device.pushkey, self.settings.token_encoding) else {
             return Ok(Outcome::rejected("invalid_token", Certainty::Suspect));
         };
-        let payload = match delivery.payload(|| self.compose(delivery, None)) {
+        let now = self.clock.now();
+        let occasion = delivery.occasion(self.settings.call_types.as_slice(), now);
+        let payload = match delivery.payload(|| self.compose(delivery, occasion, None)) {
             Ok(payload) => payload,
             Err(reason) => return Ok(Outcome::Dropped(reason)),
         };
-        let now = self.clock.now();
         let pause = self.paused.get(&registration(delivery)).await.map_or(Duration::ZERO, |until| until.since(now));
         // A longer one is from before the clock was set back.
         if !pause.is_zero() && pause <= DEVICE_PAUSE {
             return Err(Failure::pause("TooManyRequests", pause));
         }
-        let headers = PushHeaders { notification: delivery.notification, id: delivery.id, now };
+        let headers = PushHeaders { notification: delivery.notification, id: delivery.id, occasion, now };
         let mut push = self.template.push(token, &headers, &self.settings, payload);
-        self.send_in_forms(delivery, &mut push).await
+        self.send_in_forms(delivery, occasion, &mut push).await
     }
 
     /// Sends the push, and resends it in each other form that APNs asks for, once.
-    async fn send_in_forms(&self, delivery: &Delivery<'_>, push: &mut Push) -> Result<Outcome, Failure> {
+    async fn send_in_forms(
+        &self,
+        delivery: &Delivery<'_>,
+        occasion: Occasion,
+        push: &mut Push,
+    ) -> Result<Outcome, Failure> {
         let mut authorization = self.authorize(push)?;
         let mut client = &self.clients.main;
         let mut fallback = self.clients.fallback.as_ref();
@@ -136,7 +143,7 @@ impl Apns {
                     Some(_) | None => return Ok(outcome),
                 },
                 Action::ReducePayload if is_smaller => return Ok(outcome),
-                Action::ReducePayload => match self.compose(delivery, Some(SMALLER_LIMIT)) {
+                Action::ReducePayload => match self.compose(delivery, occasion, Some(SMALLER_LIMIT)) {
                     Ok(payload) => {
                         push.set_body(payload.body);
                         is_smaller = true;
@@ -206,8 +213,8 @@ impl Apns {
         Ok(outcome)
     }
 
-    fn compose(&self, delivery: &Delivery<'_>, limit: Option<usize>) -> Result<Payload, Reason> {
-        let composed = compose(delivery.notification, delivery.device, &self.settings, limit)?;
+    fn compose(&self, delivery: &Delivery<'_>, occasion: Occasion, limit: Option<usize>) -> Result<Payload, Reason> {
+        let composed = compose(delivery.notification, delivery.device, &self.settings, occasion, limit)?;
         if composed.is_truncated {
             self.truncated.increment(1);
         }

@@ -14,12 +14,13 @@ use sha2::{Digest, Sha256};
 use shared::clock::Timestamp;
 
 use super::settings::{Collapse, PushType, Settings, TokenEncoding};
+use crate::notification::call::Occasion;
 use crate::notification::{Kind, Notification, Priority};
 use crate::providers::Payload;
 use crate::upstream::request::UpstreamRequest;
 
-/// How long APNs stores a call, in seconds.
-const CALL_EXPIRATION: u64 = 30;
+/// How long APNs stores a nudge, in seconds.
+const NUDGE_EXPIRATION: u64 = 60 * 60;
 
 const TOPIC: HeaderName = HeaderName::from_static("apns-topic");
 const PUSH_TYPE: HeaderName = HeaderName::from_static("apns-push-type");
@@ -90,6 +91,7 @@ pub(super) struct PushHeaders<'a> {
     pub(super) notification: &'a Notification,
     /// 16 random bytes.
     pub(super) id: [u8; 16],
+    pub(super) occasion: Occasion,
     pub(super) now: Timestamp,
 }
 
@@ -118,18 +120,19 @@ impl PushTemplate {
         settings: &Settings,
         payload: &Payload,
     ) -> Push {
-        let PushHeaders { notification, id, now } = *headers;
+        let PushHeaders { notification, id, occasion, now } = *headers;
         let push_type = match settings.push_type {
-            Some(push_type) => push_type,
+            Some(push_type) if occasion != Occasion::Nudge || push_type == PushType::Voip => push_type,
+            Some(_) => PushType::Background,
             None if payload.is_background => PushType::Background,
             None => PushType::Alert,
         };
         let mut headers = HeaderMap::with_capacity(8);
         headers.insert(TOPIC, self.topic.clone());
         headers.insert(PUSH_TYPE, HeaderValue::from_static(push_type.as_str()));
-        headers.insert(PRIORITY, HeaderValue::from_static(priority(push_type, notification)));
-        headers.insert(EXPIRATION, HeaderValue::from(expiration(notification, settings, now)));
-        if let Some(id) = collapse_id(notification, settings.collapse) {
+        headers.insert(PRIORITY, HeaderValue::from_static(priority(push_type, notification, occasion)));
+        headers.insert(EXPIRATION, HeaderValue::from(expiration(occasion, settings, now)));
+        if let Some(id) = collapse_id(notification, occasion, push_type, settings.collapse) {
             headers.insert(COLLAPSE_ID, unique(&id));
         }
         headers.insert(ID, unique(&uuid(id)));
@@ -151,27 +154,42 @@ impl Push {
     }
 }
 
-fn priority(push_type: PushType, notification: &Notification) -> &'static str {
+fn priority(push_type: PushType, notification: &Notification, occasion: Occasion) -> &'static str {
     match push_type {
         PushType::Voip => "10",
         // APNs refuses 10.
         PushType::Background => "5",
+        _ if occasion.ring().is_some() => "10",
         _ if notification.priority == Priority::Low || notification.kind == Kind::Badge => "5",
         _ => "10",
     }
 }
 
 /// In seconds since the Unix epoch; APNs tries a push with 0 once and stores nothing.
-fn expiration(notification: &Notification, settings: &Settings, now: Timestamp) -> i64 {
-    let seconds = match settings.expiration.get().as_secs() {
-        0 => return 0,
-        _ if notification.is_call(settings.call_types.as_slice()) => CALL_EXPIRATION,
-        seconds => seconds,
+fn expiration(occasion: Occasion, settings: &Settings, now: Timestamp) -> i64 {
+    let seconds = match (settings.expiration.get().as_secs(), occasion) {
+        (0, _) => return 0,
+        (_, Occasion::Ring(ring)) => ring.seconds(),
+        (_, Occasion::Nudge) => NUDGE_EXPIRATION,
+        (seconds, Occasion::Ordinary | Occasion::ExpiredCall) => seconds,
     };
     (now.as_millis() / 1000).saturating_add(i64::try_from(seconds).unwrap_or(i64::MAX))
 }
 
-fn collapse_id(notification: &Notification, collapse: Collapse) -> Option<String> {
+fn collapse_id(
+    notification: &Notification,
+    occasion: Occasion,
+    push_type: PushType,
+    collapse: Collapse,
+) -> Option<String> {
+    if occasion == Occasion::Nudge {
+        return Some("nudge".to_owned());
+    }
+    // Every VoIP push reports a call of its own.
+    let call = (push_type != PushType::Voip).then(|| notification.call_collapse_id(occasion)).flatten();
+    if call.is_some() {
+        return call;
+    }
     let id = match collapse {
         Collapse::None => return None,
         Collapse::Room => notification.room_id.as_ref(),

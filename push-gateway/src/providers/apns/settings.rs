@@ -2,6 +2,8 @@
 //!
 //! Invariant: each key has one meaning and one default, and an unknown key is refused.
 
+mod push_type;
+
 use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,9 +13,12 @@ use serde_json::{Map, Value};
 use shared::config::{ConfigError, HumanDuration, OneOrMany, section};
 use shared::secret::Secret;
 
+pub(crate) use self::push_type::PushType;
 use super::{Apns, identifiers};
+use crate::notification::badge_update::BadgeUpdates;
+use crate::notification::call::CALL_TYPES;
 use crate::providers::{
-    AppSettings, CALL_TYPES, DeliverySettings, Provider, ProviderContext, ProviderSettings, SetupError, in_folder,
+    AppSettings, DeliverySettings, Provider, ProviderContext, ProviderSettings, SetupError, in_folder,
 };
 
 /// The table of an app of type `apns`.
@@ -74,6 +79,14 @@ pub struct Settings {
     pub(crate) retry_waits: OneOrMany<HumanDuration>,
     /// Event types that are calls.
     pub(crate) call_types: OneOrMany<String>,
+    /// Concurrent deliveries of calls, besides `max_concurrent`.
+    pub(crate) call_concurrent: usize,
+    /// Which badge updates are sent.
+    pub(crate) badge_updates: BadgeUpdates,
+    /// Whether devices that disable counts (MSC4076) get a silent push for each badge update.
+    pub(crate) badge_nudge: bool,
+    /// The time between two such pushes of a device.
+    pub(crate) nudge_interval: HumanDuration,
 }
 
 /// The two environments of APNs.
@@ -84,23 +97,6 @@ pub(crate) enum Platform {
     Production,
     /// Apps that a developer installed.
     Sandbox,
-}
-
-/// `apns-push-type`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum PushType {
-    Alert,
-    Background,
-    Voip,
-    Complication,
-    Fileprovider,
-    Mdm,
-    Location,
-    Liveactivity,
-    Pushtotalk,
-    Widgets,
-    Controls,
 }
 
 /// The encoding of pushkeys.
@@ -175,6 +171,10 @@ impl Default for Settings {
             max_concurrent: 2048,
             retry_waits: vec![HumanDuration::from_millis(500), HumanDuration::from_secs(3)].into(),
             call_types: CALL_TYPES.map(str::to_owned).to_vec().into(),
+            call_concurrent: 64,
+            badge_updates: BadgeUpdates::default(),
+            badge_nudge: false,
+            nudge_interval: HumanDuration::from_secs(10 * 60),
         }
     }
 }
@@ -193,25 +193,6 @@ impl Platform {
         match self {
             Self::Production => Self::Sandbox,
             Self::Sandbox => Self::Production,
-        }
-    }
-}
-
-impl PushType {
-    /// The value of the header field.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Alert => "alert",
-            Self::Background => "background",
-            Self::Voip => "voip",
-            Self::Complication => "complication",
-            Self::Fileprovider => "fileprovider",
-            Self::Mdm => "mdm",
-            Self::Location => "location",
-            Self::Liveactivity => "liveactivity",
-            Self::Pushtotalk => "pushtotalk",
-            Self::Widgets => "widgets",
-            Self::Controls => "controls",
         }
     }
 }
@@ -279,7 +260,12 @@ impl ProviderSettings for Settings {
         DeliverySettings {
             send_badge_counts: self.send_badge_counts,
             max_concurrent: self.max_concurrent,
+            call_concurrent: self.call_concurrent,
             retry_waits: self.retry_waits.as_slice().iter().map(|wait| wait.get()).collect(),
+            call_types: self.call_types.as_slice().to_vec(),
+            badge_updates: self.badge_updates,
+            badge_nudge: self.badge_nudge,
+            nudge_interval: self.nudge_interval.get(),
         }
     }
 

@@ -18,7 +18,6 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use metrics::{Counter, Histogram};
 use shared::certificate_chain::Validity;
-use shared::clock::Clock;
 
 pub(crate) use self::credentials::AccountCache;
 pub use self::settings::Settings;
@@ -31,6 +30,7 @@ use self::payload::MessageTemplate;
 use self::response::{Action, ErrorBody, interpret};
 use super::outcome::{Failure, Outcome, Reason};
 use super::{Delivery, Payload, Provider, ProviderContext, SetupError};
+use crate::notification::call::Occasion;
 use crate::upstream::no_response::NoResponse;
 use crate::upstream::response::UpstreamResponse;
 
@@ -106,16 +106,23 @@ impl Fcm {
     }
 
     async fn attempt(&self, delivery: &Delivery<'_>) -> Result<Outcome, Failure> {
-        let payload = match delivery.payload(|| self.compose(delivery)) {
-            Ok(payload) => payload,
+        let Delivery { notification, device, deadline, .. } = *delivery;
+        let occasion = delivery.occasion(self.settings.call_types.as_slice(), self.context.clock.now());
+        // The life of a call is in the message and shorter in each attempt.
+        let composed = match occasion {
+            Occasion::Ring(_) => self.compose(delivery, occasion),
+            Occasion::Ordinary | Occasion::ExpiredCall | Occasion::Nudge => {
+                delivery.payload(|| self.compose(delivery, occasion)).cloned()
+            }
+        };
+        let mut body = match composed {
+            Ok(payload) => payload.body,
             Err(reason) => return Ok(Outcome::Dropped(reason)),
         };
-        let Delivery { notification, device, deadline, .. } = *delivery;
         let (mut is_renewed, mut is_reduced) = (false, false);
-        let mut body = payload.body.clone();
         let mut token = self.token(deadline).await?;
         // Last, because the push that tries a paused project must reach Google.
-        let is_collapsible = self.template.is_collapsible(notification);
+        let is_collapsible = self.template.is_collapsible(notification, occasion);
         let project = self.project()?;
         let pass = project.pauses.enter(delivery.key, is_collapsible).map_err(|wait| Failure::pause("paused", wait))?;
         loop {
@@ -162,15 +169,15 @@ impl Fcm {
                 Action::ReducePayload => {
                     let detail = error.detail(&device.pushkey);
                     tracing::warn!(app = &*self.app, detail, "FCM rejected a message: sending a reduced one");
-                    body = self.template.reduced(notification, device).into();
+                    body = self.template.reduced(notification, device, occasion).into();
                     is_reduced = true;
                 }
             }
         }
     }
 
-    fn compose(&self, delivery: &Delivery<'_>) -> Result<Payload, Reason> {
-        let message = self.template.message(delivery.notification, delivery.device)?;
+    fn compose(&self, delivery: &Delivery<'_>, occasion: Occasion) -> Result<Payload, Reason> {
+        let message = self.template.message(delivery.notification, delivery.device, occasion)?;
         if message.has_ignored_defaults {
             self.count("push_default_payload_ignored_total");
         }

@@ -19,8 +19,10 @@ use shared::text_file::unquoted;
 
 use self::default_credentials::DefaultCredentials;
 use super::Fcm;
+use crate::notification::badge_update::BadgeUpdates;
+use crate::notification::call::CALL_TYPES;
 use crate::providers::{
-    AppSettings, CALL_TYPES, DeliverySettings, Provider, ProviderContext, ProviderSettings, SetupError, in_folder,
+    AppSettings, DeliverySettings, Provider, ProviderContext, ProviderSettings, SetupError, in_folder,
 };
 
 /// The keys of an app of type `fcm`, without `type` itself.
@@ -63,6 +65,14 @@ pub struct Settings {
     pub(crate) retry_waits: OneOrMany<HumanDuration>,
     /// Event types that are calls.
     pub(crate) call_types: OneOrMany<String>,
+    /// Concurrent deliveries of calls, besides `max_concurrent`.
+    pub(crate) call_concurrent: usize,
+    /// Which badge updates are sent.
+    pub(crate) badge_updates: BadgeUpdates,
+    /// Whether devices that disable counts (MSC4076) get a silent push for each badge update.
+    pub(crate) badge_nudge: bool,
+    /// The time between two such pushes of a device.
+    pub(crate) nudge_interval: HumanDuration,
     /// The key of the legacy API, which Google shut down: known, so that the error can name its replacement.
     pub(crate) api_key: Legacy,
 }
@@ -156,6 +166,10 @@ impl Default for Settings {
             max_concurrent: 2048,
             retry_waits: vec![HumanDuration::from_secs(1), HumanDuration::from_secs(10)].into(),
             call_types: CALL_TYPES.map(str::to_owned).to_vec().into(),
+            call_concurrent: 64,
+            badge_updates: BadgeUpdates::default(),
+            badge_nudge: false,
+            nudge_interval: HumanDuration::from_secs(10 * 60),
             api_key: Legacy(false),
         }
     }
@@ -222,7 +236,12 @@ impl ProviderSettings for Settings {
         DeliverySettings {
             send_badge_counts: self.send_badge_counts,
             max_concurrent: self.max_concurrent,
+            call_concurrent: self.call_concurrent,
             retry_waits: self.retry_waits.as_slice().iter().map(|wait| wait.get()).collect(),
+            call_types: self.call_types.as_slice().to_vec(),
+            badge_updates: self.badge_updates,
+            badge_nudge: self.badge_nudge,
+            nudge_interval: self.nudge_interval.get(),
         }
     }
 

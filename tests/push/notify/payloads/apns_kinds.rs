@@ -144,12 +144,7 @@ async fn an_app_for_calls_is_woken_for_calls_alone() {
         ios_app("org.example.all", "push_type = \"voip\"\nvoip_events = \"all\""),
     ];
     let gateway = World::serving("", "", &apps).await;
-    let default_types = [
-        "m.call.invite",
-        "m.rtc.notification",
-        "org.matrix.msc4075.rtc.notification",
-        "org.matrix.msc3401.call.member",
-    ];
+    let default_types = ["m.call.invite", "m.rtc.notification", "org.matrix.msc4075.rtc.notification"];
     let taken = default_types.map(|call| ("org.example.voip", call)).into_iter().chain([
         ("org.example.ring", "org.example.ring"),
         ("org.example.all", "m.call.invite"),
@@ -157,7 +152,8 @@ async fn an_app_for_calls_is_woken_for_calls_alone() {
     ]);
     for (app, event_type) in taken {
         let device = gateway.iphone(app);
-        gateway.deliver(with(message(), json!({ "type": event_type, "content": null })), &device).await;
+        let ring = json!({ "notification_type": "ring", "lifetime": 30_000 });
+        gateway.deliver(with(message(), json!({ "type": event_type, "content": ring })), &device).await;
         let push = gateway.push(&device);
         assert_eq!(push.json()["type"], event_type);
         assert_eq!(push.json()["room_id"], "!quarry:hs.example");
@@ -166,6 +162,8 @@ async fn an_app_for_calls_is_woken_for_calls_alone() {
     for (app, notification) in [
         ("org.example.voip", message()),
         ("org.example.voip", with(message(), json!({ "type": "m.call.hangup" }))),
+        ("org.example.voip", with(message(), json!({ "type": "org.matrix.msc3401.call.member" }))),
+        ("org.example.voip", with(message(), json!({ "type": "m.rtc.notification", "content": null }))),
         ("org.example.voip", ids()),
         ("org.example.voip", json!({ "counts": { "unread": 1 } })),
         ("org.example.voip", without(message(), &["type"])),

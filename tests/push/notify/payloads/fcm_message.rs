@@ -24,14 +24,16 @@ async fn priority_life_time_and_collapse_key_follow_from_event_and_app() {
     let badge = json!({ "prio": "high", "counts": { "unread": 1 } });
     // SHA-256 in base64url, from another tool.
     let room = "mr1m-cEDMFvXVohhYQO0mnsPg7Xw-cK4fS23dMIM7G8";
+    // Of `call`, the room and the event, each after a zero byte.
+    let ring = "8l4yI1e92mXYOCgkvEOlEyiiL4XG3_L0iNJZzpKx3zw";
     for (app, notification, expected) in [
         (APP, message(), json!({ "priority": "high" })),
         (APP, with(message(), json!({ "prio": "low" })), json!({ "priority": "normal" })),
         (APP, with(ids(), json!({ "prio": "soon" })), json!({ "priority": "high" })),
         (APP, badge.clone(), json!({ "priority": "normal", "collapse_key": "badge" })),
-        (APP, call.clone(), json!({ "priority": "high", "ttl": "30s" })),
+        (APP, call.clone(), json!({ "priority": "high", "ttl": "30s", "collapse_key": ring })),
         ("hour", message(), json!({ "priority": "high", "ttl": "3600s" })),
-        ("hour", call.clone(), json!({ "priority": "high", "ttl": "30s" })),
+        ("hour", call.clone(), json!({ "priority": "high", "ttl": "30s", "collapse_key": ring })),
         ("room", ids(), json!({ "priority": "high", "collapse_key": room })),
         ("room", json!({ "event_id": "$slate" }), json!({ "priority": "high" })),
         ("room", badge, json!({ "priority": "normal", "collapse_key": "badge" })),
@@ -39,7 +41,7 @@ async fn priority_life_time_and_collapse_key_follow_from_event_and_app() {
         (
             "ringing",
             with(message(), json!({ "type": "org.example.ring" })),
-            json!({ "priority": "high", "ttl": "30s" }),
+            json!({ "priority": "high", "ttl": "30s", "collapse_key": ring }),
         ),
     ] {
         let device = gateway.phone(app);

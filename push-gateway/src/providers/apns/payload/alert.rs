@@ -5,6 +5,7 @@
 use serde_json::{Map, Value};
 
 use crate::notification::Notification;
+use crate::notification::call::Occasion;
 use crate::notification::cut::prefix;
 
 /// Names of senders and rooms are cut to this many code points.
@@ -24,13 +25,17 @@ pub(super) struct Alert {
 }
 
 /// The alert for a notification with a type; `None` for an event without one.
-pub(super) fn alert(notification: &Notification) -> Option<Alert> {
+pub(super) fn alert(notification: &Notification, occasion: Occasion) -> Option<Alert> {
     let from = name(&[&notification.sender_display_name, &notification.sender]).unwrap_or(" ");
     let room = name(&[&notification.room_name, &notification.room_alias]);
     let (key, args) = match notification.event_type.as_deref()? {
         "m.room.message" | "m.room.encrypted" => message(notification.content.as_ref(), from, room),
         "m.call.invite" if offers_video(notification.content.as_ref()) => ("VIDEO_CALL_FROM_USER", vec![from]),
         "m.call.invite" => ("VOICE_CALL_FROM_USER", vec![from]),
+        "m.rtc.notification" | "org.matrix.msc4075.rtc.notification" if occasion.ring().is_some() => {
+            let is_video = notification.has_video_intent();
+            (if is_video { "VIDEO_CALL_FROM_USER" } else { "VOICE_CALL_FROM_USER" }, vec![from])
+        }
         "m.room.member" => {
             let invited =
                 notification.user_is_target == Some(true) && notification.membership.as_deref() == Some("invite");
@@ -81,6 +86,7 @@ mod tests {
 
     use super::alert;
     use crate::notification::Notification;
+    use crate::notification::call::{Occasion, Ring};
     use crate::providers::apns::testing::notification;
 
     fn with(fields: &Value) -> Notification {
@@ -88,7 +94,7 @@ mod tests {
     }
 
     fn says(fields: &Value) -> Value {
-        alert(&with(fields)).map_or(Value::Null, |alert| json!([alert.key, alert.args]))
+        alert(&with(fields), Occasion::Ordinary).map_or(Value::Null, |alert| json!([alert.key, alert.args]))
     }
 
     #[test]
@@ -209,6 +215,21 @@ mod tests {
         for event_type in ["m.reaction", "m.rtc.notification", "org.example.\n"] {
             let fields = json!({"type": event_type, "room_name": "R", "content": {"msgtype": "m.text", "body": "b"}});
             assert_eq!(says(&fields), json!(["MSG_FROM_USER", ["@ann:a.example"]]));
+        }
+    }
+
+    #[test]
+    fn a_ringing_call_of_msc4075_has_a_key_for_video_or_voice() {
+        let ring = Occasion::Ring(Ring { left: std::time::Duration::from_secs(1) });
+        for (content, key) in [
+            (json!({"m.call.intent": "video"}), "VIDEO_CALL_FROM_USER"),
+            (json!({"m.call.intent": "audio"}), "VOICE_CALL_FROM_USER"),
+            (json!({}), "VOICE_CALL_FROM_USER"),
+        ] {
+            let fields = json!({"type": "m.rtc.notification", "content": content, "room_name": "R"});
+            let alert = |occasion| alert(&with(&fields), occasion).map(|alert| alert.key);
+            assert_eq!(alert(ring), Some(key), "{content}");
+            assert_eq!(alert(Occasion::ExpiredCall), Some("MSG_FROM_USER"), "{content}");
         }
     }
 }

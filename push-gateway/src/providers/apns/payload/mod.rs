@@ -12,6 +12,7 @@ use self::alert::alert;
 use self::json::{Node, Object};
 use self::truncate::{Fit, fit};
 use super::settings::{PushType, Settings, VoipEvents};
+use crate::notification::call::Occasion;
 use crate::notification::{Counts, Device, Kind, Notification};
 use crate::providers::outcome::Reason;
 
@@ -40,13 +41,24 @@ pub(super) fn compose(
     notification: &Notification,
     device: &Device,
     settings: &Settings,
+    occasion: Occasion,
     limit: Option<usize>,
 ) -> Result<Composed, Reason> {
     let voip = settings.push_type == Some(PushType::Voip);
-    if voip && settings.voip_events == VoipEvents::Calls && !notification.is_call(settings.call_types.as_slice()) {
-        return Err("not_a_call");
+    if voip && settings.voip_events == VoipEvents::Calls {
+        match occasion {
+            Occasion::Ring(_) => {}
+            Occasion::ExpiredCall => return Err("call_expired"),
+            // iOS terminates an app that gets a VoIP push and reports no call.
+            Occasion::Ordinary | Occasion::Nudge => return Err("not_a_call"),
+        }
     }
-    let mut object = object(notification, device, settings)?;
+    let mut object = match occasion {
+        Occasion::Nudge => nudge(device),
+        Occasion::Ordinary | Occasion::Ring(_) | Occasion::ExpiredCall => {
+            object(notification, device, settings, occasion)?
+        }
+    };
     if let (true, Some(event_type)) = (voip, &notification.event_type) {
         object.set("type", event_type.as_str());
     }
@@ -63,10 +75,27 @@ pub(super) fn compose(
     Ok(Composed { is_background: is_background(&object), bytes, is_truncated })
 }
 
-fn object(notification: &Notification, device: &Device, settings: &Settings) -> Result<Object, Reason> {
+/// Wakes the app without showing anything, with the texts by which it finds its account.
+fn nudge(device: &Device) -> Object {
+    let mut object = Object::default();
+    object.object_mut("aps").set("content-available", 1_u32);
+    for (key, value) in device.default_payload().into_iter().flatten() {
+        if let (Value::String(text), true) = (value, key != "aps") {
+            object.give(key.clone(), text.clone());
+        }
+    }
+    object
+}
+
+fn object(
+    notification: &Notification,
+    device: &Device,
+    settings: &Settings,
+    occasion: Occasion,
+) -> Result<Object, Reason> {
     let counts = notification.counts_for(device);
     match notification.kind {
-        Kind::Full => full(notification, device, settings, counts).ok_or("nothing_to_send"),
+        Kind::Full => full(notification, device, settings, occasion, counts).ok_or("nothing_to_send"),
         Kind::Badge => counts.map(badge).ok_or("badge_disabled"),
         Kind::Ids => {
             let mut object = given(settings, device);
@@ -91,8 +120,14 @@ fn object(notification: &Notification, device: &Device, settings: &Settings) -> 
     }
 }
 
-fn full(notification: &Notification, device: &Device, settings: &Settings, counts: Option<Counts>) -> Option<Object> {
-    let Some(text) = alert(notification) else { return counts.map(badge) };
+fn full(
+    notification: &Notification,
+    device: &Device,
+    settings: &Settings,
+    occasion: Occasion,
+    counts: Option<Counts>,
+) -> Option<Object> {
+    let Some(text) = alert(notification, occasion) else { return counts.map(badge) };
     let mut object = given(settings, device);
     let aps = object.object_mut("aps");
     if let Some(Node::Value(Value::String(body))) = aps.node_mut("alert") {

@@ -1,10 +1,14 @@
 //! Payloads, table by table.
 
 use serde_json::{Value, json};
+use shared::clock::Timestamp;
 
 use super::{Composed, SMALLER_LIMIT, compose};
+use crate::notification::call::Occasion;
 use crate::providers::apns::settings::Settings;
 use crate::providers::apns::testing::{device, notification};
+
+const NOW: Timestamp = Timestamp::from_millis(1_750_000_000_000);
 
 /// An event with every field.
 fn event() -> Value {
@@ -25,7 +29,9 @@ fn settings(table: Value) -> Settings {
 }
 
 fn build(event: &Value, fields: &Value, table: Value) -> Result<Composed, &'static str> {
-    compose(&notification(event, &Value::Null), &device("", fields), &settings(table), None)
+    let (notification, settings) = (notification(event, &Value::Null), settings(table));
+    let occasion = notification.occasion(settings.call_types.as_slice(), NOW);
+    compose(&notification, &device("", fields), &settings, occasion, None)
 }
 
 fn text(event: &Value, fields: &Value, table: Value) -> Result<String, &'static str> {
@@ -220,11 +226,20 @@ fn threads_are_rooms_if_the_operator_wants_it() {
 #[test]
 fn a_voip_app_is_woken_for_calls_alone() {
     let voip = || json!({"push_type": "voip"});
-    for call in
-        ["m.call.invite", "m.rtc.notification", "org.matrix.msc4075.rtc.notification", "org.matrix.msc3401.call.member"]
-    {
-        let built = text(&json!({"type": call, "sender": "@a:b", "event_id": "$ev"}), &json!({}), voip()).unwrap();
-        assert!(built.ends_with(&format!(r#""event_id": "$ev", "type": "{call}"}}"#)), "{built}");
+    let call = |event_type: &str, content: Value| json!({"type": event_type, "sender": "@a:b", "event_id": "$ev", "content": content});
+    let ring = || json!({"notification_type": "ring", "lifetime": 30000});
+    for event_type in ["m.call.invite", "m.rtc.notification", "org.matrix.msc4075.rtc.notification"] {
+        let built = text(&call(event_type, ring()), &json!({}), voip()).unwrap();
+        assert!(built.ends_with(&format!(r#""event_id": "$ev", "type": "{event_type}"}}"#)), "{built}");
+    }
+    let over = call("m.rtc.notification", json!({"notification_type": "ring", "sender_ts": 1, "lifetime": 30000}));
+    assert_eq!(text(&over, &json!({}), voip()), Err("call_expired"));
+    for (event_type, content) in [
+        ("m.rtc.notification", json!({"notification_type": "notification", "lifetime": 30000})),
+        ("org.matrix.msc3401.call.member", ring()),
+        ("m.rtc.decline", json!({"m.relates_to": {"rel_type": "m.reference", "event_id": "$call"}})),
+    ] {
+        assert_eq!(text(&call(event_type, content), &json!({}), voip()), Err("not_a_call"), "{event_type}");
     }
     for other in [event(), ids(), json!({"counts": {"unread": 0}}), json!({"ciphertext": "c"})] {
         assert_eq!(text(&other, &json!({}), voip()), Err("not_a_call"), "{other}");
@@ -234,6 +249,18 @@ fn a_voip_app_is_woken_for_calls_alone() {
     let own = json!({"push_type": "voip", "call_types": ["org.example.call"]});
     assert!(text(&json!({"type": "org.example.call"}), &json!({}), own.clone()).is_ok());
     assert_eq!(text(&json!({"type": "m.call.invite"}), &json!({}), own), Err("not_a_call"));
+}
+
+#[test]
+fn a_nudge_has_the_texts_of_the_app_and_no_counts() {
+    let payload = json!({"cs": "mine", "n": 5, "aps": {"alert": "x"}, "id": "a/b"});
+    let device = device("", &default_payload(&payload));
+    let badge = notification(&json!({"counts": {"unread": 3}}), &Value::Null);
+    let built = compose(&badge, &device, &settings(json!({})), Occasion::Nudge, None).unwrap();
+    let expected = r#"{"aps": {"content-available": 1}, "cs": "mine", "id": "a/b"}"#;
+    assert_eq!((std::str::from_utf8(&built.bytes).unwrap(), built.is_background), (expected, true));
+    let voip = settings(json!({"push_type": "voip"}));
+    assert_eq!(compose(&badge, &device, &voip, Occasion::Nudge, None), Err("not_a_call"));
 }
 
 #[test]
@@ -261,8 +288,13 @@ fn payloads_are_cut_to_apples_limit_and_to_a_smaller_one_on_demand() {
     assert_eq!((built.bytes.len(), built.is_truncated), (4096, true));
     let all = json!({"push_type": "voip", "voip_events": "all"});
     assert_eq!(build(&long, &json!({}), all).unwrap().bytes.len(), 5120);
-    let smaller =
-        compose(&notification(&long, &Value::Null), &device("", &json!({})), &settings(json!({})), Some(SMALLER_LIMIT));
+    let smaller = compose(
+        &notification(&long, &Value::Null),
+        &device("", &json!({})),
+        &settings(json!({})),
+        Occasion::Ordinary,
+        Some(SMALLER_LIMIT),
+    );
     assert_eq!(smaller.unwrap().bytes.len(), 2048);
     assert!(!build(&event(), &json!({}), json!({})).unwrap().is_truncated);
 }
@@ -309,7 +341,7 @@ fn a_payload_of_half_a_megabyte_takes_milliseconds_whatever_is_in_it() {
         let (notification, device, settings) =
             (notification(&event, &Value::Null), device("", &fields), settings(json!({})));
         let before = processor_time();
-        let built = compose(&notification, &device, &settings, None).unwrap();
+        let built = compose(&notification, &device, &settings, Occasion::Ordinary, None).unwrap();
         let took = processor_time() - before;
         assert!(built.bytes.len() <= 4096);
         // A quadratic way would take minutes; the rest is for machines that are slow, and builds that are not optimised.

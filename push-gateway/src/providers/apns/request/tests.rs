@@ -21,7 +21,8 @@ fn field(name: &str, event: &Value, table: &Value, background: bool) -> Option<S
     let settings = settings(table);
     let (token, notification) =
         (DeviceToken::parse(&"ab".repeat(32), TokenEncoding::Auto).unwrap(), notification(event, &Value::Null));
-    let headers = PushHeaders { notification: &notification, id: [0x5a; 16], now: NOW };
+    let occasion = notification.occasion(settings.call_types.as_slice(), NOW);
+    let headers = PushHeaders { notification: &notification, id: [0x5a; 16], occasion, now: NOW };
     let payload = Payload { body: bytes::Bytes::from_static(b"{}"), is_background: background };
     let push = PushTemplate::new(&settings).unwrap().push(token, &headers, &settings, &payload);
     push.request().headers.get(name).map(|value| value.to_str().unwrap().to_owned())

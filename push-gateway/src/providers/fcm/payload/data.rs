@@ -66,6 +66,19 @@ impl<'a> Data<'a> {
         Ok(data)
     }
 
+    /// The data of a silent push without counts: the app's own defaults, by which it finds its account.
+    pub(super) fn nudge(device: &'a Device, layout: DataLayout, budget: usize) -> Self {
+        let mut facts = Facts::default();
+        facts.add_defaults(device, |_| true);
+        facts.add_nudge();
+        if layout == DataLayout::Json {
+            facts.add_device(device);
+        }
+        let mut data = Self::of(facts);
+        data.fit(budget);
+        data
+    }
+
     /// The reduced form: identifiers, counts, priority, and short strings of the app.
     pub(super) fn reduced(
         notification: &'a Notification,

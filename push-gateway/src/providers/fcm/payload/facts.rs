@@ -116,6 +116,11 @@ impl<'a> Facts<'a> {
         }
     }
 
+    /// Adds the mark of a badge update without its counts.
+    pub(super) fn add_nudge(&mut self) {
+        self.push("nudge", Cow::Borrowed("1"), Part::Kept);
+    }
+
     /// Leaves out a zero, except in a badge update.
     fn add_counts(&mut self, counts: Counts, kind: Kind) {
         if let Some(unread) = counts.unread.filter(|&unread| unread > 0 || kind == Kind::Badge) {

@@ -16,11 +16,12 @@ use serde_json::{Map, Value};
 
 use self::data::{BUDGET, Data};
 use super::settings::{Collapse, DataLayout, Flatten, Settings, Target};
+use crate::notification::call::Occasion;
 use crate::notification::{Counts, Device, Kind, Notification, Priority};
 use crate::providers::outcome::Reason;
 
-/// How long FCM stores a call, in seconds.
-const CALL_TTL: u64 = 30;
+/// How long FCM stores a nudge, in seconds.
+const NUDGE_TTL: u64 = 60 * 60;
 
 /// The limit of APNs for a payload, in bytes: a larger `aps` is undeliverable.
 const MAX_APS: usize = 4096;
@@ -34,7 +35,6 @@ pub(super) struct MessageTemplate {
     target: Target,
     ttl: Option<u64>,
     collapse: Collapse,
-    call_types: Vec<String>,
     budget: usize,
 }
 
@@ -59,7 +59,6 @@ impl MessageTemplate {
             target: settings.target,
             ttl: settings.ttl.map(|ttl| ttl.get().as_secs()),
             collapse: settings.collapse,
-            call_types: settings.call_types.as_slice().to_vec(),
             budget: BUDGET.saturating_sub(shown),
         }
     }
@@ -68,7 +67,20 @@ impl MessageTemplate {
     ///
     /// # Errors
     /// The reason why nothing is sent.
-    pub(super) fn message(&self, notification: &Notification, device: &Device) -> Result<Message, Reason> {
+    pub(super) fn message(
+        &self,
+        notification: &Notification,
+        device: &Device,
+        occasion: Occasion,
+    ) -> Result<Message, Reason> {
+        if occasion == Occasion::Nudge {
+            let data = Data::nudge(device, self.layout, self.budget);
+            return Ok(Message {
+                has_ignored_defaults: data.has_ignored_defaults,
+                is_shortened: data.is_shortened,
+                body: self.body(notification, device, occasion, &data, None),
+            });
+        }
         let has_counts = notification.counts_for(device).is_some();
         match notification.kind {
             Kind::Badge if device.counts_disabled => return Err("badge_disabled"),
@@ -82,28 +94,43 @@ impl MessageTemplate {
         Ok(Message {
             has_ignored_defaults: data.has_ignored_defaults || has_bad_aps,
             is_shortened: data.is_shortened,
-            body: self.body(notification, device, &data, aps),
+            body: self.body(notification, device, occasion, &data, aps),
         })
     }
 
     /// Whether a later message replaces this one.
-    pub(super) fn is_collapsible(&self, notification: &Notification) -> bool {
-        notification.kind == Kind::Badge || self.collapse == Collapse::Room && notification.room_id.is_some()
+    pub(super) fn is_collapsible(&self, notification: &Notification, occasion: Occasion) -> bool {
+        notification.kind == Kind::Badge
+            || notification.call_collapse_id(occasion).is_some()
+            || self.collapse == Collapse::Room && notification.room_id.is_some()
     }
 
     /// The message that is sent if FCM rejects the full one: the minimum that an app needs.
-    pub(super) fn reduced(&self, notification: &Notification, device: &Device) -> Vec<u8> {
-        let data = Data::reduced(notification, device, self.layout, self.budget);
-        self.body(notification, device, &data, None)
+    pub(super) fn reduced(&self, notification: &Notification, device: &Device, occasion: Occasion) -> Vec<u8> {
+        let data = match occasion {
+            Occasion::Nudge => Data::nudge(device, self.layout, self.budget),
+            Occasion::Ordinary | Occasion::Ring(_) | Occasion::ExpiredCall => {
+                Data::reduced(notification, device, self.layout, self.budget)
+            }
+        };
+        self.body(notification, device, occasion, &data, None)
     }
 
-    fn body(&self, notification: &Notification, device: &Device, data: &Data<'_>, aps: Option<&Value>) -> Vec<u8> {
+    fn body(
+        &self,
+        notification: &Notification,
+        device: &Device,
+        occasion: Occasion,
+        data: &Data<'_>,
+        aps: Option<&Value>,
+    ) -> Vec<u8> {
         let is_silent = notification.kind == Kind::Badge;
         let options = self.options.iter().filter(|(key, _)| !matches!(key.as_str(), "android" | "apns"));
         let mut options: Vec<(&str, Cow<'_, Value>)> =
             options.map(|(key, value)| (key.as_str(), Cow::Borrowed(value))).collect();
-        options.push(("android", Cow::Owned(Value::Object(self.android(notification, device)))));
-        if let Some(apns) = self.apns(aps, notification.counts_for(device)) {
+        options.push(("android", Cow::Owned(Value::Object(self.android(notification, device, occasion)))));
+        let counts = notification.counts_for(device).filter(|_| occasion != Occasion::Nudge);
+        if let Some(apns) = self.apns(aps, counts) {
             options.push(("apns", apns));
         }
         if is_silent {
@@ -116,27 +143,34 @@ impl MessageTemplate {
         serde_json::to_vec(&envelope).unwrap_or_default()
     }
 
-    fn android(&self, notification: &Notification, device: &Device) -> Map<String, Value> {
+    fn android(&self, notification: &Notification, device: &Device, occasion: Occasion) -> Map<String, Value> {
         let mut android = match self.options.get("android") {
             Some(Value::Object(android)) => android.clone(),
             _ => Map::new(),
         };
         let is_badge = notification.kind == Kind::Badge;
-        let ttl = if notification.is_call(&self.call_types) { Some(CALL_TTL) } else { self.ttl };
+        let ttl = match occasion {
+            Occasion::Ring(ring) => Some(ring.seconds()),
+            Occasion::Nudge => Some(NUDGE_TTL),
+            Occasion::Ordinary | Occasion::ExpiredCall => self.ttl,
+        };
         if let Some(seconds) = ttl {
             android.insert("ttl".to_owned(), Value::String(format!("{seconds}s")));
         }
         // Several accounts of one app have the same pushkey; a message of one never replaces another one's.
         let account = device.default_payload().map(|defaults| Value::Object(defaults.clone()).to_string());
+        let call = notification.call_collapse_id(occasion);
         let collapse_key = match (self.collapse, &notification.room_id) {
             _ if is_badge => Some("badge".to_owned()),
+            _ if call.is_some() => call,
             (Collapse::Room, Some(room_id)) => Some(hash([room_id.as_str(), account.as_deref().unwrap_or_default()])),
             (Collapse::Room, None) | (Collapse::None, _) => None,
         };
         if let Some(key) = collapse_key {
             android.insert("collapse_key".to_owned(), Value::String(key));
         }
-        let is_high = !is_badge && notification.priority == Priority::High;
+        let is_urgent = notification.priority == Priority::High || occasion.ring().is_some();
+        let is_high = !is_badge && is_urgent;
         let priority = if is_high { "high" } else { "normal" };
         android.insert("priority".to_owned(), Value::String(priority.to_owned()));
         android

@@ -1,10 +1,14 @@
 //! What Google is asked to deliver, for every kind of notification and every setting.
 
 use serde_json::{Value, json};
+use shared::clock::Timestamp;
 
 use super::{MessageTemplate, installation_id, looks_like_fid};
+use crate::notification::call::Occasion;
 use crate::notification::parse::{Request, parse};
 use crate::providers::fcm::settings::Settings;
+
+const NOW: Timestamp = Timestamp::from_millis(1_764_338_400_000);
 
 const TOKEN: &str = "bk3RNwTe3H0:CI2k_HHwgIpoDKCIZvvDMExUdFQ3P1";
 
@@ -26,7 +30,9 @@ fn form(settings: Value) -> MessageTemplate {
 /// The message for `device` with these settings.
 fn message(settings: Value, notification: &Value, device: &Value) -> Value {
     let Request { notification, devices } = request(notification, device);
-    let message = form(settings).message(&notification, &devices[0]).unwrap();
+    let settings: Settings = serde_json::from_value(settings).unwrap();
+    let occasion = notification.occasion(settings.call_types.as_slice(), NOW);
+    let message = MessageTemplate::new(&settings).message(&notification, &devices[0], occasion).unwrap();
     let body: Value = serde_json::from_slice(&message.body).unwrap();
     body["message"].clone()
 }
@@ -158,7 +164,7 @@ fn what_google_would_refuse_of_the_defaults_is_counted() {
         (json!({"aps": {"alert": "x".repeat(5000)}}), true),
     ] {
         let Request { notification, devices } = request(&event(), &defaults(default_payload.clone()));
-        let message = form(json!({})).message(&notification, &devices[0]).unwrap();
+        let message = form(json!({})).message(&notification, &devices[0], Occasion::Ordinary).unwrap();
         assert_eq!(message.has_ignored_defaults, ignored, "{default_payload}");
     }
 }
@@ -219,7 +225,7 @@ fn without_counts_there_may_be_nothing_to_say() {
     let off = json!({"data": {"org.matrix.msc4076.disable_badge_count": true}});
     let refusal = |notification: Value, device: &Value| {
         let Request { notification, devices } = request(&notification, device);
-        form(json!({})).message(&notification, &devices[0]).map(|_| ()).unwrap_err()
+        form(json!({})).message(&notification, &devices[0], Occasion::Ordinary).map(|_| ()).unwrap_err()
     };
     assert_eq!(refusal(json!({"counts": {"unread": 1}}), &off), "badge_disabled");
     assert_eq!(refusal(json!({}), &off), "badge_disabled");
@@ -246,7 +252,7 @@ fn an_encrypted_notification_is_sent_whole_or_not_at_all() {
     let rest = size(&data(json!({}), &encrypted(1), &json!({}))) - 1;
     assert_eq!(size(&data(json!({}), &encrypted(4096 - rest), &json!({}))), 4096);
     let Request { notification, devices } = request(&encrypted(4097 - rest), &json!({}));
-    assert_eq!(form(json!({})).message(&notification, &devices[0]).unwrap_err(), "too_large");
+    assert_eq!(form(json!({})).message(&notification, &devices[0], Occasion::Ordinary).unwrap_err(), "too_large");
 }
 
 #[test]
@@ -323,17 +329,51 @@ fn time_to_live_and_collapsing_are_the_operators_choice() {
 }
 
 #[test]
-fn a_call_is_worth_thirty_seconds() {
-    for call in ["m.call.invite", "m.rtc.notification"] {
-        let found = message(json!({"ttl": "2h"}), &with(event(), "type", json!(call)), &json!({}));
-        assert_eq!(found["android"]["ttl"], "30s", "{call}");
-    }
+fn a_call_lives_as_long_as_it_rings_and_its_decline_replaces_it() {
+    let call = |event_type: &str, content: Value| with(with(event(), "type", json!(event_type)), "content", content);
+    let ring = json!({"notification_type": "ring", "sender_ts": 1_764_338_398_000_i64, "lifetime": 30000});
+    let android =
+        |event: Value| message(json!({"ttl": "2h", "collapse": "room"}), &event, &json!({}))["android"].clone();
+    let invite = android(with(call("m.call.invite", json!({})), "prio", json!("low")));
+    assert_eq!((&invite["ttl"], &invite["priority"]), (&json!("30s"), &json!("high")));
+    let rtc = android(call("m.rtc.notification", ring));
+    assert_eq!(
+        (&rtc["ttl"], &rtc["priority"], &rtc["collapse_key"]),
+        (&json!("28s"), &json!("high"), &invite["collapse_key"])
+    );
+    let relation = json!({"m.relates_to": {"rel_type": "m.reference", "event_id": "$tea"}});
+    let decline = android(with(call("m.rtc.decline", relation), "event_id", json!("$later")));
+    assert_eq!((&decline["ttl"], &decline["collapse_key"]), (&json!("7200s"), &rtc["collapse_key"]));
+    let over = json!({"notification_type": "ring", "sender_ts": 1, "lifetime": 30000});
+    let missed = android(with(call("m.rtc.notification", over), "prio", json!("low")));
+    assert_eq!((&missed["ttl"], &missed["priority"]), (&json!("7200s"), &json!("normal")));
+    assert_ne!(missed["collapse_key"], rtc["collapse_key"]);
     let own = json!({"call_types": ["org.example.ring"]});
     assert_eq!(
         message(own.clone(), &with(event(), "type", json!("org.example.ring")), &json!({}))["android"]["ttl"],
         "30s"
     );
     assert!(message(own, &with(event(), "type", json!("m.call.invite")), &json!({}))["android"].get("ttl").is_none());
+}
+
+#[test]
+fn a_nudge_has_the_apps_own_data_and_no_counts() {
+    let defaults = json!({"default_payload": {"cs": "mine", "n": 5, "aps": {"alert": "x"}}});
+    let Request { notification, devices } = request(&json!({"counts": {"unread": 3}}), &json!({"data": defaults}));
+    let options =
+        json!({"fcm_options": {"notification": {"title": "t"}, "apns": {"payload": {"aps": {"alert": "x"}}}}});
+    let nudge = |settings: &Value| -> Value {
+        let form = form(settings.clone());
+        let message = form.message(&notification, &devices[0], Occasion::Nudge).unwrap();
+        assert_eq!(form.reduced(&notification, &devices[0], Occasion::Nudge), message.body);
+        serde_json::from_slice::<Value>(&message.body).unwrap()["message"].clone()
+    };
+    let found = nudge(&options);
+    assert_eq!(found["data"], json!({"cs": "mine", "n": "5", "nudge": "1"}));
+    assert_eq!(found["android"], json!({"priority": "normal", "collapse_key": "badge", "ttl": "3600s"}));
+    assert_eq!(found["apns"], json!({"payload": {"aps": {}}}));
+    assert!(found.get("notification").is_none());
+    assert!(nudge(&json!({"data_layout": "json"}))["data"]["devices"].is_string());
 }
 
 #[test]
@@ -423,7 +463,7 @@ fn the_reduced_form_holds_what_an_app_cannot_do_without() {
         json!({"cs": "c", "ok": "x".repeat(256), "long": "x".repeat(257), "n": 1, "from": "x", "aps": {"badge": 1}}),
     );
     let Request { notification, devices } = request(&event(), &device);
-    let body = form(json!({"ttl": "1h"})).reduced(&notification, &devices[0]);
+    let body = form(json!({"ttl": "1h"})).reduced(&notification, &devices[0], Occasion::Ordinary);
     assert_eq!(
         serde_json::from_slice::<Value>(&body).unwrap()["message"],
         json!({
