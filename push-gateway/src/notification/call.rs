@@ -91,7 +91,7 @@ impl Notification {
     /// Whether a notification of MSC4075 asks to ring, in any of its layouts.
     fn rings(&self) -> bool {
         let content = self.content.as_ref();
-        match member(content, "notification_type").and_then(Value::as_str) {
+        match text(content, "notification_type") {
             Some(kind) => kind == "ring",
             None => {
                 let has_slot = content.and_then(|content| content.get("slot_id")).is_some_and(Value::is_string);
@@ -102,7 +102,7 @@ impl Notification {
 
     /// Whether a call of MSC4075 is one with video.
     pub(crate) fn has_video_intent(&self) -> bool {
-        member(self.content.as_ref(), "m.call.intent").and_then(Value::as_str) == Some("video")
+        text(self.content.as_ref(), "m.call.intent") == Some("video")
     }
 
     /// The identifier that a ringing event and its decline share at a push service, so that the decline replaces the ring;
@@ -124,18 +124,13 @@ impl Notification {
     }
 }
 
-/// A member at the top level of `content`, else in `application` (MSC4075 has it in either).
-fn member<'a>(content: Option<&'a Map<String, Value>>, key: &str) -> Option<&'a Value> {
+/// A string at the top level of `content`, else in `application` (MSC4075 has it in either).
+fn text<'a>(content: Option<&'a Map<String, Value>>, key: &str) -> Option<&'a str> {
     let content = content?;
-    let top = content.get(key).filter(|value| is_usable(value));
-    top.or_else(|| content.get("application")?.get(key).filter(|value| is_usable(value)))
+    content.get(key).and_then(Value::as_str).or_else(|| content.get("application")?.get(key)?.as_str())
 }
 
-/// Strings and integers that are not negative; every other value counts as missing.
-fn is_usable(value: &Value) -> bool {
-    value.is_string() || value.is_u64()
-}
-
+/// An integer that is not negative, in the same places; every other value counts as missing.
 fn number(content: Option<&Map<String, Value>>, key: &str) -> Option<u64> {
     let integer = |value: &Value| value.as_u64();
     let content = content?;
