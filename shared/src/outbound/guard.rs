@@ -17,12 +17,13 @@ pub struct AddressGuard {
     allow: Arc<[Cidr]>,
     deny: Arc<[Cidr]>,
     nat64: Arc<[Nat64Prefix]>,
+    requires_all: bool,
 }
 
 impl AddressGuard {
     /// A guard that permits the networks in `allow` on every port and also rejects those in `deny`.
     pub fn new(allow: &[Cidr], deny: &[Cidr]) -> Self {
-        Self { allow: allow.into(), deny: deny.into(), nat64: Arc::new([]) }
+        Self { allow: allow.into(), deny: deny.into(), nat64: Arc::new([]), requires_all: false }
     }
 
     /// With the prefixes of the operator's NAT64 translators: an address below one is permitted if the IPv4 address in
@@ -32,11 +33,30 @@ impl AddressGuard {
         Self { nat64: prefixes.into(), ..self }
     }
 
+    /// A host with one address that is not permitted has none, instead of the others.
+    #[must_use]
+    pub fn requiring_all(self) -> Self {
+        Self { requires_all: true, ..self }
+    }
+
+    /// Keeps the permitted addresses of one host.
+    pub(super) fn retain_permitted(&self, addresses: &mut Vec<SocketAddr>) {
+        if self.requires_all && !addresses.iter().all(|address| self.permits(*address)) {
+            addresses.clear();
+        }
+        addresses.retain(|address| self.permits(*address));
+    }
+
+    /// Whether the operator allowed this address by name.
+    pub fn allows(&self, ip: IpAddr) -> bool {
+        self.allow.iter().any(|net| net.contains(ip.to_canonical()) || net.contains(ip))
+    }
+
     /// Whether a connection to `address` is permitted.
     pub fn permits(&self, address: SocketAddr) -> bool {
         let ip = address.ip();
         let plain = ip.to_canonical();
-        if self.allow.iter().any(|net| net.contains(plain) || net.contains(ip)) {
+        if self.allows(ip) {
             return true;
         }
         if !port_is_usual(address.port()) {
@@ -317,6 +337,23 @@ mod tests {
         ] {
             assert_eq!(permits(&open, "8.8.8.8", port), allowed, "{port}");
         }
+    }
+
+    #[test]
+    fn a_host_that_must_have_permitted_addresses_alone_loses_them_all_for_one_other() {
+        let addresses = |texts: &[&str]| -> Vec<SocketAddr> {
+            texts.iter().map(|text| SocketAddr::new(text.parse().unwrap(), 443)).collect()
+        };
+        let kept = |guard: &AddressGuard, texts: &[&str]| {
+            let mut found = addresses(texts);
+            guard.retain_permitted(&mut found);
+            found.len()
+        };
+        let (one, all) = (guard(&["10.0.0.5"], &[]), guard(&["10.0.0.5"], &[]).requiring_all());
+        assert_eq!((kept(&one, &["8.8.8.8", "10.0.0.1"]), kept(&all, &["8.8.8.8", "10.0.0.1"])), (1, 0));
+        assert_eq!((kept(&one, &["8.8.8.8", "10.0.0.5"]), kept(&all, &["8.8.8.8", "10.0.0.5"])), (2, 2));
+        let allows = |text: &str| all.allows(text.parse().unwrap());
+        assert!(allows("10.0.0.5") && allows("::ffff:10.0.0.5") && !allows("8.8.8.8"));
     }
 
     #[test]

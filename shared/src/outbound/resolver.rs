@@ -44,7 +44,9 @@ impl Resolver {
         if addresses.is_empty() {
             return Err(Failure::Dns.into());
         }
-        addresses.retain(|&address| is_exempt || guard.permits(address));
+        if !is_exempt {
+            guard.retain_permitted(&mut addresses);
+        }
         if addresses.is_empty() { Err(Failure::Blocked.into()) } else { Ok(addresses) }
     }
 }
