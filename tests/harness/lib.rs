@@ -22,6 +22,7 @@ pub mod pgbouncer;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
+pub mod push_service;
 pub mod raw;
 pub mod skipped;
 pub mod sms;

@@ -19,7 +19,7 @@ mod wire;
 pub(crate) use self::core::Recorded;
 pub(crate) use connection::Connection;
 pub(crate) use faults::Faults;
-pub(crate) use reply::Reply;
+pub use reply::Reply;
 pub use request::Request;
 pub(crate) use server::{HttpServer, Socket};
 

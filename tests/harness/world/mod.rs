@@ -4,4 +4,5 @@
 
 mod deployment;
 pub mod identity;
+mod members;
 pub mod push;

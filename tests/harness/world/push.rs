@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+pub use super::members::{with, without};
+
 use crate::api::{Answer, Api};
 use crate::apns::{self, Apple};
 use crate::binary;
@@ -54,8 +56,14 @@ pub struct App<'a> {
 
 #[derive(Debug)]
 enum Provider<'a> {
-    Apns { topic: &'a str },
+    Apns {
+        topic: &'a str,
+    },
     Fcm,
+    /// A type whose pushkeys name the push service.
+    Endpoints {
+        type_name: &'a str,
+    },
 }
 
 /// An app of APNs.
@@ -71,6 +79,11 @@ pub fn ios_app_of<'a>(topic: &'a str, app_id: &'a str, keys: &'a str) -> App<'a>
 /// An app of FCM.
 pub fn android_app<'a>(app_id: &'a str, keys: &'a str) -> App<'a> {
     App { app_id, provider: Provider::Fcm, keys }
+}
+
+/// An app of type `webpush` or `unifiedpush`.
+pub fn endpoint_app<'a>(type_name: &'a str, app_id: &'a str, keys: &'a str) -> App<'a> {
+    App { app_id, provider: Provider::Endpoints { type_name }, keys }
 }
 
 /// The settings that a test adds to those of the usual two apps.
@@ -129,6 +142,7 @@ impl World {
             let table = match provider {
                 Provider::Apns { topic } => format!("[apps.{app_id:?}]\n{}", apple.config(folder.path(), topic)),
                 Provider::Fcm => google.config(app_id, folder.path()),
+                Provider::Endpoints { type_name } => format!("[apps.{app_id:?}]\ntype = {type_name:?}\n"),
             };
             config.push_str(&format!("{table}{retries}{keys}\n"));
         }
@@ -252,28 +266,6 @@ pub fn message() -> Value {
 /// The same for an app that fetches the event itself (`event_id_only`).
 pub fn ids() -> Value {
     json!({ "event_id": "$slate", "room_id": "!quarry:hs.example" })
-}
-
-/// `object` with the members of `others` in place of its own.
-///
-/// # Panics
-/// If `others` is no object.
-#[expect(clippy::needless_pass_by_value, reason = "tests write json!(…) in place")]
-pub fn with(mut object: Value, others: Value) -> Value {
-    for (name, value) in others.as_object().expect("an object") {
-        object[name] = value.clone();
-    }
-    object
-}
-
-/// `object` without these members.
-///
-/// # Panics
-/// If it is no object.
-pub fn without(mut object: Value, names: &[&str]) -> Value {
-    let members = object.as_object_mut().expect("an object");
-    members.retain(|name, _| !names.contains(&name.as_str()));
-    object
 }
 
 /// A device token of APNs: 64 times this hexadecimal digit.
