@@ -62,6 +62,8 @@ async fn secrets() -> BTreeMap<&'static str, String> {
         ("smtp-password", "hunter2\n".to_owned()),
         ("apns.p8", apple.key_pem()),
         ("firebase.json", google.service_account().to_string()),
+        // 32 bytes in base64url, as web-push of npm prints a key.
+        ("vapid.pem", String::from("yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw")),
     ])
 }
 

@@ -97,7 +97,7 @@ const PUSH_GATEWAY: Layers = Layers {
         Row::of(&[Unit::EachIn("cli")], "each command assembles its parts; no command uses another one"),
         Row {
             units: &[Unit::EachIn("http")],
-            neighbours: Neighbours::Only(&["error"]),
+            neighbours: Neighbours::Only(&["error", "discovery", "vapid"]),
             reason: "HTTP and wire types; each endpoint knows all API errors",
         },
         Row::of(&[Unit::Within("apps", "reload")], "replaces the configuration that the whole state was made from"),
@@ -113,6 +113,10 @@ const PUSH_GATEWAY: Layers = Layers {
             reason: "which app ID is served by which provider",
         },
         Row::of(&[Unit::EachIn("config")], "the settings; those of an app by its provider"),
+        Row::of(
+            &[Unit::Within("providers", "factory")],
+            "reads the settings of an app by its type: the one place that knows all",
+        ),
         Row {
             units: &[Unit::EachIn("providers")],
             neighbours: Neighbours::Only(&[

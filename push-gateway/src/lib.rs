@@ -14,3 +14,4 @@ mod upstream;
 pub use cli::run;
 pub use providers::apns::Settings as ApnsSettings;
 pub use providers::fcm::Settings as FcmSettings;
+pub use providers::webpush::Settings as EndpointSettings;

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use push_gateway::config::Config;
-use push_gateway::{ApnsSettings, FcmSettings};
+use push_gateway::{ApnsSettings, EndpointSettings, FcmSettings};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -62,8 +62,12 @@ fn known() -> Vec<(String, String)> {
         known.extend(keys.into_iter().map(|key| (section.clone(), key)));
     }
     let of_apns = known_keys::<ApnsSettings>(nonsense.clone());
-    let of_fcm = known_keys::<FcmSettings>(nonsense);
-    for (app, keys) in [("ios", of_apns), ("android", of_fcm)] {
+    let mut of_fcm = known_keys::<FcmSettings>(nonsense.clone());
+    let of_web = known_keys::<EndpointSettings>(nonsense);
+    // What an app of FCM takes for pushkeys that are not Google's.
+    of_fcm.extend(of_web.iter().filter(|key| !of_fcm.contains(key)).cloned().collect::<Vec<_>>());
+    let of_unified = of_web.iter().filter(|key| !["unifiedpush", "up_ttl"].contains(&key.as_str())).cloned().collect();
+    for (app, keys) in [("ios", of_apns), ("android", of_fcm), ("web", of_web), ("unifiedpush", of_unified)] {
         let section = format!("apps.\"com.example.app.{app}\"");
         known.push((section.clone(), "type".to_owned()));
         // Known only to be refused with what takes its place, or another name of a key.
@@ -123,7 +127,16 @@ fn a_key_that_it_leaves_out_has_the_value_that_stands_there_or_none() {
 #[test]
 fn a_key_that_it_sets_is_one_that_an_app_cannot_do_without() {
     for Line { section, key, .. } in lines().into_iter().filter(|line| !line.is_unset) {
-        let needed = ["type", "topic", "key_file", "key_id", "team_id", "service_account_file"];
+        let needed = [
+            "type",
+            "topic",
+            "key_file",
+            "key_id",
+            "team_id",
+            "service_account_file",
+            "vapid_private_key_file",
+            "vapid_contact",
+        ];
         assert!(section.starts_with("apps.") && needed.contains(&key.as_str()), "[{section}] {key}");
     }
 }
@@ -133,6 +146,6 @@ fn the_settings_that_the_readme_recommends_are_understood() {
     let readme = std::fs::read_to_string(in_workspace("push-gateway/README.md")).unwrap();
     let blocks = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
     let ours: Vec<&str> = blocks.filter(|toml| toml.contains("[apps.")).collect();
-    assert_eq!(ours.len(), 1);
-    shown(ours[0]);
+    assert_eq!(ours.len(), 2);
+    ours.iter().for_each(|toml| drop(shown(toml)));
 }

@@ -11,11 +11,9 @@ use metrics::{Counter, Gauge, Histogram};
 /// The metrics of one app.
 pub(crate) struct AppMetrics {
     app: String,
-    type_name: &'static str,
     queue_seconds: OnceLock<Histogram>,
     in_flight: OnceLock<Gauge>,
     waiting: OnceLock<Gauge>,
-    delivered: OnceLock<Counter>,
     answered: OnceLock<Counter>,
 }
 
@@ -23,24 +21,13 @@ pub(crate) struct AppMetrics {
 pub(crate) struct RaisedGauge<'a>(&'a Gauge);
 
 impl AppMetrics {
-    pub(super) fn new(app: &str, type_name: &'static str) -> Self {
+    pub(super) fn new(app: &str) -> Self {
         Self {
             app: app.to_owned(),
-            type_name,
             queue_seconds: OnceLock::new(),
             in_flight: OnceLock::new(),
             waiting: OnceLock::new(),
-            delivered: OnceLock::new(),
             answered: OnceLock::new(),
-        }
-    }
-
-    /// Counts a delivery by its outcome.
-    pub(crate) fn count_delivery(&self, outcome: &'static str, reason: &'static str) {
-        let counter = || delivery_counter(&self.app, self.type_name, outcome, reason);
-        match (outcome, reason) {
-            ("delivered", "") => self.delivered.get_or_init(counter).increment(1),
-            _ => counter().increment(1),
         }
     }
 

@@ -8,4 +8,6 @@ mod pattern;
 pub(crate) mod permits;
 pub(crate) mod registry;
 pub(crate) mod reload;
+mod route;
+pub(crate) mod sender;
 pub(crate) mod status;

@@ -10,11 +10,14 @@ use sha2::{Digest, Sha256};
 use super::metrics::AppMetrics;
 use super::pattern::{Ambiguous, Patterns};
 use super::permits::Permits;
+use super::route::{Route, route};
+use super::sender::Sender;
 use crate::config::Config;
 use crate::notification::Device;
+use crate::providers::factory::AppSettings;
 use crate::providers::log_throttle::{LogThrottle, LogThrottleByText};
 use crate::providers::outcome::{Certainty, Reason, Rejection};
-use crate::providers::{AppSettings, DeliverySettings, Provider, ProviderContext, SetupError};
+use crate::providers::{ProviderContext, ProviderSettings, SetupError};
 
 /// The reason for a device whose `app_id` matches no pattern.
 pub(crate) const UNKNOWN_APP: Reason = "unknown_app";
@@ -26,13 +29,14 @@ const MAX_PUSHKEY: usize = 2048;
 pub(crate) struct App {
     /// The pattern of its section; the only name of an app in logs and metrics.
     pub(crate) pattern: String,
-    pub(crate) type_name: &'static str,
-    pub(crate) delivery: DeliverySettings,
+    /// The push service of the app's type.
+    pub(crate) own: Sender,
+    unifiedpush: Option<Sender>,
+    webpush: Option<Sender>,
     /// One permit for each concurrent delivery.
     pub(crate) permits: Permits,
     /// The same for calls, which never wait behind messages.
     pub(crate) call_permits: Permits,
-    pub(crate) circuit_key: String,
     /// Throttles the log of wrong settings.
     pub(crate) config_error_log: LogThrottle,
     /// Throttles the log of an outage.
@@ -40,7 +44,6 @@ pub(crate) struct App {
     /// The reload that made this app; part of every cache key, so that a changed app starts with empty caches.
     pub(crate) config_generation: String,
     pub(crate) metrics: AppMetrics,
-    pub(crate) provider: Box<dyn Provider>,
     settings: AppSettings,
     file_digest: [u8; 32],
 }
@@ -97,16 +100,20 @@ impl Apps {
     /// As [`Apps::new`].
     pub(crate) fn reloaded(&self, config: &Config) -> Result<Self, AppsError> {
         let outbound_digest = config.outbound.digest_of_files();
-        let is_outbound_equal = self.context.outbound == config.outbound && self.outbound_digest == outbound_digest;
-        let context = self.context.with_outbound(&config.outbound, is_outbound_equal);
+        let dns_servers = config.endpoints.dns_servers.as_slice();
+        let is_outbound_equal = self.context.outbound == config.outbound
+            && self.outbound_digest == outbound_digest
+            && self.context.dns_servers == dns_servers;
+        let context = self.context.with_outbound(&config.outbound, dns_servers, is_outbound_equal);
         let config_generation = self.config_generation + 1;
         let mut apps = Vec::new();
         for (pattern, settings) in &config.apps {
             // Digested before the files are read for use: a change in between differs at the next check.
             let file_digest = digest(&settings.watched_files());
-            let current = self.patterns.named(pattern).filter(|app| {
-                is_outbound_equal && app.file_digest == file_digest && app.settings.is_equal(settings.as_ref())
-            });
+            let current = self
+                .patterns
+                .named(pattern)
+                .filter(|app| is_outbound_equal && app.file_digest == file_digest && app.settings.is_equal(settings));
             let app = match current {
                 Some(app) => app.clone(),
                 None => Arc::new(App::new(pattern, settings, file_digest, &context, config_generation)?),
@@ -152,6 +159,37 @@ impl Apps {
 }
 
 impl App {
+    /// The push service that reaches `device`.
+    ///
+    /// # Errors
+    /// The rejection of a pushkey that none of the app's push services accepts.
+    pub(crate) fn sender(&self, device: &Device) -> Result<&Sender, Rejection> {
+        let (has_unifiedpush, has_webpush) = (self.unifiedpush.is_some(), self.webpush.is_some());
+        let found = route(self.own.type_name, has_unifiedpush, has_webpush, &device.pushkey, &device.data);
+        let (sender, reason) = match found {
+            Route::Own => (Some(&self.own), "invalid_pushkey"),
+            Route::UnifiedPush => (self.unifiedpush.as_ref(), "invalid_endpoint"),
+            Route::WebPush => (self.webpush.as_ref(), "invalid_subscription"),
+            Route::Rejected(reason) => (None, reason),
+        };
+        sender.ok_or(Rejection { reason, certainty: Certainty::Suspect })
+    }
+
+    /// All its push services, its own first.
+    pub(crate) fn senders(&self) -> impl Iterator<Item = &Sender> {
+        std::iter::once(&self.own).chain(&self.unifiedpush).chain(&self.webpush)
+    }
+
+    /// The public key with which browsers subscribe.
+    pub(crate) fn vapid_public_key(&self) -> Option<&str> {
+        self.senders().find_map(|sender| sender.provider.public_key())
+    }
+
+    /// Whether pushkeys that are URLs are delivered.
+    pub(crate) fn routes_urls(&self) -> bool {
+        self.senders().any(|sender| sender.type_name == "unifiedpush")
+    }
+
     fn new(
         pattern: &str,
         settings: &AppSettings,
@@ -159,22 +197,25 @@ impl App {
         context: &ProviderContext,
         config_generation: u64,
     ) -> Result<Self, AppsError> {
-        let provider = settings
-            .provider(pattern, context)
-            .map_err(|source| AppsError::Provider { pattern: pattern.to_owned(), source })?;
-        let delivery = settings.delivery();
+        let sender = |settings: &dyn ProviderSettings, is_own| {
+            Sender::new(pattern, settings, is_own, context)
+                .map_err(|source| AppsError::Provider { pattern: pattern.to_owned(), source })
+        };
+        let own = sender(settings.own.as_ref(), true)?;
+        let other = |settings: &Option<Arc<dyn ProviderSettings>>| {
+            settings.as_deref().map(|settings| sender(settings, false)).transpose()
+        };
         Ok(Self {
             pattern: pattern.to_owned(),
-            type_name: settings.type_name(),
-            permits: Permits::new(delivery.max_concurrent),
-            call_permits: Permits::new(delivery.call_concurrent),
-            delivery,
-            circuit_key: provider.circuit_key(),
+            permits: Permits::new(own.delivery.max_concurrent),
+            call_permits: Permits::new(own.delivery.call_concurrent),
+            unifiedpush: other(&settings.unifiedpush)?,
+            webpush: other(&settings.webpush)?,
+            own,
             config_error_log: LogThrottle::default(),
             outage_log: LogThrottle::default(),
             config_generation: config_generation.to_string(),
-            metrics: AppMetrics::new(pattern, settings.type_name()),
-            provider,
+            metrics: AppMetrics::new(pattern),
             settings: settings.clone(),
             file_digest,
         })
@@ -186,7 +227,7 @@ pub(crate) async fn warm_up(app: Weak<App>) {
     loop {
         let wait = {
             let Some(app) = app.upgrade() else { return };
-            match app.provider.warm_up().await {
+            match app.own.provider.warm_up().await {
                 Ok(()) => return,
                 Err(wait) => wait,
             }

@@ -150,7 +150,7 @@ impl Reload {
 }
 
 fn app_types(setup: &Setup) -> impl Iterator<Item = (String, &'static str)> {
-    setup.apps.iter().map(|app| (app.pattern.clone(), app.type_name))
+    setup.apps.iter().map(|app| (app.pattern.clone(), app.own.type_name))
 }
 
 /// The changed sections among those that apply until the process ends.

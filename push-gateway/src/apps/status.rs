@@ -22,8 +22,9 @@ pub(crate) fn app_lines(setup: &Setup, now: Timestamp) -> Vec<String> {
     let mut lines = Vec::new();
     // In the order of the configuration.
     for app in setup.config.apps.keys().filter_map(|pattern| setup.apps.find(pattern)) {
-        lines.push(format!("app {}: {}", app.pattern, app.provider.describe()));
-        let validity = app.provider.credential_validity();
+        let descriptions: Vec<String> = app.senders().map(|sender| sender.provider.describe()).collect();
+        lines.push(format!("app {}: {}", app.pattern, descriptions.join("; ")));
+        let validity = app.own.provider.credential_validity();
         lines.extend(validity.map(|validity| format!("app {}: {}", app.pattern, validity_text(validity, now))));
     }
     lines
@@ -38,14 +39,14 @@ pub(crate) fn readiness(state: &State) -> Result<Notes, String> {
     let (setup, now) = (state.setup(), state.clock.now());
     let open_circuits: HashSet<String> = state.circuits.open().into_iter().collect();
     for app in setup.apps.iter() {
-        match app.provider.readiness() {
+        match app.own.provider.readiness() {
             Ok(note) => notes.extend(note.map(|note| format!("{}: {note}", app.pattern))),
             Err(what) => missing.push(format!("{} {what}", app.pattern)),
         }
-        if open_circuits.contains(&app.circuit_key) {
+        if open_circuits.contains(&app.own.circuit_key) {
             notes.push(format!("{}: its circuit breaker is open: only probes are sent", app.pattern));
         }
-        let problem = app.provider.credential_validity().and_then(|validity| validity.problem(now, EXPIRY_NOTICE));
+        let problem = app.own.provider.credential_validity().and_then(|validity| validity.problem(now, EXPIRY_NOTICE));
         notes.extend(problem.map(|problem| format!("{}: its certificate {problem}", app.pattern)));
     }
     for (app, reason) in state.mass_rejection.open() {
@@ -61,9 +62,9 @@ pub(crate) fn update_gauges(state: &State, activity: &Activity) {
     let open_circuits: HashSet<String> = state.circuits.open().into_iter().collect();
     let guarded: HashSet<String> = state.mass_rejection.open().into_iter().map(|(app, _)| app).collect();
     for app in setup.apps.iter() {
-        set_open(&app.pattern, "circuit", open_circuits.contains(&app.circuit_key));
-        set_open(&app.pattern, "mass_rejection", guarded.contains(&app.pattern));
-        if let Some(validity) = app.provider.credential_validity() {
+        set_open(&app.pattern, "circuit", open_circuits.contains(&app.own.circuit_key));
+        set_open(&app.pattern, "mass_rejection", app.senders().any(|sender| guarded.contains(&sender.guard_name)));
+        if let Some(validity) = app.own.provider.credential_validity() {
             #[expect(clippy::cast_precision_loss, reason = "seconds fit for the next 200 million years")]
             set_expiry(&app.pattern, (validity.end.as_millis() / 1000) as f64);
         }

@@ -47,7 +47,7 @@ pub(crate) async fn check(config: Config, is_online: bool) -> Result<Findings, C
     if is_online {
         // In the order of the lines above.
         let apps = setup.config.apps.keys().filter_map(|pattern| setup.apps.find(pattern));
-        let checks = apps.map(|app| async { (app.pattern.clone(), app.provider.check_online().await) });
+        let checks = apps.map(|app| async { (app.pattern.clone(), app.own.provider.check_online().await) });
         for (pattern, result) in join_all(checks).await {
             findings.failures += usize::from(result.is_err());
             findings.lines.push(match result {

@@ -3,6 +3,7 @@
 //! Invariant: a command assembles the parts that it needs; no command uses another one.
 
 mod check_config;
+mod generate_vapid_key;
 mod serve;
 mod test_push;
 
@@ -14,12 +15,14 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use self::check_config::check;
+use self::generate_vapid_key::generate_vapid_key;
 use self::test_push::{Target, test_push};
 use crate::config::Config;
 
 /// A Matrix push gateway (Push Gateway API v1).
 ///
-/// Homeservers send it notifications; it delivers them to the phones of your apps through Apple's and Google's push services.
+/// Homeservers send it notifications; it delivers them to the phones of your apps through Apple's and Google's
+/// push services, to browsers through Web Push, and to UnifiedPush distributors.
 /// Run it behind a reverse proxy that terminates TLS.
 #[derive(Parser)]
 #[command(name = "push-gateway", version, after_help = EXAMPLES)]
@@ -36,6 +39,7 @@ Examples:
   push-gateway check-config --config /etc/push-gateway.toml   validate the configuration; exits 0 if it is valid
   push-gateway check-config --online --config /etc/push-gateway.toml   check the push services too
   push-gateway serve --config /etc/push-gateway.toml
+  push-gateway generate-vapid-key > vapid.pem
   push-gateway test-push --config /etc/push-gateway.toml --app com.example.app.ios --pushkey 5f…";
 
 #[derive(Subcommand)]
@@ -71,6 +75,9 @@ enum Command {
         #[arg(long, value_name = "JSON")]
         data: Option<String>,
     },
+    /// Print a new key for Web Push: vapid_private_key as PEM on standard output, and the public key for the web app on
+    /// standard error. Every browser must subscribe again after a change of the key.
+    GenerateVapidKey,
 }
 
 #[derive(clap::Args)]
@@ -105,6 +112,11 @@ pub async fn run() -> Result<ExitCode, Box<dyn Error>> {
                 return Ok(ExitCode::FAILURE);
             }
             writeln!(out, "the configuration is good")?;
+        }
+        Command::GenerateVapidKey => {
+            let key = generate_vapid_key()?;
+            writeln!(io::stderr().lock(), "public key: {}", key.public)?;
+            write!(io::stdout().lock(), "{}", key.private_pem)?;
         }
         Command::TestPush { settings, app, pushkey, data } => {
             let config = Config::load(settings.config.as_deref())?;

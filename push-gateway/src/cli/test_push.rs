@@ -62,13 +62,20 @@ pub(crate) async fn test_push(config: Config, target: &Target) -> Result<Report,
     let mut credential_problem = None;
     let outcome = match apps.serving(device) {
         Ok(app) => {
-            lines.push(format!("app: {} ({})", app.pattern, app.type_name));
-            let pushkey = app.provider.canonical_pushkey(&device.pushkey);
-            let key = state.device_keys.pushkey(app.provider.installation(&pushkey));
-            let delivery = Delivery::new(&notification, device, key, Random.bytes(), deadline);
-            let outcome = app.provider.deliver(&delivery).await;
-            credential_problem = app.provider.credential_problem();
-            outcome
+            let sender = app.sender(device);
+            let type_name = sender.map_or(app.own.type_name, |sender| sender.type_name);
+            lines.push(format!("app: {} ({type_name})", app.pattern));
+            match sender {
+                Ok(sender) => {
+                    let pushkey = sender.provider.canonical_pushkey(device);
+                    let key = state.device_keys.pushkey(sender.provider.installation(&pushkey));
+                    let delivery = Delivery::new(&notification, device, key, Random.bytes(), deadline);
+                    let outcome = sender.provider.deliver(&delivery).await;
+                    credential_problem = sender.provider.credential_problem();
+                    outcome
+                }
+                Err(rejection) => Outcome::Rejected(rejection),
+            }
         }
         Err(rejection) => Outcome::Rejected(rejection),
     };
@@ -146,6 +153,8 @@ fn dropped(reason: &str) -> &'static str {
     match reason {
         "not_a_call" => "VoIP apps get only calls: use the app_id of the app's ordinary notifications",
         "badge_disabled" => "the device has turned badge updates off",
+        "endpoint_not_allowed" => "add the host of this endpoint to allowed_endpoints, if the app may use it",
+        "events_only" => "the browser asks for events only, and this has none",
         _ => "see the log lines above",
     }
 }
@@ -154,10 +163,21 @@ fn rejected(reason: &str) -> &'static str {
     match reason {
         UNKNOWN_APP => "no [apps.\"…\"] pattern matches this app_id: add one, or check the spelling and case",
         "invalid_pushkey" => "use a pushkey of 1 to 2048 bytes",
-        "invalid_token" => "expected a device token of APNs: 64 or more hexadecimal digits, or base64",
+        "invalid_token" => {
+            "expected a device token of the app's push service: for APNs 64 or more hexadecimal digits, or base64"
+        }
         "BadDeviceToken" | "DeviceTokenNotForTopic" => {
             "the token belongs to the other platform (production or sandbox) or to another topic: check both"
         }
+        "invalid_endpoint" => {
+            "expected an https URL at a public address, on port 80, 443 or above 1023; see [outbound] allow_cidrs and allow_http"
+        }
+        "invalid_subscription" => {
+            "expected a browser's public key as pushkey with endpoint and auth in --data, or the subscription as JSON"
+        }
+        "vapid_mismatch" => "the browser subscribed with another VAPID key: check vapid_private_key",
+        "endpoint_inactive" => "no distributor has been subscribed to this endpoint for half a day",
+        "not_found" | "gone" => "the push service does not know this endpoint any more: subscribe again",
         "SENDER_ID_MISMATCH" => "the token belongs to another Firebase project: check the service account",
         "Unregistered" | "ExpiredToken" | "UNREGISTERED" => {
             "the app was removed from the device, or has registered again: use the newest pushkey"

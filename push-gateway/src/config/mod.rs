@@ -17,8 +17,9 @@ use shared::outbound::settings::Outbound;
 use shared::telemetry::Log;
 
 use self::limits::Limits;
-use self::rules::{Dedup, Metrics, RejectionBreaker, Routing};
-use crate::providers::{self, AppSettings, in_folder};
+use self::rules::{Dedup, Endpoints, Metrics, RejectionBreaker, Routing};
+use crate::providers::factory::{AppSettings, read_settings};
+use crate::providers::in_folder;
 
 /// The prefix of environment variables: `PUSH_GATEWAY__SECTION__KEY`.
 const ENVIRONMENT_PREFIX: &str = "PUSH_GATEWAY";
@@ -53,6 +54,7 @@ pub struct Config {
     pub(crate) limits: Limits,
     pub(crate) dedup: Dedup,
     pub(crate) routing: Routing,
+    pub(crate) endpoints: Endpoints,
     pub(crate) rejection_breaker: RejectionBreaker,
     pub(crate) outbound: Outbound,
     /// `[apps."pattern"]`, by pattern.
@@ -86,7 +88,7 @@ impl Config {
         config.resolve(&folder);
         config.check()?;
         for (pattern, table) in std::mem::take(&mut config.tables) {
-            let app = providers::read_settings(&pattern, table, &folder)?;
+            let app = read_settings(&pattern, table, &folder)?;
             config.apps.insert(pattern, app);
         }
         if config.apps.is_empty() {
@@ -109,6 +111,8 @@ impl Config {
             for (key, file) in app.secret_files() {
                 notices.extend(exposure_notice(&format!("apps.\"{pattern}\".{key}"), file));
             }
+            let of_app = app.notices().into_iter();
+            notices.extend(of_app.map(|(key, text)| format!("[apps.\"{pattern}\"] {key}: {text}")));
         }
         notices
     }

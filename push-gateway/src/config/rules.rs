@@ -1,6 +1,8 @@
-//! `[dedup]`, `[routing]`, `[rejection_breaker]` and `[metrics]`.
+//! `[dedup]`, `[routing]`, `[endpoints]`, `[rejection_breaker]` and `[metrics]`.
 //!
 //! Invariant: apart from `unknown_app`, none of these settings makes the gateway reject more pushkeys.
+
+use std::net::SocketAddr;
 
 use serde::Deserialize;
 use shared::config::{ConfigError, HumanDuration, OneOrMany};
@@ -23,6 +25,14 @@ pub(crate) struct Dedup {
 pub(crate) struct Metrics {
     /// Whether metrics also appear under the names that dashboards of older gateways use.
     pub(crate) legacy_names: bool,
+}
+
+/// The settings under `[endpoints]`, the push services that pushkeys name.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Endpoints {
+    /// Name servers (`ip:port`) that replace the system's.
+    pub(crate) dns_servers: OneOrMany<SocketAddr>,
 }
 
 /// The settings under `[routing]`.

@@ -60,9 +60,9 @@ fn an_app_id_keeps_its_case_and_its_dots_and_paths_are_relative_to_the_file() {
     assert_eq!(patterns, ["*.ios", "com.Example.App"]);
     let files =
         |pattern: &str| config.apps[pattern].watched_files().iter().map(|file| file.to_path_buf()).collect::<Vec<_>>();
-    assert_eq!(config.apps["com.Example.App"].type_name(), "fcm");
+    assert_eq!(config.apps["com.Example.App"].own.type_name(), "fcm");
     assert_eq!(files("com.Example.App"), [folder.path().join("sa.json")]);
-    assert_eq!(config.apps["*.ios"].type_name(), "apns");
+    assert_eq!(config.apps["*.ios"].own.type_name(), "apns");
     assert_eq!(files("*.ios"), [folder.path().join("k/a.p8")]);
 }
 
@@ -103,10 +103,8 @@ fn wrong_values_name_their_key() {
 
 #[test]
 fn types_of_other_versions_are_refused_by_name() {
-    for later in ["webpush", "unifiedpush", "http"] {
-        let error = refused(&format!("[apps.'x']\ntype = '{later}'"));
-        assert!(error.contains(later) && error.contains("later version"), "{error}");
-    }
+    let error = refused("[apps.'x']\ntype = 'http'");
+    assert!(error.contains("http") && error.contains("later version"), "{error}");
     let legacy = refused("[apps.'x']\ntype = 'fcm'\napi_key = 'AAAA:secret'");
     assert!(legacy.contains("service_account_file") && legacy.contains("project_id"), "{legacy}");
     assert!(!legacy.contains("secret"), "{legacy}");
@@ -156,10 +154,10 @@ fn settings_are_equal_only_with_the_same_type_and_values() {
     let app = |toml: &str| load(&format!("[apps.'x']\n{toml}")).unwrap().apps["x"].clone();
     let fcm = "type = 'fcm'\nservice_account_file = '/sa.json'";
     let apns = "type = 'apns'\ntopic = 'a'\nkey = 'one'";
-    assert!(app(fcm).is_equal(&*app(fcm)) && app(apns).is_equal(&*app(apns)));
+    assert!(app(fcm).is_equal(&app(fcm)) && app(apns).is_equal(&app(apns)));
     // A key with its default value changes nothing.
-    assert!(app(fcm).is_equal(&*app(&format!("{fcm}\nmax_concurrent = 2048"))));
-    assert!(!app(fcm).is_equal(&*app(&format!("{fcm}\nttl = '1h'"))));
-    assert!(!app(apns).is_equal(&*app(&apns.replace("one", "two"))), "secrets are compared");
-    assert!(!app(apns).is_equal(&*app(fcm)));
+    assert!(app(fcm).is_equal(&app(&format!("{fcm}\nmax_concurrent = 2048"))));
+    assert!(!app(fcm).is_equal(&app(&format!("{fcm}\nttl = '1h'"))));
+    assert!(!app(apns).is_equal(&app(&apns.replace("one", "two"))), "secrets are compared");
+    assert!(!app(apns).is_equal(&app(fcm)));
 }

@@ -14,6 +14,8 @@ use crate::providers::outcome::{Cause, Certainty, Failure, Outcome, Rejection};
 const FAILURES: u32 = 10;
 /// How long a circuit stays open before the next probe.
 const PAUSE: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(60));
+/// The most circuits: users choose the hosts of some.
+const MAX_CIRCUITS: usize = 10_000;
 /// A probe without a result after this time is lost.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -53,6 +55,19 @@ pub(crate) enum Pass {
     Ordinary,
     /// The attempt checks whether the push service is back.
     Probe,
+}
+
+/// Forgets the closed circuits; if all are open, one of them.
+fn make_room(circuits: &mut HashMap<String, State>) {
+    if circuits.len() < MAX_CIRCUITS {
+        return;
+    }
+    circuits.retain(|_, state| !matches!(state, State::Closed { .. }));
+    if circuits.len() >= MAX_CIRCUITS
+        && let Some(key) = circuits.keys().next().cloned()
+    {
+        circuits.remove(&key);
+    }
 }
 
 impl Circuits {
@@ -101,7 +116,10 @@ impl Circuits {
         }
         let state = match circuits.get_mut(key) {
             Some(state) => state,
-            None => circuits.entry(key.to_owned()).or_insert(State::Closed { failures: 0 }),
+            None => {
+                make_room(&mut circuits);
+                circuits.entry(key.to_owned()).or_insert(State::Closed { failures: 0 })
+            }
         };
         match (*state, pass) {
             (State::Closed { failures }, _) if failures + 1 < FAILURES => {

@@ -11,11 +11,13 @@ use tracing::{Instrument, debug_span};
 use super::admission::{Applicant, admit};
 use super::circuit_breaker::Change;
 use super::dedup::Claim;
+use super::keys::Keys;
 use super::mass_rejection::Withheld;
 use super::retry::with_retries;
 use super::state::{Setup, State};
 use crate::apps::metrics::delivery_counter;
 use crate::apps::registry::{App, UNKNOWN_APP};
+use crate::apps::sender::Sender;
 use crate::config::rules::UnknownApp;
 use crate::notification::badge_update::BadgeAction;
 use crate::notification::{Device, Notification};
@@ -43,19 +45,6 @@ pub(super) struct DeviceDelivery {
     pub(super) deadline: Instant,
 }
 
-/// The keys of a device in memory.
-#[derive(Clone, Copy)]
-struct Keys {
-    /// The pushkey within the app.
-    device: DeviceKey,
-    /// The pushkey alone.
-    pushkey: DeviceKey,
-    /// What the push service counts as one device, within the app: pushkeys of one installation share it.
-    limited: DeviceKey,
-    /// The same alone.
-    installation: DeviceKey,
-}
-
 impl DeviceDelivery {
     pub(super) async fn run(self) -> Outcome {
         let Self { state, setup, notification, device, .. } = &self;
@@ -69,34 +58,41 @@ impl DeviceDelivery {
         );
         let work = async {
             let outcome = match app {
-                Ok(app) => {
-                    let pushkey = app.provider.canonical_pushkey(&device.pushkey);
-                    let installation = app.provider.installation(&pushkey);
-                    let scope = [&*app.pattern, &app.config_generation];
-                    let of = |text: &str| (state.device_keys.device(&scope, text), state.device_keys.pushkey(text));
-                    let of_pushkey = of(&pushkey);
-                    // Mostly the same text.
-                    let of_installation = if installation == pushkey { of_pushkey } else { of(installation) };
-                    let keys = Keys {
-                        device: of_pushkey.0,
-                        pushkey: of_pushkey.1,
-                        limited: of_installation.0,
-                        installation: of_installation.1,
-                    };
-                    self.deduplicate(app, keys).await
+                Ok(app) => self.by_route(app).await,
+                Err(rejection) => {
+                    let outcome = self.without_app(rejection);
+                    let (label, reason) = outcome.labels();
+                    delivery_counter(UNKNOWN, UNKNOWN, label, reason).increment(1);
+                    outcome
                 }
-                Err(rejection) => self.without_app(rejection),
             };
             let (label, reason) = outcome.labels();
-            match app {
-                Ok(app) => app.metrics.count_delivery(label, reason),
-                Err(_) => delivery_counter(UNKNOWN, UNKNOWN, label, reason).increment(1),
-            }
             let event_id = notification.event_id.as_deref();
             tracing::debug!(outcome = label, reason, event_id, "device");
             outcome
         };
         work.instrument(span).await
+    }
+
+    /// Delivers by the push service that the form of the pushkey leads to.
+    async fn by_route(&self, app: &App) -> Outcome {
+        let (keys_of_process, scope) = (&self.state.device_keys, [&*app.pattern, &app.config_generation]);
+        let (sender, outcome) = match app.sender(&self.device) {
+            Ok(sender) => {
+                let pushkey = sender.provider.canonical_pushkey(&self.device);
+                let installation = sender.provider.installation(&pushkey);
+                let keys = Keys::new(keys_of_process, &scope, &pushkey, installation);
+                (sender, self.deduplicate(app, sender, keys).await)
+            }
+            Err(rejection) => {
+                let pushkey = keys_of_process.pushkey(&self.device.pushkey);
+                let device = keys_of_process.device(&scope, &self.device.pushkey);
+                (&app.own, self.reject(&app.own.guard_name, device, pushkey, rejection))
+            }
+        };
+        let (label, reason) = outcome.labels();
+        sender.count_delivery(label, reason);
+        outcome
     }
 
     fn without_app(&self, rejection: Rejection) -> Outcome {
@@ -125,19 +121,19 @@ impl DeviceDelivery {
     }
 
     /// Skips the provider for pushkeys that were rejected, and for events that are delivered or in delivery.
-    async fn deduplicate(&self, app: &App, keys: Keys) -> Outcome {
+    async fn deduplicate(&self, app: &App, sender: &Sender, keys: Keys) -> Outcome {
         let Self { state, notification, device, .. } = self;
         if let Some(reason) = state.rejected_pushkeys.find(keys.device, device.pushkey_ts) {
             metrics::counter!("push_rejected_memory_hits_total").increment(1);
             return Outcome::rejected(reason, Certainty::Certain);
         }
-        match app.delivery.badge_updates.action(app.delivery.badge_nudge, notification, device) {
+        match app.own.delivery.badge_updates.action(app.own.delivery.badge_nudge, notification, device) {
             BadgeAction::Send => {}
-            BadgeAction::Nudge => return self.nudge(app, keys).await,
+            BadgeAction::Nudge => return self.nudge(app, sender, keys).await,
             BadgeAction::Drop(reason) => return Outcome::Dropped(reason),
         }
         let event_id = notification.event_id.as_deref().filter(|event_id| !self.is_exempt(event_id));
-        let Some(event_id) = event_id else { return self.with_concurrency_limit(app, keys, false).await };
+        let Some(event_id) = event_id else { return self.with_concurrency_limit(app, sender, keys, false).await };
         let shown = [self.shown, state.device_keys.digest(&device.shown())];
         match state.dedup.claim(state.device_keys.event(keys.device, event_id, shown)) {
             Claim::Delivered => {
@@ -154,7 +150,7 @@ impl DeviceDelivery {
                 }
             }
             Claim::Acquired(guard) => {
-                let outcome = self.with_concurrency_limit(app, keys, false).await;
+                let outcome = self.with_concurrency_limit(app, sender, keys, false).await;
                 guard.finish(&outcome);
                 outcome
             }
@@ -162,12 +158,12 @@ impl DeviceDelivery {
     }
 
     /// Asks the device to count its messages itself, once in an interval: events make it count too.
-    async fn nudge(&self, app: &App, keys: Keys) -> Outcome {
+    async fn nudge(&self, app: &App, sender: &Sender, keys: Keys) -> Outcome {
         let nudges = &self.state.nudges;
-        if !nudges.allow(keys.device, app.delivery.nudge_interval) {
+        if !nudges.allow(keys.device, app.own.delivery.nudge_interval) {
             return Outcome::Dropped("nudge_throttled");
         }
-        let outcome = self.with_concurrency_limit(app, keys, true).await;
+        let outcome = self.with_concurrency_limit(app, sender, keys, true).await;
         if outcome != Outcome::Delivered {
             nudges.forget(keys.device);
         }
@@ -175,12 +171,12 @@ impl DeviceDelivery {
     }
 
     /// Waits for a permit of the app, so that an app that hangs takes no capacity from others.
-    async fn with_concurrency_limit(&self, app: &App, keys: Keys, is_nudge: bool) -> Outcome {
+    async fn with_concurrency_limit(&self, app: &App, sender: &Sender, keys: Keys, is_nudge: bool) -> Outcome {
         let Self { state, setup, notification, device, client, deadline, .. } = self;
         let now = state.clock.now();
         let applicant = Applicant {
             kind: notification.kind,
-            is_ring: notification.occasion(&app.delivery.call_types, now).ring().is_some(),
+            is_ring: notification.occasion(&app.own.delivery.call_types, now).ring().is_some(),
             limited: keys.limited,
             client: *client,
             is_proven: state.proven_pushkeys.contains(keys.pushkey),
@@ -199,27 +195,27 @@ impl DeviceDelivery {
         delivery.is_nudge = is_nudge;
         let outcome = {
             let _in_flight = app.metrics.in_flight();
-            let attempt = || self.attempt(app, &delivery);
-            with_retries(&app.delivery.retry_waits, *deadline, state.random, attempt).await
+            let attempt = || self.attempt(app, sender, &delivery);
+            with_retries(&app.own.delivery.retry_waits, *deadline, state.random, attempt).await
         };
         drop(permit);
-        self.record(app, keys, outcome)
+        self.record(app, sender, keys, outcome)
     }
 
-    async fn attempt(&self, app: &App, delivery: &Delivery<'_>) -> Outcome {
-        let circuits = &self.state.circuits;
-        let pass = match circuits.enter(&app.circuit_key, Instant::now()) {
+    async fn attempt(&self, app: &App, sender: &Sender, delivery: &Delivery<'_>) -> Outcome {
+        let (circuits, circuit) = (&self.state.circuits, &*sender.circuit_of(delivery.device));
+        let pass = match circuits.enter(circuit, Instant::now()) {
             Ok(pass) => pass,
             Err(retry_after) => return Failure::upstream(CIRCUIT_OPEN, Some(retry_after)).into(),
         };
-        let outcome = app.provider.deliver(delivery).await;
-        match circuits.record(&app.circuit_key, pass, &outcome, Instant::now()) {
+        let outcome = sender.provider.deliver(delivery).await;
+        match circuits.record(circuit, pass, &outcome, Instant::now()) {
             Some(Change::Opened) => {
                 let reason = outcome.labels().1;
-                tracing::warn!(app = app.pattern, push_service = app.circuit_key, reason, "circuit breaker opened");
+                tracing::warn!(app = app.pattern, push_service = circuit, reason, "circuit breaker opened");
             }
             Some(Change::Closed) => {
-                tracing::warn!(app = app.pattern, push_service = app.circuit_key, "circuit breaker closed");
+                tracing::warn!(app = app.pattern, push_service = circuit, "circuit breaker closed");
             }
             None => {}
         }
@@ -231,10 +227,10 @@ impl DeviceDelivery {
     }
 
     /// Records the outcome of the last attempt.
-    fn record(&self, app: &App, keys: Keys, outcome: Outcome) -> Outcome {
+    fn record(&self, app: &App, sender: &Sender, keys: Keys, outcome: Outcome) -> Outcome {
         match &outcome {
             Outcome::Rejected(rejection) => {
-                return self.reject(&app.pattern, keys.device, keys.pushkey, *rejection);
+                return self.reject(&sender.guard_name, keys.device, keys.pushkey, *rejection);
             }
             Outcome::Failed(Failure { reason, cause: Cause::Ours { detail }, .. }) => {
                 if self.count_config_error(&app.config_error_log, &app.pattern, reason) {
@@ -252,11 +248,11 @@ impl DeviceDelivery {
                     self.setup.per_pushkey.take_over(&self.setup.per_unproven_pushkey, keys.limited);
                     self.state.calls_per_pushkey.take_over(&self.state.calls_per_unproven_pushkey, keys.limited);
                 }
-                self.state.mass_rejection.record_delivery(&app.pattern, keys.device, self.client);
+                self.state.mass_rejection.record_delivery(&sender.guard_name, keys.device, self.client);
             }
             Outcome::Failed(Failure { reason, cause: Cause::Upstream { is_outage: true }, .. }) => {
                 if app.outage_log.allow(self.state.clock.now()) {
-                    let (app, push_service) = (&app.pattern, &app.circuit_key);
+                    let (app, push_service) = (&app.pattern, &*sender.circuit_of(&self.device));
                     tracing::warn!(app, push_service, reason, "events are undelivered: the push service fails");
                 }
             }

@@ -27,6 +27,7 @@ pub(crate) mod circuit_breaker;
 pub(crate) mod dedup;
 mod device;
 pub(crate) mod in_flight;
+mod keys;
 pub(crate) mod mass_rejection;
 pub(crate) mod nudges;
 pub(crate) mod proven_pushkeys;
@@ -116,7 +117,7 @@ fn deadline_of(
         return None;
     }
     let app = setup.apps.serving(device).ok()?;
-    Some(began + notification.occasion(&app.delivery.call_types, now).ring()?.left)
+    Some(began + notification.occasion(&app.own.delivery.call_types, now).ring()?.left)
 }
 
 impl Outcomes {

@@ -114,8 +114,10 @@ impl State {
         // A new app may serve devices that were unknown before.
         self.mass_rejection.forget("unknown");
         for app in &difference.ended {
-            self.mass_rejection.forget(&app.pattern);
-            self.circuits.forget(&app.circuit_key);
+            for sender in app.senders() {
+                self.mass_rejection.forget(&sender.guard_name);
+                self.circuits.forget(&sender.circuit_key);
+            }
         }
         Ok(difference)
     }

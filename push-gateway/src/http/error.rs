@@ -26,6 +26,11 @@ pub(crate) enum Error {
     /// A page in a browser sends `Origin`; no homeserver does.
     #[error("Requests from web pages are not served")]
     Browser,
+    /// A query without one usable `app_id`.
+    #[error("app_id: expected one of 1 to 64 bytes")]
+    AppId,
+    #[error("No app with this app_id has a VAPID key")]
+    NoVapidKey,
     /// The body did not arrive.
     #[error("{0}")]
     Body(#[from] BodyError),
@@ -57,6 +62,8 @@ impl Error {
                 refuse(StatusCode::BAD_REQUEST, "M_NOT_JSON")
             }
             Self::Parse(ParseError::Shape { .. }) => refuse(StatusCode::BAD_REQUEST, "M_BAD_JSON"),
+            Self::AppId => refuse(StatusCode::BAD_REQUEST, "M_INVALID_PARAM"),
+            Self::NoVapidKey => refuse(StatusCode::NOT_FOUND, "M_NOT_FOUND"),
             Self::Browser => refuse(StatusCode::FORBIDDEN, "M_FORBIDDEN"),
             Self::Body(BodyError::TooLarge) => MatrixError::too_large(),
             Self::Body(BodyError::Overloaded) => {

@@ -2,5 +2,7 @@
 //!
 //! Invariant: no module below this one knows HTTP.
 
+mod discovery;
 pub(crate) mod error;
 pub(crate) mod notify;
+mod vapid;

@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
+use actix_web::guard::fn_guard;
 use actix_web::http::Method;
 use actix_web::http::header::ORIGIN;
 use actix_web::web::{self, Data, ServiceConfig};
@@ -17,7 +18,9 @@ use shared::http::endpoint::{endpoint, not_found};
 use shared::http::observe::{AlreadyLogged, milliseconds};
 use shared::http::operations::health;
 
+use super::discovery::{discover, is_gateway};
 use super::error::Error;
+use super::vapid::vapid;
 use crate::delivery::deliver;
 use crate::delivery::state::State;
 use crate::notification::memory::memory;
@@ -35,8 +38,10 @@ struct NotifyResponse {
 /// Registers every endpoint.
 pub(crate) fn configure(config: &mut ServiceConfig) {
     config
+        .service(endpoint("/_matrix/push/v1/notify").guard(fn_guard(is_gateway)).get(discover).post(notify))
         .service(endpoint("/_matrix/push/v1/notify").post(notify))
         .service(endpoint("/_matrix/push/v1/notify/").post(notify))
+        .service(endpoint("/_push/v1/vapid").get(vapid))
         .service(endpoint("/health").get(health))
         .default_service(web::to(unknown_path));
 }
@@ -78,7 +83,7 @@ async fn notify(state: Data<State>, request: HttpRequest, body: Body) -> Result<
     permit.add_devices(devices.len(), memory(&notification, &devices))?;
     setup.devices_per_ip.charge_all(|| network, devices.len(), now).map_err(Failure::rate_limited)?;
     for device in &mut devices {
-        let sends_counts = setup.apps.find(&device.app_id).is_none_or(|app| app.delivery.send_badge_counts);
+        let sends_counts = setup.apps.find(&device.app_id).is_none_or(|app| app.own.delivery.send_badge_counts);
         device.counts_disabled |= !sends_counts;
     }
     let began = Instant::now();

@@ -16,7 +16,8 @@ pub(crate) fn memory(notification: &Notification, devices: &[Device]) -> usize {
         let texts = device.app_id.len() + device.pushkey.len();
         texts + of_members(&device.data) + of_members(&device.tweaks)
     });
-    notification.content.as_ref().map_or(0, of_members) + of_devices.sum::<usize>()
+    let of_notification = [&notification.content, &notification.received].into_iter().flatten().map(of_members);
+    of_notification.sum::<usize>() + of_devices.sum::<usize>()
 }
 
 fn of_members(members: &Map<String, Value>) -> usize {

@@ -48,6 +48,8 @@ pub(crate) struct Notification {
     pub(crate) content: Option<Map<String, Value>>,
     /// The members of an encrypted notification (MSC3013).
     pub(crate) encrypted: Option<Encrypted>,
+    /// All members as received, without `devices`; only if a pushkey is a URL, because UnifiedPush forwards them.
+    pub(crate) received: Option<Map<String, Value>>,
 }
 
 /// The kind of a payload.
@@ -136,6 +138,7 @@ impl Notification {
             counts: _,
             content,
             encrypted,
+            received: _,
         } = self;
         let event = (kind, event_id, room_id, event_type, sender, membership, user_is_target, priority);
         (event, sender_display_name, room_name, room_alias, content, encrypted)

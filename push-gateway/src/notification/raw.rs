@@ -144,6 +144,11 @@ impl<'a> Members<'a> {
         object
     }
 
+    /// The other members.
+    pub(super) fn without(self, names: &[&str]) -> Self {
+        Self(self.0.into_iter().filter(|(name, _)| !names.contains(&name.as_ref())).collect())
+    }
+
     /// The last member with that name; `null` counts as missing.
     pub(super) fn find(&self, name: &str) -> Option<Raw<'a>> {
         let last = self.0.iter().rev().find(|(key, _)| key == name);

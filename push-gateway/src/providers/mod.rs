@@ -1,4 +1,4 @@
-//! Push services: the one interface that every provider implements, and the factory that makes providers from settings.
+//! Push services: the one interface that every provider implements; `factory` reads their settings.
 //!
 //! Each provider is a folder with the same six modules: `settings`, `credentials`, `request`, `payload`, `response`,
 //! `client`. Invariant: providers never import one another. `push-gateway/README.md` lists every place that names a
@@ -8,25 +8,26 @@ pub(crate) mod apns;
 pub(crate) mod apns_error;
 pub(crate) mod connection_report;
 pub(crate) mod device_key;
+pub(crate) mod factory;
 pub(crate) mod fcm;
 pub(crate) mod log_throttle;
 pub(crate) mod outcome;
 pub(crate) mod two_generation_cache;
+pub(crate) mod webpush;
 
 use std::any::Any;
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt::Debug;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use serde_json::Value;
 use shared::certificate_chain::Validity;
 use shared::clock::{Clock, Timestamp};
-use shared::config::ConfigError;
 use shared::outbound::settings::Outbound;
 
 use self::device_key::DeviceKey;
@@ -34,18 +35,6 @@ use self::outcome::{Outcome, Reason};
 use crate::notification::badge_update::BadgeUpdates;
 use crate::notification::call::Occasion;
 use crate::notification::{Device, Notification};
-
-/// The push services by the `type` of an app.
-const TYPES: [(&str, ReadSettings); 2] = [("apns", apns::settings::read), ("fcm", fcm::settings::read)];
-
-/// Types that a later version will support.
-const LATER_TYPES: [&str; 3] = ["webpush", "unifiedpush", "http"];
-
-/// Reads the table of an app; errors start with `path`, and relative paths are relative to the folder.
-type ReadSettings = fn(path: &str, table: Value, folder: &Path) -> Result<AppSettings, ConfigError>;
-
-/// The settings of one app.
-pub(crate) type AppSettings = Arc<dyn ProviderSettings>;
 
 /// A push service with the credentials of one app.
 pub(crate) trait Provider: Send + Sync {
@@ -80,9 +69,9 @@ pub(crate) trait Provider: Send + Sync {
     /// From when to when the credential is valid, if it expires.
     fn credential_validity(&self) -> Option<Validity>;
 
-    /// The one spelling of `pushkey` under which the push service knows the device; an invalid one stays as it is.
-    fn canonical_pushkey<'a>(&self, pushkey: &'a str) -> Cow<'a, str> {
-        Cow::Borrowed(pushkey)
+    /// The one spelling of the pushkey under which the push service knows the device; an invalid one stays as it is.
+    fn canonical_pushkey<'a>(&self, device: &'a Device) -> Cow<'a, str> {
+        Cow::Borrowed(&device.pushkey)
     }
 
     /// The part of a canonical pushkey that names what the push service limits: several pushkeys may lead to one installation
@@ -94,9 +83,22 @@ pub(crate) trait Provider: Send + Sync {
     /// The name of the circuit: apps with the same credential at the same push service share one. Appears in logs.
     fn circuit_key(&self) -> String;
 
+    /// The circuit of this device, if its pushkey names the push service.
+    fn circuit_of(&self, _device: &Device) -> Option<String> {
+        None
+    }
+
+    /// The public key with which browsers subscribe.
+    fn public_key(&self) -> Option<&str> {
+        None
+    }
+
     /// The push service and the credential, for the operator; nothing secret.
     fn describe(&self) -> String;
 }
+
+/// Settings of any type; clones share them.
+pub(crate) type SharedSettings = Arc<dyn ProviderSettings>;
 
 /// The settings of one app, of any type.
 pub(crate) trait ProviderSettings: Any + Debug + Send + Sync {
@@ -110,9 +112,9 @@ pub(crate) trait ProviderSettings: Any + Debug + Send + Sync {
     /// reload has to watch a broken file too.
     fn secret_files(&self) -> Vec<(&'static str, &Path)>;
 
-    /// The same files without their keys.
-    fn watched_files(&self) -> Vec<&Path> {
-        self.secret_files().into_iter().map(|(_, file)| file).collect()
+    /// Warnings about values that work only in part, with their keys.
+    fn notices(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
     }
 
     /// Whether `other` has the same type and equal values.
@@ -153,26 +155,33 @@ pub(crate) struct DeliverySettings {
 #[derive(Clone)]
 pub(crate) struct ProviderContext {
     pub(crate) outbound: Outbound,
+    /// The name servers for endpoints; empty for the system's.
+    pub(crate) dns_servers: Vec<SocketAddr>,
     pub(crate) clock: Clock,
     pub(crate) apns_tokens: apns::ProviderTokenCache,
     pub(crate) fcm_accounts: fcm::AccountCache,
+    pub(crate) endpoints: webpush::Connections,
 }
 
 impl ProviderContext {
     pub(crate) fn new(clock: Clock) -> Self {
         Self {
             outbound: Outbound::default(),
+            dns_servers: Vec::new(),
+            endpoints: webpush::Connections::new(clock.clone()),
             clock,
             apns_tokens: apns::ProviderTokenCache::default(),
             fcm_accounts: fcm::AccountCache::default(),
         }
     }
 
-    /// The context for a configuration with these outbound settings. Tokens for APNs are signed locally and survive any
-    /// change; tokens of FCM accounts come over connections, and so survive only equal settings.
-    pub(crate) fn with_outbound(&self, outbound: &Outbound, is_equal: bool) -> Self {
+    /// The context for a configuration with these outbound settings and name servers. Tokens for APNs are signed locally and
+    /// survive any change; connections, and tokens of FCM accounts, which come over connections, survive only equal settings.
+    pub(crate) fn with_outbound(&self, outbound: &Outbound, dns_servers: &[SocketAddr], is_equal: bool) -> Self {
         let fcm_accounts = if is_equal { self.fcm_accounts.clone() } else { fcm::AccountCache::default() };
-        Self { outbound: outbound.clone(), fcm_accounts, ..self.clone() }
+        let endpoints = if is_equal { self.endpoints.clone() } else { self.endpoints.reconnected() };
+        let (outbound, dns_servers) = (outbound.clone(), dns_servers.to_vec());
+        Self { outbound, dns_servers, fcm_accounts, endpoints, ..self.clone() }
     }
 }
 
@@ -219,41 +228,6 @@ impl<'a> Delivery<'a> {
     /// The payload, or the reason why nothing is sent; calls `compose` once for all attempts.
     pub(crate) fn payload(&self, compose: impl FnOnce() -> Result<Payload, Reason>) -> Result<&Payload, Reason> {
         self.payload.get_or_init(compose).as_ref().map_err(|reason| *reason)
-    }
-}
-
-/// Reads the table of the app with this pattern by its `type`.
-///
-/// # Errors
-/// [`ConfigError`] names the key.
-pub(crate) fn read_settings(pattern: &str, table: Value, folder: &Path) -> Result<AppSettings, ConfigError> {
-    let path = format!("apps.\"{pattern}\"");
-    if pattern.is_empty() {
-        return Err(ConfigError::Invalid(format!("[{path}]: expected an app_id, or a pattern with * or ?")));
-    }
-    let Value::Object(mut table) = table else {
-        return Err(ConfigError::Invalid(format!("[{path}]: expected a table")));
-    };
-    let type_name = table.remove("type");
-    let type_name = type_name.as_ref().and_then(Value::as_str);
-    match TYPES.iter().find(|(name, _)| Some(*name) == type_name) {
-        Some((_, read)) => read(&path, Value::Object(table), folder),
-        None => Err(ConfigError::Invalid(format!("[{path}] type: {}", wrong_type(type_name)))),
-    }
-}
-
-fn wrong_type(name: Option<&str>) -> String {
-    let known = || TYPES.map(|(name, _)| format!("\"{name}\"")).join(", ");
-    match name {
-        Some(later) if LATER_TYPES.contains(&later) => {
-            format!("\"{later}\" comes in a later version; this one has {}", known())
-        }
-        Some("gcm") => "\"gcm\" is \"fcm\" here, with service_account_file".to_owned(),
-        Some(other) => {
-            let nearest = TYPES.iter().min_by_key(|(known, _)| strsim::damerau_levenshtein(known, other));
-            format!("unknown type \"{other}\": did you mean \"{}\"?", nearest.map_or("", |(name, _)| name))
-        }
-        None => format!("missing; expected one of {}", known()),
     }
 }
 

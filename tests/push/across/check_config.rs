@@ -121,3 +121,32 @@ async fn the_proxy_in_use_is_named_without_its_password() {
         assert!(!text.contains("hunter2"), "{text}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generated_key_is_accepted_and_a_contact_that_apple_refuses_is_noted() {
+    let world = World::start("").await;
+    let output = tokio::process::Command::new(harness::binary::push_gateway()).arg("generate-vapid-key").output().await;
+    let output = output.expect("the binary can be started");
+    let (pem, public) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let public = public.trim().strip_prefix("public key: ").expect("the public key");
+    assert!(
+        pem.starts_with("-----BEGIN PRIVATE KEY-----\n") && public.len() == 87 && public.starts_with('B'),
+        "{public}"
+    );
+    std::fs::write(world.server.folder().join("vapid.pem"), pem.as_bytes()).unwrap();
+    let settings = |contact: &str| {
+        format!(
+            "[apps.web]\ntype = \"webpush\"\nvapid_private_key_file = \"vapid.pem\"\nvapid_contact = \"{contact}\"\n\
+             [apps.up]\ntype = \"unifiedpush\"\n"
+        )
+    };
+    let config = world.server.folder().join("config.toml");
+    for (contact, is_noted) in [("ops@example.com", false), ("ops@localhost", true)] {
+        std::fs::write(&config, settings(contact)).unwrap();
+        let (code, text) = result_of(&world.server.run(&["check-config", "--online"]).await);
+        assert_eq!(code, Some(0), "{text}");
+        assert!(text.contains(&format!("app web: Web Push, VAPID key {}", &public[..8])), "{text}");
+        assert!(text.contains("app up: UnifiedPush, without VAPID"), "{text}");
+        assert_eq!(text.contains("[apps.\"web\"] vapid_contact: Apple"), is_noted, "{text}");
+    }
+}

@@ -3,6 +3,7 @@
 mod badges;
 mod calls;
 mod credentials;
+mod endpoints;
 mod hostile;
 mod isolation;
 mod keyless;

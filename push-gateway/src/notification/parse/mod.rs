@@ -6,6 +6,8 @@
 
 use std::num::IntErrorKind;
 
+use serde_json::{Map, Value};
+
 use super::raw::{MAX_DEPTH, Members, Raw, Type};
 use super::{Counts, Device, Encrypted, Kind, MAX_COUNT, Notification, Priority};
 
@@ -69,7 +71,23 @@ pub(crate) fn parse(body: &[u8], max_devices: usize) -> Result<Request, ParseErr
     };
     check_depth(&notification, 2, &["devices", "content"])?;
     let devices = parse_devices(&notification, max_devices)?;
-    Ok(Request { notification: parse_notification(&notification)?, devices })
+    let mut parsed = parse_notification(&notification)?;
+    if devices.iter().any(|device| is_url(&device.pushkey)) {
+        parsed.received = Some(received(notification));
+    }
+    Ok(Request { notification: parsed, devices })
+}
+
+/// Whether a pushkey has the form of a URL that UnifiedPush could send to.
+fn is_url(pushkey: &str) -> bool {
+    pushkey.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http"))
+}
+
+/// The members as received, without `devices` and without content that is nested too deeply.
+fn received(notification: Members<'_>) -> Map<String, Value> {
+    let is_too_deep = notification.find("content").is_some_and(|content| content.is_deeper_than(MAX_DEPTH));
+    let without: &[&str] = if is_too_deep { &["devices", "content"] } else { &["devices"] };
+    notification.without(without).into_object()
 }
 
 fn parse_devices(notification: &Members<'_>, max_devices: usize) -> Result<Vec<Device>, ParseError> {
@@ -105,7 +123,7 @@ fn parse_device(device: &Members<'_>, path: &str) -> Result<Device, ParseError> 
             }
             members.into_object()
         }
-        None => serde_json::Map::new(),
+        None => Map::new(),
     };
     Ok(Device {
         app_id: required("app_id")?,
@@ -154,6 +172,7 @@ fn parse_notification(notification: &Members<'_>) -> Result<Notification, ParseE
         counts,
         content,
         encrypted,
+        received: None,
     })
 }
 

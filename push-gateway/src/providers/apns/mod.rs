@@ -35,6 +35,7 @@ use self::response::{Action, ApnsResponse};
 use super::device_key::DeviceKey;
 use super::outcome::{Certainty, Failure, Outcome, Reason};
 use super::{Delivery, Payload, Provider, ProviderContext, SetupError};
+use crate::notification::Device;
 use crate::notification::call::Occasion;
 use crate::upstream::client::Client;
 use crate::upstream::options::Timing;
@@ -276,10 +277,10 @@ impl Provider for Apns {
         self.credentials.validity()
     }
 
-    fn canonical_pushkey<'a>(&self, pushkey: &'a str) -> Cow<'a, str> {
-        match DeviceToken::parse(pushkey, self.settings.token_encoding) {
+    fn canonical_pushkey<'a>(&self, device: &'a Device) -> Cow<'a, str> {
+        match DeviceToken::parse(&device.pushkey, self.settings.token_encoding) {
             Some(token) => Cow::Owned(token.hex().to_owned()),
-            None => Cow::Borrowed(pushkey),
+            None => Cow::Borrowed(&device.pushkey),
         }
     }
 

@@ -18,7 +18,7 @@ use super::{Apns, identifiers};
 use crate::notification::badge_update::BadgeUpdates;
 use crate::notification::call::CALL_TYPES;
 use crate::providers::{
-    AppSettings, DeliverySettings, Provider, ProviderContext, ProviderSettings, SetupError, in_folder,
+    DeliverySettings, Provider, ProviderContext, ProviderSettings, SetupError, SharedSettings, in_folder,
 };
 
 /// The table of an app of type `apns`.
@@ -240,7 +240,7 @@ impl Settings {
 }
 
 /// Reads the table of an app; relative paths are relative to `folder`.
-pub(in super::super) fn read(path: &str, table: Value, folder: &Path) -> Result<AppSettings, ConfigError> {
+pub(in super::super) fn read(path: &str, table: Value, folder: &Path) -> Result<SharedSettings, ConfigError> {
     let mut settings: Settings = section(path, table)?;
     for file in [&mut settings.key_file, &mut settings.cert_file, &mut settings.cert_password_file] {
         in_folder(folder, file);

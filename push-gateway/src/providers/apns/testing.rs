@@ -37,6 +37,7 @@ pub(super) fn notification(base: &Value, fields: &Value) -> Notification {
             .map(|_| Counts { unread: count("unread"), missed_calls: count("missed_calls") }),
         content: all.get("content").and_then(Value::as_object).cloned(),
         encrypted,
+        received: None,
     }
 }
 

@@ -22,7 +22,7 @@ use super::Fcm;
 use crate::notification::badge_update::BadgeUpdates;
 use crate::notification::call::CALL_TYPES;
 use crate::providers::{
-    AppSettings, DeliverySettings, Provider, ProviderContext, ProviderSettings, SetupError, in_folder,
+    DeliverySettings, Provider, ProviderContext, ProviderSettings, SetupError, SharedSettings, in_folder,
 };
 
 /// The keys of an app of type `fcm`, without `type` itself.
@@ -207,7 +207,7 @@ impl Settings {
 }
 
 /// Reads the table of an app; relative paths are relative to `folder`.
-pub(in super::super) fn read(path: &str, table: Value, folder: &Path) -> Result<AppSettings, ConfigError> {
+pub(in super::super) fn read(path: &str, table: Value, folder: &Path) -> Result<SharedSettings, ConfigError> {
     let mut settings: Settings = section(path, table)?;
     in_folder(folder, &mut settings.service_account_file);
     // Values from the environment or a form are often empty instead of absent, or have blanks around them.

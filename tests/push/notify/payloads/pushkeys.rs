@@ -111,7 +111,7 @@ async fn fcm_receives_an_installation_or_a_registration_by_the_form_of_the_pushk
 async fn oversized_pushkeys_and_unknown_apps_are_rejected_unchanged() {
     let apps = [android_app("org.example.android", ""), android_app("org.example.*", "")];
     let gateway = World::serving("", TRUSTING, &apps).await;
-    let (fits, too_long) = ("k".repeat(2048), "k".repeat(2049));
+    let (fits, too_long) = ("k".repeat(1024), "k".repeat(2049));
     let known = "org.example.android";
     let devices: Vec<Value> = [
         (known, fits.as_str()),

@@ -36,7 +36,7 @@ fn is_complete(answer: &Answer) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn notify_takes_post_alone_with_and_without_a_slash_at_the_end() {
-    let gateway = World::serving("", "", &[android_app(APP, "")]).await;
+    let gateway = World::serving("", "", &[android_app(APP, "unifiedpush = false\n")]).await;
     for path in [NOTIFY.to_owned(), format!("{NOTIFY}/"), format!("{NOTIFY}?access_token=x")] {
         for method in ["GET", "HEAD", "PUT", "DELETE", "PATCH", "TRACE", "PROPFIND", "post"] {
             let device = gateway.phone(APP);

@@ -81,7 +81,7 @@ impl World {
     }
 
     fn try_provider(&self, settings: &Settings, outbound: &Outbound, timing: Timing) -> Result<Apns, SetupError> {
-        Apns::with_timing("org.example.*", settings, &self.context.with_outbound(outbound, true), timing)
+        Apns::with_timing("org.example.*", settings, &self.context.with_outbound(outbound, &[], true), timing)
     }
 }
 

@@ -128,7 +128,7 @@ async fn a_problem_with_the_service_account_names_the_key() {
     let build = |file: Value| {
         std::fs::write(&path, file.to_string()).unwrap();
         let settings = serde_json::from_value(json!({"service_account_file": path})).unwrap();
-        let app = Fcm::new("a", &settings, &world.context.with_outbound(&world.outbound(), true));
+        let app = Fcm::new("a", &settings, &world.context.with_outbound(&world.outbound(), &[], true));
         app.map(drop).map_err(|error| error.to_string())
     };
     let good = world.google.service_account();

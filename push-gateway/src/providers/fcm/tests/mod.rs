@@ -51,7 +51,7 @@ impl World {
         }
         settings["base_url"] = json!(self.google.base_url());
         let settings: Settings = serde_json::from_value(settings).unwrap();
-        Fcm::new("org.example.*", &settings, &self.context.with_outbound(&self.outbound(), true))
+        Fcm::new("org.example.*", &settings, &self.context.with_outbound(&self.outbound(), &[], true))
     }
 
     fn app(&self) -> Fcm {
