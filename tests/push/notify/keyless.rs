@@ -4,7 +4,7 @@ use harness::api::Api;
 use harness::binary;
 use harness::fcm::{Fault, Google, Step};
 use harness::process::{NotStarted, Server, new_folder};
-use harness::world::push::{ANDROID, NOTIFY, android_device, message_body};
+use harness::world::push::{ANDROID, DEADLINE, NOTIFY, android_device, message_body};
 use serde_json::{Value, json};
 
 /// A gateway with one app, whose credential file is in its folder.
@@ -140,6 +140,7 @@ async fn the_step_that_fails_is_named_and_no_token_is_shown() {
         let valid = gateway.google.subject_token();
         gateway.notify("$1").await.refused(502, "M_UNKNOWN");
         gateway.notify("$2").await.refused(502, "M_UNKNOWN");
+        gateway.server.wait_for_log("no access token for Google", DEADLINE).await;
         let logs = gateway.server.logs();
         let lines: Vec<&str> = logs.lines().filter(|line| line.contains("no access token for Google")).collect();
         assert!(lines.len() == 1 && signs.iter().all(|sign| lines[0].contains(sign)), "{signs:?}: {logs}");
