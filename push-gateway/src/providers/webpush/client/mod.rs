@@ -74,14 +74,15 @@ impl Transport {
         Ok(Self { client, dns, guard, unreachable: Unreachable::new(clock.clone()), clock })
     }
 
-    /// Whether all addresses of the endpoint's host lie in networks that the operator allowed. `None` if it has none at present.
+    /// Whether all addresses of the endpoint's host lie in networks that the operator allowed; a name that does not exist has
+    /// none there. `None` if no name server answers at present.
     pub(super) async fn allows(&self, endpoint: &Endpoint) -> Option<bool> {
         match endpoint.host() {
             Host::Ipv4(ip) => Some(self.guard.allows((*ip).into())),
             Host::Ipv6(ip) => Some(self.guard.allows((*ip).into())),
             Host::Domain(name) => {
                 let found = tokio::time::timeout(CONNECT, self.dns.addresses(name)).await.ok()?.ok()?;
-                (!found.is_empty()).then(|| found.iter().all(|ip| self.guard.allows(*ip)))
+                Some(!found.is_empty() && found.iter().all(|ip| self.guard.allows(*ip)))
             }
         }
     }
