@@ -149,6 +149,25 @@ async fn a_name_that_leads_to_a_private_address_now_or_later_is_not_connected_to
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_unusual_port_is_rejected_unless_the_name_leads_to_an_allowed_network() {
+    let dns = Dns::start().await;
+    let tables = format!("{BELIEVING}[endpoints]\ndns_servers = [\"{}\"]\n", dns.address());
+    let (gateway, service) = super::world_with("", &tables).await;
+    dns.set_addresses("public.example.net", &[[192, 0, 1, 1].into()]);
+    dns.set_failing("failing.example.net");
+    for (name, code) in [("missing.example.net", 200), ("public.example.net", 200), ("failing.example.net", 502)] {
+        for device in devices(&service, &format!("https://{name}:25/push/x")) {
+            let answer = gateway.notify(&with(ids(), json!({ "devices": [device] }))).await;
+            assert_eq!(answer.code(), code, "{name}: {answer}");
+            if code == 200 {
+                assert_eq!(answer.expect(200)["rejected"], json!([device["pushkey"]]), "{name}");
+            }
+        }
+    }
+    assert_eq!(service.connections(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_parsed_host_decides_whether_the_list_allows_an_endpoint() {
     let dns = Dns::start().await;
     let (gateway, service) = world("allowed_endpoints = [\"*.notify.windows.com\"]\n", &dns).await;
