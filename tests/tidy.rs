@@ -125,6 +125,7 @@ const PUSH_GATEWAY: Layers = Layers {
                 "device_key",
                 "log_throttle",
                 "outcome",
+                "pause",
                 "two_generation_cache",
             ]),
             reason: "each provider knows one push service; providers never import one another",

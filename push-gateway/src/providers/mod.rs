@@ -12,6 +12,7 @@ pub(crate) mod factory;
 pub(crate) mod fcm;
 pub(crate) mod log_throttle;
 pub(crate) mod outcome;
+pub(crate) mod pause;
 pub(crate) mod two_generation_cache;
 pub(crate) mod webpush;
 

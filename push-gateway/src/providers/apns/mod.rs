@@ -21,7 +21,7 @@ use futures_util::future::BoxFuture;
 use metrics::{Counter, Histogram};
 use moka::future::Cache;
 use shared::certificate_chain::Validity;
-use shared::clock::{Clock, Timestamp};
+use shared::clock::Clock;
 
 pub(crate) use self::credentials::token::ProviderTokenCache;
 pub use self::settings::Settings;
@@ -34,6 +34,7 @@ use self::request::{DeviceToken, Push, PushHeaders, PushTemplate};
 use self::response::{Action, ApnsResponse};
 use super::device_key::DeviceKey;
 use super::outcome::{Certainty, Failure, Outcome, Reason};
+use super::pause::Pause;
 use super::{Delivery, Payload, Provider, ProviderContext, SetupError};
 use crate::notification::Device;
 use crate::notification::call::Occasion;
@@ -59,8 +60,8 @@ pub(crate) struct Apns {
     credentials: Credentials,
     clients: Clients,
     clock: Clock,
-    /// Paused devices, and until when.
-    paused: Cache<Registration, Timestamp>,
+    /// The pauses of devices.
+    paused: Cache<Registration, Pause>,
     /// Devices that APNs reported as gone before they registered again; each gets one more attempt.
     renewed: Cache<Registration, ()>,
     seconds: Histogram,
@@ -109,9 +110,8 @@ impl Apns {
             Ok(payload) => payload,
             Err(reason) => return Ok(Outcome::Dropped(reason)),
         };
-        let pause = self.paused.get(&registration(delivery)).await.map_or(Duration::ZERO, |until| until.since(now));
-        // A longer one is from before the clock was set back.
-        if !pause.is_zero() && pause <= DEVICE_PAUSE {
+        let pause = self.paused.get(&registration(delivery)).await.map_or(Duration::ZERO, |pause| pause.rest(now));
+        if !pause.is_zero() {
             return Err(Failure::pause("TooManyRequests", pause));
         }
         let headers = PushHeaders { notification: delivery.notification, id: delivery.id, occasion, now };
@@ -153,7 +153,7 @@ impl Apns {
                 },
                 Action::CheckRegistration => return self.check_registration(delivery, &response, outcome).await,
                 Action::PauseDevice => {
-                    self.paused.insert(registration(delivery), self.clock.now().plus(DEVICE_PAUSE)).await;
+                    self.paused.insert(registration(delivery), Pause::new(self.clock.now(), DEVICE_PAUSE)).await;
                     return Ok(outcome);
                 }
                 Action::FreezeToken => {

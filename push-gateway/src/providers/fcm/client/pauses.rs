@@ -16,6 +16,7 @@ use shared::rate_limit::{Charge, Limit};
 
 use super::super::response::Quota;
 use crate::providers::device_key::{ByDeviceKey, DeviceKey};
+use crate::providers::pause::Pause;
 use crate::providers::two_generation_cache::TwoGenerationCache;
 
 /// This many paused devices within [`WINDOW`] pause the project, if none of them has used more than half of Google's limits
@@ -51,25 +52,6 @@ struct State {
     devices: ByDeviceKey<Pause>,
     recent: VecDeque<(Timestamp, DeviceKey)>,
     rates: TwoGenerationCache<Rate>,
-}
-
-/// A pause; of no effect if a clock that was set back would prolong it.
-#[derive(Clone, Copy)]
-struct Pause {
-    end: Timestamp,
-    length: Duration,
-}
-
-impl Pause {
-    fn new(now: Timestamp, length: Duration) -> Self {
-        Self { end: now.plus(length), length }
-    }
-
-    /// The rest; zero after the end.
-    fn rest(self, now: Timestamp) -> Duration {
-        let rest = self.end.since(now);
-        if rest <= self.length { rest } else { Duration::ZERO }
-    }
 }
 
 /// A pause of the project.
@@ -213,7 +195,7 @@ impl State {
     fn make_room(&mut self, now: Timestamp) {
         self.devices.retain(|_, pause| !pause.rest(now).is_zero());
         if self.devices.len() >= CAPACITY
-            && let Some(first) = self.devices.iter().min_by_key(|(_, pause)| pause.end).map(|(device, _)| *device)
+            && let Some(first) = self.devices.iter().min_by_key(|(_, pause)| pause.end()).map(|(device, _)| *device)
         {
             self.devices.remove(&first);
         }

@@ -13,6 +13,7 @@ use shared::clock::{Clock, Timestamp};
 use shared::outbound::backoff::Backoff;
 
 use crate::providers::device_key::DeviceKey;
+use crate::providers::pause::Pause;
 use crate::providers::two_generation_cache::TwoGenerationCache;
 
 /// This many endpoints of a host with a 429 within [`WINDOW`] pause the host.
@@ -46,13 +47,6 @@ struct State {
     hosts: HashMap<String, HostState>,
 }
 
-/// A pause; of no effect if a clock that was set back would prolong it.
-#[derive(Clone, Copy)]
-struct Pause {
-    end: Timestamp,
-    length: Duration,
-}
-
 #[derive(Default)]
 struct HostState {
     /// The endpoints with a recent 429.
@@ -61,18 +55,6 @@ struct HostState {
     /// Pauses in a row.
     pauses: u32,
     probe: Option<Timestamp>,
-}
-
-impl Pause {
-    fn new(now: Timestamp, length: Duration) -> Self {
-        Self { end: now.plus(length), length }
-    }
-
-    /// The rest; zero after the end.
-    fn rest(self, now: Timestamp) -> Duration {
-        let rest = self.end.since(now);
-        if rest <= self.length { rest } else { Duration::ZERO }
-    }
 }
 
 impl Pauses {
