@@ -3,13 +3,15 @@
 //! Invariant: the parsed host decides, never the text. A URL is rejected only for its own form; where a name leads is checked
 //! when it is resolved.
 
+use http::uri::PathAndQuery;
 use shared::config::Globs;
 use shared::outbound::guard::AddressGuard;
-use url::{Host, Url};
+use url::{Host, Position, Url};
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::providers::outcome::{Certainty, Outcome};
+use crate::upstream::origin::Origin;
 
 /// Names below these belong to the local network.
 const LOCAL: [&str; 4] = ["localhost", "local", "internal", "home.arpa"];
@@ -101,9 +103,9 @@ impl Endpoint {
         Some(Self { url, host, port, needs_allowance: false })
     }
 
-    /// The canonical URL.
-    pub(super) fn as_str(&self) -> &str {
-        self.url.as_str()
+    /// What the request is sent to. `None` if the path has no place in a request.
+    pub(super) fn target(&self) -> Option<(Origin, PathAndQuery)> {
+        Some((Origin::of(&self.url)?, self.url[Position::BeforePath..Position::AfterQuery].parse().ok()?))
     }
 
     /// The host in lower case, without a final dot and without the port.

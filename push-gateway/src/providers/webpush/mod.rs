@@ -214,14 +214,14 @@ impl WebPush {
         let has_topic = self.settings.form == Form::Subscription;
         let is_last_of_room = delivery.device.data.get("only_last_per_room") == Some(&true.into());
         let handling = Handling::new(delivery.notification, occasion, self.settings.ttl(), has_topic, is_last_of_room);
-        let url = endpoint.as_str().parse().map_err(|_| broken())?;
-        let request = request(url, &handling, authorization, body).ok_or_else(broken)?;
+        let (origin, path) = endpoint.target().ok_or_else(broken)?;
+        let request = request(path, &handling, authorization, body).ok_or_else(broken)?;
         let started = Instant::now();
-        let answer = self.transport.send(host, request).await;
+        let answer = self.transport.send(host, &origin, &request, delivery.deadline).await;
         let (app, type_name) = (|| Arc::clone(&self.app), super::ProviderSettings::type_name(&self.settings));
         let seconds = || metrics::histogram!("push_upstream_seconds", "app" => app(), "type" => type_name);
         self.seconds.get_or_init(seconds).record(started.elapsed());
-        let code = answer.as_ref().map_or_else(|failure| failure.label().into(), |answer| answer.status.to_string());
+        let code = answer.as_ref().map_or_else(|missing| missing.reason().into(), |answer| answer.status.to_string());
         metrics::counter!("push_upstream_status_total", "app" => app(), "code" => code).increment(1);
         answer.map_err(network_failure)
     }

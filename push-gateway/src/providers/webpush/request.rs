@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{Method, Request, Uri};
-use http_body_util::Full;
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
 
 use super::base64::encode;
 use crate::notification::call::Occasion;
 use crate::notification::{Notification, Priority};
+use crate::upstream::request::UpstreamRequest;
 
 const TTL: HeaderName = HeaderName::from_static("ttl");
 const URGENCY: HeaderName = HeaderName::from_static("urgency");
@@ -70,20 +70,18 @@ impl Handling {
 
 /// The request. `None` if a value has no place in a header.
 pub(super) fn request(
-    url: Uri,
+    path: PathAndQuery,
     handling: &Handling,
     authorization: Option<HeaderValue>,
     body: Body,
-) -> Option<Request<Full<Bytes>>> {
+) -> Option<UpstreamRequest> {
     let (bytes, content_type, is_labelled) = match body {
         Body::Encrypted(bytes) => (bytes, "application/octet-stream", true),
         Body::Json { json, is_labelled } => (json, "application/json", is_labelled),
     };
-    let mut request = Request::new(Full::new(bytes));
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = url;
-    let headers = request.headers_mut();
+    let mut headers = HeaderMap::with_capacity(7);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
     if is_labelled {
         headers.insert(CONTENT_ENCODING, AES128GCM);
     }
@@ -95,5 +93,5 @@ pub(super) fn request(
     if let Some(authorization) = authorization {
         headers.insert(AUTHORIZATION, authorization);
     }
-    Some(request)
+    Some(UpstreamRequest::post(path, headers, bytes))
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use serde_json::Value;
-use shared::outbound::failure::Failure as NetworkFailure;
 
 use crate::providers::log_throttle::escaped;
 use crate::providers::outcome::{Certainty, Failure, Outcome, Reason};
+use crate::upstream::no_response::NoResponse;
 
 /// A pause without `Retry-After`.
 const DEFAULT_PAUSE: Duration = Duration::from_secs(30);
@@ -82,14 +82,12 @@ pub(super) fn unreachable_name(reason: Reason) -> Failure {
 }
 
 /// The failure of a request without a response.
-pub(super) fn network_failure(failure: NetworkFailure) -> Failure {
-    match failure {
-        NetworkFailure::Blocked => unreachable_name("blocked"),
-        NetworkFailure::Dns => unreachable_name("dns"),
-        NetworkFailure::Timeout | NetworkFailure::ConnectTimeout => Failure::outage("timeout", None),
-        NetworkFailure::Tls => Failure::outage("tls", None),
-        NetworkFailure::Connect => Failure::outage("connect", None),
-        NetworkFailure::TooLarge | NetworkFailure::Other => Failure::outage("connection_lost", None),
+pub(super) fn network_failure(missing: NoResponse) -> Failure {
+    match missing.reason() {
+        reason @ ("blocked" | "dns") => unreachable_name(reason),
+        "connect_timeout" => Failure::outage("timeout", None),
+        "not_processed" => Failure::outage("connection_lost", None),
+        reason => Failure::outage(reason, None),
     }
 }
 

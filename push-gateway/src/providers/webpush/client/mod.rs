@@ -7,19 +7,15 @@ pub(super) mod pauses;
 mod unreachable;
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::Request;
-use http_body_util::Full;
 use shared::clock::Clock;
-use shared::outbound::client::{Client, pool};
+use shared::outbound::backoff::Backoff;
 use shared::outbound::connector::Connector;
 use shared::outbound::dns::{Dns, DnsError};
 use shared::outbound::failure::Failure;
 use shared::outbound::guard::AddressGuard;
 use shared::outbound::resolver::Resolver;
-use shared::outbound::retry_after;
 use shared::outbound::settings::Outbound;
 use shared::outbound::stream::{HTTP_1, HTTP_2};
 use shared::outbound::tls::TlsError;
@@ -28,20 +24,36 @@ use url::Host;
 use self::unreachable::Unreachable;
 use super::endpoint::Endpoint;
 use super::response::Answer;
+use crate::upstream::no_response::NoResponse;
+use crate::upstream::options::{Options, Timing};
+use crate::upstream::origin::{Origin, Protocols};
+use crate::upstream::origins::Origins;
+use crate::upstream::request::UpstreamRequest;
 
-/// The limit for one request, from the connection to the last byte of the response.
-const ATTEMPT: Duration = Duration::from_secs(10);
-/// The limit for a connection, from DNS to the TLS handshake.
-const CONNECT: Duration = Duration::from_secs(5);
-/// The limit for a response body in bytes.
-const MAX_BODY: usize = 4096;
-/// The most idle connections to one push service.
-const MAX_IDLE: usize = 32;
+/// The most push services with open connections.
+const MAX_ORIGINS: u64 = 1000;
+
+/// The limits for each push service. Over HTTP/1.1 there is one request at a time on a connection.
+const OPTIONS: Options = Options {
+    protocols: Protocols::Any,
+    max_connections: 32,
+    max_body: 4096,
+    timing: Timing {
+        connect: Duration::from_secs(5),
+        attempt: Duration::from_secs(10),
+        grow_after: Duration::from_millis(50),
+        ping_after: Duration::from_secs(300),
+        ping_timeout: Duration::from_secs(4),
+        idle: Some(Duration::from_secs(90)),
+        // The circuit breaker of the host stops the requests.
+        backoff: Backoff::new(Duration::ZERO, Duration::ZERO),
+    },
+};
 
 /// Connections to any push service. Clones share them.
 #[derive(Clone)]
 pub(super) struct Transport {
-    client: Client,
+    origins: Origins,
     dns: Dns,
     guard: AddressGuard,
     unreachable: Unreachable,
@@ -67,11 +79,9 @@ impl Transport {
         tls.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1.to_vec()];
         let (dns, guard) = (Dns::new(dns_servers)?, outbound.address_guard().requiring_all());
         let resolver = Resolver::Guarded { dns: dns.clone(), guard: guard.clone() };
-        let connector = Connector::new(resolver, outbound.proxy_rule(), tls, CONNECT);
-        let mut pool = pool();
-        pool.pool_max_idle_per_host(MAX_IDLE);
-        let client = Client::new(connector, &pool, ATTEMPT);
-        Ok(Self { client, dns, guard, unreachable: Unreachable::new(clock.clone()), clock })
+        let connector = Connector::new(resolver, outbound.proxy_rule(), tls, OPTIONS.timing.connect);
+        let origins = Origins::new(connector, MAX_ORIGINS, OPTIONS);
+        Ok(Self { origins, dns, guard, unreachable: Unreachable::new(clock.clone()), clock })
     }
 
     /// Whether all addresses of the endpoint's host lie in networks that the operator allowed; a name that does not exist has
@@ -81,28 +91,32 @@ impl Transport {
             Host::Ipv4(ip) => Some(self.guard.allows((*ip).into())),
             Host::Ipv6(ip) => Some(self.guard.allows((*ip).into())),
             Host::Domain(name) => {
-                let found = tokio::time::timeout(CONNECT, self.dns.addresses(name)).await.ok()?.ok()?;
+                let found = tokio::time::timeout(OPTIONS.timing.connect, self.dns.addresses(name)).await.ok()?.ok()?;
                 Some(!found.is_empty() && found.iter().all(|ip| self.guard.allows(*ip)))
             }
         }
     }
 
-    /// Sends a request to the host of that name.
+    /// Sends a request to `origin`, the host of that name; resends only before `deadline`.
     ///
     /// # Errors
-    /// [`Failure`] if no status arrives. A name that does not resolve, or leads where it must not, fails for a minute.
-    pub(super) async fn send(&self, host: &str, request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
+    /// [`NoResponse`] if no status arrives. A name that does not resolve, or leads where it must not, fails for a minute.
+    pub(super) async fn send(
+        &self,
+        host: &str,
+        origin: &Origin,
+        request: &UpstreamRequest,
+        deadline: Instant,
+    ) -> Result<Answer, NoResponse> {
         if let Some(failure) = self.unreachable.find(host) {
-            return Err(failure);
+            return Err(NoResponse::Unreachable { failure, retry_after: None });
         }
-        let response = self.client.send(request).await.inspect_err(|failure| {
-            if matches!(failure, Failure::Blocked | Failure::Dns) {
+        let response = self.origins.send(origin, request, deadline).await.inspect_err(|missing| {
+            if let NoResponse::Unreachable { failure: failure @ (Failure::Blocked | Failure::Dns), .. } = missing {
                 self.unreachable.insert(host, *failure);
             }
         })?;
-        let status = response.status.as_u16();
-        let retry_after = retry_after::of(&response.headers, self.clock.now());
-        let headers = response.headers.clone();
-        Ok(Answer { status, retry_after, headers, body: response.read_prefix(MAX_BODY).await })
+        let retry_after = response.retry_after(self.clock.now());
+        Ok(Answer { status: response.status, retry_after, headers: response.headers, body: response.body })
     }
 }
