@@ -15,6 +15,7 @@ mod fake;
 pub mod fcm;
 pub mod generator;
 pub mod homeserver;
+pub mod independent;
 pub mod mail;
 pub mod metrics;
 pub mod options;

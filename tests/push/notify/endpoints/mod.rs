@@ -3,6 +3,7 @@
 //! Invariant: the fake push service decrypts every message and verifies every VAPID token.
 
 mod guard;
+mod independent;
 mod messages;
 mod outcomes;
 mod routing;
