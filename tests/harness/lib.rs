@@ -6,6 +6,7 @@
 pub mod api;
 pub mod apns;
 pub mod binary;
+pub mod browser;
 pub mod certificates;
 pub mod clock;
 pub mod database;
@@ -30,4 +31,5 @@ pub mod sms;
 mod staleness;
 pub mod transcript;
 pub mod wait;
+pub mod web_app;
 pub mod world;

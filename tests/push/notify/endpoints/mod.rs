@@ -2,6 +2,7 @@
 //!
 //! Invariant: the fake push service decrypts every message and verifies every VAPID token.
 
+mod browser;
 mod guard;
 mod independent;
 mod messages;
