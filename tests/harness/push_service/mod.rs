@@ -6,6 +6,7 @@
 
 mod checks;
 mod decrypt;
+mod fault;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -20,8 +21,8 @@ use crate::certificates::{Authority, Certificate};
 use crate::fake::{Faults, HttpServer, Reaction, Recorded, Service, Socket};
 use decrypt::Receiver;
 
-pub use crate::fake::Reply;
-pub use crate::fake::Request;
+pub use crate::fake::{Loss, Reply, Request};
+pub use fault::Fault;
 
 /// The settings with the VAPID key of RFC 8291's sender.
 pub const VAPID: &str =
@@ -44,6 +45,8 @@ pub struct PushService {
 struct World {
     origin: String,
     state: Mutex<State>,
+    /// By the path of the endpoint.
+    faults: Mutex<Faults<String, Fault>>,
 }
 
 #[derive(Debug, Default)]
@@ -53,23 +56,18 @@ struct State {
     topics: Vec<String>,
     /// The messages that were taken, by path.
     messages: Vec<(String, Vec<u8>)>,
-    answers: Faults<String, Answer>,
 }
 
-/// What a test sets instead of the right answer.
+/// Reads the messages in requests to a push service.
 #[derive(Clone, Debug)]
-enum Answer {
-    Reply(Reply),
-    Close,
-    Silence,
-}
+pub struct Opener(Arc<World>);
 
 impl PushService {
     /// Starts one with a certificate of `authority` for 127.0.0.1, localhost and `names`.
     pub async fn start(authority: &Authority, names: &[&str]) -> Self {
         let socket = Socket::bind("127.0.0.1:0").await;
         let origin = format!("https://{}", socket.address);
-        let world = Arc::new(World { origin, state: Mutex::default() });
+        let world = Arc::new(World { origin, state: Mutex::default(), faults: Mutex::default() });
         let names: Vec<&str> = ["127.0.0.1", "localhost"].iter().chain(names).copied().collect();
         let tls = authority.issue(&names).server_config(&["h2", "http/1.1"]);
         let server = socket.serve(Some(tls), Arc::clone(&world));
@@ -126,22 +124,27 @@ impl PushService {
 
     /// Answers the next `times` requests for `device` by `reply`; all of them with `None`.
     pub fn answer(&self, device: &Value, times: Option<usize>, reply: Reply) {
-        self.world.state().answers.add(path_of(device), Answer::Reply(reply), times);
+        self.fault(device, times, Fault::Reply(reply));
     }
 
-    /// Closes the connection instead of an answer.
-    pub fn close(&self, device: &Value, times: Option<usize>) {
-        self.world.state().answers.add(path_of(device), Answer::Close, times);
+    /// Lets `fault` meet the next `times` requests for `device`; all of them with `None`.
+    pub fn fault(&self, device: &Value, times: Option<usize>, fault: Fault) {
+        self.world.faults().add(path_of(device), fault, times);
     }
 
-    /// Gives no answer.
-    pub fn hang(&self, device: &Value) {
-        self.world.state().answers.add(path_of(device), Answer::Silence, None);
+    /// Lets `director` decide about each request that no other fault meets.
+    pub fn fault_by(&self, director: impl FnMut(&Request) -> Option<Fault> + Send + 'static) {
+        self.world.faults().set_director(director);
     }
 
-    /// Takes back every answer of the test.
+    /// Takes back every fault.
     pub fn mend(&self) {
-        self.world.state().answers.clear();
+        self.world.faults().clear();
+    }
+
+    /// Reads the messages in requests, for a director too.
+    pub fn opener(&self) -> Opener {
+        Opener(Arc::clone(&self.world))
     }
 
     /// Presents `certificate` from the next connection on.
@@ -181,22 +184,51 @@ impl World {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn faults(&self) -> MutexGuard<'_, Faults<String, Fault>> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Opener {
+    /// The message in `request`, decrypted if its receiver has keys; `None` if it is no JSON.
+    pub fn message(&self, request: &Request) -> Option<Value> {
+        let state = self.0.state();
+        let plain = match state.receivers.get(request.path()) {
+            Some(receiver) => receiver.decrypt(&request.body).ok()?,
+            None => request.body.to_vec(),
+        };
+        serde_json::from_slice(&plain).ok()
+    }
 }
 
 impl Service for World {
     async fn react(&self, request: Recorded<'_>) -> Reaction {
         let path = request.path().to_owned();
-        match self.state().answers.next(|to| *to == path) {
-            Some(Answer::Reply(reply)) => return Reaction::Reply(reply),
-            Some(Answer::Close) => return Reaction::Close,
-            Some(Answer::Silence) => return Reaction::Silence,
-            None => {}
-        }
+        let fault = self.faults().next_or_direct(&request, |to| *to == path);
+        let lost = match fault {
+            Some(Fault::Reply(reply)) => {
+                if reply.status < 300 {
+                    request.accept();
+                }
+                return Reaction::Reply(reply);
+            }
+            Some(Fault::Silence) => return Reaction::Silence,
+            Some(Fault::Reset(code)) => return Reaction::ResetStream(code),
+            Some(Fault::GoAway) => return Reaction::GoAway,
+            Some(Fault::Close) => return Reaction::Close,
+            Some(Fault::Lose(loss)) => Some(loss),
+            Some(Fault::Delay(time)) => {
+                tokio::time::sleep(time).await;
+                None
+            }
+            None => None,
+        };
         match self.check(&request) {
             Ok((message, reply)) => {
                 self.state().messages.push((path, message));
                 request.accept();
-                Reaction::Reply(reply)
+                lost.map_or(Reaction::Reply(reply), Reaction::from)
             }
             Err(reply) => Reaction::Reply(reply),
         }

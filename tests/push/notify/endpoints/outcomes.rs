@@ -2,7 +2,7 @@
 //!
 //! Invariant: every row has its own device, and the push service stays in use after every row.
 
-use harness::push_service::{PushService, Reply};
+use harness::push_service::{Fault, PushService, Reply};
 use harness::world::push::{DEADLINE, World, ids, with};
 use serde_json::{Value, json};
 
@@ -94,7 +94,7 @@ async fn each_answer_has_its_outcome_for_both_kinds() {
         }
     }
     for device in devices(&service) {
-        service.close(&device, Some(1));
+        service.fault(&device, Some(1), Fault::Close);
         is_as_expected("closed once", heard(&gateway, &device, "$closed").await, Done);
         assert_eq!(service.requests_for(&device).len(), 2);
     }

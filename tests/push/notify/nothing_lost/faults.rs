@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use harness::{apns, fcm};
+use harness::{apns, fcm, push_service};
 
 /// One fault of an attempt.
 pub(super) struct Kind<F> {
@@ -80,11 +80,38 @@ pub(super) const GOOGLE: &[Kind<fcm::Fault>] = &[
     rare("429 Retry-After", 4, 12, |_| fcm::Fault::quota_exceeded().with_header("retry-after", "1")),
 ];
 
+/// The faults of a push service whose endpoints users bring. Three endpoints of one host with 429 would pause the host.
+pub(super) const ENDPOINTS: &[Kind<push_service::Fault>] = &[
+    common("delay", 30, |draw| push_service::Fault::Delay(short(draw))),
+    common("503", 15, |_| push_service::Fault::reply(503, "")),
+    common("503 Retry-After", 3, |_| push_service::Fault::reply(503, "").with_header("retry-after", "1")),
+    common("502 HTML", 5, |_| push_service::Fault::reply(502, "<html>")),
+    common("507", 3, |_| push_service::Fault::reply(507, "{\"code\":50701}")),
+    common("reset", 15, |_| push_service::Fault::Reset(2)),
+    common("refused", 10, |_| push_service::Fault::Reset(7)),
+    common("accepted, then reset", 20, |_| push_service::Fault::Lose(push_service::Loss::Reset(2))),
+    common("accepted, body broken", 5, |_| push_service::Fault::reply(201, "x").cut_off()),
+    common("accepted, HTML", 5, |_| push_service::Fault::reply(200, "<html>")),
+    common("401", 2, |_| push_service::Fault::reply(401, "{\"errno\":109}")),
+    common("403", 2, |_| push_service::Fault::reply(403, "{\"reason\":\"BadJwtToken\"}")),
+    common("redirect", 2, |_| push_service::Fault::reply(307, "").with_header("location", "https://127.0.0.1:1/")),
+    common("GOAWAY", 2, |_| push_service::Fault::GoAway),
+    rare("413", 4, 20, |_| push_service::Fault::reply(413, "")),
+    rare("silence", 2, 4, |_| push_service::Fault::Silence),
+    rare("accepted, then silence", 2, 4, |_| push_service::Fault::Lose(push_service::Loss::Silence)),
+    rare("cut", 1, 2, |_| push_service::Fault::Close),
+    rare("accepted, then cut", 1, 2, |_| push_service::Fault::Lose(push_service::Loss::Cut)),
+    rare("429 Retry-After", 1, 1, |_| push_service::Fault::reply(429, "").with_header("retry-after", "1")),
+];
+
 /// APNs is down.
 pub(super) const APPLE_OUTAGE: fn() -> apns::Fault = || apns::Fault::error(503, "ServiceUnavailable");
 
 /// FCM is down.
 pub(super) const GOOGLE_OUTAGE: fn() -> fcm::Fault = || fcm::Fault::html(503);
+
+/// The push service of the endpoints is down.
+pub(super) const ENDPOINTS_OUTAGE: fn() -> push_service::Fault = || push_service::Fault::reply(503, "");
 
 /// The responses of APNs about an expired device.
 pub(super) fn dead_iphone(number: usize) -> apns::Fault {
@@ -104,6 +131,11 @@ pub(super) fn dead_android(number: usize) -> fcm::Fault {
         1 => fcm::Fault::sender_id_mismatch(),
         _ => fcm::Fault::invalid_argument("message.token"),
     }
+}
+
+/// The responses of a push service about an expired endpoint.
+pub(super) fn dead_endpoint(number: usize) -> push_service::Fault {
+    push_service::Fault::reply([410, 404][number % 2], "")
 }
 
 fn short(draw: u64) -> Duration {

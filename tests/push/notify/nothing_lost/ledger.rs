@@ -2,6 +2,7 @@
 //!
 //! Invariant: it contains only the requests to the push services and their responses, never the gateway's view.
 
+use harness::push_service::PushService;
 use harness::world::push::World;
 use std::collections::{BTreeMap, HashMap};
 
@@ -22,7 +23,7 @@ pub(super) struct Ledger(BTreeMap<Event, Vec<Arrival>>);
 
 impl Ledger {
     /// The requests for the events of `plan` that the push services of `world` received.
-    pub(super) fn of(world: &World, plan: &Plan) -> Self {
+    pub(super) fn of(world: &World, service: &PushService, plan: &Plan) -> Self {
         let mut ledger: BTreeMap<Event, Vec<Arrival>> = BTreeMap::new();
         let mut note = |event: Option<Event>, arrival: Arrival| {
             let event = event.expect("nothing but events of the plan was pushed");
@@ -34,6 +35,11 @@ impl Ledger {
         }
         for (place, request) in world.google.messages().iter().enumerate() {
             let event = request.pushkey().and_then(|pushkey| plan.event(&pushkey, &request.json()["message"]["data"]));
+            note(event, Arrival { place, is_accepted: request.is_accepted, was_answered: request.was_answered() });
+        }
+        let opener = service.opener();
+        for (place, request) in service.requests().iter().enumerate() {
+            let event = plan.endpoint_event(request, &opener);
             note(event, Arrival { place, is_accepted: request.is_accepted, was_answered: request.was_answered() });
         }
         Self(ledger)

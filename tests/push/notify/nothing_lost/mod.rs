@@ -1,5 +1,5 @@
 //! No event is lost or sent twice: thousands of events from pushers that retry as Synapse does, through push services
-//! that reset, stall, cut off, reject and recover.
+//! that reset, stall, cut off, reject and recover; APNs, FCM, Web Push and UnifiedPush alike.
 //!
 //! Invariant: the seed alone decides which attempt gets which fault, so a run can be repeated. The requests and
 //! responses of the push services show the gateway's errors.
@@ -9,6 +9,7 @@ mod ledger;
 mod plan;
 mod pusher;
 
+use harness::push_service::{ALLOW, PushService, VAPID};
 use harness::world::push::{Settings, World};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,6 +30,12 @@ const EVENTS_EACH: usize = 20;
 /// Any number works.
 const SEED: u64 = 20_261_122;
 
+/// The app of type `webpush`.
+const WEB: &str = "com.example.web";
+
+/// The app of type `unifiedpush`.
+const UNIFIED: &str = "com.example.up";
+
 /// Short waits, so that a delivery is attempted three times.
 const WAITS: &str = "retry_waits = [\"20ms\", \"100ms\"]\n";
 
@@ -47,9 +54,13 @@ async fn nothing_is_lost_and_nothing_doubled_with_two_accounts_on_each_phone() {
 
 async fn run(accounts: Accounts) {
     let (events, seed) = (options::scale(EVENTS.0, EVENTS.1), options::seed().unwrap_or(SEED));
-    let world = World::with(Settings { ios: WAITS, android: WAITS, ..Settings::default() }).await;
-    let plan = Arc::new(Plan::new(seed, events / EVENTS_EACH, EVENTS_EACH, accounts));
-    plan.direct(&world);
+    let endpoints = format!(
+        "{ALLOW}[apps.{WEB:?}]\ntype = \"webpush\"\n{VAPID}{WAITS}[apps.{UNIFIED:?}]\ntype = \"unifiedpush\"\n{WAITS}"
+    );
+    let world = World::with(Settings { ios: WAITS, android: WAITS, tables: &endpoints, environment: &[] }).await;
+    let service = PushService::start(world.google.authority(), &[]).await;
+    let plan = Arc::new(Plan::new(seed, events / EVENTS_EACH, EVENTS_EACH, accounts, &service));
+    plan.direct(&world, &service);
 
     let began = Instant::now();
     let pushers = (0..plan.pushers()).map(|number| Pusher::new(number, Arc::clone(&plan), world.api.clone()).run());
@@ -59,7 +70,7 @@ async fn run(accounts: Accounts) {
     let seconds = began.elapsed().as_secs_f64();
 
     let report = reports.into_iter().fold(Report::default(), Report::with);
-    let ledger = Ledger::of(&world, &plan);
+    let ledger = Ledger::of(&world, &service, &plan);
     let run =
         format!("{events} events, seed {seed}, {} phones with two accounts: {seconds:.1} s", plan.shared_phones());
     print(&run, &plan, &report, &ledger);
@@ -67,8 +78,8 @@ async fn run(accounts: Accounts) {
     let first: Vec<&String> = violations.iter().take(20).collect();
     assert!(violations.is_empty(), "seed {seed}: {} violations, such as {first:#?}", violations.len());
     assert!(ledger.duplicates() <= ledger.lost_answers());
-    // Two of five pushers or more: the others have a pushkey that expires, or a payload that is reduced.
-    assert!(accounts == Accounts::One || plan.shared_phones() * 5 > plan.pushers());
+    // A third of the pushers or more: the others have a pushkey that expires, a payload that is reduced, or UnifiedPush.
+    assert!(accounts == Accounts::One || plan.shared_phones() * 6 > plan.pushers());
     // A run with few faults would prove little.
     assert_eq!(plan.missed(), [], "seed {seed}: faults that never happened");
     assert!(!report.rejected.is_empty() && ledger.lost_answers() > 0);
@@ -78,7 +89,7 @@ async fn run(accounts: Accounts) {
 fn print(run: &str, plan: &Plan, report: &Report, ledger: &Ledger) {
     println!("{run}, answers {:?}", report.answers);
     println!("{} delivered, {} rejected", report.delivered.len(), report.rejected.len());
-    for service in [Service::Apple, Service::Google] {
+    for service in Service::ALL {
         let ledger = ledger.of_service(service);
         let (lost, twice) = (ledger.lost_answers(), ledger.duplicates());
         println!("{service:?}: {} attempts, {lost} answers lost, {twice} events again for it", ledger.arrivals());

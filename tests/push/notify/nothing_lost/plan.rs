@@ -3,6 +3,7 @@
 //! Invariant: everything but the outages follows from the seed, the event and the number of the attempt; the order of
 //! the attempts has no effect.
 
+use harness::push_service::{Opener, PushService, Request};
 use harness::world::push::{World, android_device, ios_device};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,8 +12,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::faults::{self, Kind};
+use super::{UNIFIED, WEB};
 
-/// One pusher in this number has a pushkey that expires; an odd number, so that both push services have some.
+/// One pusher in this number has a pushkey that expires; an odd number, so that all push services have some.
 const DEATHS: usize = 13;
 
 /// From this attempt at an event on, no fault occurs.
@@ -38,6 +40,14 @@ const REDUCING: [&str; 2] = ["413", "400 payload"];
 pub(super) enum Service {
     Apple,
     Google,
+    /// Web Push.
+    Browser,
+    /// UnifiedPush.
+    Distributor,
+}
+
+impl Service {
+    pub(super) const ALL: [Self; 4] = [Self::Apple, Self::Google, Self::Browser, Self::Distributor];
 }
 
 /// An event of a pusher, both counted from 0.
@@ -55,6 +65,8 @@ pub(super) struct Plan {
     accounts: Accounts,
     /// The phone of each pusher: the number of its first pusher.
     phones: Vec<usize>,
+    /// The devices whose endpoint the push service makes.
+    endpoints: HashMap<usize, Value>,
     /// The pushers of each pushkey.
     pushkeys: HashMap<String, Vec<usize>>,
     /// Faults of the first attempt at an event, so that each kind occurs.
@@ -72,18 +84,25 @@ struct State {
 
 impl Plan {
     /// A plan for this number of pushers and of events of each.
-    pub(super) fn new(seed: u64, pushers: usize, events_each: usize, accounts: Accounts) -> Self {
+    pub(super) fn new(
+        seed: u64,
+        pushers: usize,
+        events_each: usize,
+        accounts: Accounts,
+        service: &PushService,
+    ) -> Self {
         let mut plan = Self {
             seed,
             pushers,
             events_each,
             accounts,
             phones: (0..pushers).collect(),
+            endpoints: (0..pushers).filter_map(|pusher| Some((pusher, endpoint(pusher, service)?))).collect(),
             pushkeys: HashMap::new(),
             certain: HashMap::new(),
             state: Mutex::default(),
         };
-        for service in [Service::Apple, Service::Google] {
+        for service in Service::ALL {
             for (place, kind) in kinds(service).iter().enumerate() {
                 for time in 0..kind.certainly(pushers * events_each) {
                     let event = plan.free_event(service, &[place as u64, time as u64]);
@@ -101,7 +120,7 @@ impl Plan {
     }
 
     /// Makes the push services follow the plan.
-    pub(super) fn direct(self: &Arc<Self>, world: &World) {
+    pub(super) fn direct(self: &Arc<Self>, world: &World, service: &PushService) {
         let plan = Arc::clone(self);
         world.apple.fault_by(move |request| {
             let event = plan.event(request.device(), &request.json())?;
@@ -111,6 +130,12 @@ impl Plan {
         world.google.fault_by(move |request| {
             let event = plan.event(&request.pushkey()?, &request.json()["message"]["data"])?;
             plan.next(event, Service::Google, faults::dead_android, faults::GOOGLE, faults::GOOGLE_OUTAGE)
+        });
+        let (plan, opener) = (Arc::clone(self), service.opener());
+        service.fault_by(move |request| {
+            let event = plan.endpoint_event(request, &opener)?;
+            let service = Self::service(event.pusher);
+            plan.next(event, service, faults::dead_endpoint, faults::ENDPOINTS, faults::ENDPOINTS_OUTAGE)
         });
     }
 
@@ -126,7 +151,7 @@ impl Plan {
     }
 
     pub(super) fn service(pusher: usize) -> Service {
-        if pusher.is_multiple_of(2) { Service::Apple } else { Service::Google }
+        Service::ALL[pusher % Service::ALL.len()]
     }
 
     /// The pusher as its homeserver sends it.
@@ -134,9 +159,10 @@ impl Plan {
         let mut device = match Self::service(pusher) {
             Service::Apple => ios_device(&self.pushkey(pusher)),
             Service::Google => android_device(&self.pushkey(pusher)),
+            Service::Browser | Service::Distributor => self.endpoints[&self.phones[pusher]].clone(),
         };
         if self.accounts == Accounts::Two {
-            device["data"] = json!({ "default_payload": { "cs": self.secret(pusher) } });
+            device["data"]["default_payload"] = json!({ "cs": self.secret(pusher) });
         }
         device
     }
@@ -146,6 +172,9 @@ impl Plan {
         match Self::service(phone) {
             Service::Apple => (0..4).map(|part| format!("{:016x}", self.draw(&[1, phone as u64, part]))).collect(),
             Service::Google => format!("phone-{phone}-{:016x}", self.draw(&[1, phone as u64])),
+            Service::Browser | Service::Distributor => {
+                self.endpoints[&phone]["pushkey"].as_str().expect("a pushkey").to_owned()
+            }
         }
     }
 
@@ -175,6 +204,15 @@ impl Plan {
         Some(Event { pusher, number })
     }
 
+    /// The event of a request to the push service of the endpoints.
+    pub(super) fn endpoint_event(&self, request: &Request, opener: &Opener) -> Option<Event> {
+        let message = opener.message(request)?;
+        let is_addressed = |device: &Value| endpoint_url(device).is_some_and(|url| url.ends_with(&*request.target));
+        let device = self.endpoints.values().find(|device| is_addressed(device))?;
+        let payload = message.get("notification").unwrap_or(&message);
+        self.event(device["pushkey"].as_str()?, payload)
+    }
+
     /// How often each fault occurred.
     pub(super) fn met(&self) -> BTreeMap<(Service, &'static str), usize> {
         self.state().met.clone()
@@ -183,7 +221,7 @@ impl Plan {
     /// The planned faults that never occurred.
     pub(super) fn missed(&self) -> Vec<(Service, &'static str)> {
         let met = self.met();
-        let all = [Service::Apple, Service::Google].into_iter().flat_map(|service| {
+        let all = Service::ALL.into_iter().flat_map(|service| {
             let certain = move |kind: &NamedKind| kind.certainly(self.pushers * self.events_each) > 0;
             kinds(service).into_iter().filter(certain).map(move |kind| (service, kind.name))
         });
@@ -201,13 +239,13 @@ impl Plan {
         let mut state = self.state();
         if self.death(event.pusher) == Some(event.number) {
             *state.met.entry((service, "death")).or_default() += 1;
-            return Some(dead(event.pusher / DEATHS / 2));
+            return Some(dead(event.pusher / DEATHS / Service::ALL.len()));
         }
         let attempt = *state.attempts.entry(event).and_modify(|count| *count += 1).or_insert(1);
         let arrivals = *state.arrivals.entry(service).and_modify(|count| *count += 1).or_insert(1);
         let certain = self.certain.get(&event).filter(|_| attempt == 1);
         // An outage never replaces a certain fault.
-        if certain.is_none() && arrivals > self.pushers * self.events_each / 4 {
+        if certain.is_none() && arrivals > self.pushers * self.events_each / 2 / Service::ALL.len() {
             let began = *state.outages.entry(service).or_insert_with(Instant::now);
             if began.elapsed() < OUTAGE {
                 *state.met.entry((service, "outage")).or_default() += 1;
@@ -243,12 +281,14 @@ impl Plan {
 
     /// The first pusher of a pair with one push service, if both can be on one phone; else the pusher itself.
     fn shared_phone(&self, pusher: usize) -> usize {
-        let neighbour = pusher ^ 2;
+        let neighbour = pusher ^ Service::ALL.len();
         let is_reduced = |pusher| {
             let of_pusher = self.certain.iter().filter(move |(event, _)| event.pusher == pusher);
             of_pusher.into_iter().any(|(_, name)| REDUCING.contains(name))
         };
-        let fits = |pusher| pusher < self.pushers && self.death(pusher).is_none() && !is_reduced(pusher);
+        // A UnifiedPush app gets no part of `default_payload`.
+        let can_share = Self::service(pusher) != Service::Distributor;
+        let fits = |pusher| can_share && pusher < self.pushers && self.death(pusher).is_none() && !is_reduced(pusher);
         if fits(pusher) && fits(neighbour) { pusher.min(neighbour) } else { pusher }
     }
 
@@ -310,7 +350,21 @@ fn kinds(service: Service) -> Vec<NamedKind> {
     match service {
         Service::Apple => named(faults::APPLE),
         Service::Google => named(faults::GOOGLE),
+        Service::Browser | Service::Distributor => named(faults::ENDPOINTS),
     }
+}
+
+/// The device of a pusher, if the push service makes its endpoint.
+fn endpoint(pusher: usize, service: &PushService) -> Option<Value> {
+    match Plan::service(pusher) {
+        Service::Apple | Service::Google => None,
+        Service::Browser => Some(service.browser(WEB)),
+        Service::Distributor => Some(service.phone(UNIFIED)),
+    }
+}
+
+fn endpoint_url(device: &Value) -> Option<&str> {
+    device["data"]["endpoint"].as_str().or(device["pushkey"].as_str())
 }
 
 fn mix(state: u64) -> u64 {
