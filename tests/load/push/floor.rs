@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
@@ -173,7 +175,7 @@ impl Specimen {
     fn to_json(&self) -> Value {
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let headers: Vec<_> = self.headers.iter().map(|(name, value)| json!([name.as_str(), text(value)])).collect();
-        json!({ "path": self.path, "headers": headers, "body": String::from_utf8_lossy(&self.body) })
+        json!({ "path": self.path, "headers": headers, "body": STANDARD.encode(&self.body) })
     }
 
     fn from_json(json: &Value) -> Option<Self> {
@@ -182,7 +184,8 @@ impl Specimen {
             let name: HeaderName = pair[0].as_str()?.parse().ok()?;
             headers.append(name, pair[1].as_str()?.parse().ok()?);
         }
-        Some(Self { path: json["path"].as_str()?.to_owned(), headers, body: json["body"].as_str()?.into() })
+        let body = STANDARD.decode(json["body"].as_str()?).ok()?;
+        Some(Self { path: json["path"].as_str()?.to_owned(), headers, body })
     }
 }
 

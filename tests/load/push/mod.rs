@@ -55,13 +55,15 @@ pub(crate) fn run(options: &Options) -> io::Result<Tally> {
 
 fn rows(options: &Options) -> Vec<Row> {
     let mut rows = Vec::new();
-    for (provider, one, ten) in [(Provider::Apns, 30, 12), (Provider::Fcm, 45, 20)] {
+    for (provider, one, ten) in
+        [(Provider::Apns, 30, 12), (Provider::Fcm, 45, 20), (Provider::WebPush, 130, 0), (Provider::UnifiedPush, 45, 0)]
+    {
         for (devices, at_most) in [(1, one), (10, ten)] {
             let row = |&connections: &usize| Row { provider, devices, connections, at_most, distant: false };
             rows.extend(options.connections.iter().map(row));
         }
     }
-    for provider in [Provider::Apns, Provider::Fcm] {
+    for provider in Provider::ALL {
         for (devices, connections) in [(1, DISTANT_CONNECTIONS), (10, 1), (10, DISTANT_CONNECTIONS)] {
             rows.push(Row { provider, devices, connections, at_most: 0, distant: true });
         }

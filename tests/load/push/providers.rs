@@ -29,6 +29,10 @@ pub(super) enum Provider {
     Apns,
     /// Firebase Cloud Messaging.
     Fcm,
+    /// A browser's push service.
+    WebPush,
+    /// A UnifiedPush distributor's.
+    UnifiedPush,
 }
 
 /// A push service that runs until the process exits.
@@ -54,11 +58,15 @@ struct Seen {
 }
 
 impl Provider {
+    pub(super) const ALL: [Self; 4] = [Self::Apns, Self::Fcm, Self::WebPush, Self::UnifiedPush];
+
     /// Its name in the table.
     pub(super) fn title(self) -> &'static str {
         match self {
             Self::Apns => "APNs",
             Self::Fcm => "FCM",
+            Self::WebPush => "Web Push",
+            Self::UnifiedPush => "UnifiedPush",
         }
     }
 
@@ -67,6 +75,8 @@ impl Provider {
         match self {
             Self::Apns => "apns",
             Self::Fcm => "fcm",
+            Self::WebPush => "webpush",
+            Self::UnifiedPush => "unifiedpush",
         }
     }
 }
@@ -155,6 +165,10 @@ impl Answers {
             Provider::Fcm => {
                 let sent = respond.send_response(google(), false).ok()?.send_data(Bytes::from_static(NAME), true);
                 sent.ok()
+            }
+            Provider::WebPush | Provider::UnifiedPush => {
+                let response = Response::builder().status(201).header("ttl", head.headers.get("ttl")?);
+                respond.send_response(response.body(()).ok()?, true).ok().map(drop)
             }
         };
         self.seen.pushes.fetch_add(1, Ordering::Relaxed);

@@ -3,6 +3,7 @@
 //! Invariant: no event and no pushkey is sent twice, so that no cache and no limit responds in place of the push
 //! service.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,6 +18,9 @@ const DIGITS: usize = 16;
 /// The placeholder of a number; its character occurs nowhere else in a request.
 const PLACE: &str = "@@@@@@@@@@@@@@@@";
 
+/// The browser's public key of RFC 8291, Appendix A.
+const RECEIVER: &str = "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4";
+
 /// Requests of one form, each with its own numbers.
 #[derive(Clone, Debug)]
 pub(super) struct Requests {
@@ -27,16 +31,28 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    /// Requests for `devices` devices of the app `app_id`, with numbers from `next`.
-    pub(super) fn new(provider: Provider, app_id: &str, devices: usize, next: Arc<AtomicU64>) -> Self {
-        // Sixty-four hexadecimal digits, and a registration token.
+    /// Requests for `devices` devices of the app `app_id` at the push service `address`, with numbers from `next`.
+    pub(super) fn new(
+        provider: Provider,
+        app_id: &str,
+        address: SocketAddr,
+        devices: usize,
+        next: Arc<AtomicU64>,
+    ) -> Self {
+        // Sixty-four hexadecimal digits, a registration token, a browser's key, a URL.
         let pushkey = match provider {
             Provider::Apns => format!("{PLACE}{}", "c0ffee00".repeat(6)),
             Provider::Fcm => format!("{PLACE}2Wm1Q3:APA91b{}", "HPRgkF3JUikC4ENAHEeMrd41Zxv3hVZjC9KtT8".repeat(3)),
+            Provider::WebPush => RECEIVER.to_owned(),
+            Provider::UnifiedPush => format!("https://{address}/up{PLACE}?up=1"),
         };
+        let mut data = json!({ "default_payload": { "aps": { "mutable-content": 1 }, "cs": "Xz4fK2mT9qLw" } });
+        if provider == Provider::WebPush {
+            data["endpoint"] = json!(format!("https://{address}/push/{PLACE}"));
+            data["auth"] = json!("BTBZMqHH6r4Tts7J_aSIgg");
+        }
         let device = json!({
-            "app_id": app_id, "pushkey": pushkey, "pushkey_ts": 1_735_689_600,
-            "data": { "default_payload": { "aps": { "mutable-content": 1 }, "cs": "Xz4fK2mT9qLw" } },
+            "app_id": app_id, "pushkey": pushkey, "pushkey_ts": 1_735_689_600, "data": data,
             "tweaks": { "sound": "default" },
         });
         let body = json!({ "notification": {
@@ -97,7 +113,8 @@ mod tests {
     fn no_event_and_no_pushkey_comes_twice() {
         let numbers = Arc::default();
         let (mut seen, mut events) = (HashSet::new(), HashSet::new());
-        let one = Requests::new(Provider::Apns, "ios", 10, Arc::clone(&numbers));
+        let address = "127.0.0.1:1".parse().unwrap();
+        let one = Requests::new(Provider::Apns, "ios", address, 10, Arc::clone(&numbers));
         for mut requests in [one.clone(), one] {
             for _ in 0..20 {
                 let body = body(requests.next());

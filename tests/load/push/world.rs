@@ -14,6 +14,7 @@ use std::time::Duration;
 use harness::binary;
 use harness::fcm::Google;
 use harness::process::{Server, new_folder};
+use harness::push_service::{ALLOW, VAPID};
 use tokio::runtime::{Builder, Runtime};
 
 use super::DISTANCE;
@@ -56,8 +57,7 @@ impl World {
         let google = runtime.block_on(Google::start());
         let ca = google.authority().write_pem(folder.path());
         let mut services = Vec::new();
-        for (provider, distant) in
-            [(Provider::Apns, false), (Provider::Fcm, false), (Provider::Apns, true), (Provider::Fcm, true)]
+        for (provider, distant) in Provider::ALL.into_iter().flat_map(|provider| [(provider, false), (provider, true)])
         {
             let delay = if distant { DISTANCE } else { Duration::ZERO };
             let service = runtime.block_on(PushService::start(provider, delay, google.authority()));
@@ -65,7 +65,7 @@ impl World {
             services.push(Service { provider, distant, app_id, service });
         }
         let apps: String = services.iter().map(|service| service.config(folder.path(), &google)).collect();
-        let config = format!("[http]\nbind = \"127.0.0.1:0\"\n[outbound]\nextra_ca_file = {ca:?}\n{apps}");
+        let config = format!("[http]\nbind = \"127.0.0.1:0\"\n[outbound]\nextra_ca_file = {ca:?}\n{ALLOW}{apps}");
         let log = folder.path().join("log");
         let server = Server::try_start_logging_to(&log, folder, binary::push_gateway(), &config);
         let server = runtime.block_on(server).unwrap_or_else(|failure| panic!("{failure:?}"));
@@ -98,8 +98,7 @@ impl World {
 
     /// One request of a homeserver, repeated: for the devices of `row`.
     pub(super) fn pushes(&self, row: &Row) -> impl FnMut(&mut Connection) -> io::Result<bool> + Send + use<> {
-        let app_id = &self.find(row).app_id;
-        let mut requests = Requests::new(row.provider, app_id, row.devices, Arc::clone(&self.numbers));
+        let mut requests = self.requests(row);
         move |connection| {
             let reply = connection.exchange(requests.next())?;
             Ok(reply.status == 200 && reply.body == br#"{"rejected":[]}"#)
@@ -112,7 +111,7 @@ impl World {
     /// The response, or the missing push.
     pub(super) fn try_once(&self, row: &Row) -> io::Result<()> {
         let found = self.find(row);
-        let mut requests = Requests::new(row.provider, &found.app_id, row.devices, Arc::clone(&self.numbers));
+        let mut requests = self.requests(row);
         let before = found.service.pushes();
         let mut connection = Connection::new(self.address());
         let reply = connection.exchange(requests.next())?;
@@ -128,6 +127,11 @@ impl World {
     /// Empties the gateway's log, because a load adds hundreds of megabytes.
     pub(super) fn empty_log(&self) {
         self.server.empty_log();
+    }
+
+    fn requests(&self, row: &Row) -> Requests {
+        let Service { app_id, service, .. } = self.find(row);
+        Requests::new(row.provider, app_id, service.address, row.devices, Arc::clone(&self.numbers))
     }
 
     fn find(&self, row: &Row) -> &Service {
@@ -161,6 +165,8 @@ impl Service {
                     "[apps.{app_id:?}]\ntype = \"fcm\"\nservice_account_file = {path:?}\nbase_url = \"https://{address}\"\n"
                 )
             }
+            Provider::WebPush => format!("[apps.{app_id:?}]\ntype = \"webpush\"\n{VAPID}"),
+            Provider::UnifiedPush => format!("[apps.{app_id:?}]\ntype = \"unifiedpush\"\n"),
         }
     }
 }
