@@ -3,6 +3,8 @@
 //!
 //! Invariant: no test here needs a network. A check whose tool is missing is listed as skipped.
 
+mod homeserver;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::Permissions;

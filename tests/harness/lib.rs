@@ -29,6 +29,7 @@ pub mod raw;
 pub mod skipped;
 pub mod sms;
 mod staleness;
+pub mod synapse;
 pub mod transcript;
 pub mod wait;
 pub mod web_app;
