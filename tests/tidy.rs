@@ -120,13 +120,18 @@ const PUSH_GATEWAY: Layers = Layers {
         Row {
             units: &[Unit::EachIn("providers")],
             neighbours: Neighbours::Only(&[
+                "access_token",
                 "apns_error",
                 "connection_report",
                 "device_key",
+                "flat_data",
+                "in_use",
                 "log_throttle",
                 "outcome",
                 "pause",
+                "transport",
                 "two_generation_cache",
+                "upstream_metrics",
             ]),
             reason: "each provider knows one push service; providers never import one another",
         },

@@ -4,16 +4,21 @@
 //! `client`. Invariant: providers never import one another. `push-gateway/README.md` lists every place that names a
 //! type.
 
+pub(crate) mod access_token;
 pub(crate) mod apns;
 pub(crate) mod apns_error;
 pub(crate) mod connection_report;
 pub(crate) mod device_key;
 pub(crate) mod factory;
 pub(crate) mod fcm;
+pub(crate) mod flat_data;
+pub(crate) mod in_use;
 pub(crate) mod log_throttle;
 pub(crate) mod outcome;
 pub(crate) mod pause;
+pub(crate) mod transport;
 pub(crate) mod two_generation_cache;
+pub(crate) mod upstream_metrics;
 pub(crate) mod webpush;
 
 use std::any::Any;

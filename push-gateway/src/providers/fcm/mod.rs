@@ -16,22 +16,25 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use metrics::{Counter, Histogram};
+use http::header::HeaderValue;
 use shared::certificate_chain::Validity;
 
 pub(crate) use self::credentials::AccountCache;
 pub use self::settings::Settings;
 
+use self::client::connect;
 use self::client::pauses::Pauses;
-use self::client::{Route, Transport};
-use self::credentials::access_token::{Account, NoToken, Token};
+use self::credentials::GoogleAccount;
 use self::credentials::source::Source;
 use self::payload::MessageTemplate;
+use self::request::{Authorization, headers};
 use self::response::{Action, ErrorBody, interpret};
+use super::access_token::{NoToken, Token};
 use super::outcome::{Failure, Outcome, Reason};
+use super::transport::{Route, Transport};
+use super::upstream_metrics::{UpstreamMetrics, network_reason};
 use super::{Delivery, Payload, Provider, ProviderContext, SetupError};
 use crate::notification::call::Occasion;
-use crate::upstream::no_response::NoResponse;
 use crate::upstream::response::UpstreamResponse;
 
 /// A resend within an attempt needs this much time.
@@ -42,14 +45,14 @@ pub(crate) struct Fcm {
     app: Arc<str>,
     settings: Settings,
     template: MessageTemplate,
-    account: Arc<Account>,
+    account: Arc<GoogleAccount>,
+    /// The project that pays for the messages, if it is another one.
+    quota_project: Option<HeaderValue>,
     context: ProviderContext,
     route: Route,
     /// Made once the project is known.
     project: OnceLock<Project>,
-    seconds: OnceLock<Histogram>,
-    /// Looked up once: nearly every response is a 200.
-    accepted: OnceLock<Counter>,
+    metrics: UpstreamMetrics,
 }
 
 /// The project of the messages.
@@ -67,11 +70,12 @@ impl Fcm {
             return Err("project_id: missing, and the credential file does not name it".into());
         }
         let route = Route::new(&context.outbound)?;
+        let app = Arc::from(app);
         let app = Self {
-            app: Arc::from(app),
             settings: settings.clone(),
-            seconds: OnceLock::new(),
-            accepted: OnceLock::new(),
+            metrics: UpstreamMetrics::new(&app, "fcm"),
+            app,
+            quota_project: source.quota_project(),
             template: MessageTemplate::new(settings),
             account: context.fcm_accounts.account(source, &route, &context.clock),
             context: context.clone(),
@@ -89,7 +93,8 @@ impl Fcm {
         let url = request::send_url(&self.settings.base_url, id)?;
         let clock = &self.context.clock;
         Ok(Project {
-            transport: Transport::new(&self.app, &url, self.settings.max_concurrent, &self.route, clock.clone())?,
+            transport: connect(&self.route, &url, &self.app, self.settings.max_concurrent, clock.clone())
+                .map_err(|error| format!("base_url: {error}"))?,
             pauses: self.context.fcm_accounts.pauses(url.as_str(), clock),
         })
     }
@@ -120,7 +125,7 @@ impl Fcm {
             Err(reason) => return Ok(Outcome::Dropped(reason)),
         };
         let (mut is_renewed, mut is_reduced) = (false, false);
-        let mut token = self.token(deadline).await?;
+        let mut token = self.account.token_before(deadline, &self.app).await?;
         // Last, because the push that tries a paused project must reach Google.
         let is_collapsible = self.template.is_collapsible(notification, occasion);
         let project = self.project()?;
@@ -163,7 +168,7 @@ impl Fcm {
                 }
                 Action::RenewToken => {
                     self.account.refuse(&token);
-                    token = self.token(deadline).await?;
+                    token = self.account.token_before(deadline, &self.app).await?;
                     is_renewed = true;
                 }
                 Action::ReducePayload => {
@@ -187,16 +192,6 @@ impl Fcm {
         Ok(Payload { body: message.body.into(), is_background: false })
     }
 
-    async fn token(&self, deadline: Instant) -> Result<Token, Failure> {
-        match tokio::time::timeout_at(deadline.into(), self.account.token(&self.app)).await {
-            Ok(Ok(token)) => Ok(token),
-            Ok(Err(NoToken { retry_after })) => {
-                Err(Failure { retry_in_request: true, ..Failure::upstream("no_token", Some(retry_after)) })
-            }
-            Err(_) => Err(Failure::upstream("no_token", None)),
-        }
-    }
-
     async fn send(
         &self,
         project: &Project,
@@ -205,18 +200,9 @@ impl Fcm {
         deadline: Instant,
     ) -> Result<UpstreamResponse, Failure> {
         let started = Instant::now();
-        let answer = project.transport.send(token.authorization(), body, deadline).await;
-        let app = || Arc::clone(&self.app);
-        let seconds = || metrics::histogram!("push_upstream_seconds", "app" => app(), "type" => "fcm");
-        self.seconds.get_or_init(seconds).record(started.elapsed());
-        let counter = |code: String| metrics::counter!("push_upstream_status_total", "app" => app(), "code" => code);
-        match &answer {
-            Ok(answer) if answer.status == 200 => {
-                self.accepted.get_or_init(|| counter(String::from("200"))).increment(1);
-            }
-            Ok(answer) => counter(answer.status.to_string()).increment(1),
-            Err(missing) => counter(network_reason(*missing).to_owned()).increment(1),
-        }
+        let authorization = Authorization { value: token.authorization(), quota_project: self.quota_project.clone() };
+        let answer = project.transport.post(headers(authorization), body, deadline).await;
+        self.metrics.record(started, &answer);
         answer.map_err(|missing| Failure::outage(network_reason(missing), missing.retry_after()))
     }
 
@@ -274,15 +260,6 @@ impl Provider for Fcm {
 
     fn describe(&self) -> String {
         self.settings.describe()
-    }
-}
-
-fn network_reason(missing: NoResponse) -> Reason {
-    match missing.reason() {
-        "connect_timeout" => "timeout",
-        "dns" | "blocked" => "connect",
-        "not_processed" => "connection_lost",
-        reason => reason,
     }
 }
 

@@ -2,12 +2,10 @@
 //!
 //! Invariant: a project ID reaches the path only with harmless characters.
 
-use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use http::uri::PathAndQuery;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
-use crate::upstream::request::UpstreamRequest;
+use crate::providers::transport::plain_url;
 
 /// The field that names the project which pays for a request.
 const QUOTA_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
@@ -31,18 +29,6 @@ pub(super) fn send_url(base_url: &str, project_id: &str) -> Result<Url, String> 
     plain_url("base_url", &format!("{}/v1/projects/{project_id}/messages:send", base.as_str().trim_end_matches('/')))
 }
 
-/// Reads an `https` or `http` URL without a query.
-///
-/// # Errors
-/// The problem, with its key.
-pub(super) fn plain_url(key: &str, text: &str) -> Result<Url, String> {
-    let is_plain = |url: &Url| {
-        matches!(url.scheme(), "https" | "http") && url.has_host() && url.query().is_none() && url.fragment().is_none()
-    };
-    let url = Url::parse(text).ok().filter(is_plain);
-    url.ok_or_else(|| format!("{key}: expected an https URL without a query"))
-}
-
 fn check_project_id(id: &str) -> Result<(), String> {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
     if !id.is_empty() && id.chars().all(is_allowed) && id.chars().any(|c| c.is_ascii_alphanumeric()) {
@@ -52,14 +38,13 @@ fn check_project_id(id: &str) -> Result<(), String> {
     }
 }
 
-/// The request that sends a message.
-pub(super) fn message_request(path: PathAndQuery, authorization: Authorization, body: Bytes) -> UpstreamRequest {
+/// The header fields of a message.
+pub(super) fn headers(authorization: Authorization) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(4);
     headers.insert(AUTHORIZATION, authorization.value);
     if let Some(project) = authorization.quota_project {
         headers.insert(QUOTA_PROJECT, project);
     }
     headers.insert(CONTENT_TYPE, const { HeaderValue::from_static("application/json") });
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    UpstreamRequest::post(path, headers, body)
+    headers
 }

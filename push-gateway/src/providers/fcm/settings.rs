@@ -21,6 +21,7 @@ use self::default_credentials::DefaultCredentials;
 use super::Fcm;
 use crate::notification::badge_update::BadgeUpdates;
 use crate::notification::call::CALL_TYPES;
+use crate::providers::flat_data::{DataLayout, Flatten};
 use crate::providers::{
     DeliverySettings, Provider, ProviderContext, ProviderSettings, SetupError, SharedSettings, in_folder,
 };
@@ -88,27 +89,6 @@ pub(crate) enum Credentials {
     Metadata,
     /// Application default credentials: what the environment of the process names, as Google's own libraries read it.
     Adc,
-}
-
-/// `flatten`: the values of `content` that become `content_…` in `data`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Flatten {
-    #[default]
-    Strings,
-    /// Also numbers and booleans, as text.
-    Scalars,
-}
-
-/// `data_layout`: the form of `data`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum DataLayout {
-    /// One key for each value.
-    #[default]
-    Flat,
-    /// `counts`, `content` and `devices` as JSON text, as apps on the Matrix Dart SDK read them.
-    Json,
 }
 
 /// `target`: the kind of pushkeys.
@@ -267,7 +247,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::super::request::send_url;
-    use super::{Collapse, Credentials, DataLayout, Flatten, Settings, Target, in_folder};
+    use super::{Collapse, Credentials, Settings, Target, in_folder};
+    use crate::providers::flat_data::{DataLayout, Flatten};
 
     fn read(json: Value) -> Settings {
         serde_json::from_value(json).unwrap()

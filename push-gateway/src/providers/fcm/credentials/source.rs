@@ -13,16 +13,16 @@ use shared::clock::Timestamp;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::super::client::exchange;
-use super::super::request::plain_url;
 use super::super::settings::default_credentials::DefaultSource;
 use super::super::settings::{Credentials, Settings};
+use super::Clients;
 use super::external_account::ExternalAccount;
-use super::grant::{Clients, Grant, invalid_url, read_grant};
 use super::key_file::CredentialFile;
 use super::service_account::{Identity, SCOPE, ServiceAccount};
 use super::token_exchange;
 use crate::providers::SetupError;
+use crate::providers::access_token::grant::{Grant, invalid_url, read_grant};
+use crate::providers::transport::{exchange, plain_url};
 use crate::upstream::origins::Origins;
 use crate::upstream::response::UpstreamResponse;
 
@@ -129,7 +129,7 @@ impl Source {
     }
 
     /// The project that pays for the messages, if it is another one.
-    pub(super) fn quota_project(&self) -> Option<HeaderValue> {
+    pub(in super::super) fn quota_project(&self) -> Option<HeaderValue> {
         match self {
             Self::External(account) => account.quota_project.clone(),
             Self::ServiceAccount(_) | Self::Metadata(_) | Self::DefaultMetadata { .. } => None,

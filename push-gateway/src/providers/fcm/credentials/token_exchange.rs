@@ -20,11 +20,12 @@ use url::form_urlencoded::Serializer;
 use url::{Host, Url};
 use zeroize::Zeroizing;
 
-use super::super::client::{MAX_TOKEN_BODY, exchange as send};
+use super::Clients;
 use super::external_account::{ExternalAccount, Impersonation, SubjectSource};
-use super::grant::{Clients, Grant, grant, invalid_url, read_grant};
 use super::service_account::SCOPE;
+use crate::providers::access_token::grant::{Grant, grant, invalid_url, read_grant};
 use crate::providers::log_throttle::escaped;
+use crate::providers::transport::{MAX_TOKEN_BODY, exchange as send};
 use crate::upstream::origins::Origins;
 use crate::upstream::response::UpstreamResponse;
 

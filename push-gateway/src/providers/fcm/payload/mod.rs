@@ -2,9 +2,6 @@
 //!
 //! Invariant: only the gateway sets `data`, the target and `android.priority`; the operator's options cannot change them.
 
-mod data;
-mod facts;
-
 use std::borrow::Cow;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -14,11 +11,14 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
-use self::data::{BUDGET, Data};
-use super::settings::{Collapse, DataLayout, Flatten, Settings, Target};
+use super::settings::{Collapse, Settings, Target};
 use crate::notification::call::Occasion;
 use crate::notification::{Counts, Device, Kind, Notification, Priority};
+use crate::providers::flat_data::{Data, Form, Measure};
 use crate::providers::outcome::Reason;
+
+/// The limit for all keys and values of `data`, in bytes (*About FCM messages*: 4096 for the payload).
+const BUDGET: usize = 4096;
 
 /// How long FCM stores a nudge, in seconds.
 const NUDGE_TTL: u64 = 60 * 60;
@@ -30,8 +30,7 @@ const MAX_APS: usize = 4096;
 #[derive(Debug)]
 pub(super) struct MessageTemplate {
     options: Map<String, Value>,
-    layout: DataLayout,
-    flatten: Flatten,
+    form: Form,
     target: Target,
     ttl: Option<u64>,
     collapse: Collapse,
@@ -54,8 +53,7 @@ impl MessageTemplate {
         let shown = settings.fcm_options.get("notification").map_or(0, |shown| shown.to_string().len());
         Self {
             options: settings.fcm_options.clone(),
-            layout: settings.data_layout,
-            flatten: settings.flatten,
+            form: Form { layout: settings.data_layout, flatten: settings.flatten, measure: Measure::KeysAndValues },
             target: settings.target,
             ttl: settings.ttl.map(|ttl| ttl.get().as_secs()),
             collapse: settings.collapse,
@@ -74,7 +72,7 @@ impl MessageTemplate {
         occasion: Occasion,
     ) -> Result<Message, Reason> {
         if occasion == Occasion::Nudge {
-            let data = Data::nudge(device, self.layout, self.budget);
+            let data = Data::nudge(device, self.form, self.budget);
             return Ok(Message {
                 has_ignored_defaults: data.has_ignored_defaults,
                 is_shortened: data.is_shortened,
@@ -89,7 +87,7 @@ impl MessageTemplate {
             }
             Kind::Encrypted | Kind::Full | Kind::Ids | Kind::Badge => {}
         }
-        let data = Data::new(notification, device, self.layout, self.flatten, self.budget).map_err(|_| "too_large")?;
+        let data = Data::new(notification, device, self.form, self.budget, &[]).map_err(|_| "too_large")?;
         let (aps, has_bad_aps) = usable_aps(notification, device);
         Ok(Message {
             has_ignored_defaults: data.has_ignored_defaults || has_bad_aps,
@@ -108,9 +106,9 @@ impl MessageTemplate {
     /// The message that is sent if FCM rejects the full one: the minimum that an app needs.
     pub(super) fn reduced(&self, notification: &Notification, device: &Device, occasion: Occasion) -> Vec<u8> {
         let data = match occasion {
-            Occasion::Nudge => Data::nudge(device, self.layout, self.budget),
+            Occasion::Nudge => Data::nudge(device, self.form, self.budget),
             Occasion::Ordinary | Occasion::Ring(_) | Occasion::ExpiredCall => {
-                Data::reduced(notification, device, self.layout, self.budget)
+                Data::reduced(notification, device, self.form, self.budget)
             }
         };
         self.body(notification, device, occasion, &data, None)

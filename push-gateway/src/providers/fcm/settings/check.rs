@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::super::request::{plain_url, send_url};
+use super::super::request::send_url;
 use super::{Credentials, Settings};
+use crate::providers::transport::plain_url;
 
 /// The longest time that FCM stores a message, in seconds: four weeks.
 const MAX_TTL: u64 = 2_419_200;

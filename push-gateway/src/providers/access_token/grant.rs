@@ -1,4 +1,4 @@
-//! What a token endpoint answers, and the clients that ask it.
+//! What a token endpoint answers (RFC 6749 §5).
 //!
 //! Invariant: no reason of a failure contains a token.
 
@@ -7,26 +7,17 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 use shared::secret::Secret;
 
-use super::super::client::Route;
 use crate::providers::log_throttle::escaped;
-use crate::upstream::origins::Origins;
 
 /// The longest time that a token is used for.
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The clients for requests to Google, and for those to the machine.
-pub(in super::super) struct Clients {
-    pub(super) google: Origins,
-    /// The proxy cannot reach the metadata server of the machine.
-    pub(super) machine: Origins,
-}
-
 /// A new access token.
-pub(super) struct Grant {
-    pub(super) access_token: Secret<String>,
-    pub(super) lifetime: Duration,
-    /// The project, if the source was asked for it.
-    pub(super) project_id: Option<String>,
+pub(crate) struct Grant {
+    pub(crate) access_token: Secret<String>,
+    pub(crate) lifetime: Duration,
+    /// Google's project, if the source was asked for it.
+    pub(crate) project_id: Option<String>,
 }
 
 /// The response of a token endpoint (RFC 6749 §5.1).
@@ -59,17 +50,11 @@ struct TokenError {
     error_description: String,
 }
 
-impl Clients {
-    pub(super) fn new(route: &Route) -> Self {
-        Self { google: route.client(), machine: route.direct_client() }
-    }
-}
-
 /// Reads the response of a token endpoint.
 ///
 /// # Errors
 /// The reason, for a log.
-pub(super) fn read_grant(status: u16, body: &[u8]) -> Result<Grant, String> {
+pub(crate) fn read_grant(status: u16, body: &[u8]) -> Result<Grant, String> {
     if status != 200 {
         let TokenError { error, error_description } = serde_json::from_slice(body).unwrap_or_default();
         let escape = |text: String| escaped(&text);
@@ -84,13 +69,13 @@ pub(super) fn read_grant(status: u16, body: &[u8]) -> Result<Grant, String> {
 ///
 /// # Errors
 /// The reason, for a log, if the time is over.
-pub(super) fn grant(access_token: Secret<String>, lifetime: Duration) -> Result<Grant, String> {
+pub(crate) fn grant(access_token: Secret<String>, lifetime: Duration) -> Result<Grant, String> {
     if lifetime.is_zero() {
         return Err(String::from("the token endpoint sent an expired token"));
     }
     Ok(Grant { access_token, lifetime: lifetime.min(MAX_LIFETIME), project_id: None })
 }
 
-pub(super) fn invalid_url(error: &http::Error) -> String {
+pub(crate) fn invalid_url(error: &http::Error) -> String {
     format!("invalid URL of the token endpoint: {error}")
 }

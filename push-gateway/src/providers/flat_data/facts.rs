@@ -9,7 +9,7 @@ use std::io;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::super::settings::{DataLayout, Flatten};
+use super::{DataLayout, Flatten, Measure};
 use crate::notification::cut::cut;
 use crate::notification::fit::may_stay;
 use crate::notification::{Counts, Device, Kind, Notification, Priority};
@@ -73,10 +73,7 @@ impl<'a> Facts<'a> {
     /// Adds the values of the notification, and how the app shows it.
     pub(super) fn add_facts(&mut self, notification: &'a Notification, device: &'a Device, layout: DataLayout) {
         let kind = notification.kind;
-        if matches!(kind, Kind::Full | Kind::Ids) {
-            self.add("event_id", notification.event_id.as_deref(), Part::Kept);
-            self.add("room_id", notification.room_id.as_deref(), Part::Kept);
-        }
+        self.add_ids(notification);
         if kind == Kind::Full {
             self.add("type", notification.event_type.as_deref(), Part::Plain);
             self.add("sender", notification.sender.as_deref(), Part::Plain);
@@ -116,6 +113,14 @@ impl<'a> Facts<'a> {
         }
     }
 
+    /// Adds the identifiers.
+    pub(super) fn add_ids(&mut self, notification: &'a Notification) {
+        if matches!(notification.kind, Kind::Full | Kind::Ids) {
+            self.add("event_id", notification.event_id.as_deref(), Part::Kept);
+            self.add("room_id", notification.room_id.as_deref(), Part::Kept);
+        }
+    }
+
     /// Adds the mark of a badge update without its counts.
     pub(super) fn add_nudge(&mut self) {
         self.push("nudge", Cow::Borrowed("1"), Part::Kept);
@@ -132,7 +137,13 @@ impl<'a> Facts<'a> {
     }
 
     /// Adds `content_<key>` for each value that is a text, or that `flatten` writes as one, as far as `budget` allows.
-    pub(super) fn add_content(&mut self, notification: &'a Notification, flatten: Flatten, budget: usize) {
+    pub(super) fn add_content(
+        &mut self,
+        notification: &'a Notification,
+        flatten: Flatten,
+        measure: Measure,
+        budget: usize,
+    ) {
         let mut others = Vec::new();
         for (key, value) in notification.content.iter().flatten() {
             let text = match (value, flatten) {
@@ -149,7 +160,7 @@ impl<'a> Facts<'a> {
                 _ => others.push((key, self.shortened(text))),
             }
         }
-        let sizes: Vec<usize> = others.iter().map(|(key, text)| CONTENT.len() + key.len() + text.len()).collect();
+        let sizes: Vec<usize> = others.iter().map(|(key, text)| CONTENT.len() + measure.entry(key, text)).collect();
         for ((key, text), stays) in others.into_iter().zip(may_stay(&sizes, budget)) {
             if stays {
                 self.list.push(Entry { key: Cow::Owned([CONTENT, key].concat()), value: text, part: Part::Content });
@@ -233,13 +244,6 @@ impl<'a> Facts<'a> {
             self.list.retain(|_| stays.next().unwrap_or(true));
         }
         self.list
-    }
-}
-
-impl Entry<'_> {
-    /// FCM counts keys and values.
-    pub(super) fn size(&self) -> usize {
-        self.key.len() + self.value.len()
     }
 }
 

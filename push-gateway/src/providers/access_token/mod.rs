@@ -3,8 +3,10 @@
 //! Invariant: at most one request for an account's token is in flight; it completes even if every delivery stops waiting; and
 //! no delivery waits for a new token while the current one is valid.
 
+pub(crate) mod grant;
+
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::header::HeaderValue;
 use parking_lot::Mutex;
@@ -12,10 +14,9 @@ use shared::clock::{Clock, Timestamp};
 use shared::outbound::backoff::Backoff;
 use tokio::sync::watch;
 
-use super::super::request::Authorization;
-use super::grant::{Clients, Grant};
-use super::source::Source;
-use crate::providers::log_throttle::LogThrottle;
+use self::grant::Grant;
+use super::log_throttle::LogThrottle;
+use super::outcome::Failure;
 
 /// How long before its expiry a token is renewed.
 const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
@@ -27,10 +28,21 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_sec
 /// account would request a new one.
 const MIN_UNPROVEN_AGE: Duration = Duration::from_secs(10);
 
+/// The source of an account's tokens: a token endpoint, or a key that signs them.
+pub(crate) trait TokenSource: Send + Sync + 'static {
+    /// The line for the log when there is no token: what is missing and what the operator has to check.
+    const PROBLEM: &'static str;
+
+    /// Requests a token once.
+    ///
+    /// # Errors
+    /// The reason, for a log.
+    fn request(&self, now: Timestamp) -> impl Future<Output = Result<Grant, String>> + Send;
+}
+
 /// An account and its token.
-pub(in super::super) struct Account {
-    source: Source,
-    clients: Clients,
+pub(crate) struct Account<S> {
+    source: S,
     clock: Clock,
     log: LogThrottle,
     state: Mutex<State>,
@@ -40,10 +52,10 @@ pub(in super::super) struct Account {
 
 /// A token as the value of the header field, with its times.
 #[derive(Clone)]
-pub(in super::super) struct Token(Arc<Issued>);
+pub(crate) struct Token(Arc<Issued>);
 
 struct Issued {
-    authorization: Authorization,
+    authorization: HeaderValue,
     issued: Timestamp,
     renew_at: Timestamp,
     expires: Timestamp,
@@ -51,9 +63,9 @@ struct Issued {
 
 /// The token is unavailable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) struct NoToken {
+pub(crate) struct NoToken {
     /// The time until the next request for a token.
-    pub(in super::super) retry_after: Duration,
+    pub(crate) retry_after: Duration,
 }
 
 #[derive(Default)]
@@ -71,8 +83,8 @@ struct State {
 }
 
 impl Token {
-    /// The header fields that authorize a message.
-    pub(in super::super) fn authorization(&self) -> Authorization {
+    /// The value of `Authorization`.
+    pub(crate) fn authorization(&self) -> HeaderValue {
         self.0.authorization.clone()
     }
 
@@ -81,24 +93,24 @@ impl Token {
     }
 }
 
-impl Account {
-    pub(in super::super) fn new(source: Source, clients: Clients, clock: Clock) -> Self {
+impl<S: TokenSource> Account<S> {
+    pub(crate) fn new(source: S, clock: Clock) -> Self {
         let (log, state, completed) = (LogThrottle::default(), Mutex::default(), watch::Sender::new(0));
-        Self { source, clients, clock, log, state, completed }
+        Self { source, clock, log, state, completed }
     }
 
     /// The project that the source of the last token named.
-    pub(in super::super) fn project_id(&self) -> Option<String> {
+    pub(crate) fn project_id(&self) -> Option<String> {
         self.state.lock().project_id.clone()
     }
 
     /// Whether the last request brought a token; `None` before the first response.
-    pub(in super::super) fn has_token(&self) -> Option<bool> {
+    pub(crate) fn has_token(&self) -> Option<bool> {
         self.state.lock().has_token
     }
 
     /// The reason of the last failed request, for a log.
-    pub(in super::super) fn last_failure(&self) -> String {
+    pub(crate) fn last_failure(&self) -> String {
         self.state.lock().last_failure.clone()
     }
 
@@ -106,7 +118,7 @@ impl Account {
     ///
     /// # Errors
     /// [`NoToken`] during the backoff after a failure.
-    pub(in super::super) async fn token(self: &Arc<Self>, app: &Arc<str>) -> Result<Token, NoToken> {
+    pub(crate) async fn token(self: &Arc<Self>, app: &Arc<str>) -> Result<Token, NoToken> {
         if let Some(outcome) = self.token_now(app) {
             return outcome;
         }
@@ -121,8 +133,22 @@ impl Account {
         }
     }
 
-    /// Discards a token that FCM refused, so that the next call of [`Account::token`] requests a new one.
-    pub(in super::super) fn refuse(&self, refused: &Token) {
+    /// As [`Account::token`], for a delivery that ends at `deadline`.
+    ///
+    /// # Errors
+    /// [`Failure`] if there is no token in time.
+    pub(crate) async fn token_before(self: &Arc<Self>, deadline: Instant, app: &Arc<str>) -> Result<Token, Failure> {
+        match tokio::time::timeout_at(deadline.into(), self.token(app)).await {
+            Ok(Ok(token)) => Ok(token),
+            Ok(Err(NoToken { retry_after })) => {
+                Err(Failure { retry_in_request: true, ..Failure::upstream("no_token", Some(retry_after)) })
+            }
+            Err(_) => Err(Failure::upstream("no_token", None)),
+        }
+    }
+
+    /// Discards a token that the push service refused, so that the next call of [`Account::token`] requests a new one.
+    pub(crate) fn refuse(&self, refused: &Token) {
         let now = self.clock.now();
         let mut state = self.state.lock();
         let Some(current) = &state.token else { return };
@@ -135,8 +161,8 @@ impl Account {
         }
     }
 
-    /// Records that FCM accepts `token`.
-    pub(in super::super) fn accept(&self, token: &Token) {
+    /// Records that the push service accepts `token`.
+    pub(crate) fn accept(&self, token: &Token) {
         let mut state = self.state.lock();
         if state.is_unproven && state.token.as_ref().is_some_and(|current| current.is(token)) {
             state.is_unproven = false;
@@ -186,12 +212,7 @@ impl Account {
                 state.not_before = Some(now.plus(wait));
                 let next_retry_in = wait.as_secs();
                 if self.log.allow(now) {
-                    tracing::error!(
-                        app,
-                        reason,
-                        next_retry_in,
-                        "no access token for Google: check the service account, the clock and the connection to Google"
-                    );
+                    tracing::error!(app, reason, next_retry_in, "{}", S::PROBLEM);
                 }
                 state.last_failure = reason;
                 state.has_token = Some(state.token.as_ref().is_some_and(|token| now < token.0.expires));
@@ -206,14 +227,13 @@ impl Account {
     /// # Errors
     /// The reason, for a log.
     async fn request_token(&self, now: Timestamp) -> Result<(Token, Option<String>), String> {
-        let Grant { access_token, lifetime, project_id } = self.source.request(&self.clients, now).await?;
+        let Grant { access_token, lifetime, project_id } = self.source.request(now).await?;
         let mut value = HeaderValue::try_from(format!("Bearer {}", access_token.expose()))
             .map_err(|_| String::from("the token endpoint sent an unreadable response"))?;
         value.set_sensitive(true);
-        let authorization = Authorization { value, quota_project: self.source.quota_project() };
         // A short-lived token is used for half of its time, so that it is not renewed at once.
         let renew_at = now.plus(lifetime - RENEW_BEFORE.min(lifetime / 2));
         let (issued, expires) = (self.clock.now(), now.plus(lifetime));
-        Ok((Token(Arc::new(Issued { authorization, issued, renew_at, expires })), project_id))
+        Ok((Token(Arc::new(Issued { authorization: value, issued, renew_at, expires })), project_id))
     }
 }
