@@ -13,5 +13,7 @@ mod upstream;
 
 pub use cli::run;
 pub use providers::apns::Settings as ApnsSettings;
+pub use providers::delivery_settings::DeliveryKeys;
 pub use providers::fcm::Settings as FcmSettings;
+pub use providers::huawei::Settings as HuaweiSettings;
 pub use providers::webpush::Settings as EndpointSettings;

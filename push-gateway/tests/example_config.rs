@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use push_gateway::config::Config;
-use push_gateway::{ApnsSettings, EndpointSettings, FcmSettings};
+use push_gateway::{ApnsSettings, DeliveryKeys, EndpointSettings, FcmSettings, HuaweiSettings};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -53,6 +53,20 @@ fn known_keys<T: DeserializeOwned>(nonsense: Value) -> Vec<String> {
     expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
+/// The keys of Push Kit that only one version has.
+const HUAWEI_1: [&str; 7] =
+    ["version", "app_id_number", "client_id", "client_secret", "client_secret_file", "token_url", "badge_class"];
+const HUAWEI_3: [&str; 8] = [
+    "service_account_file",
+    "service_account",
+    "category",
+    "call_category",
+    "missed_call_category",
+    "click_action",
+    "click_uri",
+    "foreground_show",
+];
+
 /// Every section with its keys, as the code knows them.
 fn known() -> Vec<(String, String)> {
     let nonsense = json!({ "no such key": 0 });
@@ -63,11 +77,24 @@ fn known() -> Vec<(String, String)> {
     }
     let of_apns = known_keys::<ApnsSettings>(nonsense.clone());
     let mut of_fcm = known_keys::<FcmSettings>(nonsense.clone());
-    let of_web = known_keys::<EndpointSettings>(nonsense);
+    let of_web = known_keys::<EndpointSettings>(nonsense.clone());
+    let mut of_huawei = known_keys::<HuaweiSettings>(nonsense.clone());
+    of_huawei.extend(known_keys::<DeliveryKeys>(nonsense));
+    // Another name of a key.
+    of_huawei.retain(|key| key != "class");
+    let without = |others: &[&str]| of_huawei.iter().filter(|key| !others.contains(&key.as_str())).cloned().collect();
+    let (of_harmony, of_hms): (Vec<String>, Vec<String>) = (without(&HUAWEI_1[1..]), without(&HUAWEI_3));
     // What an app of FCM takes for pushkeys that are not Google's.
     of_fcm.extend(of_web.iter().filter(|key| !of_fcm.contains(key)).cloned().collect::<Vec<_>>());
     let of_unified = of_web.iter().filter(|key| !["unifiedpush", "up_ttl"].contains(&key.as_str())).cloned().collect();
-    for (app, keys) in [("ios", of_apns), ("android", of_fcm), ("web", of_web), ("unifiedpush", of_unified)] {
+    for (app, keys) in [
+        ("ios", of_apns),
+        ("android", of_fcm),
+        ("web", of_web),
+        ("unifiedpush", of_unified),
+        ("harmony", of_harmony),
+        ("hms", of_hms),
+    ] {
         let section = format!("apps.\"com.example.app.{app}\"");
         known.push((section.clone(), "type".to_owned()));
         // Known only to be refused with what takes its place, or another name of a key.
@@ -136,6 +163,9 @@ fn a_key_that_it_sets_is_one_that_an_app_cannot_do_without() {
             "service_account_file",
             "vapid_private_key_file",
             "vapid_contact",
+            "version",
+            "app_id_number",
+            "client_secret_file",
         ];
         assert!(section.starts_with("apps.") && needed.contains(&key.as_str()), "[{section}] {key}");
     }
@@ -146,6 +176,6 @@ fn the_settings_that_the_readme_recommends_are_understood() {
     let readme = std::fs::read_to_string(in_workspace("push-gateway/README.md")).unwrap();
     let blocks = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
     let ours: Vec<&str> = blocks.filter(|toml| toml.contains("[apps.")).collect();
-    assert_eq!(ours.len(), 2);
+    assert_eq!(ours.len(), 3);
     ours.iter().for_each(|toml| drop(shown(toml)));
 }

@@ -17,6 +17,7 @@ pub mod fcm;
 pub mod generator;
 pub mod homeserver;
 pub mod independent;
+pub mod huawei;
 pub mod mail;
 pub mod metrics;
 pub mod options;

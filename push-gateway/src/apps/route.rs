@@ -51,6 +51,7 @@ pub(crate) fn route(
         ("webpush", Form::Subscription) | ("unifiedpush", Form::Url) => Route::Own,
         ("webpush", Form::Other) => Route::Rejected("invalid_subscription"),
         ("unifiedpush", Form::OtherUrl | Form::Subscription | Form::Other) => Route::Rejected("invalid_endpoint"),
+        ("apns" | "huawei", Form::Url | Form::OtherUrl | Form::Subscription) => Route::Rejected("invalid_token"),
         // The provider knows the form of its tokens.
         _ => Route::Own,
     }
@@ -92,10 +93,12 @@ mod tests {
 
     const KEY: &str = "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4";
 
-    /// The routes of an app of each type that can send everywhere: fcm, webpush, unifiedpush, apns.
+    /// The routes of an app of each type that can send everywhere: fcm, webpush, unifiedpush, apns; huawei as apns.
     fn routes(pushkey: &str, data: &Value) -> [Route; 4] {
         let data: Map<String, Value> = data.as_object().unwrap().clone();
-        ["fcm", "webpush", "unifiedpush", "apns"].map(|name| route(name, true, true, pushkey, &data))
+        let of = |name| route(name, true, true, pushkey, &data);
+        assert_eq!(of("huawei"), of("apns"));
+        ["fcm", "webpush", "unifiedpush", "apns"].map(of)
     }
 
     #[test]
@@ -103,9 +106,9 @@ mod tests {
         let (none, endpoint) = (json!({}), json!({ "endpoint": "https://x.example/" }));
         let (token, url, subscription) =
             (Rejected("invalid_token"), Rejected("invalid_endpoint"), Rejected("invalid_subscription"));
-        let as_url = [UnifiedPush, UnifiedPush, Own, Own];
-        let bad_url = [url, url, url, Own];
-        let as_subscription = [WebPush, Own, url, Own];
+        let as_url = [UnifiedPush, UnifiedPush, Own, token];
+        let bad_url = [url, url, url, token];
+        let as_subscription = [WebPush, Own, url, token];
         let as_token = [Own, subscription, url, Own];
         let junk = [token, subscription, url, Own];
         let long = "k".repeat(1025);

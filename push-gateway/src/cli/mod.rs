@@ -21,8 +21,8 @@ use crate::config::Config;
 
 /// A Matrix push gateway (Push Gateway API v1).
 ///
-/// Homeservers send it notifications; it delivers them to the phones of your apps through Apple's and Google's
-/// push services, to browsers through Web Push, and to UnifiedPush distributors.
+/// Homeservers send it notifications; it delivers them to the phones of your apps through Apple's, Google's and
+/// Huawei's push services, to browsers through Web Push, and to UnifiedPush distributors.
 /// Run it behind a reverse proxy that terminates TLS.
 #[derive(Parser)]
 #[command(name = "push-gateway", version, after_help = EXAMPLES)]
@@ -56,8 +56,8 @@ enum Command {
     CheckConfig {
         #[command(flatten)]
         settings: Settings,
-        /// Also request an access token from Google for each FCM app, and connect to Apple for each APNs app; exits 1 if
-        /// one of them fails. Sends nothing to any device.
+        /// Also request an access token for each FCM and Huawei app, and connect to Apple for each APNs app; exits 1 if one
+        /// of them fails. Sends nothing to any device.
         #[arg(long)]
         online: bool,
     },

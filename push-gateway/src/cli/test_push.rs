@@ -109,7 +109,7 @@ fn explain(outcome: &Outcome, credential_problem: Option<&str>) -> (String, &'st
     match outcome {
         Outcome::Failed(Failure { reason: NO_TOKEN, .. }) if credential_problem.is_some() => {
             let problem = credential_problem.unwrap_or_default();
-            (format!("failed ({NO_TOKEN}): Google gave no access token: {problem}"), without_token(problem))
+            (format!("failed ({NO_TOKEN}): no access token: {problem}"), without_token(problem))
         }
         Outcome::Delivered => (
             "delivered: the push service has accepted it".to_owned(),
@@ -141,11 +141,12 @@ fn without_token(problem: &str) -> &'static str {
         "Google does not accept this key: check the clock of this machine; if it is right, the service account or its key was \
          deleted or disabled: create a new key and replace service_account_file"
     } else if problem.starts_with("status 5") || problem.starts_with("status 429") {
-        "Google's token endpoint is overloaded or out of order: try again later"
+        "the token endpoint is overloaded or out of order: try again later"
     } else if problem.starts_with("status ") {
-        "Google refuses this account: check that it exists, belongs to this project and may use Firebase Cloud Messaging"
+        "the token endpoint refuses this account: check that it exists, belongs to this project and may use the push service, \
+         and that its secret is right"
     } else {
-        "check whether this machine reaches Google's token endpoint (network, proxy, certificates), then try again"
+        "check whether this machine reaches the token endpoint (network, proxy, certificates), then try again"
     }
 }
 
@@ -164,7 +165,8 @@ fn rejected(reason: &str) -> &'static str {
         UNKNOWN_APP => "no [apps.\"…\"] pattern matches this app_id: add one, or check the spelling and case",
         "invalid_pushkey" => "use a pushkey of 1 to 2048 bytes",
         "invalid_token" => {
-            "expected a device token of the app's push service: for APNs 64 or more hexadecimal digits, or base64"
+            "expected a device token of the app's push service: for APNs 64 or more hexadecimal digits, or base64; for Huawei up to \
+             512 printable characters"
         }
         "BadDeviceToken" | "DeviceTokenNotForTopic" => {
             "the token belongs to the other platform (production or sandbox) or to another topic: check both"
@@ -178,6 +180,11 @@ fn rejected(reason: &str) -> &'static str {
         "vapid_mismatch" => "the browser subscribed with another VAPID key: check vapid_private_key",
         "endpoint_inactive" => "no distributor has been subscribed to this endpoint for half a day",
         "not_found" | "gone" => "the push service does not know this endpoint any more: subscribe again",
+        "noRight" => "the token belongs to another project of Huawei, or to HarmonyOS 4: check version and project_id",
+        "tokenPlatformNotSupport" => {
+            "the token is of the other version: version = 3 is for HarmonyOS 5, 1 for HMS Core"
+        }
+        "tokenFormatError" | "illegal_token" => "Push Kit does not know this token: use the newest pushkey",
         "SENDER_ID_MISMATCH" => "the token belongs to another Firebase project: check the service account",
         "Unregistered" | "ExpiredToken" | "UNREGISTERED" => {
             "the app was removed from the device, or has registered again: use the newest pushkey"

@@ -9,16 +9,17 @@ use serde_json::{Map, Value};
 use shared::config::ConfigError;
 
 use super::webpush::settings::{Form, KEYS_IN_OTHER_TYPES, Settings as EndpointSettings};
-use super::{ProviderSettings, apns, fcm};
+use super::{ProviderSettings, apns, fcm, huawei};
 
 /// The push services by the `type` of an app.
-const TYPES: [(&str, ReadSettings); 4] = [
+const TYPES: [(&str, ReadSettings); 5] = [
     ("apns", |path, table, folder| apns::settings::read(path, table, folder).map(AppSettings::alone)),
     ("fcm", read_fcm),
     ("webpush", read_webpush),
     ("unifiedpush", |path, table, folder| {
         Ok(AppSettings::alone(Arc::new(EndpointSettings::read(path, table, folder, Form::Url)?)))
     }),
+    ("huawei", |path, table, folder| huawei::settings::read(path, table, folder).map(AppSettings::alone)),
 ];
 
 /// Types that a later version will support.

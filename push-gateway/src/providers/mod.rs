@@ -8,14 +8,19 @@ pub(crate) mod access_token;
 pub(crate) mod apns;
 pub(crate) mod apns_error;
 pub(crate) mod connection_report;
+pub(crate) mod delivery_settings;
 pub(crate) mod device_key;
 pub(crate) mod factory;
 pub(crate) mod fcm;
 pub(crate) mod flat_data;
+pub(crate) mod huawei;
 pub(crate) mod in_use;
+pub(crate) mod json_file;
+pub(crate) mod json_size;
 pub(crate) mod log_throttle;
 pub(crate) mod outcome;
 pub(crate) mod pause;
+pub(crate) mod text_template;
 pub(crate) mod transport;
 pub(crate) mod two_generation_cache;
 pub(crate) mod upstream_metrics;
@@ -36,9 +41,9 @@ use shared::certificate_chain::Validity;
 use shared::clock::{Clock, Timestamp};
 use shared::outbound::settings::Outbound;
 
+pub(crate) use self::delivery_settings::DeliverySettings;
 use self::device_key::DeviceKey;
 use self::outcome::{Outcome, Reason};
-use crate::notification::badge_update::BadgeUpdates;
 use crate::notification::call::Occasion;
 use crate::notification::{Device, Notification};
 
@@ -136,27 +141,6 @@ pub(crate) trait ProviderSettings: Any + Debug + Send + Sync {
 /// Why a provider cannot be made; the text starts with the key.
 pub(crate) type SetupError = Box<dyn Error + Send + Sync>;
 
-/// The settings that every type of app has.
-#[derive(Clone, Debug)]
-pub(crate) struct DeliverySettings {
-    /// Whether payloads carry counts.
-    pub(crate) send_badge_counts: bool,
-    /// Concurrent deliveries.
-    pub(crate) max_concurrent: usize,
-    /// Concurrent deliveries of calls, besides those.
-    pub(crate) call_concurrent: usize,
-    /// The waits between attempts.
-    pub(crate) retry_waits: Vec<Duration>,
-    /// Event types that are calls.
-    pub(crate) call_types: Vec<String>,
-    /// Which badge updates are sent.
-    pub(crate) badge_updates: BadgeUpdates,
-    /// Whether a device that disables counts gets a nudge.
-    pub(crate) badge_nudge: bool,
-    /// The time between two nudges of a device.
-    pub(crate) nudge_interval: Duration,
-}
-
 /// What all providers of a process share.
 #[derive(Clone)]
 pub(crate) struct ProviderContext {
@@ -166,6 +150,7 @@ pub(crate) struct ProviderContext {
     pub(crate) clock: Clock,
     pub(crate) apns_tokens: apns::ProviderTokenCache,
     pub(crate) fcm_accounts: fcm::AccountCache,
+    pub(crate) huawei_accounts: huawei::AccountCache,
     pub(crate) endpoints: webpush::Connections,
 }
 
@@ -178,16 +163,21 @@ impl ProviderContext {
             clock,
             apns_tokens: apns::ProviderTokenCache::default(),
             fcm_accounts: fcm::AccountCache::default(),
+            huawei_accounts: huawei::AccountCache::default(),
         }
     }
 
     /// The context for a configuration with these outbound settings and name servers. Tokens for APNs are signed locally and
-    /// survive any change; connections, and tokens of FCM accounts, which come over connections, survive only equal settings.
+    /// survive any change; connections, and tokens that come over connections, survive only equal settings.
     pub(crate) fn with_outbound(&self, outbound: &Outbound, dns_servers: &[SocketAddr], is_equal: bool) -> Self {
-        let fcm_accounts = if is_equal { self.fcm_accounts.clone() } else { fcm::AccountCache::default() };
+        let (fcm_accounts, huawei_accounts) = if is_equal {
+            (self.fcm_accounts.clone(), self.huawei_accounts.clone())
+        } else {
+            (fcm::AccountCache::default(), huawei::AccountCache::default())
+        };
         let endpoints = if is_equal { self.endpoints.clone() } else { self.endpoints.reconnected() };
         let (outbound, dns_servers) = (outbound.clone(), dns_servers.to_vec());
-        Self { outbound, dns_servers, fcm_accounts, endpoints, ..self.clone() }
+        Self { outbound, dns_servers, fcm_accounts, huawei_accounts, endpoints, ..self.clone() }
     }
 }
 

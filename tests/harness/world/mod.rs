@@ -5,4 +5,5 @@
 mod deployment;
 pub mod identity;
 mod members;
+mod notifications;
 pub mod push;

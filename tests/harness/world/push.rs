@@ -1,4 +1,4 @@
-//! A push gateway between a homeserver, which is the test, and the fake APNs and FCM.
+//! A push gateway between a homeserver, which is the test, and the fake APNs, FCM and Push Kit.
 //!
 //! Invariant: every world has its own processes, ports and folders; worlds share only the binary.
 
@@ -8,11 +8,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 pub use super::members::{with, without};
+pub use super::notifications::{ANDROID, IOS, android_device, ids, ios_device, iphone, message, message_body, token};
 
 use crate::api::{Answer, Api};
 use crate::apns::{self, Apple};
 use crate::binary;
 use crate::fcm::Google;
+use crate::huawei::{self, Huawei};
 use crate::process::{Server, new_folder};
 
 /// The longest time for anything that must happen, on a busy machine.
@@ -20,12 +22,6 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The endpoint.
 pub const NOTIFY: &str = "/_matrix/push/v1/notify";
-
-/// The app of APNs in a world with the usual two apps.
-pub const IOS: &str = "com.example.ios";
-
-/// The app of FCM in a world with the usual two apps.
-pub const ANDROID: &str = "com.example.android";
 
 /// The bundle id of the apps of APNs.
 pub const TOPIC: &str = "com.example.app";
@@ -39,6 +35,8 @@ pub struct World {
     pub apple: Apple,
     /// The fake FCM.
     pub google: Google,
+    /// The fake Push Kit.
+    pub huawei: Huawei,
     /// A homeserver, as the gateway sees one.
     pub api: Api,
     /// The number of devices so far.
@@ -60,6 +58,9 @@ enum Provider<'a> {
         topic: &'a str,
     },
     Fcm,
+    Huawei {
+        version: u8,
+    },
     /// A type whose pushkeys name the push service.
     Endpoints {
         type_name: &'a str,
@@ -81,7 +82,12 @@ pub fn android_app<'a>(app_id: &'a str, keys: &'a str) -> App<'a> {
     App { app_id, provider: Provider::Fcm, keys }
 }
 
-/// An app of type `webpush` or `unifiedpush`.
+/// An app of this version of Push Kit.
+pub fn huawei_app<'a>(version: u8, app_id: &'a str, keys: &'a str) -> App<'a> {
+    App { app_id, provider: Provider::Huawei { version }, keys }
+}
+
+/// An app of a type that `keys` complete.
 pub fn endpoint_app<'a>(type_name: &'a str, app_id: &'a str, keys: &'a str) -> App<'a> {
     App { app_id, provider: Provider::Endpoints { type_name }, keys }
 }
@@ -133,6 +139,7 @@ impl World {
         let folder = new_folder();
         let google = Google::start().await;
         let apple = Apple::start_at("127.0.0.1:0", google.authority()).await;
+        let huawei = Huawei::start(google.authority()).await;
         let ca = google.authority().write_pem(folder.path());
         let mut config = format!(
             "[http]\nbind = \"127.0.0.1:0\"\n{http}\n[admin]\nbind = \"127.0.0.1:0\"\n\
@@ -142,6 +149,7 @@ impl World {
             let table = match provider {
                 Provider::Apns { topic } => format!("[apps.{app_id:?}]\n{}", apple.config(folder.path(), topic)),
                 Provider::Fcm => google.config(app_id, folder.path()),
+                Provider::Huawei { version } => huawei.config(app_id, *version, folder.path()),
                 Provider::Endpoints { type_name } => format!("[apps.{app_id:?}]\ntype = {type_name:?}\n"),
             };
             config.push_str(&format!("{table}{retries}{keys}\n"));
@@ -149,7 +157,7 @@ impl World {
         let environment: Vec<_> = environment.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         let server = Server::start_in(folder, binary::push_gateway(), &config, &environment).await;
         let api = Api::new(&server.url());
-        Self { server, apple, google, api, devices: AtomicUsize::new(0) }
+        Self { server, apple, google, huawei, api, devices: AtomicUsize::new(0) }
     }
 
     /// Starts the gateway again with the settings that `change` returns.
@@ -183,6 +191,12 @@ impl World {
     pub fn phone(&self, app_id: &str) -> Value {
         let number = self.number();
         let pushkey = format!("c{number:021}:APA91b{number:040}");
+        json!({ "app_id": app_id, "pushkey": pushkey, "pushkey_ts": 1_655_896_032 })
+    }
+
+    /// A new device of `app_id` that Push Kit knows.
+    pub fn huawei_phone(&self, app_id: &str) -> Value {
+        let pushkey = format!("IQAAAACy0aYTAAA{:049}", self.number());
         json!({ "app_id": app_id, "pushkey": pushkey, "pushkey_ts": 1_655_896_032 })
     }
 
@@ -229,6 +243,17 @@ impl World {
         messages.remove(0)["message"].take()
     }
 
+    /// The only message that reached Push Kit for `device`.
+    ///
+    /// # Panics
+    /// If there is none, or another one.
+    #[track_caller]
+    pub fn huawei_message(&self, device: &Value) -> huawei::Request {
+        let mut messages = self.huawei.messages_for(device["pushkey"].as_str().expect("a pushkey"));
+        assert_eq!(messages.len(), 1, "messages for {device}: {messages:?}");
+        messages.remove(0)
+    }
+
     /// Posts `notification` with `device` as its only one; the gateway must accept it and send nothing.
     ///
     /// # Panics
@@ -237,53 +262,10 @@ impl World {
         self.deliver(notification, device).await;
         let pushkey = device["pushkey"].as_str().expect("a pushkey");
         assert!(self.apple.requests_for(pushkey).is_empty() && self.google.messages_for(pushkey).is_empty());
+        assert!(self.huawei.messages_for(pushkey).is_empty());
     }
 
     fn number(&self) -> usize {
         self.devices.fetch_add(1, Ordering::SeqCst)
     }
-}
-
-/// The body of a request with a message for `devices`.
-#[expect(clippy::needless_pass_by_value, reason = "tests write json!(…) in place")]
-pub fn message_body(event_id: &str, devices: Value) -> Value {
-    json!({ "notification": {
-        "event_id": event_id, "room_id": "!r:hs.example", "type": "m.room.message", "sender": "@a:hs.example",
-        "sender_display_name": "Alice", "room_name": "Mission Control", "prio": "high",
-        "content": { "msgtype": "m.text", "body": "I'm floating" }, "counts": { "unread": 2 }, "devices": devices,
-    }})
-}
-
-/// A notification of a message, without devices.
-pub fn message() -> Value {
-    json!({
-        "event_id": "$slate", "room_id": "!quarry:hs.example", "type": "m.room.message", "sender": "@wilma:hs.example",
-        "sender_display_name": "Wilma", "room_name": "Quarry", "prio": "high",
-        "content": { "msgtype": "m.text", "body": "Lunch?" },
-    })
-}
-
-/// The same for an app that fetches the event itself (`event_id_only`).
-pub fn ids() -> Value {
-    json!({ "event_id": "$slate", "room_id": "!quarry:hs.example" })
-}
-
-/// A device token of APNs: 64 times this hexadecimal digit.
-pub fn token(digit: char) -> String {
-    digit.to_string().repeat(64)
-}
-
-/// The device of [`IOS`] with that token.
-pub fn iphone(digit: char) -> Value {
-    ios_device(&token(digit))
-}
-
-/// A device of [`IOS`].
-pub fn ios_device(pushkey: &str) -> Value {
-    json!({ "app_id": IOS, "pushkey": pushkey, "pushkey_ts": 42 })
-}
-
-/// A device of [`ANDROID`].
-pub fn android_device(pushkey: &str) -> Value {
-    json!({ "app_id": ANDROID, "pushkey": pushkey, "pushkey_ts": 42 })
 }

@@ -5,6 +5,7 @@ mod calls;
 mod credentials;
 mod endpoints;
 mod hostile;
+mod huawei;
 mod isolation;
 mod keyless;
 mod nothing_lost;

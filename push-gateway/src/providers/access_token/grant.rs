@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use shared::secret::Secret;
 
 use crate::providers::log_throttle::escaped;
@@ -46,7 +47,8 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct TokenError {
-    error: String,
+    /// A word, or a number of Huawei.
+    error: Value,
     error_description: String,
 }
 
@@ -57,8 +59,14 @@ struct TokenError {
 pub(crate) fn read_grant(status: u16, body: &[u8]) -> Result<Grant, String> {
     if status != 200 {
         let TokenError { error, error_description } = serde_json::from_slice(body).unwrap_or_default();
-        let escape = |text: String| escaped(&text);
-        return Err(format!("status {status} {} {}", escape(error), escape(error_description)).trim_end().to_owned());
+        let error = match error {
+            Value::String(word) => word,
+            Value::Number(number) => number.to_string(),
+            _ => String::new(),
+        };
+        return Err(format!("status {status} {} {}", escaped(&error), escaped(&error_description))
+            .trim_end()
+            .to_owned());
     }
     let TokenResponse { access_token, expires_in } =
         serde_json::from_slice(body).map_err(|_| String::from("the token endpoint sent an unreadable response"))?;

@@ -1,15 +1,13 @@
-//! The text of a credential file of Google, as browsers, shells and CI systems leave it.
+//! A credential file of Google.
 //!
 //! Invariant: no error contains a part of the file.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use shared::secret::Secret;
-use shared::text_file::{self, trimmed};
 use zeroize::Zeroizing;
 
-/// How often a text may be wrapped: quoted, escaped, in base64.
-const MAX_LAYERS: usize = 6;
+use crate::providers::json_file::{self, NotJson};
 
 /// A credential file, by its `type`.
 pub(super) enum CredentialFile {
@@ -38,17 +36,11 @@ impl CredentialFile {
     /// # Errors
     /// What the content is instead; the subject is the file.
     pub(super) fn parse(content: &[u8]) -> Result<Self, String> {
-        let mut text = Zeroizing::new(text_file::decode(content).map_err(|error| error.to_string())?.to_owned());
-        for _ in 0..MAX_LAYERS {
-            if let Ok(file) = serde_json::from_str::<KeyFile>(trimmed(&text)) {
-                return Self::checked(file, trimmed(&text));
-            }
-            match unwrapped(trimmed(&text)) {
-                Some(inner) => text = inner,
-                None => break,
-            }
+        match json_file::read::<KeyFile>(content) {
+            Ok((file, text)) => Self::checked(file, &text),
+            Err(NotJson::Encoding(error)) => Err(error.to_string()),
+            Err(NotJson::Text(text)) => Err(problem(&text)),
         }
-        Err(problem(trimmed(&text)))
     }
 
     fn checked(file: KeyFile, text: &str) -> Result<Self, String> {
@@ -76,46 +68,6 @@ impl CredentialFile {
             }
         }
     }
-}
-
-/// The text within one layer of quotes, escapes or base64.
-fn unwrapped(text: &str) -> Option<Zeroizing<String>> {
-    if let Ok(inner) = serde_json::from_str::<String>(text) {
-        return Some(Zeroizing::new(inner));
-    }
-    let bare = text_file::unquoted(text);
-    if bare.len() < text.len() {
-        return Some(Zeroizing::new(bare.to_owned()));
-    }
-    if let Some(inner) = text_file::of_base64(text) {
-        return std::str::from_utf8(&inner).ok().map(|inner| Zeroizing::new(inner.to_owned()));
-    }
-    if text.starts_with("{\\") {
-        return serde_json::from_str::<String>(&format!("\"{}\"", *with_escaped_breaks(text, true)))
-            .ok()
-            .map(Zeroizing::new);
-    }
-    let escaped = with_escaped_breaks(text, false);
-    (escaped.as_str() != text).then_some(escaped)
-}
-
-/// `text` with `\n` for each line break within a string of JSON: a shell that prints the file replaces them.
-fn with_escaped_breaks(text: &str, mut is_in_string: bool) -> Zeroizing<String> {
-    let mut out = Zeroizing::new(String::with_capacity(text.len()));
-    let is_whole = is_in_string;
-    let mut is_escaped = false;
-    for c in text.chars() {
-        match c {
-            '\n' if is_in_string => out.push_str("\\n"),
-            '\r' if is_in_string => {}
-            _ => out.push(c),
-        }
-        if c == '"' && !is_escaped && !is_whole {
-            is_in_string = !is_in_string;
-        }
-        is_escaped = c == '\\' && !is_escaped;
-    }
-    out
 }
 
 /// What a text without a key is.

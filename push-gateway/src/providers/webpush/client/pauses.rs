@@ -13,7 +13,7 @@ use shared::clock::{Clock, Timestamp};
 use shared::outbound::backoff::Backoff;
 
 use crate::providers::device_key::DeviceKey;
-use crate::providers::pause::Pause;
+use crate::providers::pause::{Pause, ProbedPause};
 use crate::providers::two_generation_cache::TwoGenerationCache;
 
 /// This many endpoints of a host with a 429 within [`WINDOW`] pause the host.
@@ -21,10 +21,6 @@ const ENDPOINTS: usize = 3;
 const WINDOW: Duration = Duration::from_secs(10);
 /// The pauses of a host.
 const HOST_PAUSE: Backoff = Backoff::new(Duration::from_secs(30), Duration::from_secs(600));
-/// How long others wait for the push that tries a host again.
-const PROBE_WAIT: Duration = Duration::from_secs(1);
-/// A push that tries a host and has no result after this time is lost.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The most endpoints whose state is known.
 const MAX_ENDPOINTS: usize = 100_000;
@@ -51,10 +47,7 @@ struct State {
 struct HostState {
     /// The endpoints with a recent 429.
     recent: VecDeque<(Timestamp, DeviceKey)>,
-    pause: Option<Pause>,
-    /// Pauses in a row.
-    pauses: u32,
-    probe: Option<Timestamp>,
+    pause: ProbedPause,
 }
 
 impl Pauses {
@@ -78,17 +71,7 @@ impl Pauses {
         if !rest.is_zero() {
             return Err(rest);
         }
-        let Some(host) = state.hosts.get_mut(host) else { return Ok(()) };
-        let Some(pause) = host.pause else { return Ok(()) };
-        let rest = pause.rest(now);
-        if !rest.is_zero() {
-            return Err(rest);
-        }
-        if host.probe.is_some_and(|since| since <= now && now.since(since) < PROBE_TIMEOUT) {
-            return Err(PROBE_WAIT);
-        }
-        host.probe = Some(now);
-        Ok(())
+        state.hosts.get_mut(host).map_or(Ok(()), |host| host.pause.enter(now))
     }
 
     /// Records that the push service accepted a push.
@@ -116,11 +99,9 @@ impl Pauses {
         let host = state.hosts.entry(host.to_owned()).or_default();
         host.recent.retain(|(time, other)| *time <= now && now.since(*time) <= WINDOW && *other != endpoint);
         host.recent.push_back((now, endpoint));
-        if host.recent.len() >= ENDPOINTS || host.probe.is_some() {
+        if host.recent.len() >= ENDPOINTS || host.pause.has_probe() {
             host.recent.clear();
-            host.pauses = host.pauses.saturating_add(1);
-            host.pause = Some(Pause::new(now, HOST_PAUSE.after(host.pauses)));
-            host.probe = None;
+            host.pause.begin(now, HOST_PAUSE);
         }
     }
 
@@ -141,7 +122,7 @@ impl Pauses {
 impl State {
     /// Forgets the hosts that are not paused; if all are, one of them.
     fn make_room(&mut self, now: Timestamp) {
-        self.hosts.retain(|_, host| host.pause.is_some_and(|pause| !pause.rest(now).is_zero()));
+        self.hosts.retain(|_, host| host.pause.is_running(now));
         if self.hosts.len() >= MAX_HOSTS
             && let Some(host) = self.hosts.keys().next().cloned()
         {
@@ -156,9 +137,10 @@ mod tests {
 
     use shared::clock::{Clock, Timestamp};
 
-    use super::{MAX_HOSTS, PROBE_WAIT, Pauses};
+    use super::{MAX_HOSTS, Pauses};
     use crate::providers::device_key::DeviceKey;
     use crate::providers::device_key::testing::{keys, numbered};
+    use crate::providers::pause::PROBE_WAIT;
 
     const fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)

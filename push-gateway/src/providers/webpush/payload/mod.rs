@@ -10,8 +10,8 @@ pub(super) mod unified;
 
 use serde_json::{Map, Value};
 
-use self::size::size;
 use crate::notification::fit::{Parts, Plan, fit};
+use crate::providers::json_size::json_size as size;
 use crate::providers::outcome::Reason;
 
 /// The limit of a body in bytes: push services accept no more, and ntfy cuts what is longer.

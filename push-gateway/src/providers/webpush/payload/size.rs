@@ -1,35 +1,9 @@
-//! How many bytes JSON takes.
-//!
-//! Invariant: equal to the length of the text that serde_json writes.
+//! What the members of an object take in JSON, and which of them may stay.
 
-use std::io;
-
-use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::notification::fit::{Droppable, may_stay};
-
-/// Counts the bytes that are written.
-struct Counter(usize);
-
-impl io::Write for Counter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 += bytes.len();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// The bytes of `value` as JSON.
-pub(super) fn size(value: &(impl Serialize + ?Sized)) -> usize {
-    let mut counter = Counter(0);
-    // Values, maps with string keys, and strings always serialize.
-    drop(serde_json::to_writer(&mut counter, value));
-    counter.0
-}
+use crate::providers::json_size::json_size as size;
 
 /// The members whose keys are not in `kept`, each with its colon and comma.
 pub(super) fn droppable<'a>(members: &'a Map<String, Value>, kept: &[&str]) -> Vec<Droppable<'a>> {
