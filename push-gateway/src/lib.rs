@@ -15,5 +15,6 @@ pub use cli::run;
 pub use providers::apns::Settings as ApnsSettings;
 pub use providers::delivery_settings::DeliveryKeys;
 pub use providers::fcm::Settings as FcmSettings;
+pub use providers::http::Settings as HttpSettings;
 pub use providers::huawei::Settings as HuaweiSettings;
 pub use providers::webpush::Settings as EndpointSettings;

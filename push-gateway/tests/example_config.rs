@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use push_gateway::config::Config;
-use push_gateway::{ApnsSettings, DeliveryKeys, EndpointSettings, FcmSettings, HuaweiSettings};
+use push_gateway::{ApnsSettings, DeliveryKeys, EndpointSettings, FcmSettings, HttpSettings, HuaweiSettings};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -79,7 +79,10 @@ fn known() -> Vec<(String, String)> {
     let mut of_fcm = known_keys::<FcmSettings>(nonsense.clone());
     let of_web = known_keys::<EndpointSettings>(nonsense.clone());
     let mut of_huawei = known_keys::<HuaweiSettings>(nonsense.clone());
-    of_huawei.extend(known_keys::<DeliveryKeys>(nonsense));
+    let mut of_bridge = known_keys::<HttpSettings>(nonsense.clone());
+    let of_every_type = known_keys::<DeliveryKeys>(nonsense);
+    of_bridge.extend(of_every_type.clone());
+    of_huawei.extend(of_every_type);
     // Another name of a key.
     of_huawei.retain(|key| key != "class");
     let without = |others: &[&str]| of_huawei.iter().filter(|key| !others.contains(&key.as_str())).cloned().collect();
@@ -94,6 +97,7 @@ fn known() -> Vec<(String, String)> {
         ("unifiedpush", of_unified),
         ("harmony", of_harmony),
         ("hms", of_hms),
+        ("bridge", of_bridge),
     ] {
         let section = format!("apps.\"com.example.app.{app}\"");
         known.push((section.clone(), "type".to_owned()));
@@ -166,6 +170,7 @@ fn a_key_that_it_sets_is_one_that_an_app_cannot_do_without() {
             "version",
             "app_id_number",
             "client_secret_file",
+            "url",
         ];
         assert!(section.starts_with("apps.") && needed.contains(&key.as_str()), "[{section}] {key}");
     }
@@ -176,6 +181,6 @@ fn the_settings_that_the_readme_recommends_are_understood() {
     let readme = std::fs::read_to_string(in_workspace("push-gateway/README.md")).unwrap();
     let blocks = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
     let ours: Vec<&str> = blocks.filter(|toml| toml.contains("[apps.")).collect();
-    assert_eq!(ours.len(), 3);
+    assert_eq!(ours.len(), 4);
     ours.iter().for_each(|toml| drop(shown(toml)));
 }

@@ -27,6 +27,7 @@ pub mod process;
 pub mod proxy;
 pub mod push_service;
 pub mod raw;
+pub mod receiver;
 pub mod skipped;
 pub mod sms;
 mod staleness;

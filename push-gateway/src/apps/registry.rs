@@ -185,6 +185,16 @@ impl App {
         self.senders().find_map(|sender| sender.provider.public_key())
     }
 
+    /// Whether pushkeys may name their push server.
+    pub(crate) fn names_endpoints(&self) -> bool {
+        self.senders().any(|sender| matches!(sender.type_name, "unifiedpush" | "webpush"))
+    }
+
+    /// Whether notifications are sent as received.
+    pub(crate) fn forwards(&self) -> bool {
+        self.own.type_name == "http"
+    }
+
     /// Whether pushkeys that are URLs are delivered.
     pub(crate) fn routes_urls(&self) -> bool {
         self.senders().any(|sender| sender.type_name == "unifiedpush")

@@ -12,7 +12,7 @@ use shared::telemetry::{self, Level, Log};
 use crate::apps::registry::{AppsError, UNKNOWN_APP};
 use crate::config::Config;
 use crate::delivery::state::State;
-use crate::notification::parse::{ParseError, Request, parse};
+use crate::notification::parse::{ParseError, Request, parse_forwarding};
 use crate::providers::Delivery;
 use crate::providers::outcome::{Cause, Failure, Outcome, Rejection};
 
@@ -101,7 +101,8 @@ fn request(target: &Target, max_devices: usize) -> Result<Request, TestPushError
         "content": { "msgtype": "m.text", "body": "This is a test" },
         "devices": [device],
     });
-    Ok(parse(json!({ "notification": notification }).to_string().as_bytes(), max_devices)?)
+    let body = json!({ "notification": notification }).to_string();
+    Ok(parse_forwarding(body.as_bytes(), max_devices, |_| true)?)
 }
 
 /// The outcome in words, and what to do. `credential_problem` is why the provider has no access token.
@@ -180,6 +181,7 @@ fn rejected(reason: &str) -> &'static str {
         "vapid_mismatch" => "the browser subscribed with another VAPID key: check vapid_private_key",
         "endpoint_inactive" => "no distributor has been subscribed to this endpoint for half a day",
         "not_found" | "gone" => "the push service does not know this endpoint any more: subscribe again",
+        "rejected" => "the receiver rejected the pushkey: look there",
         "noRight" => "the token belongs to another project of Huawei, or to HarmonyOS 4: check version and project_id",
         "tokenPlatformNotSupport" => {
             "the token is of the other version: version = 3 is for HarmonyOS 5, 1 for HMS Core"

@@ -102,9 +102,9 @@ fn wrong_values_name_their_key() {
 }
 
 #[test]
-fn types_of_other_versions_are_refused_by_name() {
-    let error = refused("[apps.'x']\ntype = 'http'");
-    assert!(error.contains("http") && error.contains("later version"), "{error}");
+fn unknown_types_and_legacy_keys_are_refused_by_name() {
+    let error = refused("[apps.'x']\ntype = 'htp'");
+    assert!(error.contains("did you mean \"http\"?"), "{error}");
     let legacy = refused("[apps.'x']\ntype = 'fcm'\napi_key = 'AAAA:secret'");
     assert!(legacy.contains("service_account_file") && legacy.contains("project_id"), "{legacy}");
     assert!(!legacy.contains("secret"), "{legacy}");

@@ -23,8 +23,9 @@ use super::error::Error;
 use super::vapid::vapid;
 use crate::delivery::deliver;
 use crate::delivery::state::State;
+use crate::notification::Device;
 use crate::notification::memory::memory;
-use crate::notification::parse::{Request, parse};
+use crate::notification::parse::{Request, parse_forwarding};
 use crate::providers::log_throttle::escaped;
 use crate::providers::outcome::Failure;
 
@@ -78,8 +79,11 @@ async fn notify(state: Data<State>, request: HttpRequest, body: Body) -> Result<
     let mut permit = setup.in_flight.enter(site)?;
     let (network, now) = (state.device_keys.client(&network(client, NETWORK)), state.clock.now());
     setup.per_ip.charge(|| network, now).map_err(Failure::rate_limited)?;
+    let is_forwarded = |device: &Device| setup.apps.find(&device.app_id).is_some_and(|app| app.forwards());
+    let max_devices = setup.config.limits.max_devices;
     // The body ends here: a delivery may take as long as a push service does.
-    let Request { notification, mut devices } = parse(body.read().await.bytes()?, setup.config.limits.max_devices)?;
+    let Request { notification, mut devices } =
+        parse_forwarding(body.read().await.bytes()?, max_devices, is_forwarded)?;
     permit.add_devices(devices.len(), memory(&notification, &devices))?;
     setup.devices_per_ip.charge_all(|| network, devices.len(), now).map_err(Failure::rate_limited)?;
     for device in &mut devices {

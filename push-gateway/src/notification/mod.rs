@@ -48,7 +48,7 @@ pub(crate) struct Notification {
     pub(crate) content: Option<Map<String, Value>>,
     /// The members of an encrypted notification (MSC3013).
     pub(crate) encrypted: Option<Encrypted>,
-    /// All members as received, without `devices`; only if a pushkey is a URL, because UnifiedPush forwards them.
+    /// All members as received, without `devices`; only if a device gets them: by UnifiedPush, or over a bridge.
     pub(crate) received: Option<Map<String, Value>>,
 }
 

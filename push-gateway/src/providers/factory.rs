@@ -9,10 +9,10 @@ use serde_json::{Map, Value};
 use shared::config::ConfigError;
 
 use super::webpush::settings::{Form, KEYS_IN_OTHER_TYPES, Settings as EndpointSettings};
-use super::{ProviderSettings, apns, fcm, huawei};
+use super::{ProviderSettings, apns, fcm, http, huawei};
 
 /// The push services by the `type` of an app.
-const TYPES: [(&str, ReadSettings); 5] = [
+const TYPES: [(&str, ReadSettings); 6] = [
     ("apns", |path, table, folder| apns::settings::read(path, table, folder).map(AppSettings::alone)),
     ("fcm", read_fcm),
     ("webpush", read_webpush),
@@ -20,10 +20,8 @@ const TYPES: [(&str, ReadSettings); 5] = [
         Ok(AppSettings::alone(Arc::new(EndpointSettings::read(path, table, folder, Form::Url)?)))
     }),
     ("huawei", |path, table, folder| huawei::settings::read(path, table, folder).map(AppSettings::alone)),
+    ("http", |path, table, folder| http::settings::read(path, table, folder).map(AppSettings::alone)),
 ];
-
-/// Types that a later version will support.
-const LATER_TYPES: [&str; 1] = ["http"];
 
 /// Reads the table of an app; errors start with `path`, and relative paths are relative to the folder.
 type ReadSettings = fn(path: &str, table: Value, folder: &Path) -> Result<AppSettings, ConfigError>;
@@ -131,9 +129,6 @@ fn read_webpush(path: &str, table: Value, folder: &Path) -> Result<AppSettings, 
 fn wrong_type(name: Option<&str>) -> String {
     let known = || TYPES.map(|(name, _)| format!("\"{name}\"")).join(", ");
     match name {
-        Some(later) if LATER_TYPES.contains(&later) => {
-            format!("\"{later}\" comes in a later version; this one has {}", known())
-        }
         Some("gcm") => "\"gcm\" is \"fcm\" here, with service_account_file".to_owned(),
         Some(other) => {
             let nearest = TYPES.iter().min_by_key(|(known, _)| strsim::damerau_levenshtein(known, other));

@@ -13,6 +13,7 @@ pub(crate) mod device_key;
 pub(crate) mod factory;
 pub(crate) mod fcm;
 pub(crate) mod flat_data;
+pub(crate) mod http;
 pub(crate) mod huawei;
 pub(crate) mod in_use;
 pub(crate) mod json_file;

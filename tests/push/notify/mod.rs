@@ -1,6 +1,7 @@
 //! `POST /_matrix/push/v1/notify`: requests, payloads, outcomes, faults of the providers and of the operator.
 
 mod badges;
+mod bridge;
 mod calls;
 mod credentials;
 mod endpoints;

@@ -52,7 +52,20 @@ impl ParseError {
 ///
 /// # Errors
 /// [`ParseError`] for an invalid field of the homeserver.
+#[cfg(test)]
 pub(crate) fn parse(body: &[u8], max_devices: usize) -> Result<Request, ParseError> {
+    parse_forwarding(body, max_devices, |_| false)
+}
+
+/// The same; keeps the members as received if one of the devices `is_forwarded`, or has a URL as its pushkey.
+///
+/// # Errors
+/// [`ParseError`] for an invalid field of the homeserver.
+pub(crate) fn parse_forwarding(
+    body: &[u8],
+    max_devices: usize,
+    is_forwarded: impl Fn(&Device) -> bool,
+) -> Result<Request, ParseError> {
     let text = std::str::from_utf8(body).map_err(|_| ParseError::NotJson("the body is not valid UTF-8"))?;
     let notification = match Members::parse_both(text, "notification") {
         Some((body, notification)) => {
@@ -72,7 +85,7 @@ pub(crate) fn parse(body: &[u8], max_devices: usize) -> Result<Request, ParseErr
     check_depth(&notification, 2, &["devices", "content"])?;
     let devices = parse_devices(&notification, max_devices)?;
     let mut parsed = parse_notification(&notification)?;
-    if devices.iter().any(|device| is_url(&device.pushkey)) {
+    if devices.iter().any(|device| is_url(&device.pushkey) || is_forwarded(device)) {
         parsed.received = Some(received(notification));
     }
     Ok(Request { notification: parsed, devices })
