@@ -11,6 +11,7 @@ use shared::http::observe::Activity;
 use shared::http::operations::Notes;
 
 use crate::delivery::state::{Setup, State};
+use crate::providers::webpush::endpoint_host;
 
 /// A credential that expires within this time is reported.
 const EXPIRY_NOTICE: Duration = Duration::from_secs(30 * DAY_SECONDS);
@@ -49,11 +50,27 @@ pub(crate) fn readiness(state: &State) -> Result<Notes, String> {
         let problem = app.own.provider.credential_validity().and_then(|validity| validity.problem(now, EXPIRY_NOTICE));
         notes.extend(problem.map(|problem| format!("{}: its certificate {problem}", app.pattern)));
     }
+    notes.extend(endpoint_notes(&open_circuits));
     for (app, reason) in state.mass_rejection.open() {
         notes.push(format!("{app}: so many pushkeys are rejected ({reason}) that rejections of this app are withheld"));
     }
     notes.sort();
     if missing.is_empty() { Ok(notes) } else { Err(missing.join("; ")) }
+}
+
+/// The notes on push servers that pushkeys name: users choose them, so their number is bounded.
+fn endpoint_notes(open_circuits: &HashSet<String>) -> Vec<String> {
+    const MAX_HOSTS: usize = 20;
+    let mut hosts: Vec<&str> = open_circuits.iter().filter_map(|circuit| endpoint_host(circuit)).collect();
+    hosts.sort_unstable();
+    let further = hosts.len().saturating_sub(MAX_HOSTS);
+    let named = hosts.iter().take(MAX_HOSTS);
+    let mut notes: Vec<String> =
+        named.map(|host| format!("push server {host}: its circuit breaker is open: only probes are sent")).collect();
+    if further > 0 {
+        notes.push(format!("push servers: the circuit breakers of {further} others are open"));
+    }
+    notes
 }
 
 /// Sets the gauges that are derived from the state.
@@ -63,6 +80,10 @@ pub(crate) fn update_gauges(state: &State, activity: &Activity) {
     let guarded: HashSet<String> = state.mass_rejection.open().into_iter().map(|(app, _)| app).collect();
     for app in setup.apps.iter() {
         set_open(&app.pattern, "circuit", open_circuits.contains(&app.own.circuit_key));
+        if app.names_endpoints() {
+            let is_open = open_circuits.iter().any(|circuit| endpoint_host(circuit).is_some());
+            set_open(&app.pattern, "endpoint_circuit", is_open);
+        }
         set_open(&app.pattern, "mass_rejection", app.senders().any(|sender| guarded.contains(&sender.guard_name)));
         if let Some(validity) = app.own.provider.credential_validity() {
             #[expect(clippy::cast_precision_loss, reason = "seconds fit for the next 200 million years")]
@@ -78,6 +99,7 @@ pub(crate) fn update_gauges(state: &State, activity: &Activity) {
 pub(crate) fn reset_gauges(app: &str) {
     set_open(app, "circuit", false);
     set_open(app, "mass_rejection", false);
+    set_open(app, "endpoint_circuit", false);
     // Alerts never match a NaN.
     set_expiry(app, f64::NAN);
 }
@@ -104,7 +126,15 @@ mod tests {
     use shared::certificate_chain::Validity;
     use shared::clock::Timestamp;
 
-    use super::validity_text;
+    use super::{endpoint_notes, validity_text};
+
+    #[test]
+    fn the_notes_on_push_servers_are_bounded() {
+        let circuits = (0..25).map(|number| format!("webpush {number:02}.example")).chain(["apns x".to_owned()]);
+        let notes = endpoint_notes(&circuits.collect());
+        assert_eq!(notes.len(), 21);
+        assert!(notes[0].starts_with("push server 00.example: ") && notes[20].contains(" 5 others"), "{notes:?}");
+    }
 
     #[test]
     fn the_dates_of_a_certificate_are_reported_in_days() {

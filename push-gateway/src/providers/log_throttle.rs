@@ -1,6 +1,6 @@
 //! What limits the log: how often an error is logged, and how much of a text from outside.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -24,11 +24,17 @@ pub(crate) struct LogThrottleByText {
     further: LogThrottle,
 }
 
+/// Allows one log line for each text from outside, for a thousand texts.
+#[derive(Debug, Default)]
+pub(crate) struct LogOncePerText(Mutex<HashSet<String>>);
+
 /// The longest text from outside in a log, in characters.
 const MAX_TEXT: usize = 100;
 
 /// The texts with a line of their own in a minute.
 const MAX_TEXTS: usize = 100;
+/// The texts with a line in the life of the process.
+const MAX_TEXTS_ONCE: usize = 1000;
 /// The same for one client.
 const MAX_TEXTS_OF_CLIENT: usize = 10;
 
@@ -103,13 +109,24 @@ impl LogThrottleByText {
     }
 }
 
+impl LogOncePerText {
+    /// Whether a line with this text may be logged; counts it if so.
+    pub(crate) fn allow(&self, text: &str) -> bool {
+        let mut texts = self.0.lock();
+        if texts.len() >= MAX_TEXTS_ONCE || texts.contains(text) {
+            return false;
+        }
+        texts.insert(text.to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use shared::clock::Timestamp;
 
-    use super::{LogThrottleByCause, LogThrottleByText};
+    use super::{LogOncePerText, LogThrottleByCause, LogThrottleByText};
     use crate::providers::device_key::testing::{keys, numbered};
 
     const START: Timestamp = Timestamp::from_millis(1_750_000_000_000);
@@ -121,6 +138,13 @@ mod tests {
         assert_eq!(["tls", "dns", "tls"].map(|cause| throttle.allow(cause, START)), [true, true, false]);
         assert!(throttle.allow("tls", START.plus(MINUTE)));
         assert!(throttle.allow("tls", START), "the clock was set back");
+    }
+
+    #[test]
+    fn a_thousand_texts_have_one_line_each() {
+        let log = LogOncePerText::default();
+        assert_eq!(["a", "b", "a"].map(|text| log.allow(text)), [true, true, false]);
+        assert_eq!((0..2000).filter(|number| log.allow(&number.to_string())).count(), 998);
     }
 
     #[test]

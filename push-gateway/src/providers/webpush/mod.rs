@@ -21,24 +21,25 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use metrics::Histogram;
-use parking_lot::Mutex;
 use shared::certificate_chain::Validity;
 use shared::clock::Clock;
 use shared::random::Random;
 
+pub(crate) use self::client::Connections;
 pub(crate) use self::credentials::{InvalidKey, VapidKey};
 pub use self::settings::Settings;
 
 use self::client::Transport;
 use self::client::pauses::Pauses;
 use self::credentials::Vapid;
-use self::endpoint::{Endpoint, EndpointRules, canonical, host_of};
+use self::endpoint::{Endpoint, EndpointRules, Refusal, canonical, host_of};
 use self::payload::encryption::{Ephemeral, MAX_PLAINTEXT, encrypt};
 use self::payload::{Fitted, MAX_BODY, browser, unified};
 use self::request::{Body, Handling, request};
 use self::response::{Action, Answer, interpret, network_failure, unreachable_name};
 use self::settings::Form;
 use self::subscription::{InvalidSubscription, Keys, Subscription};
+use super::log_throttle::LogOncePerText;
 use super::outcome::{Certainty, Failure, Outcome, Reason};
 use super::{Delivery, Payload, Provider, ProviderContext, SetupError};
 use crate::notification::Device;
@@ -47,33 +48,6 @@ use crate::notification::Device;
 const TIME_FOR_A_RESEND: Duration = Duration::from_secs(3);
 /// The limit for a payload after a 413.
 const SMALL: usize = 2048;
-
-/// What all apps of a process share: connections, and pauses of endpoints. Clones share them.
-#[derive(Clone)]
-pub(crate) struct Connections {
-    transport: Arc<Mutex<Option<Transport>>>,
-    pauses: Arc<Pauses>,
-}
-
-impl Connections {
-    pub(crate) fn new(clock: Clock) -> Self {
-        Self { transport: Arc::default(), pauses: Arc::new(Pauses::new(clock)) }
-    }
-
-    /// The same pauses, with new connections.
-    pub(super) fn reconnected(&self) -> Self {
-        Self { transport: Arc::default(), pauses: self.pauses.clone() }
-    }
-
-    fn transport(&self, context: &ProviderContext) -> Result<Transport, SetupError> {
-        let mut transport = self.transport.lock();
-        if let Some(transport) = &*transport {
-            return Ok(transport.clone());
-        }
-        let new = Transport::new(&context.outbound, &context.dns_servers, context.clock.clone())?;
-        Ok(transport.insert(new).clone())
-    }
-}
 
 /// Delivers for one app.
 pub(crate) struct WebPush {
@@ -85,6 +59,15 @@ pub(crate) struct WebPush {
     pauses: Arc<Pauses>,
     clock: Clock,
     seconds: OnceLock<Histogram>,
+    refused_hosts: LogOncePerText,
+}
+
+/// The name of the circuit of an endpoint's host.
+const CIRCUIT: &str = "webpush ";
+
+/// The host of this circuit, if it is one of an endpoint.
+pub(crate) fn endpoint_host(circuit: &str) -> Option<&str> {
+    circuit.strip_prefix(CIRCUIT)
 }
 
 impl WebPush {
@@ -102,9 +85,10 @@ impl WebPush {
             rules: EndpointRules::new(settings.allow_http, allowed, guard, has_allowed_networks),
             vapid,
             transport: context.endpoints.transport(context)?,
-            pauses: context.endpoints.pauses.clone(),
+            pauses: context.endpoints.pauses(),
             clock: context.clock.clone(),
             seconds: OnceLock::new(),
+            refused_hosts: LogOncePerText::default(),
             settings: settings.clone(),
         })
     }
@@ -115,13 +99,13 @@ impl WebPush {
         };
         let endpoint = match self.rules.check(&subscription.endpoint) {
             Ok(endpoint) => endpoint,
-            Err(refusal) => return Ok(refusal.into()),
+            Err(refusal) => return Ok(self.refused(&subscription.endpoint, refusal)),
         };
         let host = endpoint.host_name();
         if endpoint.needs_allowance {
             match self.transport.allows(&endpoint).await {
                 Some(true) => {}
-                Some(false) => return Ok(endpoint::Refusal::Invalid.into()),
+                Some(false) => return Ok(Refusal::Invalid.into()),
                 None => return Err(unreachable_name("dns")),
             }
         }
@@ -165,6 +149,16 @@ impl WebPush {
             }
             return Ok(outcome);
         }
+    }
+
+    /// The outcome of an endpoint that is not sent to.
+    fn refused(&self, endpoint: &str, refusal: Refusal) -> Outcome {
+        let host = host_of(endpoint).unwrap_or_default();
+        if refusal == Refusal::NotAllowed && self.refused_hosts.allow(&host) {
+            let action = "add it to allowed_endpoints if the app may use it";
+            tracing::warn!(app = &*self.app, host, action, "a pushkey names a push server that is not allowed");
+        }
+        refusal.into()
     }
 
     fn subscription<'a>(&self, device: &'a Device) -> Result<Subscription<'a>, InvalidSubscription> {
@@ -279,7 +273,7 @@ impl Provider for WebPush {
 
     fn circuit_of(&self, device: &Device) -> Option<String> {
         let subscription = self.subscription(device).ok()?;
-        host_of(&subscription.endpoint).map(|host| format!("webpush {host}"))
+        host_of(&subscription.endpoint).map(|host| format!("{CIRCUIT}{host}"))
     }
 
     fn describe(&self) -> String {

@@ -7,8 +7,10 @@ pub(super) mod pauses;
 mod unreachable;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use shared::clock::Clock;
 use shared::outbound::backoff::Backoff;
 use shared::outbound::connector::Connector;
@@ -21,9 +23,11 @@ use shared::outbound::stream::{HTTP_1, HTTP_2};
 use shared::outbound::tls::TlsError;
 use url::Host;
 
+use self::pauses::Pauses;
 use self::unreachable::Unreachable;
 use super::endpoint::Endpoint;
 use super::response::Answer;
+use crate::providers::{ProviderContext, SetupError};
 use crate::upstream::no_response::NoResponse;
 use crate::upstream::options::{Options, Timing};
 use crate::upstream::origin::{Origin, Protocols};
@@ -49,6 +53,37 @@ const OPTIONS: Options = Options {
         backoff: Backoff::new(Duration::ZERO, Duration::ZERO),
     },
 };
+
+/// What all apps of a process share: connections, and pauses of endpoints. Clones share them.
+#[derive(Clone)]
+pub(crate) struct Connections {
+    transport: Arc<Mutex<Option<Transport>>>,
+    pauses: Arc<Pauses>,
+}
+
+impl Connections {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self { transport: Arc::default(), pauses: Arc::new(Pauses::new(clock)) }
+    }
+
+    /// The same pauses, with new connections.
+    pub(in super::super::super) fn reconnected(&self) -> Self {
+        Self { transport: Arc::default(), pauses: self.pauses.clone() }
+    }
+
+    pub(in super::super) fn transport(&self, context: &ProviderContext) -> Result<Transport, SetupError> {
+        let mut transport = self.transport.lock();
+        if let Some(transport) = &*transport {
+            return Ok(transport.clone());
+        }
+        let new = Transport::new(&context.outbound, &context.dns_servers, context.clock.clone())?;
+        Ok(transport.insert(new).clone())
+    }
+
+    pub(in super::super) fn pauses(&self) -> Arc<Pauses> {
+        self.pauses.clone()
+    }
+}
 
 /// Connections to any push service. Clones share them.
 #[derive(Clone)]
