@@ -67,6 +67,18 @@ const HUAWEI_3: [&str; 8] = [
     "foreground_show",
 ];
 
+/// The keys of Web Push that browsers alone have.
+const DECLARATIVE: [&str; 8] = [
+    "declarative",
+    "navigate_template",
+    "title_template",
+    "title_fallback",
+    "body_template",
+    "body_fallback",
+    "lang",
+    "icon",
+];
+
 /// Every section with its keys, as the code knows them.
 fn known() -> Vec<(String, String)> {
     let nonsense = json!({ "no such key": 0 });
@@ -77,7 +89,8 @@ fn known() -> Vec<(String, String)> {
     }
     let of_apns = known_keys::<ApnsSettings>(nonsense.clone());
     let mut of_fcm = known_keys::<FcmSettings>(nonsense.clone());
-    let of_web = known_keys::<EndpointSettings>(nonsense.clone());
+    let mut of_web = known_keys::<EndpointSettings>(nonsense.clone());
+    of_web.extend(known_keys::<DeliveryKeys>(nonsense.clone()));
     let mut of_huawei = known_keys::<HuaweiSettings>(nonsense.clone());
     let mut of_bridge = known_keys::<HttpSettings>(nonsense.clone());
     let of_every_type = known_keys::<DeliveryKeys>(nonsense);
@@ -88,8 +101,10 @@ fn known() -> Vec<(String, String)> {
     let without = |others: &[&str]| of_huawei.iter().filter(|key| !others.contains(&key.as_str())).cloned().collect();
     let (of_harmony, of_hms): (Vec<String>, Vec<String>) = (without(&HUAWEI_1[1..]), without(&HUAWEI_3));
     // What an app of FCM takes for pushkeys that are not Google's.
-    of_fcm.extend(of_web.iter().filter(|key| !of_fcm.contains(key)).cloned().collect::<Vec<_>>());
-    let of_unified = of_web.iter().filter(|key| !["unifiedpush", "up_ttl"].contains(&key.as_str())).cloned().collect();
+    let is_of_browsers = |key: &&String| DECLARATIVE.contains(&key.as_str());
+    let of_endpoints = of_web.iter().filter(|key| !is_of_browsers(key));
+    of_fcm.extend(of_endpoints.clone().filter(|key| !of_fcm.contains(key)).cloned().collect::<Vec<_>>());
+    let of_unified = of_endpoints.filter(|key| !["unifiedpush", "up_ttl"].contains(&key.as_str())).cloned().collect();
     for (app, keys) in [
         ("ios", of_apns),
         ("android", of_fcm),
@@ -181,6 +196,6 @@ fn the_settings_that_the_readme_recommends_are_understood() {
     let readme = std::fs::read_to_string(in_workspace("push-gateway/README.md")).unwrap();
     let blocks = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
     let ours: Vec<&str> = blocks.filter(|toml| toml.contains("[apps.")).collect();
-    assert_eq!(ours.len(), 4);
+    assert_eq!(ours.len(), 5);
     ours.iter().for_each(|toml| drop(shown(toml)));
 }

@@ -2,6 +2,8 @@
 //!
 //! Invariant: a value is inserted once and never read as a template; control characters are removed from it.
 
+use std::borrow::Cow;
+
 use crate::notification::{Kind, Notification};
 
 /// A template, such as `{sender} ({room})`.
@@ -70,17 +72,53 @@ impl TextTemplate {
 
     /// The text about `notification`. `None` if nothing is left, or if the template has values and none is known.
     pub(crate) fn text(&self, notification: &Notification) -> Option<String> {
-        let is_without_room = self.0.contains(&Part::Value(Field::Room)) && value(Field::Room, notification).is_none();
-        let without_room = [Part::Value(Field::Sender)];
-        let parts = if is_without_room { &without_room[..] } else { &self.0 };
-        let text = fill(parts, notification)?;
-        Some(text).filter(|text| !text.trim().is_empty())
+        let (text, is_known) = self.fill(notification, |value| Cow::Borrowed(value));
+        Some(text).filter(|text| is_known && !text.trim().is_empty())
+    }
+
+    /// The URL about `notification`, with values encoded as parts of a path; a missing value is empty.
+    pub(crate) fn url(&self, notification: &Notification) -> String {
+        self.fill(notification, |value| Cow::Owned(percent_encoded(value))).0
+    }
+
+    /// The text before the first value.
+    pub(crate) fn start(&self) -> &str {
+        match self.0.first() {
+            Some(Part::Text(text)) => text,
+            Some(Part::Value(_)) | None => "",
+        }
+    }
+
+    fn has(&self, field: Field) -> bool {
+        self.0.contains(&Part::Value(field))
+    }
+
+    /// The parts with the values, and whether there are no values or one of them is known.
+    fn fill(&self, notification: &Notification, encoded: impl Fn(&str) -> Cow<'_, str>) -> (String, bool) {
+        let mut text = String::new();
+        let (mut has_values, mut is_known) = (false, false);
+        for part in &self.0 {
+            match part {
+                Part::Text(fixed) => text.push_str(fixed),
+                Part::Value(field) => {
+                    has_values = true;
+                    if let Some(value) = value(*field, notification) {
+                        is_known = true;
+                        text.push_str(&encoded(&value));
+                    }
+                }
+            }
+        }
+        (text, is_known || !has_values)
     }
 }
 
 impl Texts {
+    /// The title; without a room it is the sender.
     pub(crate) fn title(&self, notification: &Notification) -> String {
-        self.title.text(notification).unwrap_or_else(|| self.title_fallback.clone())
+        let is_without_room = self.title.has(Field::Room) && value(Field::Room, notification).is_none();
+        let title = if is_without_room { value(Field::Sender, notification) } else { self.title.text(notification) };
+        title.unwrap_or_else(|| self.title_fallback.clone())
     }
 
     pub(crate) fn body(&self, notification: &Notification) -> String {
@@ -88,43 +126,41 @@ impl Texts {
     }
 }
 
-/// The parts with the values; `None` if there are values and none is known.
-fn fill(parts: &[Part], notification: &Notification) -> Option<String> {
-    let mut text = String::new();
-    let (mut values, mut known) = (0, 0);
-    for part in parts {
-        match part {
-            Part::Text(fixed) => text.push_str(fixed),
-            Part::Value(field) => {
-                values += 1;
-                if let Some(value) = value(*field, notification) {
-                    known += 1;
-                    text.push_str(&value);
-                }
-            }
-        }
-    }
-    (values == 0 || known > 0).then_some(text)
-}
-
 /// A value as far as the kind of the notification shows it.
 fn value(field: Field, notification: &Notification) -> Option<String> {
-    let first = |one: &Option<String>, other: &Option<String>| one.clone().or_else(|| other.clone());
     let has_text = notification.kind == Kind::Full;
     let has_ids = has_text || notification.kind == Kind::Ids;
-    let value = match field {
-        Field::RoomId if has_ids => notification.room_id.clone(),
-        Field::EventId if has_ids => notification.event_id.clone(),
-        Field::Type if has_text => notification.event_type.clone(),
-        Field::Sender if has_text => first(&notification.sender_display_name, &notification.sender),
-        Field::Room if has_text => first(&notification.room_name, &notification.room_alias),
-        Field::Body if has_text => {
-            notification.content.as_ref().and_then(|content| content.get("body")?.as_str()).map(str::to_owned)
-        }
+    let first = |values: [&Option<String>; 2]| values.into_iter().flatten().find_map(|value| plain(value));
+    let of = |value: &Option<String>| value.as_deref().and_then(plain);
+    match field {
+        Field::RoomId if has_ids => of(&notification.room_id),
+        Field::EventId if has_ids => of(&notification.event_id),
+        Field::Type if has_text => of(&notification.event_type),
+        Field::Sender if has_text => first([&notification.sender_display_name, &notification.sender]),
+        Field::Room if has_text => first([&notification.room_name, &notification.room_alias]),
+        Field::Body if has_text => plain(notification.content.as_ref()?.get("body")?.as_str()?),
         Field::RoomId | Field::EventId | Field::Type | Field::Sender | Field::Room | Field::Body => None,
-    };
-    let plain: String = value?.chars().filter(|c| !c.is_control()).collect();
-    Some(plain).filter(|value| !value.is_empty())
+    }
+}
+
+/// A value without control characters; `None` if nothing is left.
+fn plain(value: &str) -> Option<String> {
+    let plain: String = value.chars().filter(|c| !c.is_control()).collect();
+    Some(plain).filter(|value| !value.trim().is_empty())
+}
+
+/// Encodes what ends a part of a path, or separates pairs of a query.
+fn percent_encoded(value: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$:@*'(),".contains(&byte);
+    let mut out = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        if is_plain(byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -159,20 +195,14 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_room_leaves_the_sender_and_missing_values_leave_nothing() {
-        let without = |names: &[&str]| {
-            let mut members = message();
-            names.iter().for_each(|name| drop(members.as_object_mut().unwrap().remove(*name)));
-            members
-        };
+    fn missing_values_leave_nothing_and_fixed_texts_stay() {
         for (template, members, expected) in [
-            ("{sender} ({room})", without(&["room_name"]), Some("Alice")),
-            ("{sender} ({room})", without(&["room_name", "sender_display_name"]), Some("@a:x")),
-            ("{sender} ({room})", without(&["type"]), None),
-            ("From {sender}", without(&["type"]), None),
-            ("{body}", without(&["content"]), None),
-            ("New", without(&["content"]), Some("New")),
+            ("From {sender}", json!({ "event_id": "$e", "sender": "@a:x" }), None),
+            ("{body}", json!({ "type": "m" }), None),
+            ("New", json!({ "type": "m" }), Some("New")),
             ("{body}", json!({ "type": "m", "content": { "body": "\n \t" } }), None),
+            ("{body} in {room}", json!({ "type": "m", "content": { "body": "x" } }), Some("x in ")),
+            ("{sender}", json!({ "type": "m", "sender_display_name": "\u{7}", "sender": "@a:x" }), Some("@a:x")),
         ] {
             assert_eq!(text(template, members.clone()).as_deref(), expected, "{template} {members}");
         }
@@ -182,14 +212,25 @@ mod tests {
     fn texts_fall_back() {
         let template = |text: &str| TextTemplate::parse(text).unwrap();
         let texts = Texts {
-            title: template("{sender}"),
+            title: template("{sender} ({room})"),
             body: template("{body}"),
             title_fallback: "New".to_owned(),
             body_fallback: "Open".to_owned(),
         };
         let (full, ids) = (notification(message()), notification(json!({ "event_id": "$e" })));
-        assert_eq!([texts.title(&full), texts.body(&full)], ["Alice", "Hello"]);
+        assert_eq!([texts.title(&full), texts.body(&full)], ["Alice (Room)", "Hello"]);
+        let mut direct = full;
+        (direct.room_name, direct.room_alias) = (None, None);
+        assert_eq!(texts.title(&direct), "Alice");
         assert_eq!([texts.title(&ids), texts.body(&ids)], ["New", "Open"]);
+    }
+
+    #[test]
+    fn a_url_contains_encoded_values() {
+        let template = TextTemplate::parse("https://app.example.org/#/room/{room_id}/{event_id}").unwrap();
+        let url = template.url(&notification(message()));
+        assert_eq!(url, "https://app.example.org/#/room/!r:x/$e%2F%2B%3D");
+        assert_eq!(template.url(&notification(json!({ "type": "m" }))), "https://app.example.org/#/room//");
     }
 
     #[test]

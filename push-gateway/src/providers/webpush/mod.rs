@@ -38,6 +38,7 @@ use self::payload::{Fitted, MAX_BODY, browser, unified};
 use self::request::{Body, Handling, request};
 use self::response::{Action, Answer, interpret, network_failure, unreachable_name};
 use self::settings::Form;
+use self::settings::declarative::Declarative;
 use self::subscription::{InvalidSubscription, Keys, Subscription};
 use super::log_throttle::LogOncePerText;
 use super::outcome::{Certainty, Failure, Outcome, Reason};
@@ -55,6 +56,7 @@ pub(crate) struct WebPush {
     settings: Settings,
     rules: EndpointRules,
     vapid: Option<Vapid>,
+    declarative: Option<Declarative>,
     transport: Transport,
     pauses: Arc<Pauses>,
     clock: Clock,
@@ -84,6 +86,7 @@ impl WebPush {
             app: Arc::from(app),
             rules: EndpointRules::new(settings.allow_http, allowed, guard, has_allowed_networks),
             vapid,
+            declarative: settings.declarative()?,
             transport: context.endpoints.transport(context)?,
             pauses: context.endpoints.pauses(),
             clock: context.clock.clone(),
@@ -175,7 +178,7 @@ impl WebPush {
         let Fitted { json, is_shortened } = match self.settings.form {
             Form::Subscription if delivery.is_nudge => browser::nudge(device),
             Form::Url if delivery.is_nudge => Ok(unified::nudge()),
-            Form::Subscription => browser::payload(notification, device, limit),
+            Form::Subscription => browser::payload(notification, device, self.declarative.as_ref(), limit),
             Form::Url => unified::payload(notification, device, self.settings.forward_device, limit),
         }?;
         if is_shortened {
@@ -204,7 +207,7 @@ impl WebPush {
             Some(vapid) => Some(vapid.authorization(&endpoint.origin()).ok_or_else(broken)?),
             None => None,
         };
-        let occasion = delivery.occasion(self.settings.call_types.as_slice(), self.clock.now());
+        let occasion = delivery.occasion(&self.settings.delivery.call_types, self.clock.now());
         let has_topic = self.settings.form == Form::Subscription;
         let is_last_of_room = delivery.device.data.get("only_last_per_room") == Some(&true.into());
         let handling = Handling::new(delivery.notification, occasion, self.settings.ttl(), has_topic, is_last_of_room);

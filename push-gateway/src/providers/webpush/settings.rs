@@ -4,6 +4,7 @@
 //! Invariant: a key that has no effect in its app is an error.
 
 mod contact;
+pub(super) mod declarative;
 
 use std::any::Any;
 use std::path::{Path, PathBuf};
@@ -17,9 +18,8 @@ use shared::text_file;
 
 use super::WebPush;
 use super::credentials::VapidKey;
-use crate::notification::badge_update::BadgeUpdates;
-use crate::notification::call::CALL_TYPES;
-use crate::providers::{DeliverySettings, Provider, ProviderContext, ProviderSettings, SetupError, in_folder};
+use crate::providers::delivery_settings::DeliverySettings;
+use crate::providers::{Provider, ProviderContext, ProviderSettings, SetupError, in_folder};
 
 /// How long a browser's push service keeps a message by default.
 const WEB_TTL: HumanDuration = HumanDuration::from_secs(900);
@@ -63,22 +63,22 @@ pub struct Settings {
     pub(crate) label_encrypted: bool,
     /// Whether messages for UnifiedPush contain the device.
     pub(crate) forward_device: bool,
-    /// Whether payloads carry counts.
-    pub(crate) send_badge_counts: bool,
-    /// Concurrent deliveries.
-    pub(crate) max_concurrent: usize,
-    /// The waits between the attempts of one request.
-    pub(crate) retry_waits: OneOrMany<HumanDuration>,
-    /// Event types that are calls.
-    pub(crate) call_types: OneOrMany<String>,
-    /// Concurrent deliveries of calls, besides `max_concurrent`.
-    pub(crate) call_concurrent: usize,
-    /// Which badge updates are sent.
-    pub(crate) badge_updates: BadgeUpdates,
-    /// Whether a device that disables counts gets a nudge.
-    pub(crate) badge_nudge: bool,
-    /// The time between two nudges of a device.
-    pub(crate) nudge_interval: HumanDuration,
+    /// Whether browsers may show messages without a service worker.
+    pub(crate) declarative: bool,
+    /// The page that such a message opens.
+    pub(crate) navigate_template: Option<String>,
+    /// Its texts.
+    pub(crate) title_template: String,
+    pub(crate) title_fallback: String,
+    pub(crate) body_template: String,
+    pub(crate) body_fallback: String,
+    /// Their language.
+    pub(crate) lang: String,
+    /// The URL of its icon.
+    pub(crate) icon: Option<String>,
+    /// The settings of every type.
+    #[serde(skip)]
+    pub(crate) delivery: DeliverySettings,
     /// What pushkeys are.
     #[serde(skip)]
     pub(crate) form: Form,
@@ -112,14 +112,15 @@ impl Default for Settings {
             allow_http: false,
             label_encrypted: true,
             forward_device: false,
-            send_badge_counts: true,
-            max_concurrent: 2048,
-            retry_waits: vec![HumanDuration::from_millis(500), HumanDuration::from_secs(3)].into(),
-            call_types: CALL_TYPES.map(str::to_owned).to_vec().into(),
-            call_concurrent: 64,
-            badge_updates: BadgeUpdates::default(),
-            badge_nudge: false,
-            nudge_interval: HumanDuration::from_secs(10 * 60),
+            declarative: false,
+            navigate_template: None,
+            title_template: String::from("{sender} ({room})"),
+            title_fallback: String::from("New message"),
+            body_template: String::from("{body}"),
+            body_fallback: String::from("Open the app to read it"),
+            lang: String::from("en"),
+            icon: None,
+            delivery: DeliverySettings::default(),
             form: Form::default(),
         }
     }
@@ -145,21 +146,20 @@ impl Settings {
     /// As [`Settings::read`].
     pub(in super::super) fn read_in_other_type(
         path: &str,
-        table: Value,
+        mut table: Value,
         folder: &Path,
         form: Form,
     ) -> Result<Self, ConfigError> {
         if form == Form::Url {
-            for key in ["unifiedpush", "up_ttl"] {
+            for key in ["unifiedpush", "up_ttl"].iter().chain(&declarative::KEYS) {
                 if table.get(key).is_some() {
-                    let problem =
-                        "has no use in an app of type \"unifiedpush\"; its pushkeys are URLs, and ttl is theirs";
+                    let problem = "has no use in an app of type \"unifiedpush\", whose pushkeys are URLs; remove it";
                     return Err(ConfigError::Invalid(format!("[{path}] {key}: {problem}")));
                 }
             }
         }
-        let mut settings: Self = section(path, table)?;
-        settings.form = form;
+        let delivery = DeliverySettings::take(path, &mut table)?;
+        let mut settings = Self { delivery, form, ..section(path, table)? };
         in_folder(folder, &mut settings.vapid_private_key_file);
         // Values from the environment or a form are often empty instead of absent.
         settings.vapid_private_key.take_if(|text| text.expose().trim().is_empty());
@@ -226,10 +226,7 @@ impl Settings {
         if self.up_ttl.get() < Duration::from_secs(1) {
             return wrong("up_ttl: expected at least 1s; push services refuse messages that they may not keep");
         }
-        if self.max_concurrent == 0 {
-            return wrong("max_concurrent: nothing would ever be delivered");
-        }
-        Ok(())
+        self.declarative().map(drop).map_err(SettingsError)
     }
 
     /// Whether Apple refuses messages with this contact.
@@ -247,16 +244,7 @@ impl ProviderSettings for Settings {
     }
 
     fn delivery(&self) -> DeliverySettings {
-        DeliverySettings {
-            send_badge_counts: self.send_badge_counts,
-            max_concurrent: self.max_concurrent,
-            call_concurrent: self.call_concurrent,
-            retry_waits: self.retry_waits.as_slice().iter().map(|wait| wait.get()).collect(),
-            call_types: self.call_types.as_slice().to_vec(),
-            badge_updates: self.badge_updates,
-            badge_nudge: self.badge_nudge,
-            nudge_interval: self.nudge_interval.get(),
-        }
+        self.delivery.clone()
     }
 
     fn secret_files(&self) -> Vec<(&'static str, &Path)> {
@@ -303,6 +291,7 @@ mod tests {
             (json!({ "ttl": "0s" }), Form::Url, "ttl: expected at least 1s"),
             (json!({ "up_ttl": "1s" }), Form::Url, "up_ttl: has no use"),
             (json!({ "unifiedpush": false }), Form::Url, "unifiedpush: has no use"),
+            (json!({ "declarative": true }), Form::Url, "declarative: has no use"),
             (json!({ "max_concurrent": 0 }), Form::Url, "max_concurrent"),
             (json!({ "nonsense": 0 }), Form::Url, "nonsense"),
         ] {

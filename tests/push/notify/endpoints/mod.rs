@@ -3,6 +3,7 @@
 //! Invariant: the fake push service decrypts every message and verifies every VAPID token.
 
 mod browser;
+mod declarative;
 mod guard;
 mod independent;
 mod messages;

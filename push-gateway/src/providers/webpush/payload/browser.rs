@@ -4,9 +4,12 @@
 
 use serde_json::{Map, Value};
 
+use super::super::settings::declarative::Declarative;
+use super::declarative::add_members;
 use super::{Draft, Fitted};
 use crate::notification::{Device, Kind, Notification};
 use crate::providers::outcome::Reason;
+use crate::providers::text_template::Texts;
 
 /// The longest body of a message in code points.
 const MAX_TEXT: usize = 1000;
@@ -17,7 +20,12 @@ const MAX_CIPHERTEXT: usize = 2000;
 ///
 /// # Errors
 /// The reason why nothing is sent.
-pub(in super::super) fn payload(notification: &Notification, device: &Device, limit: usize) -> Result<Fitted, Reason> {
+pub(in super::super) fn payload(
+    notification: &Notification,
+    device: &Device,
+    declarative: Option<&Declarative>,
+    limit: usize,
+) -> Result<Fitted, Reason> {
     if takes_events_only(device) && notification.event_id.is_none() {
         return Err("events_only");
     }
@@ -60,10 +68,19 @@ pub(in super::super) fn payload(notification: &Notification, device: &Device, li
         add("ephemeral", &encrypted.ephemeral, &mut object);
         add("mac", &encrypted.mac, &mut object);
     }
-    let bare = if notification.kind == Kind::Encrypted { object.clone() } else { bare };
+    let mut bare = if notification.kind == Kind::Encrypted { object.clone() } else { bare };
+    // A badge update has no title, so it has no declarative form.
+    let declarative = declarative.filter(|_| notification.kind != Kind::Badge);
+    if let Some(declarative) = declarative {
+        let Texts { title_fallback, body_fallback, .. } = &declarative.texts;
+        add_members(&mut bare, declarative, notification, device, title_fallback, body_fallback);
+        let (title, body) = (declarative.texts.title(notification), declarative.texts.body(notification));
+        add_members(&mut object, declarative, notification, device, &title, &body);
+    }
     let mut defaults = device.default_payload().cloned().unwrap_or_default();
     defaults.retain(|key, _| !object.contains_key(key));
-    Draft { content_kept: &["body", "msgtype"], object, defaults, bare, envelope: None }.fitted(limit)
+    let is_declarative = declarative.is_some();
+    Draft { content_kept: &["body", "msgtype"], object, defaults, bare, is_declarative, envelope: None }.fitted(limit)
 }
 
 /// The payload that asks the app to count its messages itself.

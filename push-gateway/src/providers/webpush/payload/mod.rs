@@ -4,6 +4,7 @@
 //! flat object that web clients read.
 
 pub(super) mod browser;
+mod declarative;
 pub(super) mod encryption;
 mod size;
 pub(super) mod unified;
@@ -38,6 +39,8 @@ struct Draft {
     defaults: Map<String, Value>,
     /// The last resort.
     bare: Map<String, Value>,
+    /// Whether `notification` has a title and a body that may be cut.
+    is_declarative: bool,
     /// Wraps the object; the bytes that this adds, and the name.
     envelope: Option<&'static str>,
 }
@@ -45,7 +48,7 @@ struct Draft {
 impl Draft {
     fn fitted(self, limit: usize) -> Result<Fitted, Reason> {
         const TEXTS: [&str; 3] = ["room_name", "room_alias", "sender_display_name"];
-        let Self { content_kept, mut object, mut defaults, bare, envelope } = self;
+        let Self { content_kept, mut object, mut defaults, bare, is_declarative, envelope } = self;
         let room = limit.saturating_sub(envelope.map_or(0, |name| name.len() + 5));
         let mut is_shortened = false;
         if let Some(Value::Object(content)) = object.get_mut("content") {
@@ -61,13 +64,15 @@ impl Draft {
             let content = object.get("content").and_then(Value::as_object);
             let body = content.and_then(|content| content.get("body")).and_then(Value::as_str);
             let others = TEXTS.iter().filter_map(|name| object.get(*name).and_then(Value::as_str));
+            let shown = object.get("notification").filter(|_| is_declarative);
+            let shown = SHOWN.iter().filter_map(|name| shown?.get(*name)?.as_str());
             let plan = fit(
                 room - slack,
                 Parts {
                     whole: whole(&object, &defaults),
                     content: content.map(|content| size::droppable(content, content_kept)).unwrap_or_default(),
                     default_payload: size::droppable(&defaults, &[]),
-                    texts: body.into_iter().chain(others).collect(),
+                    texts: body.into_iter().chain(others).chain(shown).collect(),
                 },
                 size,
             );
@@ -75,7 +80,7 @@ impl Draft {
                 break;
             }
             let is_unchanged = plan == Plan::default();
-            let fitted = apply(&plan, &object, &defaults, &TEXTS);
+            let fitted = apply(&plan, &object, &defaults, &TEXTS, is_declarative);
             if size(&fitted) <= room {
                 return Ok(Fitted { json: enveloped(fitted, envelope), is_shortened: is_shortened || !is_unchanged });
             }
@@ -87,12 +92,16 @@ impl Draft {
     }
 }
 
+/// The texts of a declarative message.
+const SHOWN: [&str; 2] = ["title", "body"];
+
 /// The object after the plan.
 fn apply(
     plan: &Plan<'_>,
     object: &Map<String, Value>,
     defaults: &Map<String, Value>,
     texts: &[&str],
+    is_declarative: bool,
 ) -> Map<String, Value> {
     let kept = defaults.iter().filter(|(key, _)| !plan.without_default_payload.contains(key.as_str()));
     let mut result: Map<String, Value> = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
@@ -106,6 +115,15 @@ fn apply(
                     other => (key.clone(), other.clone()),
                 };
                 Value::Object(kept.map(cut).collect())
+            }
+            Value::Object(shown) if is_declarative && key == "notification" => {
+                let cut = |(key, value): (&String, &Value)| match value {
+                    Value::String(text) if SHOWN.contains(&key.as_str()) => {
+                        (key.clone(), plan.text(text).into_owned().into())
+                    }
+                    other => (key.clone(), other.clone()),
+                };
+                Value::Object(shown.iter().map(cut).collect())
             }
             other => other.clone(),
         };

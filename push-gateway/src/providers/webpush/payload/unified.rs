@@ -47,7 +47,8 @@ pub(in super::super) fn payload(
         }
     };
     let content_kept = &["body", "msgtype"];
-    let draft = Draft { content_kept, object, defaults: Map::new(), bare, envelope: Some("notification") };
+    let (defaults, envelope) = (Map::new(), Some("notification"));
+    let draft = Draft { content_kept, object, defaults, bare, is_declarative: false, envelope };
     draft.fitted(limit)
 }
 
