@@ -71,7 +71,7 @@ impl Connections {
         Self { transport: Arc::default(), pauses: self.pauses.clone() }
     }
 
-    pub(in super::super) fn transport(&self, context: &ProviderContext) -> Result<Transport, SetupError> {
+    pub(super) fn transport(&self, context: &ProviderContext) -> Result<Transport, SetupError> {
         let mut transport = self.transport.lock();
         if let Some(transport) = &*transport {
             return Ok(transport.clone());
@@ -80,7 +80,7 @@ impl Connections {
         Ok(transport.insert(new).clone())
     }
 
-    pub(in super::super) fn pauses(&self) -> Arc<Pauses> {
+    pub(super) fn pauses(&self) -> Arc<Pauses> {
         self.pauses.clone()
     }
 }
