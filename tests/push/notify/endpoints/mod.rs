@@ -4,9 +4,11 @@
 
 mod browser;
 mod declarative;
+mod faults;
 mod guard;
 mod independent;
 mod messages;
+mod occasions;
 mod outcomes;
 mod routing;
 

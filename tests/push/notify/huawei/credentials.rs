@@ -1,7 +1,6 @@
 //! Tokens of both versions, `check-config` and `test-push`.
 
 use std::process::Output;
-use std::time::Duration;
 
 use harness::api::Api;
 use harness::certificates::Certificate;
@@ -39,8 +38,6 @@ async fn one_token_serves_and_a_refused_one_is_replaced_once() {
     }
     assert_eq!(world.huawei.token_requests().len(), 1);
 
-    // A second is enough for another time in a signed token.
-    tokio::time::sleep(Duration::from_millis(1100)).await;
     world.huawei.expire_tokens();
     for app in [HARMONY, HMS] {
         let phone = world.huawei_phone(app);

@@ -97,7 +97,7 @@ impl MessageTemplate {
             (_, Occasion::Nudge, _) => {}
             (_, _, Kind::Badge) if device.counts_disabled => return Err("badge_disabled"),
             (_, _, Kind::Full) if !has_ids && !has_counts => return Err("nothing_to_send"),
-            (_, _, Kind::Encrypted | Kind::Full | Kind::Ids | Kind::Badge) => {}
+            (_, _, _) => {}
         }
         let content = self.content(notification, occasion);
         self.fitted(&Draft { notification, device, occasion, content, is_reduced: false }, limit)
