@@ -67,7 +67,7 @@ impl Connections {
     }
 
     /// The same pauses, with new connections.
-    pub(in super::super::super) fn reconnected(&self) -> Self {
+    pub(in crate::providers) fn reconnected(&self) -> Self {
         Self { transport: Arc::default(), pauses: self.pauses.clone() }
     }
 
