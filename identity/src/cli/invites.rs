@@ -8,7 +8,7 @@ use super::database::open;
 use super::table::{aligned, roughly};
 use crate::config::Config;
 use crate::domain::invite::Invite;
-use crate::domain::redaction::redacted;
+use crate::domain::redaction::{Shown, redacted};
 use crate::store::invites::{self, Filter};
 use crate::store::{StoreError, ephemeral_keys, outgoing_mails};
 
@@ -76,7 +76,7 @@ fn table(found: &[Invite], now: Timestamp) -> Vec<String> {
             invite.id.clone(),
             invite.state(now).as_str().to_owned(),
             format!("{} ago", roughly(now.since(invite.created_at))),
-            redacted(invite.threepid.address().as_str(), 3, 3),
+            redacted(invite.threepid.address().as_str(), &Shown { local: 3, domain: 3 }),
             invite.room_id.as_str().to_owned(),
             invite.sender.as_str().to_owned(),
         ]

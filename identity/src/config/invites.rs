@@ -9,7 +9,8 @@ use url::Url;
 use super::placeholders::placeholders_are_known;
 use crate::domain::invite_link::bare_https_origin;
 use crate::domain::invite_rules::InviteRules;
-use crate::domain::invite_texts::SUBJECT_PLACEHOLDERS;
+use crate::domain::invite_texts::{NameLengths, SUBJECT_PLACEHOLDERS};
+use crate::domain::redaction::Shown;
 
 /// The section `[invites]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -29,10 +30,14 @@ pub struct Invites {
     pub show_domain_chars: usize,
     /// Whether `display_name` shows the whole address.
     pub full_display_name: bool,
-    /// The subject of a mail with an invitation to a room.
-    pub subject: String,
+    /// How many characters of the sender's display name the mail shows at most.
+    pub show_sender_name_chars: usize,
+    /// How many characters of the room's name the mail shows at most.
+    pub show_room_name_chars: usize,
+    /// The subject of a mail with an invitation to a room; default: the built-in text in the language of the mail.
+    pub subject: Option<String>,
     /// The subject of a mail with an invitation to a space.
-    pub subject_space: String,
+    pub subject_space: Option<String>,
     /// The web client in links.
     pub web_client: String,
     /// Origins that a homeserver may choose instead of `web_client`.
@@ -57,8 +62,10 @@ impl Default for Invites {
             show_local_chars: 3,
             show_domain_chars: 3,
             full_display_name: false,
-            subject: "{sender_display_name} has invited you to chat".to_owned(),
-            subject_space: "{sender_display_name} has invited you to a space".to_owned(),
+            show_sender_name_chars: NameLengths::default().sender,
+            show_room_name_chars: NameLengths::default().room,
+            subject: None,
+            subject_space: None,
             web_client: "https://app.element.io".to_owned(),
             web_client_allowlist: OneOrMany::default(),
             sign_without_account: false,
@@ -79,6 +86,15 @@ impl Invites {
         )
     }
 
+    /// How much of an address `display_name`, mails and pages show.
+    pub fn shown(&self) -> Shown {
+        Shown { local: self.show_local_chars, domain: self.show_domain_chars }
+    }
+
+    pub fn name_lengths(&self) -> NameLengths {
+        NameLengths { sender: self.show_sender_name_chars, room: self.show_room_name_chars }
+    }
+
     pub(super) fn check(&self, allow_http: bool) -> Result<(), ConfigError> {
         let url = Url::parse(&self.web_client).ok();
         let is_link = url.is_some_and(|url| {
@@ -97,10 +113,19 @@ impl Invites {
             return Err(ConfigError::invalid("invites.web_client_allowlist", problem));
         }
         for (key, subject) in [("invites.subject", &self.subject), ("invites.subject_space", &self.subject_space)] {
+            let Some(subject) = subject else { continue };
             if subject.trim().is_empty() || subject.chars().any(char::is_control) {
                 return Err(ConfigError::invalid(key, "expected one line of text"));
             }
             placeholders_are_known(key, subject, &SUBJECT_PLACEHOLDERS)?;
+        }
+        for (key, length) in [
+            ("invites.show_sender_name_chars", self.show_sender_name_chars),
+            ("invites.show_room_name_chars", self.show_room_name_chars),
+        ] {
+            if !(1..=255).contains(&length) {
+                return Err(ConfigError::invalid(key, format!("expected 1 to 255, found {length}")));
+            }
         }
         Ok(())
     }
@@ -143,8 +168,8 @@ mod tests {
             }
         }
         for subject in ["", " ", "a\nb"] {
-            assert!(Invites { subject: subject.to_owned(), ..Invites::default() }.check(false).is_err());
-            assert!(Invites { subject_space: subject.to_owned(), ..Invites::default() }.check(false).is_err());
+            assert!(Invites { subject: Some(subject.to_owned()), ..Invites::default() }.check(false).is_err());
+            assert!(Invites { subject_space: Some(subject.to_owned()), ..Invites::default() }.check(false).is_err());
         }
     }
 }

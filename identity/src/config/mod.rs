@@ -10,6 +10,7 @@ pub mod invites;
 pub mod legacy_v1;
 pub mod limits;
 pub mod msisdn;
+pub mod operator;
 pub mod outbox;
 pub mod rules;
 pub mod server;
@@ -109,7 +110,7 @@ impl Config {
             email: raw.email.complete(base, data_dir, server.public_host().as_deref())?,
             msisdn: raw.msisdn,
             sms: raw.sms.complete(base, data_dir)?,
-            templates: raw.templates.complete(base),
+            templates: raw.templates.complete(base, &server.operator),
             lookup: raw.lookup,
             bind: raw.bind,
             unbind: raw.unbind,

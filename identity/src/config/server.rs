@@ -9,6 +9,7 @@ use serde::Deserialize;
 use shared::config::{ConfigError, OneOrMany};
 use url::Url;
 
+use super::operator::Operator;
 use crate::domain::server_name::ServerName;
 use crate::domain::x_matrix::Destinations;
 
@@ -20,6 +21,9 @@ pub struct RawServer {
     public_base_url: Option<String>,
     aliases: OneOrMany<String>,
     allow_http_base_url: bool,
+    operator: Option<String>,
+    help_url: Option<String>,
+    privacy_url: Option<String>,
     /// Default: systemd's `STATE_DIRECTORY`, else `matrix-identity` in the user's data folder (XDG).
     data_dir: Option<PathBuf>,
 }
@@ -37,6 +41,8 @@ pub struct Server {
     aliases: Vec<String>,
     /// Whether `public_base_url` may be http.
     pub allow_http_base_url: bool,
+    /// Who runs this server.
+    pub operator: Operator,
     /// The folder of the database, the signing key and development mail, unless their own keys name another.
     pub data_dir: PathBuf,
 }
@@ -75,7 +81,10 @@ pub struct Identity {
 
 impl RawServer {
     pub(super) fn complete(self, base: &Path) -> Result<Server, ConfigError> {
-        let Self { name, public_base_url, aliases, allow_http_base_url, data_dir } = self;
+        let Self { name, public_base_url, aliases, allow_http_base_url, operator, help_url, privacy_url, data_dir } =
+            self;
+        let operator = Operator { name: operator, help_url, privacy_url };
+        operator.check(allow_http_base_url)?;
         let data_dir = match data_dir {
             Some(path) => base.join(path),
             None => shared::config::data_dir("matrix-identity").ok_or_else(|| {
@@ -84,7 +93,7 @@ impl RawServer {
             })?,
         };
         let aliases = aliases.as_slice().to_vec();
-        let server = Server { name, public_base_url, aliases, allow_http_base_url, data_dir };
+        let server = Server { name, public_base_url, aliases, allow_http_base_url, operator, data_dir };
         server.check()?;
         Ok(server)
     }

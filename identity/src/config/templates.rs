@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::operator::Operator;
+
 /// The section `[templates]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -16,17 +18,29 @@ pub struct TemplatesConfig {
     pub default_brand: String,
     /// Whether a template that renders a whole message is sent unchanged, headers included.
     pub raw_messages: bool,
+    /// The language of requests that ask for none, and of mails without a request; default: English.
+    pub default_language: Option<String>,
+    /// Who runs this server, by `[server]`.
+    #[serde(skip)]
+    pub operator: Operator,
 }
 
 impl Default for TemplatesConfig {
     fn default() -> Self {
         // Sydent's default, so that its template folder works unchanged.
-        Self { dir: None, default_brand: String::from("matrix-org"), raw_messages: false }
+        Self {
+            dir: None,
+            default_brand: String::from("matrix-org"),
+            raw_messages: false,
+            default_language: None,
+            operator: Operator::default(),
+        }
     }
 }
 
 impl TemplatesConfig {
-    pub(super) fn complete(mut self, base: &Path) -> Self {
+    pub(super) fn complete(mut self, base: &Path, operator: &Operator) -> Self {
+        self.operator = operator.clone();
         self.dir = self.dir.map(|dir| base.join(dir));
         self
     }

@@ -10,7 +10,7 @@ use super::placeholders::fill;
 use super::shown_text::{cut, plain};
 
 /// The placeholders of `[invites] subject` and `subject_space`.
-pub const SUBJECT_PLACEHOLDERS: [&str; 2] = ["sender_display_name", "room_name"];
+pub const SUBJECT_PLACEHOLDERS: [&str; 3] = ["sender_display_name", "room_name", "operator"];
 
 /// The longest text in bytes.
 const MAX_LENGTH: usize = 1024;
@@ -39,7 +39,23 @@ pub struct TooLong;
 
 /// The texts of one invite; a missing text is empty.
 #[derive(Clone, Default)]
-pub struct InviteTexts([String; NAMES.len()]);
+pub struct InviteTexts {
+    texts: [String; NAMES.len()],
+    lengths: NameLengths,
+}
+
+/// How many characters of the two names the mail shows at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NameLengths {
+    pub sender: usize,
+    pub room: usize,
+}
+
+impl Default for NameLengths {
+    fn default() -> Self {
+        Self { sender: 20, room: 30 }
+    }
+}
 
 impl InviteTexts {
     /// Sets the text of `name`; a name outside [`NAMES`] is ignored.
@@ -51,34 +67,46 @@ impl InviteTexts {
             return Err(TooLong);
         }
         if let Some(index) = NAMES.iter().position(|known| *known == name) {
-            text.clone_into(&mut self.0[index]);
+            text.clone_into(&mut self.texts[index]);
         }
         Ok(())
     }
 
     /// The text as received; empty if it is missing.
     pub fn raw(&self, name: &str) -> &str {
-        NAMES.iter().position(|known| *known == name).map_or("", |index| &self.0[index])
+        NAMES.iter().position(|known| *known == name).map_or("", |index| &self.texts[index])
     }
 
-    /// The sender's display name for the mail: more than 20 characters become 19 and `…`.
+    /// Sets how many characters of the two names the mail shows.
+    #[must_use]
+    pub fn with_lengths(self, lengths: NameLengths) -> Self {
+        Self { lengths, ..self }
+    }
+
+    /// The sender's display name for the mail: by default more than 20 characters become 19 and `…`.
     pub fn sender_display_name(&self) -> String {
-        cut(plain(self.raw("sender_display_name")).trim(), 20, 19)
+        let longest = self.lengths.sender;
+        cut(plain(self.raw("sender_display_name")).trim(), longest, longest.saturating_sub(1).max(1))
     }
 
-    /// The room's name for the mail: more than 30 characters become 25 and `…`.
+    /// The room's name for the mail: by default more than 30 characters become 25 and `…`.
     pub fn room_name(&self) -> String {
-        cut(plain(self.raw("room_name")).trim(), 30, 25)
+        let longest = self.lengths.room;
+        cut(plain(self.raw("room_name")).trim(), longest, longest.saturating_sub(5).max(1))
     }
 
-    /// The subject of the mail: `pattern` with its `{sender_display_name}` and `{room_name}` replaced. A sender without a
-    /// display name appears as `sender`.
-    pub fn subject(&self, pattern: &str, sender: &UserId) -> String {
+    /// The sender's display name; without one, the sender's user ID.
+    pub fn inviter(&self, sender: &UserId) -> String {
+        Some(self.sender_display_name()).filter(|name| !name.is_empty()).unwrap_or_else(|| sender.shown_in_subject())
+    }
+
+    /// The subject of the mail: `pattern` with its placeholders replaced. A sender without a display name appears as
+    /// `sender`.
+    pub fn subject(&self, pattern: &str, sender: &UserId, operator: &str) -> String {
         fill(pattern, &SUBJECT_PLACEHOLDERS, |name| match name {
             "room_name" => self.room_name(),
-            _ => Some(self.sender_display_name())
-                .filter(|name| !name.is_empty())
-                .unwrap_or_else(|| sender.shown_in_subject()),
+            "operator" => operator.to_owned(),
+            _ => self.inviter(sender),
         })
     }
 
@@ -89,7 +117,7 @@ impl InviteTexts {
 
     /// All texts, for the keyword filter. A web client's location comes without its scheme.
     pub fn searched(&self) -> impl Iterator<Item = &str> {
-        NAMES.iter().zip(&self.0).map(|(name, text)| match *name {
+        NAMES.iter().zip(&self.texts).map(|(name, text)| match *name {
             WEB_CLIENT_LOCATION => {
                 ["https://", "http://"].iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or(text)
             }
@@ -106,7 +134,7 @@ impl fmt::Debug for InviteTexts {
 
 #[cfg(test)]
 mod tests {
-    use super::{InviteTexts, NAMES, TooLong, UserId};
+    use super::{InviteTexts, NAMES, NameLengths, TooLong, UserId};
 
     fn texts(given: &[(&str, &str)]) -> InviteTexts {
         let mut texts = InviteTexts::default();
@@ -130,6 +158,17 @@ mod tests {
     }
 
     #[test]
+    fn the_operator_sets_how_long_names_are() {
+        let texts = texts(&[("room_name", "0123456789"), ("sender_display_name", "0123456789")]);
+        for (sender, room, shown) in
+            [(10, 10, ("0123456789", "0123456789")), (9, 9, ("01234567…", "0123…")), (1, 1, ("0…", "0…"))]
+        {
+            let cut = texts.clone().with_lengths(NameLengths { sender, room });
+            assert_eq!((cut.sender_display_name().as_str(), cut.room_name().as_str()), shown);
+        }
+    }
+
+    #[test]
     fn names_lose_line_breaks_and_bidirectional_characters() {
         let texts = texts(&[("room_name", "\r\nBcc: x@y\r\n"), ("sender_display_name", "\u{202e}ecilA \0\u{2066}B\n")]);
         assert_eq!((texts.room_name(), texts.sender_display_name()), ("Bcc: x@y".into(), "ecilA  B".into()));
@@ -141,14 +180,15 @@ mod tests {
     fn a_subject_is_filled_once_and_falls_back_to_the_sender() {
         let sender = UserId::parse("@alice:hs.\u{65}xample").unwrap();
         let named = texts(&[("sender_display_name", "{room_name}\r\nBcc: x"), ("room_name", "{sender_display_name}")]);
-        let subject = |texts: &InviteTexts, pattern: &str| texts.subject(pattern, &sender);
+        let subject = |texts: &InviteTexts, pattern: &str| texts.subject(pattern, &sender, "Chat");
         assert_eq!(
             subject(&named, "{sender_display_name}: {room_name}!"),
             "{room_name} Bcc: x: {sender_display_name}!"
         );
         assert_eq!(subject(&texts(&[]), "{sender_display_name} {room_name}{x} {"), "@alice:hs.example {x} {");
+        assert_eq!(subject(&texts(&[]), "{sender_display_name} ({operator})"), "@alice:hs.example (Chat)");
         let turned = UserId::from_row("@a\u{202e}b:hs").unwrap();
-        assert_eq!(texts(&[]).subject("{sender_display_name}", &turned), "@a b:hs");
+        assert_eq!(texts(&[]).subject("{sender_display_name}", &turned, ""), "@a b:hs");
     }
 
     #[test]

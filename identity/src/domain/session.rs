@@ -239,9 +239,13 @@ impl Session {
         self.wrong_tokens >= allowed || self.is_expired(now, rules.lifetime)
     }
 
+    /// The last moment at which the session is valid.
+    pub fn expires_at(&self, lifetime: Duration) -> Timestamp {
+        self.validated_at.map_or(self.created_at, |validated| validated.max(self.created_at)).plus(lifetime)
+    }
+
     fn is_expired(&self, now: Timestamp, lifetime: Duration) -> bool {
-        let since = self.validated_at.map_or(self.created_at, |validated| validated.max(self.created_at));
-        now > since.plus(lifetime)
+        now > self.expires_at(lifetime)
     }
 }
 

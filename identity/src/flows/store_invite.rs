@@ -18,7 +18,7 @@ use crate::domain::invitee::{Invitee, NotInvitable};
 use crate::domain::lease::mail_lease;
 use crate::domain::lookup_hash::LookupDigest;
 use crate::domain::mxid::UserId;
-use crate::domain::redaction::redacted;
+use crate::domain::redaction::{masked, redacted};
 use crate::domain::room_id::RoomId;
 use crate::domain::threepid::ThreePid;
 use crate::error::Error;
@@ -76,8 +76,9 @@ pub struct StoredInvite {
 /// In this order: [`Error::ForeignSender`], [`Error::InviteBlocked`], [`Error::LimitExceeded`],
 /// [`Error::ThreepidInUse`], [`Error::UnknownMedium`], [`Error::InvalidEmail`], [`Error::EmailSend`]; nothing is stored
 /// then.
-pub async fn store_invite(state: Arc<State>, request: InviteRequest) -> Result<StoredInvite, Error> {
+pub async fn store_invite(state: Arc<State>, mut request: InviteRequest) -> Result<StoredInvite, Error> {
     let now = state.clock.now();
+    request.texts = request.texts.with_lengths(state.config.invites.name_lengths());
     if request.caller.account().is_some_and(|account| *account != request.sender) {
         return Err(Error::ForeignSender);
     }
@@ -102,11 +103,7 @@ pub async fn store_invite(state: Arc<State>, request: InviteRequest) -> Result<S
     Ok(StoredInvite {
         public_key: state.keys.load().current().public().encode(),
         ephemeral_public_key: key.public().encode_url_safe(),
-        display_name: if settings.full_display_name {
-            typed.to_owned()
-        } else {
-            redacted(typed, settings.show_local_chars, settings.show_domain_chars)
-        },
+        display_name: if settings.full_display_name { typed.to_owned() } else { redacted(typed, &settings.shown()) },
         token: invite.token,
     })
 }
@@ -254,7 +251,10 @@ async fn send(state: &State, request: &InviteRequest, invite: &Invite, key: &Sig
             request.texts.raw(WEB_CLIENT_LOCATION),
         ),
         base_url: &state.identity.base_url,
-        subject: if request.texts.is_space() { &settings.subject_space } else { &settings.subject },
+        subject: if request.texts.is_space() { &settings.subject_space } else { &settings.subject }.as_deref(),
+        operator: state.templates.operator(),
+        masked_address: &masked(&invite.threepid, &settings.shown()),
+        expires_in: invite.expires_at.map(|end| end.since(invite.created_at)),
         audience: Audience {
             brand: request.brand.as_deref(),
             lang: request.lang.as_deref(),

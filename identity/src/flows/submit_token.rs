@@ -8,6 +8,7 @@ use subtle::ConstantTimeEq;
 use crate::domain::client_secret::ClientSecret;
 use crate::domain::decimal_digits;
 use crate::domain::msisdn;
+use crate::domain::mxid::UserId;
 use crate::domain::next_link::NextLink;
 use crate::domain::session::{Session, SessionRules, Submission};
 use crate::domain::sid::Sid;
@@ -27,6 +28,16 @@ pub struct SubmittedToken {
     pub client_secret: ClientSecret,
     /// The token as typed or linked.
     pub token: String,
+}
+
+/// A session whose token was submitted.
+pub struct Validated {
+    /// The validated address.
+    pub threepid: ThreePid,
+    /// The account that started the session; none for the legacy API.
+    pub account: Option<UserId>,
+    /// Where the browser is redirected.
+    pub next_link: Option<NextLink>,
 }
 
 /// What the transaction has committed.
@@ -50,28 +61,16 @@ struct Submitted {
     range: Option<Bucket>,
 }
 
-/// Validates the session if the token is correct; returns its `next_link`.
+/// Validates the session if the token is correct.
 ///
 /// # Errors
 /// [`Error::UnknownSession`], [`Error::SessionExpired`], [`Error::TokenIncorrect`], [`Error::LimitExceeded`].
-pub async fn submit_token(state: &State, submitted: SubmittedToken) -> Result<Option<NextLink>, Error> {
-    let SubmittedToken { medium, sid, client_secret, token } = submitted;
-    let found = {
-        let sid = sid.clone();
-        state.store.read(async move |conn| sessions::find(conn, &sid).await).await?
-    };
-    let known = found.filter(|session| session.threepid.medium() == medium && session.is_secret(&client_secret));
-    let Some(session) = known else { return Err(Error::UnknownSession) };
-    // A token of a lost signing key cannot be compared: the client requests a new message.
-    let expected = state.keys.load().sealing().open(&session.sealed_token, session.sid.as_str().as_bytes());
-    let expected = expected.map_err(|error| {
-        tracing::warn!(sid = session.sid.as_str(), %error, "a submitted token cannot be compared");
-        Error::SessionExpired
-    })?;
+pub async fn submit_token(state: &State, submitted: SubmittedToken) -> Result<Validated, Error> {
+    let (session, is_correct) = find(state, &submitted).await?;
     let (wrong_tokens, range) = buckets(state, &session);
     let submitted = Submitted {
-        sid,
-        is_correct: expected.ct_eq(normalize(medium, &token).as_bytes()).into(),
+        sid: submitted.sid,
+        is_correct,
         now: state.clock.now(),
         rules: state.config.sessions.rules(),
         wrong_tokens,
@@ -80,9 +79,43 @@ pub async fn submit_token(state: &State, submitted: SubmittedToken) -> Result<Op
     let result = state.store.write(async move |conn| record(conn, &submitted).await).await;
     record_metrics(&session.threepid, &result);
     match result? {
-        Recorded::Correct { next_link, .. } => Ok(next_link),
+        Recorded::Correct { next_link, .. } => {
+            Ok(Validated { threepid: session.threepid, account: session.account, next_link })
+        }
         Recorded::Wrong => Err(Error::TokenIncorrect),
     }
+}
+
+/// The session that the token of a mail would validate. Changes and counts nothing: this token is too long to guess.
+///
+/// # Errors
+/// [`Error::UnknownSession`], [`Error::SessionExpired`], [`Error::TokenIncorrect`].
+pub async fn preview(state: &State, submitted: &SubmittedToken) -> Result<Session, Error> {
+    let (session, is_correct) = find(state, submitted).await?;
+    match session.submission(is_correct, state.clock.now(), &state.config.sessions.rules()) {
+        Submission::Validates | Submission::AlreadyValidated => Ok(session),
+        Submission::Wrong => Err(Error::TokenIncorrect),
+        Submission::Closed => Err(Error::SessionExpired),
+    }
+}
+
+/// The session of the sid and the client secret, and whether the token is its own.
+async fn find(state: &State, submitted: &SubmittedToken) -> Result<(Session, bool), Error> {
+    let SubmittedToken { medium, sid, client_secret, token } = submitted;
+    let found = {
+        let sid = sid.clone();
+        state.store.read(async move |conn| sessions::find(conn, &sid).await).await?
+    };
+    let known = found.filter(|session| session.threepid.medium() == *medium && session.is_secret(client_secret));
+    let Some(session) = known else { return Err(Error::UnknownSession) };
+    // A token of a lost signing key cannot be compared: the client requests a new message.
+    let expected = state.keys.load().sealing().open(&session.sealed_token, session.sid.as_str().as_bytes());
+    let expected = expected.map_err(|error| {
+        tracing::warn!(sid = session.sid.as_str(), %error, "a submitted token cannot be compared");
+        Error::SessionExpired
+    })?;
+    let is_correct = expected.ct_eq(normalize(*medium, token).as_bytes()).into();
+    Ok((session, is_correct))
 }
 
 /// For a number, the limit of wrong tokens and the limit of messages to its range. The token of a mail is long enough

@@ -7,6 +7,7 @@ use shared::clock::Timestamp;
 
 use super::{MAIL_LIFETIME, MailJob, prepare};
 use crate::domain::mxid::UserId;
+use crate::domain::redaction::masked;
 use crate::domain::threepid::{Medium, ThreePid};
 use crate::limits::{self, Bucket, LimitKey, RateLimitDecision};
 use crate::notify::email::migration::MigrationMail;
@@ -38,6 +39,7 @@ impl OwnerNotice {
         let (former, new_owner) = (former.shown(), new_owner.map(UserId::shown));
         let content = MigrationMail {
             to: threepid.recipient(),
+            masked_address: &masked(threepid, &state.config.invites.shown()),
             mxid: &former,
             new_mxid: new_owner.as_deref().unwrap_or_default(),
         };

@@ -11,10 +11,10 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use super::input;
 use crate::domain::next_link::{NextLink, NextLinkRule};
 use crate::domain::threepid::Medium;
-use crate::flows::follow_link::{ContinueButton, FollowedLink, NextPage, RawSubmission, follow_link};
+use crate::flows::follow_link::{Concerned, FollowedLink, NextPage, RawSubmission, follow_link};
 use crate::json::Object;
 use crate::notify::templates::Audience;
-use crate::notify::templates::page::Page;
+use crate::notify::templates::page::{Form, Page, Subject};
 use crate::state::State;
 
 /// `GET /validate/email/submitToken`: the link of a mail.
@@ -73,13 +73,17 @@ async fn follow(
     };
     let page = |status: StatusCode, page: &Page<'_>| html(status, state.templates.page(page, &audience));
     match follow_link(state, link).await {
-        Ok(NextPage::Verified(None)) => page(StatusCode::OK, &Page::Verified),
-        Ok(NextPage::Verified(Some(ContinueButton { host, target }))) => {
-            page(StatusCode::OK, &Page::VerifiedWithButton { host: &host, target: &target })
+        Ok(NextPage::Verified(concerned, button)) => {
+            let subject = concerned.as_ref().map(subject);
+            let continue_to = button.as_ref().map(|button| (button.host.as_str(), button.target.as_str()));
+            page(StatusCode::OK, &Page::Confirmed { subject, continue_to })
         }
-        Ok(NextPage::Confirm(RawSubmission { sid, client_secret, token }, next_link)) => {
-            let next_link = next_link.as_ref().map(NextLink::as_str);
-            page(StatusCode::OK, &Page::Confirm { sid, client_secret, token, next_link })
+        Ok(NextPage::Confirm(asked)) => {
+            let RawSubmission { sid, client_secret, token } = asked.raw;
+            let next_link = asked.next_link.as_ref().map(NextLink::as_str);
+            let form = Form { sid, client_secret, token, next_link };
+            let (subject, expires_in) = (subject(&asked.concerned), asked.expires_in);
+            page(StatusCode::OK, &Page::Confirm { subject, expires_in, form })
         }
         Ok(NextPage::Redirect(target)) => redirect(&target),
         Err(error) => {
@@ -92,10 +96,14 @@ async fn follow(
                 }
                 unavailable
             } else {
-                page(StatusCode::BAD_REQUEST, &Page::Failed)
+                page(StatusCode::BAD_REQUEST, &Page::Expired { lifetime: state.config.sessions.lifetime.get() })
             }
         }
     }
+}
+
+fn subject(concerned: &Concerned) -> Subject<'_> {
+    Subject { masked_address: &concerned.masked_address, mxid: &concerned.mxid }
 }
 
 /// The headers of every response to a browser: no cache, no frame, no external resource, no referrer for the next site.

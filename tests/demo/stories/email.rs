@@ -123,7 +123,7 @@ async fn follow_link(stage: &Stage, narrator: &mut Narrator, n: usize) -> Result
         .check("a scanner that opens the link validates nothing: the page has a button", title == "Is this you?")?;
     narrator.step("Bob clicks the button", "The form repeats the request with confirm=1.");
     let title = narrator.open(stage.api.get(&format!("{target}&confirm=1")), 200).await?;
-    narrator.check("the page confirms the validation", title == "Verified")
+    narrator.check("the page confirms the validation", title == "Confirmed")
 }
 
 async fn bind(stage: &Stage, narrator: &mut Narrator, bob: &str, session: &Session) -> Result<(), Failure> {

@@ -274,7 +274,7 @@ async fn mail_troubles(world: &World, used: &mut Used, access_token: &str) {
     // The notices of moved and removed addresses would meet the scripts below.
     let is_sent = || {
         let messages: Vec<_> = world.mail.mails().iter().map(harness::mail::Mail::message).collect();
-        messages.iter().any(|message| message.header("subject") == Some("Your e-mail address and Matrix"))
+        messages.iter().any(|message| message.header("subject") == Some("Your email address and Matrix"))
     };
     harness::wait::wait_until("the notice of an unbind", DEADLINE, is_sent).await;
     let ask = async |n: usize, address: &str| {

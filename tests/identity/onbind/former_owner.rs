@@ -8,7 +8,7 @@ use super::{ALICE, BOB, CAROL, EMAIL, ONBIND, Scene, tokens_in};
 use harness::world::identity::{DEADLINE, Settings, databases, v2};
 
 /// The subject of the notice; every other mail of these tests is a validation.
-const SUBJECT: &str = "Your e-mail address and Matrix";
+const SUBJECT: &str = "Your email address and Matrix";
 
 /// The texts of the notices to `EMAIL`.
 fn notices(scene: &Scene) -> Vec<String> {
@@ -148,7 +148,7 @@ async fn an_unbind_is_reported_to_the_address() {
     scene.unbind(ALICE, EMAIL).await;
     scene.unbind(BOB, EMAIL).await;
     let notice = wait_for_notices(&scene, 1).await.remove(0);
-    assert!(notice.contains(BOB) && !notice.contains("has proved"), "{notice}");
+    assert!(notice.contains(BOB) && !notice.contains("has confirmed"), "{notice}");
     scene.unbind(BOB, EMAIL).await;
     wait_for_notices(&scene, 1).await;
 }

@@ -85,7 +85,7 @@ async fn the_link_in_an_old_mail_validates_and_goes_on_where_it_says_if_that_is_
             }
             None => {
                 assert_eq!((answer.code(), answer.header("location")), (200, None), "{next_link}: {answer}");
-                assert!(answer.text().contains("Verified"), "{answer}");
+                assert!(answer.text().contains("<h1>Confirmed</h1>"), "{answer}");
             }
         }
         world.validated(&alice, &session).await.expect(200);

@@ -179,7 +179,8 @@ async fn a_space_is_called_a_space_and_brand_and_language_choose_the_text() {
     };
     let plain = mail(&[], "de", "").await;
     assert_eq!(subject(&plain), "Alice → Tea");
-    assert!(plain.text().contains("the room \"Tea\"") && plain.html().contains("Join the room"));
+    assert!(plain.text().contains("den Raum „Tea“") && plain.html().contains("Dem Raum beitreten"), "{plain:#?}");
+    assert_eq!(plain.header("content-language"), Some("de"));
     let space = mail(&[("brand", "../acme")], "", "m.space").await;
     assert_eq!(subject(&space), "Space Tea");
     assert!(space.text().contains("the space \"Tea\"") && space.html().contains("Join the space"));

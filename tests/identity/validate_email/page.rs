@@ -37,7 +37,8 @@ async fn the_link_validates_without_an_account_as_often_as_it_is_opened() {
         let first = world.api.get(&target(&session)).send().await;
         assert_eq!(first.code(), 200, "{first}");
         is_a_safe_page(&first);
-        assert!(first.text().starts_with("<!DOCTYPE html>") && first.text().contains("<h1>Verified</h1>"), "{first}");
+        assert!(first.text().starts_with("<!DOCTYPE html>") && first.text().contains("<h1>Confirmed</h1>"), "{first}");
+        assert!(first.text().contains("<bdi>b...@exa...</bdi>") && first.text().contains("<bdi>@bob:hs.example</bdi>"));
         world.validated(&bob, &session).await.expect(200);
         let again = world.api.get(&target(&session)).send().await;
         assert_eq!((again.code(), again.body), (200, first.body));
@@ -87,7 +88,7 @@ async fn the_page_of_a_failure_does_not_say_which() {
         headers.sort();
         pages.push((cause, answer.text(), headers));
     }
-    assert!(pages[0].1.contains("<h1>Not verified</h1>"), "{}", pages[0].1);
+    assert!(pages[0].1.contains("<h1>This link has expired or is not valid</h1>"), "{}", pages[0].1);
     for (cause, page, headers) in &pages {
         assert_eq!((page, headers), (&pages[0].1, &pages[0].2), "{cause}");
     }
@@ -135,23 +136,47 @@ async fn a_scanner_that_opens_the_link_validates_nothing() {
         }
     }
     world.validated(&bob, &session).await.refused(400, "M_SESSION_NOT_VALIDATED");
-    // An unknown session gets the same form, which reveals nothing.
+    // No form leads to a failure, and without the three parameters a request sees nothing of the session.
     let unknown = session.link().replace(&session.sid, "unknown");
-    assert_eq!(world.api.get(&unknown).send().await.code(), 200);
+    assert_eq!(world.api.get(&unknown).send().await.code(), 400);
     assert_eq!(world.api.get(&format!("{unknown}&confirm=1")).send().await.code(), 400);
     assert_eq!(world.api.get(&v2(SUBMIT)).send().await.code(), 400);
 
     let answer = world.api.get(&format!("{}&confirm=1", session.link())).send().await;
-    assert!(answer.code() == 200 && answer.text().contains("<h1>Verified</h1>"), "{answer}");
+    assert!(answer.code() == 200 && answer.text().contains("<h1>Confirmed</h1>"), "{answer}");
     world.validated(&bob, &session).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_form_says_what_is_confirmed_and_a_link_that_has_expired_has_no_form() {
+    for (lifetime, code, expected) in [
+        ("", 200, &["<bdi>b...@exa...</bdi>", "<bdi>@bob:hs.example</bdi>", "24 hours", "<button"][..]),
+        ("[sessions]\nlifetime = \"1ms\"", 400, &["<h1>This link has expired or is not valid</h1>"]),
+    ] {
+        let world = World::with(Settings { tables: lifetime, ..Settings::default() }).await;
+        let bob = world.register("@bob:hs.example").await;
+        let session = world.request_token(&bob, BOB).await;
+        let page = world.api.get(&session.link()).send().await;
+        assert_eq!(page.code(), code, "{page}");
+        for text in expected {
+            assert!(page.text().contains(text), "{text}: {page}");
+        }
+        assert_eq!(page.text().contains("<button"), code == 200, "{page}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_form_holds_what_it_was_given_as_text_and_nothing_more() {
     let world = World::start().await;
+    let bob = world.register("@bob:hs.example").await;
+    let Session { sid, client_secret, token } = world.request_token(&bob, BOB).await;
     let odd = "\"><script>alert(1)</script>'&<b>";
     let call = world.api.get(&v2(SUBMIT)).query("sid", odd).query("client_secret", odd).query("token", odd);
     let answer = call.query("brand", odd).query("lang", odd).send().await;
+    assert_eq!(answer.code(), 400, "{answer}");
+    assert!(!answer.text().contains("alert"), "{answer}");
+    let call = world.api.get(&v2(SUBMIT)).query("sid", &sid).query("client_secret", &client_secret);
+    let answer = call.query("token", &token).query("brand", odd).query("lang", odd).send().await;
     assert_eq!(answer.code(), 200, "{answer}");
     is_a_safe_page(&answer);
     assert!(!answer.text().contains("\"><") && !answer.text().contains("<b>"), "{answer}");
@@ -251,7 +276,7 @@ async fn a_failure_of_the_server_says_that_the_link_stays_good() {
     let answer = world.api.get(&link).send().await;
     assert_eq!(answer.code(), 500, "{answer}");
     is_a_safe_page(&answer);
-    assert!(answer.text().contains("still good") && !answer.text().contains("no longer valid"), "{answer}");
+    assert!(answer.text().contains("The link stays good") && !answer.text().contains("expired"), "{answer}");
     database.execute("alter table away rename to sessions", []).expect("a table");
     assert_eq!(world.api.get(&link).send().await.code(), 200);
 }

@@ -24,7 +24,7 @@ async fn a_browser_may_submit_the_code_too() {
     assert_eq!(wrong.code(), 400, "{wrong}");
     let page = world.api.get(&link(&session, &session.token)).send().await;
     assert_eq!((page.code(), page.header("content-type")), (200, Some("text/html; charset=utf-8")), "{page}");
-    assert!(page.text().contains("<title>Verified</title>"), "{page}");
+    assert!(page.text().contains("<title>Confirmed</title>"), "{page}");
     assert_eq!(page.header("cache-control"), Some("no-store"));
     world.validated(&alice, &session).await.expect(200);
 }

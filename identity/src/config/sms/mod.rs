@@ -34,8 +34,9 @@ pub struct SmsConfig {
     pub default_rule: Rule,
     /// The senders by country, and for all others (`default`).
     pub originators: Originators,
-    /// The text, with `{token}`, for brands and languages without a template.
-    pub body_template: String,
+    /// The text, with `{token}`, for brands and languages without a template; default: the built-in text in the language
+    /// of the request.
+    pub body_template: Option<String>,
     /// The number of digits in a token.
     pub token_digits: usize,
     /// SMS a day (UTC), counted over all processes on one database.
@@ -165,27 +166,25 @@ impl SmsConfig {
                 }
             }
         }
-        if !self.body_template.contains("{token}") {
-            return invalid("body_template", "expected {token} in the text".to_owned());
-        }
-        placeholders_are_known("sms.body_template", &self.body_template, &["token"])?;
-        let text = self.text(&"0".repeat(self.token_digits));
-        if let Err((encoding, units)) = one_message(&text) {
-            let capacity = encoding.capacity();
-            return invalid(
-                "body_template",
-                format!("the text takes {units} characters, but one SMS holds {capacity} of its alphabet; shorten it"),
-            );
+        if let Some(template) = &self.body_template {
+            if !template.contains("{token}") {
+                return invalid("body_template", "expected {token} in the text".to_owned());
+            }
+            placeholders_are_known("sms.body_template", template, &["token"])?;
+            if let Err((encoding, units)) = one_message(&template.replace("{token}", &"0".repeat(self.token_digits))) {
+                let capacity = encoding.capacity();
+                return invalid(
+                    "body_template",
+                    format!(
+                        "the text takes {units} characters, but one SMS holds {capacity} of its alphabet; shorten it"
+                    ),
+                );
+            }
         }
         if self.timeout < HumanDuration::from_secs(1) {
             return invalid("timeout", "expected at least \"1s\"".to_owned());
         }
         Ok(())
-    }
-
-    /// The text for brands and languages without a template.
-    pub fn text(&self, token: &str) -> String {
-        self.body_template.replace("{token}", token)
     }
 
     pub(super) fn notices(&self) -> Vec<String> {

@@ -10,6 +10,7 @@ use super::TokenRequest;
 use super::lease::{Acquired, NotSent, PlannedMessage, Sent, SessionLease};
 use crate::domain::lease::mail_lease;
 use crate::domain::mxid::UserId;
+use crate::domain::redaction::masked;
 use crate::domain::sid::Sid;
 use crate::error::Error;
 use crate::limits::{Bucket, Charges, LimitKey};
@@ -78,7 +79,9 @@ async fn send(state: &State, request: &TokenRequest, lease: &SessionLease) -> Re
         link: &link,
         token: &token,
         mxid: &mxid,
+        masked_address: &masked(&request.threepid, &state.config.invites.shown()),
         client_address: Some(request.client),
+        expires_in: session.expires_at(state.config.sessions.lifetime.get()).since(state.clock.now()),
         audience: request.audience(),
     };
     let job = MailJob {

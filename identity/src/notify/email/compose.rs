@@ -12,7 +12,7 @@ use super::address::{self, sendable};
 use super::message::{MessageKind, OutgoingMail};
 use super::mime::{self, Field};
 use super::sender::Sender;
-use crate::notify::templates::{Audience, TemplateError, TemplateKind, Templates, Variables};
+use crate::notify::templates::{Audience, Locale, TemplateError, TemplateKind, Templates, Variables};
 
 /// What one kind of mail says, and to whom.
 pub trait MailContent {
@@ -25,8 +25,19 @@ pub trait MailContent {
     /// The requested brand and languages.
     fn audience(&self) -> Audience<'_>;
 
-    /// The values that the template may name. `subject_header_value` is the subject of a template without one.
-    fn variables(&self) -> Variables;
+    /// The subject in this language.
+    fn subject(&self, locale: &Locale) -> Subject;
+
+    /// The values that the template may name, in this language.
+    fn variables(&self, locale: &Locale) -> Variables;
+}
+
+/// The subject of a mail.
+pub enum Subject {
+    /// The built-in text; the operator's name follows it.
+    BuiltIn(String),
+    /// The operator's own text.
+    Own(String),
 }
 
 /// A mail that cannot be composed.
@@ -48,19 +59,27 @@ impl Mailer {
     pub fn compose<C: MailContent>(&self, templates: &Templates, content: &C) -> Result<OutgoingMail, ComposeError> {
         let to = sendable(content.recipient()).ok_or(ComposeError::ImpossibleAddress)?;
         let stamp = Stamp::new(&self.sender, &to, self.clock.now(), self.random);
-        let mut variables = content.variables();
+        let audience = content.audience();
+        let locale = templates.locale(&audience);
+        let subject = match content.subject(locale) {
+            Subject::BuiltIn(text) if !templates.operator().is_empty() => format!("{text} – {}", templates.operator()),
+            Subject::BuiltIn(text) | Subject::Own(text) => text,
+        };
+        let mut variables = content.variables(locale);
+        variables.set("subject_header_value", &mime::unfolded_words(&subject));
         variables.set("date", &stamp.date);
         variables.set("from", &stamp.from);
         variables.set("to", &stamp.to);
         variables.set("messageid", &stamp.message_id);
         variables.set("multipart_boundary", &stamp.boundary);
-        let (template, default_subject) = match C::KIND {
-            MessageKind::Verification => (TemplateKind::VerificationMail, "Confirm your e-mail address for Matrix"),
-            MessageKind::Migration => (TemplateKind::MigrationMail, "Your e-mail address and Matrix"),
-            MessageKind::Invite => (TemplateKind::InviteMail, "You have been invited to chat"),
+        let template = match C::KIND {
+            MessageKind::Verification => TemplateKind::VerificationMail,
+            MessageKind::Migration => TemplateKind::MigrationMail,
+            MessageKind::Invite => TemplateKind::InviteMail,
         };
-        let rendered = templates.render(template, &variables, &content.audience())?;
-        let subject = variables.find("subject_header_value").unwrap_or(default_subject);
+        let rendered = templates.render(template, &variables, &audience)?;
+        // For a template without a subject.
+        let subject = variables.find("subject_header_value").unwrap_or_default();
         let message = build_message(&rendered.text, subject, &stamp, rendered.is_raw);
         Ok(OutgoingMail { kind: C::KIND, from: self.sender.address().to_owned(), to, message })
     }

@@ -2,13 +2,16 @@
 //!
 //! Invariant: its only link is the one built here; every text from the inviting homeserver is inserted as text.
 
-use super::MailContent;
+use std::time::Duration;
+
+use url::Url;
+
 use super::message::MessageKind;
-use super::mime;
+use super::{MailContent, Subject};
 use crate::domain::invite::Invite;
 use crate::domain::invite_link::InviteLink;
 use crate::domain::invite_texts::InviteTexts;
-use crate::notify::templates::{Audience, Variables};
+use crate::notify::templates::{Audience, Locale, Variables};
 
 /// The content of an invitation mail.
 #[derive(Clone, Copy)]
@@ -27,8 +30,14 @@ pub struct InvitationMail<'a> {
     pub web_client: &'a str,
     /// The server's public base URL.
     pub base_url: &'a str,
-    /// The pattern of the subject.
-    pub subject: &'a str,
+    /// The operator's pattern of the subject.
+    pub subject: Option<&'a str>,
+    /// The operator's name, for that pattern.
+    pub operator: &'a str,
+    /// The invited address, redacted for strangers.
+    pub masked_address: &'a str,
+    /// How long the invitation is valid, if it expires.
+    pub expires_in: Option<Duration>,
     /// The requested brand and languages.
     pub audience: Audience<'a>,
 }
@@ -44,7 +53,17 @@ impl MailContent for InvitationMail<'_> {
         self.audience
     }
 
-    fn variables(&self) -> Variables {
+    fn subject(&self, locale: &Locale) -> Subject {
+        if let Some(pattern) = self.subject {
+            return Subject::Own(self.texts.subject(pattern, &self.invite.sender, self.operator));
+        }
+        let id = if self.texts.is_space() { "invite-subject-space" } else { "invite-subject-room" };
+        let mut variables = Variables::default();
+        variables.set("inviter", &self.texts.inviter(&self.invite.sender));
+        Subject::BuiltIn(locale.text(id, &variables).unwrap_or_default())
+    }
+
+    fn variables(&self, locale: &Locale) -> Variables {
         let Self { invite, texts, .. } = self;
         let (room_name, sender_display_name) = (texts.room_name(), texts.sender_display_name());
         let in_brackets = |text: &str| if text.is_empty() { String::new() } else { format!("({text}) ") };
@@ -89,13 +108,26 @@ impl MailContent for InvitationMail<'_> {
             ("web_client_location", self.web_client),
             ("public_base_url", self.base_url),
             ("register_url", &format!("{}/#/register", self.web_client)),
-            ("subject_header_value", &mime::unfolded_words(&texts.subject(self.subject, &invite.sender))),
+            ("web_client_host", &host(self.web_client)),
+            ("masked_address", self.masked_address),
+            ("duration", &self.expires_in.map(|expires_in| locale.duration(expires_in)).unwrap_or_default()),
             ("link", &link.to_url()),
         ] {
             variables.set(name, value);
         }
+        match (sender_display_name.as_str(), verified_sender) {
+            ("", _) => variables.set("inviter", &sender),
+            (name, "") => variables.set("inviter", name),
+            (name, verified) => variables.set_pair("inviter", name, verified),
+        }
         variables
     }
+}
+
+/// The host of a link, for people.
+fn host(link: &str) -> String {
+    let url = Url::parse(link).ok();
+    url.and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_else(|| link.to_owned())
 }
 
 #[cfg(test)]

@@ -1,14 +1,16 @@
 //! The mail to an address whose association with a user has ended.
 
-use super::MailContent;
 use super::message::MessageKind;
-use crate::notify::templates::{Audience, Variables};
+use super::{MailContent, Subject};
+use crate::notify::templates::{Audience, Locale, Variables};
 
 /// The content of the mail.
 #[derive(Clone, Copy)]
 pub struct MigrationMail<'a> {
     /// The recipient's address.
     pub to: &'a str,
+    /// That address, redacted for strangers.
+    pub masked_address: &'a str,
     /// The former user, as shown.
     pub mxid: &'a str,
     /// The user who has validated and bound the address since, as shown; empty if there is none.
@@ -22,14 +24,19 @@ impl MailContent for MigrationMail<'_> {
         self.to
     }
 
-    /// The former owner made no request, so its language is unknown.
+    /// The former owner made no request, so its language is unknown; the default applies.
     fn audience(&self) -> Audience<'_> {
         Audience::default()
     }
 
-    fn variables(&self) -> Variables {
+    fn subject(&self, locale: &Locale) -> Subject {
+        Subject::BuiltIn(locale.word("migration-subject"))
+    }
+
+    fn variables(&self, _: &Locale) -> Variables {
         let mut variables = Variables::default();
         variables.set("mxid", self.mxid);
+        variables.set("masked_address", self.masked_address);
         variables.set("new_mxid", self.new_mxid);
         variables
     }

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use shared::clock::Clock;
 use shared::random::Random;
 
-pub use self::compose::{ComposeError, MailContent};
+pub use self::compose::{ComposeError, MailContent, Subject};
 use self::file::Folder;
 use self::message::OutgoingMail;
 use self::sender::{Sender, SenderError};

@@ -1,16 +1,19 @@
 //! The mail that validates an address.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
-use super::MailContent;
 use super::message::MessageKind;
-use crate::notify::templates::{Audience, Variables};
+use super::{MailContent, Subject};
+use crate::notify::templates::{Audience, Locale, Variables};
 
 /// The content of a verification mail.
 #[derive(Clone, Copy)]
 pub struct VerificationMail<'a> {
     /// The recipient's address.
     pub to: &'a str,
+    /// That address, redacted for strangers.
+    pub masked_address: &'a str,
     /// The link that validates the address.
     pub link: &'a str,
     /// The token, for clients that ask for it.
@@ -19,6 +22,8 @@ pub struct VerificationMail<'a> {
     pub mxid: &'a str,
     /// The client's IP address, if known.
     pub client_address: Option<IpAddr>,
+    /// How long the link is valid.
+    pub expires_in: Duration,
     /// The requested brand and languages.
     pub audience: Audience<'a>,
 }
@@ -34,15 +39,21 @@ impl MailContent for VerificationMail<'_> {
         self.audience
     }
 
-    fn variables(&self) -> Variables {
+    fn subject(&self, locale: &Locale) -> Subject {
+        Subject::BuiltIn(locale.word("verification-subject"))
+    }
+
+    fn variables(&self, locale: &Locale) -> Variables {
         let mut variables = Variables::default();
         variables.set("link", self.link);
         variables.set("token", self.token);
         variables.set("mxid", self.mxid);
         match self.client_address {
             Some(address) => variables.set("ipaddress", &address.to_string()),
-            None => variables.set("ipaddress", "an unknown address"),
+            None => variables.set("ipaddress", &locale.word("unknown")),
         }
+        variables.set("masked_address", self.masked_address);
+        variables.set("duration", &locale.duration(self.expires_in));
         variables
     }
 }

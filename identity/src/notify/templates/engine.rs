@@ -3,28 +3,28 @@
 //! Invariant: a value is inserted once and never parsed as template text.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
+use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value};
 
+use super::locale::Locale;
 use super::percent;
+use super::syntax::Syntax;
 use super::variables::{Variables, escape_html, escape_url};
-
-/// The language of a template.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Syntax {
-    /// Jinja with HTML escaping.
-    Jinja,
-    /// Jinja for plain text, without escaping.
-    JinjaText,
-    /// `%(name)s`, `%(name_forhtml)s`, `%(name_forurl)s`, `%%`.
-    Percent,
-    /// `%(name)s` and `%%`, with each value escaped for HTML.
-    PercentHtml,
-}
 
 /// minijinja selects the escaping by template name.
 const HTML: &str = "html";
 const PLAIN: &str = "plain";
+
+/// The parts that the built-in mails have in common.
+const PARTS: [(&str, &str); 3] = [
+    ("mail_head.html.j2", include_str!("../../../templates/mail_head.html.j2")),
+    ("mail_foot.html.j2", include_str!("../../../templates/mail_foot.html.j2")),
+    ("mail_foot.txt.j2", include_str!("../../../templates/mail_foot.txt.j2")),
+];
+
+/// The functions that give the text of a message: `text("id")` and `html("id")`.
+pub(super) const FUNCTIONS: [&str; 2] = ["text", "html"];
 
 /// Renders templates of every syntax.
 #[derive(Debug)]
@@ -52,17 +52,27 @@ impl Engine {
             });
         }
         jinja.add_filter("urlencode", |value: Value| escape_url(&text_of(&value)));
+        for (name, source) in PARTS {
+            // A template that includes a part with a mistake fails, and the tests render every template.
+            let _ = jinja.add_template(name, source);
+        }
         Self { jinja }
     }
 
-    /// Renders a template with these values.
+    /// Renders a template with these values, and with the texts of `locale`.
     ///
     /// # Errors
     /// The mistake with its line; never a value.
-    pub(super) fn render(&self, syntax: Syntax, source: &str, variables: &Variables) -> Result<String, String> {
+    pub(super) fn render(
+        &self,
+        syntax: Syntax,
+        source: &str,
+        variables: &Variables,
+        locale: &'static Locale,
+    ) -> Result<String, String> {
         match syntax {
-            Syntax::Jinja => self.render_jinja(HTML, source, variables),
-            Syntax::JinjaText => self.render_jinja(PLAIN, source, variables),
+            Syntax::Jinja => self.render_jinja(HTML, source, variables, locale),
+            Syntax::JinjaText => self.render_jinja(PLAIN, source, variables, locale),
             Syntax::Percent => Ok(percent::render(source, variables, str::to_owned)),
             Syntax::PercentHtml => Ok(percent::render(source, variables, escape_html)),
         }
@@ -82,35 +92,56 @@ impl Engine {
         }
     }
 
-    fn render_jinja(&self, name: &str, source: &str, variables: &Variables) -> Result<String, String> {
+    fn render_jinja(
+        &self,
+        name: &str,
+        source: &str,
+        variables: &Variables,
+        locale: &'static Locale,
+    ) -> Result<String, String> {
         let template = self.jinja.template_from_named_str(name, source).map_err(|error| mistake(&error))?;
-        let values = Value::from_pairs(variables.iter());
-        template.render(values).map_err(|error| mistake(&error))
+        let shared = Arc::new(variables.clone());
+        let values = shared.clone();
+        let text = move |id: &str| locale.text(id, &values).map(Value::from).map_err(failed);
+        let values = shared;
+        let html = move |id: &str| locale.html(id, &values).map(Value::from_safe_string).map_err(failed);
+        let functions = [("text", Value::from_function(text)), ("html", Value::from_function(html))];
+        let values = variables.iter().map(|(name, value)| (name, Value::from(value))).chain(functions);
+        template.render(Value::from_pairs(values)).map_err(|error| mistake(&error))
     }
+}
+
+/// A text that does not exist or lacks a value; the message names no value.
+fn failed(mistake: String) -> minijinja::Error {
+    minijinja::Error::new(ErrorKind::UnknownFunction, mistake)
 }
 
 fn text_of(value: &Value) -> String {
     if value.is_undefined() || value.is_none() { String::new() } else { value.to_string() }
 }
 
-/// The kind and line of a mistake. minijinja's own message may quote a value.
+/// The kind and line of a mistake. minijinja's own message may quote a value, ours does not.
 fn mistake(error: &minijinja::Error) -> String {
+    let problem = match (error.kind(), error.detail()) {
+        (ErrorKind::UnknownFunction, Some(detail)) => detail.to_owned(),
+        (kind, _) => kind.to_string(),
+    };
     match error.line() {
-        Some(line) => format!("line {line}: {}", error.kind()),
-        None => error.kind().to_string(),
+        Some(line) => format!("line {line}: {problem}"),
+        None => problem,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Engine, Syntax, Variables};
+    use super::{Engine, Locale, Syntax, Variables};
 
     fn render(syntax: Syntax, source: &str, values: &[(&'static str, &str)]) -> String {
         let mut variables = Variables::default();
         for (name, value) in values {
             variables.set(name, value);
         }
-        Engine::new().render(syntax, source, &variables).unwrap()
+        Engine::new().render(syntax, source, &variables, Locale::english()).unwrap()
     }
 
     #[test]
@@ -171,8 +202,8 @@ mod tests {
     fn a_mistake_names_its_line_and_no_value() {
         let mut variables = Variables::default();
         variables.set("x", "SECRET");
-        for source in ["\n{{ x|nosuch }}", "\n{% if %}", "\n{{ x + 1 }}"] {
-            let error = Engine::new().render(Syntax::Jinja, source, &variables).unwrap_err();
+        for source in ["\n{{ x|nosuch }}", "\n{% if %}", "\n{{ x + 1 }}", "\n{{ text(x) }}", "\n{{ html('nosuch') }}"] {
+            let error = Engine::new().render(Syntax::Jinja, source, &variables, Locale::english()).unwrap_err();
             assert!(error.contains("line 2") && !error.contains("SECRET"), "{error}");
         }
     }

@@ -5,11 +5,15 @@
 
 mod audience;
 mod engine;
+mod kind;
+mod locale;
 mod notices;
 mod own_links;
 pub mod page;
 mod percent;
+mod service;
 mod sms;
+mod syntax;
 mod variables;
 
 use std::collections::HashMap;
@@ -17,79 +21,15 @@ use std::path::{Path, PathBuf};
 
 pub use self::audience::Audience;
 use self::audience::{is_brand, language_name};
-use self::engine::{Engine, Syntax};
+use self::engine::Engine;
+pub use self::kind::TemplateKind;
+use self::kind::{ROWS, Row};
+pub use self::locale::Locale;
+use self::service::Service;
+use self::syntax::Syntax;
 pub use self::variables::Variables;
 use crate::config::sms::SmsConfig;
 use crate::config::templates::TemplatesConfig;
-
-/// One row for each kind of template. A further kind is a row here and its built-in file.
-const ROWS: [Row; 5] = [
-    Row {
-        kind: TemplateKind::VerificationMail,
-        files: &[("verification_template.eml.j2", Syntax::Jinja), ("verification_template.eml", Syntax::Percent)],
-        built_in: include_str!("../../../templates/verification_template.eml.j2"),
-    },
-    Row {
-        kind: TemplateKind::InviteMail,
-        files: &[("invite_template.eml.j2", Syntax::Jinja), ("invite_template.eml", Syntax::Percent)],
-        built_in: include_str!("../../../templates/invite_template.eml.j2"),
-    },
-    Row {
-        kind: TemplateKind::MigrationMail,
-        files: &[("migration_template.eml.j2", Syntax::Jinja), ("migration_template.eml", Syntax::Percent)],
-        built_in: include_str!("../../../templates/migration_template.eml.j2"),
-    },
-    Row {
-        kind: TemplateKind::Sms,
-        files: &[("verification_template.sms.j2", Syntax::JinjaText), ("verification_template.sms", Syntax::Percent)],
-        // `[sms] body_template` is the built-in text.
-        built_in: "",
-    },
-    Row {
-        kind: TemplateKind::Page,
-        files: &[("verify_response_template.html", Syntax::PercentHtml)],
-        built_in: include_str!("../../../templates/page.html.j2"),
-    },
-];
-
-struct Row {
-    kind: TemplateKind,
-    /// The file names of the operator's template; the first that exists wins.
-    files: &'static [(&'static str, Syntax)],
-    /// The server's own template, in Jinja. That of a mail is a whole message.
-    built_in: &'static str,
-}
-
-/// What a template is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TemplateKind {
-    /// The mail that validates an address.
-    VerificationMail,
-    /// The mail that invites into a room.
-    InviteMail,
-    /// The mail that reports the end of an association.
-    MigrationMail,
-    /// The SMS that validates a number.
-    Sms,
-    /// The page of `submitToken`.
-    Page,
-}
-
-impl TemplateKind {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::VerificationMail => "verification",
-            Self::InviteMail => "invite",
-            Self::MigrationMail => "migration",
-            Self::Sms => "sms",
-            Self::Page => "page",
-        }
-    }
-
-    fn built_in(self) -> &'static str {
-        ROWS.iter().find(|row| row.kind == self).map_or("", |row| row.built_in)
-    }
-}
 
 /// All templates of this server.
 #[derive(Debug)]
@@ -98,14 +38,16 @@ pub struct Templates {
     default_brand: String,
     raw_messages: bool,
     /// `[sms] body_template`, with `{token}`.
-    sms_text: String,
+    sms_text: Option<String>,
     /// A token to check the SMS templates with.
     sample_token: String,
     /// By brand, language (`None` for the brand's own folder) and kind. `brands` names every brand that exists.
     found: HashMap<(String, Option<String>, TemplateKind), Source>,
     brands: Vec<String>,
-    /// `[server] public_base_url`.
-    base_url: String,
+    /// Who runs this server, and where.
+    service: Service,
+    /// `[templates] default_language`.
+    default_language: &'static Locale,
     /// What the operator should know of the templates; one line each.
     notices: Vec<String>,
 }
@@ -127,6 +69,15 @@ pub enum TemplatesError {
         /// The operating system's error.
         source: std::io::Error,
     },
+    /// There are no texts in the default language.
+    #[error(
+        "[templates] default_language: there are no texts in {tag:?}; expected one of {}",
+        Locale::all().iter().map(Locale::tag).collect::<Vec<_>>().join(", ")
+    )]
+    UnknownLanguage {
+        /// The language of the configuration.
+        tag: String,
+    },
     /// A template does not parse or render.
     #[error("{path}: {mistake}")]
     Mistake {
@@ -135,6 +86,13 @@ pub enum TemplatesError {
         /// The problem and its line.
         mistake: String,
     },
+}
+
+/// The language of requests that ask for none.
+fn default_language(config: &TemplatesConfig) -> Result<&'static Locale, TemplatesError> {
+    let Some(tag) = &config.default_language else { return Ok(Locale::english()) };
+    let found = language_name(tag).and_then(|name| Locale::find(&name));
+    found.ok_or_else(|| TemplatesError::UnknownLanguage { tag: tag.clone() })
 }
 
 /// A template failed with the values of one message.
@@ -168,7 +126,8 @@ impl Templates {
             sample_token: "0".repeat(sms.token_digits),
             found: HashMap::new(),
             brands: Vec::new(),
-            base_url: base_url.to_owned(),
+            service: Service::new(&config.operator, base_url),
+            default_language: default_language(config)?,
             notices: Vec::new(),
         };
         for (brand, folder) in config.dir.as_deref().map_or(Ok(Vec::new()), folders)? {
@@ -195,7 +154,17 @@ impl Templates {
         self.notices.clone()
     }
 
-    /// Renders the operator's template for this audience, else the built-in one.
+    /// The language of this audience: the first of its languages that has texts, else the default.
+    pub fn locale(&self, audience: &Audience<'_>) -> &'static Locale {
+        audience.languages().iter().find_map(|tag| Locale::find(tag)).unwrap_or(self.default_language)
+    }
+
+    /// The name of the server's operator; empty if it is not set.
+    pub fn operator(&self) -> &str {
+        self.service.operator.as_deref().unwrap_or_default()
+    }
+
+    /// Renders the operator's template for this audience, else the built-in one in the audience's language.
     pub(super) fn render(
         &self,
         kind: TemplateKind,
@@ -204,7 +173,7 @@ impl Templates {
     ) -> Result<Rendered, TemplateError> {
         match self.render_own(kind, variables, audience) {
             Some(text) => Ok(Rendered { text: text?, is_raw: self.raw_messages }),
-            None => Ok(Rendered { text: self.render_built_in(kind, variables)?, is_raw: false }),
+            None => Ok(Rendered { text: self.render_built_in(kind, variables, audience)?, is_raw: false }),
         }
     }
 
@@ -216,12 +185,28 @@ impl Templates {
         audience: &Audience<'_>,
     ) -> Option<Result<String, TemplateError>> {
         let source = self.find(kind, audience)?;
-        let rendered = self.engine.render(source.syntax, &source.text, variables);
-        Some(rendered.map_err(|mistake| TemplateError { kind: kind.as_str(), mistake }))
+        Some(self.render_source(kind, (source.syntax, &source.text), variables, self.locale(audience)))
     }
 
-    fn render_built_in(&self, kind: TemplateKind, variables: &Variables) -> Result<String, TemplateError> {
-        let rendered = self.engine.render(Syntax::Jinja, kind.built_in(), variables);
+    fn render_built_in(
+        &self,
+        kind: TemplateKind,
+        variables: &Variables,
+        audience: &Audience<'_>,
+    ) -> Result<String, TemplateError> {
+        self.render_source(kind, (Syntax::Jinja, kind.built_in()), variables, self.locale(audience))
+    }
+
+    fn render_source(
+        &self,
+        kind: TemplateKind,
+        (syntax, source): (Syntax, &str),
+        variables: &Variables,
+        locale: &'static Locale,
+    ) -> Result<String, TemplateError> {
+        let mut variables = variables.clone();
+        self.service.describe(locale, &mut variables);
+        let rendered = self.engine.render(syntax, source, &variables, locale);
         rendered.map_err(|mistake| TemplateError { kind: kind.as_str(), mistake })
     }
 
@@ -233,7 +218,7 @@ impl Templates {
     }
 
     fn read_folder(&mut self, folder: &Path, brand: &str, language: Option<&str>) -> Result<(), TemplatesError> {
-        self.notices.extend(notices::of_files(folder, &ROWS.map(|row| row.files).concat()));
+        self.notices.extend(notices::of_files(folder, &ROWS.each_ref().map(|row: &Row| row.files).concat()));
         for row in &ROWS {
             for (name, syntax) in row.files {
                 let path = folder.join(name);
@@ -244,7 +229,7 @@ impl Templates {
                 };
                 // Some editors write a byte order mark, which would hide a header block.
                 let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-                let (text, foreign) = own_links::with_own_links(text, &self.base_url);
+                let (text, foreign) = own_links::with_own_links(text, &self.service.base_url);
                 let source = Source { syntax: *syntax, text };
                 let mistake = |mistake| TemplatesError::Mistake { path: path.clone(), mistake };
                 self.check(row.kind, &source).map_err(mistake)?;
@@ -254,7 +239,7 @@ impl Templates {
                     row.kind,
                     &source,
                     &foreign,
-                    &self.base_url,
+                    &self.service.base_url,
                 ));
                 self.found.insert((brand.to_owned(), language.map(str::to_owned), row.kind), source);
                 break;
@@ -265,11 +250,11 @@ impl Templates {
 
     /// Renders a template with sample values, so that a mistake fails the start.
     fn check(&self, kind: TemplateKind, source: &Source) -> Result<(), String> {
-        let mut sample = Variables::sample();
+        let mut sample = Variables::sample(kind);
         if kind == TemplateKind::Sms {
             sample.set("token", &self.sample_token);
         }
-        let rendered = self.engine.render(source.syntax, &source.text, &sample)?;
+        let rendered = self.engine.render(source.syntax, &source.text, &sample, self.default_language)?;
         if kind == TemplateKind::Sms { sms::check(rendered.trim(), &self.sample_token) } else { Ok(()) }
     }
 }

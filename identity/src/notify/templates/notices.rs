@@ -4,8 +4,8 @@
 
 use std::path::Path;
 
-use super::engine::{Engine, Syntax};
-use super::variables::Variables;
+use super::engine::{Engine, FUNCTIONS};
+use super::syntax::Syntax;
 use super::{Source, TemplateKind};
 
 /// Endings of the files that are taken for templates, and of no others.
@@ -31,8 +31,9 @@ pub(super) fn of_template(
             )
         })
         .collect();
-    let (sample, names) = (Variables::sample(), engine.names(source.syntax, &source.text));
-    let unknown: Vec<&str> = names.iter().map(String::as_str).filter(|name| sample.find(name).is_none()).collect();
+    let names = engine.names(source.syntax, &source.text);
+    let is_known = |name: &str| FUNCTIONS.contains(&name) || kind.variables().any(|known| known == name);
+    let unknown: Vec<&str> = names.iter().map(String::as_str).filter(|name| !is_known(name)).collect();
     if !unknown.is_empty() {
         notices.push(format!("{path}: no value has the name {}; it stays empty", unknown.join(", ")));
     }

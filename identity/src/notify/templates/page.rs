@@ -1,106 +1,120 @@
 //! The pages of `GET submitToken`, which a browser shows after a click on the link in a message.
 //!
-//! Invariant: every failure shows the same page, so a wrong token looks like an unknown session.
+//! Invariant: every failure of the link shows the same page, so a wrong token looks like an unknown session.
+
+use std::time::Duration;
 
 use super::{Audience, TemplateKind, Templates, Variables};
 
 /// A page of `GET submitToken`.
 #[derive(Clone, Copy)]
 pub enum Page<'a> {
-    /// The token validated the session.
-    Verified,
-    /// The token validated the session; a button leads to the client's page.
-    VerifiedWithButton {
-        /// The host of the page.
-        host: &'a str,
-        /// The URL of the page.
-        target: &'a str,
-    },
-    /// It did not, for any reason.
-    Failed,
-    /// This server failed; the link stays good.
-    Unavailable,
     /// A form that repeats the request with `confirm=1`.
     Confirm {
-        /// The session's id.
-        sid: &'a str,
-        /// The client's secret.
-        client_secret: &'a str,
-        /// The token.
-        token: &'a str,
-        /// The `nextLink` of an old link.
-        next_link: Option<&'a str>,
+        /// What the user confirms.
+        subject: Subject<'a>,
+        /// How long the link is still valid.
+        expires_in: Duration,
+        /// The parameters of the link.
+        form: Form<'a>,
     },
+    /// The token validated the session.
+    Confirmed {
+        /// What the user confirmed; none for a HEAD request.
+        subject: Option<Subject<'a>>,
+        /// The host and the URL of a button to the client's page.
+        continue_to: Option<(&'a str, &'a str)>,
+    },
+    /// It did not, for any reason.
+    Expired {
+        /// How long a new link is valid.
+        lifetime: Duration,
+    },
+    /// This server failed; the link stays good.
+    Unavailable,
 }
 
-/// The values of the page of a validated session.
-const VERIFIED: [(&str, &str); 3] = [
-    ("heading", "Verified"),
-    ("sign", "tick"),
-    ("message", "Thank you, this is verified. You can close this page and return to your Matrix app."),
-];
+/// The address and the user that a page is about.
+#[derive(Clone, Copy)]
+pub struct Subject<'a> {
+    /// The address, redacted.
+    pub masked_address: &'a str,
+    /// The user, as shown; empty for the legacy API, which has no accounts.
+    pub mxid: &'a str,
+}
+
+/// The parameters that the form repeats.
+#[derive(Clone, Copy)]
+pub struct Form<'a> {
+    /// The session's id.
+    pub sid: &'a str,
+    /// The client's secret.
+    pub client_secret: &'a str,
+    /// The token.
+    pub token: &'a str,
+    /// The `nextLink` of an old link.
+    pub next_link: Option<&'a str>,
+}
 
 impl Templates {
     /// Renders the page as HTML in UTF-8. The page needs no script and no other resource, and works under
     /// `default-src 'none'; style-src 'unsafe-inline'`.
     ///
-    /// The operator's template serves the two results. A page with a button is always the built-in one, because the
-    /// operator's template has no place for it.
+    /// The operator's template serves the results. A page with a button is always the built-in one, because the operator's
+    /// template has no place for it.
     pub fn page(&self, page: &Page<'_>, audience: &Audience<'_>) -> String {
         let mut variables = Variables::default();
         let mut set = |values: &[(&'static str, &str)]| {
             values.iter().for_each(|(name, value)| variables.set(name, value));
         };
-        match page {
-            Page::Verified => set(&VERIFIED),
-            Page::VerifiedWithButton { host, target } => {
-                set(&VERIFIED);
-                set(&[("continue_host", host), ("continue_link", target)]);
-                return self.built_in_page(&variables);
-            }
-            Page::Failed => set(&[
-                ("heading", "Not verified"),
-                ("sign", "warning"),
-                (
-                    "message",
-                    "This link is not valid or no longer valid. Return to your Matrix app and request a new message.",
-                ),
-            ]),
-            Page::Unavailable => set(&[
-                ("heading", "Try again later"),
-                ("sign", "warning"),
-                (
-                    "message",
-                    "The server has a problem at the moment. Your link is still good: open it again in a few minutes.",
-                ),
-            ]),
-            Page::Confirm { sid, client_secret, token, next_link } => {
+        let locale = self.locale(audience);
+        let has_button = match page {
+            Page::Confirm { subject, expires_in, form } => {
+                let Form { sid, client_secret, token, next_link } = *form;
                 set(&[
-                    ("heading", "Is this you?"),
-                    ("message", "Confirm if you asked for this in your Matrix app. If you did not, close this page."),
-                    ("form", "yes"),
+                    ("page", "confirm"),
+                    ("masked_address", subject.masked_address),
+                    ("mxid", subject.mxid),
+                    ("duration", &locale.duration(*expires_in)),
                     ("sid", sid),
                     ("client_secret", client_secret),
                     ("token", token),
+                    ("next_link", next_link.unwrap_or_default()),
+                    ("requested_brand", audience.brand.unwrap_or_default()),
+                    ("requested_lang", audience.lang.unwrap_or_default()),
                 ]);
-                if let Some(next_link) = next_link {
-                    set(&[("next_link", next_link)]);
-                }
-                if let Some(brand) = audience.brand {
-                    set(&[("brand", brand)]);
-                }
-                if let Some(lang) = audience.lang {
-                    set(&[("lang", lang)]);
-                }
-                return self.built_in_page(&variables);
+                true
             }
+            Page::Confirmed { subject, continue_to } => {
+                let (continue_host, continue_link) = continue_to.unwrap_or_default();
+                set(&[
+                    ("page", "confirmed"),
+                    ("message", &locale.word("page-confirmed-text")),
+                    ("masked_address", subject.map(|subject| subject.masked_address).unwrap_or_default()),
+                    ("mxid", subject.map(|subject| subject.mxid).unwrap_or_default()),
+                    ("continue_host", continue_host),
+                    ("continue_link", continue_link),
+                ]);
+                continue_to.is_some()
+            }
+            Page::Expired { lifetime } => {
+                set(&[("page", "expired"), ("duration", &locale.duration(*lifetime))]);
+                false
+            }
+            Page::Unavailable => {
+                set(&[("page", "unavailable")]);
+                false
+            }
+        };
+        if matches!(page, Page::Expired { .. } | Page::Unavailable) {
+            let name = variables.find("page").unwrap_or_default();
+            let text = |part: &str| locale.text(&format!("page-{name}-{part}"), &variables).unwrap_or_default();
+            let message = format!("{} – {}", text("title"), text("text"));
+            variables.set("message", &message);
         }
-        let own = self.render_own(TemplateKind::Page, &variables, audience).and_then(Result::ok);
-        own.unwrap_or_else(|| self.built_in_page(&variables))
-    }
-
-    fn built_in_page(&self, variables: &Variables) -> String {
+        let own = (!has_button).then(|| self.render_own(TemplateKind::Page, &variables, audience)).flatten();
         // The tests render the built-in page in every form.
-        self.render_built_in(TemplateKind::Page, variables).unwrap_or_default()
+        own.and_then(Result::ok)
+            .unwrap_or_else(|| self.render_built_in(TemplateKind::Page, &variables, audience).unwrap_or_default())
     }
 }

@@ -1,4 +1,5 @@
-//! The text of an SMS: the operator's template by brand and language, else `[sms] body_template`.
+//! The text of an SMS: the operator's template by brand and language, else `[sms] body_template`, else the built-in text in
+//! the language of the request.
 //!
 //! Invariant: at start each template has rendered to one SMS that contains the token.
 
@@ -13,10 +14,15 @@ impl Templates {
     pub fn text_message(&self, token: &str, audience: &Audience<'_>) -> Result<String, TemplateError> {
         let mut variables = Variables::default();
         variables.set("token", token);
-        match self.render_own(TemplateKind::Sms, &variables, audience) {
-            Some(text) => Ok(text?.trim().to_owned()),
-            None => Ok(self.sms_text.replace("{token}", token)),
+        if let Some(text) = self.render_own(TemplateKind::Sms, &variables, audience) {
+            return Ok(text?.trim().to_owned());
         }
+        if let Some(text) = &self.sms_text {
+            return Ok(text.replace("{token}", token));
+        }
+        let text = self.render_built_in(TemplateKind::Sms, &variables, audience)?;
+        // Phones find the code in a text without formatting characters, and fill it in.
+        Ok(text.trim().replace(['\u{2068}', '\u{2069}'], ""))
     }
 }
 

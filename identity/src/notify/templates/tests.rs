@@ -2,14 +2,16 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use shared::clock::{Clock, Timestamp};
 use shared::random::Random;
 
-use super::page::Page;
-use super::{Audience, ROWS, TemplateKind, Templates, TemplatesError};
+use super::page::{Form, Page, Subject};
+use super::{Audience, Locale, ROWS, TemplateKind, Templates, TemplatesError};
 use crate::config::email::RawEmail;
+use crate::config::operator::Operator;
 use crate::config::sms::RawSms;
 use crate::config::templates::TemplatesConfig;
 use crate::notify::email::message::MessageKind;
@@ -19,6 +21,13 @@ use crate::notify::email::{ComposeError, Mailer};
 
 const LINK: &str =
     "https://id.example.org/_matrix/identity/v2/validate/email/submitToken?token=T0&client_secret=c.=_-&sid=S0";
+
+const DAY: Duration = Duration::from_secs(86_400);
+const BOB: Subject<'_> = Subject { masked_address: "b...@exa...", mxid: "@bob:hs.example" };
+const FORM: Form<'_> = Form { sid: "S0", client_secret: "c.=_-", token: "T0", next_link: None };
+const CONFIRM: Page<'_> = Page::Confirm { subject: BOB, expires_in: DAY, form: FORM };
+const CONFIRMED: Page<'_> = Page::Confirmed { subject: Some(BOB), continue_to: None };
+const EXPIRED: Page<'_> = Page::Expired { lifetime: DAY };
 
 fn templates(dir: Option<&Path>, raw_messages: bool) -> Result<Templates, TemplatesError> {
     let config = TemplatesConfig { dir: dir.map(Path::to_path_buf), raw_messages, ..TemplatesConfig::default() };
@@ -64,7 +73,16 @@ fn what_would_surprise_an_operator_is_named() {
 
 fn verification(templates: &Templates, token: &str, to: &str, audience: Audience<'_>) -> Result<String, ComposeError> {
     let client_address = "192.0.2.7".parse().ok();
-    let mail = VerificationMail { to, link: LINK, token, mxid: "@bob:hs.example", client_address, audience };
+    let mail = VerificationMail {
+        to,
+        masked_address: "b...@exa...",
+        link: LINK,
+        token,
+        mxid: "@bob:hs.example",
+        client_address,
+        expires_in: DAY,
+        audience,
+    };
     let mail = mailer().compose(templates, &mail)?;
     assert_eq!((mail.kind, mail.from.as_str()), (MessageKind::Verification, "noreply@id.example.org"));
     Ok(mail.message)
@@ -89,11 +107,14 @@ fn the_built_in_mail_has_a_text_and_an_html_part_with_the_link_in_both() {
     let delimiter = format!("\r\n--{boundary}");
     let parts: Vec<&str> = message.split(delimiter.as_str()).collect();
     assert_eq!(parts.len(), 4, "{message}");
-    assert!(parts[0].starts_with("Date: Sun, 15 Jun 2025 15:06:40 +0000\r\nFrom: Matrix <noreply@id.example.org>\r\nTo: bob@example.com\r\nSubject: Confirm your e-mail address for Matrix\r\n"));
+    assert!(parts[0].starts_with("Date: Sun, 15 Jun 2025 15:06:40 +0000\r\nFrom: Matrix <noreply@id.example.org>\r\nTo: bob@example.com\r\nSubject: Confirm your email address for Matrix\r\n"));
     assert!(parts[0].contains("\r\nAuto-Submitted: auto-generated\r\n"));
     assert!(parts[1].contains("text/plain") && parts[1].contains(&format!("\r\n{LINK}\r\n")), "{}", parts[1]);
     assert!(parts[2].contains("text/html") && parts[2].contains(&format!("href=\"{}\"", LINK.replace('&', "&amp;"))));
-    assert!(parts[1].contains("the Matrix user @bob:hs.example at") && parts[2].contains("<bdi>@bob:hs.example</bdi>"));
+    assert!(
+        parts[1].contains("The Matrix user @bob:hs.example (IP address: 192.0.2.7)")
+            && parts[2].contains("<bdi>@bob:hs.example</bdi>")
+    );
     assert!(parts[1].contains("192.0.2.7") && parts[2].contains("192.0.2.7") && parts[3].starts_with("--"));
     assert!(message.is_ascii() && message.split("\r\n").all(|line| line.len() <= 998 && !line.contains(['\r', '\n'])));
 }
@@ -114,10 +135,19 @@ fn two_mails_share_neither_message_id_nor_boundary() {
 fn an_unknown_client_address_has_its_own_phrase() {
     let templates = templates(None, false).unwrap();
     let audience = Audience::default();
-    let mail = VerificationMail { to: "a@b", link: LINK, token: "T", mxid: "", client_address: None, audience };
+    let mail = VerificationMail {
+        to: "a@b",
+        masked_address: "...@...",
+        link: LINK,
+        token: "T",
+        mxid: "",
+        client_address: None,
+        expires_in: DAY,
+        audience,
+    };
     let mail = mailer().compose(&templates, &mail).unwrap();
-    assert!(mail.message.contains("someone at an unknown address asked"));
-    assert!(mail.message.contains("Someone at an unknown address asked"));
+    assert!(mail.message.contains("Someone (IP address: unknown) wants to use your email address (...@...)"));
+    assert!(mail.message.contains("Someone (IP address: <bdi>unknown</bdi>) wants to use"));
 }
 
 #[test]
@@ -262,18 +292,19 @@ fn an_sms_template_that_is_too_long_or_lacks_the_token_fails_the_start() {
 fn every_kind_has_a_built_in_template_that_renders() {
     let templates = templates(None, false).unwrap();
     for row in &ROWS {
-        assert_eq!(row.kind.built_in(), row.built_in);
+        assert_eq!(row.kind.as_str(), row.name);
         let rendered = match row.kind {
             TemplateKind::Sms => templates.text_message("sample", &Audience::default()).unwrap(),
-            kind => templates.render_built_in(kind, &super::Variables::sample()).unwrap(),
+            TemplateKind::Page => templates.page(&CONFIRMED, &Audience::default()),
+            kind => templates.render_built_in(kind, &super::Variables::sample(kind), &Audience::default()).unwrap(),
         };
         // The value of each name is the name itself.
         let value = match row.kind {
             TemplateKind::VerificationMail => "link",
-            TemplateKind::InviteMail => "sender_display_name",
+            TemplateKind::InviteMail => "inviter",
             TemplateKind::MigrationMail => "mxid",
             TemplateKind::Sms => "sample",
-            TemplateKind::Page => "message",
+            TemplateKind::Page => "Thank you",
         };
         assert!(rendered.contains(value), "{value}: {rendered}");
     }
@@ -282,10 +313,12 @@ fn every_kind_has_a_built_in_template_that_renders() {
 #[test]
 fn pages_are_complete_and_load_no_other_resource() {
     let templates = templates(None, false).unwrap();
-    let confirm = Page::Confirm { sid: "S0", client_secret: "\"><script>", token: "T0", next_link: None };
-    for page in [Page::Verified, Page::Failed, confirm] {
+    let form = Form { client_secret: "\"><script>", ..FORM };
+    let confirm = Page::Confirm { subject: BOB, expires_in: DAY, form };
+    for page in [CONFIRMED, EXPIRED, Page::Unavailable, confirm] {
         let html = templates.page(&page, &Audience::default());
-        assert!(html.starts_with("<!DOCTYPE html>\n<html lang=\"en\">") && html.ends_with("</html>"), "{html}");
+        let start = "<!DOCTYPE html>\n<html lang=\"en\" dir=\"ltr\">";
+        assert!(html.starts_with(start) && html.ends_with("</html>"), "{html}");
         for needed in ["<meta name=\"viewport\"", "prefers-color-scheme: dark", "<main>", "<h1>", "<title>"] {
             assert!(html.contains(needed), "{needed}");
         }
@@ -293,16 +326,13 @@ fn pages_are_complete_and_load_no_other_resource() {
             assert!(!html.contains(forbidden), "{forbidden}");
         }
     }
-    assert_ne!(
-        templates.page(&Page::Verified, &Audience::default()),
-        templates.page(&Page::Failed, &Audience::default())
-    );
+    assert_ne!(templates.page(&CONFIRMED, &Audience::default()), templates.page(&EXPIRED, &Audience::default()));
 }
 
 #[test]
 fn the_form_repeats_the_request_with_its_confirmation() {
     let templates = templates(None, false).unwrap();
-    let page = Page::Confirm { sid: "S0", client_secret: "c.=_-", token: "T0", next_link: None };
+    let page = CONFIRM;
     let html = templates.page(&page, &Audience { lang: Some("de"), ..brand("a\"b") });
     for (name, value) in [
         ("sid", "S0"),
@@ -316,38 +346,111 @@ fn the_form_repeats_the_request_with_its_confirmation() {
     }
     assert!(html.contains("<form method=\"get\">") && html.contains("<button type=\"submit\">"));
     assert!(!templates.page(&page, &Audience::default()).contains("name=\"brand\""));
-    assert!(!templates.page(&Page::Failed, &brand("x")).contains("<form"));
+    assert!(!templates.page(&EXPIRED, &brand("x")).contains("<form"));
     assert!(!html.contains("nextLink"));
     let next_link = Some("https://app.example/?a=b&c=\"");
-    let page = Page::Confirm { sid: "S0", client_secret: "c", token: "T0", next_link };
+    let page = Page::Confirm { subject: BOB, expires_in: DAY, form: Form { next_link, ..FORM } };
     let html = templates.page(&page, &Audience::default());
     assert!(html.contains("name=\"nextLink\" value=\"https://app.example/?a=b&amp;c=&#34;\">"), "{html}");
+}
+
+#[test]
+fn mails_and_pages_name_the_operator_and_what_they_are_about() {
+    let operator = Operator {
+        name: Some("Example & Chat".to_owned()),
+        help_url: Some("https://example.org/help?a=b&c".to_owned()),
+        privacy_url: Some("https://example.org/privacy".to_owned()),
+    };
+    let config = TemplatesConfig { operator, ..TemplatesConfig::default() };
+    let sms = RawSms::default().complete(Path::new(""), Path::new("")).unwrap();
+    let templates = Templates::load(&config, &sms, "https://id.example.org").unwrap();
+    let mail = verification(&templates, "T0", "bob@example.com", Audience::default()).unwrap();
+    let subject = mail.split("\r\n").find_map(|line| line.strip_prefix("Subject: ")).unwrap();
+    assert!(subject.starts_with("=?utf-8?b?"), "the dash is not ASCII: {subject}");
+    for expected in [
+        "by Example & Chat (id.example.org) with Gatehouse.",
+        "\r\nHelp: https://example.org/help?a=b&c\r\n",
+        "\r\nPrivacy: https://example.org/privacy\r\n",
+        "<strong><bdi>Example &amp; Chat</bdi></strong> (<bdi>id.example.org</bdi>)",
+        "href=\"https://example.org/help?a=b&amp;c\"",
+        "your email address (b...@exa...)",
+        "valid for 24 hours",
+    ] {
+        assert!(mail.contains(expected), "{expected}: {mail}");
+    }
+    for page in [CONFIRM, CONFIRMED, EXPIRED, Page::Unavailable] {
+        let html = templates.page(&page, &Audience::default());
+        assert!(html.contains("<bdi>Example &amp; Chat</bdi>") && html.contains("/privacy\""), "{html}");
+        let about = matches!(page, Page::Confirm { .. } | Page::Confirmed { .. });
+        assert_eq!(html.contains("<bdi>b...@exa...</bdi>") && html.contains("<bdi>@bob:hs.example</bdi>"), about);
+        let has_expiry = matches!(page, Page::Confirm { .. } | Page::Expired { .. });
+        assert_eq!(html.contains("24 hours"), has_expiry, "{html}");
+    }
+    assert!(templates.page(&Page::Unavailable, &Audience::default()).contains("The link stays good"));
+}
+
+#[test]
+fn every_language_has_its_mail_and_pages_and_says_so() {
+    let templates = templates(None, false).unwrap();
+    for locale in Locale::all() {
+        let tag = locale.tag().to_ascii_lowercase();
+        let audience = Audience { lang: Some(&tag), ..Audience::default() };
+        let mail = verification(&templates, "T0", "bob@example.com", audience).unwrap();
+        assert!(mail.contains(&format!("\r\nContent-Language: {}\r\n", locale.tag())), "{mail}");
+        for page in [CONFIRM, CONFIRMED, EXPIRED, Page::Unavailable] {
+            let html = templates.page(&page, &audience);
+            let start = format!("<html lang=\"{}\" dir=\"{}\">", locale.tag(), locale.direction());
+            assert!(html.contains(&start) && html.contains("<title>") && !html.contains("<title></title>"), "{html}");
+        }
+        assert!(templates.text_message("123456", &audience).unwrap().contains("123456"));
+    }
+}
+
+#[test]
+fn a_request_without_a_language_gets_the_default_language() {
+    let load = |tag: &str| {
+        let default_language = Some(tag.to_owned());
+        let sms = RawSms::default().complete(Path::new(""), Path::new("")).unwrap();
+        Templates::load(&TemplatesConfig { default_language, ..TemplatesConfig::default() }, &sms, "https://x.example")
+    };
+    let templates = load("pt_br").unwrap();
+    let lang = |audience: &Audience<'_>| templates.locale(audience).tag();
+    assert_eq!(lang(&Audience::default()), "pt-BR");
+    assert_eq!(lang(&Audience { accept_language: Some("tlh, de-AT;q=0.5"), ..Audience::default() }), "de");
+    assert_eq!(lang(&Audience { lang: Some("zh"), accept_language: Some("de"), brand: None }), "zh-Hans");
+    assert_eq!(lang(&Audience { lang: Some("tlh"), ..Audience::default() }), "pt-BR");
+    let error = load("tlh").unwrap_err().to_string();
+    assert!(error.starts_with("[templates] default_language: ") && error.contains("pt-BR, sv"), "{error}");
 }
 
 #[test]
 fn the_button_to_the_clients_page_shows_its_host_and_escapes_its_link() {
     let dir = folder(&[("matrix-org/verify_response_template.html", "own: %(message)s")]);
     let templates = templates(Some(dir.path()), false).unwrap();
-    let page = Page::VerifiedWithButton { host: "app.example", target: "https://app.example/\"><script>?a=b&sid=S0" };
+    let continue_to = Some(("app.example", "https://app.example/\"><script>?a=b&sid=S0"));
+    let page = Page::Confirmed { subject: Some(BOB), continue_to };
     let html = templates.page(&page, &Audience::default());
     let href = "href=\"https://app.example/&#34;&gt;&lt;script&gt;?a=b&amp;sid=S0\"";
     assert!(html.contains(href) && html.contains(">Continue to app.example</a>"), "{html}");
-    assert!(html.contains("<h1>Verified</h1>") && !html.contains("<script") && !html.contains("<form"), "{html}");
-    assert!(templates.page(&Page::Verified, &Audience::default()).starts_with("own: Thank you"));
+    assert!(html.contains("<h1>Confirmed</h1>") && !html.contains("<script") && !html.contains("<form"), "{html}");
+    assert!(templates.page(&CONFIRMED, &Audience::default()).starts_with("own: Thank you"));
 }
 
 #[test]
 fn the_mail_to_a_former_owner_names_both_users() {
     let templates = templates(None, false).unwrap();
     let compose = |new_mxid| {
-        let mail = MigrationMail { to: "bob@example.com", mxid: "@bob:hs.example", new_mxid };
+        let to = "bob@example.com";
+        let mail = MigrationMail { to, masked_address: "b...@exa...", mxid: "@bob:hs.example", new_mxid };
         mailer().compose(&templates, &mail).unwrap().message
     };
     let moved = compose("@eve:other.example");
-    assert!(moved.contains("Subject: Your e-mail address and Matrix\r\n"), "{moved}");
-    assert!(moved.contains("the Matrix user @bob:hs.example.") && moved.contains("user @eve:other.example has"));
+    assert!(moved.contains("Subject: Your email address and Matrix\r\n"), "{moved}");
+    assert!(
+        moved.contains("the Matrix user @bob:hs.example.") && moved.contains("user @eve:other.example has confirmed")
+    );
     let removed = compose("");
-    assert!(removed.contains("@bob:hs.example") && !removed.contains("has proved"), "{removed}");
+    assert!(removed.contains("@bob:hs.example") && !removed.contains("has confirmed"), "{removed}");
 }
 
 #[test]
@@ -357,17 +460,13 @@ fn the_operators_page_serves_both_results_but_not_the_form() {
         ("acme/de/verify_response_template.html", "acme: %(message)s"),
     ]);
     let templates = templates(Some(dir.path()), false).unwrap();
-    for page in [Page::Verified, Page::Failed] {
+    for page in [CONFIRMED, EXPIRED] {
         let html = templates.page(&page, &Audience::default());
         assert!(html.starts_with("<b>T") && html.ends_with("</b> 100%"), "{html}");
     }
     let german = Audience { lang: Some("de"), ..brand("acme") };
-    assert!(templates.page(&Page::Verified, &german).starts_with("acme: Thank you"));
-    assert!(
-        templates
-            .page(&Page::Confirm { sid: "S", client_secret: "c", token: "t", next_link: None }, &Audience::default())
-            .contains("<form")
-    );
+    assert!(templates.page(&CONFIRMED, &german).starts_with("acme: Vielen Dank"));
+    assert!(templates.page(&CONFIRM, &Audience::default()).contains("<form"));
 }
 
 proptest! {

@@ -6,36 +6,55 @@ use std::collections::BTreeMap;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::TemplateKind;
 use crate::domain::shown_text::plain;
 
 /// The values that a template may name. An unknown name renders as nothing.
 #[derive(Clone, Debug, Default)]
-pub struct Variables(BTreeMap<&'static str, String>);
+pub struct Variables {
+    texts: BTreeMap<&'static str, String>,
+    /// The HTML of a value that has parts of its own.
+    marked: BTreeMap<&'static str, String>,
+}
 
 impl Variables {
     /// Adds a value. Each run of control and bidirectional formatting characters becomes one space, so no value can
     /// start a line, end a header or reverse the text around it.
     pub fn set(&mut self, name: &'static str, value: &str) {
-        self.0.insert(name, plain(value));
+        self.texts.insert(name, plain(value));
+    }
+
+    /// Adds the value `first (second)`, of which HTML isolates each part.
+    pub fn set_pair(&mut self, name: &'static str, first: &str, second: &str) {
+        let (first, second) = (plain(first), plain(second));
+        let html = format!("<strong>{}</strong> ({})", isolated(&first), isolated(&second));
+        self.marked.insert(name, html);
+        self.texts.insert(name, format!("{first} ({second})"));
     }
 
     /// The value of `name`.
     pub fn find(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.texts.get(name).map(String::as_str)
+    }
+
+    /// The value of `name` as HTML.
+    pub(super) fn html(&self, name: &str) -> Option<String> {
+        self.marked.get(name).cloned().or_else(|| self.find(name).map(isolated))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        self.0.iter().map(|(name, value)| (*name, value.as_str()))
+        self.texts.iter().map(|(name, value)| (*name, value.as_str()))
     }
 
-    /// A value for every name, to check a template with: the name itself.
-    pub(super) fn sample() -> Self {
-        const NAMES: &str = "date from to messageid multipart_boundary link token ipaddress ephemeral_private_key \
-            subject_header_value web_client_location address medium room_id room_alias room_avatar_url room_join_rules \
-            room_name bracketed_room_name room_type sender bracketed_verified_sender sender_avatar_url \
-            sender_display_name guest_user_id guest_access_token signurl public_base_url register_url mxid new_mxid message";
-        Self(NAMES.split_whitespace().map(|name| (name, name.to_owned())).collect())
+    /// A value for every name of this kind, to check a template with: the name itself.
+    pub(super) fn sample(kind: TemplateKind) -> Self {
+        let texts = kind.variables().map(|name| (name, name.to_owned())).collect();
+        Self { texts, marked: BTreeMap::new() }
     }
+}
+
+fn isolated(value: &str) -> String {
+    format!("<bdi>{}</bdi>", escape_html(value))
 }
 
 /// Escapes for HTML text and quoted attributes, with the entities that Jinja writes.

@@ -74,7 +74,7 @@ impl Trial {
         let bob = world.register("@bob:hs.example").await;
         world.ask(&bob, request("baseline", BOB)).await.expect(200);
         let untouched = shape(&world.mail.mails()[0]);
-        assert!(untouched.contains("</strong> at 127.0.0.1 asked"), "{untouched}");
+        assert!(untouched.contains("(IP address: <bdi>127.0.0.1</bdi>)"), "{untouched}");
         Self { world, bob, untouched, asked: 0 }
     }
 
@@ -131,7 +131,13 @@ async fn headers_do_not_reach_the_mail() {
     let call = trial.world.api.post(&v2(ASK), body).bearer(&trial.bob).header("x-forwarded-for", "6.6.6.6, 192.0.2.7");
     call.send().await.expect(200);
     let last = shape(trial.world.mail.mails().last().unwrap());
-    assert_eq!(last, trial.untouched.replace("at 127.0.0.1 asked", "at 192.0.2.7 asked"));
+    assert_eq!(
+        last,
+        trial
+            .untouched
+            .replace("IP address: 127.0.0.1", "IP address: 192.0.2.7")
+            .replace("<bdi>127.0.0.1</bdi>)", "<bdi>192.0.2.7</bdi>)")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,7 +148,7 @@ async fn a_header_that_goes_on_in_another_line_is_refused_or_ignored() {
             let (before, body) = (trial.world.mail.mails().len(), request(&trial.secret(), BOB).to_string());
             let head = format!(
                 "POST {} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nConnection: close\r\nContent-Length: {}\r\n\
-                 {name}: de{end}Bcc: evil@evil.example\r\n\r\n",
+                 {name}: en{end}Bcc: evil@evil.example\r\n\r\n",
                 v2(ASK),
                 trial.bob,
                 body.len()

@@ -4,6 +4,7 @@
 
 mod files;
 mod injection;
+mod languages;
 mod queue;
 mod refusals;
 mod transport;

@@ -56,7 +56,10 @@ fn mail_by(templates: &Templates, given: &[(&str, &str)], audience: Audience<'_>
         signurl: SIGNURL,
         web_client: "https://app.element.io",
         base_url: "https://id.example.org",
-        subject: "{sender_display_name} has invited you to chat",
+        subject: None,
+        operator: "",
+        masked_address: "B...@Exa...",
+        expires_in: None,
         audience,
     };
     let email = RawEmail::default().complete(Path::new(""), Path::new("/nonexistent"), None).unwrap();
@@ -89,7 +92,7 @@ fn the_built_in_mail_names_sender_and_room_in_text_and_html() {
     assert!(text.contains(sentence), "{text}");
     assert!(text.contains("\r\nhttps://app.element.io/#/room/%21r%3Ahs.example?email=bob%40example.com&signurl=https%3A%2F%2Fid.example.org%2F_matrix"), "{text}");
     assert!(
-        html.contains("<strong><bdi>Alice</bdi></strong> (<bdi>@alice:hs.example</bdi>) has invited you to this room"),
+        html.contains("<strong><bdi>Alice</bdi></strong> (<bdi>@alice:hs.example</bdi>) has invited you to the room"),
         "{html}"
     );
     assert!(html.contains("<bdi>Tea &amp; Biscuits</bdi>") && html.contains(">Join the room</a>"), "{html}");
@@ -98,9 +101,10 @@ fn the_built_in_mail_names_sender_and_room_in_text_and_html() {
         "{html}"
     );
     assert!(
-        text.contains("\r\nbob@example.com in the settings")
-            && html.contains("find you by <bdi>bob@example.com</bdi> in")
+        text.contains("Or add bob@example.com to it in the settings")
+            && html.contains("Or add <bdi>bob@example.com</bdi> to it")
     );
+    assert!(text.contains("the link opens app.element.io, where"), "{text}");
 }
 
 #[test]
@@ -109,12 +113,12 @@ fn the_mail_says_space_for_a_space_and_omits_missing_names() {
     for (given, subject, sentence) in [
         (
             &[("room_type", "m.space"), NAMED[1]][..],
-            "@alice:hs.example has invited you to chat",
+            "@alice:hs.example has invited you to a space",
             "@alice:hs.example has invited you to the space \"Tea & Biscuits\" on Matrix.",
         ),
         (
             &[("room_type", "m.space"), NAMED[0]],
-            "Alice has invited you to chat",
+            "Alice has invited you to a space",
             "Alice (@alice:hs.example) has invited you to a space on Matrix.",
         ),
         (&[], "@alice:hs.example has invited you to chat", "@alice:hs.example has invited you to a room on Matrix."),
@@ -141,7 +145,7 @@ fn only_an_authenticated_sender_appears_in_brackets() {
             "\r\nAlice (@alice:hs.example) has",
             "</strong> (<bdi>@alice",
         ),
-        (false, "[@alice:hs.example|]", "\r\nAlice has invited", "<bdi>Alice</bdi></strong> has invited"),
+        (false, "[@alice:hs.example|]", "\r\nAlice has invited", "<p><bdi>Alice</bdi> has invited"),
     ] {
         let message = mail_by(&templates(Some(dir.path())), &NAMED, Audience::default(), is_verified);
         assert!(message.contains(own), "{message}");
@@ -208,18 +212,19 @@ fn the_operators_templates_have_the_documented_variables() {
             &format!("signurl=[{SIGNURL}]"),
             "public_base_url=[https://id.example.org]",
             "register_url=[https://app.element.io/#/register]",
-            "subject_header_value=[Alice has invited you to chat]",
+            "subject_header_value=[Alice has invited you to a space]",
         ] {
             assert!(message.split("\r\n").any(|found| found == line), "{line}: {message}");
         }
         assert!(
-            message.contains("\r\nSubject: Alice has invited you to chat\r\n"),
+            message.contains("\r\nSubject: Alice has invited you to a space\r\n"),
             "the template has no subject: {message}"
         );
     }
     let german = mail(&templates, &given, Audience { lang: Some("de"), ..acme });
     assert!(
-        german.contains("\r\nSubject: Alice has invited you to chat\r\n") && german.contains("Hallo Tea%20%26%20Bis")
+        german.contains("\r\nSubject: Alice hat Sie in einen Space eingeladen\r\n")
+            && german.contains("Hallo Tea%20%26%20Bis")
     );
 }
 
@@ -245,7 +250,7 @@ proptest! {
         let [head, text, html] = parts(&message);
         let names: Vec<&str> = head.trim_end().split("\r\n").filter(|line| !line.starts_with([' ', '\t']))
             .map(|line| line.split(':').next().unwrap()).filter(|name| *name != "Content-Transfer-Encoding").collect();
-        prop_assert_eq!(names, ["Date", "From", "To", "Subject", "Message-ID", "MIME-Version", "Auto-Submitted", "Content-Type"]);
+        prop_assert_eq!(names, ["Date", "From", "To", "Subject", "Message-ID", "MIME-Version", "Auto-Submitted", "Content-Language", "Content-Type"]);
         prop_assert!(message.split("\r\n").all(|line| line.len() <= 998));
         let active = ['\r', '\n', '\0', '\u{202e}'];
         prop_assert!(!message.replace("\r\n", "").contains(active));

@@ -1,0 +1,1 @@
+sms-text = { $token } هو رمز Matrix الخاص بك

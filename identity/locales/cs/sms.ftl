@@ -1,0 +1,1 @@
+sms-text = { $token } je váš kód pro Matrix

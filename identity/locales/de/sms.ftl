@@ -1,0 +1,1 @@
+sms-text = { $token } ist Ihr Code für Matrix

@@ -1,0 +1,1 @@
+sms-text = { $token } is your Matrix code

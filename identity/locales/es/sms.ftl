@@ -1,0 +1,1 @@
+sms-text = { $token } es su código de Matrix

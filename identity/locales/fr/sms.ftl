@@ -1,0 +1,1 @@
+sms-text = { $token } est votre code Matrix

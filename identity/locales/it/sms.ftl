@@ -1,0 +1,1 @@
+sms-text = { $token } è il suo codice Matrix

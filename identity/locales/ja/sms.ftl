@@ -1,0 +1,1 @@
+sms-text = Matrix の確認コード: { $token }

@@ -1,0 +1,1 @@
+sms-text = { $token } is uw Matrix-code

@@ -1,0 +1,1 @@
+sms-text = { $token } to Twój kod Matrix

@@ -1,0 +1,1 @@
+sms-text = { $token } é o seu código do Matrix

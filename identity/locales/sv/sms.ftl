@@ -1,0 +1,1 @@
+sms-text = { $token } är din Matrix-kod

@@ -1,0 +1,1 @@
+sms-text = { $token } — ваш код Matrix

@@ -1,0 +1,1 @@
+sms-text = { $token } 是您的 Matrix 验证码
