@@ -9,6 +9,7 @@ mod delivery;
 mod http;
 mod notification;
 mod providers;
+mod relay;
 mod upstream;
 
 pub use cli::run;

@@ -1,0 +1,169 @@
+//! The application server's identification (VAPID, RFC 8292) on a push to the relay.
+//!
+//! Invariant: nothing that the token says of its own verification counts: the algorithm is ES256, and the key is the one in the
+//! header field, which the URL of the push resource names.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
+use base64::Engine;
+use base64::alphabet::{Alphabet, STANDARD, URL_SAFE};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::Value;
+use shared::clock::Timestamp;
+use url::{Origin, Url};
+
+/// The longest `Authorization` in bytes.
+const LONGEST: usize = 2048;
+/// How far clocks may differ.
+const LEEWAY: Duration = Duration::from_secs(60);
+/// The longest lifetime of a token (RFC 8292, section 2).
+const LONGEST_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+/// An uncompressed point of P-256.
+const POINT: usize = 65;
+
+/// `Authorization: vapid t=…, k=…`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Credentials<'a> {
+    token: &'a str,
+    /// The application server's key in uncompressed form.
+    pub(crate) key: [u8; POINT],
+}
+
+/// Why a push is not authorized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The token is invalid, has expired, or is for another push service.
+    Invalid,
+    /// The token is for the host that the request names, and the gateway does not know that this is its own.
+    WrongPublicUrl,
+}
+
+impl<'a> Credentials<'a> {
+    /// Reads the value of the header field; `None` if it identifies no application server.
+    pub(crate) fn parse(value: &'a str) -> Option<Self> {
+        let (scheme, parameters) = value.trim_matches([' ', '\t']).split_once([' ', '\t'])?;
+        if value.len() > LONGEST || !scheme.eq_ignore_ascii_case("vapid") {
+            return None;
+        }
+        let (mut token, mut key) = (None, None);
+        for parameter in parameters.split(',') {
+            let (name, value) = parameter.trim_matches([' ', '\t']).split_once('=')?;
+            let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
+            let slot = match name {
+                _ if name.eq_ignore_ascii_case("t") => &mut token,
+                _ if name.eq_ignore_ascii_case("k") => &mut key,
+                _ => continue,
+            };
+            if value.is_empty() || slot.replace(value).is_some() {
+                return None;
+            }
+        }
+        Some(Self { token: token?, key: parse_key(key?)? })
+    }
+
+    /// Verifies the token; returns when it expires. `own` are the origins of the gateway, `host` is the request's `Host`.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub(crate) fn verify(&self, own: &[Origin], host: Option<&str>, now: Timestamp) -> Result<Timestamp, Refusal> {
+        let (signed, signature) = self.token.rsplit_once('.').ok_or(Refusal::Invalid)?;
+        let (header, claims) = signed.split_once('.').ok_or(Refusal::Invalid)?;
+        if json(header)?.get("alg").and_then(Value::as_str) != Some("ES256") {
+            return Err(Refusal::Invalid);
+        }
+        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Refusal::Invalid)?;
+        let key = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.key).map_err(|_| Refusal::Invalid)?;
+        key.verify_sig(signed.as_bytes(), &signature).map_err(|_| Refusal::Invalid)?;
+        let claims = json(claims)?;
+        if claims.get("sub").is_some_and(|sub| !sub.is_string()) {
+            return Err(Refusal::Invalid);
+        }
+        let expires = expiry(claims.get("exp"), now).ok_or(Refusal::Invalid)?;
+        let audiences: Vec<Origin> = match claims.get("aud") {
+            Some(Value::String(audience)) => origin(audience).into_iter().collect(),
+            Some(Value::Array(list)) => list.iter().filter_map(|one| origin(one.as_str()?)).collect(),
+            _ => return Err(Refusal::Invalid),
+        };
+        if audiences.iter().any(|audience| own.contains(audience)) {
+            return Ok(expires);
+        }
+        let of_request = host.and_then(|host| origin(&format!("https://{host}")));
+        let is_of_request = of_request.is_some_and(|origin| audiences.contains(&origin));
+        Err(if is_of_request { Refusal::WrongPublicUrl } else { Refusal::Invalid })
+    }
+}
+
+/// A key in base64url or base64, with or without padding.
+pub(crate) fn parse_key(text: &str) -> Option<[u8; POINT]> {
+    let bytes = lenient(&URL_SAFE).decode(text).or_else(|_| lenient(&STANDARD).decode(text)).ok()?;
+    let key: [u8; POINT] = bytes.try_into().ok()?;
+    // Refuses what is no point of the curve.
+    let is_point = key[0] == 4 && ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key).is_ok();
+    is_point.then_some(key)
+}
+
+fn lenient(alphabet: &Alphabet) -> GeneralPurpose {
+    let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    GeneralPurpose::new(alphabet, config)
+}
+
+/// The origin of a URL without a path, a query and a user.
+pub(crate) fn origin(text: &str) -> Option<Origin> {
+    let url = Url::parse(text).ok()?;
+    let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    let origin = url.origin();
+    (is_bare && url.username().is_empty() && url.password().is_none() && origin.is_tuple()).then_some(origin)
+}
+
+/// The time of `exp`, unless it is past or too far ahead.
+fn expiry(exp: Option<&Value>, now: Timestamp) -> Option<Timestamp> {
+    #[expect(clippy::cast_possible_truncation, reason = "the value is compared with the present time first")]
+    let millis = |seconds: f64| (seconds * 1000.0) as i64;
+    let seconds = exp?.as_f64().filter(|seconds| (0.0..1e12).contains(seconds))?;
+    let expires = Timestamp::from_millis(millis(seconds));
+    let is_valid = expires > now.minus(LEEWAY) && expires <= now.plus(LONGEST_LIFE + LEEWAY);
+    is_valid.then_some(expires)
+}
+
+fn json(part: &str) -> Result<BTreeMap<String, Value>, Refusal> {
+    let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| Refusal::Invalid)?;
+    let Members(members) = serde_json::from_slice(&bytes).map_err(|_| Refusal::Invalid)?;
+    Ok(members)
+}
+
+/// An object in which no name occurs twice: readers differ in which of the two they take.
+struct Members(BTreeMap<String, Value>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Members;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object without repeated names")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = BTreeMap::new();
+                while let Some((name, value)) = map.next_entry::<String, Value>()? {
+                    if members.insert(name, value).is_some() {
+                        return Err(A::Error::custom("a name occurs twice"));
+                    }
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Reader)
+    }
+}
+
+#[cfg(test)]
+mod tests;
