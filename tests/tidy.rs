@@ -97,7 +97,7 @@ const PUSH_GATEWAY: Layers = Layers {
         Row::of(&[Unit::EachIn("cli")], "each command assembles its parts; no command uses another one"),
         Row {
             units: &[Unit::EachIn("http")],
-            neighbours: Neighbours::Only(&["error", "discovery", "vapid"]),
+            neighbours: Neighbours::Only(&["error", "discovery", "network", "relay", "vapid"]),
             reason: "HTTP and wire types; each endpoint knows all API errors",
         },
         Row::of(&[Unit::Within("apps", "reload")], "replaces the configuration that the whole state was made from"),
@@ -139,6 +139,7 @@ const PUSH_GATEWAY: Layers = Layers {
             ]),
             reason: "each provider knows one push service; providers never import one another",
         },
+        Row::of(&[Unit::Module("relay")], "the rules of the Web Push relay, pure: sealed URLs, VAPID, header fields"),
         Row::of(
             &[Unit::Module("notification"), Unit::Module("upstream")],
             "the notification, pure; and the HTTP client of all providers, which knows no push service",

@@ -19,3 +19,4 @@ pub use providers::fcm::Settings as FcmSettings;
 pub use providers::http::Settings as HttpSettings;
 pub use providers::huawei::Settings as HuaweiSettings;
 pub use providers::webpush::Settings as EndpointSettings;
+pub use relay::app::AppRelay;

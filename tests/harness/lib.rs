@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod apns;
+pub mod application_server;
 pub mod binary;
 pub mod browser;
 pub mod certificates;

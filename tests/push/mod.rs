@@ -3,3 +3,4 @@
 mod across;
 mod admin;
 mod notify;
+mod relay;

@@ -18,6 +18,7 @@ use crate::providers::factory::AppSettings;
 use crate::providers::log_throttle::{LogThrottle, LogThrottleByText};
 use crate::providers::outcome::{Certainty, Reason, Rejection};
 use crate::providers::{ProviderContext, ProviderSettings, SetupError};
+use crate::relay::app::AppRelay;
 
 /// The reason for a device whose `app_id` matches no pattern.
 pub(crate) const UNKNOWN_APP: Reason = "unknown_app";
@@ -193,6 +194,16 @@ impl App {
     /// Whether notifications are sent as received.
     pub(crate) fn forwards(&self) -> bool {
         self.own.type_name == "http"
+    }
+
+    /// Whether the app has push resources.
+    pub(crate) fn has_relay(&self) -> bool {
+        self.settings.relay.relay
+    }
+
+    /// Its settings of the relay.
+    pub(crate) fn relay(&self) -> &AppRelay {
+        &self.settings.relay
     }
 
     /// Whether pushkeys that are URLs are delivered.

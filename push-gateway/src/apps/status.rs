@@ -10,6 +10,7 @@ use shared::clock::Timestamp;
 use shared::http::observe::Activity;
 use shared::http::operations::Notes;
 
+use crate::delivery::relay::RelayState;
 use crate::delivery::state::{Setup, State};
 use crate::providers::webpush::endpoint_host;
 
@@ -18,7 +19,7 @@ const EXPIRY_NOTICE: Duration = Duration::from_secs(30 * DAY_SECONDS);
 
 const DAY_SECONDS: u64 = 86_400;
 
-/// A line for each app, and one for each credential that expires.
+/// A line for each app, one for each credential that expires, and one for the relay.
 pub(crate) fn app_lines(setup: &Setup, now: Timestamp) -> Vec<String> {
     let mut lines = Vec::new();
     // In the order of the configuration.
@@ -27,6 +28,11 @@ pub(crate) fn app_lines(setup: &Setup, now: Timestamp) -> Vec<String> {
         lines.push(format!("app {}: {}", app.pattern, descriptions.join("; ")));
         let validity = app.own.provider.credential_validity();
         lines.extend(validity.map(|validity| format!("app {}: {}", app.pattern, validity_text(validity, now))));
+    }
+    match &setup.relay {
+        RelayState::Enabled(relay) => lines.push(format!("relay: {}/wp/", relay.public_url())),
+        RelayState::Disabled => lines.push("relay: disabled, so its paths are answered with 503".to_owned()),
+        RelayState::Absent => {}
     }
     lines
 }

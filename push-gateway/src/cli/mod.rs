@@ -3,9 +3,11 @@
 //! Invariant: a command assembles the parts that it needs; no command uses another one.
 
 mod check_config;
+mod generate_seal_key;
 mod generate_vapid_key;
 mod serve;
 mod test_push;
+mod wp_url;
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -13,16 +15,21 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use shared::random::Random;
 
 use self::check_config::check;
+use self::generate_seal_key::generate_seal_key;
 use self::generate_vapid_key::generate_vapid_key;
 use self::test_push::{Target, test_push};
+use self::wp_url::wp_url;
 use crate::config::Config;
+use crate::delivery::push_resource::Subscription;
 
 /// A Matrix push gateway (Push Gateway API v1).
 ///
 /// Homeservers send it notifications; it delivers them to the phones of your apps through Apple's, Google's and
-/// Huawei's push services, to browsers through Web Push, and to UnifiedPush distributors.
+/// Huawei's push services, to browsers through Web Push, and to UnifiedPush distributors. It also relays the encrypted
+/// pushes of homeservers that send Web Push themselves.
 /// Run it behind a reverse proxy that terminates TLS.
 #[derive(Parser)]
 #[command(name = "push-gateway", version, after_help = EXAMPLES)]
@@ -78,6 +85,30 @@ enum Command {
     /// Print a new key for Web Push: vapid_private_key as PEM on standard output, and the public key for the web app on
     /// standard error. Every browser must subscribe again after a change of the key.
     GenerateVapidKey,
+    /// Print a new key for the relay, a value of [relay] seal_keys, on standard output. Keep it: the URLs of all homeservers
+    /// depend on it.
+    GenerateSealKey {
+        /// The number of the key; another one than those of the keys in use.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
+        id: u8,
+    },
+    /// Print a new URL to which a homeserver sends Web Push for a device, as POST /wp/{app} makes it.
+    WpUrl {
+        #[command(flatten)]
+        settings: Settings,
+        /// The app_id of the device.
+        #[arg(long, value_name = "APP_ID")]
+        app: String,
+        /// The device token.
+        #[arg(long, allow_hyphen_values = true)]
+        token: String,
+        /// The homeserver's VAPID key, in base64url; required unless [relay] require_vapid is false.
+        #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
+        vapid: Option<String>,
+        /// The app's own name for the account, up to 64 characters.
+        #[arg(long, default_value = "", hide_default_value = true, allow_hyphen_values = true)]
+        chid: String,
+    },
 }
 
 #[derive(clap::Args)]
@@ -117,6 +148,14 @@ pub async fn run() -> Result<ExitCode, Box<dyn Error>> {
             let key = generate_vapid_key()?;
             writeln!(io::stderr().lock(), "public key: {}", key.public)?;
             write!(io::stdout().lock(), "{}", key.private_pem)?;
+        }
+        Command::GenerateSealKey { id } => {
+            writeln!(io::stdout().lock(), "{}", generate_seal_key(id, Random))?;
+        }
+        Command::WpUrl { settings, app, token, vapid, chid } => {
+            let config = Config::load(settings.config.as_deref())?;
+            let subscription = Subscription { app_id: &app, token: &token, vapid: vapid.as_deref(), chid: &chid };
+            writeln!(io::stdout().lock(), "{}", wp_url(config, subscription)?)?;
         }
         Command::TestPush { settings, app, pushkey, data } => {
             let config = Config::load(settings.config.as_deref())?;

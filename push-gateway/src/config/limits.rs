@@ -2,9 +2,11 @@
 //!
 //! Invariant: a request over a limit gets a response; every wait has a bound.
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use shared::config::{ConfigError, HumanDuration};
 use shared::rate_limit::Limit;
+
+use super::rate;
 
 /// The settings under `[limits]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -58,14 +60,6 @@ impl Limits {
         }
         Ok(())
     }
-}
-
-fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Limit>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    if text.trim().is_empty() {
-        return Ok(None);
-    }
-    text.parse().map(Some).map_err(serde::de::Error::custom)
 }
 
 #[cfg(test)]

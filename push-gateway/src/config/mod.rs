@@ -4,19 +4,22 @@
 //! on each other, so that only the contents of key files can be wrong after it.
 
 pub(crate) mod limits;
+pub(crate) mod relay;
 pub(crate) mod rules;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use shared::config::{ConfigError, SpecialKeys, exposure_notice};
 use shared::http::settings::{Admin, Http};
 use shared::outbound::settings::Outbound;
+use shared::rate_limit::Limit;
 use shared::telemetry::Log;
 
 use self::limits::Limits;
+use self::relay::Relay;
 use self::rules::{Dedup, Endpoints, Metrics, RejectionBreaker, Routing};
 use crate::providers::factory::{AppSettings, read_settings};
 use crate::providers::in_folder;
@@ -57,6 +60,7 @@ pub struct Config {
     pub(crate) endpoints: Endpoints,
     pub(crate) rejection_breaker: RejectionBreaker,
     pub(crate) outbound: Outbound,
+    pub(crate) relay: Option<Relay>,
     /// `[apps."pattern"]`, by pattern.
     #[serde(skip)]
     pub(crate) apps: BTreeMap<String, AppSettings>,
@@ -107,12 +111,21 @@ impl Config {
             );
         }
         notices.extend(self.http.notices());
+        if let Some(relay) = &self.relay {
+            notices.extend(relay.notices(self.http.base_path.as_str()));
+            notices.extend(relay.file().and_then(|file| exposure_notice("relay.seal_keys_file", file)));
+        }
         for (pattern, app) in &self.apps {
             for (key, file) in app.secret_files() {
                 notices.extend(exposure_notice(&format!("apps.\"{pattern}\".{key}"), file));
             }
             let of_app = app.notices().into_iter();
             notices.extend(of_app.map(|(key, text)| format!("[apps.\"{pattern}\"] {key}: {text}")));
+            if app.relay.relay && self.relay.is_none() {
+                notices.push(format!(
+                    "[apps.\"{pattern}\"] relay: has no effect without [relay]; add public_url and seal_keys there"
+                ));
+            }
         }
         notices
     }
@@ -120,7 +133,8 @@ impl Config {
     /// The files whose content the configuration uses, `file` included.
     pub(crate) fn watched_files(&self, file: Option<&Path>) -> Vec<PathBuf> {
         let apps = self.apps.values().flat_map(|settings| settings.watched_files());
-        file.into_iter().chain(self.outbound.files()).chain(apps).map(Path::to_path_buf).collect()
+        let of_relay = self.relay.iter().filter_map(Relay::file);
+        file.into_iter().chain(self.outbound.files()).chain(of_relay).chain(apps).map(Path::to_path_buf).collect()
     }
 
     /// Completes a parsed configuration.
@@ -128,7 +142,8 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] names the key and the file.
     pub(crate) fn read_secrets(&mut self) -> Result<(), ConfigError> {
-        self.outbound.read_proxy()
+        self.outbound.read_proxy()?;
+        self.relay.as_mut().map_or(Ok(()), Relay::read_keys)
     }
 
     fn resolve(&mut self, folder: &Path) {
@@ -136,16 +151,29 @@ impl Config {
             in_folder(folder, path);
         }
         self.outbound.resolve(folder);
+        if let Some(relay) = &mut self.relay {
+            in_folder(folder, &mut relay.seal_keys_file);
+        }
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
+    fn check(&mut self) -> Result<(), ConfigError> {
         let wrong = |text: &str| Err(ConfigError::Invalid(text.to_owned()));
         if self.http.bind.is_empty() {
             return wrong("[http] bind: expected at least one address");
         }
         self.limits.check()?;
+        self.relay.as_mut().map_or(Ok(()), Relay::check)?;
         self.rejection_breaker.check()
     }
+}
+
+/// A rate limit; an empty text for none.
+fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Limit>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(serde::de::Error::custom)
 }
 
 #[cfg(test)]

@@ -53,8 +53,13 @@ impl Dedup {
 
     /// Claims the delivery of the event `key`.
     pub(crate) fn claim(&self, key: DeviceKey) -> Claim<'_> {
+        self.claim_within(key, self.ttl)
+    }
+
+    /// The same for a delivery that is known for `ttl`.
+    pub(crate) fn claim_within(&self, key: DeviceKey, ttl: Duration) -> Claim<'_> {
         let mut state = self.state.lock();
-        if state.delivered.find(key).is_some_and(|at| self.clock.now().since(at) < self.ttl) {
+        if state.delivered.find(key).is_some_and(|at| self.clock.now().since(at) < ttl) {
             return Claim::Delivered;
         }
         if let Some(outcome) = state.in_flight.get_mut(&key) {

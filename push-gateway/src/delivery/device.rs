@@ -8,6 +8,7 @@ use std::time::Instant;
 use tracing::field::Empty;
 use tracing::{Instrument, debug_span};
 
+use super::Caller;
 use super::admission::{Applicant, admit};
 use super::circuit_breaker::Change;
 use super::dedup::Claim;
@@ -24,7 +25,7 @@ use crate::notification::{Device, Notification};
 use crate::providers::Delivery;
 use crate::providers::device_key::{DeviceKey, Digest};
 use crate::providers::log_throttle::{LogThrottle, escaped};
-use crate::providers::outcome::{Cause, Certainty, Failure, Outcome, Reason, Rejection};
+use crate::providers::outcome::{Cause, Failure, Outcome, Reason, Rejection};
 
 /// The label of devices without an app. An `app_id` comes from outside and never becomes a label.
 const UNKNOWN: &str = "unknown";
@@ -40,8 +41,7 @@ pub(super) struct DeviceDelivery {
     pub(super) device: Device,
     /// The digest of what the notification shows.
     pub(super) shown: Digest,
-    /// The IPv4 address or IPv6 /48 network from which the request comes.
-    pub(super) client: DeviceKey,
+    pub(super) caller: Caller,
     pub(super) deadline: Instant,
 }
 
@@ -103,7 +103,7 @@ impl DeviceDelivery {
             if is_error {
                 metrics::counter!("push_config_error_total", "app" => UNKNOWN, "reason" => UNKNOWN_APP).increment(1);
             }
-            if setup.apps.unknown_app_log.allow(&device.app_id, self.client, state.clock.now()) {
+            if setup.apps.unknown_app_log.allow(&device.app_id, self.caller.site, state.clock.now()) {
                 let app_id = escaped(&device.app_id);
                 if is_error {
                     tracing::error!(%app_id, detail, "no app is configured for a device");
@@ -123,19 +123,19 @@ impl DeviceDelivery {
     /// Skips the provider for pushkeys that were rejected, and for events that are delivered or in delivery.
     async fn deduplicate(&self, app: &App, sender: &Sender, keys: Keys) -> Outcome {
         let Self { state, notification, device, .. } = self;
-        if let Some(reason) = state.rejected_pushkeys.find(keys.device, device.pushkey_ts) {
+        if let Some(rejection) = state.rejected_pushkeys.find(keys.device, device.pushkey_ts) {
             metrics::counter!("push_rejected_memory_hits_total").increment(1);
-            return Outcome::rejected(reason, Certainty::Certain);
+            return Outcome::Rejected(rejection);
         }
         match app.own.delivery.badge_updates.action(app.own.delivery.badge_nudge, notification, device) {
             BadgeAction::Send => {}
             BadgeAction::Nudge => return self.nudge(app, sender, keys).await,
             BadgeAction::Drop(reason) => return Outcome::Dropped(reason),
         }
-        let event_id = notification.event_id.as_deref().filter(|event_id| !self.is_exempt(event_id));
-        let Some(event_id) = event_id else { return self.with_concurrency_limit(app, sender, keys, false).await };
-        let shown = [self.shown, state.device_keys.digest(&device.shown())];
-        match state.dedup.claim(state.device_keys.event(keys.device, event_id, shown)) {
+        let Some(claim) = self.claim(keys.device) else {
+            return self.with_concurrency_limit(app, sender, keys, false).await;
+        };
+        match claim {
             Claim::Delivered => {
                 metrics::counter!("push_dedup_hits_total", "kind" => "done").increment(1);
                 Outcome::Delivered
@@ -172,13 +172,13 @@ impl DeviceDelivery {
 
     /// Waits for a permit of the app, so that an app that hangs takes no capacity from others.
     async fn with_concurrency_limit(&self, app: &App, sender: &Sender, keys: Keys, is_nudge: bool) -> Outcome {
-        let Self { state, setup, notification, device, client, deadline, .. } = self;
+        let Self { state, setup, notification, device, caller, deadline, .. } = self;
         let now = state.clock.now();
         let applicant = Applicant {
             kind: notification.kind,
             is_ring: notification.occasion(&app.own.delivery.call_types, now).ring().is_some(),
             limited: keys.limited,
-            client: *client,
+            client: caller.peer,
             is_proven: state.proven_pushkeys.contains(keys.pushkey),
             deadline: *deadline,
             now,
@@ -248,7 +248,7 @@ impl DeviceDelivery {
                     self.setup.per_pushkey.take_over(&self.setup.per_unproven_pushkey, keys.limited);
                     self.state.calls_per_pushkey.take_over(&self.state.calls_per_unproven_pushkey, keys.limited);
                 }
-                self.state.mass_rejection.record_delivery(&sender.guard_name, keys.device, self.client);
+                self.state.mass_rejection.record_delivery(&sender.guard_name, keys.device, self.caller.site);
             }
             Outcome::Failed(Failure { reason, cause: Cause::Upstream { is_outage: true }, .. }) => {
                 if app.outage_log.allow(self.state.clock.now()) {
@@ -272,9 +272,9 @@ impl DeviceDelivery {
         let Rejection { reason, .. } = rejection;
         let is_proven = self.state.proven_pushkeys.contains(pushkey);
         let guard = &self.state.mass_rejection;
-        match guard.record_rejection(app, device, self.client, is_proven, rejection) {
+        match guard.record_rejection(app, device, self.caller.site, is_proven, rejection) {
             Ok(()) => {
-                self.state.rejected_pushkeys.insert(device, reason);
+                self.state.rejected_pushkeys.insert(device, rejection);
                 Outcome::Rejected(rejection)
             }
             Err(Withheld { retry_after, is_new }) => {
@@ -289,9 +289,5 @@ impl DeviceDelivery {
                 Failure::upstream("mass_rejection", Some(retry_after)).into()
             }
         }
-    }
-
-    fn is_exempt(&self, event_id: &str) -> bool {
-        self.setup.config.dedup.exempt_event_ids.as_slice().iter().any(|exempt| exempt == event_id)
     }
 }

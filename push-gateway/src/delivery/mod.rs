@@ -24,15 +24,19 @@
 
 mod admission;
 pub(crate) mod circuit_breaker;
+mod claim;
 pub(crate) mod dedup;
 mod device;
+pub(crate) mod failed_opens;
 pub(crate) mod in_flight;
 mod keys;
 pub(crate) mod mass_rejection;
 pub(crate) mod nudges;
 pub(crate) mod proven_pushkeys;
+pub(crate) mod push_resource;
 pub(crate) mod rate_limit;
 pub(crate) mod rejected_pushkeys;
+pub(crate) mod relay;
 mod retry;
 pub(crate) mod state;
 
@@ -62,6 +66,15 @@ pub(crate) struct Outcomes {
     outcomes: Vec<Outcome>,
 }
 
+/// Who sends a notification.
+#[derive(Clone, Copy)]
+pub(crate) struct Caller {
+    /// The IPv4 address or IPv6 /48 network from which the request comes.
+    pub(crate) site: DeviceKey,
+    /// What shares permits in turn with others: the same, or a homeserver by its VAPID key.
+    pub(crate) peer: DeviceKey,
+}
+
 /// Delivers `notification` to all `devices`. The permit of the request is held until the last delivery ends: a homeserver that
 /// disconnects and retries must not pile up work.
 pub(crate) async fn deliver(
@@ -69,7 +82,7 @@ pub(crate) async fn deliver(
     setup: &Arc<Setup>,
     notification: Notification,
     devices: Vec<Device>,
-    client: DeviceKey,
+    caller: Caller,
     permit: RequestPermit,
 ) -> Outcomes {
     let (began, now) = (Instant::now(), state.clock.now());
@@ -87,7 +100,7 @@ pub(crate) async fn deliver(
             deadline_of(&setup, &notification, &device, now, began).map_or(deadline, |end| end.min(deadline));
         last_deadline = last_deadline.max(deadline);
         // Boxed from the start: the future is large and moves several times before it runs.
-        Box::pin(DeviceDelivery { state, setup, notification, device, shown, client, deadline }.run())
+        Box::pin(DeviceDelivery { state, setup, notification, device, shown, caller, deadline }.run())
     });
     let deliveries = deliveries.collect();
     let all = slots.clone().fill(deliveries);
@@ -121,6 +134,11 @@ fn deadline_of(
 }
 
 impl Outcomes {
+    /// The outcome of a request with one device.
+    pub(crate) fn into_only(self) -> Outcome {
+        self.outcomes.into_iter().next().unwrap_or_else(|| panicked().into())
+    }
+
     /// The rejected pushkeys in the order of the request, each once.
     ///
     /// # Errors

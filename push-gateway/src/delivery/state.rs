@@ -15,12 +15,14 @@ use tokio::runtime::Handle;
 
 use super::circuit_breaker::Circuits;
 use super::dedup::Dedup;
+use super::failed_opens::FailedOpens;
 use super::in_flight::InFlight;
 use super::mass_rejection::MassRejection;
 use super::nudges::Nudges;
 use super::proven_pushkeys::ProvenPushkeys;
 use super::rate_limit::Buckets;
 use super::rejected_pushkeys::RejectedPushkeys;
+use super::relay::RelayState;
 use crate::apps::registry::{Apps, AppsError, Difference};
 use crate::config::Config;
 use crate::providers::ProviderContext;
@@ -44,6 +46,8 @@ pub(crate) struct State {
     /// The same for pushkeys that never had a delivery.
     pub(crate) calls_per_unproven_pushkey: Buckets,
     pub(crate) nudges: Nudges,
+    /// The URLs that do not open, by client.
+    pub(crate) failed_opens: FailedOpens,
     pub(crate) circuits: Circuits,
     pub(crate) mass_rejection: MassRejection,
     /// Throttles the log of unknown paths.
@@ -68,6 +72,7 @@ pub(crate) struct Setup {
     pub(crate) per_ip: Arc<Buckets>,
     /// The rate limit of devices in the requests of one client.
     pub(crate) devices_per_ip: Arc<Buckets>,
+    pub(crate) relay: RelayState,
 }
 
 impl State {
@@ -84,6 +89,7 @@ impl State {
             calls_per_pushkey: Buckets::new(Some(CALLS_PER_PUSHKEY)),
             calls_per_unproven_pushkey: Buckets::new(Some(CALLS_PER_PUSHKEY)),
             nudges: Nudges::new(clock.clone()),
+            failed_opens: FailedOpens::default(),
             circuits: Circuits::default(),
             mass_rejection: MassRejection::new(config.rejection_breaker.clone(), clock.clone()),
             unknown_path_log: LogThrottle::default(),
@@ -132,6 +138,7 @@ impl Setup {
             per_unproven_pushkey: Arc::new(Buckets::new(config.limits.per_pushkey)),
             per_ip: Arc::new(Buckets::new(config.limits.per_ip)),
             devices_per_ip: Arc::new(Buckets::new(config.limits.devices_per_ip)),
+            relay: RelayState::new(config.relay.as_ref(), None),
             config,
         })
     }
@@ -149,6 +156,7 @@ impl Setup {
             per_unproven_pushkey: buckets(&self.per_unproven_pushkey, old.per_pushkey, new.per_pushkey),
             per_ip: buckets(&self.per_ip, old.per_ip, new.per_ip),
             devices_per_ip: buckets(&self.devices_per_ip, old.devices_per_ip, new.devices_per_ip),
+            relay: RelayState::new(config.relay.as_ref(), Some(&self.relay)),
             config,
         })
     }

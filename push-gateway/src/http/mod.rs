@@ -4,5 +4,7 @@
 
 mod discovery;
 pub(crate) mod error;
+mod network;
 pub(crate) mod notify;
+mod relay;
 mod vapid;

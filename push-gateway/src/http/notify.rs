@@ -3,7 +3,6 @@
 //!
 //! Invariant: a refused body is refused as a whole, before anything is sent to any device.
 
-use std::net::IpAddr;
 use std::time::Instant;
 
 use actix_web::guard::fn_guard;
@@ -20,9 +19,11 @@ use shared::http::operations::health;
 
 use super::discovery::{discover, is_gateway};
 use super::error::Error;
+use super::network::{NETWORK, SITE, network};
+use super::relay;
 use super::vapid::vapid;
-use crate::delivery::deliver;
 use crate::delivery::state::State;
+use crate::delivery::{Caller, deliver};
 use crate::notification::Device;
 use crate::notification::memory::memory;
 use crate::notification::parse::{Request, parse_forwarding};
@@ -43,6 +44,7 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
         .service(endpoint("/_matrix/push/v1/notify").post(notify))
         .service(endpoint("/_matrix/push/v1/notify/").post(notify))
         .service(endpoint("/_push/v1/vapid").get(vapid))
+        .configure(relay::configure)
         .service(endpoint("/health").get(health))
         .default_service(web::to(unknown_path));
 }
@@ -91,7 +93,7 @@ async fn notify(state: Data<State>, request: HttpRequest, body: Body) -> Result<
         device.counts_disabled |= !sends_counts;
     }
     let began = Instant::now();
-    let outcomes = deliver(&state, &setup, notification, devices, site, permit).await;
+    let outcomes = deliver(&state, &setup, notification, devices, Caller { site, peer: site }, permit).await;
     let response = outcomes.merge().map_err(Error::from);
     tracing::info!(
         devices = outcomes.devices(),
@@ -107,24 +109,6 @@ async fn notify(state: Data<State>, request: HttpRequest, body: Body) -> Result<
     );
     request.extensions_mut().insert(AlreadyLogged);
     Ok(HttpResponse::Ok().json(NotifyResponse { rejected: response? }))
-}
-
-/// What counts as one client for rates: an IPv4 address, or a /64 network of IPv6, which is the least that a provider assigns.
-const NETWORK: usize = 4;
-/// What counts as one client for everything that clients share: an IPv4 address, or a /48 network of IPv6, which many
-/// providers assign on request.
-const SITE: usize = 3;
-
-/// The network of a client, whose IPv6 prefix has this many segments.
-fn network(client: IpAddr, segments: usize) -> String {
-    match client {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => {
-            let prefix =
-                address.segments()[..segments].iter().map(|segment| format!("{segment:x}:")).collect::<String>();
-            format!("{prefix}:/{}", segments * 16)
-        }
-    }
 }
 
 #[cfg(test)]

@@ -9,10 +9,13 @@ pub(crate) mod fit;
 pub(crate) mod memory;
 pub(crate) mod parse;
 mod raw;
+pub(crate) mod relayed;
 
 use std::hash::Hash;
 
 use serde_json::{Map, Value};
+
+use self::relayed::Relayed;
 
 /// The largest count; a larger one is capped.
 pub(crate) const MAX_COUNT: u32 = i32::MAX.unsigned_abs();
@@ -50,6 +53,8 @@ pub(crate) struct Notification {
     pub(crate) encrypted: Option<Encrypted>,
     /// All members as received, without `devices`; only if a device gets them: by UnifiedPush, or over a bridge.
     pub(crate) received: Option<Map<String, Value>>,
+    /// A message that the homeserver has encrypted for the app.
+    pub(crate) relayed: Option<Relayed>,
 }
 
 /// The kind of a payload.
@@ -63,6 +68,8 @@ pub(crate) enum Kind {
     Ids,
     /// Counts without an event.
     Badge,
+    /// A message that the homeserver has encrypted for the app; nothing else is known of it.
+    Relayed,
 }
 
 /// The urgency.
@@ -109,6 +116,18 @@ pub(crate) struct Device {
 }
 
 impl Device {
+    /// The device of a relayed message.
+    pub(crate) fn relayed(app_id: &str, pushkey: String, registered: Option<i64>) -> Self {
+        Self {
+            app_id: app_id.to_owned(),
+            pushkey,
+            pushkey_ts: registered,
+            data: Map::new(),
+            tweaks: Map::new(),
+            counts_disabled: false,
+        }
+    }
+
     /// What `data` and `tweaks` add to the payload.
     pub(crate) fn shown(&self) -> impl Hash + '_ {
         (&self.data, &self.tweaks)
@@ -139,6 +158,7 @@ impl Notification {
             content,
             encrypted,
             received: _,
+            relayed: _,
         } = self;
         let event = (kind, event_id, room_id, event_type, sender, membership, user_is_target, priority);
         (event, sender_display_name, room_name, room_alias, content, encrypted)
@@ -154,6 +174,7 @@ impl Notification {
         match self.kind {
             Kind::Badge => Some(counts.unwrap_or(Counts { unread: Some(0), missed_calls: None })),
             Kind::Encrypted | Kind::Full | Kind::Ids => counts,
+            Kind::Relayed => None,
         }
     }
 }

@@ -78,6 +78,16 @@ impl DeviceKeys {
         self.hash(b"client", [address.as_bytes()])
     }
 
+    /// The key of a homeserver with this digest of its VAPID key.
+    pub(crate) fn application_server(&self, digest: &[u8; 32]) -> DeviceKey {
+        self.hash(b"application server", [&digest[..]])
+    }
+
+    /// The key of a VAPID token and of the key that it was verified with.
+    pub(crate) fn vapid(&self, token: &str, key: &[u8]) -> DeviceKey {
+        self.hash(b"vapid", [token.as_bytes(), key])
+    }
+
     /// The eight hexadecimal digits that identify a device in logs.
     pub(crate) fn log_name(&self, pushkey: &str) -> String {
         hmac::sign(&self.log_names, pushkey.as_bytes()).as_ref()[..4].iter().map(|byte| format!("{byte:02x}")).collect()

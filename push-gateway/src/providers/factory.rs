@@ -6,15 +6,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use shared::config::ConfigError;
+use shared::config::{ConfigError, section};
 
 use super::webpush::settings::{Form, KEYS_IN_OTHER_TYPES, Settings as EndpointSettings};
 use super::{ProviderSettings, apns, fcm, http, huawei};
+use crate::notification::relayed::Layout;
+use crate::relay::app::{self as relay, AppRelay};
 
 /// The push services by the `type` of an app.
 const TYPES: [(&str, ReadSettings); 6] = [
-    ("apns", |path, table, folder| apns::settings::read(path, table, folder).map(AppSettings::alone)),
-    ("fcm", read_fcm),
+    ("apns", |path, table, folder| {
+        with_relay(path, table, |table| apns::settings::read(path, table, folder).map(AppSettings::alone))
+    }),
+    ("fcm", |path, table, folder| with_relay(path, table, |table| read_fcm(path, table, folder))),
     ("webpush", read_webpush),
     ("unifiedpush", |path, table, folder| {
         Ok(AppSettings::alone(Arc::new(EndpointSettings::read(path, table, folder, Form::Url)?)))
@@ -35,11 +39,13 @@ pub(crate) struct AppSettings {
     pub(crate) unifiedpush: Option<Arc<dyn ProviderSettings>>,
     /// For pushkeys that are subscriptions of browsers.
     pub(crate) webpush: Option<Arc<dyn ProviderSettings>>,
+    /// For homeservers that send Web Push.
+    pub(crate) relay: AppRelay,
 }
 
 impl AppSettings {
     fn alone(own: Arc<dyn ProviderSettings>) -> Self {
-        Self { own, unifiedpush: None, webpush: None }
+        Self { own, unifiedpush: None, webpush: None, relay: AppRelay::default() }
     }
 
     /// The settings of all push services, the app's own first.
@@ -69,6 +75,9 @@ impl AppSettings {
 
     /// Whether `other` has the same types and equal values.
     pub(crate) fn is_equal(&self, other: &Self) -> bool {
+        if self.relay != other.relay {
+            return false;
+        }
         let (mut mine, mut others) = (self.all(), other.all());
         loop {
             match (mine.next(), others.next()) {
@@ -100,6 +109,32 @@ pub(crate) fn read_settings(pattern: &str, table: Value, folder: &Path) -> Resul
     }
 }
 
+/// An app whose devices are also reached through the relay.
+fn with_relay(
+    path: &str,
+    mut table: Value,
+    read: impl FnOnce(Value) -> Result<AppSettings, ConfigError>,
+) -> Result<AppSettings, ConfigError> {
+    let of_relay = match &mut table {
+        Value::Object(table) => relay::KEYS.iter().filter_map(|key| table.remove_entry(*key)).collect(),
+        _ => Map::new(),
+    };
+    let relay: AppRelay = section(path, Value::Object(of_relay))?;
+    let is_voip = table.get("push_type").is_some_and(|push_type| push_type == "voip");
+    let settings = read(table)?;
+    let wrong = |problem: &str| Err(ConfigError::Invalid(format!("[{path}] {problem}")));
+    if relay.relay && is_voip {
+        return wrong(
+            "relay: iOS terminates an app that gets a VoIP push without a call, and the relay cannot see calls; use the app \
+             of ordinary notifications",
+        );
+    }
+    if relay.relay_layout == Layout::Toot && settings.own.type_name() != "apns" {
+        return wrong("relay_layout: \"toot\" is for apps of type \"apns\"; remove it");
+    }
+    Ok(AppSettings { relay, ..settings })
+}
+
 /// An app of FCM, whose pushkeys may also name endpoints.
 fn read_fcm(path: &str, mut table: Value, folder: &Path) -> Result<AppSettings, ConfigError> {
     /// The keys that count for both.
@@ -116,14 +151,14 @@ fn read_fcm(path: &str, mut table: Value, folder: &Path) -> Result<AppSettings, 
     let settings = EndpointSettings::read_in_other_type(path, of_endpoints, folder, Form::Subscription)?;
     let (urls, subscriptions) = (settings.for_urls(), settings.for_subscriptions());
     let shared = |settings: EndpointSettings| -> Arc<dyn ProviderSettings> { Arc::new(settings) };
-    Ok(AppSettings { own, unifiedpush: urls.map(shared), webpush: subscriptions.map(shared) })
+    Ok(AppSettings { unifiedpush: urls.map(shared), webpush: subscriptions.map(shared), ..AppSettings::alone(own) })
 }
 
 /// An app of Web Push, whose pushkeys may also be URLs.
 fn read_webpush(path: &str, table: Value, folder: &Path) -> Result<AppSettings, ConfigError> {
     let own = EndpointSettings::read(path, table, folder, Form::Subscription)?;
     let urls = own.for_urls().map(|urls| -> Arc<dyn ProviderSettings> { Arc::new(urls) });
-    Ok(AppSettings { own: Arc::new(own), unifiedpush: urls, webpush: None })
+    Ok(AppSettings { unifiedpush: urls, ..AppSettings::alone(Arc::new(own)) })
 }
 
 fn wrong_type(name: Option<&str>) -> String {

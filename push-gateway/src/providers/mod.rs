@@ -92,6 +92,16 @@ pub(crate) trait Provider: Send + Sync {
         pushkey
     }
 
+    /// The bytes of the device token that a client names for the relay; `None` if it cannot be one.
+    fn device_token(&self, _text: &str) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// The pushkey of the device with this token.
+    fn pushkey(&self, _device_token: &[u8]) -> Option<String> {
+        None
+    }
+
     /// The name of the circuit: apps with the same credential at the same push service share one. Appears in logs.
     fn circuit_key(&self) -> String;
 
@@ -226,6 +236,11 @@ impl<'a> Delivery<'a> {
     pub(crate) fn payload(&self, compose: impl FnOnce() -> Result<Payload, Reason>) -> Result<&Payload, Reason> {
         self.payload.get_or_init(compose).as_ref().map_err(|reason| *reason)
     }
+}
+
+/// Counts a relayed message whose body did not fit into a payload.
+pub(crate) fn count_oversize(app: &str) {
+    metrics::counter!("push_relay_oversize_total", "app" => app.to_owned()).increment(1);
 }
 
 /// Makes a relative path relative to the folder of the configuration file.

@@ -51,6 +51,8 @@ pub(crate) struct Failure {
     pub(crate) retry_after: Option<Duration>,
     /// Whether another attempt within the same request can succeed.
     pub(crate) retry_in_request: bool,
+    /// Whether the push service refuses the rate (429).
+    pub(crate) is_rate_refused: bool,
 }
 
 /// Where a failure comes from; decides the status of the response.
@@ -93,38 +95,39 @@ impl Outcome {
 impl Failure {
     /// A failure that says nothing about the push service as a whole, final within the request.
     pub(crate) const fn upstream(reason: Reason, retry_after: Option<Duration>) -> Self {
-        Self { reason, cause: Cause::Upstream { is_outage: false }, retry_after, retry_in_request: false }
+        Self::new(reason, Cause::Upstream { is_outage: false }, retry_after)
     }
 
     /// A network error, a timeout or a 5xx.
-    pub(crate) const fn outage(reason: Reason, retry_after: Option<Duration>) -> Self {
-        Self { reason, cause: Cause::Upstream { is_outage: true }, retry_after, retry_in_request: true }
+    pub(crate) fn outage(reason: Reason, retry_after: Option<Duration>) -> Self {
+        Self { retry_in_request: true, ..Self::new(reason, Cause::Upstream { is_outage: true }, retry_after) }
     }
 
     /// A push service that asks for a pause: a short one is waited for inside the request.
     pub(crate) fn pause(reason: Reason, wait: Duration) -> Self {
-        Self { retry_in_request: wait <= MAX_WAIT_IN_REQUEST, ..Self::upstream(reason, Some(wait)) }
+        let retry_in_request = wait <= MAX_WAIT_IN_REQUEST;
+        Self { retry_in_request, is_rate_refused: true, ..Self::upstream(reason, Some(wait)) }
     }
 
     /// A mistake in the configuration; cuts `detail` to 200 characters.
     pub(crate) fn ours(reason: Reason, detail: &str) -> Self {
         let end = detail.char_indices().nth(200).map_or(detail.len(), |(end, _)| end);
-        Self { reason, cause: Cause::Ours { detail: detail[..end].into() }, retry_after: None, retry_in_request: false }
+        Self::new(reason, Cause::Ours { detail: detail[..end].into() }, None)
     }
 
     /// More work than the gateway takes on at once.
     pub(crate) const fn overloaded() -> Self {
-        Self {
-            reason: "overloaded",
-            cause: Cause::Overloaded,
-            retry_after: Some(Duration::from_secs(1)),
-            retry_in_request: false,
-        }
+        Self::new("overloaded", Cause::Overloaded, Some(Duration::from_secs(1)))
     }
 
     /// A rate limit.
     pub(crate) const fn rate_limited(retry_after: Duration) -> Self {
-        Self { reason: "rate_limited", cause: Cause::Caller, retry_after: Some(retry_after), retry_in_request: false }
+        Self::new("rate_limited", Cause::Caller, Some(retry_after))
+    }
+
+    /// A failure that is final within the request.
+    const fn new(reason: Reason, cause: Cause, retry_after: Option<Duration>) -> Self {
+        Self { reason, cause, retry_after, retry_in_request: false, is_rate_refused: false }
     }
 }
 

@@ -2,18 +2,35 @@
 //!
 //! Invariant: pure. The checks are in their order; the first one that fails answers.
 
+use std::str::FromStr;
+
+use serde::Deserialize;
+
+use crate::notification::relayed::CODING;
+
 /// The largest `TTL`.
 const MAX_TTL: u32 = i32::MAX.unsigned_abs();
 /// The longest `Topic` (RFC 8030, section 5.4).
 const MAX_TOPIC: usize = 32;
 
 /// `Urgency`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Urgency {
     VeryLow,
     Low,
     Normal,
     High,
+}
+
+impl FromStr for Urgency {
+    type Err = InvalidField;
+
+    fn from_str(text: &str) -> Result<Self, InvalidField> {
+        let known = [("very-low", Self::VeryLow), ("low", Self::Low), ("normal", Self::Normal), ("high", Self::High)];
+        let found = known.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+        found.map(|(_, urgency)| urgency).ok_or(InvalidField::Urgency)
+    }
 }
 
 /// What the header fields say.
@@ -49,28 +66,25 @@ pub(crate) enum InvalidField {
 }
 
 impl PushFields {
-    /// Reads the fields; `values` returns the values of all fields with a name.
+    /// Reads the fields; `values` returns the values of all fields with a name. `has_body`: a body is certain to follow.
     ///
     /// # Errors
     /// [`InvalidField`].
-    pub(crate) fn read<'a>(values: impl Fn(&str) -> Vec<&'a [u8]>) -> Result<Self, InvalidField> {
+    pub(crate) fn read<'a>(has_body: bool, values: impl Fn(&str) -> Vec<&'a [u8]>) -> Result<Self, InvalidField> {
         let one = |name: &str, error: InvalidField| match values(name)[..] {
             [] => Ok(None),
             [value] => std::str::from_utf8(value).map(|value| Some(value.trim_matches([' ', '\t']))).map_err(|_| error),
             _ => Err(error),
         };
         let ttl = one("ttl", InvalidField::Ttl)?.and_then(seconds).ok_or(InvalidField::Ttl)?;
-        let urgency = match one("urgency", InvalidField::Urgency)? {
-            Some(value) => Some(urgency(value).ok_or(InvalidField::Urgency)?),
-            None => None,
-        };
+        let urgency = one("urgency", InvalidField::Urgency)?.map(str::parse).transpose()?;
         let topic = match one("topic", InvalidField::Topic)? {
             Some(value) => Some(topic(value).ok_or(InvalidField::Topic)?),
             None => None,
         };
         let encoding = one("content-encoding", InvalidField::ContentEncoding)?;
         let is_encrypted = encoding.is_some();
-        if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case("aes128gcm")) {
+        if encoding.map_or(has_body, |encoding| !encoding.eq_ignore_ascii_case(CODING)) {
             return Err(InvalidField::ContentEncoding);
         }
         let has_key =
@@ -91,12 +105,6 @@ fn seconds(value: &str) -> Option<u32> {
     is_number.then(|| value.parse().unwrap_or(MAX_TTL).min(MAX_TTL))
 }
 
-fn urgency(value: &str) -> Option<Urgency> {
-    let known =
-        [("very-low", Urgency::VeryLow), ("low", Urgency::Low), ("normal", Urgency::Normal), ("high", Urgency::High)];
-    known.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(value)).map(|(_, urgency)| urgency)
-}
-
 /// One sender pads the topic, which no alphabet of RFC 8030 allows.
 fn topic(value: &str) -> Option<String> {
     let text = value.strip_suffix("==").or(value.strip_suffix('=')).unwrap_or(value);
@@ -109,7 +117,9 @@ mod tests {
     use super::{InvalidField, PushFields, Urgency};
 
     fn read(fields: &[(&str, &str)]) -> Result<PushFields, InvalidField> {
-        PushFields::read(|name| fields.iter().filter(|(n, _)| *n == name).map(|(_, value)| value.as_bytes()).collect())
+        PushFields::read(false, |name| {
+            fields.iter().filter(|(n, _)| *n == name).map(|(_, value)| value.as_bytes()).collect()
+        })
     }
 
     const TTL: (&str, &str) = ("ttl", "60");
@@ -172,5 +182,9 @@ mod tests {
         ] {
             assert_eq!(read(&fields), Err(expected), "{fields:?}");
         }
+        assert_eq!(
+            PushFields::read(true, |name| if name == "ttl" { vec![b"60"] } else { Vec::new() }),
+            Err(InvalidField::ContentEncoding)
+        );
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: pure. The gateway stores nothing: the URL of a push resource has the device token in it, sealed.
 
+pub(crate) mod app;
 pub(crate) mod body;
 pub(crate) mod headers;
 pub(crate) mod seal;

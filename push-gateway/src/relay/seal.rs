@@ -3,6 +3,9 @@
 //! Invariant: a token opens only with the app for which it was sealed. The key of the application server is inside, so that a
 //! person who knows the device token cannot replace it, and a restart cannot lose it.
 
+use std::fmt;
+use std::ops::RangeInclusive;
+
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -13,12 +16,19 @@ use zeroize::Zeroizing;
 const VERSION: u8 = 1;
 /// Before the app in the associated data.
 const CONTEXT: &[u8] = b"wp1\0";
+/// Of AES-256.
+const KEY: usize = 32;
 const NONCE: usize = 12;
 const TAG: usize = 16;
 /// Version, number of the key and nonce.
 const HEAD: usize = 2 + NONCE;
 /// The longest token in the URL, in characters.
 const LONGEST: usize = 1024;
+
+/// Of SHA-256.
+const DIGEST: usize = 32;
+/// Instead of a digest, in a URL for every application server.
+pub(crate) const ANY_KEY: [u8; DIGEST] = [0; DIGEST];
 
 /// The kind of the device token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,12 +37,44 @@ pub(crate) enum Kind {
     Fcm = 2,
 }
 
+impl Kind {
+    /// The kind of the device tokens of an app of this type.
+    pub(crate) fn of_type(type_name: &str) -> Option<Self> {
+        [Self::Apns, Self::Fcm].into_iter().find(|kind| kind.type_name() == type_name)
+    }
+
+    /// The type of the apps whose devices have such a token.
+    pub(crate) fn type_name(self) -> &'static str {
+        match self {
+            Self::Apns => "apns",
+            Self::Fcm => "fcm",
+        }
+    }
+
+    /// How long the push service stores a message at most, of `ttl` seconds.
+    pub(crate) fn ttl(self, ttl: u32) -> u32 {
+        const DAY: u32 = 24 * 60 * 60;
+        ttl.min(match self {
+            Self::Apns => 30 * DAY,
+            Self::Fcm => 28 * DAY,
+        })
+    }
+
+    /// The lengths of a device token in bytes.
+    pub(crate) fn lengths(self) -> RangeInclusive<usize> {
+        match self {
+            Self::Apns => 32..=100,
+            Self::Fcm => 1..=512,
+        }
+    }
+}
+
 /// What a token contains.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sealed {
     pub(crate) kind: Kind,
     /// SHA-256 of the application server's key in uncompressed form; zeroes: any key.
-    pub(crate) digest: [u8; 32],
+    pub(crate) digest: [u8; DIGEST],
     /// In minutes since the Unix epoch.
     pub(crate) created: u32,
     /// The client's own name for the account.
@@ -72,6 +114,17 @@ pub(crate) enum InvalidKeys {
     Twice(u8),
     #[error("the key {0} is retired and in use")]
     RetiredInUse(u8),
+}
+
+impl fmt::Debug for SealKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// A key in the form of the configuration.
+pub(crate) fn line(number: u8, key: &[u8; KEY]) -> String {
+    format!("{number}:{}", STANDARD.encode(key))
 }
 
 impl SealKeys {
@@ -154,7 +207,7 @@ impl Sealed {
             2 => Kind::Fcm,
             _ => return None,
         };
-        let (digest, rest) = rest.split_first_chunk::<32>()?;
+        let (digest, rest) = rest.split_first_chunk::<DIGEST>()?;
         let (created, rest) = rest.split_first_chunk::<4>()?;
         let (length, rest) = rest.split_first()?;
         let (chid, device_token) = rest.split_at_checked(usize::from(*length))?;
@@ -163,19 +216,28 @@ impl Sealed {
         Some(Self { kind, digest: *digest, created, chid, device_token: device_token.to_vec() })
     }
 
-    /// Whether pushes of the application server with this key, in uncompressed form, may use the URL.
-    pub(crate) fn allows(&self, application_server_key: &[u8]) -> bool {
-        let digest: [u8; 32] = Sha256::digest(application_server_key).into();
-        aws_lc_rs::constant_time::verify_slices_are_equal(&digest, &self.digest).is_ok()
+    /// Whether the URL is that of the application server with this digest of its key.
+    pub(crate) fn allows(&self, digest: &[u8; DIGEST]) -> bool {
+        aws_lc_rs::constant_time::verify_slices_are_equal(digest, &self.digest).is_ok()
     }
+
+    /// Whether the URL is for every application server.
+    pub(crate) fn is_for_any_key(&self) -> bool {
+        self.digest == ANY_KEY
+    }
+}
+
+/// The digest of an application server's key in uncompressed form.
+pub(crate) fn digest(application_server_key: &[u8]) -> [u8; DIGEST] {
+    Sha256::digest(application_server_key).into()
 }
 
 #[cfg(test)]
 mod tests {
     use base64::Engine;
-    use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-    use super::{InvalidKeys, Kind, NotOpened, SealKeys, Sealed};
+    use super::{InvalidKeys, Kind, NotOpened, SealKeys, Sealed, digest};
 
     const APP: &str = "com.example.app.ios";
     const IOS: &str = "AQFAQUJDREVGR0hJSkvj7EyH-Kh9dT5K6onzz116VgASxRCby2oOBrQKuTr7lyUJggg2vb43QsWrzjOue39t1gKYmWxOpC-1ZLWVWZx1U\
@@ -186,8 +248,7 @@ mod tests {
     const KEY: &str = "BA1Hxzyi1RUM1b5wjxsn7nGxAszw2u61m164i3MrAIxHF6YK5h4SDYic-dRuU_RCPCfA5aq9ojSwk5Y2EmClBPs";
 
     fn line(number: u8, first: u8) -> String {
-        let key: Vec<u8> = (first..first + 32).collect();
-        format!("{number}:{}", STANDARD.encode(key))
+        super::line(number, &std::array::from_fn(|at| first + u8::try_from(at).unwrap()))
     }
 
     fn keys(lines: &[String], retired: &[u8]) -> SealKeys {
@@ -217,7 +278,7 @@ mod tests {
         let fcm = Sealed { kind: Kind::Fcm, chid: String::new(), device_token, ..ios() };
         assert_eq!(keys.seal("com.example.app.android", &fcm, nonce()), FCM);
         assert_eq!(keys.open("com.example.app.android", FCM), Ok(fcm));
-        assert!(ios().allows(&key()) && !ios().allows(&key()[1..]));
+        assert!(ios().allows(&digest(&key())) && !ios().allows(&digest(&key()[1..])) && !ios().is_for_any_key());
     }
 
     #[test]

@@ -44,15 +44,20 @@ pub(crate) enum Refusal {
 }
 
 impl<'a> Credentials<'a> {
-    /// Reads the value of the header field; `None` if it identifies no application server.
+    /// Reads the value of the header field; `None` if it identifies no application server. Whether its key is a point of the
+    /// curve shows later: it need not be computed again for a token that was verified before.
     pub(crate) fn parse(value: &'a str) -> Option<Self> {
         let (scheme, parameters) = value.trim_matches([' ', '\t']).split_once([' ', '\t'])?;
         if value.len() > LONGEST || !scheme.eq_ignore_ascii_case("vapid") {
             return None;
         }
         let (mut token, mut key) = (None, None);
-        for parameter in parameters.split(',') {
-            let (name, value) = parameter.trim_matches([' ', '\t']).split_once('=')?;
+        for parameter in parameters.split(',').map(|parameter| parameter.trim_matches([' ', '\t'])) {
+            // A list may have empty elements (RFC 9110, section 5.6.1).
+            if parameter.is_empty() {
+                continue;
+            }
+            let (name, value) = parameter.split_once('=')?;
             let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
             let slot = match name {
                 _ if name.eq_ignore_ascii_case("t") => &mut token,
@@ -63,7 +68,17 @@ impl<'a> Credentials<'a> {
                 return None;
             }
         }
-        Some(Self { token: token?, key: parse_key(key?)? })
+        Some(Self { token: token?, key: read_key(key?)? })
+    }
+
+    /// The token, signature included.
+    pub(crate) fn token(&self) -> &str {
+        self.token
+    }
+
+    /// Whether the key is a point of the curve.
+    pub(crate) fn has_point(&self) -> bool {
+        is_point(&self.key)
     }
 
     /// Verifies the token; returns when it expires. `own` are the origins of the gateway, `host` is the request's `Host`.
@@ -100,11 +115,28 @@ impl<'a> Credentials<'a> {
 
 /// A key in base64url or base64, with or without padding.
 pub(crate) fn parse_key(text: &str) -> Option<[u8; POINT]> {
+    read_key(text).filter(is_point)
+}
+
+/// The same, on the curve or not.
+fn read_key(text: &str) -> Option<[u8; POINT]> {
     let bytes = lenient(&URL_SAFE).decode(text).or_else(|_| lenient(&STANDARD).decode(text)).ok()?;
     let key: [u8; POINT] = bytes.try_into().ok()?;
-    // Refuses what is no point of the curve.
-    let is_point = key[0] == 4 && ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key).is_ok();
-    is_point.then_some(key)
+    (key[0] == 4).then_some(key)
+}
+
+/// The digest of a key, in base64url or base64.
+pub(crate) fn read_digest(text: &str) -> Option<[u8; 32]> {
+    lenient(&URL_SAFE).decode(text).or_else(|_| lenient(&STANDARD).decode(text)).ok()?.try_into().ok()
+}
+
+fn is_point(key: &[u8; POINT]) -> bool {
+    ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key).is_ok()
+}
+
+/// Whether a token that expires then is valid now.
+pub(crate) fn is_current(expires: Timestamp, now: Timestamp) -> bool {
+    expires > now.minus(LEEWAY) && expires <= now.plus(LONGEST_LIFE + LEEWAY)
 }
 
 fn lenient(alphabet: &Alphabet) -> GeneralPurpose {
@@ -126,8 +158,7 @@ fn expiry(exp: Option<&Value>, now: Timestamp) -> Option<Timestamp> {
     let millis = |seconds: f64| (seconds * 1000.0) as i64;
     let seconds = exp?.as_f64().filter(|seconds| (0.0..1e12).contains(seconds))?;
     let expires = Timestamp::from_millis(millis(seconds));
-    let is_valid = expires > now.minus(LEEWAY) && expires <= now.plus(LONGEST_LIFE + LEEWAY);
-    is_valid.then_some(expires)
+    is_current(expires, now).then_some(expires)
 }
 
 fn json(part: &str) -> Result<BTreeMap<String, Value>, Refusal> {

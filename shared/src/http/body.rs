@@ -110,15 +110,20 @@ impl Body {
 
     /// Reads the body within the listener's limits. A second reading finds no body, nor does one without the middleware.
     pub async fn read(self) -> Received {
+        self.read_within(usize::MAX, Duration::MAX).await
+    }
+
+    /// The same within smaller limits: a size in bytes, and the time from the end of the header to the end of the body.
+    pub async fn read_within(self, max: usize, timeout: Duration) -> Received {
         let is_form = is_form(self.request.headers());
         let mut share = None;
-        let bytes = self.receive(&mut share).await;
+        let bytes = self.receive(max, timeout, &mut share).await;
         // After an error nothing is kept.
         let share = share.filter(|_| bytes.is_ok());
         Received { bytes, is_form, _share: share }
     }
 
-    async fn receive(&self, share: &mut Option<Share>) -> Result<Bytes, BodyError> {
+    async fn receive(&self, max: usize, timeout: Duration, share: &mut Option<Share>) -> Result<Bytes, BodyError> {
         let unread = self.request.extensions().get::<Unread>().cloned();
         let Some((unread, mut payload)) = unread.and_then(|unread| Some((unread.clone(), unread.take()?))) else {
             return Ok(Bytes::new());
@@ -131,8 +136,8 @@ impl Body {
         }
         let Some(limits) = limits else { return Err(BodyError::TooLarge) };
         let share = share.insert(Share::of(&limits.budget, client_address(&self.request)));
-        let max = limits.max_at(self.request.path());
-        let deadline = unread.since + limits.timeout;
+        let max = limits.max_at(self.request.path()).min(max);
+        let deadline = unread.since + limits.timeout.min(timeout);
         let read = timeout_at(deadline, read(&mut payload, max, share)).await;
         let bytes = read.unwrap_or(Err(BodyError::TimedOut));
         if bytes.is_err() {
@@ -307,6 +312,17 @@ mod tests {
     async fn a_body_up_to_the_limit_is_read_and_a_larger_one_is_discarded() {
         assert_eq!(received(b"0123456789", true).await, (Ok(Bytes::from_static(b"0123456789")), false));
         assert_eq!(received(b"0123456789a", true).await, (Err(BodyError::TooLarge), false));
+    }
+
+    #[tokio::test]
+    async fn a_handler_may_set_a_smaller_limit() {
+        for (max, expected) in [(3, Err(BodyError::TooLarge)), (4, Ok(Bytes::from_static(b"0123")))] {
+            let request = TestRequest::post().app_data(Data::new(limits(1 << 20))).set_payload(&b"0123"[..]);
+            let mut request = request.to_srv_request();
+            let _unread = Unread::of(&mut request);
+            let received = Body::of(request.request().clone()).read_within(max, Duration::MAX).await;
+            assert_eq!(received.bytes, expected);
+        }
     }
 
     #[tokio::test]

@@ -12,18 +12,28 @@ use shared::random::Random;
 
 /// The keys of an app that subscribed.
 #[derive(Debug)]
-pub(super) struct Receiver {
+pub struct Receiver {
     private: PrivateKey,
     secret: [u8; 16],
 }
 
+impl Default for Receiver {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Receiver {
-    pub(super) fn new() -> Self {
+    /// One with new keys.
+    ///
+    /// # Panics
+    /// If the system has no randomness.
+    pub fn new() -> Self {
         Self { private: PrivateKey::generate(&ECDH_P256).expect("the system has randomness"), secret: Random.bytes() }
     }
 
     /// The public key and the secret, in base64url.
-    pub(super) fn keys(&self) -> (String, String) {
+    pub fn keys(&self) -> (String, String) {
         (URL_SAFE_NO_PAD.encode(self.public()), URL_SAFE_NO_PAD.encode(self.secret))
     }
 
@@ -37,7 +47,10 @@ impl Receiver {
     }
 
     /// The plaintext of a body.
-    pub(super) fn decrypt(&self, body: &[u8]) -> Result<Vec<u8>, &'static str> {
+    ///
+    /// # Errors
+    /// What is wrong with the body.
+    pub fn decrypt(&self, body: &[u8]) -> Result<Vec<u8>, &'static str> {
         let (salt, rest) = body.split_at_checked(16).ok_or("no salt")?;
         let (size, rest) = rest.split_at_checked(4).ok_or("no record size")?;
         let (length, rest) = rest.split_first().ok_or("no key length")?;

@@ -19,7 +19,8 @@ use shared::random::Random;
 
 use crate::certificates::{Authority, Certificate};
 use crate::fake::{Faults, HttpServer, Reaction, Recorded, Service, Socket};
-use decrypt::Receiver;
+
+pub use decrypt::Receiver;
 
 pub use crate::fake::{Loss, Reply, Request};
 pub use fault::Fault;

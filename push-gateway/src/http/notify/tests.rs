@@ -19,7 +19,7 @@ use shared::random::Random;
 
 use crate::config::Config;
 use crate::delivery::state::State;
-use crate::http::notify::{NETWORK, SITE, configure, network};
+use crate::http::notify::configure;
 
 const NOTIFY: &str = "/_matrix/push/v1/notify";
 
@@ -221,11 +221,4 @@ async fn junk_pushkeys_push_out_no_rate_of_a_device_that_had_a_delivery() {
     assert!(state.proven_pushkeys.insert(state.device_keys.pushkey(&token)));
     post(&state, notify(&json!([{ "app_id": "com.example.ios", "pushkey": token }]))).await;
     assert_eq!((setup.per_pushkey.len(), setup.per_unproven_pushkey.len()), (1, 100));
-}
-
-#[test]
-fn networks_of_ipv6_are_named_by_their_prefix() {
-    let names = |address: &str| [SITE, NETWORK].map(|segments| network(address.parse().unwrap(), segments));
-    assert_eq!(names("2a00:1:2:3:4::5"), ["2a00:1:2::/48", "2a00:1:2:3::/64"]);
-    assert_eq!(names("192.0.2.7"), ["192.0.2.7", "192.0.2.7"]);
 }

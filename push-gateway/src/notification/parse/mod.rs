@@ -186,6 +186,7 @@ fn parse_notification(notification: &Members<'_>) -> Result<Notification, ParseE
         content,
         encrypted,
         received: None,
+        relayed: None,
     })
 }
 

@@ -8,6 +8,7 @@ mod client;
 mod credentials;
 mod identifiers;
 mod payload;
+mod renewed;
 mod request;
 mod response;
 pub(super) mod settings;
@@ -30,12 +31,12 @@ use self::client::{Clients, TIMING};
 use self::credentials::Credentials;
 use self::credentials::token::Authorization;
 use self::payload::{SMALLER_LIMIT, compose};
+use self::renewed::{CACHE_CAPACITY, Registration, Renewed, registration};
 use self::request::{DeviceToken, Push, PushHeaders, PushTemplate};
 use self::response::{Action, ApnsResponse};
-use super::device_key::DeviceKey;
 use super::outcome::{Certainty, Failure, Outcome, Reason};
 use super::pause::Pause;
-use super::{Delivery, Payload, Provider, ProviderContext, SetupError};
+use super::{Delivery, Payload, Provider, ProviderContext, SetupError, count_oversize};
 use crate::notification::Device;
 use crate::notification::call::Occasion;
 use crate::upstream::client::Client;
@@ -44,14 +45,6 @@ use crate::upstream::response::UpstreamResponse;
 
 /// How long a device gets no push after a 429.
 const DEVICE_PAUSE: Duration = Duration::from_secs(30);
-/// The most devices that are paused, or remembered as registered again, at once.
-const CACHE_CAPACITY: u64 = 100_000;
-/// How long a new registration of a device is remembered.
-const RENEWED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// A device and the time of its registration.
-type Registration = (DeviceKey, Option<i64>);
-
 /// Delivers for one app.
 pub(crate) struct Apns {
     app: String,
@@ -62,8 +55,7 @@ pub(crate) struct Apns {
     clock: Clock,
     /// The pauses of devices.
     paused: Cache<Registration, Pause>,
-    /// Devices that APNs reported as gone before they registered again; each gets one more attempt.
-    renewed: Cache<Registration, ()>,
+    renewed: Renewed,
     seconds: Histogram,
     /// Looked up once: nearly every response is a 200.
     accepted: OnceLock<Counter>,
@@ -93,7 +85,7 @@ impl Apns {
             clients,
             clock: context.clock.clone(),
             paused: Cache::builder().max_capacity(CACHE_CAPACITY).time_to_live(DEVICE_PAUSE).build(),
-            renewed: Cache::builder().max_capacity(CACHE_CAPACITY).time_to_live(RENEWED_FOR).build(),
+            renewed: Renewed::default(),
             accepted: OnceLock::new(),
             seconds: metrics::histogram!("push_upstream_seconds", "app" => app.to_owned(), "type" => "apns"),
             truncated: metrics::counter!("push_truncated_total", "app" => app.to_owned()),
@@ -151,7 +143,7 @@ impl Apns {
                     }
                     Err(reason) => return Ok(Outcome::Dropped(reason)),
                 },
-                Action::CheckRegistration => return self.check_registration(delivery, &response, outcome).await,
+                Action::CheckRegistration => return self.renewed.check(delivery, &response, outcome).await,
                 Action::PauseDevice => {
                     self.paused.insert(registration(delivery), Pause::new(self.clock.now(), DEVICE_PAUSE)).await;
                     return Ok(outcome);
@@ -199,25 +191,12 @@ impl Apns {
         Ok((answer, response))
     }
 
-    /// A device that registered again after APNs reported it as gone gets one more attempt.
-    async fn check_registration(
-        &self,
-        delivery: &Delivery<'_>,
-        response: &ApnsResponse,
-        outcome: Outcome,
-    ) -> Result<Outcome, Failure> {
-        let registration = registration(delivery);
-        if response.is_before(delivery.device.pushkey_ts) && !self.renewed.contains_key(&registration) {
-            self.renewed.insert(registration, ()).await;
-            return Err(Failure { retry_in_request: true, ..Failure::upstream(outcome.labels().1, None) });
-        }
-        Ok(outcome)
-    }
-
     fn compose(&self, delivery: &Delivery<'_>, occasion: Occasion, limit: Option<usize>) -> Result<Payload, Reason> {
         let composed = compose(delivery.notification, delivery.device, &self.settings, occasion, limit)?;
-        if composed.is_truncated {
-            self.truncated.increment(1);
+        match (composed.is_truncated, &delivery.notification.relayed) {
+            (true, Some(_)) => count_oversize(&self.app),
+            (true, None) => self.truncated.increment(1),
+            (false, _) => {}
         }
         Ok(Payload { body: composed.bytes.into(), is_background: composed.is_background })
     }
@@ -284,6 +263,14 @@ impl Provider for Apns {
         }
     }
 
+    fn device_token(&self, text: &str) -> Option<Vec<u8>> {
+        DeviceToken::parse(text, self.settings.token_encoding.lenient()).map(|token| token.bytes())
+    }
+
+    fn pushkey(&self, device_token: &[u8]) -> Option<String> {
+        Some(self.settings.token_encoding.encode(device_token))
+    }
+
     fn circuit_key(&self) -> String {
         self.settings.circuit_key()
     }
@@ -291,10 +278,6 @@ impl Provider for Apns {
     fn describe(&self) -> String {
         self.settings.describe()
     }
-}
-
-fn registration(delivery: &Delivery<'_>) -> Registration {
-    (delivery.key, delivery.device.pushkey_ts)
 }
 
 #[cfg(test)]

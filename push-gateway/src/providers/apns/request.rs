@@ -5,7 +5,7 @@
 
 use base64::Engine;
 use base64::alphabet::{Alphabet, STANDARD, URL_SAFE};
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
@@ -15,6 +15,7 @@ use shared::clock::Timestamp;
 
 use super::settings::{Collapse, PushType, Settings, TokenEncoding};
 use crate::notification::call::Occasion;
+use crate::notification::relayed::Relayed;
 use crate::notification::{Kind, Notification, Priority};
 use crate::providers::Payload;
 use crate::upstream::request::UpstreamRequest;
@@ -46,9 +47,35 @@ impl DeviceToken {
         format!("{DEVICE}{hex}").parse().ok().map(Self)
     }
 
+    /// The token itself.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        let digit =
+            |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok()).unwrap_or_default();
+        self.hex().as_bytes().chunks(2).map(|pair| pair.iter().fold(0, |byte, part| byte << 4 | digit(*part))).collect()
+    }
+
     /// The token in lower-case hexadecimal digits.
     pub(super) fn hex(&self) -> &str {
         self.0.path().trim_start_matches(DEVICE)
+    }
+}
+
+impl TokenEncoding {
+    /// The encodings in which a client may name a token if this one is configured for pushkeys.
+    #[must_use]
+    pub(super) fn lenient(self) -> Self {
+        match self {
+            Self::Base64 => Self::Base64,
+            Self::Hex | Self::Auto => Self::Auto,
+        }
+    }
+
+    /// The pushkey of a device with this token.
+    pub(super) fn encode(self, token: &[u8]) -> String {
+        match self {
+            Self::Base64 => BASE64.encode(token),
+            Self::Hex | Self::Auto => hex(token),
+        }
     }
 }
 
@@ -121,7 +148,10 @@ impl PushTemplate {
         payload: &Payload,
     ) -> Push {
         let PushHeaders { notification, id, occasion, now } = *headers;
+        let relayed = notification.relayed.as_ref();
         let push_type = match settings.push_type {
+            _ if relayed.is_some() && !payload.is_background => PushType::Alert,
+            _ if relayed.is_some() => PushType::Background,
             Some(push_type) if occasion != Occasion::Nudge || push_type == PushType::Voip => push_type,
             Some(_) => PushType::Background,
             None if payload.is_background => PushType::Background,
@@ -131,8 +161,9 @@ impl PushTemplate {
         headers.insert(TOPIC, self.topic.clone());
         headers.insert(PUSH_TYPE, HeaderValue::from_static(push_type.as_str()));
         headers.insert(PRIORITY, HeaderValue::from_static(priority(push_type, notification, occasion)));
-        headers.insert(EXPIRATION, HeaderValue::from(expiration(occasion, settings, now)));
-        if let Some(id) = collapse_id(notification, occasion, push_type, settings.collapse) {
+        headers.insert(EXPIRATION, HeaderValue::from(expiration(relayed, occasion, settings, now)));
+        let own = || collapse_id(notification, occasion, push_type, settings.collapse);
+        if let Some(id) = relayed.map_or_else(own, |relayed| relayed.collapse_id.clone()) {
             headers.insert(COLLAPSE_ID, unique(&id));
         }
         headers.insert(ID, unique(&uuid(id)));
@@ -166,8 +197,9 @@ fn priority(push_type: PushType, notification: &Notification, occasion: Occasion
 }
 
 /// In seconds since the Unix epoch; APNs tries a push with 0 once and stores nothing.
-fn expiration(occasion: Occasion, settings: &Settings, now: Timestamp) -> i64 {
-    let seconds = match (settings.expiration.get().as_secs(), occasion) {
+fn expiration(relayed: Option<&Relayed>, occasion: Occasion, settings: &Settings, now: Timestamp) -> i64 {
+    let stored = relayed.map_or(settings.expiration.get().as_secs(), |relayed| u64::from(relayed.ttl));
+    let seconds = match (stored, occasion) {
         (0, _) => return 0,
         (_, Occasion::Ring(ring)) => ring.seconds(),
         (_, Occasion::Nudge) => NUDGE_EXPIRATION,

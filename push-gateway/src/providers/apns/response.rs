@@ -76,7 +76,9 @@ impl ApnsResponse {
             }
             Meaning::TooLarge => (Outcome::Dropped("too_large"), ReducePayload),
             Meaning::TooManyPushes => (Failure::pause(reason, DEVICE_PAUSE).into(), PauseDevice),
-            Meaning::TooManyTokens => (Failure::upstream(reason, None).into(), FreezeToken),
+            Meaning::TooManyTokens => {
+                (Failure { is_rate_refused: true, ..Failure::upstream(reason, None) }.into(), FreezeToken)
+            }
             Meaning::Connection => (outage(Failure::upstream(reason, self.retry_after)), RetireConnection),
             Meaning::Outage => {
                 let action = if reason == "Shutdown" { RetireConnection } else { Finish };
@@ -150,7 +152,7 @@ mod tests {
             (
                 429,
                 "TooManyProviderTokenUpdates",
-                failed(Failure::upstream("TooManyProviderTokenUpdates", None)),
+                failed(Failure { is_rate_refused: true, ..Failure::upstream("TooManyProviderTokenUpdates", None) }),
                 FreezeToken,
             ),
             (500, "InternalServerError", outage("InternalServerError"), Finish),

@@ -38,6 +38,7 @@ pub(super) fn notification(base: &Value, fields: &Value) -> Notification {
         content: all.get("content").and_then(Value::as_object).cloned(),
         encrypted,
         received: None,
+        relayed: None,
     }
 }
 

@@ -33,7 +33,7 @@ use super::access_token::{NoToken, Token};
 use super::outcome::{Failure, Outcome, Reason};
 use super::transport::{Route, Transport};
 use super::upstream_metrics::{UpstreamMetrics, network_reason};
-use super::{Delivery, Payload, Provider, ProviderContext, SetupError};
+use super::{Delivery, Payload, Provider, ProviderContext, SetupError, count_oversize};
 use crate::notification::call::Occasion;
 use crate::upstream::response::UpstreamResponse;
 
@@ -186,8 +186,10 @@ impl Fcm {
         if message.has_ignored_defaults {
             self.count("push_default_payload_ignored_total");
         }
-        if message.is_shortened {
-            self.count("push_truncated_total");
+        match (message.is_shortened, &delivery.notification.relayed) {
+            (true, Some(_)) => count_oversize(&self.app),
+            (true, None) => self.count("push_truncated_total"),
+            (false, _) => {}
         }
         Ok(Payload { body: message.body.into(), is_background: false })
     }
@@ -252,6 +254,14 @@ impl Provider for Fcm {
     /// A registration token begins with the installation ID of the app, which is a pushkey too.
     fn installation<'a>(&self, pushkey: &'a str) -> &'a str {
         payload::installation_id(pushkey)
+    }
+
+    fn device_token(&self, text: &str) -> Option<Vec<u8>> {
+        Some(text.as_bytes().to_vec())
+    }
+
+    fn pushkey(&self, device_token: &[u8]) -> Option<String> {
+        String::from_utf8(device_token.to_vec()).ok()
     }
 
     fn circuit_key(&self) -> String {

@@ -104,7 +104,7 @@ impl<'a> Data<'a> {
         match notification.kind {
             Kind::Encrypted if data.size(beside) > budget => return Err(TooLarge),
             Kind::Encrypted => {}
-            Kind::Full | Kind::Ids | Kind::Badge => data.fit(budget, beside),
+            Kind::Full | Kind::Ids | Kind::Badge | Kind::Relayed => data.fit(budget, beside),
         }
         data.is_shortened |= has_cut;
         Ok(data)

@@ -1,3 +1,5 @@
+//! VAPID tokens: the forms of the field, keys, claims and signatures.
+
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use base64::Engine;
@@ -72,6 +74,7 @@ fn the_header_field_is_read_in_each_form_of_known_senders() {
         format!("VAPID k={KEY} ,\tt={TOKEN}"),
         format!("Vapid t=\"{TOKEN}\", k=\"{KEY}\""),
         format!("vapid x=1,t={TOKEN},k={KEY}="),
+        format!("vapid t={TOKEN},, k={KEY},"),
     ] {
         assert_eq!(Credentials::parse(&value), Some(expected.clone()), "{value}");
     }

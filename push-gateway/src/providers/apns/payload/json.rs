@@ -95,6 +95,12 @@ impl Object {
         bytes
     }
 
+    /// The shortest text.
+    pub(super) fn to_compact_bytes(&self) -> Vec<u8> {
+        // Keys are texts, so they always serialize.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
     pub(super) fn length(&self) -> usize {
         length(self)
     }

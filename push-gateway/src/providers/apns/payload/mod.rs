@@ -4,6 +4,7 @@
 
 mod alert;
 mod json;
+mod relayed;
 mod truncate;
 
 use serde_json::{Map, Value};
@@ -44,6 +45,9 @@ pub(super) fn compose(
     occasion: Occasion,
     limit: Option<usize>,
 ) -> Result<Composed, Reason> {
+    if let Some(relayed) = &notification.relayed {
+        return relayed::compose(relayed, &given(settings, device), limit.is_none());
+    }
     let voip = settings.push_type == Some(PushType::Voip);
     if voip && settings.voip_events == VoipEvents::Calls {
         match occasion {
@@ -97,6 +101,8 @@ fn object(
     match notification.kind {
         Kind::Full => full(notification, device, settings, occasion, counts).ok_or("nothing_to_send"),
         Kind::Badge => counts.map(badge).ok_or("badge_disabled"),
+        // It has a payload of its own.
+        Kind::Relayed => Err("nothing_to_send"),
         Kind::Ids => {
             let mut object = given(settings, device);
             set_ids(&mut object, notification);

@@ -67,7 +67,8 @@ async fn after_too_many_tokens_the_current_one_stays_for_twenty_minutes() {
     assert_eq!(deliver(&provider, 1).await, Outcome::Delivered);
     world.clock.advance(minutes(45));
     world.apple.fault_times(&token(2), 1, Fault::error(429, "TooManyProviderTokenUpdates"));
-    let refused = Outcome::from(Failure::upstream("TooManyProviderTokenUpdates", None));
+    let refused =
+        Outcome::from(Failure { is_rate_refused: true, ..Failure::upstream("TooManyProviderTokenUpdates", None) });
     assert_eq!(deliver(&provider, 2).await, refused);
     world.clock.advance(minutes(14));
     // 59 minutes old, and still the only one.

@@ -2,6 +2,8 @@
 //!
 //! Invariant: only the gateway sets `data`, the target and `android.priority`; the operator's options cannot change them.
 
+mod relayed;
+
 use std::borrow::Cow;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -13,6 +15,7 @@ use serde_json::{Map, Value};
 
 use super::settings::{Collapse, Settings, Target};
 use crate::notification::call::Occasion;
+use crate::notification::relayed::{Carried, Oversize, Relayed};
 use crate::notification::{Counts, Device, Kind, Notification, Priority};
 use crate::providers::flat_data::{Data, Form, Measure};
 use crate::providers::outcome::Reason;
@@ -71,6 +74,10 @@ impl MessageTemplate {
         device: &Device,
         occasion: Occasion,
     ) -> Result<Message, Reason> {
+        if let Some(relayed) = &notification.relayed {
+            let (body, carried) = self.relayed(relayed, notification.priority, &device.pushkey, true)?;
+            return Ok(Message { body, has_ignored_defaults: false, is_shortened: carried == Carried::Length });
+        }
         if occasion == Occasion::Nudge {
             let data = Data::nudge(device, self.form, self.budget);
             return Ok(Message {
@@ -85,7 +92,7 @@ impl MessageTemplate {
             Kind::Full if notification.event_id.is_none() && notification.room_id.is_none() && !has_counts => {
                 return Err("nothing_to_send");
             }
-            Kind::Encrypted | Kind::Full | Kind::Ids | Kind::Badge => {}
+            Kind::Encrypted | Kind::Full | Kind::Ids | Kind::Badge | Kind::Relayed => {}
         }
         let data = Data::new(notification, device, self.form, self.budget, &[]).map_err(|_| "too_large")?;
         let (aps, has_bad_aps) = usable_aps(notification, device);
@@ -99,12 +106,19 @@ impl MessageTemplate {
     /// Whether a later message replaces this one.
     pub(super) fn is_collapsible(&self, notification: &Notification, occasion: Occasion) -> bool {
         notification.kind == Kind::Badge
+            || notification.relayed.as_ref().is_some_and(|relayed| relayed.collapse_id.is_some())
             || notification.call_collapse_id(occasion).is_some()
             || self.collapse == Collapse::Room && notification.room_id.is_some()
     }
 
     /// The message that is sent if FCM rejects the full one: the minimum that an app needs.
     pub(super) fn reduced(&self, notification: &Notification, device: &Device, occasion: Occasion) -> Vec<u8> {
+        if let Some(relayed) = &notification.relayed {
+            // Without its body it always fits.
+            let wake = Relayed { oversize: Oversize::Wake, ..relayed.clone() };
+            let reduced = self.relayed(&wake, notification.priority, &device.pushkey, false);
+            return reduced.map(|(body, _)| body).unwrap_or_default();
+        }
         let data = match occasion {
             Occasion::Nudge => Data::nudge(device, self.form, self.budget),
             Occasion::Ordinary | Occasion::Ring(_) | Occasion::ExpiredCall => {

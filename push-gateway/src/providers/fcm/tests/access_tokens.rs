@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use shared::clock::{Clock, Timestamp};
 
 use super::super::Fcm;
-use super::{SOON, World, assert_mistake, deliver, deliver_within, pause};
+use super::{SOON, World, assert_mistake, deliver, deliver_within};
 use crate::providers::Provider;
 use crate::providers::outcome::{Failure, Outcome};
 
@@ -61,7 +61,10 @@ async fn failures_of_the_token_endpoint_back_off() {
     let clock = Clock::manual(Timestamp::from_millis(1_800_000_000_000));
     let world = World::at(clock.clone()).await;
     let app = world.app();
-    let no_token = |seconds| pause("no_token", seconds, true);
+    let no_token = |seconds| {
+        let failure = Failure::upstream("no_token", Some(Duration::from_secs(seconds)));
+        Outcome::from(Failure { retry_in_request: true, ..failure })
+    };
     let faults = [
         Fault::html(500),
         Fault::json(400, json!({"error": "invalid_grant", "error_description": "Invalid JWT Signature."})),

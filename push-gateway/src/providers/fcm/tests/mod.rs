@@ -86,8 +86,9 @@ fn outage(reason: &'static str, retry_after: Option<u64>) -> Outcome {
 
 /// A pause after a 429, which another attempt within the request waits for if `is_short`.
 fn pause(reason: &'static str, seconds: u64, is_short: bool) -> Outcome {
-    let retry_after = Some(Duration::from_secs(seconds));
-    Failure { retry_in_request: is_short, ..Failure::upstream(reason, retry_after) }.into()
+    let pause = Failure::pause(reason, Duration::from_secs(seconds));
+    assert_eq!(pause.retry_in_request, is_short);
+    pause.into()
 }
 
 #[track_caller]

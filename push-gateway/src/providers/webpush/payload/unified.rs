@@ -42,7 +42,7 @@ pub(in super::super) fn payload(
     let bare: Map<String, Value> = match notification.kind {
         // A part of a ciphertext is useless.
         Kind::Encrypted => object.clone(),
-        Kind::Full | Kind::Ids | Kind::Badge => {
+        Kind::Full | Kind::Ids | Kind::Badge | Kind::Relayed => {
             BARE.iter().filter_map(|name| Some(((*name).to_owned(), object.get(*name)?.clone()))).collect()
         }
     };
