@@ -37,7 +37,11 @@ impl Receiver {
         (URL_SAFE_NO_PAD.encode(self.public()), URL_SAFE_NO_PAD.encode(self.secret))
     }
 
-    pub(super) fn private_key(&self) -> Vec<u8> {
+    /// The private key.
+    ///
+    /// # Panics
+    /// Never: the key was made here.
+    pub fn private_key(&self) -> Vec<u8> {
         let bytes: EcPrivateKeyBin<'_> = self.private.as_be_bytes().expect("a key that was made here");
         bytes.as_ref().to_vec()
     }

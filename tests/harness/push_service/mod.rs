@@ -28,6 +28,8 @@ pub use fault::Fault;
 /// The settings with the VAPID key of RFC 8291's sender.
 pub const VAPID: &str =
     "vapid_private_key = \"yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw\"\nvapid_contact = \"ops@example.com\"\n";
+/// Its private key.
+pub const VAPID_PRIVATE: &str = "yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw";
 /// Its public key.
 pub const VAPID_PUBLIC: &str =
     "BP4z9KsN6nGRTbVYI_c7VJSPQTBtkgcy27mlmlMoZIIgDll6e3vCYLocInmYWAmS6TlzAC8wEqKK6PBru3jl7A8";

@@ -4,6 +4,7 @@
 //! service.
 
 mod authorization;
+mod independent;
 mod limits;
 mod outcomes;
 mod requests;
