@@ -1,5 +1,5 @@
 //! The demo: the real identity server with a fake homeserver, mail relay and SMS provider, the real push gateway with a
-//! fake APNs and FCM, and the stories of their users, request by request.
+//! fake APNs, FCM and push service of endpoints, and the stories of their users, request by request.
 //!
 //! Invariant: the exit code is 0 only if every check succeeded; otherwise the demo names the step and the reason.
 
@@ -19,7 +19,7 @@ use harness::world::push::World;
 
 use narrator::{Failure, Narrator};
 use stage::Stage;
-use stories::{email, invitation, number, push};
+use stories::{email, invitation, number, push, web_push};
 
 const USAGE: &str = "\
 Starts the real identity server in a temporary folder with a fake homeserver, mail relay and SMS provider, then the real
@@ -100,8 +100,9 @@ async fn stories(narrator: &mut Narrator) -> Result<(Stage, email::Account, Worl
     let account = email::run(&stage, narrator).await?;
     invitation::run(&stage, &account, narrator).await?;
     number::run(&stage, &account, narrator).await?;
-    let gateway = gateway::start(narrator).await;
+    let (gateway, service) = gateway::start(narrator).await;
     push::run(&gateway, narrator).await?;
+    web_push::run(&gateway, &service, narrator).await?;
     Ok((stage, account, gateway))
 }
 

@@ -105,6 +105,18 @@ impl Narrator {
         self.is(body["errcode"] == errcode, || format!("the errcode is {}, not {errcode}", body["errcode"]))
     }
 
+    /// Like [`Narrator::ask`], for a response without a body.
+    ///
+    /// # Errors
+    /// [`Failure`] for another status.
+    pub(crate) async fn done(&mut self, call: Call, status: u16) -> Result<(), Failure> {
+        let answer = self.exchange(call).await;
+        self.write(&transcript::body("     ", &answer.body));
+        self.is(answer.code() == status, || {
+            format!("the response to {} has status {}, not {status}", answer.path, answer.code())
+        })
+    }
+
     /// Like [`Narrator::ask`], for a page; shows and returns only its title.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ pub fn body(margin: &str, bytes: &[u8]) -> String {
     const LINES: usize = 60;
     let text = match serde_json::from_slice::<Value>(bytes) {
         Ok(json) => format!("{json:#}"),
-        Err(_) => String::from_utf8_lossy(bytes).into_owned(),
+        Err(_) => String::from_utf8(bytes.to_vec()).unwrap_or_else(|_| format!("({} bytes)", bytes.len())),
     };
     let mut shown: String = text.lines().take(LINES).map(|line| format!("{margin}{}\n", cut(line))).collect();
     let more = text.lines().count().saturating_sub(LINES);

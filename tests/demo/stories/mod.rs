@@ -7,3 +7,4 @@ pub(crate) mod email;
 pub(crate) mod invitation;
 pub(crate) mod number;
 pub(crate) mod push;
+pub(crate) mod web_push;

@@ -114,7 +114,7 @@ async fn outage(stage: &World, narrator: &mut Narrator) -> Result<(), Failure> {
 }
 
 /// The request of a homeserver for an event.
-fn notify(stage: &World, event_id: &str, body: &str, devices: &Value) -> Call {
+pub(super) fn notify(stage: &World, event_id: &str, body: &str, devices: &Value) -> Call {
     stage.api.post(
         NOTIFY,
         json!({ "notification": {
