@@ -1,5 +1,5 @@
 //! No event is lost or sent twice: thousands of events from pushers that retry as Synapse does, through push services
-//! that reset, stall, cut off, reject and recover; APNs, FCM, Web Push and UnifiedPush alike.
+//! that reset, stall, cut off, reject and recover; APNs, FCM, Web Push and UnifiedPush alike, and APNs through the relay.
 //!
 //! Invariant: the seed alone decides which attempt gets which fault, so a run can be repeated. The requests and
 //! responses of the push services show the gateway's errors.
@@ -8,6 +8,7 @@ mod faults;
 mod ledger;
 mod plan;
 mod pusher;
+mod relayed;
 
 use harness::push_service::{ALLOW, PushService, VAPID};
 use harness::world::push::{Settings, World};
@@ -39,6 +40,13 @@ const UNIFIED: &str = "com.example.up";
 /// Short waits, so that a delivery is attempted three times.
 const WAITS: &str = "retry_waits = [\"20ms\", \"100ms\"]\n";
 
+/// The same for an app with the relay.
+const RELAYED_WAITS: &str = "relay = true\nretry_waits = [\"20ms\", \"100ms\"]\n";
+
+/// The relay, which no limit of URLs delays.
+const RELAY: &str = "[relay]\npublic_url = \"https://push.example.net\"\nsubscribe_per_ip = \"\"\n\
+                     seal_keys = [\"1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"]\n";
+
 /// The deadline of the whole run on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -55,11 +63,14 @@ async fn nothing_is_lost_and_nothing_doubled_with_two_accounts_on_each_phone() {
 async fn run(accounts: Accounts) {
     let (events, seed) = (options::scale(EVENTS.0, EVENTS.1), options::seed().unwrap_or(SEED));
     let endpoints = format!(
-        "{ALLOW}[apps.{WEB:?}]\ntype = \"webpush\"\n{VAPID}{WAITS}[apps.{UNIFIED:?}]\ntype = \"unifiedpush\"\n{WAITS}"
+        "{ALLOW}{RELAY}[apps.{WEB:?}]\ntype = \"webpush\"\n{VAPID}{WAITS}[apps.{UNIFIED:?}]\ntype = \"unifiedpush\"\n{WAITS}"
     );
-    let world = World::with(Settings { ios: WAITS, android: WAITS, tables: &endpoints, environment: &[] }).await;
+    let world =
+        World::with(Settings { ios: RELAYED_WAITS, android: WAITS, tables: &endpoints, environment: &[] }).await;
     let service = PushService::start(world.google.authority(), &[]).await;
-    let plan = Arc::new(Plan::new(seed, events / EVENTS_EACH, EVENTS_EACH, accounts, &service));
+    let mut plan = Plan::new(seed, events / EVENTS_EACH, EVENTS_EACH, accounts, &service);
+    plan.subscribe(&world).await;
+    let plan = Arc::new(plan);
     plan.direct(&world, &service);
 
     let began = Instant::now();
@@ -78,8 +89,9 @@ async fn run(accounts: Accounts) {
     let first: Vec<&String> = violations.iter().take(20).collect();
     assert!(violations.is_empty(), "seed {seed}: {} violations, such as {first:#?}", violations.len());
     assert!(ledger.duplicates() <= ledger.lost_answers());
-    // A third of the pushers or more: the others have a pushkey that expires, a payload that is reduced, or UnifiedPush.
-    assert!(accounts == Accounts::One || plan.shared_phones() * 6 > plan.pushers());
+    // A quarter of the pushers or more: the others have a pushkey that expires, a payload that is reduced, UnifiedPush or the
+    // relay.
+    assert!(accounts == Accounts::One || plan.shared_phones() * 8 > plan.pushers());
     // A run with few faults would prove little.
     assert_eq!(plan.missed(), [], "seed {seed}: faults that never happened");
     assert!(!report.rejected.is_empty() && ledger.lost_answers() > 0);

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::faults::{self, Kind};
+use super::relayed::Subscription;
 use super::{UNIFIED, WEB};
 
 /// One pusher in this number has a pushkey that expires; an odd number, so that all push services have some.
@@ -44,10 +45,12 @@ pub(super) enum Service {
     Browser,
     /// UnifiedPush.
     Distributor,
+    /// APNs, through the relay.
+    Relay,
 }
 
 impl Service {
-    pub(super) const ALL: [Self; 4] = [Self::Apple, Self::Google, Self::Browser, Self::Distributor];
+    pub(super) const ALL: [Self; 5] = [Self::Apple, Self::Google, Self::Browser, Self::Distributor, Self::Relay];
 }
 
 /// An event of a pusher, both counted from 0.
@@ -67,6 +70,8 @@ pub(super) struct Plan {
     phones: Vec<usize>,
     /// The devices whose endpoint the push service makes.
     endpoints: HashMap<usize, Value>,
+    /// The subscriptions of pushers of the relay.
+    relayed: HashMap<usize, Subscription>,
     /// The pushers of each pushkey.
     pushkeys: HashMap<String, Vec<usize>>,
     /// Faults of the first attempt at an event, so that each kind occurs.
@@ -98,6 +103,7 @@ impl Plan {
             accounts,
             phones: (0..pushers).collect(),
             endpoints: (0..pushers).filter_map(|pusher| Some((pusher, endpoint(pusher, service)?))).collect(),
+            relayed: HashMap::new(),
             pushkeys: HashMap::new(),
             certain: HashMap::new(),
             state: Mutex::default(),
@@ -119,12 +125,25 @@ impl Plan {
         plan
     }
 
+    /// Gets the URLs of the relay.
+    pub(super) async fn subscribe(&mut self, world: &World) {
+        for pusher in (0..self.pushers).filter(|pusher| Self::service(*pusher) == Service::Relay) {
+            let subscription = Subscription::new(&world.api, &self.device(pusher)).await;
+            self.relayed.insert(pusher, subscription);
+        }
+    }
+
+    /// The subscription of a pusher of the relay.
+    pub(super) fn subscription(&self, pusher: usize) -> Option<&Subscription> {
+        self.relayed.get(&pusher)
+    }
+
     /// Makes the push services follow the plan.
     pub(super) fn direct(self: &Arc<Self>, world: &World, service: &PushService) {
         let plan = Arc::clone(self);
         world.apple.fault_by(move |request| {
             let event = plan.event(request.device(), &request.json())?;
-            plan.next(event, Service::Apple, faults::dead_iphone, faults::APPLE, faults::APPLE_OUTAGE)
+            plan.next(event, Self::service(event.pusher), faults::dead_iphone, faults::APPLE, faults::APPLE_OUTAGE)
         });
         let plan = Arc::clone(self);
         world.google.fault_by(move |request| {
@@ -157,7 +176,7 @@ impl Plan {
     /// The pusher as its homeserver sends it.
     pub(super) fn device(&self, pusher: usize) -> Value {
         let mut device = match Self::service(pusher) {
-            Service::Apple => ios_device(&self.pushkey(pusher)),
+            Service::Apple | Service::Relay => ios_device(&self.pushkey(pusher)),
             Service::Google => android_device(&self.pushkey(pusher)),
             Service::Browser | Service::Distributor => self.endpoints[&self.phones[pusher]].clone(),
         };
@@ -170,7 +189,9 @@ impl Plan {
     pub(super) fn pushkey(&self, pusher: usize) -> String {
         let phone = self.phones[pusher];
         match Self::service(phone) {
-            Service::Apple => (0..4).map(|part| format!("{:016x}", self.draw(&[1, phone as u64, part]))).collect(),
+            Service::Apple | Service::Relay => {
+                (0..4).map(|part| format!("{:016x}", self.draw(&[1, phone as u64, part]))).collect()
+            }
             Service::Google => format!("phone-{phone}-{:016x}", self.draw(&[1, phone as u64])),
             Service::Browser | Service::Distributor => {
                 self.endpoints[&phone]["pushkey"].as_str().expect("a pushkey").to_owned()
@@ -200,6 +221,8 @@ impl Plan {
             [one] => *one,
             several => *several.iter().find(|pusher| payload["cs"] == self.secret(**pusher).as_str())?,
         };
+        let opened = self.relayed.get(&pusher).map(|subscription| subscription.open(payload));
+        let payload = opened.as_ref().unwrap_or(payload);
         let number = payload["event_id"].as_str()?.strip_prefix('$')?.split('-').nth(1)?.parse().ok()?;
         Some(Event { pusher, number })
     }
@@ -281,13 +304,14 @@ impl Plan {
 
     /// The first pusher of a pair with one push service, if both can be on one phone; else the pusher itself.
     fn shared_phone(&self, pusher: usize) -> usize {
-        let neighbour = pusher ^ Service::ALL.len();
+        let services = Service::ALL.len();
+        let neighbour = (pusher / services ^ 1) * services + pusher % services;
         let is_reduced = |pusher| {
             let of_pusher = self.certain.iter().filter(move |(event, _)| event.pusher == pusher);
             of_pusher.into_iter().any(|(_, name)| REDUCING.contains(name))
         };
-        // A UnifiedPush app gets no part of `default_payload`.
-        let can_share = Self::service(pusher) != Service::Distributor;
+        // A UnifiedPush app and a relayed message get no part of `default_payload`.
+        let can_share = !matches!(Self::service(pusher), Service::Distributor | Service::Relay);
         let fits = |pusher| can_share && pusher < self.pushers && self.death(pusher).is_none() && !is_reduced(pusher);
         if fits(pusher) && fits(neighbour) { pusher.min(neighbour) } else { pusher }
     }
@@ -349,6 +373,8 @@ fn kinds(service: Service) -> Vec<NamedKind> {
     }
     match service {
         Service::Apple => named(faults::APPLE),
+        // Without its body a relayed message is no event of the plan.
+        Service::Relay => named(faults::APPLE).into_iter().filter(|kind| kind.name != "413").collect(),
         Service::Google => named(faults::GOOGLE),
         Service::Browser | Service::Distributor => named(faults::ENDPOINTS),
     }
@@ -357,7 +383,7 @@ fn kinds(service: Service) -> Vec<NamedKind> {
 /// The device of a pusher, if the push service makes its endpoint.
 fn endpoint(pusher: usize, service: &PushService) -> Option<Value> {
     match Plan::service(pusher) {
-        Service::Apple | Service::Google => None,
+        Service::Apple | Service::Google | Service::Relay => None,
         Service::Browser => Some(service.browser(WEB)),
         Service::Distributor => Some(service.phone(UNIFIED)),
     }

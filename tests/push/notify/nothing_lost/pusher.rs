@@ -61,16 +61,23 @@ impl Pusher {
     /// Whether the event was delivered; else the pushkey was rejected.
     async fn push(&self, event: Event, report: &mut Report) -> bool {
         let mut wait = FIRST_WAIT;
+        let body = message_body(&self.plan.event_id(event), plan::devices(&self.plan, event.pusher));
+        let request = match self.plan.subscription(self.number) {
+            Some(subscription) => subscription.request(&self.api, &body["notification"]),
+            None => self.api.post(NOTIFY, body),
+        };
         for tries in 1.. {
-            let body = message_body(&self.plan.event_id(event), plan::devices(&self.plan, event.pusher));
-            let sent = self.api.post(NOTIFY, body).try_send();
+            let sent = request.clone().try_send();
             let answer = match self.plan.patience(event, tries) {
                 Some(patience) => tokio::time::timeout(patience, sent).await.ok().and_then(Result::ok),
                 None => sent.await.ok(),
             };
             *report.answers.entry(answer.as_ref().map_or(0, harness::api::Answer::code)).or_default() += 1;
             if let Some(answer) = answer {
+                let is_relayed = self.plan.subscription(self.number).is_some();
                 match answer.code() {
+                    201 if is_relayed => return true,
+                    404 | 410 if is_relayed => return false,
                     200 if answer.json() == json!({ "rejected": [] }) => return true,
                     200 if answer.json() == json!({ "rejected": [self.plan.pushkey(self.number)] }) => return false,
                     502 | 503 | 429 => {}
