@@ -122,6 +122,7 @@ const PUSH_GATEWAY: Layers = Layers {
             neighbours: Neighbours::Only(&[
                 "access_token",
                 "apns_error",
+                "app_table",
                 "connection_report",
                 "delivery_settings",
                 "device_key",

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use shared::config::{ConfigError, HumanDuration, OneOrMany, section};
+use shared::config::{ConfigError, HumanDuration, OneOrMany};
 
+use super::app_table::read_table;
 use crate::notification::badge_update::BadgeUpdates;
 use crate::notification::call::CALL_TYPES;
 
@@ -114,7 +115,7 @@ impl DeliverySettings {
                 return Err(ConfigError::Invalid(problem));
             }
         }
-        let settings: Self = section::<DeliveryKeys>(path, Value::Object(own))?.into();
+        let settings: Self = read_table::<DeliveryKeys>(path, Value::Object(own))?.into();
         if settings.max_concurrent == 0 {
             let problem = "nothing would ever be delivered; expected at least 1";
             return Err(ConfigError::Invalid(format!("[{path}] max_concurrent: {problem}")));

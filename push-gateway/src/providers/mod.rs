@@ -7,6 +7,7 @@
 pub(crate) mod access_token;
 pub(crate) mod apns;
 pub(crate) mod apns_error;
+pub(crate) mod app_table;
 pub(crate) mod connection_report;
 pub(crate) mod delivery_settings;
 pub(crate) mod device_key;

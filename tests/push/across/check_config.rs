@@ -150,3 +150,27 @@ async fn a_generated_key_is_accepted_and_a_contact_that_apple_refuses_is_noted()
         assert_eq!(text.contains("[apps.\"web\"] vapid_contact: Apple"), is_noted, "{text}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_and_truth_values_of_an_app_may_come_from_the_environment() {
+    let folder = new_folder();
+    let apps = "[apps.'com.example.hms']\ntype = 'huawei'\nclient_secret = 's'\n[apps.'com.example.web']\ntype = 'unifiedpush'\n";
+    std::fs::write(folder.path().join("config.toml"), apps).expect("an empty folder");
+    let variable = |key: &str, value: &str| (format!("PUSH_GATEWAY__APPS__{key}"), value.to_owned());
+    let mut environment = vec![
+        variable("com.example.hms__VERSION", "1"),
+        variable("com.example.hms__APP_ID_NUMBER", "100000001"),
+        variable("com.example.hms__COLLAPSE_KEY", "-1"),
+        variable("com.example.hms__MAX_CONCURRENT", "8"),
+        variable("com.example.hms__SEND_BADGE_COUNTS", "false"),
+        variable("com.example.web__ALLOW_HTTP", "true"),
+        variable("com.example.web__RETRY_WAITS", "1s,2s"),
+    ];
+    let binary = harness::binary::push_gateway();
+    let (code, text) = result_of(&run(binary, folder.path(), &["check-config"], &environment).await);
+    assert!(code == Some(0) && text.contains("Huawei Push Kit v1, data messages, app 100000001"), "{text}");
+    environment.push(variable("com.example.web__MAX_CONCURRENT", "many"));
+    let output = run(binary, folder.path(), &["check-config"], &environment).await;
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && text.contains("max_concurrent: invalid type"), "{text}");
+}

@@ -10,13 +10,14 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use shared::config::{ConfigError, HumanDuration, OneOrMany, section};
+use shared::config::{ConfigError, HumanDuration, OneOrMany};
 use shared::secret::Secret;
 
 pub(crate) use self::push_type::PushType;
 use super::{Apns, identifiers};
 use crate::notification::badge_update::BadgeUpdates;
 use crate::notification::call::CALL_TYPES;
+use crate::providers::app_table::read_table;
 use crate::providers::{
     DeliverySettings, Provider, ProviderContext, ProviderSettings, SetupError, SharedSettings, in_folder,
 };
@@ -241,7 +242,7 @@ impl Settings {
 
 /// Reads the table of an app; relative paths are relative to `folder`.
 pub(in super::super) fn read(path: &str, table: Value, folder: &Path) -> Result<SharedSettings, ConfigError> {
-    let mut settings: Settings = section(path, table)?;
+    let mut settings: Settings = read_table(path, table)?;
     for file in [&mut settings.key_file, &mut settings.cert_file, &mut settings.cert_password_file] {
         in_folder(folder, file);
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
-use shared::config::{ConfigError, HumanDuration, OneOrMany, section};
+use shared::config::{ConfigError, HumanDuration, OneOrMany};
 use shared::secret::Secret;
 use shared::text_file::unquoted;
 
@@ -21,6 +21,7 @@ use self::default_credentials::DefaultCredentials;
 use super::Fcm;
 use crate::notification::badge_update::BadgeUpdates;
 use crate::notification::call::CALL_TYPES;
+use crate::providers::app_table::read_table;
 use crate::providers::flat_data::{DataLayout, Flatten};
 use crate::providers::{
     DeliverySettings, Provider, ProviderContext, ProviderSettings, SetupError, SharedSettings, in_folder,
@@ -188,7 +189,7 @@ impl Settings {
 
 /// Reads the table of an app; relative paths are relative to `folder`.
 pub(in super::super) fn read(path: &str, table: Value, folder: &Path) -> Result<SharedSettings, ConfigError> {
-    let mut settings: Settings = section(path, table)?;
+    let mut settings: Settings = read_table(path, table)?;
     in_folder(folder, &mut settings.service_account_file);
     // Values from the environment or a form are often empty instead of absent, or have blanks around them.
     settings.service_account.take_if(|text| text.expose().trim().is_empty());

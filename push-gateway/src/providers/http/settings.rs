@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value;
-use shared::config::{ConfigError, section};
+use shared::config::ConfigError;
 use shared::secret::Secret;
 use url::{Position, Url};
 
 use super::Bridge;
 use super::request::Headers;
 use crate::notification::badge_update::BadgeUpdates;
+use crate::providers::app_table::read_table;
 use crate::providers::delivery_settings::DeliverySettings;
 use crate::providers::{Provider, ProviderContext, ProviderSettings, SetupError, SharedSettings, in_folder};
 
@@ -86,7 +87,7 @@ impl Settings {
 /// Reads the table of an app; relative paths are relative to `folder`.
 pub(in super::super) fn read(path: &str, mut table: Value, folder: &Path) -> Result<SharedSettings, ConfigError> {
     let delivery = DeliverySettings::take(path, &mut table)?;
-    let mut settings = Settings { delivery, ..section(path, table)? };
+    let mut settings = Settings { delivery, ..read_table(path, table)? };
     for file in [&mut settings.secret_file, &mut settings.secret_previous_file] {
         in_folder(folder, file);
     }

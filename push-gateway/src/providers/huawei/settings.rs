@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde::de::{Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-use shared::config::{ConfigError, HumanDuration, section};
+use shared::config::{ConfigError, HumanDuration};
 use shared::secret::Secret;
 use shared::text_file::unquoted;
 use url::Url;
@@ -20,6 +20,7 @@ use url::Url;
 use super::Huawei;
 use super::request::send_url;
 use crate::notification::call::Occasion;
+use crate::providers::app_table::read_table;
 use crate::providers::delivery_settings::DeliverySettings;
 use crate::providers::{Provider, ProviderContext, ProviderSettings, SetupError, SharedSettings, in_folder};
 
@@ -243,7 +244,7 @@ impl Settings {
 /// Reads the table of an app; relative paths are relative to `folder`.
 pub(in super::super) fn read(path: &str, mut table: Value, folder: &Path) -> Result<SharedSettings, ConfigError> {
     let delivery = DeliverySettings::take(path, &mut table)?;
-    let mut settings = Settings { delivery, ..section(path, table)? };
+    let mut settings = Settings { delivery, ..read_table(path, table)? };
     for file in [&mut settings.service_account_file, &mut settings.client_secret_file] {
         in_folder(folder, file);
     }

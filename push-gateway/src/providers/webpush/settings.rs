@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
-use shared::config::{ConfigError, HumanDuration, OneOrMany, secret_content, section};
+use shared::config::{ConfigError, HumanDuration, OneOrMany, secret_content};
 use shared::secret::Secret;
 use shared::text_file;
 
 use super::WebPush;
 use super::credentials::VapidKey;
+use crate::providers::app_table::read_table;
 use crate::providers::delivery_settings::DeliverySettings;
 use crate::providers::{Provider, ProviderContext, ProviderSettings, SetupError, in_folder};
 
@@ -159,7 +160,7 @@ impl Settings {
             }
         }
         let delivery = DeliverySettings::take(path, &mut table)?;
-        let mut settings = Self { delivery, form, ..section(path, table)? };
+        let mut settings = Self { delivery, form, ..read_table(path, table)? };
         in_folder(folder, &mut settings.vapid_private_key_file);
         // Values from the environment or a form are often empty instead of absent.
         settings.vapid_private_key.take_if(|text| text.expose().trim().is_empty());
