@@ -88,15 +88,17 @@ fn known() -> Vec<(String, String)> {
         known.extend(keys.into_iter().map(|key| (section.clone(), key)));
     }
     let of_relay = known_keys::<AppRelay>(nonsense.clone());
+    let of_every_type = known_keys::<DeliveryKeys>(nonsense.clone());
     let mut of_apns = known_keys::<ApnsSettings>(nonsense.clone());
+    of_apns.extend(of_every_type.clone());
     let mut of_fcm = known_keys::<FcmSettings>(nonsense.clone());
+    of_fcm.extend(of_every_type.clone());
     of_apns.extend(of_relay.clone());
     of_fcm.extend(of_relay);
     let mut of_web = known_keys::<EndpointSettings>(nonsense.clone());
-    of_web.extend(known_keys::<DeliveryKeys>(nonsense.clone()));
+    of_web.extend(of_every_type.clone());
     let mut of_huawei = known_keys::<HuaweiSettings>(nonsense.clone());
-    let mut of_bridge = known_keys::<HttpSettings>(nonsense.clone());
-    let of_every_type = known_keys::<DeliveryKeys>(nonsense);
+    let mut of_bridge = known_keys::<HttpSettings>(nonsense);
     of_bridge.extend(of_every_type.clone());
     of_huawei.extend(of_every_type);
     // Another name of a key.

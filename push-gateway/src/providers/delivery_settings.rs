@@ -124,6 +124,18 @@ impl DeliverySettings {
     }
 }
 
+impl DeliverySettings {
+    /// The same, with these waits by default.
+    ///
+    /// # Errors
+    /// As [`DeliverySettings::take`].
+    pub(crate) fn take_with(waits: &[Duration], path: &str, table: &mut Value) -> Result<Self, ConfigError> {
+        let has_own = table.get("retry_waits").is_some();
+        let settings = Self::take(path, table)?;
+        Ok(if has_own { settings } else { Self { retry_waits: waits.to_vec(), ..settings } })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};

@@ -97,7 +97,7 @@ impl Apns {
             return Ok(Outcome::rejected("invalid_token", Certainty::Suspect));
         };
         let now = self.clock.now();
-        let occasion = delivery.occasion(self.settings.call_types.as_slice(), now);
+        let occasion = delivery.occasion(&self.settings.delivery.call_types, now);
         let payload = match delivery.payload(|| self.compose(delivery, occasion, None)) {
             Ok(payload) => payload,
             Err(reason) => return Ok(Outcome::Dropped(reason)),

@@ -10,17 +10,14 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use shared::config::{ConfigError, HumanDuration, OneOrMany};
+use shared::config::{ConfigError, HumanDuration};
 use shared::secret::Secret;
 
 pub(crate) use self::push_type::PushType;
 use super::{Apns, identifiers};
-use crate::notification::badge_update::BadgeUpdates;
-use crate::notification::call::CALL_TYPES;
 use crate::providers::app_table::read_table;
-use crate::providers::{
-    DeliverySettings, Provider, ProviderContext, ProviderSettings, SetupError, SharedSettings, in_folder,
-};
+use crate::providers::delivery_settings::DeliverySettings;
+use crate::providers::{Provider, ProviderContext, ProviderSettings, SetupError, SharedSettings, in_folder};
 
 /// The table of an app of type `apns`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -72,22 +69,9 @@ pub struct Settings {
     pub(crate) voip_events: VoipEvents,
     /// Members of every payload; the device's `default_payload` overrides them.
     pub(crate) payload: Map<String, Value>,
-    /// Whether payloads carry unread counts.
-    pub(crate) send_badge_counts: bool,
-    /// Concurrent deliveries of this app.
-    pub(crate) max_concurrent: usize,
-    /// The waits before the second, third, … attempt.
-    pub(crate) retry_waits: OneOrMany<HumanDuration>,
-    /// Event types that are calls.
-    pub(crate) call_types: OneOrMany<String>,
-    /// Concurrent deliveries of calls, besides `max_concurrent`.
-    pub(crate) call_concurrent: usize,
-    /// Which badge updates are sent.
-    pub(crate) badge_updates: BadgeUpdates,
-    /// Whether devices that disable counts (MSC4076) get a silent push for each badge update.
-    pub(crate) badge_nudge: bool,
-    /// The time between two such pushes of a device.
-    pub(crate) nudge_interval: HumanDuration,
+    /// The settings of every type.
+    #[serde(skip)]
+    pub(crate) delivery: DeliverySettings,
 }
 
 /// The two environments of APNs.
@@ -168,14 +152,7 @@ impl Default for Settings {
             event_id_only_badge: false,
             voip_events: VoipEvents::Calls,
             payload: Map::new(),
-            send_badge_counts: true,
-            max_concurrent: 2048,
-            retry_waits: vec![HumanDuration::from_millis(500), HumanDuration::from_secs(3)].into(),
-            call_types: CALL_TYPES.map(str::to_owned).to_vec().into(),
-            call_concurrent: 64,
-            badge_updates: BadgeUpdates::default(),
-            badge_nudge: false,
-            nudge_interval: HumanDuration::from_secs(10 * 60),
+            delivery: DeliverySettings::default(),
         }
     }
 }
@@ -211,6 +188,15 @@ impl InterruptionLevel {
 }
 
 impl Settings {
+    /// Reads the keys of a table.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the key.
+    pub(super) fn of_table(path: &str, mut table: Value) -> Result<Self, ConfigError> {
+        let delivery = DeliverySettings::take(path, &mut table)?;
+        Ok(Self { delivery, ..read_table(path, table)? })
+    }
+
     /// The value of `apns-topic`.
     pub(crate) fn full_topic(&self) -> String {
         let voip = self.push_type == Some(PushType::Voip) && !self.topic.ends_with(".voip");
@@ -242,7 +228,7 @@ impl Settings {
 
 /// Reads the table of an app; relative paths are relative to `folder`.
 pub(in super::super) fn read(path: &str, table: Value, folder: &Path) -> Result<SharedSettings, ConfigError> {
-    let mut settings: Settings = read_table(path, table)?;
+    let mut settings = Settings::of_table(path, table)?;
     for file in [&mut settings.key_file, &mut settings.cert_file, &mut settings.cert_password_file] {
         in_folder(folder, file);
     }
@@ -258,16 +244,7 @@ impl ProviderSettings for Settings {
     }
 
     fn delivery(&self) -> DeliverySettings {
-        DeliverySettings {
-            send_badge_counts: self.send_badge_counts,
-            max_concurrent: self.max_concurrent,
-            call_concurrent: self.call_concurrent,
-            retry_waits: self.retry_waits.as_slice().iter().map(|wait| wait.get()).collect(),
-            call_types: self.call_types.as_slice().to_vec(),
-            badge_updates: self.badge_updates,
-            badge_nudge: self.badge_nudge,
-            nudge_interval: self.nudge_interval.get(),
-        }
+        self.delivery.clone()
     }
 
     fn secret_files(&self) -> Vec<(&'static str, &Path)> {

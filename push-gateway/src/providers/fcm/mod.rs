@@ -93,7 +93,7 @@ impl Fcm {
         let url = request::send_url(&self.settings.base_url, id)?;
         let clock = &self.context.clock;
         Ok(Project {
-            transport: connect(&self.route, &url, &self.app, self.settings.max_concurrent, clock.clone())
+            transport: connect(&self.route, &url, &self.app, self.settings.delivery.max_concurrent, clock.clone())
                 .map_err(|error| format!("base_url: {error}"))?,
             pauses: self.context.fcm_accounts.pauses(url.as_str(), clock),
         })
@@ -112,7 +112,7 @@ impl Fcm {
 
     async fn attempt(&self, delivery: &Delivery<'_>) -> Result<Outcome, Failure> {
         let Delivery { notification, device, deadline, .. } = *delivery;
-        let occasion = delivery.occasion(self.settings.call_types.as_slice(), self.context.clock.now());
+        let occasion = delivery.occasion(&self.settings.delivery.call_types, self.context.clock.now());
         // The life of a call is in the message and shorter in each attempt.
         let composed = match occasion {
             Occasion::Ring(_) => self.compose(delivery, occasion),

@@ -9,23 +9,21 @@ use std::any::Any;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
-use shared::config::{ConfigError, HumanDuration, OneOrMany};
+use shared::config::{ConfigError, HumanDuration};
 use shared::secret::Secret;
 use shared::text_file::unquoted;
 
 use self::default_credentials::DefaultCredentials;
 use super::Fcm;
-use crate::notification::badge_update::BadgeUpdates;
-use crate::notification::call::CALL_TYPES;
 use crate::providers::app_table::read_table;
+use crate::providers::delivery_settings::DeliverySettings;
 use crate::providers::flat_data::{DataLayout, Flatten};
-use crate::providers::{
-    DeliverySettings, Provider, ProviderContext, ProviderSettings, SetupError, SharedSettings, in_folder,
-};
+use crate::providers::{Provider, ProviderContext, ProviderSettings, SetupError, SharedSettings, in_folder};
 
 /// The keys of an app of type `fcm`, without `type` itself.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -59,25 +57,15 @@ pub struct Settings {
     pub(crate) ttl: Option<HumanDuration>,
     /// Which messages replace earlier ones that are not delivered yet.
     pub(crate) collapse: Collapse,
-    /// Whether payloads carry counts.
-    pub(crate) send_badge_counts: bool,
-    /// Concurrent deliveries.
-    pub(crate) max_concurrent: usize,
-    /// The waits between the attempts of one request.
-    pub(crate) retry_waits: OneOrMany<HumanDuration>,
-    /// Event types that are calls.
-    pub(crate) call_types: OneOrMany<String>,
-    /// Concurrent deliveries of calls, besides `max_concurrent`.
-    pub(crate) call_concurrent: usize,
-    /// Which badge updates are sent.
-    pub(crate) badge_updates: BadgeUpdates,
-    /// Whether devices that disable counts (MSC4076) get a silent push for each badge update.
-    pub(crate) badge_nudge: bool,
-    /// The time between two such pushes of a device.
-    pub(crate) nudge_interval: HumanDuration,
+    /// The settings of every type.
+    #[serde(skip)]
+    pub(crate) delivery: DeliverySettings,
     /// The key of the legacy API, which Google shut down: known, so that the error can name its replacement.
     pub(crate) api_key: Legacy,
 }
+
+/// The waits between attempts: Google asks for longer ones than others.
+const RETRY_WAITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
 
 /// `credentials`: the source of access tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -143,20 +131,22 @@ impl Default for Settings {
             target: Target::default(),
             ttl: None,
             collapse: Collapse::default(),
-            send_badge_counts: true,
-            max_concurrent: 2048,
-            retry_waits: vec![HumanDuration::from_secs(1), HumanDuration::from_secs(10)].into(),
-            call_types: CALL_TYPES.map(str::to_owned).to_vec().into(),
-            call_concurrent: 64,
-            badge_updates: BadgeUpdates::default(),
-            badge_nudge: false,
-            nudge_interval: HumanDuration::from_secs(10 * 60),
+            delivery: DeliverySettings { retry_waits: RETRY_WAITS.to_vec(), ..DeliverySettings::default() },
             api_key: Legacy(false),
         }
     }
 }
 
 impl Settings {
+    /// Reads the keys of a table.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the key.
+    pub(super) fn of_table(path: &str, mut table: Value) -> Result<Self, ConfigError> {
+        let delivery = DeliverySettings::take_with(&RETRY_WAITS, path, &mut table)?;
+        Ok(Self { delivery, ..read_table(path, table)? })
+    }
+
     /// The project that the settings or the environment name.
     pub(super) fn known_project_id(&self) -> Option<&str> {
         let of_environment = || self.default_credentials.as_ref().and_then(|found| found.project_id.as_deref());
@@ -189,7 +179,7 @@ impl Settings {
 
 /// Reads the table of an app; relative paths are relative to `folder`.
 pub(in super::super) fn read(path: &str, table: Value, folder: &Path) -> Result<SharedSettings, ConfigError> {
-    let mut settings: Settings = read_table(path, table)?;
+    let mut settings = Settings::of_table(path, table)?;
     in_folder(folder, &mut settings.service_account_file);
     // Values from the environment or a form are often empty instead of absent, or have blanks around them.
     settings.service_account.take_if(|text| text.expose().trim().is_empty());
@@ -214,16 +204,7 @@ impl ProviderSettings for Settings {
     }
 
     fn delivery(&self) -> DeliverySettings {
-        DeliverySettings {
-            send_badge_counts: self.send_badge_counts,
-            max_concurrent: self.max_concurrent,
-            call_concurrent: self.call_concurrent,
-            retry_waits: self.retry_waits.as_slice().iter().map(|wait| wait.get()).collect(),
-            call_types: self.call_types.as_slice().to_vec(),
-            badge_updates: self.badge_updates,
-            badge_nudge: self.badge_nudge,
-            nudge_interval: self.nudge_interval.get(),
-        }
+        self.delivery.clone()
     }
 
     fn secret_files(&self) -> Vec<(&'static str, &Path)> {
@@ -252,7 +233,7 @@ mod tests {
     use crate::providers::flat_data::{DataLayout, Flatten};
 
     fn read(json: Value) -> Settings {
-        serde_json::from_value(json).unwrap()
+        Settings::of_table("apps.\"x\"", json).unwrap()
     }
 
     fn problem(mut json: Value) -> String {
@@ -267,7 +248,10 @@ mod tests {
         let mut settings = read(json!({"service_account_file": "keys/sa.json"}));
         assert_eq!(settings.check(), Ok(()));
         assert_eq!(settings.base_url, "https://fcm.googleapis.com");
-        assert_eq!((settings.max_concurrent, settings.send_badge_counts, settings.ttl), (2048, true, None));
+        assert_eq!(
+            (settings.delivery.max_concurrent, settings.delivery.send_badge_counts, settings.ttl),
+            (2048, true, None)
+        );
         assert_eq!(
             (settings.flatten, settings.data_layout, settings.target, settings.collapse),
             (Flatten::Strings, DataLayout::Flat, Target::Auto, Collapse::None)
@@ -290,6 +274,7 @@ mod tests {
         assert_eq!(settings.credentials, Credentials::Metadata);
         let url = send_url(&settings.base_url, "chat-1").unwrap();
         assert_eq!(url.as_str(), "https://relay.example/fcm/v1/projects/chat-1/messages:send");
+        assert_eq!((settings.delivery.max_concurrent, settings.delivery.send_badge_counts), (8, false));
         assert!(serde_json::from_value::<Settings>(json!({"projectid": "x"})).is_err());
     }
 
@@ -332,7 +317,6 @@ mod tests {
             (json!({"project_id": "a/b"}), "project_id: "),
             (json!({"project_id": ".."}), "project_id: "),
             (json!({"ttl": "29d"}), "ttl: "),
-            (json!({"max_concurrent": 0}), "max_concurrent: "),
             (json!({"base_url": "fcm.googleapis.com"}), "base_url: "),
             (json!({"base_url": "ftp://x"}), "base_url: "),
             (json!({"base_url": "https://x/?a"}), "base_url: "),

@@ -25,12 +25,12 @@ fn ids() -> Value {
 }
 
 fn settings(table: Value) -> Settings {
-    serde_json::from_value(table).unwrap()
+    Settings::of_table("apps.\"x\"", table).unwrap()
 }
 
 fn build(event: &Value, fields: &Value, table: Value) -> Result<Composed, &'static str> {
     let (notification, settings) = (notification(event, &Value::Null), settings(table));
-    let occasion = notification.occasion(settings.call_types.as_slice(), NOW);
+    let occasion = notification.occasion(&settings.delivery.call_types, NOW);
     compose(&notification, &device("", fields), &settings, occasion, None)
 }
 

@@ -13,7 +13,7 @@ const NOW: Timestamp = Timestamp::from_millis(1_750_000_000_999);
 fn settings(table: &Value) -> Settings {
     let mut all = json!({"topic": "org.example.app"});
     all.as_object_mut().unwrap().extend(table.as_object().cloned().unwrap_or_default());
-    serde_json::from_value(all).unwrap()
+    Settings::of_table("apps.\"x\"", all).unwrap()
 }
 
 /// The value of one field of the push.
@@ -21,7 +21,7 @@ fn field(name: &str, event: &Value, table: &Value, background: bool) -> Option<S
     let settings = settings(table);
     let (token, notification) =
         (DeviceToken::parse(&"ab".repeat(32), TokenEncoding::Auto).unwrap(), notification(event, &Value::Null));
-    let occasion = notification.occasion(settings.call_types.as_slice(), NOW);
+    let occasion = notification.occasion(&settings.delivery.call_types, NOW);
     let headers = PushHeaders { notification: &notification, id: [0x5a; 16], occasion, now: NOW };
     let payload = Payload { body: bytes::Bytes::from_static(b"{}"), is_background: background };
     let push = PushTemplate::new(&settings).unwrap().push(token, &headers, &settings, &payload);

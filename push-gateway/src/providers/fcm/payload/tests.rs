@@ -24,14 +24,14 @@ fn request(notification: &Value, device: &Value) -> Request {
 }
 
 fn form(settings: Value) -> MessageTemplate {
-    MessageTemplate::new(&serde_json::from_value::<Settings>(settings).unwrap())
+    MessageTemplate::new(&Settings::of_table("apps.\"x\"", settings).unwrap())
 }
 
 /// The message for `device` with these settings.
 fn message(settings: Value, notification: &Value, device: &Value) -> Value {
     let Request { notification, devices } = request(notification, device);
-    let settings: Settings = serde_json::from_value(settings).unwrap();
-    let occasion = notification.occasion(settings.call_types.as_slice(), NOW);
+    let settings = Settings::of_table("apps.\"x\"", settings).unwrap();
+    let occasion = notification.occasion(&settings.delivery.call_types, NOW);
     let message = MessageTemplate::new(&settings).message(&notification, &devices[0], occasion).unwrap();
     let body: Value = serde_json::from_slice(&message.body).unwrap();
     body["message"].clone()

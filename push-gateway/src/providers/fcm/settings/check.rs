@@ -55,9 +55,6 @@ impl Settings {
         {
             return wrong(String::from("ttl: Google keeps nothing for longer than 28d"));
         }
-        if self.max_concurrent == 0 {
-            return wrong(String::from("max_concurrent: nothing would ever be delivered"));
-        }
         plain_url("metadata_url", &self.metadata_url).map_err(SettingsError)?;
         send_url(&self.base_url, self.project_id.as_deref().unwrap_or("any")).map_err(SettingsError)?;
         check_options(&self.fcm_options)

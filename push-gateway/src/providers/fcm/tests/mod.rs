@@ -50,7 +50,7 @@ impl World {
             settings["service_account_file"] = json!(self.google.write_service_account(self.folder.path()));
         }
         settings["base_url"] = json!(self.google.base_url());
-        let settings: Settings = serde_json::from_value(settings).unwrap();
+        let settings = Settings::of_table("apps.\"x\"", settings).unwrap();
         Fcm::new("org.example.*", &settings, &self.context.with_outbound(&self.outbound(), &[], true))
     }
 
