@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroize;
 
@@ -55,7 +56,8 @@ impl<T: Zeroize> From<T> for Secret<T> {
 
 impl<'de, T: Zeroize + Deserialize<'de>> Deserialize<'de> for Secret<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        T::deserialize(deserializer).map(Self)
+        // The library's error has the value.
+        T::deserialize(deserializer).map(Self).map_err(|_| D::Error::custom("expected a text in quotes"))
     }
 }
 

@@ -77,6 +77,7 @@ impl Browser {
     ///
     /// # Panics
     /// If the browser refuses it.
+    #[expect(clippy::needless_pass_by_value, reason = "tests write json!(…) in place")]
     pub fn command(&mut self, method: &str, params: Value) -> Value {
         self.send(json!({ "method": method, "params": params }))
     }
@@ -85,6 +86,7 @@ impl Browser {
     ///
     /// # Panics
     /// If the browser refuses it.
+    #[expect(clippy::needless_pass_by_value, reason = "tests write json!(…) in place")]
     pub fn page_command(&mut self, page: &Page, method: &str, params: Value) -> Value {
         self.send(json!({ "method": method, "params": params, "sessionId": page.0 }))
     }

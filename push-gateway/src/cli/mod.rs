@@ -63,8 +63,8 @@ enum Command {
     CheckConfig {
         #[command(flatten)]
         settings: Settings,
-        /// Also request an access token for each FCM and Huawei app, and connect to Apple for each APNs app; exits 1 if one
-        /// of them fails. Sends nothing to any device.
+        /// Also request an access token for each FCM app and Huawei app of version 1, and connect for each APNs, Huawei and
+        /// http app; exits 1 if one of them fails. Sends nothing to any device.
         #[arg(long)]
         online: bool,
     },
@@ -86,11 +86,11 @@ enum Command {
     /// standard error. Every browser must subscribe again after a change of the key.
     GenerateVapidKey,
     /// Print a new key for the relay, a value of [relay] seal_keys, on standard output. Keep it: the URLs of all homeservers
-    /// depend on it.
+    /// depend on it, and homeservers delete their pushers if another key takes its number.
     GenerateSealKey {
-        /// The number of the key; another one than those of the keys in use.
-        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
-        id: u8,
+        /// The number of the key, which no other key has or had; a random one by default.
+        #[arg(long, value_parser = clap::value_parser!(u8).range(1..))]
+        id: Option<u8>,
     },
     /// Print a new URL to which a homeserver sends Web Push for a device, as POST /wp/{app} makes it.
     WpUrl {

@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 use shared::config::{ConfigError, HumanDuration, OneOrMany};
@@ -17,6 +18,9 @@ use url::Url;
 use super::rate;
 use crate::relay::seal::{InvalidKeys, SealKeys};
 use crate::relay::vapid::origin;
+
+/// The least `max_age`.
+const SHORTEST_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The settings under `[relay]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -114,6 +118,9 @@ impl Relay {
             let problem = format!("expected origins such as \"https://push.example.org\", found \"{wrong}\"");
             return Err(invalid("extra_origins", problem));
         }
+        if self.max_age.is_some_and(|age| age.get() < SHORTEST_AGE) {
+            return Err(invalid("max_age", "expected at least \"1d\": homeservers delete the pushers of expired URLs"));
+        }
         if self.seal_keys.is_some() && self.seal_keys_file.is_some() {
             return Err(ConfigError::GivenTwice("relay.seal_keys".to_owned()));
         }
@@ -144,6 +151,7 @@ impl Relay {
         };
         self.keys = match keys {
             Ok(keys) => Some(Arc::new(keys)),
+            Err(error @ InvalidKeys::RetiredInUse(_)) => return Err(invalid("retired_seal_keys", error)),
             Err(error) => return Err(invalid(key, error)),
         };
         Ok(())
@@ -234,7 +242,8 @@ mod tests {
             ("seal_keys", json!([]), "[relay] seal_keys: expected at least one key"),
             ("seal_keys", json!(["1:AAAA"]), "[relay] seal_keys: expected \"<number>:"),
             ("seal_keys", json!([format!("1:{KEY}"), format!("1:{KEY}")]), "[relay] seal_keys: two keys "),
-            ("retired_seal_keys", json!([1]), "[relay] seal_keys: the key 1 is retired and in use"),
+            ("retired_seal_keys", json!([1]), "[relay] retired_seal_keys: the key 1 is retired and in use"),
+            ("max_age", json!("30s"), "[relay] max_age: expected at least \"1d\""),
             ("seal_keys_file", json!("keys"), "[relay] seal_keys"),
         ] {
             let error = with(key, value.clone()).unwrap_err();
@@ -250,7 +259,7 @@ mod tests {
         std::fs::write(file.path(), format!("# new\n2:{KEY}\n\n 1:{KEY}\r\n")).unwrap();
         let settings = |retired: u8| json!({ "public_url": "https://x.example", "seal_keys_file": file.path(), "retired_seal_keys": [retired] });
         assert!(read(settings(3)).unwrap().keys.is_some());
-        assert!(read(settings(2)).unwrap_err().starts_with("[relay] seal_keys_file: the key 2 is retired"));
+        assert!(read(settings(2)).unwrap_err().starts_with("[relay] retired_seal_keys: the key 2 is retired"));
     }
 
     #[test]

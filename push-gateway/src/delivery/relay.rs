@@ -7,6 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use shared::clock::Timestamp;
 use shared::random::Random;
+use shared::rate_limit::Limit;
 use url::{Origin, Url};
 
 use super::rate_limit::Buckets;
@@ -61,18 +62,18 @@ impl RelayState {
         let own = Url::parse(&public_url).map(|url| url.origin());
         let extra = settings.extra_origins.as_slice().iter().filter_map(|text| origin(text));
         let origins: Vec<Origin> = own.into_iter().chain(extra).collect();
-        let limits = |relay: &Settings| [relay.per_key, relay.subscribe_per_ip];
-        let same_limits = old.filter(|old| limits(&old.settings) == limits(settings));
-        let new = |limit| Arc::new(Buckets::new(limit));
+        let buckets = |limit: fn(&Settings) -> Option<Limit>, of: fn(&Relay) -> &Arc<Buckets>| {
+            let unchanged = old.filter(|old| limit(&old.settings) == limit(settings));
+            unchanged.map_or_else(|| Arc::new(Buckets::new(limit(settings))), |old| of(old).clone())
+        };
         let verified = old.filter(|old| old.origins == origins).map(|old| old.verified.clone());
         Self::Enabled(Box::new(Relay {
             keys: keys.clone(),
             public_url,
             origins,
             verified: verified.unwrap_or_else(|| Arc::new(Mutex::new(TwoGenerationCache::new(VERIFIED)))),
-            per_key: same_limits.map_or_else(|| new(settings.per_key), |old| old.per_key.clone()),
-            subscribe_per_ip: same_limits
-                .map_or_else(|| new(settings.subscribe_per_ip), |old| old.subscribe_per_ip.clone()),
+            per_key: buckets(|relay| relay.per_key, |relay| &relay.per_key),
+            subscribe_per_ip: buckets(|relay| relay.subscribe_per_ip, |relay| &relay.subscribe_per_ip),
             missing_key_log: LogThrottle::default(),
             undeliverable_log: LogThrottle::default(),
             public_url_log: LogThrottle::default(),

@@ -6,8 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use shared::config::{ConfigError, section};
+use shared::config::ConfigError;
 
+use super::app_table::read_table;
 use super::webpush::settings::{Form, KEYS_IN_OTHER_TYPES, Settings as EndpointSettings};
 use super::{ProviderSettings, apns, fcm, http, huawei};
 use crate::notification::relayed::Layout;
@@ -119,7 +120,7 @@ fn with_relay(
         Value::Object(table) => relay::KEYS.iter().filter_map(|key| table.remove_entry(*key)).collect(),
         _ => Map::new(),
     };
-    let relay: AppRelay = section(path, Value::Object(of_relay))?;
+    let relay: AppRelay = read_table(path, Value::Object(of_relay))?;
     let is_voip = table.get("push_type").is_some_and(|push_type| push_type == "voip");
     let settings = read(table)?;
     let wrong = |problem: &str| Err(ConfigError::Invalid(format!("[{path}] {problem}")));

@@ -24,7 +24,7 @@ pub(crate) struct LogThrottleByText {
     further: LogThrottle,
 }
 
-/// Allows one log line for each text from outside, for a thousand texts.
+/// Allows one log line for each text from outside, among the last thousand or fewer.
 #[derive(Debug, Default)]
 pub(crate) struct LogOncePerText(Mutex<HashSet<String>>);
 
@@ -113,8 +113,9 @@ impl LogOncePerText {
     /// Whether a line with this text may be logged; counts it if so.
     pub(crate) fn allow(&self, text: &str) -> bool {
         let mut texts = self.0.lock();
-        if texts.len() >= MAX_TEXTS_ONCE || texts.contains(text) {
-            return false;
+        // Strangers can bring any number of texts: then all may be logged once more.
+        if texts.len() >= MAX_TEXTS_ONCE && !texts.contains(text) {
+            texts.clear();
         }
         texts.insert(text.to_owned())
     }

@@ -114,10 +114,14 @@ impl TextTemplate {
 }
 
 impl Texts {
-    /// The title; without a room it is the sender.
+    /// The title; without a room it is the sender, and without a sender the room.
     pub(crate) fn title(&self, notification: &Notification) -> String {
-        let is_without_room = self.title.has(Field::Room) && value(Field::Room, notification).is_none();
-        let title = if is_without_room { value(Field::Sender, notification) } else { self.title.text(notification) };
+        let lacks = |field| self.title.has(field) && value(field, notification).is_none();
+        let title = match (lacks(Field::Room), lacks(Field::Sender)) {
+            (true, _) => value(Field::Sender, notification),
+            (false, true) => value(Field::Room, notification),
+            (false, false) => self.title.text(notification),
+        };
         title.unwrap_or_else(|| self.title_fallback.clone())
     }
 

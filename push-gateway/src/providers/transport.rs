@@ -199,8 +199,10 @@ pub(crate) async fn exchange(client: &Origins, request: Request<Full<Bytes>>) ->
 /// The problem, with its key.
 pub(crate) fn plain_url(key: &str, text: &str) -> Result<Url, String> {
     let is_plain = |url: &Url| {
-        matches!(url.scheme(), "https" | "http") && url.has_host() && url.query().is_none() && url.fragment().is_none()
+        let has_user = !url.username().is_empty() || url.password().is_some();
+        let is_bare = !has_user && url.query().is_none() && url.fragment().is_none();
+        matches!(url.scheme(), "https" | "http") && url.has_host() && is_bare
     };
     let url = Url::parse(text).ok().filter(is_plain);
-    url.ok_or_else(|| format!("{key}: expected an https URL without a query"))
+    url.ok_or_else(|| format!("{key}: expected an https URL without a query and a password"))
 }

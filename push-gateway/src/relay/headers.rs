@@ -87,8 +87,8 @@ impl PushFields {
         if encoding.map_or(has_body, |encoding| !encoding.eq_ignore_ascii_case(CODING)) {
             return Err(InvalidField::ContentEncoding);
         }
-        let has_key =
-            |value: &&[u8]| value.split(|byte| b",;".contains(byte)).any(|part| part.trim_ascii().starts_with(b"dh="));
+        let is_key = |part: &[u8]| part.trim_ascii().get(..3).is_some_and(|name| name.eq_ignore_ascii_case(b"dh="));
+        let has_key = |value: &&[u8]| value.split(|byte| b",;".contains(byte)).any(is_key);
         if !values("encryption").is_empty() || values("crypto-key").iter().any(has_key) {
             return Err(InvalidField::Draft);
         }

@@ -101,7 +101,9 @@ impl<'a> Credentials<'a> {
         let expires = expiry(claims.get("exp"), now).ok_or(Refusal::Invalid)?;
         let audiences: Vec<Origin> = match claims.get("aud") {
             Some(Value::String(audience)) => origin(audience).into_iter().collect(),
-            Some(Value::Array(list)) => list.iter().filter_map(|one| origin(one.as_str()?)).collect(),
+            Some(Value::Array(list)) if list.iter().all(Value::is_string) => {
+                list.iter().filter_map(|one| origin(one.as_str()?)).collect()
+            }
             _ => return Err(Refusal::Invalid),
         };
         if audiences.iter().any(|audience| own.contains(audience)) {
@@ -146,7 +148,11 @@ fn lenient(alphabet: &Alphabet) -> GeneralPurpose {
 
 /// The origin of a URL without a path, a query and a user.
 pub(crate) fn origin(text: &str) -> Option<Origin> {
-    let url = Url::parse(text).ok()?;
+    // Spellings that only browsers accept are no origins.
+    let lower = text.to_ascii_lowercase();
+    let is_spelt = (lower.starts_with("https://") || lower.starts_with("http://"))
+        && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\');
+    let url = Url::parse(text).ok().filter(|_| is_spelt)?;
     let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
     let origin = url.origin();
     (is_bare && url.username().is_empty() && url.password().is_none() && origin.is_tuple()).then_some(origin)

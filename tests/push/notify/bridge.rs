@@ -145,6 +145,20 @@ async fn a_gateway_behind_a_gateway_delivers_and_its_rejections_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rejection_says_nothing_about_the_same_pushkey_with_other_data() {
+    let (world, receiver) = world("").await;
+    let bad = with(device(1), json!({ "data": { "endpoint": "bad" } }));
+    receiver.answer(Some(1), Reply::json(200, json!({ "rejected": ["key 1"] })));
+    let answer = world.notify(&with(ids(), json!({ "devices": [bad] }))).await;
+    assert_eq!(answer.expect(200)["rejected"], json!(["key 1"]));
+    world.deliver(with(ids(), json!({ "event_id": "$next" })), &device(1)).await;
+    assert_eq!(receiver.requests_for("key 1").len(), 2);
+    let again = world.notify(&with(ids(), json!({ "event_id": "$third", "devices": [bad] }))).await;
+    assert_eq!(again.expect(200)["rejected"], json!(["key 1"]));
+    assert_eq!(receiver.requests_for("key 1").len(), 2, "remembered for the same device");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn check_config_and_test_push_know_the_bridge() {
     let (world, receiver) = world("secret = \"s3cret value\"\n").await;
     let run = async |arguments: &[&str]| {

@@ -10,7 +10,7 @@ use super::{ONCE, PUBLIC_URL, RELAY, Relay, assert_status, body, example};
 impl Relay {
     /// The status of a push with this `Authorization`, which also brings the right challenge.
     async fn authorized(&self, path: &str, authorization: &str) -> u16 {
-        let seed = u8::try_from(self.upstream() % 256).unwrap();
+        let seed = u8::try_from(self.upstream() % 256).expect("a byte");
         let request = self.bare(path).header("ttl", "60").header("content-encoding", "aes128gcm");
         let answer = request.header("authorization", authorization).body(body(150, seed)).send().await;
         assert_status(&answer, answer.code(), authorization);

@@ -36,7 +36,7 @@ async fn round_trip(run: Run, script: &str) {
         "authorization": ApplicationServer::new().authorization(PUBLIC_URL),
     });
     let Some(opened) = independent::python("decrypt.py", &[sealed]) else { return };
-    assert_eq!(serde_json::from_str::<Value>(opened[0]["plain"].as_str().expect("a text")).unwrap(), content);
+    assert_eq!(serde_json::from_str::<Value>(opened[0]["plain"].as_str().expect("a text")).expect("JSON"), content);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -236,15 +236,17 @@ async fn generated_key(arguments: &[&str]) -> String {
     let mut command = tokio::process::Command::new(harness::binary::push_gateway());
     let output = command.arg("generate-seal-key").args(arguments).output().await.expect("the binary can be started");
     assert!(output.status.success());
-    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    String::from_utf8(output.stdout).expect("text").trim_end().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_line_makes_keys_and_urls() {
     use base64::Engine;
     let (one, two) = (generated_key(&[]).await, generated_key(&["--id", "7"]).await);
-    assert!(one.starts_with("1:") && two.starts_with("7:") && one[2..] != two[2..], "{one} {two}");
-    assert_eq!(base64::engine::general_purpose::STANDARD.decode(&one[2..]).unwrap().len(), 32);
+    let (number, key) = one.split_once(':').expect("a number and a key");
+    assert!(number.parse::<u8>().is_ok_and(|number| number > 0) && two.starts_with("7:"), "{one} {two}");
+    assert_ne!(key, &two[2..]);
+    assert_eq!(base64::engine::general_purpose::STANDARD.decode(key).unwrap().len(), 32);
     let relay = Relay::start().await;
     let key = relay.homeserver.key();
     let token = "ab".repeat(32);

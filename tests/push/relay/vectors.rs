@@ -7,11 +7,13 @@ use serde_json::{Value, json};
 use super::{BODY, ONCE, RELAY, Relay, THRICE, assert_status, body, example, pushkey};
 
 /// The payload for `acc1` with these members.
+#[expect(clippy::needless_pass_by_value, reason = "tests write json!(…) in place")]
 fn payload(members: Value) -> Value {
     let mut payload = json!({
         "aps": { "alert": { "loc-key": "Notification", "loc-args": [] }, "mutable-content": 1 }, "chid": "acc1",
     });
-    payload.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    let members = members.as_object().expect("an object").clone();
+    payload.as_object_mut().expect("an object").extend(members);
     payload
 }
 
@@ -83,7 +85,7 @@ impl Relay {
     async fn with_topic(self) -> (Value, String) {
         let (device, path) = self.iphone().await;
         assert_status(&self.push(&path, example()).header("topic", "room-topic_0123456789").send().await, 201, "");
-        let id = self.world.push(&device).header("apns-collapse-id").unwrap().to_owned();
+        let id = self.world.push(&device).header("apns-collapse-id").expect("a topic").to_owned();
         (device, id)
     }
 }

@@ -160,7 +160,9 @@ impl Exchange<'_> {
         let is_valid = |byte: u8| {
             byte.is_ascii_alphanumeric() || b"-_".contains(&byte) || byte == b':' && self.clear_digest().is_some()
         };
-        (1..=MAX_TOKEN).contains(&self.token.len()) && self.token.bytes().all(is_valid)
+        // A token has one spelling: nothing in it is percent-encoded.
+        let is_plain = self.request.uri().path().ends_with(self.token) || self.clear_digest().is_some();
+        is_plain && (1..=MAX_TOKEN).contains(&self.token.len()) && self.token.bytes().all(is_valid)
     }
 
     /// Opens the URL.
@@ -275,10 +277,18 @@ impl Exchange<'_> {
         if is_verified {
             return (Ok(()), "known");
         }
+        // Anyone can get a URL for a key of his own, and a signature costs most of all checks. The address alone would let a
+        // homeserver with a wrong token block the others behind it.
+        let digits: String = sealed.digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let caller = keys.client(&format!("{} {digits}", network(client_address(request), NETWORK)));
+        if let Err(wait) = state.failed_opens.check(caller, now) {
+            return (Err(Refusal::Limited(wait)), "limited");
+        }
         let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
         match relay.verify(&credentials, keys, host, now) {
             Ok(()) => (Ok(()), "valid"),
             Err(vapid::Refusal::Invalid) => {
+                state.failed_opens.record(caller, now);
                 let text = "Authorization: the token is invalid, has expired, or is for another push service";
                 (Err(Refusal::Unauthorized(text)), "invalid")
             }

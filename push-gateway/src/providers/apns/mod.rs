@@ -31,9 +31,10 @@ use self::client::{Clients, TIMING};
 use self::credentials::Credentials;
 use self::credentials::token::Authorization;
 use self::payload::{SMALLER_LIMIT, compose};
-use self::renewed::{CACHE_CAPACITY, Registration, Renewed, registration};
+use self::renewed::{CACHE_CAPACITY, Renewed};
 use self::request::{DeviceToken, Push, PushHeaders, PushTemplate};
 use self::response::{Action, ApnsResponse};
+use super::device_key::DeviceKey;
 use super::outcome::{Certainty, Failure, Outcome, Reason};
 use super::pause::Pause;
 use super::{Delivery, Payload, Provider, ProviderContext, SetupError, count_oversize};
@@ -54,7 +55,7 @@ pub(crate) struct Apns {
     clients: Clients,
     clock: Clock,
     /// The pauses of devices.
-    paused: Cache<Registration, Pause>,
+    paused: Cache<DeviceKey, Pause>,
     renewed: Renewed,
     seconds: Histogram,
     /// Looked up once: nearly every response is a 200.
@@ -102,7 +103,7 @@ impl Apns {
             Ok(payload) => payload,
             Err(reason) => return Ok(Outcome::Dropped(reason)),
         };
-        let pause = self.paused.get(&registration(delivery)).await.map_or(Duration::ZERO, |pause| pause.rest(now));
+        let pause = self.paused.get(&delivery.key).await.map_or(Duration::ZERO, |pause| pause.rest(now));
         if !pause.is_zero() {
             return Err(Failure::pause("TooManyRequests", pause));
         }
@@ -145,7 +146,7 @@ impl Apns {
                 },
                 Action::CheckRegistration => return self.renewed.check(delivery, &response, outcome).await,
                 Action::PauseDevice => {
-                    self.paused.insert(registration(delivery), Pause::new(self.clock.now(), DEVICE_PAUSE)).await;
+                    self.paused.insert(delivery.key, Pause::new(self.clock.now(), DEVICE_PAUSE)).await;
                     return Ok(outcome);
                 }
                 Action::FreezeToken => {

@@ -17,7 +17,7 @@ pub(super) const CACHE_CAPACITY: u64 = 100_000;
 const RENEWED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A device and the time of its registration.
-pub(super) type Registration = (DeviceKey, Option<i64>);
+type Registration = (DeviceKey, Option<i64>);
 
 /// The registrations that had their attempt.
 pub(super) struct Renewed(Cache<Registration, ()>);
@@ -50,6 +50,6 @@ impl Renewed {
     }
 }
 
-pub(super) fn registration(delivery: &Delivery<'_>) -> Registration {
+fn registration(delivery: &Delivery<'_>) -> Registration {
     (delivery.key, delivery.device.pushkey_ts)
 }

@@ -174,7 +174,10 @@ impl Fcm {
                 Action::ReducePayload => {
                     let detail = error.detail(&device.pushkey);
                     tracing::warn!(app = &*self.app, detail, "FCM rejected a message: sending a reduced one");
-                    body = self.template.reduced(notification, device, occasion).into();
+                    body = match self.template.reduced(notification, device, occasion) {
+                        Ok(reduced) => reduced.into(),
+                        Err(reason) => return Ok(Outcome::Dropped(reason)),
+                    };
                     is_reduced = true;
                 }
             }

@@ -107,7 +107,10 @@ fn from_apns(apns: &ApnsError, error: &ErrorBody, retry_after: Option<Duration>,
             let pause = retry_after.unwrap_or(APNS_PAUSE).min(MAX_PAUSE);
             (Failure::pause(reason, pause).into(), Action::Pause(pause, Quota::Device))
         }
-        Meaning::TooManyTokens => (Failure::upstream(reason, retry_after).into(), Action::Finish),
+        Meaning::TooManyTokens => {
+            let failure = Failure { is_rate_refused: true, ..Failure::upstream(reason, retry_after) };
+            (failure.into(), Action::Finish)
+        }
         // An outage of Apple's says nothing about Google: no circuit counts it.
         Meaning::Connection | Meaning::Outage => {
             let failure = Failure { retry_in_request: true, ..Failure::upstream(reason, retry_after) };

@@ -9,6 +9,7 @@ mod request;
 mod response;
 pub(super) mod settings;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,7 @@ use super::outcome::{Failure, Outcome};
 use super::transport::{Route, Transport};
 use super::upstream_metrics::{UpstreamMetrics, network_reason};
 use super::{Delivery, Payload, Provider, ProviderContext, SetupError};
+use crate::notification::Device;
 
 /// Delivers for one app.
 pub(crate) struct Bridge {
@@ -78,6 +80,16 @@ impl Bridge {
 impl Provider for Bridge {
     fn deliver<'a>(&'a self, delivery: &'a Delivery<'_>) -> BoxFuture<'a, Outcome> {
         self.attempt(delivery).map(|result| result.unwrap_or_else(Outcome::from)).boxed()
+    }
+
+    /// All that the receiver sees: what it rejects may be the data or the app_id, and says nothing about other devices.
+    fn canonical_pushkey<'a>(&self, device: &'a Device) -> Cow<'a, str> {
+        let data = serde_json::to_string(&device.data).unwrap_or_default();
+        Cow::Owned(format!("{}\n{}\n{data}", device.pushkey, device.app_id))
+    }
+
+    fn installation<'a>(&self, pushkey: &'a str) -> &'a str {
+        pushkey.split_once('\n').map_or(pushkey, |(pushkey, _)| pushkey)
     }
 
     fn warm_up(&self) -> BoxFuture<'_, Result<(), Duration>> {

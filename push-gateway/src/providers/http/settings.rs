@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use shared::config::ConfigError;
 use shared::secret::Secret;
@@ -27,6 +28,7 @@ pub struct Settings {
     /// Where notifications are posted to.
     pub(crate) url: String,
     /// Further header fields, such as `Authorization`; secrets.
+    #[serde(deserialize_with = "headers")]
     pub(crate) headers: BTreeMap<String, Secret<String>>,
     /// The secret that signs requests.
     pub(crate) secret: Option<Secret<String>>,
@@ -39,6 +41,12 @@ pub struct Settings {
     /// The settings of every type.
     #[serde(skip)]
     pub(crate) delivery: DeliverySettings,
+}
+
+/// Reads a table of secrets; the library's error would have the value.
+fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Secret<String>>, D::Error> {
+    let read = BTreeMap::deserialize(deserializer);
+    read.map_err(|_| D::Error::custom("expected a table of texts, such as { Authorization = \"Bearer …\" }"))
 }
 
 impl Settings {

@@ -78,6 +78,9 @@ pub(super) fn interpret(
         400 if answer.code.is_empty() => (Outcome::Dropped("bad_payload"), Action::ReducePayload),
         // A response that cannot be read does not say that the message was accepted.
         200..=299 if answer.code.is_empty() => outage("unreadable_response"),
+        // A proxy in front of Push Kit.
+        408 if answer.code.is_empty() => outage("timeout"),
+        413 if answer.code.is_empty() => (Outcome::Dropped("too_large"), Action::Shrink),
         _ if answer.code.is_empty() => (ours("unexpected_status"), Action::Finish),
         _ => by_code(answer, retry_after, pushkey, ours),
     }

@@ -256,8 +256,9 @@ impl Provider for WebPush {
     fn canonical_pushkey<'a>(&self, device: &'a Device) -> Cow<'a, str> {
         match (self.subscription(device), self.settings.form) {
             (Ok(subscription), _) => {
-                let receiver = subscription.receiver();
-                Cow::Owned(format!("{} {receiver}", canonical(&subscription.endpoint)).trim_end().to_owned())
+                let (endpoint, receiver) = (canonical(&subscription.endpoint), subscription.receiver());
+                // An endpoint that is no URL keeps its blanks: its rejection must not concern the URL without them.
+                Cow::Owned(if receiver.is_empty() { endpoint } else { format!("{endpoint} {receiver}") })
             }
             // The rejection of wrong keys concerns no other device with this endpoint.
             (Err(InvalidSubscription), Form::Url) => Cow::Owned(format!("{} invalid", canonical(&device.pushkey))),

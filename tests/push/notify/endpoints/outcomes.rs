@@ -81,6 +81,21 @@ fn devices(service: &PushService) -> [Value; 3] {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rejected_spelling_says_nothing_about_the_endpoint() {
+    let (gateway, service) = world().await;
+    let phone = service.phone(UNIFIED);
+    gateway.deliver(with(ids(), json!({ "event_id": "$1" })), &phone).await;
+    for blank in [" ", "\n", "\t "] {
+        let mut other = phone.clone();
+        other["pushkey"] = json!(format!("{}{blank}", phone["pushkey"].as_str().unwrap()));
+        let answer = gateway.notify(&with(ids(), json!({ "devices": [other] }))).await;
+        assert_eq!(answer.expect(200)["rejected"], json!([other["pushkey"]]));
+    }
+    gateway.deliver(with(ids(), json!({ "event_id": "$2" })), &phone).await;
+    assert_eq!(service.messages_for(&phone).len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_answer_has_its_outcome_for_both_kinds() {
     let (gateway, service) = world().await;
     for (name, reply, times, expected, requests) in rows() {

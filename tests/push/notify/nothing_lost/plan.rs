@@ -305,7 +305,7 @@ impl Plan {
     /// The first pusher of a pair with one push service, if both can be on one phone; else the pusher itself.
     fn shared_phone(&self, pusher: usize) -> usize {
         let services = Service::ALL.len();
-        let neighbour = (pusher / services ^ 1) * services + pusher % services;
+        let neighbour = ((pusher / services) ^ 1) * services + pusher % services;
         let is_reduced = |pusher| {
             let of_pusher = self.certain.iter().filter(move |(event, _)| event.pusher == pusher);
             of_pusher.into_iter().any(|(_, name)| REDUCING.contains(name))

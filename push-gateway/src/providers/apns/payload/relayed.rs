@@ -142,6 +142,7 @@ mod tests {
         relayed(URL_SAFE_NO_PAD.decode(BODY).unwrap(), "acc1")
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "tests write json!(…) in place")]
     fn compose_with(relayed: &Relayed, payload: Value) -> Result<Composed, &'static str> {
         let settings: Settings = serde_json::from_value(json!({ "payload": payload })).unwrap();
         let notification = Notification::of_relayed(relayed.clone(), Priority::High);

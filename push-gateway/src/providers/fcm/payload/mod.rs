@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 use super::settings::{Collapse, Settings, Target};
 use crate::notification::call::Occasion;
-use crate::notification::relayed::{Carried, Oversize, Relayed};
+use crate::notification::relayed::Carried;
 use crate::notification::{Counts, Device, Kind, Notification, Priority};
 use crate::providers::flat_data::{Data, Form, Measure};
 use crate::providers::outcome::Reason;
@@ -112,12 +112,17 @@ impl MessageTemplate {
     }
 
     /// The message that is sent if FCM rejects the full one: the minimum that an app needs.
-    pub(super) fn reduced(&self, notification: &Notification, device: &Device, occasion: Occasion) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// The reason why nothing is sent: a relayed push may not lose its body.
+    pub(super) fn reduced(
+        &self,
+        notification: &Notification,
+        device: &Device,
+        occasion: Occasion,
+    ) -> Result<Vec<u8>, Reason> {
         if let Some(relayed) = &notification.relayed {
-            // Without its body it always fits.
-            let wake = Relayed { oversize: Oversize::Wake, ..relayed.clone() };
-            let reduced = self.relayed(&wake, notification.priority, &device.pushkey, false);
-            return reduced.map(|(body, _)| body).unwrap_or_default();
+            return self.relayed(relayed, notification.priority, &device.pushkey, false).map(|(body, _)| body);
         }
         let data = match occasion {
             Occasion::Nudge => Data::nudge(device, self.form, self.budget),
@@ -125,7 +130,7 @@ impl MessageTemplate {
                 Data::reduced(notification, device, self.form, self.budget)
             }
         };
-        self.body(notification, device, occasion, &data, None)
+        Ok(self.body(notification, device, occasion, &data, None))
     }
 
     fn body(

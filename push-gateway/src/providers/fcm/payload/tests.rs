@@ -365,7 +365,7 @@ fn a_nudge_has_the_apps_own_data_and_no_counts() {
     let nudge = |settings: &Value| -> Value {
         let form = form(settings.clone());
         let message = form.message(&notification, &devices[0], Occasion::Nudge).unwrap();
-        assert_eq!(form.reduced(&notification, &devices[0], Occasion::Nudge), message.body);
+        assert_eq!(form.reduced(&notification, &devices[0], Occasion::Nudge).unwrap(), message.body);
         serde_json::from_slice::<Value>(&message.body).unwrap()["message"].clone()
     };
     let found = nudge(&options);
@@ -463,7 +463,7 @@ fn the_reduced_form_holds_what_an_app_cannot_do_without() {
         json!({"cs": "c", "ok": "x".repeat(256), "long": "x".repeat(257), "n": 1, "from": "x", "aps": {"badge": 1}}),
     );
     let Request { notification, devices } = request(&event(), &device);
-    let body = form(json!({"ttl": "1h"})).reduced(&notification, &devices[0], Occasion::Ordinary);
+    let body = form(json!({"ttl": "1h"})).reduced(&notification, &devices[0], Occasion::Ordinary).unwrap();
     assert_eq!(
         serde_json::from_slice::<Value>(&body).unwrap()["message"],
         json!({

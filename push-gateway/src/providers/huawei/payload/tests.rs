@@ -13,6 +13,7 @@ use crate::providers::huawei::settings::{Settings, read};
 
 const TOKEN: &str = "IQAAAACy0aYTAAAx";
 
+#[expect(clippy::needless_pass_by_value, reason = "tests write json!(…) in place")]
 fn template(more: Value) -> MessageTemplate {
     let mut table = match more.get("version") {
         Some(_) => json!({ "app_id_number": 1, "client_secret": "x" }),

@@ -99,6 +99,7 @@ fn what_does_not_fit_is_dropped_in_order_and_fills_the_limit() {
     assert_eq!(unified::payload(&notification, &device, false, MAX_BODY), Err("too_large"));
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "tests write json!(…) in place")]
 fn declarative(more: Value) -> Declarative {
     let mut table = json!({ "vapid_private_key": "x", "vapid_contact": "a@example.com", "declarative": true,
         "navigate_template": "https://app.example.org/#/room/{room_id}/{event_id}" });

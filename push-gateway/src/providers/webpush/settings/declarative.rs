@@ -87,6 +87,7 @@ mod tests {
 
     const NAVIGATE: &str = "https://app.example.org/#/room/{room_id}/{event_id}";
 
+    #[expect(clippy::needless_pass_by_value, reason = "tests write json!(…) in place")]
     fn read(more: Value) -> Result<Settings, String> {
         let mut table = json!({ "vapid_private_key": "x", "vapid_contact": "a@example.com", "declarative": true });
         table.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
