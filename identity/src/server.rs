@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use actix_web::web::Data;
 use arc_swap::ArcSwap;
@@ -144,6 +145,7 @@ async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, Start
         ),
         memory: Memory::default(),
         sms_spent: sms_day::SpentLog::default(),
+        invite_mail_time: AtomicU64::new(200),
         mail_queued: Notify::new(),
         onbind_queued: Notify::new(),
         activity: Arc::new(Activity::default()),

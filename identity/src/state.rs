@@ -3,6 +3,7 @@
 //! Invariant: every part is immutable or synchronizes itself, and no lock is held across an await.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use arc_swap::ArcSwap;
 use shared::clock::Clock;
@@ -51,6 +52,8 @@ pub struct State {
     pub lookup_quota: LookupQuota,
     /// When a reached daily limit of SMS was logged.
     pub sms_spent: SpentLog,
+    /// How long the last mail of an invitation took, in milliseconds.
+    pub invite_mail_time: AtomicU64,
     /// Wakes the mail worker.
     pub mail_queued: Notify,
     /// Wakes the onbind worker.

@@ -1,6 +1,6 @@
 page-provided-by = Tuto stránku poskytuje { $service } pomocí Gatehouse.
 page-confirm-title = Jste to vy?
-page-confirm-asked = Uživatel sítě Matrix { $mxid } chce používat { $masked_address }.
+page-confirm-asked = Uživatel sítě Matrix { $mxid } chce používat vaši e-mailovou adresu ({ $masked_address }).
 page-confirm-asked-anonymously = Někdo chce používat { $masked_address } s účtem v síti Matrix.
 page-confirm-text = Potvrďte jen tehdy, pokud jste o to požádali ve své aplikaci Matrix. Pokud ne, zavřete tuto stránku.
 page-confirm-expiry = Potvrdit můžete ještě { $duration }.
@@ -19,7 +19,7 @@ page-block-text = { $sender } zve { $masked_address } do místnosti v síti Matr
 page-block-sender-button = Zablokovat tohoto odesílatele
 page-block-all-button = Zablokovat všechny pozvánky
 page-blocked-title = Hotovo
-page-blocked-sender = { $service } už nebude posílat pozvánky od { $sender } na { $masked_address }.
-page-blocked-all = { $service } už nebude posílat pozvánky na { $masked_address }.
+page-blocked-sender = { $service } už nebude posílat pozvánky od { $sender } na vaši e-mailovou adresu ({ $masked_address }).
+page-blocked-all = { $service } už nebude posílat pozvánky na vaši e-mailovou adresu ({ $masked_address }).
 page-block-invalid-title = Tento odkaz je neplatný
 page-block-invalid-text = Otevřete prosím odkaz v e-mailu znovu a zkontrolujte, že je úplný.

@@ -1,6 +1,6 @@
 page-provided-by = Cette page est proposée par { $service } avec Gatehouse.
 page-confirm-title = Est-ce bien vous ?
-page-confirm-asked = L’utilisateur Matrix { $mxid } souhaite utiliser { $masked_address }.
+page-confirm-asked = L’utilisateur Matrix { $mxid } souhaite utiliser votre adresse e-mail ({ $masked_address }).
 page-confirm-asked-anonymously = Quelqu’un souhaite utiliser { $masked_address } avec un compte Matrix.
 page-confirm-text = Confirmez uniquement si vous en avez fait la demande dans votre application Matrix. Sinon, fermez cette page.
 page-confirm-expiry = Vous pouvez confirmer pendant encore { $duration }.
@@ -19,7 +19,7 @@ page-block-text = { $sender } a invité { $masked_address } dans un salon sur Ma
 page-block-sender-button = Bloquer cet expéditeur
 page-block-all-button = Bloquer toutes les invitations
 page-blocked-title = C’est fait
-page-blocked-sender = { $service } n’enverra plus d’invitations de { $sender } à { $masked_address }.
-page-blocked-all = { $service } n’enverra plus d’invitations à { $masked_address }.
+page-blocked-sender = { $service } n’enverra plus d’invitations de { $sender } à votre adresse e-mail ({ $masked_address }).
+page-blocked-all = { $service } n’enverra plus d’invitations à votre adresse e-mail ({ $masked_address }).
 page-block-invalid-title = Ce lien n’est pas valide
 page-block-invalid-text = Veuillez rouvrir le lien de l’e-mail et vérifier qu’il est complet.

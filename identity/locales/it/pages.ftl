@@ -1,6 +1,6 @@
 page-provided-by = Questa pagina è fornita da { $service } con Gatehouse.
 page-confirm-title = La richiesta è sua?
-page-confirm-asked = L’utente Matrix { $mxid } desidera usare { $masked_address }.
+page-confirm-asked = L’utente Matrix { $mxid } desidera usare il suo indirizzo e-mail ({ $masked_address }).
 page-confirm-asked-anonymously = Qualcuno desidera usare { $masked_address } con un account Matrix.
 page-confirm-text = Confermi solo se lo ha richiesto nella sua app Matrix. Altrimenti chiuda questa pagina.
 page-confirm-expiry = Può confermare ancora per { $duration }.
@@ -19,7 +19,7 @@ page-block-text = { $sender } ha invitato { $masked_address } in una stanza su M
 page-block-sender-button = Blocca questo mittente
 page-block-all-button = Blocca tutti gli inviti
 page-blocked-title = Fatto
-page-blocked-sender = { $service } non invia più inviti da { $sender } a { $masked_address }.
-page-blocked-all = { $service } non invia più inviti a { $masked_address }.
+page-blocked-sender = { $service } non invia più inviti da { $sender } al suo indirizzo e-mail ({ $masked_address }).
+page-blocked-all = { $service } non invia più inviti al suo indirizzo e-mail ({ $masked_address }).
 page-block-invalid-title = Questo link non è valido
 page-block-invalid-text = Apra di nuovo il link nell’e-mail e controlli che sia completo.

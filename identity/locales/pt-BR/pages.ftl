@@ -1,6 +1,6 @@
 page-provided-by = Esta página é oferecida por { $service } com o Gatehouse.
 page-confirm-title = É você?
-page-confirm-asked = O usuário do Matrix { $mxid } quer usar { $masked_address }.
+page-confirm-asked = O usuário do Matrix { $mxid } quer usar seu endereço de e-mail ({ $masked_address }).
 page-confirm-asked-anonymously = Alguém quer usar { $masked_address } com uma conta do Matrix.
 page-confirm-text = Confirme somente se você pediu isso no seu aplicativo do Matrix. Caso contrário, feche esta página.
 page-confirm-expiry = Você ainda pode confirmar por { $duration }.
@@ -19,7 +19,7 @@ page-block-text = { $sender } convidou { $masked_address } para uma sala no Matr
 page-block-sender-button = Bloquear este remetente
 page-block-all-button = Bloquear todos os convites
 page-blocked-title = Pronto
-page-blocked-sender = { $service } não enviará mais convites de { $sender } para { $masked_address }.
-page-blocked-all = { $service } não enviará mais convites para { $masked_address }.
+page-blocked-sender = { $service } não enviará mais convites de { $sender } para seu endereço de e-mail ({ $masked_address }).
+page-blocked-all = { $service } não enviará mais convites para seu endereço de e-mail ({ $masked_address }).
 page-block-invalid-title = Este link não é válido
 page-block-invalid-text = Abra novamente o link do e-mail e verifique se ele está completo.

@@ -1,6 +1,6 @@
 page-provided-by = Den här sidan tillhandahålls av { $service } med Gatehouse.
 page-confirm-title = Är det du?
-page-confirm-asked = Matrix-användaren { $mxid } vill använda { $masked_address }.
+page-confirm-asked = Matrix-användaren { $mxid } vill använda din e-postadress ({ $masked_address }).
 page-confirm-asked-anonymously = Någon vill använda { $masked_address } med ett Matrix-konto.
 page-confirm-text = Bekräfta bara om du har begärt detta i din Matrix-app. Stäng annars den här sidan.
 page-confirm-expiry = Du kan bekräfta i { $duration } till.
@@ -19,7 +19,7 @@ page-block-text = { $sender } har bjudit in { $masked_address } till ett rum på
 page-block-sender-button = Blockera den här avsändaren
 page-block-all-button = Blockera alla inbjudningar
 page-blocked-title = Klart
-page-blocked-sender = { $service } skickar inte längre inbjudningar från { $sender } till { $masked_address }.
-page-blocked-all = { $service } skickar inte längre inbjudningar till { $masked_address }.
+page-blocked-sender = { $service } skickar inte längre inbjudningar från { $sender } till din e-postadress ({ $masked_address }).
+page-blocked-all = { $service } skickar inte längre inbjudningar till din e-postadress ({ $masked_address }).
 page-block-invalid-title = Den här länken är ogiltig
 page-block-invalid-text = Öppna länken i mejlet igen och kontrollera att den är fullständig.

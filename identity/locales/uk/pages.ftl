@@ -1,6 +1,6 @@
 page-provided-by = Цю сторінку надає { $service } за допомогою Gatehouse.
 page-confirm-title = Це ви?
-page-confirm-asked = Користувач Matrix { $mxid } хоче використовувати { $masked_address }.
+page-confirm-asked = Користувач Matrix { $mxid } хоче використовувати вашу електронну адресу ({ $masked_address }).
 page-confirm-asked-anonymously = Хтось хоче використовувати { $masked_address } з обліковим записом Matrix.
 page-confirm-text = Підтверджуйте, лише якщо ви просили про це у своєму застосунку Matrix. Якщо ні, закрийте цю сторінку.
 page-confirm-expiry = Підтвердити можна ще { $duration }.
@@ -19,7 +19,7 @@ page-block-text = { $sender } запрошує { $masked_address } до кімн
 page-block-sender-button = Заблокувати цього відправника
 page-block-all-button = Заблокувати всі запрошення
 page-blocked-title = Готово
-page-blocked-sender = { $service } більше не надсилатиме запрошення від { $sender } на { $masked_address }.
-page-blocked-all = { $service } більше не надсилатиме запрошення на { $masked_address }.
+page-blocked-sender = { $service } більше не надсилатиме запрошення від { $sender } на вашу електронну адресу ({ $masked_address }).
+page-blocked-all = { $service } більше не надсилатиме запрошення на вашу електронну адресу ({ $masked_address }).
 page-block-invalid-title = Це посилання недійсне
 page-block-invalid-text = Відкрийте посилання з листа ще раз і перевірте, чи воно повне.

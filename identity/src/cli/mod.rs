@@ -12,6 +12,7 @@ mod outbox;
 mod rotate_key;
 mod rotate_pepper;
 mod table;
+mod templates;
 mod test_sms;
 
 use std::error::Error;
@@ -27,11 +28,7 @@ use self::copy_database::CopyArgs;
 use self::outbox::RetrySelection;
 use self::test_sms::TestSmsArgs;
 use crate::config::Config;
-use crate::domain::mxid::UserId;
-use crate::domain::room_id::RoomId;
-use crate::domain::threepid::{Medium, ThreePid};
 use crate::notify::templates::Audience;
-use crate::store::invites::Filter;
 use crate::{server, signing_keys};
 
 /// Matrix identity server (Identity Service API v2).
@@ -134,10 +131,15 @@ enum Command {
         #[arg(long)]
         lang: Option<String>,
     },
+    /// List, export, check or preview the templates of mails, SMS and pages.
+    Templates {
+        #[command(subcommand)]
+        command: templates::TemplatesCommand,
+    },
     /// List or revoke invitations: pending, and delivered if [invites] keep_delivered is set.
     Invites {
         #[command(subcommand)]
-        command: InvitesCommand,
+        command: invites::InvitesCommand,
     },
     /// List or retry onbind notifications that no homeserver has accepted yet.
     ///
@@ -148,46 +150,6 @@ enum Command {
         #[command(subcommand)]
         command: OutboxCommand,
     },
-}
-
-#[derive(Subcommand)]
-enum InvitesCommand {
-    /// List invitations, oldest first.
-    List {
-        #[command(flatten)]
-        source: ConfigSource,
-        #[command(flatten)]
-        filter: InviteFilter,
-    },
-    /// Revoke invitations: their links stop working, and queued mails are not sent.
-    Revoke {
-        #[command(flatten)]
-        source: ConfigSource,
-        #[command(flatten)]
-        filter: InviteFilter,
-    },
-}
-
-/// Selects invitations that match all filters.
-#[derive(clap::Args)]
-struct InviteFilter {
-    /// Ids of invitations.
-    ids: Vec<String>,
-    /// The invited e-mail address.
-    #[arg(long, value_parser = |text: &str| ThreePid::canonical(Medium::Email, text))]
-    address: Option<ThreePid>,
-    /// The room.
-    #[arg(long, value_parser = RoomId::parse)]
-    room: Option<RoomId>,
-    /// The sender.
-    #[arg(long, value_parser = UserId::parse)]
-    sender: Option<UserId>,
-}
-
-impl From<InviteFilter> for Filter {
-    fn from(InviteFilter { ids, address, room, sender }: InviteFilter) -> Self {
-        Self { ids, threepid: address, room_id: room, sender }
-    }
 }
 
 #[derive(Subcommand)]
@@ -273,13 +235,8 @@ async fn execute(command: Command) -> Result<(), Box<dyn Error>> {
             print(lines)?;
             Ok(sent?)
         }
-        Command::Invites { command: InvitesCommand::List { source, filter } } => {
-            print(invites::list(&source.load()?, filter.into()).await?)
-        }
-        Command::Invites { command: InvitesCommand::Revoke { source, filter } } => {
-            let number = invites::revoke(&source.load()?, filter.into()).await?;
-            print([format!("{number} revoked")])
-        }
+        Command::Templates { command } => print(templates::run(command)?),
+        Command::Invites { command } => print(invites::run(command).await?),
         Command::Outbox { command: OutboxCommand::List { source } } => print(outbox::list(&source.load()?).await?),
         Command::Outbox { command: OutboxCommand::Retry { source, id, dead, .. } } => {
             let selection =

@@ -14,6 +14,7 @@ pub mod decimal_digits;
 pub mod email;
 pub mod homeserver_group;
 pub mod invite;
+pub mod invite_block;
 pub mod invite_link;
 pub mod invite_rules;
 pub mod invite_texts;

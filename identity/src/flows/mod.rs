@@ -7,6 +7,7 @@ pub mod accept_terms;
 pub mod authenticate;
 pub mod authenticate_homeserver;
 pub mod bind;
+pub mod block_invites;
 pub mod check_ephemeral_key;
 pub mod clean_up;
 pub mod copy_database;

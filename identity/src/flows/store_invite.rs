@@ -3,9 +3,8 @@
 //! Invariant: a rejected request stores nothing, whether a rule of the operator or the relay rejects it. The private half
 //! of an invite's key leaves the server only in the mail.
 
-use std::time::Duration;
-
 use std::sync::Arc;
+use std::time::Duration;
 
 use shared::clock::Timestamp;
 
@@ -23,13 +22,13 @@ use crate::domain::room_id::RoomId;
 use crate::domain::threepid::ThreePid;
 use crate::error::Error;
 use crate::limits::{self, Bucket, Caller, LimitKey};
-use crate::mail_delivery::{self, Delivery, MAIL_LIFETIME, MailJob};
+use crate::mail_delivery::{self, Delivery, MAIL_LIFETIME, MailJob, invite_block};
 use crate::notify::email::invitation::InvitationMail;
 use crate::notify::templates::Audience;
 use crate::signing::{SigningKey, encode_seed_url_safe};
 use crate::state::State;
 use crate::store::outgoing_mails;
-use crate::store::{Connection, StoreError, associations, ephemeral_keys, invites};
+use crate::store::{Connection, StoreError, associations, ephemeral_keys, invite_blocks, invites};
 
 /// How long a homeserver needs to put an invite into its room after the response.
 const ROOM_EVENT: Duration = Duration::from_secs(2);
@@ -91,13 +90,19 @@ pub async fn store_invite(state: Arc<State>, mut request: InviteRequest) -> Resu
     let threepid = recipient(&state, &request.invitee)?;
 
     let (invite, key) = draw(&state, &request, threepid, now)?;
-    insert(&state, &request, &invite, now).await?;
-    if let Err(error) = send(&state, &request, &invite, &key).await {
-        // The homeserver gets neither token nor key, so the invite has no use.
-        state.store.write(async move |conn| delete(conn, &invite).await).await?;
-        return Err(error);
+    match insert(&state, &request, &invite, now).await? {
+        Inserted::Whole => {
+            let begin = state.clock.now();
+            if let Err(error) = send(&state, &request, &invite, &key).await {
+                // The homeserver gets neither token nor key, so the invite has no use.
+                state.store.write(async move |conn| delete(conn, &invite).await).await?;
+                return Err(error);
+            }
+            invite_block::remember_time(&state, begin);
+            end_sending(&state, &invite).await?;
+        }
+        Inserted::KeyOnly => invite_block::pretend_to_send(&state).await,
     }
-    end_sending(&state, &invite).await?;
     let settings = &state.config.invites;
     let typed = invite.threepid.typed();
     Ok(StoredInvite {
@@ -194,9 +199,19 @@ fn draw(
     Ok((invite, key))
 }
 
+/// What was inserted.
+enum Inserted {
+    /// The invite and its key.
+    Whole,
+    /// The key alone: the recipient has blocked the invite. The homeserver gets the same response, and the key is valid,
+    /// so that the sender learns nothing. No mail is sent, and a later bind does not deliver the invite.
+    KeyOnly,
+}
+
 /// Runs before the mail is sent: a bind during sending must find the invite.
-async fn insert(state: &State, request: &InviteRequest, invite: &Invite, now: Timestamp) -> Result<(), Error> {
+async fn insert(state: &State, request: &InviteRequest, invite: &Invite, now: Timestamp) -> Result<Inserted, Error> {
     let (buckets, invite) = (buckets(state, request), invite.clone());
+    let blocking = invite_block::digests(state, &invite);
     let sending_until = now.plus(mail_lease(state.config.email.timeout.get()));
     let inserted = state.store.write(async move |conn| {
         if let Some(mxid) = bound_to(conn, &invite.threepid, now).await? {
@@ -206,8 +221,12 @@ async fn insert(state: &State, request: &InviteRequest, invite: &Invite, now: Ti
         if let Some(public_key) = &invite.public_key {
             ephemeral_keys::insert(conn, public_key, now, invite.expires_at).await?;
         }
+        if invite_blocks::exists(conn, &blocking).await? {
+            return Ok(Inserted::KeyOnly);
+        }
         invites::insert(conn, &invite).await?;
-        Ok(invites::begin_sending(conn, &invite.id, sending_until).await?)
+        invites::begin_sending(conn, &invite.id, sending_until).await?;
+        Ok(Inserted::Whole)
     });
     inserted.await
 }
@@ -253,6 +272,7 @@ async fn send(state: &State, request: &InviteRequest, invite: &Invite, key: &Sig
         base_url: &state.identity.base_url,
         subject: if request.texts.is_space() { &settings.subject_space } else { &settings.subject }.as_deref(),
         operator: state.templates.operator(),
+        block_url: &invite_block::link(state, invite)?,
         masked_address: &masked(&invite.threepid, &settings.shown()),
         expires_in: invite.expires_at.map(|end| end.since(invite.created_at)),
         audience: Audience {

@@ -13,6 +13,7 @@ use crate::notify::email::{ComposeError, MailContent, Refusal, SendError};
 use crate::state::State;
 use crate::store::outgoing_mails::QueuedMail;
 
+pub mod invite_block;
 pub mod owner_notice;
 
 /// How long a mail without a session is retried (RFC 5321 4.5.4.1: at least four to five days).

@@ -11,6 +11,7 @@ use crate::domain::redaction::masked;
 use crate::domain::threepid::{Medium, ThreePid};
 use crate::limits::{self, Bucket, LimitKey, RateLimitDecision};
 use crate::notify::email::migration::MigrationMail;
+use crate::notify::templates::Audience;
 use crate::state::State;
 use crate::store::outgoing_mails::{self, QueuedMail};
 use crate::store::{Connection, StoreError};
@@ -42,6 +43,7 @@ impl OwnerNotice {
             masked_address: &masked(threepid, &state.config.invites.shown()),
             mxid: &former,
             new_mxid: new_owner.as_deref().unwrap_or_default(),
+            audience: Audience::default(),
         };
         let expires_at = state.clock.now().plus(MAIL_LIFETIME);
         let job = MailJob { queue_id: queue_id.clone(), expires_at, log_id: &queue_id };

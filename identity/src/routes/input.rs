@@ -62,6 +62,11 @@ pub(super) fn link_query(request: &HttpRequest) -> Result<Object<'static>, Error
     Ok(Object::from_link(request.query_string().as_bytes(), &KNOWN)?)
 }
 
+/// The query of a link that blocks invitations.
+pub(super) fn block_query(request: &HttpRequest) -> Result<Object<'static>, Error> {
+    Ok(Object::from_link(request.query_string().as_bytes(), &["brand", "lang", "token"])?)
+}
+
 /// The query string.
 pub(super) fn query(request: &HttpRequest) -> Result<Object<'static>, Error> {
     Ok(Object::from_form(request.query_string().as_bytes())?)

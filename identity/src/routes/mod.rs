@@ -4,6 +4,8 @@
 
 pub mod account;
 mod auth;
+pub mod block;
+mod browser;
 mod input;
 pub mod invitation;
 pub mod legacy_v1;
@@ -65,6 +67,7 @@ fn configure_endpoints(config: &mut ServiceConfig, settings: &Config) {
         .service(v2("/pubkey/ephemeral/isvalid").get(pubkey::is_ephemeral_valid))
         .service(v2("/pubkey/{keyId}").get(pubkey::pubkey))
         .service(endpoint("/_identity/v1/bindings").get(account::bindings))
+        .service(endpoint("/_identity/v1/invites/block").get(block::show).post(block::block))
         .default_service(web::to(not_found));
     legacy_v1::configure(config, &settings.legacy_v1);
 }

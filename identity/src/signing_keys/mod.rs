@@ -2,6 +2,7 @@
 //!
 //! Invariant: a revoked key neither signs nor is valid, and no seed leaves this folder.
 
+mod digests;
 mod key_file;
 mod rotation;
 mod sealing;
@@ -15,6 +16,7 @@ use zeroize::Zeroizing;
 use crate::domain::recorded_key::RecordedKey;
 use crate::signing::{InvalidKey, SigningError, SigningKey, decode_key};
 
+pub use digests::DigestKeys;
 pub use key_file::KeyFileError;
 pub use rotation::rotate;
 pub use sealing::{SealError, SealingKey};
@@ -35,6 +37,7 @@ pub struct SigningKeys {
     keys: Vec<SigningKey>,
     sign_as: Vec<String>,
     sealing: SealingKey,
+    digests: DigestKeys,
 }
 
 impl SigningKeys {
@@ -66,12 +69,12 @@ impl SigningKeys {
 
     fn of(mut keys: Vec<SigningKey>, revoked: &[String], sign_as: Vec<String>) -> Result<Self, SigningKeysError> {
         // A revoked key still opens the data that it sealed.
-        let sealing = SealingKey::of(&keys);
+        let (sealing, digests) = (SealingKey::of(&keys), DigestKeys::of(&keys));
         if let Some(signer) = keys.first().filter(|signer| revoked.iter().any(|id| id == signer.id())) {
             return Err(SigningKeysError::SignerRevoked(signer.id().to_owned()));
         }
         keys.retain(|key| !revoked.iter().any(|id| id == key.id()));
-        Ok(Self { keys, sign_as, sealing })
+        Ok(Self { keys, sign_as, sealing, digests })
     }
 
     /// Adds a signature of the current key to `object` for every server name.
@@ -111,6 +114,10 @@ impl SigningKeys {
 
     pub fn sealing(&self) -> &SealingKey {
         &self.sealing
+    }
+
+    pub fn digests(&self) -> &DigestKeys {
+        &self.digests
     }
 }
 

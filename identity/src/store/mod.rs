@@ -16,6 +16,7 @@ mod connection;
 pub mod ephemeral_keys;
 mod error;
 pub mod future_times;
+pub mod invite_blocks;
 pub mod invites;
 pub mod lookup_days;
 pub mod lookup_fingerprints;

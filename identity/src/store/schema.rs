@@ -220,5 +220,12 @@ table! {
     }
 }
 
+table! {
+    invite_blocks (digest) {
+        digest -> Binary,
+        created_at -> BigInt,
+    }
+}
+
 allow_tables_to_appear_in_same_query!(accounts, tokens, accepted_terms, associations);
 allow_tables_to_appear_in_same_query!(invites, ephemeral_keys, onbinds);

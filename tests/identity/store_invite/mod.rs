@@ -2,6 +2,7 @@
 //!
 //! Invariant: what a client needs is taken from the mail alone, as the invited person has nothing else.
 
+mod block;
 mod expiry;
 mod injection;
 mod links;
@@ -114,6 +115,8 @@ impl Link {
 /// The one link in a mail, which both of its parts have.
 pub(crate) fn link(mail: &Mail) -> Link {
     let mut links = mail.message().links();
+    // The link that blocks further invitations is another one.
+    links.retain(|link| !link.path().ends_with("/invites/block"));
     links.dedup();
     assert_eq!(links.len(), 1, "{links:#?}");
     let whole = links.remove(0);

@@ -57,6 +57,18 @@ impl Mailer {
     /// # Errors
     /// [`ComposeError`] for an impossible address or a failing template.
     pub fn compose<C: MailContent>(&self, templates: &Templates, content: &C) -> Result<OutgoingMail, ComposeError> {
+        self.compose_shown(templates, content).map(|(mail, _)| mail)
+    }
+
+    /// As [`Mailer::compose`], with the rendered template, in which no part is encoded.
+    ///
+    /// # Errors
+    /// Those of [`Mailer::compose`].
+    pub fn compose_shown<C: MailContent>(
+        &self,
+        templates: &Templates,
+        content: &C,
+    ) -> Result<(OutgoingMail, String), ComposeError> {
         let to = sendable(content.recipient()).ok_or(ComposeError::ImpossibleAddress)?;
         let stamp = Stamp::new(&self.sender, &to, self.clock.now(), self.random);
         let audience = content.audience();
@@ -81,7 +93,8 @@ impl Mailer {
         // For a template without a subject.
         let subject = variables.find("subject_header_value").unwrap_or_default();
         let message = build_message(&rendered.text, subject, &stamp, rendered.is_raw);
-        Ok(OutgoingMail { kind: C::KIND, from: self.sender.address().to_owned(), to, message })
+        let from = self.sender.address().to_owned();
+        Ok((OutgoingMail { kind: C::KIND, from, to, message }, rendered.text))
     }
 }
 

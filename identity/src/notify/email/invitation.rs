@@ -36,6 +36,8 @@ pub struct InvitationMail<'a> {
     pub operator: &'a str,
     /// The invited address, redacted for strangers.
     pub masked_address: &'a str,
+    /// The link that blocks further invitations.
+    pub block_url: &'a str,
     /// How long the invitation is valid, if it expires.
     pub expires_in: Option<Duration>,
     /// The requested brand and languages.
@@ -110,6 +112,7 @@ impl MailContent for InvitationMail<'_> {
             ("register_url", &format!("{}/#/register", self.web_client)),
             ("web_client_host", &host(self.web_client)),
             ("masked_address", self.masked_address),
+            ("block_url", self.block_url),
             ("duration", &self.expires_in.map(|expires_in| locale.duration(expires_in)).unwrap_or_default()),
             ("link", &link.to_url()),
         ] {

@@ -42,6 +42,11 @@ impl OutgoingMail {
         self.kind
     }
 
+    /// The header and the body.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Serializes the mail for a queue. The bytes hold the address and the token: encrypt them before storing.
     pub fn to_bytes(&self) -> Vec<u8> {
         // Three strings and an enum always serialize to JSON.

@@ -15,6 +15,8 @@ pub struct MigrationMail<'a> {
     pub mxid: &'a str,
     /// The user who has validated and bound the address since, as shown; empty if there is none.
     pub new_mxid: &'a str,
+    /// The brand and languages; the former owner made no request, so the defaults usually apply.
+    pub audience: Audience<'a>,
 }
 
 impl MailContent for MigrationMail<'_> {
@@ -24,9 +26,8 @@ impl MailContent for MigrationMail<'_> {
         self.to
     }
 
-    /// The former owner made no request, so its language is unknown; the default applies.
     fn audience(&self) -> Audience<'_> {
-        Audience::default()
+        self.audience
     }
 
     fn subject(&self, locale: &Locale) -> Subject {

@@ -78,9 +78,30 @@ pub(super) const ROWS: [Row; 5] = [
 ];
 
 impl TemplateKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [Self::VerificationMail, Self::InviteMail, Self::MigrationMail, Self::Sms, Self::Page];
+
     /// The name in errors and on the command line.
     pub fn as_str(self) -> &'static str {
         self.row().name
+    }
+
+    /// The names of the files of an operator's template; the first that exists wins.
+    pub fn file_names(self) -> Vec<&'static str> {
+        self.row().files.iter().map(|(name, _)| *name).collect()
+    }
+
+    /// The name and the text of a file with the built-in template, for an operator to change. The page is an example,
+    /// because the operator's page has another syntax than the built-in one.
+    pub fn export(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Page => {
+                ("verify_response_template.html", include_str!("../../../templates/verify_response_template.html"))
+            }
+            Self::VerificationMail | Self::InviteMail | Self::MigrationMail | Self::Sms => {
+                (self.row().files[0].0, self.built_in())
+            }
+        }
     }
 
     pub(super) fn built_in(self) -> &'static str {

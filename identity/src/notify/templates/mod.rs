@@ -5,6 +5,7 @@
 
 mod audience;
 mod engine;
+mod error;
 mod kind;
 mod locale;
 mod notices;
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 pub use self::audience::Audience;
 use self::audience::{is_brand, language_name};
 use self::engine::Engine;
+pub use self::error::{TemplateError, TemplatesError};
 pub use self::kind::TemplateKind;
 use self::kind::{ROWS, Row};
 pub use self::locale::Locale;
@@ -56,36 +58,20 @@ pub struct Templates {
 struct Source {
     syntax: Syntax,
     text: String,
+    path: PathBuf,
 }
 
-/// An operator's template that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum TemplatesError {
-    /// A folder or file cannot be read.
-    #[error("[templates] dir: cannot read {path}: {source}")]
-    Unreadable {
-        /// The folder or file.
-        path: PathBuf,
-        /// The operating system's error.
-        source: std::io::Error,
-    },
-    /// There are no texts in the default language.
-    #[error(
-        "[templates] default_language: there are no texts in {tag:?}; expected one of {}",
-        Locale::all().iter().map(Locale::tag).collect::<Vec<_>>().join(", ")
-    )]
-    UnknownLanguage {
-        /// The language of the configuration.
-        tag: String,
-    },
-    /// A template does not parse or render.
-    #[error("{path}: {mistake}")]
-    Mistake {
-        /// The template's file.
-        path: PathBuf,
-        /// The problem and its line.
-        mistake: String,
-    },
+/// A template of the operator.
+#[derive(Clone, Debug)]
+pub struct OwnTemplate {
+    /// What it is for.
+    pub kind: TemplateKind,
+    /// Its brand.
+    pub brand: String,
+    /// Its language; `None` for any.
+    pub language: Option<String>,
+    /// Its file.
+    pub path: PathBuf,
 }
 
 /// The language of requests that ask for none.
@@ -93,15 +79,6 @@ fn default_language(config: &TemplatesConfig) -> Result<&'static Locale, Templat
     let Some(tag) = &config.default_language else { return Ok(Locale::english()) };
     let found = language_name(tag).and_then(|name| Locale::find(&name));
     found.ok_or_else(|| TemplatesError::UnknownLanguage { tag: tag.clone() })
-}
-
-/// A template failed with the values of one message.
-#[derive(Debug, thiserror::Error)]
-#[error("the template for {kind} failed: {mistake}")]
-pub struct TemplateError {
-    kind: &'static str,
-    /// The problem and its line; never a value.
-    mistake: String,
 }
 
 /// A rendered template.
@@ -147,6 +124,19 @@ impl Templates {
             templates.notices.extend(known);
         }
         Ok(templates)
+    }
+
+    /// The operator's templates, ordered by file.
+    pub fn sources(&self) -> Vec<OwnTemplate> {
+        let own = |((brand, language, kind), source): (&(String, Option<String>, TemplateKind), &Source)| OwnTemplate {
+            kind: *kind,
+            brand: brand.clone(),
+            language: language.clone(),
+            path: source.path.clone(),
+        };
+        let mut sources: Vec<_> = self.found.iter().map(own).collect();
+        sources.sort_by(|one, other| one.path.cmp(&other.path));
+        sources
     }
 
     /// What the operator should know of the templates; one line each.
@@ -230,7 +220,7 @@ impl Templates {
                 // Some editors write a byte order mark, which would hide a header block.
                 let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
                 let (text, foreign) = own_links::with_own_links(text, &self.service.base_url);
-                let source = Source { syntax: *syntax, text };
+                let source = Source { syntax: *syntax, text, path: path.clone() };
                 let mistake = |mistake| TemplatesError::Mistake { path: path.clone(), mistake };
                 self.check(row.kind, &source).map_err(mistake)?;
                 self.notices.extend(notices::of_template(

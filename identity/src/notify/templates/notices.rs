@@ -40,6 +40,10 @@ pub(super) fn of_template(
     if kind == TemplateKind::VerificationMail && !names.contains("link") && !names.contains("token") {
         notices.push(format!("{path}: has no link, so no address can be validated; write {{{{ link }}}}"));
     }
+    let joins = ["link", "signurl", "ephemeral_private_key"];
+    if kind == TemplateKind::InviteMail && !joins.iter().any(|name| names.contains(*name)) {
+        notices.push(format!("{path}: has no link, so an invited person cannot join; write {{{{ link }}}}"));
+    }
     notices
 }
 

@@ -1,4 +1,4 @@
-//! The pages of `GET submitToken`, which a browser shows after a click on the link in a message.
+//! The pages that a browser shows after a click on the link in a message.
 //!
 //! Invariant: every failure of the link shows the same page, so a wrong token looks like an unknown session.
 
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Audience, TemplateKind, Templates, Variables};
 
-/// A page of `GET submitToken`.
+/// A page.
 #[derive(Clone, Copy)]
 pub enum Page<'a> {
     /// A form that repeats the request with `confirm=1`.
@@ -32,6 +32,31 @@ pub enum Page<'a> {
     },
     /// This server failed; the link stays good.
     Unavailable,
+    /// A form that blocks invitations of one sender or all.
+    Block {
+        /// The invitation.
+        invite: InviteLink<'a>,
+        /// The token of the link, which the form repeats.
+        token: &'a str,
+    },
+    /// Invitations are blocked.
+    Blocked {
+        /// The invitation.
+        invite: InviteLink<'a>,
+        /// Whether those of all senders are.
+        is_all: bool,
+    },
+    /// The link in an invitation is not one of this server.
+    BlockInvalid,
+}
+
+/// The invitation that a page is about.
+#[derive(Clone, Copy)]
+pub struct InviteLink<'a> {
+    /// The invited address, redacted.
+    pub masked_address: &'a str,
+    /// The sender, as shown.
+    pub sender: &'a str,
 }
 
 /// The address and the user that a page is about.
@@ -68,7 +93,7 @@ impl Templates {
             values.iter().for_each(|(name, value)| variables.set(name, value));
         };
         let locale = self.locale(audience);
-        let has_button = match page {
+        let is_built_in = match page {
             Page::Confirm { subject, expires_in, form } => {
                 let Form { sid, client_secret, token, next_link } = *form;
                 set(&[
@@ -105,6 +130,23 @@ impl Templates {
                 set(&[("page", "unavailable")]);
                 false
             }
+            Page::Block { invite, token } => {
+                let InviteLink { masked_address, sender } = *invite;
+                set(&[("page", "block"), ("masked_address", masked_address), ("sender", sender), ("token", token)]);
+                set(&[("requested_lang", audience.lang.unwrap_or_default())]);
+                true
+            }
+            // The operator's template is about confirmations.
+            Page::Blocked { invite, is_all } => {
+                let InviteLink { masked_address, sender } = *invite;
+                let scope = if *is_all { "all" } else { "sender" };
+                set(&[("page", "blocked"), ("masked_address", masked_address), ("sender", sender), ("scope", scope)]);
+                true
+            }
+            Page::BlockInvalid => {
+                set(&[("page", "block-invalid")]);
+                true
+            }
         };
         if matches!(page, Page::Expired { .. } | Page::Unavailable) {
             let name = variables.find("page").unwrap_or_default();
@@ -112,7 +154,7 @@ impl Templates {
             let message = format!("{} – {}", text("title"), text("text"));
             variables.set("message", &message);
         }
-        let own = (!has_button).then(|| self.render_own(TemplateKind::Page, &variables, audience)).flatten();
+        let own = (!is_built_in).then(|| self.render_own(TemplateKind::Page, &variables, audience)).flatten();
         // The tests render the built-in page in every form.
         own.and_then(Result::ok)
             .unwrap_or_else(|| self.render_built_in(TemplateKind::Page, &variables, audience).unwrap_or_default())

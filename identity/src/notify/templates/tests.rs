@@ -56,6 +56,7 @@ fn what_would_surprise_an_operator_is_named() {
     let dir = folder(&[
         ("acme/verification_template.eml", "\u{feff}Subject: Hello %(lnik)s\n\nDo it now"),
         ("acme/invite_template.eml.j2", "{{ signurl }} {{ sender }}"),
+        ("acme/de/invite_template.eml", "%(sender)s"),
         ("acme/verification.eml.j2", "x"),
         ("acme/notes.txt", "x"),
     ]);
@@ -64,11 +65,12 @@ fn what_would_surprise_an_operator_is_named() {
         ("verification.eml.j2: ", "not used"),
         ("verification_template.eml: ", "no value has the name lnik"),
         ("verification_template.eml: ", "has no link"),
+        ("de/invite_template.eml: ", "has no link"),
         ("default_brand: ", "(acme)"),
     ] {
         assert!(notices.iter().any(|notice| notice.contains(start) && notice.contains(text)), "{text}: {notices:#?}");
     }
-    assert_eq!(notices.len(), 4, "{notices:#?}");
+    assert_eq!(notices.len(), 5, "{notices:#?}");
 }
 
 fn verification(templates: &Templates, token: &str, to: &str, audience: Audience<'_>) -> Result<String, ComposeError> {
@@ -440,8 +442,8 @@ fn the_button_to_the_clients_page_shows_its_host_and_escapes_its_link() {
 fn the_mail_to_a_former_owner_names_both_users() {
     let templates = templates(None, false).unwrap();
     let compose = |new_mxid| {
-        let to = "bob@example.com";
-        let mail = MigrationMail { to, masked_address: "b...@exa...", mxid: "@bob:hs.example", new_mxid };
+        let (to, audience) = ("bob@example.com", Audience::default());
+        let mail = MigrationMail { to, masked_address: "b...@exa...", mxid: "@bob:hs.example", new_mxid, audience };
         mailer().compose(&templates, &mail).unwrap().message
     };
     let moved = compose("@eve:other.example");

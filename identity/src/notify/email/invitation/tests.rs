@@ -59,6 +59,7 @@ fn mail_by(templates: &Templates, given: &[(&str, &str)], audience: Audience<'_>
         subject: None,
         operator: "",
         masked_address: "B...@Exa...",
+        block_url: "https://id.example.org/_identity/v1/invites/block?token=B0",
         expires_in: None,
         audience,
     };
@@ -255,7 +256,8 @@ proptest! {
         let active = ['\r', '\n', '\0', '\u{202e}'];
         prop_assert!(!message.replace("\r\n", "").contains(active));
         // No line here is long enough to make the part quoted-printable.
-        prop_assert_eq!(html.matches("<a ").count(), 1);
+        // The invitation, and the link that blocks further ones.
+        prop_assert_eq!(html.matches("<a ").count(), 2);
         prop_assert_eq!(text.matches("https://app.element.io/#/room/").count(), 1);
     }
 }
