@@ -12,6 +12,9 @@ mod file;
 mod mime;
 mod smtp;
 
+#[cfg(test)]
+mod injection_tests;
+
 use std::io;
 use std::path::{Path, PathBuf};
 
