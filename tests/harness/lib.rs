@@ -6,6 +6,7 @@
 pub mod api;
 pub mod apns;
 pub mod application_server;
+pub mod axe;
 pub mod binary;
 pub mod browser;
 pub mod certificates;

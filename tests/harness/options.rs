@@ -2,6 +2,8 @@
 //!
 //! Invariant: without them the suite is short, its input is random, and a missing program skips tests.
 
+use std::path::PathBuf;
+
 /// Whether nothing may be skipped: `CI=true`.
 pub(crate) fn is_ci() -> bool {
     variable("CI").is_some_and(|value| value == "true")
@@ -23,6 +25,11 @@ pub(crate) fn is_long() -> bool {
 /// If it is no number.
 pub fn seed() -> Option<u64> {
     variable("GATEHOUSE_SEED").map(|seed| seed.parse().expect("GATEHOUSE_SEED is a number"))
+}
+
+/// `GATEHOUSE_SCREENSHOTS`: the folder for pictures of pages and mails.
+pub fn screenshots() -> Option<PathBuf> {
+    variable("GATEHOUSE_SCREENSHOTS").map(PathBuf::from)
 }
 
 /// The database of the tests that do not choose one.

@@ -6,6 +6,7 @@ mod bind;
 mod legacy_v1;
 mod lookup;
 pub(crate) mod onbind;
+mod pages;
 mod pubkey;
 mod register;
 mod sign_ed25519;
