@@ -5,7 +5,6 @@
 
 use std::fmt;
 
-use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroize;
 
@@ -56,8 +55,7 @@ impl<T: Zeroize> From<T> for Secret<T> {
 
 impl<'de, T: Zeroize + Deserialize<'de>> Deserialize<'de> for Secret<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // The library's error has the value.
-        T::deserialize(deserializer).map(Self).map_err(|_| D::Error::custom("expected a text in quotes"))
+        T::deserialize(deserializer).map(Self)
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod push;
 mod refusal;
+mod seen;
 mod subscribe;
 
 use std::time::Duration;

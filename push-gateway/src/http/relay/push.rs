@@ -15,6 +15,7 @@ use shared::http::client_address::client_address;
 use shared::http::observe::{AlreadyLogged, milliseconds};
 
 use super::refusal::{AFTER_MISTAKE, Refusal, check};
+use super::seen::Seen;
 use super::{BODY_TIMEOUT, UNKNOWN, content_length};
 use crate::apps::registry::App;
 use crate::delivery::push_resource::{device, device_token, is_app_id};
@@ -46,17 +47,6 @@ struct Exchange<'a> {
     seen: Seen,
 }
 
-/// What the log says of a push.
-struct Seen {
-    /// The pattern of the app.
-    app: String,
-    device: String,
-    /// The beginning of the digest of the application server's key.
-    key: String,
-    outcome: &'static str,
-    reason: &'static str,
-}
-
 /// A push that was accepted.
 struct Receipt {
     /// How long the push service stores it, in seconds.
@@ -75,7 +65,7 @@ pub(super) async fn push(
 ) -> HttpResponse {
     let began = Instant::now();
     let app = setup.apps.find(app_id).map_or(UNKNOWN, |app| app.pattern.as_str());
-    let seen = Seen { app: app.to_owned(), device: String::new(), key: String::new(), outcome: "", reason: "" };
+    let seen = Seen { app: app.to_owned(), ..Seen::default() };
     let mut exchange = Exchange { state, setup, relay, request, app_id, token, seen };
     let response = match exchange.accept(body).await {
         Ok(Receipt { ttl }) => HttpResponse::Created()
