@@ -19,8 +19,8 @@ use super::rate;
 use crate::relay::seal::{InvalidKeys, SealKeys};
 use crate::relay::vapid::origin;
 
-/// The least `max_age`.
-const SHORTEST_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+/// A `max_age` below it is noted.
+const SHORT_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The settings under `[relay]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -118,9 +118,6 @@ impl Relay {
             let problem = format!("expected origins such as \"https://push.example.org\", found \"{wrong}\"");
             return Err(invalid("extra_origins", problem));
         }
-        if self.max_age.is_some_and(|age| age.get() < SHORTEST_AGE) {
-            return Err(invalid("max_age", "expected at least \"1d\": homeservers delete the pushers of expired URLs"));
-        }
         if self.seal_keys.is_some() && self.seal_keys_file.is_some() {
             return Err(ConfigError::GivenTwice("relay.seal_keys".to_owned()));
         }
@@ -174,6 +171,9 @@ impl Relay {
         }
         if !self.require_vapid {
             note("require_vapid", "is off: a client that knows a URL made without a key can send to its device");
+        }
+        if self.max_age.is_some_and(|age| age.get() < SHORT_AGE) {
+            note("max_age", "is below a day, and homeservers delete the pushers of expired URLs; use at least \"1d\"");
         }
         if let Some(url) = &self.public_url {
             if url.starts_with("http:") {
@@ -243,7 +243,6 @@ mod tests {
             ("seal_keys", json!(["1:AAAA"]), "[relay] seal_keys: expected \"<number>:"),
             ("seal_keys", json!([format!("1:{KEY}"), format!("1:{KEY}")]), "[relay] seal_keys: two keys "),
             ("retired_seal_keys", json!([1]), "[relay] retired_seal_keys: the key 1 is retired and in use"),
-            ("max_age", json!("30s"), "[relay] max_age: expected at least \"1d\""),
             ("seal_keys_file", json!("keys"), "[relay] seal_keys"),
         ] {
             let error = with(key, value.clone()).unwrap_err();
@@ -268,6 +267,8 @@ mod tests {
         assert!(notices("enabled", json!(true), "").is_empty());
         assert!(notices("allow_clear_tokens", json!(true), "")[0].starts_with("[relay] allow_clear_tokens: "));
         assert!(notices("require_vapid", json!(false), "")[0].starts_with("[relay] require_vapid: "));
+        assert!(notices("max_age", json!("23h"), "")[0].starts_with("[relay] max_age: is below a day"));
+        assert!(notices("max_age", json!("1d"), "").is_empty());
         assert!(notices("public_url", json!("http://x"), "")[0].starts_with("[relay] public_url: is http"));
         assert!(notices("enabled", json!(true), "/push")[0].starts_with("[relay] public_url: does not end"));
         assert!(notices("public_url", json!("https://x/push/"), "/push").is_empty());
