@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroize;
 
@@ -55,13 +56,25 @@ impl<T: Zeroize> From<T> for Secret<T> {
 
 impl<'de, T: Zeroize + Deserialize<'de>> Deserialize<'de> for Secret<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        T::deserialize(deserializer).map(Self)
+        // The library's error about a wrong type has the value.
+        let hide = |error: D::Error| {
+            let is_about_type = error.to_string().starts_with("invalid type");
+            if is_about_type { D::Error::custom("expected a text in quotes") } else { error }
+        };
+        T::deserialize(deserializer).map(Self).map_err(hide)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::Secret;
+
+    #[test]
+    fn an_error_about_the_type_does_not_show_the_value() {
+        let error =
+            serde_json::from_value::<Secret<String>>(serde_json::json!(12_345_678)).err().map(|e| e.to_string());
+        assert_eq!(error.as_deref(), Some("expected a text in quotes"));
+    }
 
     #[test]
     fn neither_debug_nor_display_shows_the_value() {

@@ -22,7 +22,7 @@ use shared::certificate_chain::Validity;
 pub(crate) use self::credentials::AccountCache;
 pub use self::settings::Settings;
 
-use self::client::connect;
+use self::client::SERVICE;
 use self::client::pauses::Pauses;
 use self::credentials::GoogleAccount;
 use self::credentials::source::Source;
@@ -93,7 +93,9 @@ impl Fcm {
         let url = request::send_url(&self.settings.base_url, id)?;
         let clock = &self.context.clock;
         Ok(Project {
-            transport: connect(&self.route, &url, &self.app, self.settings.delivery.max_concurrent, clock.clone())
+            transport: self
+                .route
+                .to(&url, SERVICE, &self.app, self.settings.delivery.max_concurrent, clock.clone())
                 .map_err(|error| format!("base_url: {error}"))?,
             pauses: self.context.fcm_accounts.pauses(url.as_str(), clock),
         })

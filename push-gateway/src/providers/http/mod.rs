@@ -19,7 +19,7 @@ use shared::certificate_chain::Validity;
 
 pub use self::settings::Settings;
 
-use self::client::connect;
+use self::client::SERVICE;
 use self::credentials::Signer;
 use self::payload::payload;
 use self::request::Headers;
@@ -47,7 +47,8 @@ impl Bridge {
         let app: Arc<str> = Arc::from(app);
         let route = Route::new(&context.outbound)?;
         Ok(Self {
-            transport: connect(&route, &url, &app, settings.delivery.max_concurrent, clock)
+            transport: route
+                .to(&url, SERVICE, &app, settings.delivery.max_concurrent, clock)
                 .map_err(|error| format!("url: {error}"))?,
             headers: Headers::new(&settings.headers)?,
             signer: Signer::load(settings)?,

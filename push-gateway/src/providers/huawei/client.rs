@@ -5,30 +5,15 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use shared::clock::Clock;
 use shared::outbound::backoff::Backoff;
-use url::Url;
 
 use crate::providers::pause::ProbedPause;
-use crate::providers::transport::{Route, Service, Transport, TransportError};
+use crate::providers::transport::Service;
 
 /// Push Kit in the log.
-const SERVICE: Service = Service { name: "Huawei Push Kit", advice: "base_url, [outbound] proxy" };
+pub(super) const SERVICE: Service = Service { name: "Huawei Push Kit", advice: "base_url, [outbound] proxy" };
 
 /// The pauses of an app whose rate is too high.
 const PAUSE: Backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(60));
-
-/// Connections to `url` for `concurrent` messages at the same time.
-///
-/// # Errors
-/// [`TransportError`] if the URL is unusable.
-pub(super) fn connect(
-    route: &Route,
-    url: &Url,
-    app: &str,
-    concurrent: usize,
-    clock: Clock,
-) -> Result<Transport, TransportError> {
-    route.to(url, SERVICE, app, concurrent, clock)
-}
 
 /// The pause of an app.
 pub(super) struct AppPause {

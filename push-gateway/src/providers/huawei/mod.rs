@@ -21,7 +21,7 @@ use shared::certificate_chain::Validity;
 pub(crate) use self::credentials::AccountCache;
 pub use self::settings::Settings;
 
-use self::client::{AppPause, connect};
+use self::client::{AppPause, SERVICE};
 use self::credentials::{Credential, HuaweiAccount};
 use self::payload::{LIMIT, MessageTemplate};
 use self::request::{headers, is_token};
@@ -70,7 +70,8 @@ impl Huawei {
         let (clock, concurrent) = (&context.clock, settings.delivery.max_concurrent);
         let app: Arc<str> = Arc::from(app);
         Ok(Self {
-            transport: connect(&route, &url, &app, concurrent, clock.clone())
+            transport: route
+                .to(&url, SERVICE, &app, concurrent, clock.clone())
                 .map_err(|error| format!("base_url: {error}"))?,
             account: context.huawei_accounts.account(credential, &route, clock),
             template: MessageTemplate::new(settings)?,
@@ -226,7 +227,11 @@ impl Provider for Huawei {
         async {
             let problem = |_| {
                 let reason = self.account.last_failure();
-                format!("no access token ({reason}): check client_id, client_secret and the connection to token_url")
+                let advice = match self.settings.version {
+                    Version::V1 => "client_id, client_secret and the connection to token_url",
+                    Version::V3 => "the service account",
+                };
+                format!("no access token ({reason}): check {advice}")
             };
             self.account.token(&self.app).await.map_err(problem)?;
             let unreachable = |missing| format!("cannot connect ({missing}): check base_url and [outbound] proxy");

@@ -2,24 +2,7 @@
 
 pub(super) mod pauses;
 
-use shared::clock::Clock;
-use url::Url;
-
-use crate::providers::transport::{Route, Service, Transport, TransportError};
+use crate::providers::transport::Service;
 
 /// FCM in the log.
-const SERVICE: Service = Service { name: "FCM", advice: "base_url, [outbound] proxy" };
-
-/// Connections to `url` for `concurrent` messages at the same time.
-///
-/// # Errors
-/// [`TransportError`] if the URL is unusable.
-pub(super) fn connect(
-    route: &Route,
-    url: &Url,
-    app: &str,
-    concurrent: usize,
-    clock: Clock,
-) -> Result<Transport, TransportError> {
-    route.to(url, SERVICE, app, concurrent, clock)
-}
+pub(super) const SERVICE: Service = Service { name: "FCM", advice: "base_url, [outbound] proxy" };
