@@ -37,7 +37,7 @@ const IDENTITY: Layers = Layers {
         ),
         Row {
             units: &[Unit::EachIn("routes")],
-            neighbours: Neighbours::Only(&["auth", "browser", "input"]),
+            neighbours: Neighbours::Only(&["auth", "browser", "current_state", "input"]),
             reason: "HTTP and wire types; no SQL, time or randomness. Every route may use the authentication and the request reader",
         },
         Row {

@@ -53,6 +53,9 @@ pub enum Error {
     LimitExceeded(Duration),
     #[error("Users of this homeserver cannot register here")]
     ServerNotAllowed,
+    /// The operator has excluded the user or the user's homeserver.
+    #[error("This user cannot use this server")]
+    UserDenied,
     /// The homeserver did not confirm the user.
     #[error("{0}")]
     Openid(#[from] OpenidError),
@@ -175,9 +178,11 @@ impl Error {
                 response(StatusCode::BAD_REQUEST, "M_INVALID_PARAM")
             }
             Self::LimitExceeded(retry_after) => MatrixError::limit_exceeded(*retry_after),
-            Self::ServerNotAllowed | Self::ForeignUser | Self::ForeignSender | Self::InviteBlocked => {
-                response(StatusCode::FORBIDDEN, "M_UNAUTHORIZED")
-            }
+            Self::ServerNotAllowed
+            | Self::UserDenied
+            | Self::ForeignUser
+            | Self::ForeignSender
+            | Self::InviteBlocked => response(StatusCode::FORBIDDEN, "M_UNAUTHORIZED"),
             Self::ThreepidInUse(mxid) => {
                 response(StatusCode::BAD_REQUEST, "M_THREEPID_IN_USE").with("mxid", json!(mxid.as_str()))
             }

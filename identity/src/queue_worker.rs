@@ -17,7 +17,7 @@ use tokio::task::{Id, JoinSet};
 
 use crate::domain::backoff::NextAttempt;
 use crate::error::Error;
-use crate::state::State;
+use crate::state::{CurrentState, State};
 use crate::store::{Busy, QueueHead, StoreError};
 
 /// How often the worker polls without a wake-up: another process or the operator may have queued a row.
@@ -109,9 +109,10 @@ pub(crate) enum End {
 }
 
 /// Works on the queue until the process is draining, then waits for the attempts in flight.
-pub(crate) async fn run<Q: Queue>(state: Arc<State>) {
+pub(crate) async fn run<Q: Queue>(current: Arc<CurrentState>) {
     let mut attempts = Attempts::default();
-    while let Some(pause) = attempts.start_due::<Q>(&state).await {
+    while let Some(pause) = attempts.start_due::<Q>(&current).await {
+        let state = current.load();
         tokio::select! {
             () = Q::queued(&state).notified() => {}
             () = attempts.join_next() => {}
@@ -133,15 +134,16 @@ struct Attempts {
 impl Attempts {
     /// Starts attempts for due rows up to the concurrency limit. Returns the time until the next start, or `None` if the
     /// process is draining.
-    async fn start_due<Q: Queue>(&mut self, state: &Arc<State>) -> Option<Duration> {
+    async fn start_due<Q: Queue>(&mut self, current: &CurrentState) -> Option<Duration> {
         while self.tasks.len() < Q::MAX_CONCURRENT {
+            let state = current.load();
             let in_flight = InFlight::enter(&state.activity);
             if state.activity.is_draining() {
                 return None;
             }
             let now = state.clock.now();
-            match Q::take_due(state, now, now.plus(Q::lease(state)), self.busy::<Q>()).await {
-                Ok(QueueHead::Due(row)) => self.start::<Q>(state.clone(), row, in_flight),
+            match Q::take_due(&state, now, now.plus(Q::lease(&state)), self.busy::<Q>()).await {
+                Ok(QueueHead::Due(row)) => self.start::<Q>(state, row, in_flight),
                 Ok(QueueHead::Later(due_at)) => return Some(due_at.since(state.clock.now()).min(POLL_INTERVAL)),
                 Ok(QueueHead::Empty) => return Some(POLL_INTERVAL),
                 Err(error) => {

@@ -8,6 +8,7 @@ pub mod outbound;
 pub mod pem;
 pub mod random;
 pub mod rate_limit;
+pub mod reload;
 pub mod secret;
 pub mod telemetry;
 pub mod text_file;

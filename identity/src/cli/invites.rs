@@ -75,13 +75,13 @@ impl From<InviteFilter> for Filter {
 /// Those of the configuration and of the command.
 pub(super) async fn run(command: InvitesCommand) -> Result<Vec<String>, Box<dyn std::error::Error>> {
     Ok(match command {
-        InvitesCommand::List { source, filter } => list(&source.load()?, filter.into()).await?,
+        InvitesCommand::List { source, filter } => list(&source.load_stored()?, filter.into()).await?,
         InvitesCommand::Revoke { source, filter } => {
-            let number = revoke(&source.load()?, filter.into()).await?;
+            let number = revoke(&source.load_stored()?, filter.into()).await?;
             vec![format!("{number} revoked")]
         }
         InvitesCommand::Unblock { source, address, sender } => {
-            let was_blocked = unblock(&source.load()?, &address, sender.as_ref()).await?;
+            let was_blocked = unblock(&source.load_stored()?, &address, sender.as_ref()).await?;
             vec![if was_blocked { "allowed again" } else { "was not blocked" }.to_owned()]
         }
     })

@@ -13,6 +13,10 @@ use shared::text_file;
 /// The forms of the URL.
 pub const EXPECTED: &str = "expected sqlite:///path, sqlite::memory: or postgres://user@host/name";
 
+/// The advice for a password that is written into the URL as it is.
+const UNESCAPED: &str = "the user or the password has a character that must be percent-encoded in a URL: @ is %40, / is %2F, \
+                         # is %23, ? is %3F, % is %25, a space is %20";
+
 /// The section `[database]` as written.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -38,7 +42,7 @@ pub struct RawDatabase {
 }
 
 /// The section `[database]`, complete.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Database {
     pub location: Location,
     /// Connections that one process opens at most.
@@ -76,7 +80,7 @@ pub enum PreparedStatements {
 }
 
 /// SQLite's `PRAGMA synchronous`.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Synchronous {
     /// Flush at checkpoints.
@@ -96,7 +100,7 @@ impl Synchronous {
 }
 
 /// Where the database is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Location {
     /// SQLite in memory; the data is lost on exit.
     SqliteMemory,
@@ -144,7 +148,12 @@ impl RawDatabase {
             Ok::<_, ConfigError>(url.map(|url| Secret::new(text_file::unquoted(url.expose()).to_owned())))
         };
         let url_file = self.url_file.map(|file| base.join(file));
-        let location = match read("database.url", self.url.as_ref(), url_file.as_deref())? {
+        let url = read("database.url", self.url.as_ref(), url_file.as_deref())?;
+        if url.as_ref().is_some_and(|url| has_unescaped(url.expose())) {
+            let key = if url_file.is_some() { "database.url_file" } else { "database.url" };
+            return Err(ConfigError::invalid(key, UNESCAPED));
+        }
+        let location = match url {
             Some(url) => Location::parse(url.expose(), base).map_err(|error| match &url_file {
                 Some(file) => {
                     ConfigError::invalid("database.url_file", format!("{} has no URL; {EXPECTED}", file.display()))
@@ -155,6 +164,9 @@ impl RawDatabase {
         };
         let migrate_url_file = self.migrate_url_file.map(|file| base.join(file));
         let migrate_url = read("database.migrate_url", self.migrate_url.as_ref(), migrate_url_file.as_deref())?;
+        if migrate_url.as_ref().is_some_and(|url| has_unescaped(url.expose())) {
+            return Err(ConfigError::invalid("database.migrate_url", UNESCAPED));
+        }
         if migrate_url.is_some() && !matches!(location, Location::Postgres(_)) {
             let problem = "only PostgreSQL has another URL for migrations; remove it";
             return Err(ConfigError::invalid("database.migrate_url", problem));
@@ -172,6 +184,22 @@ impl RawDatabase {
             start_timeout: self.start_timeout.get(),
         })
     }
+}
+
+/// Whether the user or the password in a PostgreSQL URL has a character that ends this part of a URL. The driver would look
+/// for a wrong host or log in with a wrong password.
+fn has_unescaped(url: &str) -> bool {
+    let Some(rest) = ["postgres://", "postgresql://"].iter().find_map(|scheme| url.strip_prefix(scheme)) else {
+        return false;
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let before_options = rest.split('?').next().unwrap_or_default();
+    let is_encoded = |part: &str| part.get(..2).is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()));
+    let login = authority.rsplit_once('@').map_or("", |(login, _)| login);
+    !authority.contains('@') && before_options.contains('@')
+        || authority.matches('@').count() > 1
+        || rest.contains(['#', ' '])
+        || !login.split('%').skip(1).all(is_encoded)
 }
 
 /// The driver has no modes `verify-ca` and `verify-full`: with TLS this server verifies issuer and name anyway.
@@ -249,6 +277,24 @@ mod tests {
             let error = location(url).unwrap_err();
             assert!(error.starts_with("[database] url: expected sqlite:///path"), "{error}");
             assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_password_that_is_not_percent_encoded_is_an_error() {
+        let complete = |url: &str| {
+            let raw = RawDatabase { url: Some(shared::secret::Secret::new(url.to_owned())), ..RawDatabase::default() };
+            raw.complete(Path::new(""), Path::new("")).map(drop).map_err(|error| error.to_string())
+        };
+        for url in ["postgres://u:p@h/d", "postgres://u:p%40ss@h:5432/d?a=b@c", "postgres://h/d", "sqlite://a#b@c.db"] {
+            assert_eq!(complete(url), Ok(()), "{url}");
+        }
+        for password in ["hunter@2", "hunter/2", "hunter#2", "hunter%2", "hunter 2", "hunter%zz", "h/u@2"] {
+            let error = complete(&format!("postgres://u:{password}@h/d")).unwrap_err();
+            assert!(
+                error.starts_with("[database] url: ") && error.contains("%40") && !error.contains("hunter"),
+                "{error}"
+            );
         }
     }
 

@@ -10,11 +10,12 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer};
 use shared::config::{Globs, HumanDuration, OneOrMany};
 
-use crate::domain::access::HomeserverAccess;
+use crate::domain::access::{HomeserverAccess, denies};
+use crate::domain::mxid::UserId;
 use crate::domain::server_name::ServerName;
 
 /// The section `[federation]`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Federation {
     /// Endpoints that replace discovery: server name → host and port. `Host` and the certificate keep the server name.
@@ -39,14 +40,30 @@ pub struct Federation {
 pub struct Registration {
     /// Patterns of allowed homeservers; empty allows all.
     pub allow_servers: Globs,
-    /// Patterns of denied homeservers; they take precedence.
+    /// Patterns of denied homeservers; they take precedence. They hold at authentication too.
     pub deny_servers: Globs,
+    /// Patterns of user IDs that may neither register nor authenticate.
+    pub deny_users: Globs,
 }
 
 impl Registration {
     /// The rule from both lists.
     pub fn access(&self) -> HomeserverAccess {
         HomeserverAccess::new(self.allow_servers.clone(), self.deny_servers.clone())
+    }
+
+    /// Whether the operator has excluded the user, or the user's homeserver.
+    pub fn denies(&self, user: &UserId) -> bool {
+        self.deny_users.matches(user.as_str()) || denies(&self.deny_servers, user.server_name().as_str())
+    }
+
+    /// What is open to the world.
+    pub(super) fn notice(&self) -> Option<String> {
+        self.allow_servers.is_empty().then(|| {
+            "[registration] allow_servers is empty: users of every homeserver may register, look up addresses and send mail; \
+             list your homeserver, such as [\"example.org\"]"
+                .to_owned()
+        })
     }
 }
 

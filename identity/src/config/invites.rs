@@ -7,10 +7,12 @@ use shared::config::{ConfigError, Globs, HumanDuration, OneOrMany};
 use url::Url;
 
 use super::placeholders::placeholders_are_known;
+use crate::domain::homeserver_group::homeserver_group;
 use crate::domain::invite_link::bare_https_origin;
 use crate::domain::invite_rules::InviteRules;
 use crate::domain::invite_texts::{NameLengths, SUBJECT_PLACEHOLDERS};
 use crate::domain::redaction::Shown;
+use crate::domain::server_name::ServerName;
 
 /// The section `[invites]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -93,6 +95,19 @@ impl Invites {
 
     pub fn name_lengths(&self) -> NameLengths {
         NameLengths { sender: self.show_sender_name_chars, room: self.show_room_name_chars }
+    }
+
+    /// The links of invitations lead to the web client with the key of the invitation. `own_host` is this server's.
+    pub(super) fn notice(&self, own_host: Option<&str>) -> Option<String> {
+        let own = ServerName::parse(own_host?).ok()?;
+        let client = ServerName::parse(Url::parse(&self.web_client).ok()?.host_str()?).ok()?;
+        (homeserver_group(&own) != homeserver_group(&client)).then(|| {
+            format!(
+                "[invites] web_client is {}, of another domain than [server] public_base_url: the links of your invitations \
+                 lead there; set it to your own client if you have one",
+                self.web_client
+            )
+        })
     }
 
     pub(super) fn check(&self, allow_http: bool) -> Result<(), ConfigError> {

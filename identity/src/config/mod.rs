@@ -18,13 +18,15 @@ pub mod sms;
 pub mod templates;
 pub mod terms;
 
+mod patterns;
 mod placeholders;
 mod raw;
+mod reload;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use shared::config::{ConfigError, exposure_notice};
-use shared::http::settings::{Admin, Http};
+use shared::config::{ConfigError, ConfigErrors, ConfigSource, exposure_notice};
+use shared::http::settings::{self as http, Admin, Http};
 use shared::outbound::settings::Outbound;
 use shared::telemetry::Log;
 
@@ -36,6 +38,7 @@ use self::legacy_v1::{LegacyV1, Profile};
 use self::limits::Limits;
 use self::msisdn::MsisdnConfig;
 use self::outbox::Outbox;
+use self::patterns::Names;
 pub use self::raw::{ENVIRONMENT_PREFIX, RawConfig};
 use self::rules::{Account, Auth, Bind, Lookup, Sessions, Unbind};
 use self::server::{Keys, Server};
@@ -43,6 +46,10 @@ use self::sms::SmsConfig;
 use self::templates::TemplatesConfig;
 use self::terms::TermsSource;
 use crate::domain::next_link::NextLinkRule;
+
+/// The keys of files without a secret, or with notices of their own.
+const PUBLIC_FILES: [&str; 6] =
+    ["http.tls_cert_file", "http.tls_key_file", "outbound.extra_ca_file", "terms.file", "keys.file", "sms.log.file"];
 
 /// The complete configuration.
 #[derive(Clone, Debug)]
@@ -71,6 +78,17 @@ pub struct Config {
     pub outbound: Outbound,
     pub federation: Federation,
     pub limits: Limits,
+    source: Source,
+}
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug)]
+struct Source {
+    file: Option<PathBuf>,
+    description: String,
+    /// The files that keys name, with the dotted paths of these.
+    named_files: Vec<(String, PathBuf)>,
+    notices: Vec<String>,
 }
 
 impl Config {
@@ -78,13 +96,52 @@ impl Config {
     /// folder of `file`.
     ///
     /// # Errors
-    /// [`ConfigError`] names the key.
-    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
-        let base = file.and_then(Path::parent).unwrap_or(Path::new(""));
-        Self::complete(RawConfig::read(file)?, base)
+    /// [`ConfigErrors`] names every wrong key with its place.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigErrors> {
+        Self::load_and(file, |_| Ok(()))
     }
 
-    fn complete(raw: RawConfig, base: &Path) -> Result<Self, ConfigError> {
+    /// As [`Config::load`]; the errors of `check` count too.
+    ///
+    /// # Errors
+    /// Those of [`Config::load`] and of `check`.
+    pub fn load_and(
+        file: Option<&Path>,
+        check: impl Fn(&Self) -> Result<(), ConfigError>,
+    ) -> Result<Self, ConfigErrors> {
+        RawConfig::source(file)?.complete(|source| {
+            let config = Self::of(file, source)?;
+            check(&config)?;
+            Ok(config)
+        })
+    }
+
+    /// As [`Config::load`], with the keys of the database and the signing keys alone; all others have their defaults. For
+    /// commands that an administrator runs without access to the other secrets.
+    ///
+    /// # Errors
+    /// Those of [`Config::load`].
+    pub fn load_stored(file: Option<&Path>) -> Result<Self, ConfigErrors> {
+        const PATHS: [&str; 5] = ["server.data_dir", "database", "keys", "log", "outbound.extra_ca_file"];
+        RawConfig::source(file)?.only(&PATHS).complete(|source| Self::of(file, source))
+    }
+
+    fn of(file: Option<&Path>, source: &ConfigSource) -> Result<Self, ConfigError> {
+        let raw = source.parse()?;
+        let source = Source {
+            file: file.map(Path::to_path_buf),
+            description: source.describe(),
+            named_files: source.named_files(),
+            notices: source.notices(),
+        };
+        Self::complete(raw, source)
+    }
+
+    fn complete(raw: RawConfig, source: Source) -> Result<Self, ConfigError> {
+        let base = source.file.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_path_buf();
+        let base = base.as_path();
+        check_patterns(&raw)?;
+        http::check_addresses(&raw.http, &raw.admin)?;
         let server = raw.server.complete(base)?;
         raw.invites.check(server.allow_http_base_url)?;
         raw.legacy_v1.check(&raw.registration)?;
@@ -121,12 +178,28 @@ impl Config {
             federation: raw.federation,
             limits: raw.limits,
             server,
+            source,
         })
+    }
+
+    /// The file and the number of variables that the configuration comes from.
+    pub fn describe_source(&self) -> &str {
+        &self.source.description
     }
 
     /// What an operator should know of this configuration before users depend on it; one line each.
     pub fn notices(&self) -> Vec<String> {
-        let mut notices = self.server.notices();
+        let mut notices = self.source.notices.clone();
+        notices.extend(self.server.notices());
+        // Profile "full" has a notice of its own, and no registration.
+        if self.legacy_v1.profile != Profile::Full {
+            notices.extend(self.registration.notice());
+        }
+        notices.extend(self.lookup.notice());
+        let public_host = self.server.public_host().filter(|_| !self.server.allow_http_base_url);
+        notices.extend(self.invites.notice(public_host.as_deref()));
+        notices.extend(self.admin.notices());
+        notices.extend(self.proxy_notice());
         notices.extend(self.email.notices());
         notices.extend(self.sms.notices());
         if self.sms.sends() && self.sms.timeout >= self.http.shutdown_timeout {
@@ -153,8 +226,25 @@ impl Config {
         }
         notices.extend(self.legacy_v1.notice());
         notices.extend(exposure_notice("keys.file", &self.keys.file));
+        for (key, file) in &self.source.named_files {
+            if !PUBLIC_FILES.contains(&key.as_str()) {
+                notices.extend(exposure_notice(key, file));
+            }
+        }
         notices.extend(self.http.notices());
         notices
+    }
+
+    /// A listener on this machine alone is reached through a reverse proxy, unless the server is tried on one machine.
+    fn proxy_notice(&self) -> Option<String> {
+        let http = &self.http;
+        let is_behind_proxy = http.bind.as_slice().iter().all(|address| address.ip().is_loopback());
+        let is_public = self.server.public_host().is_some() && !self.server.allow_http_base_url;
+        (is_behind_proxy && is_public && http.trusted_proxies.is_empty()).then(|| {
+            "[http] trusted_proxies is empty: all clients behind your reverse proxy share one limit; set it to the address \
+             of the proxy, such as [\"127.0.0.1\"]"
+                .to_owned()
+        })
     }
 
     /// Whether v2 `sign-ed25519` needs no account. Without the v1 routes the links in mails lead to v2, and the browsers
@@ -170,6 +260,24 @@ impl Config {
             allow_http_to_loopback: self.server.allow_http_base_url,
         }
     }
+}
+
+fn check_patterns(raw: &RawConfig) -> Result<(), ConfigError> {
+    for (key, globs, names) in [
+        ("registration.allow_servers", &raw.registration.allow_servers, Names::Servers),
+        ("registration.deny_servers", &raw.registration.deny_servers, Names::Servers),
+        ("registration.deny_users", &raw.registration.deny_users, Names::Users),
+        ("bind.allow_servers", &raw.bind.allow_servers, Names::Servers),
+        ("invites.allow_senders", &raw.invites.allow_senders, Names::Users),
+        ("invites.blocked_homeservers", &raw.invites.blocked_homeservers, Names::Servers),
+        ("limits.large_homeservers", &raw.limits.large_homeservers, Names::Servers),
+        ("sessions.next_link_hosts", &raw.sessions.next_link_hosts, Names::Hosts),
+        ("email.allow_domains", &raw.email.allow_domains, Names::Hosts),
+        ("email.deny_domains", &raw.email.deny_domains, Names::Hosts),
+    ] {
+        patterns::check(key, globs, names)?;
+    }
+    Ok(())
 }
 
 fn complete_http(mut http: Http, base: &Path) -> Result<Http, ConfigError> {
@@ -202,7 +310,7 @@ mod tests {
     fn keys_that_moved_to_outbound_are_errors_that_name_it() {
         for key in ["extra_ca_file", "proxy", "allow_cidrs", "deny_cidrs"] {
             let error = load(&format!("[federation]\n{key} = '127.0.0.1'\n")).unwrap_err();
-            assert_eq!(error, format!("[federation] {key}: moved; write [outbound] {key}"));
+            assert!(error.ends_with(&format!(":4: [federation] {key}: moved; write [outbound] {key}")), "{error}");
         }
         let config = load("[outbound]\nproxy = 'http://proxy.example:3128'\nallow_cidrs = '10.0.0.0/8'\n").unwrap();
         assert!(config.outbound.proxy.is_some());

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use serde::Deserialize;
-use shared::config::{ConfigError, SpecialKeys};
+use shared::config::{ConfigErrors, ConfigSource, SpecialKeys};
 use shared::http::settings::{Admin, Http};
 use shared::outbound::settings::Outbound;
 use shared::telemetry::Log;
@@ -71,8 +71,8 @@ pub struct RawConfig {
 
 impl RawConfig {
     /// Reads the TOML `file`, if given, and the environment over it.
-    pub(super) fn read(file: Option<&Path>) -> Result<Self, ConfigError> {
+    pub(super) fn source(file: Option<&Path>) -> Result<ConfigSource, ConfigErrors> {
         let keys = SpecialKeys { moved: &MOVED, removed: &REMOVED, ..SpecialKeys::default() };
-        shared::config::load_special(keys, file, ENVIRONMENT_PREFIX)
+        ConfigSource::read(keys, file, ENVIRONMENT_PREFIX)
     }
 }

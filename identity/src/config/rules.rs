@@ -92,6 +92,7 @@ pub struct Lookup {
     /// The same for all accounts of one homeserver together; 0: no limit.
     pub daily_quota_per_homeserver: usize,
     /// Where lookups are answered from.
+    #[serde(deserialize_with = "shared::config::word")]
     pub index: Index,
     /// The most memory of an index that `auto` builds.
     pub index_memory: ByteSize,
@@ -140,6 +141,14 @@ impl Lookup {
             return Err(ConfigError::invalid("lookup.pepper_rotation", problem));
         }
         Ok(())
+    }
+
+    pub(super) fn notice(&self) -> Option<String> {
+        self.algorithms.as_slice().contains(&Algorithm::None).then(|| {
+            "[lookup] algorithms has \"none\": every account can look up addresses in clear text, which is recorded where \
+             requests are; remove it unless a client needs it"
+                .to_owned()
+        })
     }
 
     /// The times of a rotation of the pepper.

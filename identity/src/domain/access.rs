@@ -22,9 +22,13 @@ impl HomeserverAccess {
     /// A pattern of `deny` matches the host on every port. A pattern of `allow` matches the whole name with its port, because
     /// another port of the same host is another homeserver.
     pub fn permits(&self, server_name: &str) -> bool {
-        let denied = self.deny.matches(server_name) || self.deny.matches(host(server_name));
-        !denied && (self.allow.is_empty() || self.allow.matches(server_name))
+        !denies(&self.deny, server_name) && (self.allow.is_empty() || self.allow.matches(server_name))
     }
+}
+
+/// Whether a pattern of `deny` matches the homeserver, with its port or on every port.
+pub fn denies(deny: &Globs, server_name: &str) -> bool {
+    deny.matches(server_name) || deny.matches(host(server_name))
 }
 
 /// The server name without its port. The colons of an IPv6 address are in brackets.

@@ -104,11 +104,6 @@ impl Terms {
         json!({ "policies": policies })
     }
 
-    /// Whether there is no policy.
-    pub fn is_empty(&self) -> bool {
-        self.policies.is_empty()
-    }
-
     /// Whether these URLs suffice: at least one language of each required policy.
     pub fn satisfied(&self, accepted_urls: &HashSet<String>) -> bool {
         let mut required = self.policies.values().filter(|policy| policy.required);

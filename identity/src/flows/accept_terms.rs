@@ -15,7 +15,7 @@ use crate::store::accepted_terms;
 /// # Errors
 /// [`Error::Store`].
 pub async fn accept_terms(state: &State, mxid: &UserId, urls: &[&str]) -> Result<(), Error> {
-    let known = known(&state.terms.load(), urls);
+    let known = known(&state.terms, urls);
     let (mxid, now) = (mxid.clone(), state.clock.now());
     if !known.is_empty() {
         state.store.write(async move |conn| accepted_terms::insert(conn, &mxid, &known, now).await).await?;

@@ -45,21 +45,21 @@ impl PresentedTokens {
 /// The account of the request's token.
 ///
 /// # Errors
-/// [`Error::Unauthorized`] without a token or with an unknown one.
+/// [`Error::Unauthorized`] without a token or with an unknown one, [`Error::UserDenied`].
 pub async fn authenticate(state: &State, tokens: &PresentedTokens) -> Result<UserId, Error> {
-    let token = find_token(state, tokens.effective(state)?.digest()).await?.ok_or(Error::Unauthorized)?;
+    let token = find_permitted(state, tokens.effective(state)?.digest()).await?;
     Ok(token.mxid)
 }
 
 /// The account of the request's token, if it has accepted every required policy, each in at least one language.
 ///
 /// # Errors
-/// [`Error::Unauthorized`], [`Error::TermsNotSigned`].
+/// [`Error::Unauthorized`], [`Error::UserDenied`], [`Error::TermsNotSigned`].
 pub async fn authenticate_agreed(state: &State, tokens: &PresentedTokens) -> Result<UserId, Error> {
     let digest = tokens.effective(state)?.digest();
     let before = state.memory.tokens().generation();
-    let token = find_token(state, digest).await?.ok_or(Error::Unauthorized)?;
-    let terms = state.terms.load_full();
+    let token = find_permitted(state, digest).await?;
+    let terms = state.terms.clone();
     let is_known = token.accepted.as_ref().is_some_and(|accepted| Arc::ptr_eq(accepted, &terms));
     if !is_known && !terms.satisfied(&HashSet::new()) {
         let mxid = token.mxid.clone();
@@ -94,6 +94,12 @@ pub async fn log_out(state: &State, KnownToken(digest): KnownToken) -> Result<()
     state.memory.tokens().remove(&[digest]);
     state.store.announce_changes().await;
     if deleted { Ok(()) } else { Err(Error::UnknownToken) }
+}
+
+/// The token of a user whom the operator has not excluded since the registration.
+async fn find_permitted(state: &State, digest: TokenDigest) -> Result<CachedToken, Error> {
+    let token = find_token(state, digest).await?.ok_or(Error::Unauthorized)?;
+    if state.config.registration.denies(&token.mxid) { Err(Error::UserDenied) } else { Ok(token) }
 }
 
 async fn find_token(state: &State, digest: TokenDigest) -> Result<Option<CachedToken>, Error> {

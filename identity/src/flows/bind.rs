@@ -50,8 +50,9 @@ pub async fn bind(
         return Err(Error::ForeignUser);
     }
     let (server, allowed) = (mxid.server_name().as_str(), &state.config.bind.allow_servers);
-    // Registration has already checked the homeserver of an account.
-    let may_register = account.is_some() || state.config.registration.access().permits(server);
+    // Registration has already checked the homeserver of an account, and the authentication its user.
+    let registration = &state.config.registration;
+    let may_register = account.is_some() || registration.access().permits(server) && !registration.denies(&mxid);
     if !may_register || !allowed.is_empty() && !allowed.matches(server) {
         return Err(Error::Forbidden("Users of this homeserver cannot bind addresses here"));
     }
@@ -82,7 +83,7 @@ pub async fn bind(
 
 fn sign(state: &State, association: &Association) -> Result<Map<String, Value>, Error> {
     let mut signed = association.to_json();
-    state.keys.load().sign(&mut signed).map_err(|error| Error::Internal(error.to_string()))?;
+    state.keys.sign(&mut signed).map_err(|error| Error::Internal(error.to_string()))?;
     Ok(signed)
 }
 

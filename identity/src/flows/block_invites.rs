@@ -20,7 +20,7 @@ pub struct Linked {
 /// Reads the token of a link; `None` if this server has not made it.
 pub fn read_link(state: &State, token: &str) -> Option<Linked> {
     let sealed = unsealed_token(token)?;
-    let opened = state.keys.load().sealing().open(&sealed, SEALED_AS).ok()?;
+    let opened = state.keys.sealing().open(&sealed, SEALED_AS).ok()?;
     let block = InviteBlock::from_bytes(&opened)?;
     Some(Linked {
         masked_address: masked(&block.threepid, &state.config.invites.shown()),
@@ -34,7 +34,7 @@ pub fn read_link(state: &State, token: &str) -> Option<Linked> {
 /// # Errors
 /// Those of the store.
 pub async fn block_invites(state: &State, linked: &Linked, scope: Scope) -> Result<(), Error> {
-    let digests = state.keys.load().digests().digests(&linked.block.text(scope));
+    let digests = state.keys.digests().digests(&linked.block.text(scope));
     let now = state.clock.now();
     if let Some(digest) = digests.first().copied() {
         state.store.write(async move |conn| invite_blocks::insert(conn, &digest, now).await).await?;

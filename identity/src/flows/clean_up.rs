@@ -10,7 +10,7 @@ use shared::clock::Timestamp;
 
 use crate::error::Error;
 use crate::limits::{lookup_quota, sms_day};
-use crate::state::State;
+use crate::state::{CurrentState, State};
 use crate::store::onbinds::listing;
 use crate::store::{
     BATCH, Store, StoreError, accounts, changes, ephemeral_keys, invites, rate_limits, sessions, tokens,
@@ -24,11 +24,11 @@ const KEEP_EXPIRED: Duration = Duration::from_secs(24 * 3600);
 const KEEP_UNUSED: Duration = Duration::from_secs(24 * 3600);
 
 /// Cleans up until the process ends.
-pub async fn run(state: Arc<State>) {
+pub async fn run(current: Arc<CurrentState>) {
     let mut interval = tokio::time::interval(INTERVAL);
     loop {
         interval.tick().await;
-        if let Err(error) = clean_up(&state).await {
+        if let Err(error) = clean_up(&current.load()).await {
             tracing::error!(%error, "clean-up failed; the next one is in an hour");
         }
     }

@@ -9,7 +9,7 @@ use shared::clock::Timestamp;
 
 use crate::domain::lease::{mail_lease, onbind_lease, sms_lease};
 use crate::error::Error;
-use crate::state::State;
+use crate::state::{CurrentState, State};
 use crate::store::future_times::{self, Horizon};
 
 /// How often the clock is compared with its previous value.
@@ -20,11 +20,12 @@ const STEP: Duration = Duration::from_secs(5);
 const SKEW: Duration = Duration::from_secs(60);
 
 /// Watches the clock until the process ends.
-pub async fn run(state: Arc<State>) {
+pub async fn run(current: Arc<CurrentState>) {
     let mut previous: Option<Timestamp> = None;
     let mut interval = tokio::time::interval(INTERVAL);
     loop {
         interval.tick().await;
+        let state = current.load();
         let now = state.clock.now();
         if previous.is_none_or(|previous| now < previous.minus(STEP)) {
             match correct(&state, now).await {

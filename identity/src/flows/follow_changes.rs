@@ -12,12 +12,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::build_index::build_index;
+use crate::config::rules::Lookup;
 use crate::domain::access_token::TokenDigest;
 use crate::domain::lookup_hash::LookupDigest;
 use crate::domain::pepper::{Peppers, Slot};
 use crate::memory::lookup_index::LookupIndex;
 use crate::memory::{Applying, Memory};
-use crate::state::State;
 use crate::store::associations::found;
 use crate::store::changes::{self, Heads, Kind};
 use crate::store::{Store, StoreError, peppers};
@@ -35,20 +35,19 @@ const HEAR_AGAIN: Duration = Duration::from_secs(1);
 const RETRY_WITHOUT_ROOM: Duration = Duration::from_secs(3600);
 
 /// Follows the changes until the process ends.
-pub async fn run(state: Arc<State>) {
-    let limit = state.config.lookup.index_limit();
-    let poll_interval = state.config.lookup.poll_interval.get();
+pub async fn run(store: Store, memory: Arc<Memory>, settings: Lookup) {
+    let (limit, poll_interval) = (settings.index_limit(), settings.poll_interval.get());
     let mut follower = Follower::new(limit.unwrap_or(0), PATIENCE);
     let mut interval = tokio::time::interval(poll_interval);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    tokio::spawn(hear(state.clone()));
+    tokio::spawn(hear(store.clone(), memory.clone()));
     loop {
         tokio::select! {
             _ = interval.tick() => {}
-            () = state.memory.wake.notified() => {}
+            () = memory.wake.notified() => {}
         }
-        if let Err(error) = follower.follow(&state.store, &state.memory).await {
-            state.memory.suspend();
+        if let Err(error) = follower.follow(&store, &memory).await {
+            memory.suspend();
             interval.reset();
             interval.tick().await;
             // The readiness check and the requests report an outage.
@@ -58,12 +57,12 @@ pub async fn run(state: Arc<State>) {
 }
 
 /// Suspends what is in memory as soon as another process has changed something, where the database announces that.
-async fn hear(state: Arc<State>) {
+async fn hear(store: Store, memory: Arc<Memory>) {
     loop {
-        match state.store.hear_changes(|| state.memory.suspend()).await {
+        match store.hear_changes(|| memory.suspend()).await {
             Ok(false) => return,
             // What is announced until the next attempt is not heard.
-            Ok(true) => state.memory.suspend(),
+            Ok(true) => memory.suspend(),
             Err(error) => tracing::debug!(%error, "the database does not announce changes"),
         }
         tokio::time::sleep(HEAR_AGAIN).await;

@@ -137,7 +137,7 @@ pub async fn look_up_association(
     let signed = match found.filter(|association| association.is_valid(now)) {
         Some(association) => {
             let mut signed = association.to_json();
-            state.keys.load().sign(&mut signed).map_err(|error| Error::Internal(error.to_string()))?;
+            state.keys.sign(&mut signed).map_err(|error| Error::Internal(error.to_string()))?;
             Some(signed)
         }
         None => None,

@@ -27,7 +27,7 @@ pub struct Registration {
 /// Creates an account, unless it exists, and a new access token.
 ///
 /// # Errors
-/// [`Error::ServerNotAllowed`], [`Error::LimitExceeded`], or [`Error::Openid`] with the failure of the homeserver.
+/// [`Error::ServerNotAllowed`], [`Error::UserDenied`], [`Error::LimitExceeded`], or [`Error::Openid`] with the failure of the homeserver.
 pub async fn register(state: &State, registration: Registration) -> Result<AccessToken, Error> {
     if !state.config.registration.access().permits(registration.server.as_str()) {
         return Err(Error::ServerNotAllowed);
@@ -37,6 +37,9 @@ pub async fn register(state: &State, registration: Registration) -> Result<Acces
         .into_result()
         .map_err(Error::LimitExceeded)?;
     let mxid = openid::userinfo(&state.homeservers, &registration.openid_token, &registration.server).await?;
+    if state.config.registration.denies(&mxid) {
+        return Err(Error::UserDenied);
+    }
 
     let token = AccessToken::draw(state.random);
     let (digest, now, most) = (token.digest(), state.clock.now(), state.config.auth.max_tokens_per_user);

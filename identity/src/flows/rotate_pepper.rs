@@ -12,7 +12,7 @@ use shared::random::Random;
 
 use crate::domain::lookup_hash::{LookupDigests, Pepper};
 use crate::domain::pepper::{Peppers, Phase, PhasedPepper, RotationSettings, Step};
-use crate::state::State;
+use crate::state::CurrentState;
 use crate::store::associations::rehash;
 use crate::store::{AddressKey, Store, StoreError, peppers};
 
@@ -22,14 +22,18 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const PAGE: i64 = 500;
 
 /// Rotates the pepper until the process ends.
-pub async fn run(state: Arc<State>) {
+pub async fn run(current: Arc<CurrentState>) {
+    let state = current.load();
     let settings = state.config.lookup.rotation();
     let mut rotation = Rotation::new(state.store.clone(), state.clock.clone(), state.random, settings);
+    drop(state);
     let mut interval = tokio::time::interval(INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut has_failed = false;
     loop {
         interval.tick().await;
+        let state = current.load();
+        rotation.settings = state.config.lookup.rotation();
         // During an outage of the database no step is possible.
         let Some(peppers) = state.memory.peppers() else { continue };
         #[expect(clippy::cast_precision_loss, reason = "an age stays below 2^53 milliseconds")]

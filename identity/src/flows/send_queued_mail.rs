@@ -14,13 +14,13 @@ use crate::error::Error;
 use crate::notify::email::message::OutgoingMail;
 use crate::notify::email::{Refusal, SendError};
 use crate::queue_worker::{self, Attempt, Description, End, Queue};
-use crate::state::State;
+use crate::state::{CurrentState, State};
 use crate::store::outgoing_mails::{self, QueuedMail};
 use crate::store::{Busy, QueueHead, StoreError};
 
 /// Works on the mail queue until the process is draining.
-pub async fn run(state: Arc<State>) {
-    queue_worker::run::<MailQueue>(state).await;
+pub async fn run(current: Arc<CurrentState>) {
+    queue_worker::run::<MailQueue>(current).await;
 }
 
 struct MailQueue;
@@ -65,7 +65,7 @@ impl Queue for MailQueue {
         if queued.expires_at <= state.clock.now().as_millis() {
             return Ok((Attempt::Rejected { failure: "the mail has expired".to_owned() }, ()));
         }
-        let opened = state.keys.load().sealing().open(&queued.sealed_mail, queued.id.as_bytes());
+        let opened = state.keys.sealing().open(&queued.sealed_mail, queued.id.as_bytes());
         let mail = opened.map_err(|error| error.to_string());
         match mail.and_then(|bytes| OutgoingMail::from_bytes(&bytes).map_err(|error| error.to_string())) {
             Ok(mail) => Ok((outcome(state.mailer.send(&mail).await), ())),

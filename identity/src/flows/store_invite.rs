@@ -81,6 +81,10 @@ pub async fn store_invite(state: Arc<State>, mut request: InviteRequest) -> Resu
     if request.caller.account().is_some_and(|account| *account != request.sender) {
         return Err(Error::ForeignSender);
     }
+    // The legacy API has no account, whose user the authentication would have checked.
+    if state.config.registration.denies(&request.sender) {
+        return Err(Error::InviteBlocked);
+    }
     let texts = request.texts.searched().chain(request.invitee.words());
     let named = [request.room_id.as_str(), request.sender.as_str()];
     if !state.config.invites.rules().permit(&request.sender, &request.room_id, texts.chain(named)) {
@@ -106,7 +110,7 @@ pub async fn store_invite(state: Arc<State>, mut request: InviteRequest) -> Resu
     let settings = &state.config.invites;
     let typed = invite.threepid.typed();
     Ok(StoredInvite {
-        public_key: state.keys.load().current().public().encode(),
+        public_key: state.keys.current().public().encode(),
         ephemeral_public_key: key.public().encode_url_safe(),
         display_name: if settings.full_display_name { typed.to_owned() } else { redacted(typed, &settings.shown()) },
         token: invite.token,

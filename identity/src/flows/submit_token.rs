@@ -109,7 +109,7 @@ async fn find(state: &State, submitted: &SubmittedToken) -> Result<(Session, boo
     let known = found.filter(|session| session.threepid.medium() == *medium && session.is_secret(client_secret));
     let Some(session) = known else { return Err(Error::UnknownSession) };
     // A token of a lost signing key cannot be compared: the client requests a new message.
-    let expected = state.keys.load().sealing().open(&session.sealed_token, session.sid.as_str().as_bytes());
+    let expected = state.keys.sealing().open(&session.sealed_token, session.sid.as_str().as_bytes());
     let expected = expected.map_err(|error| {
         tracing::warn!(sid = session.sid.as_str(), %error, "a submitted token cannot be compared");
         Error::SessionExpired

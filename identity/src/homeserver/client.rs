@@ -123,8 +123,8 @@ impl HomeserverClient {
         let discovery = Arc::new(Discovery::new(settings.overrides.clone(), dns, well_known, random));
         let mut pool = pool();
         pool.pool_idle_timeout(POOL_IDLE).pool_max_idle_per_host(POOL_IDLE_PER_SERVER).http1_max_buf_size(MAX_BUFFER);
-        let http = Client::over(HomeserverConnector::new(Arc::clone(&discovery), connector), &pool, timeout);
-        let http = http.repeating_get();
+        let connector = HomeserverConnector::new(Arc::clone(&discovery), connector);
+        let http = Client::over(connector, &pool, timeout).repeating_get();
         Ok(Self { http, discovery, clock, timeout })
     }
 
@@ -136,7 +136,7 @@ impl HomeserverClient {
         let (purpose, server) = (request.purpose, request.server);
         let exchange = tokio::time::timeout(self.timeout, self.exchange(request)).await;
         exchange.unwrap_or(Err(Failure::Timeout)).map_err(|failure| {
-            tracing::info!(%server, purpose = purpose.label(), %failure, "request to homeserver failed");
+            tracing::warn!(%server, purpose = purpose.label(), %failure, "request to homeserver failed");
             count_error(purpose, failure.label());
             ContactError { server: server.clone(), failure }
         })

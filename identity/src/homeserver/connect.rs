@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types;
 use shared::outbound::connector::{AddressBudget, Connector, Target};
 use shared::outbound::failure::{ConnectError, Failure};
+use shared::outbound::failure_log::FailureLog;
 use shared::outbound::stream::Stream;
 use tower_service::Service;
 
@@ -26,36 +27,57 @@ const MAX_ADDRESSES: usize = 16;
 pub(super) struct HomeserverConnector {
     discovery: Arc<Discovery>,
     connector: Connector,
+    failures: Arc<FailureLog>,
+}
+
+/// One target, and what came of the attempt to connect to it.
+pub(super) struct Attempt {
+    /// Host and port.
+    pub(super) tried: String,
+    pub(super) result: Result<Stream, ConnectError>,
 }
 
 impl HomeserverConnector {
     pub(super) fn new(discovery: Arc<Discovery>, connector: Connector) -> Self {
-        Self { discovery, connector }
+        Self { discovery, connector, failures: Arc::default() }
     }
 
-    /// Tries the targets in their order; returns the last error if all fail.
     async fn connect(&self, name: &ServerName) -> Result<Stream, ConnectError> {
+        let log = |tried: &str, error: &ConnectError| self.failures.homeserver(name.as_str(), tried, error);
+        let mut attempts = self.attempts(name).await.inspect_err(|error| log(name.as_str(), error))?;
+        let Some(Attempt { tried, result }) = attempts.pop() else { return Err(Failure::Dns.into()) };
+        result.inspect_err(|error| log(&tried, error))
+    }
+
+    /// Tries the targets in their order until one accepts a connection. The last attempt decides.
+    ///
+    /// # Errors
+    /// [`ConnectError`] if there is no target.
+    pub(super) async fn attempts(&self, name: &ServerName) -> Result<Vec<Attempt>, ConnectError> {
         let targets = self.discovery.targets(name).await?;
         let tls_name = match name.ip() {
             Some(ip) => pki_types::ServerName::from(ip),
             None => pki_types::ServerName::try_from(name.host().to_owned()).map_err(|_| Failure::Dns)?,
         };
-        let mut last = ConnectError::from(Failure::Dns);
+        let mut attempts = Vec::new();
         let mut budget = AddressBudget::new(MAX_ADDRESSES);
         for target in targets {
             if budget.is_used_up() {
                 break;
             }
             let target = Target { tls: Some(tls_name.clone()), ..target };
-            match self.connector.connect_within(&target, &mut budget).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => {
-                    tracing::debug!(server = %name, host = %target.host, port = target.port, %error, "connection to homeserver failed");
-                    last = error;
-                }
+            let tried = format!("{}:{}", target.host, target.port);
+            let result = self.connector.connect_within(&target, &mut budget).await;
+            if let Err(error) = &result {
+                tracing::debug!(server = %name, tried, %error, "connection to homeserver failed");
+            }
+            let is_connected = result.is_ok();
+            attempts.push(Attempt { tried, result });
+            if is_connected {
+                break;
             }
         }
-        Err(last)
+        Ok(attempts)
     }
 }
 

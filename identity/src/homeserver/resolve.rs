@@ -39,10 +39,14 @@ impl Discovery {
         Self { overrides, dns, well_known, random }
     }
 
+    /// Whether the name alone decides, without a well-known file.
+    pub(super) fn is_explicit(server: &ServerName) -> bool {
+        server.port().is_some() || !matches!(Host::parse(server.host()), Ok(Host::Domain(_)))
+    }
+
     /// Steps 1 to 3: the name for `Host` and the certificate. The well-known file may delegate it to another name.
     pub(super) async fn delegate(&self, server: &ServerName) -> ServerName {
-        let plain_name = server.port().is_none() && matches!(Host::parse(server.host()), Ok(Host::Domain(_)));
-        if !plain_name || self.overrides.contains_key(server) {
+        if Self::is_explicit(server) || self.overrides.contains_key(server) {
             return server.clone();
         }
         self.well_known.find(server.host()).await.unwrap_or_else(|| server.clone())

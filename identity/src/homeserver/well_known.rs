@@ -63,7 +63,8 @@ impl WellKnown {
         if let Some(entry) = known.as_ref().filter(|entry| entry.fetched_at <= now && now < entry.until) {
             return entry.delegated.clone();
         }
-        let found = tokio::time::timeout(self.timeout, self.fetch(host)).await.ok().flatten();
+        let found = self.fetch(host).await;
+        let found = found.inspect_err(|reason| tracing::debug!(host, reason, "no well-known file")).ok();
         let now = self.clock.now();
         let (delegated, lifetime, failures, good_until) = match found {
             Some((server, lifetime)) => (Some(server), lifetime, 0, now.plus(MAX_LIFETIME)),
@@ -91,27 +92,33 @@ impl WellKnown {
         delegated
     }
 
-    async fn fetch(&self, host: &str) -> Option<(ServerName, Duration)> {
-        let mut url = Url::parse(&format!("https://{host}:{}/.well-known/matrix/server", self.port)).ok()?;
+    /// The name to which the file of `host` delegates, without the cache, and how long that holds.
+    ///
+    /// # Errors
+    /// The reason why there is none, with the URL.
+    pub(super) async fn fetch(&self, host: &str) -> Result<(ServerName, Duration), String> {
+        let fetched = tokio::time::timeout(self.timeout, self.fetch_in_time(host)).await;
+        fetched.unwrap_or_else(|_| Err(format!("https://{host}:{} did not respond in time", self.port)))
+    }
+
+    async fn fetch_in_time(&self, host: &str) -> Result<(ServerName, Duration), String> {
+        let start = format!("https://{host}:{}/.well-known/matrix/server", self.port);
+        let mut url = Url::parse(&start).map_err(|_| format!("{start} is no URL"))?;
         for _ in 0..=MAX_REDIRECTS {
-            let request = Request::get(url.as_str()).body(Full::default()).ok()?;
-            let reply = match self.client.fetch(request, MAX_BODY).await {
-                Ok(reply) => reply,
-                Err(failure) => {
-                    tracing::debug!(host, %failure, "well-known request failed");
-                    return None;
-                }
-            };
+            let request = Request::get(url.as_str()).body(Full::default()).map_err(|_| format!("{url} is no URL"))?;
+            let reply = self.client.fetch(request, MAX_BODY).await.map_err(|failure| format!("{url}: {failure}"))?;
             match reply.status {
-                StatusCode::OK => return read(&reply),
-                status if is_redirect(status) => url = next(&url, &reply.headers)?,
-                status => {
-                    tracing::debug!(host, status = status.as_u16(), "well-known file not found");
-                    return None;
+                StatusCode::OK => {
+                    return read(&reply).ok_or_else(|| format!("{url} has no m.server with a server name"));
                 }
+                status if is_redirect(status) => {
+                    let bad = || format!("{url} redirects to no https URL");
+                    url = next(&url, &reply.headers).ok_or_else(bad)?;
+                }
+                status => return Err(format!("{url} answers {}", status.as_u16())),
             }
         }
-        None
+        Err(format!("{start} redirects more than {MAX_REDIRECTS} times"))
     }
 }
 

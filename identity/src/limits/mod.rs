@@ -216,6 +216,8 @@ pub async fn charge(
             Charge::Allowed { state } => states.push((bucket, state)),
             Charge::Refused { retry_after } => {
                 metrics::counter!("identity_rate_limited_total", "limit" => bucket.name).increment(1);
+                let (limit, retry_after_s) = (bucket.name, retry_after.as_secs_f64().ceil());
+                tracing::info!(limit, retry_after_s, "rate limited; the key under [limits] sets the limit");
                 return Ok(RateLimitDecision::Limited { retry_after });
             }
         }

@@ -21,13 +21,13 @@ fn block_of(invite: &Invite) -> InviteBlock {
 /// # Errors
 /// [`Error::Internal`] if its content cannot be sealed.
 pub fn link(state: &State, invite: &Invite) -> Result<String, Error> {
-    let sealed = state.keys.load().sealing().seal(&block_of(invite).to_bytes(), SEALED_AS, state.random)?;
+    let sealed = state.keys.sealing().seal(&block_of(invite).to_bytes(), SEALED_AS, state.random)?;
     Ok(block_url(&state.identity.base_url, &sealed))
 }
 
 /// The digests of which any one blocks the invite.
 pub fn digests(state: &State, invite: &Invite) -> Vec<[u8; 32]> {
-    let (keys, block) = (state.keys.load(), block_of(invite));
+    let (keys, block) = (&state.keys, block_of(invite));
     Scope::ALL.iter().flat_map(|scope| keys.digests().digests(&block.text(*scope))).collect()
 }
 

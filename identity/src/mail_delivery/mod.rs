@@ -54,13 +54,32 @@ pub async fn send<C: MailContent>(state: &State, content: &C, job: MailJob<'_>) 
         Err(SendError::ImpossibleAddress) => Err(Error::InvalidEmail),
         Err(error @ SendError::Refused(Refusal::Reply(_))) => {
             // A reply code concerns one recipient. Any other failure concerns every mail of this server.
-            tracing::warn!(kind, id, %error, "a mail was refused");
+            let relay = state.mailer.describe();
+            tracing::warn!(kind, id, relay, %error, "a mail was refused");
             Err(Error::EmailSend)
         }
         Err(error @ (SendError::Disabled | SendError::Refused(_))) => {
-            tracing::error!(kind, id, %error, "mail cannot be sent");
+            let (relay, action) = (state.mailer.describe(), advice(&error));
+            tracing::error!(kind, id, relay, %error, action, "mail cannot be sent");
             Err(Error::EmailSend)
         }
+    }
+}
+
+/// What an operator does about a mail that was not sent.
+pub fn advice(error: &SendError) -> &'static str {
+    match error {
+        SendError::Refused(Refusal::Connect(_)) => {
+            "check [email] host, port and tls: 465 has \"tls\", 587 and 25 have \"starttls\"; a provider may block port 25"
+        }
+        SendError::Refused(Refusal::Login(_)) => "check [email] username and password",
+        SendError::Refused(Refusal::NoMechanism { .. }) => "check [email] auth",
+        SendError::Refused(Refusal::Token(_)) => "check [email] token_file or token_command",
+        SendError::Refused(Refusal::File(_)) => "check [email] file_dir",
+        SendError::Disabled => "set [email] enabled",
+        SendError::Refused(Refusal::Reply(_) | Refusal::Broken)
+        | SendError::TryLater { .. }
+        | SendError::ImpossibleAddress => "see the relay's log",
     }
 }
 
@@ -89,7 +108,7 @@ fn queued(
     let MailJob { queue_id, expires_at, .. } = job;
     let next = NextAttempt::after(state.clock.now(), backoff);
     Ok(QueuedMail {
-        sealed_mail: state.keys.load().sealing().seal(&mail.to_bytes(), queue_id.as_bytes(), state.random)?,
+        sealed_mail: state.keys.sealing().seal(&mail.to_bytes(), queue_id.as_bytes(), state.random)?,
         id: queue_id,
         attempts,
         next_attempt_at: next.at.as_millis(),

@@ -4,6 +4,9 @@
 //! Invariant: these routes have no accounts, so none returns an error about one, and limits count client addresses. A path
 //! outside the profile is a 404 for every method and body.
 
+use std::net::IpAddr;
+use std::sync::LazyLock;
+
 use actix_web::guard;
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, ServiceConfig};
@@ -12,10 +15,11 @@ use serde_json::json;
 use shared::http::body::Body;
 use shared::http::client_address::{client_address, client_of_route};
 use shared::http::endpoint::{Endpoint, endpoint};
+use shared::outbound::failure_log::FailureLog;
 
 use super::auth::Credentials;
-use super::{input, invitation, link, pubkey, status, three_pid, validate};
-use crate::config::legacy_v1::{LegacyV1, Profile};
+use super::{current_state, input, invitation, link, pubkey, status, three_pid, validate};
+use crate::config::legacy_v1::Profile;
 use crate::domain::threepid::Medium;
 use crate::error::Error;
 use crate::flows::look_up::{look_up_association, look_up_pairs};
@@ -23,8 +27,8 @@ use crate::json::{FieldError, Json, Object};
 use crate::state::State;
 
 /// Registers the routes of the profile.
-pub fn configure(config: &mut ServiceConfig, settings: &LegacyV1) {
-    match settings.profile {
+pub fn configure(config: &mut ServiceConfig, profile: Profile) {
+    match profile {
         Profile::Off => {}
         Profile::Invites => {
             always(config);
@@ -32,12 +36,12 @@ pub fn configure(config: &mut ServiceConfig, settings: &LegacyV1) {
         }
         Profile::Delegate => {
             always(config);
-            delegated(config, settings);
+            delegated(config);
             links(config);
         }
         Profile::Full => {
             always(config);
-            delegated(config, settings);
+            delegated(config);
             full(config);
         }
     }
@@ -68,10 +72,16 @@ fn links(config: &mut ServiceConfig) {
 
 /// Routes of a homeserver that delegates the validation of telephone numbers: for the homeservers that the operator names,
 /// or for every client.
-fn delegated(config: &mut ServiceConfig, settings: &LegacyV1) {
+fn delegated(config: &mut ServiceConfig) {
     let may_delegate = || {
-        let settings = settings.clone();
-        guard::fn_guard(move |context| settings.may_delegate(client_of_route(context)))
+        guard::fn_guard(|context| {
+            let client = client_of_route(context);
+            let may = current_state::has(context, |state| state.config.legacy_v1.may_delegate(client));
+            if !may {
+                report_refused(client);
+            }
+            may
+        })
     };
     config
         .service(v1("/validate/msisdn/requestToken").guard(may_delegate()).post(request_msisdn_token))
@@ -82,6 +92,14 @@ fn delegated(config: &mut ServiceConfig, settings: &LegacyV1) {
                 .post(submit_msisdn_token),
         )
         .service(v1("/3pid/getValidated3pid").guard(may_delegate()).get(get_validated_3pid));
+}
+
+/// Logs a client that delegates and is not listed, once a minute: its homeserver gets a 404 and its users "not found".
+fn report_refused(client: IpAddr) {
+    static REFUSED: LazyLock<FailureLog> = LazyLock::new(FailureLog::default);
+    if REFUSED.is_due(&client.to_string()) {
+        tracing::warn!(%client, "a homeserver delegates, but [legacy_v1] delegate_allow_ips does not list its address");
+    }
 }
 
 /// Routes of clients and homeservers without v2.

@@ -6,6 +6,7 @@ pub mod account;
 mod auth;
 pub mod block;
 mod browser;
+mod current_state;
 mod input;
 pub mod invitation;
 pub mod legacy_v1;
@@ -18,6 +19,7 @@ pub mod terms;
 pub mod three_pid;
 pub mod validate;
 
+use actix_web::guard;
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
 use shared::http::endpoint::{endpoint, not_found};
@@ -32,18 +34,15 @@ pub fn may_be_large(path: &str) -> bool {
 
 /// Registers every endpoint, and those of the removed v1 API that the operator's profile has. Slashes in a row are one.
 pub fn configure(config: &mut ServiceConfig, settings: &Config) {
-    let endpoints = web::scope("").wrap(from_fn(slashes::merge_slashes));
+    let endpoints = web::scope("").wrap(from_fn(slashes::merge_slashes)).wrap(from_fn(current_state::take_state));
     config.service(endpoints.configure(|config| configure_endpoints(config, settings)));
 }
 
 fn configure_endpoints(config: &mut ServiceConfig, settings: &Config) {
     const V2: &str = "/_matrix/identity/v2";
     let v2 = |path: &str| endpoint(&format!("{V2}{path}"));
-    let sign_ed25519 = if settings.signs_without_account() {
-        v2("/sign-ed25519").post(invitation::sign_ed25519_without_account)
-    } else {
-        v2("/sign-ed25519").post(invitation::sign_ed25519)
-    };
+    let signs_without_account =
+        guard::fn_guard(|context| current_state::has(context, |state| state.config.signs_without_account()));
     config
         .service(endpoint("/_matrix/identity/versions").get(status::versions))
         .service(v2("").get(status::ping))
@@ -62,12 +61,13 @@ fn configure_endpoints(config: &mut ServiceConfig, settings: &Config) {
         .service(v2("/3pid/bind").post(three_pid::bind))
         .service(v2("/3pid/unbind").post(three_pid::unbind))
         .service(v2("/store-invite").post(invitation::store_invite))
-        .service(sign_ed25519)
+        .service(v2("/sign-ed25519").guard(signs_without_account).post(invitation::sign_ed25519_without_account))
+        .service(v2("/sign-ed25519").post(invitation::sign_ed25519))
         .service(v2("/pubkey/isvalid").get(pubkey::is_valid))
         .service(v2("/pubkey/ephemeral/isvalid").get(pubkey::is_ephemeral_valid))
         .service(v2("/pubkey/{keyId}").get(pubkey::pubkey))
         .service(endpoint("/_identity/v1/bindings").get(account::bindings))
         .service(endpoint("/_identity/v1/invites/block").get(block::show).post(block::block))
         .default_service(web::to(not_found));
-    legacy_v1::configure(config, &settings.legacy_v1);
+    legacy_v1::configure(config, settings.legacy_v1.profile);
 }

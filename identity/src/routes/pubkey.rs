@@ -15,14 +15,14 @@ use crate::state::State;
 
 /// `GET /pubkey/{keyId}`
 pub async fn pubkey(state: Data<State>, key_id: Path<String>) -> Result<HttpResponse, Error> {
-    let public_key = state.keys.load().public_key(&key_id).ok_or(Error::KeyNotFound)?;
+    let public_key = state.keys.public_key(&key_id).ok_or(Error::KeyNotFound)?;
     Ok(HttpResponse::Ok().json(json!({ "public_key": public_key })))
 }
 
 /// `GET /pubkey/isvalid`: a key of this server. A `public_key` that is not a key is not valid.
 pub async fn is_valid(request: HttpRequest, state: Data<State>) -> Result<HttpResponse, Error> {
     let query = input::query(&request)?;
-    let valid = state.keys.load().is_valid(query.string("public_key")?);
+    let valid = state.keys.is_valid(query.string("public_key")?);
     Ok(HttpResponse::Ok().json(json!({ "valid": valid })))
 }
 

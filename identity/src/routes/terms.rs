@@ -28,7 +28,7 @@ impl<'a> AcceptBody<'a> {
 
 /// `GET /terms`
 pub async fn terms(state: Data<State>) -> HttpResponse {
-    HttpResponse::Ok().json(state.terms.load().to_wire())
+    HttpResponse::Ok().json(state.terms.to_wire())
 }
 
 /// `POST /terms`

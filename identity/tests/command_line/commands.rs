@@ -165,7 +165,12 @@ fn each_error_is_one_line_that_names_its_key() {
     ] {
         let output = check_config(folder.path(), toml);
         let said = text(&output);
-        assert!(!output.status.success() && said.contains(expected), "{toml}: {said}");
+        // Without the value that was found, which the black-box tests check.
+        let plain = match said.split_once(": found ") {
+            Some((before, rest)) => format!("{before}: {}", rest.split_once("; ").map_or(rest, |(_, after)| after)),
+            None => said.clone(),
+        };
+        assert!(!output.status.success() && plain.contains(expected), "{toml}: {said}");
         assert!(said.starts_with("identity: ") && !said.contains("hunter2"), "{toml}: {said}");
     }
     let output = identity(&["check-config", "--config", "/nowhere.toml"]).output().unwrap();

@@ -18,7 +18,8 @@ fn an_unknown_variable_is_an_error_with_the_nearest_known_key() {
         let variable = format!("IDENTITY__{}__{}X", section.to_uppercase(), key.to_uppercase());
         let (success, said) = check(folder.path(), &[(&variable, "1")]);
         assert!(!success, "{variable}");
-        let expected = format!("identity: [{section}] {key}x: unknown key; did you mean {key}?\n");
+        let place = format!("environment variable {variable}");
+        let expected = format!("identity: {place}: [{section}] {key}x: unknown key; did you mean {key}?\n");
         assert_eq!(said, expected, "{variable}");
     }
     let (success, said) = check(folder.path(), &[("IDENTITY__HTPT__BIND", "1")]);
@@ -32,22 +33,26 @@ fn a_value_that_cannot_be_parsed_is_an_error_with_its_key() {
         ("IDENTITY__SERVER__ALLOW_HTTP_BASE_URL", "perhaps", "[server] allow_http_base_url: "),
         ("IDENTITY__SERVER__PUBLIC_BASE_URL", "http://id.example.org", "[server] public_base_url: expected https"),
         ("IDENTITY__HTTP__BIND", "127.0.0.1:8090, here", "[http] bind: "),
-        ("IDENTITY__HTTP__MAX_BODY", "1MB", "[http] max_body: expected a size such as"),
-        ("IDENTITY__HTTP__TRUSTED_PROXIES", "10.0.0.1,proxy", "[http] trusted_proxies: expected a network such as"),
-        ("IDENTITY__ADMIN__BIND", "9090", "[admin] bind: expected an address such as"),
+        ("IDENTITY__HTTP__MAX_BODY", "1MB", "[http] max_body: found \"1MB\"; expected a size such as"),
+        (
+            "IDENTITY__HTTP__TRUSTED_PROXIES",
+            "10.0.0.1,proxy",
+            "[http] trusted_proxies: found \"proxy\"; expected a network",
+        ),
+        ("IDENTITY__ADMIN__BIND", "9090", "[admin] bind: found \"9090\"; expected an address such as"),
         ("IDENTITY__LOG__LEVEL", "loud", "[log] level: "),
-        ("IDENTITY__DATABASE__MAX_CONNECTIONS", "0", "[database] max_connections: expected at least 1"),
+        ("IDENTITY__DATABASE__MAX_CONNECTIONS", "0", "[database] max_connections: found \"0\"; expected at least 1"),
         ("IDENTITY__DATABASE__URL", "mysql://u:hunter2@h/d", "[database] url: expected sqlite:///path"),
         ("IDENTITY__DATABASE__URL", "postgres://u:p@hunter2:hunter2@h/d", "percent-encoded"),
-        ("IDENTITY__KEYS__REVOKED", "0", "[keys] revoked: expected \"ed25519:<id>\", found \"0\""),
-        ("IDENTITY__AUTH__TOKEN_IDLE", "soon", "[auth] token_idle: expected a duration such as"),
+        ("IDENTITY__KEYS__REVOKED", "0", "[keys] revoked: found \"0\"; expected \"ed25519:<id>\""),
+        ("IDENTITY__AUTH__TOKEN_IDLE", "soon", "found \"soon\"; expected a duration such as"),
         ("IDENTITY__ACCOUNT__LIST_OWN_BINDINGS", "2", "[account] list_own_bindings: "),
         ("IDENTITY__SESSIONS__EMAIL_MAX_WRONG", "-1", "[sessions] email_max_wrong: "),
         ("IDENTITY__EMAIL__TLS", "opportunistic", "[email] tls: "),
         ("IDENTITY__EMAIL__FROM", "no-address", "no-address"),
         ("IDENTITY__EMAIL__TRANSPORT", "smtp", "[email] host: not set"),
-        ("IDENTITY__LOOKUP__ALGORITHMS", "none", "[lookup] algorithms: expected \"sha256\" in the list"),
-        ("IDENTITY__LOOKUP__ALGORITHMS", "sha256,md5", "[lookup] algorithms: expected \"sha256\" or \"none\""),
+        ("IDENTITY__LOOKUP__ALGORITHMS", "none", "expected \"sha256\" in the list"),
+        ("IDENTITY__LOOKUP__ALGORITHMS", "sha256,md5", "expected \"sha256\" or \"none\""),
         ("IDENTITY__BIND__VALIDITY", "1y", "[bind] validity: "),
         ("IDENTITY__UNBIND__ALLOW_OWNER_TOKEN", "maybe", "[unbind] allow_owner_token: "),
         ("IDENTITY__FEDERATION__DNS_SERVERS", "9.9.9.9", "[federation] dns_servers: "),
@@ -74,6 +79,8 @@ fn good_values_are_taken_lists_with_commas_included() {
             ("IDENTITY__ADMIN__BIND", "unix:/run/identity.sock"),
             ("IDENTITY__DATABASE__URL", "postgres://u:p%40ss@h/d?sslmode=disable"),
             ("IDENTITY__LOOKUP__ALGORITHMS", "sha256,none"),
+            ("IDENTITY__REGISTRATION__ALLOW_SERVERS", "example.org,*.example.org"),
+            ("IDENTITY__INVITES__WEB_CLIENT", "https://app.example.org"),
             ("IDENTITY__SESSIONS__NEXT_LINK_HOSTS", "app.example.org,*.example.com"),
             ("IDENTITY__EMAIL__HOST", "smtp.example.org"),
             ("IDENTITY__LIMITS__EMAIL_PER_ACCOUNT__BURST", "3"),
@@ -83,7 +90,11 @@ fn good_values_are_taken_lists_with_commas_included() {
         ],
     );
     assert!(success, "{said}");
-    assert_eq!(said, "the configuration is good\n");
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.first(), Some(&"configuration: no file and 12 environment variables"));
+    assert_eq!(lines.last(), Some(&"the configuration is good"));
+    // The only one that opens the server to others.
+    assert!(lines.len() == 3 && lines[1].starts_with("note: [lookup] algorithms has \"none\""), "{said}");
 }
 
 #[test]
@@ -100,7 +111,7 @@ fn a_secret_comes_from_a_file_or_from_its_place_and_never_from_both() {
     let (success, said) = with(&[("IDENTITY__EMAIL__PASSWORD_FILE", &file)]);
     assert!(success, "{said}");
     let (success, said) = with(&[("IDENTITY__EMAIL__PASSWORD_FILE", &file), ("IDENTITY__EMAIL__PASSWORD", "hunter3")]);
-    let expected = "identity: [email] password and password_file are both set; keep one of them\n";
+    let expected = "identity: environment variable IDENTITY__EMAIL__PASSWORD: [email] password and password_file are both set; keep one of them\n";
     assert_eq!((success, said.as_str()), (false, expected));
     let (success, said) = with(&[("IDENTITY__EMAIL__PASSWORD_FILE", "nowhere")]);
     assert!(!success && said.contains("cannot read nowhere"), "{said}");
@@ -109,6 +120,6 @@ fn a_secret_comes_from_a_file_or_from_its_place_and_never_from_both() {
     let url = ("IDENTITY__DATABASE__URL_FILE", file.as_str());
     assert!(check(folder.path(), &[url]).0);
     let (success, said) = check(folder.path(), &[url, ("IDENTITY__DATABASE__URL", "sqlite::memory:")]);
-    let expected = "identity: [database] url and url_file are both set; keep one of them\n";
+    let expected = "identity: environment variable IDENTITY__DATABASE__URL: [database] url and url_file are both set; keep one of them\n";
     assert_eq!((success, said.as_str()), (false, expected));
 }

@@ -104,12 +104,17 @@ async fn the_environment_says_where_it_listens_and_who_it_is() {
         ("IDENTITY__DATABASE__URL", "sqlite::memory:"),
         ("IDENTITY__EMAIL__HOST", "smtp.example.org"),
         ("IDENTITY__SESSIONS__NEXT_LINK_HOSTS", "app.example.org"),
+        // Without these three the server notes what is open to the world.
+        ("IDENTITY__HTTP__TRUSTED_PROXIES", "127.0.0.1"),
+        ("IDENTITY__REGISTRATION__ALLOW_SERVERS", "example.org"),
+        ("IDENTITY__INVITES__WEB_CLIENT", "https://app.example.org"),
         ("STATE_DIRECTORY", "state"),
     ];
     let running = Running::start(&variables, "email: ").await;
     let said = running.said();
     assert_eq!(said.matches("\nlistening on http://127.0.0.1:").count(), 2, "{said}");
     for line in [
+        "\nconfiguration: no file and 9 environment variables\n",
         "\nadmin listener on http://127.0.0.1:",
         "\nsigning as id.example.org with ed25519:0\n",
         "\npublic base URL: https://id.example.org\n",

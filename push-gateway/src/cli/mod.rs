@@ -128,15 +128,10 @@ pub async fn run() -> Result<ExitCode, Box<dyn Error>> {
             serve::serve(Config::load(settings.config.as_deref())?, settings.config).await?;
         }
         Command::CheckConfig { settings, online } => {
-            let config = Config::load(settings.config.as_deref())?;
-            let notices = config.notices();
-            let findings = check(config, online).await?;
+            let findings = check(settings.config.as_deref(), online).await?;
             let mut out = io::stdout().lock();
             for line in &findings.lines {
                 writeln!(out, "{line}")?;
-            }
-            for notice in notices {
-                writeln!(out, "note: {notice}")?;
             }
             if findings.failures > 0 {
                 writeln!(out, "the configuration is valid, but {} of its apps cannot deliver", findings.failures)?;

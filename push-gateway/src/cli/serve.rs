@@ -100,7 +100,7 @@ fn open_admin(bind: Option<&AdminAddress>) -> Result<Option<AdminListener>, List
 /// Prints the banner: the listeners, and the apps with their credentials.
 fn announce(setup: &Setup, now: Timestamp, listeners: &[Listener], admin: Option<&AdminListener>) -> io::Result<()> {
     let config = &setup.config;
-    let mut lines = vec![format!("push-gateway {}", env!("CARGO_PKG_VERSION"))];
+    let mut lines = vec![format!("push-gateway {}", env!("CARGO_PKG_VERSION")), config.source.clone()];
     lines.extend(listeners.iter().map(|listener| format!("listening on {}", listener.url())));
     lines.push(match admin {
         Some(listener) => format!("admin listener on {}", listener.url()),

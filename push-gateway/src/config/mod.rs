@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-use shared::config::{ConfigError, SpecialKeys, exposure_notice};
-use shared::http::settings::{Admin, Http};
+use shared::config::{ConfigError, ConfigErrors, ConfigSource, SpecialKeys, exposure_notice};
+use shared::http::settings::{Admin, Http, check_addresses};
 use shared::outbound::settings::Outbound;
 use shared::rate_limit::Limit;
 use shared::telemetry::Log;
@@ -67,6 +67,12 @@ pub struct Config {
     /// The same as written: the keys depend on `type`.
     #[serde(rename = "apps")]
     tables: BTreeMap<String, Value>,
+    /// The file and the number of variables that the configuration comes from.
+    #[serde(skip)]
+    pub(crate) source: String,
+    /// Variables that look like settings and are none.
+    #[serde(skip)]
+    source_notices: Vec<String>,
 }
 
 impl Config {
@@ -74,20 +80,38 @@ impl Config {
     /// reads secrets from their files.
     ///
     /// # Errors
-    /// [`ConfigError`] names the key.
-    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
-        let mut config = Self::parse(file)?;
-        config.read_secrets()?;
-        Ok(config)
+    /// [`ConfigErrors`] names every wrong key with its place.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigErrors> {
+        Self::load_and(file, |_| Ok(()))
+    }
+
+    /// As [`Config::load`]; the errors of `check` count too.
+    ///
+    /// # Errors
+    /// Those of [`Config::load`] and of `check`.
+    pub(crate) fn load_and(
+        file: Option<&Path>,
+        check: impl Fn(&Self) -> Result<(), ConfigError>,
+    ) -> Result<Self, ConfigErrors> {
+        source(file)?.complete(|source| {
+            let mut config = Self::of(file, source)?;
+            config.read_secrets()?;
+            check(&config)?;
+            Ok(config)
+        })
     }
 
     /// Like [`Config::load`], but does not read the files that the configuration names.
     ///
     /// # Errors
-    /// [`ConfigError`] names the key.
-    pub(crate) fn parse(file: Option<&Path>) -> Result<Self, ConfigError> {
-        let keys = SpecialKeys { defaults: &DEFAULTS, ..SpecialKeys::default() };
-        let mut config: Self = shared::config::load_special(keys, file, ENVIRONMENT_PREFIX)?;
+    /// [`ConfigErrors`] names every wrong key with its place.
+    pub(crate) fn parse(file: Option<&Path>) -> Result<Self, ConfigErrors> {
+        source(file)?.complete(|source| Self::of(file, source))
+    }
+
+    fn of(file: Option<&Path>, source: &ConfigSource) -> Result<Self, ConfigError> {
+        let mut config: Self = source.parse()?;
+        (config.source, config.source_notices) = (source.describe(), source.notices());
         let folder = file.and_then(Path::parent).map(Path::to_path_buf).unwrap_or_default();
         config.resolve(&folder);
         config.check()?;
@@ -103,7 +127,7 @@ impl Config {
 
     /// Warnings about dangerous settings, one line each.
     pub(crate) fn notices(&self) -> Vec<String> {
-        let mut notices = Vec::new();
+        let mut notices = self.source_notices.clone();
         if !self.rejection_breaker.enabled {
             notices.push(
                 "[rejection_breaker] enabled is off: a wrong key file can cost every user their notifications"
@@ -115,6 +139,7 @@ impl Config {
             notices.extend(relay.notices(self.http.base_path.as_str()));
             notices.extend(relay.file().and_then(|file| exposure_notice("relay.seal_keys_file", file)));
         }
+        notices.extend(self.admin.notices());
         for (pattern, app) in &self.apps {
             for (key, file) in app.secret_files() {
                 notices.extend(exposure_notice(&format!("apps.\"{pattern}\".{key}"), file));
@@ -161,6 +186,7 @@ impl Config {
         if self.http.bind.is_empty() {
             return wrong("[http] bind: expected at least one address");
         }
+        check_addresses(&self.http, &self.admin)?;
         self.limits.check()?;
         self.relay.as_mut().map_or(Ok(()), Relay::check)?;
         self.rejection_breaker.check()
@@ -174,6 +200,11 @@ fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Limit>, D::
         return Ok(None);
     }
     text.parse().map(Some).map_err(serde::de::Error::custom)
+}
+
+fn source(file: Option<&Path>) -> Result<ConfigSource, ConfigErrors> {
+    let keys = SpecialKeys { defaults: &DEFAULTS, ..SpecialKeys::default() };
+    ConfigSource::read(keys, file, ENVIRONMENT_PREFIX)
 }
 
 #[cfg(test)]

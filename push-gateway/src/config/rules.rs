@@ -40,6 +40,7 @@ pub(crate) struct Endpoints {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Routing {
     /// The treatment of a device whose `app_id` matches no app.
+    #[serde(deserialize_with = "shared::config::word")]
     pub(crate) unknown_app: UnknownApp,
 }
 

@@ -275,6 +275,9 @@ impl DeviceDelivery {
         match guard.record_rejection(app, device, self.caller.site, is_proven, rejection) {
             Ok(()) => {
                 self.state.rejected_pushkeys.insert(device, rejection);
+                if app != UNKNOWN {
+                    tracing::info!(app, reason, "pushkey rejected: its homeserver deletes the pusher");
+                }
                 Outcome::Rejected(rejection)
             }
             Err(Withheld { retry_after, is_new }) => {

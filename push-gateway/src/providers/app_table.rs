@@ -6,6 +6,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use shared::config::{ConfigError, section};
 
+/// What the error for a text expects where a number or a truth value belongs.
+const TYPED: [&str; 3] = ["a whole number", "a number", "true or false"];
+
 /// Reads the table; errors start with `path`.
 ///
 /// # Errors
@@ -20,8 +23,10 @@ pub(crate) fn read_table<T: DeserializeOwned>(path: &str, mut table: Value) -> R
         let text = error.to_string();
         let members = table.as_object_mut().into_iter().flatten();
         let wrong = members.into_iter().find_map(|(key, value)| {
-            let is_named = text.starts_with(&format!("[{path}] {key}: invalid type: string"));
-            let typed = value.as_str().filter(|_| is_named).and_then(typed)?;
+            let written = value.as_str()?;
+            let problem = format!("[{path}] {key}: found {written:?}; expected ");
+            let is_typed = text.strip_prefix(&problem).is_some_and(|expected| TYPED.contains(&expected));
+            let typed = typed(written).filter(|_| is_typed)?;
             Some((value, typed))
         });
         match wrong {

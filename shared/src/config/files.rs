@@ -3,14 +3,14 @@
 //! Invariant: no function returns a part of a file.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use config::{Map, Value, ValueKind};
 
 /// `table` without keys of files whose value is empty: forms and templates write a missing file so.
 pub(super) fn without_empty_paths(table: Map<String, Value>) -> Map<String, Value> {
-    let is_path = |key: &str| key == "file" || key.ends_with("_file") || key == "dir" || key.ends_with("_dir");
+    let is_path = |key: &str| is_file(key) || key == "dir" || key.ends_with("_dir");
     let is_empty = |value: &Value| matches!(&value.kind, ValueKind::String(text) if text.trim().is_empty());
     let kept = table.into_iter().filter(|(key, value)| !(is_path(key) && is_empty(value)));
     kept.map(|(key, mut value)| {
@@ -20,6 +20,23 @@ pub(super) fn without_empty_paths(table: Map<String, Value>) -> Map<String, Valu
         (key, value)
     })
     .collect()
+}
+
+fn is_file(key: &str) -> bool {
+    key == "file" || key.ends_with("_file")
+}
+
+/// Adds the files that `table` names to `found`, with the dotted paths of their keys below `above`.
+pub(super) fn named(table: &Map<String, Value>, above: &str, folder: &Path, found: &mut Vec<(String, PathBuf)>) {
+    for (key, value) in table {
+        let name = super::key::quoted(key);
+        let path = if above.is_empty() { name } else { format!("{above}.{name}") };
+        match &value.kind {
+            ValueKind::Table(below) => named(below, &path, folder, found),
+            ValueKind::String(file) if is_file(key) => found.push((path, folder.join(file))),
+            _ => {}
+        }
+    }
 }
 
 /// A digest of the contents of files; it differs if they changed. A missing file counts as an empty one.

@@ -47,14 +47,57 @@ pub(super) fn of_path(path: &Path) -> Vec<String> {
     components
 }
 
-fn quoted(key: &str) -> String {
+/// The path of the key that a message `[section] key: problem` is about, without the index of a list's entry. A section
+/// alone is the path of its key.
+pub(super) fn named_in(message: &str) -> Option<Vec<String>> {
+    let rest = message.strip_prefix('[')?;
+    let mut is_quoted = false;
+    let end = rest.find(|c: char| {
+        is_quoted ^= c == '"';
+        c == ']' && !is_quoted
+    })?;
+    let mut path: Vec<String> = components(&rest[..end]).iter().map(|part| unquoted(part)).collect();
+    if let Some(rest) = rest[end + 1..].strip_prefix(' ') {
+        let key = match rest.strip_prefix('"') {
+            Some(rest) => rest.split('"').next()?,
+            None => rest.split([':', ' ', '[', ',']).next()?,
+        };
+        path.extend((!key.is_empty()).then(|| key.to_owned()));
+    }
+    Some(path)
+}
+
+fn unquoted(part: &str) -> String {
+    if part.starts_with('"') { serde_json::from_str(part).unwrap_or_else(|_| part.to_owned()) } else { part.to_owned() }
+}
+
+/// The key, in quotes if TOML needs them.
+pub(super) fn quoted(key: &str) -> String {
     let is_bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
     if is_bare { key.to_owned() } else { format!("{key:?}") }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::key_name;
+    use super::{key_name, named_in};
+
+    #[test]
+    fn the_key_of_a_message_is_found() {
+        for (message, path) in [
+            ("[http] bind: expected x", Some(&["http", "bind"][..])),
+            ("[http] bind[1]: expected x", Some(&["http", "bind"])),
+            ("[htpt]: unknown section", Some(&["htpt"])),
+            ("[apps.\"com.example.App\"] type: missing", Some(&["apps", "com.example.App", "type"])),
+            ("[apps.\"*.ios\"]: expected a table", Some(&["apps", "*.ios"])),
+            ("[federation.overrides] \"a.b\": expected x", Some(&["federation", "overrides", "a.b"])),
+            ("[email] password and password_file are both set", Some(&["email", "password"])),
+            ("[a] b: needs addresses, such as [\"10.0.0.5\"]; set it", Some(&["a", "b"])),
+            ("no app is configured: write [apps]", None),
+        ] {
+            let expected = path.map(|path| path.iter().map(|&part| part.to_owned()).collect::<Vec<_>>());
+            assert_eq!(named_in(message), expected, "{message}");
+        }
+    }
 
     #[test]
     fn a_path_is_printed_as_section_and_key() {

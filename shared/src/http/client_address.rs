@@ -3,6 +3,7 @@
 //! Invariant: the server uses the header only from peers in `[http] trusted_proxies`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Once;
 
 use actix_web::HttpRequest;
 use actix_web::dev::RequestHead;
@@ -54,7 +55,28 @@ fn address(head: &RequestHead, proxies: Option<&Data<TrustedProxies>>) -> IpAddr
     // A line that is no text counts as an unreadable entry.
     let lines: Vec<&str> =
         head.headers().get_all("x-forwarded-for").map(|value| value.to_str().unwrap_or_default()).collect();
+    if !lines.is_empty() && !proxies.contain(peer.to_canonical()) {
+        report_unlisted(peer.to_canonical());
+    }
     proxies.client(peer, &lines)
+}
+
+/// Logs the first `X-Forwarded-For` of a peer that is not listed: it may be the operator's reverse proxy. Peers from the
+/// Internet do not consume the report about one of the operator's network.
+fn report_unlisted(peer: IpAddr) {
+    static NEAR: Once = Once::new();
+    static FAR: Once = Once::new();
+    let is_near = match peer {
+        IpAddr::V4(address) => address.is_loopback() || address.is_private() || address.is_link_local(),
+        IpAddr::V6(address) => address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local(),
+    };
+    (if is_near { &NEAR } else { &FAR }).call_once(|| {
+        tracing::warn!(
+            %peer,
+            "X-Forwarded-For is ignored, so that all clients behind this peer share one limit; if it is your reverse proxy, \
+             add its address to [http] trusted_proxies"
+        );
+    });
 }
 
 /// What counts as one client: an IPv4 address, or a /48 network of IPv6, which many providers assign on request.

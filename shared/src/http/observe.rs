@@ -1,6 +1,7 @@
 //! Logs and counts every request, and counts the requests in flight.
 //!
 //! Invariant: logs and metrics contain the route's pattern, never the path or query, which may contain tokens and addresses.
+//! Of a path without a route the log has the parts that can be neither.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -152,7 +153,9 @@ pub async fn observe(
     if observer.activity.is_draining() {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
-    let route = response.request().match_pattern().unwrap_or_else(|| "unmatched".to_owned());
+    let route = response.request().match_pattern();
+    let path = route.is_none().then(|| shown(response.request().path()));
+    let route = route.unwrap_or_else(|| "unmatched".to_owned());
     let code = response.status().as_u16();
     let elapsed = started.elapsed();
     observer.count(&route, method, code, elapsed);
@@ -162,10 +165,21 @@ pub async fn observe(
         if is_logged {
             tracing::debug!(method, route, code, ms, %client, "answered");
         } else {
-            tracing::info!(method, route, code, ms, %client, "answered");
+            tracing::info!(method, route, path, code, ms, %client, "answered");
         }
     });
     Ok(response)
+}
+
+/// A path for the log: without parts that could be a token or an address, and at most eight parts.
+fn shown(path: &str) -> String {
+    /// Longer than the parts of our paths, shorter than any token.
+    const LONGEST: usize = 16;
+    let is_harmless = |part: &str| {
+        part.len() <= LONGEST && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+    };
+    let part = |part| if is_harmless(part) { part } else { "…" };
+    path.split('/').take(9).map(part).collect::<Vec<_>>().join("/")
 }
 
 impl Observer {
@@ -214,5 +228,23 @@ fn known_method(method: &Method) -> &'static str {
         "DELETE" => "DELETE",
         "OPTIONS" => "OPTIONS",
         _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn a_path_is_shown_without_parts_that_may_be_secret() {
+        for (path, expected) in [
+            ("/identity/_matrix/identity/v2/account", "/identity/_matrix/identity/v2/account"),
+            ("/", "/"),
+            ("/bob@x.org/+447700900001/%41", "/…/…/…"),
+            ("/syt_Ym9i_abcdefghijklmnop/x", "/…/x"),
+            ("/a/b/c/d/e/f/g/h/i/j", "/a/b/c/d/e/f/g/h"),
+        ] {
+            assert_eq!(shown(path), expected);
+        }
     }
 }

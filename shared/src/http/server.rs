@@ -21,7 +21,7 @@ use super::body_budget::Budget;
 use super::client_address::TrustedProxies;
 use super::connections::Connections;
 use super::endpoint::not_found;
-use super::envelope::{Headers, envelop, request_id};
+use super::envelope::{envelop, request_id};
 use super::listen::{AdminListener, Listener, Tls};
 use super::observe::{Activity, Observer, observe};
 use super::operations::Operations;
@@ -67,7 +67,6 @@ pub async fn run(
     let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let workers = settings.workers.unwrap_or_else(cores).max(1);
     let base_path = settings.base_path.clone();
-    let headers = observer.headers;
     let observer = Data::new(observer);
     let limits = Data::new(limits);
     let admin_limits = limits.clone();
@@ -106,7 +105,7 @@ pub async fn run(
     let mut running = tokio::spawn(server);
 
     let admin_handle = match admin {
-        Some((listener, operations)) => Some(run_admin(settings, listener, operations, admin_limits, headers)?),
+        Some((listener, operations)) => Some(run_admin(settings, listener, operations, admin_limits)?),
         None => None,
     };
 
@@ -153,13 +152,13 @@ fn run_admin(
     listener: AdminListener,
     operations: Operations,
     limits: Data<BodyLimits>,
-    headers: Headers,
 ) -> io::Result<ServerHandle> {
     let server = HttpServer::new(move || {
         let operations = operations.clone();
         let middleware = from_fn(move |request: ServiceRequest, next| async move {
             let request_id = request_id(request.headers());
-            envelop(request, next, headers, &request_id).await
+            // Without the headers of the main listener: no script of a web page reads what the operator reads.
+            envelop(request, next, &[], &request_id).await
         });
         App::new().wrap(middleware).app_data(limits.clone()).configure(move |config| operations.configure(config))
     })

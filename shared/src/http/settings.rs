@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
-use crate::config::{ByteSize, Cidr, HumanDuration, OneOrMany, exposure_notice};
+use crate::config::{ByteSize, Cidr, ConfigError, HumanDuration, OneOrMany, exposure_notice};
 
 /// The section `[http]`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -126,6 +126,38 @@ pub struct Admin {
     pub bind: Option<AdminAddress>,
 }
 
+impl Admin {
+    /// What an operator should know of the section.
+    pub fn notices(&self) -> Option<String> {
+        match self.bind {
+            Some(AdminAddress::Tcp(address)) if !address.ip().is_loopback() => Some(format!(
+                "[admin] bind: everyone who reaches {address} can read the metrics, without a password; let only your \
+                 monitoring reach the port, or bind to 127.0.0.1 or \"unix:/path\""
+            )),
+            Some(AdminAddress::Tcp(_) | AdminAddress::Unix(_)) | None => None,
+        }
+    }
+}
+
+/// Checks the addresses of both listeners against each other.
+///
+/// # Errors
+/// [`ConfigError`] for an address of both.
+pub fn check_addresses(http: &Http, admin: &Admin) -> Result<(), ConfigError> {
+    let Some(AdminAddress::Tcp(admin)) = admin.bind else { return Ok(()) };
+    let covers = |address: &SocketAddr| {
+        let is_any = address.ip().is_unspecified() || admin.ip().is_unspecified();
+        admin.port() != 0 && address.port() == admin.port() && (is_any || address.ip() == admin.ip())
+    };
+    match http.bind.as_slice().iter().find(|address| covers(address)) {
+        Some(address) => {
+            let problem = format!("the port of {address} in [http] bind; expected another port");
+            Err(ConfigError::invalid("admin.bind", problem))
+        }
+        None => Ok(()),
+    }
+}
+
 /// The address of the admin listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdminAddress {
@@ -156,7 +188,44 @@ impl<'de> Deserialize<'de> for AdminAddress {
 
 #[cfg(test)]
 mod tests {
-    use super::Http;
+    use super::{Admin, Http, check_addresses};
+
+    #[test]
+    fn both_listeners_have_addresses_of_their_own() {
+        for (http, admin, is_valid) in [
+            ("127.0.0.1:8090", "127.0.0.1:8090", false),
+            ("0.0.0.0:8090", "127.0.0.1:8090", false),
+            ("127.0.0.1:8090", "[::]:8090", false),
+            ("127.0.0.1:8090", "127.0.0.2:8090", true),
+            ("127.0.0.1:8090", "127.0.0.1:9090", true),
+            ("127.0.0.1:0", "127.0.0.1:0", true),
+            ("127.0.0.1:8090", "unix:/x", true),
+        ] {
+            let settings = Http { bind: vec![http.parse().unwrap()].into(), ..Http::default() };
+            let checked = check_addresses(&settings, &Admin { bind: Some(admin.parse().unwrap()) });
+            assert_eq!(checked.is_ok(), is_valid, "{http} {admin}");
+        }
+    }
+
+    #[test]
+    fn an_admin_listener_beyond_this_machine_is_a_notice() {
+        let notice = |address: &str| Admin { bind: Some(address.parse().unwrap()) }.notices();
+        for (address, is_open) in [
+            ("0.0.0.0:9090", true),
+            ("[::]:9090", true),
+            ("127.0.0.1:9090", false),
+            ("[::1]:1", false),
+            ("unix:/x", false),
+        ] {
+            let notice = notice(address);
+            assert_eq!(notice.is_some(), is_open, "{address}");
+            assert!(
+                notice.is_none_or(|text| text.starts_with("[admin] bind: ") && text.contains(address)),
+                "{address}"
+            );
+        }
+        assert_eq!(Admin::default().notices(), None);
+    }
 
     #[test]
     fn trusted_proxies_of_the_examples_have_to_be_replaced() {

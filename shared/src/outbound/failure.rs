@@ -4,6 +4,7 @@
 
 use std::error::Error;
 use std::io;
+use std::net::SocketAddr;
 
 /// The kind of a failed connection or request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -102,6 +103,22 @@ impl ConnectError {
             );
         }
         Self { failure, detail }
+    }
+
+    /// The same failure of a connection to `address`.
+    #[must_use]
+    pub(super) fn of_address(self, address: SocketAddr) -> Self {
+        Self { detail: format!("{address}: {}", self.detail), ..self }
+    }
+
+    /// The address guard rejected `addresses`, all of a host.
+    pub(super) fn blocked(addresses: &[SocketAddr]) -> Self {
+        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        let detail = format!(
+            "{}: the address guard does not permit it; if the server is yours, add its network to [outbound] allow_cidrs",
+            addresses.join(", ")
+        );
+        Self { failure: Failure::Blocked, detail }
     }
 
     /// The same failure of a connection through `proxy`.

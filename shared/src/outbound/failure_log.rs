@@ -21,26 +21,39 @@ const MAX_SERVERS: usize = 200;
 const MAX_CAUSE: usize = 400;
 
 /// The servers and proxies whose failures were logged, with the time.
-#[derive(Default)]
-pub(super) struct FailureLog(Mutex<HashMap<String, Instant>>);
+#[derive(Debug, Default)]
+pub struct FailureLog(Mutex<HashMap<String, Instant>>);
 
 impl FailureLog {
     /// Logs that the handshake with `server` failed, once a minute.
     pub(super) fn tls(&self, server: &ServerName<'static>, error: &ConnectError) {
         let server = server.to_str();
-        if self.is_due(&server, Instant::now()) {
+        if self.is_due(&server) {
             tracing::warn!(%server, cause = cut(error), "TLS handshake failed");
+        }
+    }
+
+    /// Logs that no address of `server`, a name that a user may have chosen, accepted a connection, once a minute. `tried` is
+    /// the last host and port.
+    pub fn homeserver(&self, server: &str, tried: &str, error: &ConnectError) {
+        if self.is_due(server) {
+            tracing::warn!(server, tried, cause = cut(error), "homeserver is not reachable");
         }
     }
 
     /// Logs that `proxy` opened no connection, once a minute. The host behind it may be one that a user chose.
     pub(super) fn proxy(&self, proxy: &Proxy, error: &ConnectError) {
-        if self.is_due(&format!("proxy {proxy}"), Instant::now()) {
+        if self.is_due(&format!("proxy {proxy}")) {
             tracing::warn!(%proxy, cause = cut(error), "the proxy opened no connection");
         }
     }
 
-    fn is_due(&self, server: &str, now: Instant) -> bool {
+    /// Whether the server, or another cause of a line, is to be named now; counts it if so.
+    pub fn is_due(&self, server: &str) -> bool {
+        self.is_due_at(server, Instant::now())
+    }
+
+    fn is_due_at(&self, server: &str, now: Instant) -> bool {
         let mut logged = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         logged.retain(|_, at| now.duration_since(*at) < INTERVAL);
         if logged.contains_key(server) || logged.len() >= MAX_SERVERS {
@@ -67,10 +80,10 @@ mod tests {
     fn a_server_is_named_once_a_minute_and_many_servers_are_bounded() {
         let name = |n: usize| format!("hs{n}.example");
         let (failures, start) = (FailureLog::default(), Instant::now());
-        assert!(failures.is_due(&name(0), start));
-        assert!(!failures.is_due(&name(0), start + Duration::from_secs(59)));
-        assert!(failures.is_due(&name(0), start + Duration::from_secs(60)));
-        let named = (1..1000).filter(|&n| failures.is_due(&name(n), start + Duration::from_secs(61))).count();
+        assert!(failures.is_due_at(&name(0), start));
+        assert!(!failures.is_due_at(&name(0), start + Duration::from_secs(59)));
+        assert!(failures.is_due_at(&name(0), start + Duration::from_secs(60)));
+        let named = (1..1000).filter(|&n| failures.is_due_at(&name(n), start + Duration::from_secs(61))).count();
         assert_eq!(named, MAX_SERVERS - 1);
     }
 }

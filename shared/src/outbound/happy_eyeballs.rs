@@ -20,7 +20,11 @@ pub(super) const MAX_ADDRESSES: usize = 8;
 pub(super) async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError> {
     let mut rest = addresses.iter().take(MAX_ADDRESSES);
     let mut attempts = FuturesUnordered::new();
-    attempts.extend(rest.next().map(TcpStream::connect));
+    let attempt = |address: &SocketAddr| {
+        let address = *address;
+        async move { TcpStream::connect(address).await.map_err(|error| (address, error)) }
+    };
+    attempts.extend(rest.next().map(attempt));
     let mut last = ConnectError::from(Failure::Connect);
     loop {
         tokio::select! {
@@ -29,14 +33,14 @@ pub(super) async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, Conne
                     set_options(&stream)?;
                     return Ok(stream);
                 }
-                Some(Err(error)) => {
-                    last = ConnectError::new(Failure::Connect, &error);
-                    attempts.extend(rest.next().map(TcpStream::connect));
+                Some(Err((address, error))) => {
+                    last = ConnectError::new(Failure::Connect, &error).of_address(address);
+                    attempts.extend(rest.next().map(attempt));
                 }
                 None => return Err(last),
             },
             () = tokio::time::sleep(ATTEMPT_DELAY), if rest.len() > 0 => {
-                attempts.extend(rest.next().map(TcpStream::connect));
+                attempts.extend(rest.next().map(attempt));
             }
         }
     }

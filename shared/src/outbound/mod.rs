@@ -7,7 +7,7 @@ pub mod client;
 pub mod connector;
 pub mod dns;
 pub mod failure;
-mod failure_log;
+pub mod failure_log;
 pub mod guard;
 mod happy_eyeballs;
 mod no_proxy;

@@ -44,10 +44,12 @@ impl Resolver {
         if addresses.is_empty() {
             return Err(Failure::Dns.into());
         }
-        if !is_exempt {
-            guard.retain_permitted(&mut addresses);
+        if is_exempt {
+            return Ok(addresses);
         }
-        if addresses.is_empty() { Err(Failure::Blocked.into()) } else { Ok(addresses) }
+        let all = addresses.clone();
+        guard.retain_permitted(&mut addresses);
+        if addresses.is_empty() { Err(ConnectError::blocked(&all)) } else { Ok(addresses) }
     }
 }
 

@@ -36,6 +36,23 @@ async fn a_peer_that_is_not_trusted_cannot_choose_its_address() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_first_forwarded_request_of_a_proxy_that_is_not_listed_gives_one_warning() {
+    const WARNING: &str = "add its address to [http] trusted_proxies";
+    let one_process = Some("the warnings of a process");
+    let world = World::with(Settings { one_process, ..Settings::default() }).await;
+    world.api.get("/_matrix/identity/versions").send().await.expect(200);
+    assert!(!world.server.logs().contains(WARNING), "{}", world.server.logs());
+    for _ in 0..3 {
+        let call = world.api.get("/_matrix/identity/versions").header("x-forwarded-for", "1.1.1.1");
+        call.send().await.expect(200);
+    }
+    harness::wait::wait_until("the warning", DEADLINE, || world.server.logs().contains(WARNING)).await;
+    let logs = world.server.logs();
+    let lines: Vec<&str> = logs.lines().filter(|line| line.contains(WARNING)).collect();
+    assert!(lines.len() == 1 && lines[0].contains("WARN") && lines[0].contains("peer=127.0.0.1"), "{lines:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_trusted_proxy_is_believed_from_the_right_up_to_the_first_stranger() {
     let settings = Settings {
         http: "trusted_proxies = [\"127.0.0.0/8\", \"10.0.0.0/8\", \"2001:db8::/32\"]",

@@ -98,11 +98,15 @@ async fn an_unknown_path_is_not_found_by_any_method() {
 #[tokio::test(flavor = "multi_thread")]
 async fn options_on_any_path_is_an_empty_yes_on_both_listeners() {
     let world = World::start().await;
-    for api in [&world.api, &Api::new(&world.server.admin_url())] {
+    for (api, is_operators) in [(&world.api, false), (&Api::new(&world.server.admin_url()), true)] {
         for path in ["/", "/nowhere", "/_matrix/identity/v2/lookup", "/_matrix/identity/v2/pubkey/%ff", "/health"] {
             let answer = api.request(Method::OPTIONS, path).header("origin", "https://app.example").send().await;
             assert_eq!((answer.code(), answer.body.len()), (200, 0), "{answer}");
-            has_common_headers(&answer);
+            if is_operators {
+                is_for_no_browser(&answer);
+            } else {
+                has_common_headers(&answer);
+            }
         }
     }
 }
@@ -143,7 +147,7 @@ async fn head_on_the_link_of_a_mail_validates_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_kind_of_answer_can_be_read_by_browsers_of_any_origin_and_has_a_request_id() {
+async fn every_kind_of_answer_but_the_operators_can_be_read_by_browsers_of_any_origin_and_has_a_request_id() {
     let world = World::with(Settings {
         http: "max_body = \"2KiB\"",
         tables: "[sessions]\nnext_link_hosts = \"*\"\n[limits]\nregister_per_ip = { burst = 2, every = \"1h\" }\n",
@@ -181,6 +185,13 @@ async fn every_kind_of_answer_can_be_read_by_browsers_of_any_origin_and_has_a_re
         (200, link(&session.sid, &session.client_secret, &session.token)),
         (400, link(&session.sid, &session.client_secret, "wrong")),
         (302, link(sid["sid"].as_str().unwrap(), secret, &mail.message().validation_parameter("token"))),
+    ];
+    for (status, call) in rows {
+        let answer = call.send().await;
+        assert_eq!(answer.code(), status, "{answer}");
+        has_common_headers(&answer);
+    }
+    let rows = [
         (200, admin.get("/health")),
         (200, admin.get("/ready")),
         (200, admin.get("/metrics")),
@@ -192,7 +203,7 @@ async fn every_kind_of_answer_can_be_read_by_browsers_of_any_origin_and_has_a_re
     for (status, call) in rows {
         let answer = call.send().await;
         assert_eq!(answer.code(), status, "{answer}");
-        has_common_headers(&answer);
+        is_for_no_browser(&answer);
     }
 }
 
@@ -236,6 +247,17 @@ pub(super) fn has_common_headers(answer: &Answer) {
         let values: Vec<_> = answer.headers.get_all(name).iter().collect();
         assert_eq!(values, [value], "{name}\n{answer}");
     }
+    has_request_id(answer);
+}
+
+/// A response of the operator's listener: no script of a web page may read it.
+fn is_for_no_browser(answer: &Answer) {
+    let is_cross_origin = |name: &str| name.starts_with("access-control-");
+    assert!(!answer.headers.keys().any(|name| is_cross_origin(name.as_str())), "{answer}");
+    has_request_id(answer);
+}
+
+fn has_request_id(answer: &Answer) {
     assert!(answer.header("x-request-id").is_some_and(|id| !id.is_empty()), "{answer}");
     if answer.code() >= 400
         && answer.header("content-type") == Some("application/json")

@@ -3,6 +3,7 @@
 mod address_forms;
 mod backup;
 mod bodies;
+mod broken_setups;
 mod client_address;
 mod clock_steps;
 mod copy_database;
@@ -23,6 +24,7 @@ mod migrate;
 mod outage;
 mod outbound_proxy;
 mod pepper_rotation;
+mod reload;
 mod restored;
 mod secrets;
 mod session_errors;

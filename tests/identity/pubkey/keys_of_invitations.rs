@@ -54,8 +54,8 @@ async fn hang_up(world: &World, sign: &str) {
     wait_for(sign, DEADLINE, async || (world.server.logs().matches(sign).count() >= expected).then_some(())).await;
 }
 
-const TAKEN: &str = "signing keys reloaded on SIGHUP";
-const LEFT: &str = "the loaded keys stay in force";
+const TAKEN: &str = "the configuration was read again";
+const LEFT: &str = "the previous one stays in use";
 
 fn key_file(world: &World) -> std::path::PathBuf {
     world.server.folder().join("data/signing.key")

@@ -1,5 +1,6 @@
 //! Themes that cross the listeners and commands of the push gateway: configuration reload, logs, `check-config`.
 
+mod broken_setups;
 mod check_config;
 mod clock_steps;
 mod connections;

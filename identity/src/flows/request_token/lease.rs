@@ -83,7 +83,7 @@ impl SessionLease {
         let rules = state.config.sessions.rules();
         let sending = Sending { attempt: request.send_attempt, until: now.plus(lease) };
         let next_link = request.next_link.clone();
-        let keys = state.keys.load_full();
+        let keys = state.keys.clone();
         let acquired = state.store.write(async move |conn| {
             let found =
                 sessions::find_newest(conn, &fresh.threepid, fresh.client_secret, fresh.account.as_ref()).await?;
@@ -130,7 +130,7 @@ impl SessionLease {
     /// Decrypts the session's token, which is the same in all its messages.
     pub(super) fn token(&self, state: &State) -> Result<String, Error> {
         let Session { sid, sealed_token, .. } = &self.session;
-        let token = state.keys.load().sealing().open(sealed_token, sid.as_str().as_bytes())?;
+        let token = state.keys.sealing().open(sealed_token, sid.as_str().as_bytes())?;
         std::str::from_utf8(&token)
             .map(str::to_owned)
             .map_err(|_| Error::Internal("a sealed token is not UTF-8".to_owned()))
@@ -216,7 +216,7 @@ fn can_open(keys: &SigningKeys, session: &Session) -> bool {
 fn new_session(state: &State, request: &TokenRequest, token: &str, now: Timestamp) -> Result<Session, Error> {
     let sid = Sid::draw(state.random);
     Ok(Session {
-        sealed_token: state.keys.load().sealing().seal(token.as_bytes(), sid.as_str().as_bytes(), state.random)?,
+        sealed_token: state.keys.sealing().seal(token.as_bytes(), sid.as_str().as_bytes(), state.random)?,
         sid,
         threepid: request.threepid.clone(),
         client_secret: ClientSecretDigest::of(&request.client_secret, &request.threepid),

@@ -96,7 +96,7 @@ async fn request(
     if invitations.is_empty() && !invites.is_empty() {
         return Ok(RequestResult::Delivered);
     }
-    let keys = state.keys.load_full();
+    let keys = state.keys.clone();
     let body = onbind::body(&onbind.association, &invitations, |object| keys.sign(object))
         .map_err(|error| Error::Internal(error.to_string()))?;
     let server = onbind.server();

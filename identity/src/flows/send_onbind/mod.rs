@@ -16,15 +16,15 @@ use crate::domain::homeserver_group::homeserver_group;
 use crate::domain::lease::onbind_lease;
 use crate::error::Error;
 use crate::queue_worker::{self, Attempt, Description, End, Queue};
-use crate::state::State;
+use crate::state::{CurrentState, State};
 use crate::store::onbinds::outbox::{self, LeasedOnbind};
 use crate::store::{Busy, Connection, QueueHead, StoreError};
 
 /// Works on the outbox until the process is draining.
-pub async fn run(state: Arc<State>) {
+pub async fn run(current: Arc<CurrentState>) {
     // The metric exists before the first dead letter.
     metrics::counter!("identity_outbox_dead_total").absolute(0);
-    queue_worker::run::<Outbox>(state).await;
+    queue_worker::run::<Outbox>(current).await;
 }
 
 /// How long the homeserver of a former user is notified. No invitation depends on it, and the address itself has

@@ -98,7 +98,7 @@ async fn an_app_without_a_page_or_with_an_unknown_value_does_not_start() {
     let config = std::fs::read_to_string(&path).expect("the configuration");
     for (from, to, problem) in [
         ("navigate_template = ", "# ", "navigate_template: missing"),
-        ("https://app.example.org/", "http://app.example.org/", "navigate_template: expected an https URL"),
+        ("https://app.example.org/", "http://app.example.org/", "; expected an https URL"),
         ("{event_id}", "{event}", "navigate_template: has something else in braces"),
         (
             "declarative = true",

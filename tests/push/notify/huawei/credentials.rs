@@ -118,7 +118,7 @@ async fn check_config_warns_of_data_messages_for_harmony_and_refuses_what_has_no
     for (keys, problem) in [
         ("title_template = \"{unknown}\"", "title_template: has something else in braces"),
         ("client_secret = \"x\"", "client_secret: has no use with version = 3"),
-        ("ttl = \"16d\"", "ttl: expected 1s to 15d"),
+        ("ttl = \"16d\"", "ttl: found \"16d\"; expected 1s to 15d"),
         ("colapse_key = 5", "did you mean collapse_key?"),
         ("max_concurent = 5", "did you mean max_concurrent?"),
     ] {

@@ -2,42 +2,28 @@
 //!
 //! Invariant: the server accepts requests only after every part of the state is ready.
 
-use std::fs::DirBuilder;
+mod assemble;
+mod reload;
+
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use actix_web::web::Data;
-use arc_swap::ArcSwap;
-use shared::clock::Clock;
 use shared::http::listen::{self, AdminListener, ListenError, Listener, LoadedCertificate};
-use shared::http::observe::{Activity, KnownSeries, Labels, Observer};
+use shared::http::observe::{KnownSeries, Labels, Observer};
 use shared::http::operations::Operations;
 use shared::http::server::run;
-use shared::random::Random;
 use shared::telemetry::{self, Recorder};
-use tokio::runtime::Handle;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Notify;
 
+use self::assemble::assemble;
+use self::reload::Reload;
 use crate::config::Config;
 use crate::config::database::Location;
-use crate::domain::lookup_hash::Pepper;
-use crate::flows::load_keys::{LoadKeysError, load_keys, reload_keys};
-use crate::flows::unify_addresses::unify_addresses;
 use crate::flows::{clean_up, correct_times, follow_changes, rotate_pepper, send_onbind, send_queued_mail};
-use crate::homeserver::client::HomeserverClient;
-use crate::homeserver::keys::ServerKeys;
-use crate::limits::{LookupQuota, sms_day};
-use crate::memory::Memory;
-use crate::notify::email::Mailer;
-use crate::notify::sms::SmsSender;
-use crate::notify::templates::Templates;
+use crate::limits::sms_day;
 use crate::routes;
-use crate::state::State;
-use crate::store::{Store, StoreError, associations, onbinds, outgoing_mails, peppers};
+use crate::state::{CurrentState, State};
+use crate::store::{StoreError, associations, onbinds, outgoing_mails};
 
 /// Browsers of every origin may read every response (specification, "Web browser clients"). `*` would not cover
 /// `Authorization` in the allowed headers.
@@ -73,19 +59,23 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     let _log = telemetry::log(config.log, &["identity", "shared"]);
     let metrics = telemetry::metrics().map_err(StartError::setup)?;
     // From here on: without a handler SIGHUP would end the process.
-    let hang_up = signal(SignalKind::hangup())?;
+    let reload = Reload::new(&config)?;
     let listeners = listen::listen(&config.http)?;
     let admin = config.admin.bind.as_ref().map(AdminListener::open).transpose()?;
-    let state = Arc::new(assemble(config, &listeners).await?);
+    let listening = listeners.first().and_then(Listener::local_addr);
+    let state = assemble(config, listening).await?;
 
     announce(&state, &listeners, admin.as_ref())?;
-    tokio::spawn(correct_times::run(state.clone()));
-    tokio::spawn(follow_changes::run(state.clone()));
-    tokio::spawn(rotate_pepper::run(state.clone()));
-    tokio::spawn(clean_up::run(state.clone()));
-    tokio::spawn(send_queued_mail::run(state.clone()));
-    tokio::spawn(send_onbind::run(state.clone()));
-    tokio::spawn(reload_on_hangup(hang_up, state.clone()));
+    let (store, memory, lookup_quota) = (state.store.clone(), state.memory.clone(), state.lookup_quota.clone());
+    let (activity, settings) = (state.activity.clone(), state.config.clone());
+    let current = Arc::new(CurrentState::new(state));
+    tokio::spawn(correct_times::run(current.clone()));
+    tokio::spawn(follow_changes::run(store.clone(), memory, settings.lookup.clone()));
+    tokio::spawn(rotate_pepper::run(current.clone()));
+    tokio::spawn(clean_up::run(current.clone()));
+    tokio::spawn(send_queued_mail::run(current.clone()));
+    tokio::spawn(send_onbind::run(current.clone()));
+    tokio::spawn(reload.run(current.clone(), listening));
 
     let observer = Observer {
         requests_total: "identity_http_requests_total",
@@ -93,92 +83,33 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
         labels: Labels::Route,
         headers: CROSS_ORIGIN,
         may_be_large: routes::may_be_large,
-        activity: state.activity.clone(),
+        activity,
         known: KnownSeries::default(),
     };
-    let operations = operations(&state, metrics, LoadedCertificate::of(&listeners));
-    let shared_state = state.clone();
+    let operations = operations(&current, metrics, LoadedCertificate::of(&listeners));
+    let http = settings.http.clone();
     let configure = move |config: &mut actix_web::web::ServiceConfig| {
-        config.app_data(Data::from(shared_state.clone()));
-        routes::configure(config, &shared_state.config);
+        config.app_data(Data::from(current.clone()));
+        routes::configure(config, &settings);
     };
-    run(&state.config.http, observer, listeners, configure, admin.map(|listener| (listener, operations))).await?;
-    state.lookup_quota.close(&state.store).await;
-    state.store.close().await;
+    run(&http, observer, listeners, configure, admin.map(|listener| (listener, operations))).await?;
+    lookup_quota.close(&store).await;
+    store.close().await;
     tracing::info!("stopped");
     Ok(())
-}
-
-async fn assemble(config: Config, listeners: &[Listener]) -> Result<State, StartError> {
-    let (clock, random) = (Clock::system(), Random);
-    let listening = listeners.first().and_then(Listener::local_addr);
-    let identity = config.server.identity(listening);
-    create_data_folder(&config.server.data_dir)?;
-
-    let extra_ca = config.outbound.extra_ca_file.clone();
-    let store = Store::open(&config.database, extra_ca.as_deref()).await.map_err(StartError::setup)?;
-    let fresh = Pepper::draw(random);
-    let now = clock.now();
-    let peppers = store.write(async move |conn| peppers::list_or_insert(conn, &fresh, now).await).await;
-    peppers.map_err(StartError::setup)?;
-
-    unify_addresses(&store, now).await.map_err(StartError::setup)?;
-
-    let sign_as = config.keys.sign_as(&identity);
-    let keys = load_keys(&store, &config.keys, sign_as, random, now).await.map_err(StartError::setup)?;
-    let mailer = Mailer::new(&config.email, &identity.name, extra_ca.as_deref(), clock.clone(), random)
-        .map_err(StartError::setup)?;
-    mailer.prepare().map_err(StartError::setup)?;
-    let sms_sender = SmsSender::new(&config.sms, extra_ca.as_deref(), clock.clone()).map_err(StartError::setup)?;
-    let homeservers = HomeserverClient::new(&config.federation, &config.outbound, clock.clone(), random);
-    let homeservers = homeservers.map_err(StartError::setup)?;
-    Ok(State {
-        terms: ArcSwap::from_pointee(config.terms.read().map_err(StartError::setup)?),
-        templates: Templates::load(&config.templates, &config.sms, &identity.base_url).map_err(StartError::setup)?,
-        server_keys: ServerKeys::new(homeservers.clone(), clock.clone()),
-        homeservers,
-        lookup_quota: LookupQuota::new(
-            config.lookup.daily_quota,
-            config.lookup.daily_quota_per_homeserver,
-            config.limits.large_homeservers.clone(),
-            random,
-        ),
-        memory: Memory::default(),
-        sms_spent: sms_day::SpentLog::default(),
-        invite_mail_time: AtomicU64::new(200),
-        mail_queued: Notify::new(),
-        onbind_queued: Notify::new(),
-        activity: Arc::new(Activity::default()),
-        runtime: Handle::current(),
-        identity,
-        clock,
-        random,
-        store,
-        keys: ArcSwap::from_pointee(keys),
-        mailer,
-        sms_sender,
-        config,
-    })
-}
-
-/// The data folder is for its owner alone: it holds addresses, mails and the signing key.
-fn create_data_folder(path: &Path) -> Result<(), StartError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
-        let path = path.display();
-        StartError::setup(format!("[server] data_dir: cannot create {path}: {error}; choose another folder"))
-    })
 }
 
 /// Prints the startup banner: addresses, data, mail and SMS, and the notices.
 fn announce(state: &State, listeners: &[Listener], admin: Option<&AdminListener>) -> io::Result<()> {
     let config = &state.config;
     let mut lines = vec![format!("identity {}", env!("CARGO_PKG_VERSION"))];
+    lines.push(config.describe_source().to_owned());
     lines.extend(listeners.iter().map(|listener| format!("listening on {}", listener.url())));
     lines.push(match admin {
         Some(listener) => format!("admin listener on {}", listener.url()),
         None => "no admin listener; set [admin] bind for /health, /ready and /metrics".to_owned(),
     });
-    lines.push(format!("signing as {} with {}", state.identity.name, state.keys.load().current().id()));
+    lines.push(format!("signing as {} with {}", state.identity.name, state.keys.current().id()));
     lines.push(format!("public base URL: {}", state.identity.base_url));
     lines.push(format!("data folder: {}", config.server.data_dir.display()));
     lines.push(match &config.database.location {
@@ -195,12 +126,12 @@ fn announce(state: &State, listeners: &[Listener], admin: Option<&AdminListener>
     config.log.announce(&lines)
 }
 
-fn operations(state: &Arc<State>, metrics: Recorder, certificate: LoadedCertificate) -> Operations {
-    let activity = state.activity.clone();
-    let state = state.clone();
-    let counted = state.clone();
+fn operations(current: &Arc<CurrentState>, metrics: Recorder, certificate: LoadedCertificate) -> Operations {
+    let activity = current.load().activity.clone();
+    let current = current.clone();
+    let counted = current.clone();
     let ready = move || {
-        let (state, certificate) = (state.clone(), certificate.clone());
+        let (state, certificate) = (current.load(), certificate.clone());
         async move {
             #[expect(clippy::cast_precision_loss, reason = "a handful of connections")]
             metrics::gauge!("identity_db_pool_in_use").set(state.store.connections_in_use() as f64);
@@ -212,7 +143,7 @@ fn operations(state: &Arc<State>, metrics: Recorder, certificate: LoadedCertific
         }
     };
     Operations::new(("identity", env!("CARGO_PKG_VERSION")), ready, metrics, activity)
-        .with_gauges(move || update_gauges(counted.clone()))
+        .with_gauges(move || update_gauges(counted.load()))
 }
 
 /// Updates the gauges that are too expensive for every readiness probe.
@@ -253,37 +184,4 @@ async fn update_gauges(state: Arc<State>) {
     if let Err(error) = state.lookup_quota.update_gauges(&state.store, now).await {
         tracing::warn!(%error, "update of the gauges of the lookup quota failed");
     }
-}
-
-/// Reloads the terms of service and the key file on SIGHUP. An invalid file keeps the loaded version in force.
-async fn reload_on_hangup(mut hang_up: Signal, state: Arc<State>) {
-    while hang_up.recv().await.is_some() {
-        match state.config.terms.read() {
-            Ok(terms) => {
-                let (has_terms, had_terms) = (!terms.is_empty(), !state.terms.load().is_empty());
-                state.terms.store(Arc::new(terms));
-                if has_terms || had_terms {
-                    tracing::info!("terms of service reloaded on SIGHUP");
-                }
-            }
-            Err(error) => {
-                tracing::error!(error, "reload of the terms of service failed; the loaded terms stay in force");
-            }
-        }
-        match reload(&state).await {
-            Ok(()) => {
-                let signer = state.keys.load().current().id().to_owned();
-                tracing::info!(signer, "signing keys reloaded on SIGHUP");
-            }
-            Err(error) => tracing::error!(%error, "reload of the signing keys failed; the loaded keys stay in force"),
-        }
-    }
-}
-
-async fn reload(state: &State) -> Result<(), LoadKeysError> {
-    let settings = &state.config.keys;
-    let sign_as = settings.sign_as(&state.identity);
-    let keys = reload_keys(&state.store, settings, sign_as, state.clock.now()).await?;
-    state.keys.store(Arc::new(keys));
-    Ok(())
 }

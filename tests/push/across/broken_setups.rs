@@ -1,0 +1,78 @@
+//! Broken set-ups of the push gateway, as `check-config` reports them: each line with its place, the value that was found and
+//! what is expected.
+
+use harness::binary;
+use harness::process::{new_folder, run};
+use tempfile::TempDir;
+
+/// An app that is served without a file.
+const APP: &str = "[apps.'com.example.app']\ntype = 'fcm'\ncredentials = 'metadata'\nproject_id = 'p'\n";
+
+/// The exit code, and the lines of both streams without the path of the folder.
+async fn check(folder: &TempDir, toml: &str, environment: &[(&str, &str)]) -> (Option<i32>, Vec<String>) {
+    std::fs::write(folder.path().join("config.toml"), toml).expect("a folder");
+    let environment: Vec<_> = environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let output = run(binary::push_gateway(), folder.path(), &["check-config"], &environment).await;
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    let text = text.replace(&format!("{}/", folder.path().display()), "");
+    (output.status.code(), text.lines().map(|line| line.trim().to_owned()).collect())
+}
+
+/// Configurations with one error each, and the line that reports it: after [`APP`], so that the section begins in line 5.
+const ERRORS: &str = include_str!("broken_setups.txt");
+
+/// The rows of [`ERRORS`]: lines of a configuration, and one that begins with `=> `.
+fn errors() -> impl Iterator<Item = (&'static str, &'static str)> {
+    ERRORS.trim().split("\n\n").map(|row| row.split_once("\n=> ").expect("a row has an expected line"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_is_named_with_its_line_what_was_found_and_what_is_expected() {
+    let folder = new_folder();
+    let mut wrong = Vec::new();
+    for (toml, expected) in errors() {
+        let (code, lines) = check(&folder, &format!("{APP}{toml}\n"), &[]).await;
+        let text = lines.join("\n");
+        let is_named = code == Some(1) && lines.len() == 1 && text.contains(expected) && !text.contains("hunter");
+        if !is_named {
+            wrong.push(format!("{toml}\nexpected: {expected}\nfound: {text}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_errors_are_reported_at_once_and_a_value_from_the_environment_is_named_as_such() {
+    let folder = new_folder();
+    let toml = "[http]\nbnid = 1\n[apps.'a.b']\ntype = 'fcm'\nservice_account_file = 'one.json'\n[apps.'c.d']\ntype = 'apns'\n\
+                topic = 'c d'\n";
+    let environment = [("PUSH_GATEWAY__APPS__c.d__PLATFORM", "prod"), ("PUSH_GATEWAY__LIMITS__MAX_DEVICES", "many")];
+    let (code, lines) = check(&folder, toml, &environment).await;
+    let text = lines.join("\n");
+    assert!(code == Some(1) && lines[0].starts_with("push-gateway: the configuration has "), "{text}");
+    for expected in [
+        "config.toml:2: [http] bnid: unknown key; did you mean bind?",
+        "config.toml:5: [apps.\"a.b\"] ",
+        "config.toml:8: [apps.\"c.d\"] topic: found \"c d\"; expected the app's bundle id, such as \"com.example.app\"",
+        "environment variable PUSH_GATEWAY__APPS__c.d__PLATFORM: [apps.\"c.d\"] platform: found \"prod\"; expected \"",
+        "environment variable PUSH_GATEWAY__LIMITS__MAX_DEVICES: [limits] max_devices: found \"many\"; expected a whole number",
+    ] {
+        assert!(lines.iter().any(|line| line.starts_with(expected)), "expected: {expected}\nfound: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_programs_file_and_a_misspelt_variable_are_named() {
+    let folder = new_folder();
+    let sygnal = "http:\n  bind_addresses: ['127.0.0.1']\n  port: 5000\napps:\n  com.example.*:\n    type: gcm\n";
+    let (code, lines) = check(&folder, sygnal, &[]).await;
+    assert!(code == Some(1) && lines[0].contains("this is a sygnal.yaml"), "{lines:?}");
+    let (code, lines) = check(&folder, APP, &[("PUSH_GATEWAY_HTTP_BIND", "127.0.0.1:1")]).await;
+    let note = "note: environment variable PUSH_GATEWAY_HTTP_BIND is not read";
+    assert!(code == Some(0) && lines.iter().any(|line| line.starts_with(note)), "{lines:?}");
+    assert_eq!(lines[0], "configuration: config.toml");
+    let open = format!("[admin]\nbind = '0.0.0.0:9000'\n{APP}");
+    let (code, lines) = check(&folder, &open, &[]).await;
+    let note = "note: [admin] bind: everyone who reaches 0.0.0.0:9000 can read the metrics";
+    assert!(code == Some(0) && lines.iter().any(|line| line.starts_with(note)), "{lines:?}");
+}
