@@ -27,7 +27,7 @@ const IDENTITY: Layers = Layers {
         Row::of(&[Unit::Module("lib")], "declares the modules"),
         Row {
             units: &[Unit::EachIn("cli")],
-            neighbours: Neighbours::Only(&["database", "table"]),
+            neighbours: Neighbours::Only(&["check_config", "database", "table"]),
             reason: "each assembles the parts of one command; commands do not share parts",
         },
         Row::of(&[Unit::Module("server")], "assembles the parts of the running server"),
@@ -94,7 +94,11 @@ const PUSH_GATEWAY: Layers = Layers {
     rows: &[
         Row::of(&[Unit::Module("main")], "the command line: starts the service, decides nothing"),
         Row::of(&[Unit::Module("lib")], "declares the modules"),
-        Row::of(&[Unit::EachIn("cli")], "each command assembles its parts; no command uses another one"),
+        Row {
+            units: &[Unit::EachIn("cli")],
+            neighbours: Neighbours::Only(&["check_config", "serve"]),
+            reason: "each command assembles its parts; doctor makes the checks of check-config and knows the listeners of serve",
+        },
         Row {
             units: &[Unit::EachIn("http")],
             neighbours: Neighbours::Only(&["error", "discovery", "network", "relay", "vapid"]),

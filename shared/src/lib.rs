@@ -3,6 +3,7 @@
 pub mod certificate_chain;
 pub mod clock;
 pub mod config;
+pub mod doctor;
 pub mod http;
 pub mod outbound;
 pub mod pem;

@@ -6,6 +6,7 @@ mod backup;
 mod check_config;
 mod copy_database;
 mod database;
+mod doctor;
 mod invites;
 mod migrate;
 mod outbox;
@@ -25,6 +26,7 @@ use shared::random::Random;
 
 use self::backup::BackupArgs;
 use self::copy_database::CopyArgs;
+use self::doctor::DoctorArgs;
 use self::outbox::RetrySelection;
 use self::test_sms::TestSmsArgs;
 use crate::config::Config;
@@ -53,7 +55,8 @@ default.
 Examples:
   identity serve                                     start for development, without configuration
   identity check-config --config /etc/identity.toml  validate the configuration; exits 0 if it is valid
-  identity serve --config /etc/identity.toml         start the server";
+  identity serve --config /etc/identity.toml         start the server
+  identity doctor --config /etc/identity.toml --homeserver example.org   find what is broken";
 
 #[derive(Subcommand)]
 enum Command {
@@ -85,6 +88,7 @@ enum Command {
         #[command(flatten)]
         source: ConfigSource,
     },
+    Doctor(DoctorArgs),
     /// Print a new line for the key file: `ed25519 <id> <seed>`.
     ///
     /// The key on the first line signs. Add a new key above the old keys and keep those, so that their signatures and the
@@ -202,7 +206,7 @@ pub async fn run() -> ExitCode {
     // Fails only if a provider is installed already, and this is the first statement of the process.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match execute(CommandLine::parse().command).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // A closed stderr leaves no channel for the error.
             let _ = writeln!(io::stderr(), "identity: {error}");
@@ -211,10 +215,23 @@ pub async fn run() -> ExitCode {
     }
 }
 
-async fn execute(command: Command) -> Result<(), Box<dyn Error>> {
+async fn execute(command: Command) -> Result<ExitCode, Box<dyn Error>> {
+    let Command::Doctor(args) = command else { return run_command(command).await.map(|()| ExitCode::SUCCESS) };
+    let report = doctor::examine(&args).await?;
+    if args.json {
+        print([report.to_json().to_string()])?;
+    } else {
+        write!(io::stdout().lock(), "{report}")?;
+    }
+    Ok(if report.failures() > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+async fn run_command(command: Command) -> Result<(), Box<dyn Error>> {
     match command {
         Command::Serve { source } => Ok(server::serve(source.load()?).await?),
         Command::CheckConfig { source } => print(check_config::check(source.config.as_deref())?),
+        // Has a result of its own, above.
+        Command::Doctor(_) => Ok(()),
         Command::Migrate { source } => print(migrate::migrate(&source.load_stored()?).await?),
         Command::CopyDatabase(args) => copy_database::copy(&args, |line| print([line])).await,
         Command::Backup(args) => print(backup::back_up(&args).await?),

@@ -115,6 +115,11 @@ impl Server {
         Identity { destinations: Destinations::new(names, &path), name, base_url }
     }
 
+    /// `public_base_url`, if it is set.
+    pub fn public_url(&self) -> Option<Url> {
+        Url::parse(self.public_base_url.as_ref()?).ok()
+    }
+
     /// The host of `public_base_url`, an IPv6 address in brackets.
     pub(super) fn public_host(&self) -> Option<String> {
         Url::parse(self.public_base_url.as_ref()?).ok()?.host_str().map(str::to_owned)

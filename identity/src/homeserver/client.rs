@@ -36,7 +36,8 @@ const MAX_BUFFER: usize = 32 * 1024;
 #[derive(Clone)]
 pub struct HomeserverClient {
     http: Client<HomeserverConnector>,
-    discovery: Arc<Discovery>,
+    pub(super) connector: HomeserverConnector,
+    pub(super) discovery: Arc<Discovery>,
     clock: Clock,
     timeout: Duration,
 }
@@ -124,8 +125,8 @@ impl HomeserverClient {
         let mut pool = pool();
         pool.pool_idle_timeout(POOL_IDLE).pool_max_idle_per_host(POOL_IDLE_PER_SERVER).http1_max_buf_size(MAX_BUFFER);
         let connector = HomeserverConnector::new(Arc::clone(&discovery), connector);
-        let http = Client::over(connector, &pool, timeout).repeating_get();
-        Ok(Self { http, discovery, clock, timeout })
+        let http = Client::over(connector.clone(), &pool, timeout).repeating_get();
+        Ok(Self { http, connector, discovery, clock, timeout })
     }
 
     /// Discovers the server, sends the request and reads the complete response.

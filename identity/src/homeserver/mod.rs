@@ -9,6 +9,7 @@ pub mod keys;
 pub mod onbind;
 pub mod openid;
 mod resolve;
+pub mod trace;
 mod well_known;
 
 #[cfg(test)]

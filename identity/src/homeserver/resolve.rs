@@ -39,9 +39,19 @@ impl Discovery {
         Self { overrides, dns, well_known, random }
     }
 
+    /// Whether the operator overrides the discovery of the server.
+    pub(super) fn overridden(&self, server: &ServerName) -> Option<&Endpoint> {
+        self.overrides.get(server)
+    }
+
     /// Whether the name alone decides, without a well-known file.
     pub(super) fn is_explicit(server: &ServerName) -> bool {
         server.port().is_some() || !matches!(Host::parse(server.host()), Ok(Host::Domain(_)))
+    }
+
+    /// The well-known files.
+    pub(super) fn well_known(&self) -> &WellKnown {
+        &self.well_known
     }
 
     /// Steps 1 to 3: the name for `Host` and the certificate. The well-known file may delegate it to another name.

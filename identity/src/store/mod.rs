@@ -13,6 +13,7 @@ pub mod changes;
 mod checkpoint;
 mod connect;
 mod connection;
+pub mod diagnosis;
 pub mod ephemeral_keys;
 mod error;
 pub mod future_times;

@@ -3,6 +3,7 @@
 //! Invariant: a command assembles the parts that it needs; no command uses another one.
 
 mod check_config;
+mod doctor;
 mod generate_seal_key;
 mod generate_vapid_key;
 mod serve;
@@ -18,6 +19,7 @@ use clap::{Parser, Subcommand};
 use shared::random::Random;
 
 use self::check_config::check;
+use self::doctor::DoctorArgs;
 use self::generate_seal_key::generate_seal_key;
 use self::generate_vapid_key::generate_vapid_key;
 use self::test_push::{Target, test_push};
@@ -46,6 +48,7 @@ Examples:
   push-gateway check-config --config /etc/push-gateway.toml   validate the configuration; exits 0 if it is valid
   push-gateway check-config --online --config /etc/push-gateway.toml   check the push services too
   push-gateway serve --config /etc/push-gateway.toml
+  push-gateway doctor --config /etc/push-gateway.toml --public-url https://push.example.org
   push-gateway generate-vapid-key > vapid.pem
   push-gateway test-push --config /etc/push-gateway.toml --app com.example.app.ios --pushkey 5f…";
 
@@ -68,6 +71,7 @@ enum Command {
         #[arg(long)]
         online: bool,
     },
+    Doctor(DoctorArgs),
     /// Send one push to one device, print the response of the push service and what to do; exits 0 if it was accepted.
     TestPush {
         #[command(flatten)]
@@ -138,6 +142,18 @@ pub async fn run() -> Result<ExitCode, Box<dyn Error>> {
                 return Ok(ExitCode::FAILURE);
             }
             writeln!(out, "the configuration is good")?;
+        }
+        Command::Doctor(args) => {
+            let report = doctor::examine(&args).await?;
+            let mut out = io::stdout().lock();
+            if args.json {
+                writeln!(out, "{}", report.to_json())?;
+            } else {
+                write!(out, "{report}")?;
+            }
+            if report.failures() > 0 {
+                return Ok(ExitCode::FAILURE);
+            }
         }
         Command::GenerateVapidKey => {
             let key = generate_vapid_key()?;

@@ -26,7 +26,7 @@ use crate::delivery::state::{Setup, State};
 use crate::http::notify;
 
 /// The default address of the admin listener.
-const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9000);
+pub(super) const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9000);
 
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]

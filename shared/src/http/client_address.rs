@@ -48,6 +48,11 @@ pub fn client_of_route(context: &GuardContext<'_>) -> IpAddr {
     address(context.head(), context.app_data::<Data<TrustedProxies>>())
 }
 
+/// Whether the operator lists the peer as a reverse proxy.
+pub(super) fn is_trusted(request: &HttpRequest, peer: IpAddr) -> bool {
+    request.app_data::<Data<TrustedProxies>>().is_some_and(|proxies| proxies.contain(peer))
+}
+
 fn address(head: &RequestHead, proxies: Option<&Data<TrustedProxies>>) -> IpAddr {
     // A Unix socket has no peer address. Only the operator can open it.
     let peer = head.peer_addr.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip());

@@ -3,9 +3,10 @@
 //! Invariant: logs and metrics contain the route's pattern, never the path or query, which may contain tokens and addresses.
 //! Of a path without a route the log has the parts that can be neither.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use actix_web::body::{BoxBody, MessageBody};
@@ -13,11 +14,11 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::{ConnectionType, Method};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
-use actix_web::{Error, HttpMessage};
+use actix_web::{Error, HttpMessage, HttpRequest};
 use metrics::{Counter, Histogram};
 use tracing::{Instrument, info_span};
 
-use super::client_address::client_address;
+use super::client_address::{client_address, is_trusted};
 use super::envelope::{Headers, envelop, request_id};
 
 /// The names and labels of a service's request metrics.
@@ -65,12 +66,34 @@ pub enum Labels {
 #[derive(Clone, Copy, Debug)]
 pub struct AlreadyLogged;
 
+/// The prefix of the request ids of `doctor`, whose client addresses are kept for the admin listener.
+pub const DOCTOR_REQUEST_ID: &str = "doctor-";
+
+/// How many requests of `doctor` are kept.
+const MAX_SEEN: usize = 16;
+
+/// A request of `doctor`, as it arrived.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    id: String,
+    /// The address of the connection.
+    pub(super) peer: Option<IpAddr>,
+    /// The address that limits count.
+    pub(super) client: IpAddr,
+    /// Whether it has `X-Forwarded-For`.
+    pub(super) is_forwarded: bool,
+    /// Whether `[http] trusted_proxies` lists the peer.
+    pub(super) is_trusted: bool,
+}
+
 /// The requests in flight, for a shutdown that loses none of them.
 #[derive(Debug, Default)]
 pub struct Activity {
     in_flight: AtomicUsize,
     outlasting: AtomicUsize,
     draining: OnceLock<()>,
+    /// The last requests of `doctor`, the oldest first.
+    seen: Mutex<VecDeque<Seen>>,
 }
 
 impl Activity {
@@ -82,6 +105,32 @@ impl Activity {
     /// Whether nothing runs that a shutdown waits for.
     pub fn is_idle(&self) -> bool {
         self.in_flight() == 0 && self.outlasting.load(Ordering::SeqCst) == 0
+    }
+
+    /// Keeps how a request of `doctor` arrived.
+    fn note_seen(&self, id: &str, request: &HttpRequest, client: IpAddr) {
+        if !id.starts_with(DOCTOR_REQUEST_ID) {
+            return;
+        }
+        let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
+        let seen = Seen {
+            id: id.to_owned(),
+            peer,
+            client,
+            is_forwarded: request.headers().contains_key("x-forwarded-for"),
+            is_trusted: peer.is_some_and(|peer| is_trusted(request, peer)),
+        };
+        let mut kept = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() == MAX_SEEN {
+            kept.pop_front();
+        }
+        kept.push_back(seen);
+    }
+
+    /// How the request of `doctor` with this id arrived.
+    pub(super) fn seen(&self, id: &str) -> Option<Seen> {
+        let kept = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter().find(|seen| seen.id == id).cloned()
     }
 
     /// Closes the connection after every response from now on.
@@ -146,6 +195,7 @@ pub async fn observe(
     let started = Instant::now();
     let request_id = request_id(request.headers());
     let client = client_address(request.request());
+    observer.activity.note_seen(&request_id, request.request(), client);
     let method = known_method(request.method());
     let span = info_span!("request", id = %request_id);
 

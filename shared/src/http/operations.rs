@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, ServiceConfig};
-use actix_web::{HttpResponse, Responder, web};
+use actix_web::{HttpResponse, Responder, ResponseError, web};
 use serde_json::json;
 
 use super::endpoint::endpoint;
+use super::error::MatrixError;
 use super::observe::Activity;
 use crate::telemetry::Recorder;
 
@@ -68,6 +69,7 @@ impl Operations {
             .service(endpoint("/health").get(health))
             .service(endpoint("/ready").get(ready))
             .service(endpoint("/version").get(version))
+            .service(endpoint("/doctor/{id}").get(seen))
             .service(endpoint("/metrics").get(render))
             .default_service(web::to(super::endpoint::not_found));
     }
@@ -89,6 +91,19 @@ async fn ready(operations: Data<Operations>) -> impl Responder {
         Ok(notes) => HttpResponse::Ok().json(json!({ "status": "ready", "notes": notes })),
         Err(reason) => HttpResponse::build(StatusCode::SERVICE_UNAVAILABLE)
             .json(json!({ "status": "not ready", "reason": reason })),
+    }
+}
+
+/// `GET /doctor/{id}`: how the request of `doctor` with this request id arrived at the main listener.
+async fn seen(operations: Data<Operations>, id: web::Path<String>) -> HttpResponse {
+    match operations.activity.seen(&id) {
+        Some(seen) => HttpResponse::Ok().json(json!({
+            "peer": seen.peer.map(|peer| peer.to_string()),
+            "client": seen.client.to_string(),
+            "is_forwarded": seen.is_forwarded,
+            "is_trusted": seen.is_trusted,
+        })),
+        None => MatrixError::unrecognized().error_response(),
     }
 }
 

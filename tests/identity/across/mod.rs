@@ -8,6 +8,7 @@ mod client_address;
 mod clock_steps;
 mod copy_database;
 pub(crate) mod crash;
+mod doctor;
 mod email_story;
 mod encodings;
 mod error_matrix;

@@ -4,6 +4,7 @@ mod broken_setups;
 mod check_config;
 mod clock_steps;
 mod connections;
+mod doctor;
 mod logs;
 mod operators;
 mod outbound_proxy;

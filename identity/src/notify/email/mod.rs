@@ -154,6 +154,17 @@ impl Mailer {
         }
     }
 
+    /// Connects to the relay and logs in; sends no mail. `None` without a relay.
+    ///
+    /// # Errors
+    /// The failure of the connection, TLS or the login.
+    pub async fn check_online(&self) -> Option<Result<(), SendError>> {
+        match &self.backend {
+            Backend::Smtp(smtp) => Some(smtp.check().await),
+            Backend::Disabled | Backend::Folder(_) => None,
+        }
+    }
+
     /// Sends one mail and waits for the relay's answer. Needs a tokio runtime that outlives the request, because the
     /// connection is kept.
     ///

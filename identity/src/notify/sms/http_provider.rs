@@ -44,6 +44,11 @@ pub(super) trait HttpApi: Send + Sync {
 
     /// Interprets the response.
     fn outcome(&self, response: &Reply) -> Outcome;
+
+    /// Builds a request that only a valid credential may send and that changes nothing, if the vendor has one.
+    fn credential_request(&self) -> Option<RequestResult> {
+        None
+    }
 }
 
 /// A provider behind an HTTP API.
@@ -66,6 +71,22 @@ impl<A: HttpApi> Provider for HttpProvider<A> {
                 Ok(response) => self.api.outcome(&response),
                 Err(outcome) => outcome,
             }
+        }
+        .boxed()
+    }
+
+    fn check_online(&self) -> BoxFuture<'_, Option<Result<(), String>>> {
+        async move {
+            Some(match self.client.exchange(self.api.credential_request()?).await {
+                Ok(response) if response.status.is_success() => Ok(()),
+                Ok(response) => Err(format!("the provider answers {}", response.status)),
+                Err(outcome) => Err(match outcome {
+                    Outcome::NotSent { reason, .. } | Outcome::NumberRefused(reason) | Outcome::Unclear(reason) => {
+                        reason.to_string()
+                    }
+                    Outcome::Accepted => String::new(),
+                }),
+            })
         }
         .boxed()
     }
@@ -106,6 +127,15 @@ pub(super) fn post(url: &str, authorization: Option<&Secret<String>>, content_ty
         None => request,
     };
     request.header(CONTENT_TYPE, content_type)
+}
+
+/// Starts a GET with this authorization.
+pub(super) fn get(url: &str, authorization: Option<&Secret<String>>) -> Builder {
+    let request = Request::get(url);
+    match authorization {
+        Some(value) => request.header(AUTHORIZATION, value.expose()),
+        None => request,
+    }
 }
 
 /// A form-encoded body.

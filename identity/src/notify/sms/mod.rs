@@ -114,6 +114,17 @@ impl SmsSender {
         format!("SMS: {}", names.join(", then "))
     }
 
+    /// Checks the credential of each provider without a message; `None` for one without a request for that.
+    pub async fn check_online(&self) -> Vec<(ProviderName, Option<Result<(), String>>)> {
+        let mut results = Vec::new();
+        for name in self.config.providers() {
+            if let Some(slot) = self.providers.get(&name) {
+                results.push((name, slot.provider.check_online().await));
+            }
+        }
+        results
+    }
+
     /// The longest that [`SmsSender::send`] can take.
     pub fn longest(&self) -> Duration {
         let attempts = u32::try_from(self.providers.len() * ATTEMPTS_PER_PROVIDER).unwrap_or(u32::MAX);

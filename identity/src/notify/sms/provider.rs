@@ -3,6 +3,7 @@
 //! Invariant: a provider returns [`Outcome::NotSent`] only if it certainly sent nothing, because another provider may
 //! then send the message.
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use crate::domain::originator::Originator;
@@ -24,6 +25,14 @@ pub(super) struct Sms<'a> {
 pub(super) trait Provider: Send + Sync {
     /// Sends one message, once.
     fn send<'a>(&'a self, sms: &'a Sms<'a>) -> BoxFuture<'a, Outcome>;
+
+    /// Checks the credential without a message; `None` if the provider has no request for that.
+    ///
+    /// # Errors
+    /// Why the provider does not accept it.
+    fn check_online(&self) -> BoxFuture<'_, Option<Result<(), String>>> {
+        async { None }.boxed()
+    }
 }
 
 /// The outcome of one attempt.

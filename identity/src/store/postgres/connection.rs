@@ -94,6 +94,11 @@ impl PostgresConnection {
         &self.client
     }
 
+    /// Whether statements are named, as they are on connections that lead to the server itself.
+    pub(in crate::store) fn is_direct(&self) -> bool {
+        self.link.has_named_statements
+    }
+
     /// Names statements from now on: the connection leads to the server itself.
     pub(super) fn use_named_statements(&mut self) {
         self.link.has_named_statements = true;

@@ -121,6 +121,18 @@ impl Smtp {
         self.send_over(connection, mail).await.map_err(Ended::into_error)
     }
 
+    /// Opens a connection with the login, and closes it. Sends no mail.
+    ///
+    /// # Errors
+    /// Those of [`Smtp::send`] before a mail.
+    pub(super) async fn check(&self) -> Result<(), SendError> {
+        let timed_out = || SendError::Refused(Refusal::Connect(String::from("timed out")));
+        let mut connection = timeout(self.timeout, self.connect()).await.map_err(|_| timed_out())??;
+        // The reply does not matter.
+        let _ = timeout(PROBE, connection.smtp.quit()).await;
+        Ok(())
+    }
+
     async fn send_over(&self, mut connection: Connection, mail: &OutgoingMail) -> Result<(), Ended> {
         connection.observed.begin();
         match timeout(self.timeout, transaction::send(&mut connection.smtp, mail)).await {

@@ -9,7 +9,7 @@ use shared::outbound::client::Reply;
 use shared::secret::Secret;
 
 use super::super::SmsSetupError;
-use super::super::http_provider::{HttpApi, JSON, RequestResult, by_status, json_body, post};
+use super::super::http_provider::{HttpApi, JSON, RequestResult, by_status, get, json_body, post};
 use super::super::provider::{Outcome, Reason, Sms};
 use super::{needed, web_url};
 use crate::config::sms::providers::Infobip as Settings;
@@ -47,6 +47,11 @@ impl HttpApi for Infobip {
         post(&self.url, Some(&self.authorization), JSON).header(ACCEPT, JSON).body(body.to_string().into_bytes())
     }
 
+    fn credential_request(&self) -> Option<RequestResult> {
+        let balance = format!("{}/account/1/balance", self.url.strip_suffix("/sms/3/messages")?);
+        Some(get(&balance, Some(&self.authorization)).header(ACCEPT, JSON).body(Vec::new()))
+    }
+
     fn outcome(&self, response: &Reply) -> Outcome {
         let json = json_body(response);
         let status = |member| json.pointer("/messages/0/status")?.get(member)?.as_str();
@@ -68,11 +73,20 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::super::super::tests::{asked, config, sms, taken};
-    use super::Infobip;
+    use super::{HttpApi, Infobip};
 
     fn infobip() -> Infobip {
         let config = config("infobip = { api_key = 'k', url = 'https://x.api.infobip.example/' }").unwrap();
         Infobip::new(config.infobip.as_ref().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_credential_is_checked_without_a_message() {
+        let request = infobip().credential_request().unwrap().unwrap();
+        assert_eq!(
+            format!("{} {}", request.method(), request.uri()),
+            "GET https://x.api.infobip.example/account/1/balance"
+        );
     }
 
     #[test]

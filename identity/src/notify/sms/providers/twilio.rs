@@ -9,7 +9,7 @@ use shared::outbound::client::Reply;
 use shared::secret::Secret;
 
 use super::super::SmsSetupError;
-use super::super::http_provider::{FORM, HttpApi, RequestResult, by_status, form, json_body, post};
+use super::super::http_provider::{FORM, HttpApi, RequestResult, by_status, form, get, json_body, post};
 use super::super::provider::{Outcome, Reason, Sms};
 use super::{basic, needed, web_url};
 use crate::config::sms::providers::Twilio as Settings;
@@ -53,6 +53,11 @@ impl HttpApi for Twilio {
         post(&self.url, Some(&self.authorization), FORM).body(body.into_bytes())
     }
 
+    fn credential_request(&self) -> Option<RequestResult> {
+        let account = format!("{}.json", self.url.strip_suffix("/Messages.json")?);
+        Some(get(&account, Some(&self.authorization)).body(Vec::new()))
+    }
+
     fn outcome(&self, response: &Reply) -> Outcome {
         let json = json_body(response);
         if response.status.is_success() && json.get("sid").is_some_and(Value::is_string) {
@@ -70,12 +75,21 @@ impl HttpApi for Twilio {
 #[cfg(test)]
 mod tests {
     use super::super::super::tests::{asked, config, sms, taken};
-    use super::Twilio;
+    use super::{HttpApi, Twilio};
 
     fn twilio(more: &str) -> Twilio {
         let toml =
             format!("twilio = {{ account_sid = 'AC01', auth_token = 's3cret', url = 'https://t.example/'{more} }}");
         Twilio::new(config(&toml).unwrap().twilio.as_ref().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_credential_is_checked_without_a_message() {
+        let request = twilio("").credential_request().unwrap().unwrap();
+        assert_eq!(
+            format!("{} {}", request.method(), request.uri()),
+            "GET https://t.example/2010-04-01/Accounts/AC01.json"
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use shared::outbound::client::Reply;
 use shared::secret::Secret;
 
 use super::super::SmsSetupError;
-use super::super::http_provider::{FORM, HttpApi, RequestResult, by_status, form, json_body, post};
+use super::super::http_provider::{FORM, HttpApi, RequestResult, by_status, form, get, json_body, post};
 use super::super::provider::{Outcome, Reason, Sms};
 use super::{needed, web_url};
 use crate::config::sms::providers::Vonage as Settings;
@@ -46,6 +46,12 @@ impl HttpApi for Vonage {
         post(&self.url, None, FORM).body(body.into_bytes())
     }
 
+    fn credential_request(&self) -> Option<RequestResult> {
+        let base = self.url.strip_suffix("/sms/json")?;
+        let query = form([("api_key", self.api_key.as_str()), ("api_secret", self.api_secret.expose())]);
+        Some(get(&format!("{base}/account/get-balance?{query}"), None).body(Vec::new()))
+    }
+
     fn outcome(&self, response: &Reply) -> Outcome {
         let json = json_body(response);
         let status = json.pointer("/messages/0/status").and_then(Value::as_str);
@@ -70,11 +76,20 @@ impl HttpApi for Vonage {
 #[cfg(test)]
 mod tests {
     use super::super::super::tests::{asked, config, sms, taken};
-    use super::Vonage;
+    use super::{HttpApi, Vonage};
 
     fn vonage() -> Vonage {
         let config = config("vonage = { api_key = 'k', api_secret = 's&t', url = 'https://v.example/sms/json' }");
         Vonage::new(config.unwrap().vonage.as_ref().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_credential_is_checked_without_a_message() {
+        let request = vonage().credential_request().unwrap().unwrap();
+        assert_eq!(
+            format!("{} {}", request.method(), request.uri()),
+            "GET https://v.example/account/get-balance?api_key=k&api_secret=s%26t"
+        );
     }
 
     #[test]

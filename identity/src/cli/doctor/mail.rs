@@ -1,0 +1,99 @@
+//! The mail relay and the SMS providers.
+//!
+//! Invariant: without `--to` no mail is sent, and no SMS in any case.
+
+use shared::clock::Clock;
+use shared::doctor::Report;
+use shared::random::Random;
+
+use crate::config::Config;
+use crate::config::email::Transport;
+use crate::domain::redaction::masked;
+use crate::domain::threepid::{Medium, ThreePid};
+use crate::mail_delivery::advice;
+use crate::notify::email::Mailer;
+use crate::notify::email::verification::VerificationMail;
+use crate::notify::sms::SmsSender;
+use crate::notify::templates::{Audience, Templates};
+
+const RELAY: &str = "mail relay";
+const MAIL: &str = "test mail";
+const SMS: &str = "SMS";
+
+pub(super) async fn relay(report: &mut Report, config: &Config, to: Option<&str>) {
+    let identity = config.server.identity(None);
+    let extra_ca = config.outbound.extra_ca_file.as_deref();
+    let mailer = match Mailer::new(&config.email, &identity.name, extra_ca, Clock::system(), Random) {
+        Ok(mailer) => mailer,
+        Err(error) => return report.failed(RELAY, error.to_string(), "correct the setting"),
+    };
+    let relay = match &config.email.transport {
+        Transport::Smtp(relay) => relay,
+        Transport::File(folder) => {
+            return report.note(RELAY, format!("none: mail is written into {}; set [email] host", folder.display()));
+        }
+        Transport::Disabled => return report.skipped(RELAY, "[email] enabled is false"),
+    };
+    match mailer.check_online().await {
+        None => return,
+        Some(Ok(())) => {
+            let login = if relay.login.is_some() { "accepts the login" } else { "accepts connections without a login" };
+            report.good(RELAY, format!("{}:{} {login}", relay.host, relay.port));
+        }
+        Some(Err(error)) => {
+            let cause = format!("{}:{}: {error}", relay.host, relay.port);
+            return report.failed(RELAY, cause, advice(&error));
+        }
+    }
+    let Some(to) = to else {
+        return report.skipped(MAIL, "give --to and an address to send one");
+    };
+    match send(config, &mailer, to).await {
+        Ok(()) => report.good(MAIL, format!("the relay accepted a mail to {to}; its link validates nothing")),
+        Err(error) => report.failed(MAIL, error, "see the relay's log; [email] from must be a sender that it accepts"),
+    }
+}
+
+async fn send(config: &Config, mailer: &Mailer, to: &str) -> Result<(), String> {
+    let identity = config.server.identity(None);
+    let address = ThreePid::canonical(Medium::Email, to).map_err(|error| format!("{to}: {error}"))?;
+    let templates =
+        Templates::load(&config.templates, &config.sms, &identity.base_url).map_err(|error| error.to_string())?;
+    let token = Random.base62(32);
+    let link = format!(
+        "{}/_matrix/identity/v2/validate/email/submitToken?token={token}&client_secret=doctor&sid=doctor",
+        identity.base_url
+    );
+    let content = VerificationMail {
+        to: address.recipient(),
+        masked_address: &masked(&address, &config.invites.shown()),
+        link: &link,
+        token: &token,
+        mxid: "",
+        client_address: None,
+        expires_in: config.sessions.lifetime.get(),
+        audience: Audience::default(),
+    };
+    let mail = mailer.compose(&templates, &content).map_err(|error| error.to_string())?;
+    mailer.send(&mail).await.map_err(|error| error.to_string())
+}
+
+pub(super) async fn sms(report: &mut Report, config: &Config) {
+    if !config.sms.sends() {
+        return report.skipped(SMS, "no country is allowed in [sms.rules], or [sms] provider is empty");
+    }
+    let sender = match SmsSender::new(&config.sms, config.outbound.extra_ca_file.as_deref(), Clock::system()) {
+        Ok(sender) => sender,
+        Err(error) => return report.failed(SMS, error.to_string(), "correct the setting"),
+    };
+    for (provider, result) in sender.check_online().await {
+        let subject = format!("{SMS}, {}", provider.as_str());
+        match result {
+            Some(Ok(())) => report.good(&subject, "the provider accepts the credential"),
+            Some(Err(cause)) => {
+                report.failed(&subject, cause, format!("check the keys of [sms.{}]", provider.as_str()));
+            }
+            None => report.skipped(&subject, "its credential shows only with an SMS: identity test-sms --to NUMBER"),
+        }
+    }
+}

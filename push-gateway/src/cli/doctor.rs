@@ -1,0 +1,161 @@
+//! `push-gateway doctor`: walks the path of a homeserver through the deployment to the push services, and names what is
+//! broken.
+//!
+//! Invariant: sends no push.
+
+use std::error::Error;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use shared::clock::{Clock, Timestamp};
+use shared::doctor::Report;
+use shared::doctor::public_url::{self, Prober, PublicUrl, json_of};
+use shared::http::listen;
+use shared::http::settings::AdminAddress;
+use shared::random::Random;
+use url::Url;
+
+use super::check_config::{checked, online};
+use super::serve::ADMIN;
+use crate::config::Config;
+use crate::delivery::state::State;
+
+const CONFIGURATION: &str = "configuration";
+const LISTENER: &str = "listener";
+const CLOCK: &str = "clock";
+const PATH: &str = "/_matrix/push/v1/notify";
+
+/// A time at which this program did not exist: a machine without a clock starts at 1970.
+const EARLIEST: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+
+/// Walk the path of a homeserver through the deployment to the push services: one line for each check, with cause and next
+/// step.
+///
+/// Checks the configuration, the connection or the access token of each app, the listener, and with --public-url the TLS,
+/// the reverse proxy and the client address that limits count. Run it while the gateway runs. Exits 0 if no check failed.
+#[derive(clap::Args)]
+pub(crate) struct DoctorArgs {
+    /// The TOML file. By default the settings come from the environment alone.
+    #[arg(long, short, env = "PUSH_GATEWAY_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The URL at which homeservers reach the gateway, without /_matrix/push/v1/notify.
+    #[arg(long, value_name = "URL")]
+    public_url: Option<Url>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Makes all checks.
+///
+/// # Errors
+/// If the report cannot be made at all.
+pub(crate) async fn examine(args: &DoctorArgs) -> Result<Report, Box<dyn Error>> {
+    let (mut report, clock) = (Report::default(), Clock::system());
+    let config = match checked(args.config.as_deref(), &clock) {
+        Ok(config) => config,
+        Err(errors) => {
+            for error in errors.lines() {
+                report.failed(
+                    CONFIGURATION,
+                    error,
+                    "correct it; nothing else is checked until the configuration is valid",
+                );
+            }
+            return Ok(report);
+        }
+    };
+    report.good(CONFIGURATION, &config.source);
+    let certificate = listen::check(&config.http, clock.now())?;
+    for notice in config.notices().into_iter().chain(certificate) {
+        report.note(CONFIGURATION, notice);
+    }
+    if clock.now() < EARLIEST {
+        let cause = "the clock of this machine is far in the past, and push services reject what it signs";
+        report.failed(CLOCK, cause, "synchronize it with NTP");
+    }
+    let prober = Prober::new(&config.outbound)?;
+    let state = State::new(config, clock, Random)?;
+    let setup = state.setup();
+    for (pattern, result) in online(&setup).await {
+        let subject = format!("app {pattern}");
+        match result {
+            Ok(text) => report.good(&subject, text),
+            Err(text) => report.failed(&subject, text, format!("see the keys of [apps.\"{pattern}\"]")),
+        }
+    }
+    listener(&mut report, &prober, &setup.config).await;
+    match &args.public_url {
+        Some(base) => {
+            if public_url::check(&mut report, &prober, &described(&setup.config, base)).await {
+                let url = format!("{}{PATH}", base.as_str().trim_end_matches('/'));
+                report.suggest("the URL of the pushers that your apps register:", url);
+            }
+        }
+        None => report.skipped("public URL", "give --public-url and the URL at which homeservers reach the gateway"),
+    }
+    Ok(report)
+}
+
+/// GET is for UnifiedPush alone; without it the path has only POST.
+fn is_answer(status: http::StatusCode, body: &serde_json::Value) -> bool {
+    status.as_u16() == 200 && body.get("unifiedpush").is_some()
+        || status.as_u16() == 405 && body["errcode"] == "M_UNRECOGNIZED"
+}
+
+async fn listener(report: &mut Report, prober: &Prober, config: &Config) {
+    let address = first_address(config);
+    if address.port() == 0 || config.http.tls_cert_file.is_some() {
+        return report.skipped(LISTENER, "[http] bind has port 0, or TLS for the public name");
+    }
+    let url = format!("http://{address}{}{PATH}", config.http.base_path.as_str());
+    match prober.get(&url).await {
+        Ok(reply) if is_answer(reply.status, &json_of(&reply)) => {
+            report.good(LISTENER, format!("the gateway answers on {address}"));
+        }
+        Ok(_) => report.failed(
+            LISTENER,
+            format!("another program listens on {address}"),
+            "stop it, or set another [http] bind, and pass requests on to that",
+        ),
+        Err(_) => report.failed(
+            LISTENER,
+            format!("nothing listens on {address}"),
+            "start the gateway: push-gateway serve --config FILE",
+        ),
+    }
+}
+
+fn first_address(config: &Config) -> SocketAddr {
+    let address = config.http.bind.as_slice().first().copied();
+    reachable(address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 5000))))
+}
+
+/// An address of this machine for a listener on all addresses.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+fn described<'a>(config: &Config, base: &'a Url) -> PublicUrl<'a> {
+    let admin = match config.admin.bind {
+        None => Some(ADMIN),
+        Some(AdminAddress::Tcp(address)) => Some(address).filter(|address| address.port() != 0),
+        Some(AdminAddress::Unix(_)) => None,
+    };
+    PublicUrl {
+        base,
+        source: "--public-url",
+        path: PATH,
+        is_answer,
+        service: "the push gateway",
+        listens_on: first_address(config),
+        is_for_browsers: false,
+        has_own_tls: config.http.tls_cert_file.is_some(),
+        admin: admin.and_then(|address| Url::parse(&format!("http://{}/", reachable(address))).ok()),
+    }
+}
