@@ -2,9 +2,9 @@
 //!
 //! Invariant: any web page may read it; it is the only endpoint for web pages.
 
-use actix_web::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL};
+use actix_web::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, HeaderValue};
 use actix_web::web::{Data, Query};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde::Serialize;
 
 use super::error::Error;
@@ -21,11 +21,16 @@ struct VapidResponse<'a> {
     vapid: &'a str,
 }
 
-/// `GET /_push/v1/vapid`
-///
+/// `GET /_push/v1/vapid`; a web page may read the errors too.
+pub(crate) async fn vapid(state: Data<State>, request: HttpRequest) -> HttpResponse {
+    let mut response = find_key(&state, &request).unwrap_or_else(|error| error.error_response());
+    response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    response
+}
+
 /// # Errors
 /// [`Error::AppId`], or [`Error::NoVapidKey`] for an app that is unknown or has no key.
-pub(crate) async fn vapid(state: Data<State>, request: HttpRequest) -> Result<HttpResponse, Error> {
+fn find_key(state: &State, request: &HttpRequest) -> Result<HttpResponse, Error> {
     let query = Query::<Vec<(String, String)>>::from_query(request.query_string()).map_err(|_| Error::AppId)?;
     let mut app_ids = query.iter().filter(|(name, _)| name == "app_id").map(|(_, value)| value.as_str());
     let (Some(app_id), None) = (app_ids.next(), app_ids.next()) else { return Err(Error::AppId) };
@@ -34,7 +39,5 @@ pub(crate) async fn vapid(state: Data<State>, request: HttpRequest) -> Result<Ht
     }
     let setup = state.setup();
     let key = setup.apps.find(app_id).and_then(|app| app.vapid_public_key()).ok_or(Error::NoVapidKey)?;
-    let mut response = HttpResponse::Ok();
-    response.insert_header((CACHE_CONTROL, "max-age=3600")).insert_header((ACCESS_CONTROL_ALLOW_ORIGIN, "*"));
-    Ok(response.json(VapidResponse { app_id, vapid: key }))
+    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "max-age=3600")).json(VapidResponse { app_id, vapid: key }))
 }

@@ -131,7 +131,10 @@ async fn the_gateway_is_discovered_and_gives_the_key_to_web_pages() {
         assert_eq!(header("cache-control"), Some("max-age=3600"));
     }
     for app in [UNIFIED, "com.example.unknown"] {
-        gateway.api.get("/_push/v1/vapid").query("app_id", app).send().await.refused(404, "M_NOT_FOUND");
+        let call = gateway.api.get("/_push/v1/vapid").query("app_id", app).header("origin", "https://app.example.org");
+        let answer = call.send().await;
+        answer.refused(404, "M_NOT_FOUND");
+        assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "the page shows why");
     }
     let long = format!("?app_id={}", "a".repeat(65));
     for query in ["", "?app_id=", "?app_id=a&app_id=b", &long] {
