@@ -2,8 +2,11 @@
 //!
 //! Invariant: a URL is made only for a device token that the app's push service could know.
 
+use std::time::Duration;
+
+use super::keys::Keys;
 use super::relay::Relay;
-use super::state::State;
+use super::state::{Setup, State};
 use crate::apps::registry::{App, Apps};
 use crate::notification::Device;
 use crate::relay::seal::{self, ANY_KEY, Kind, Sealed};
@@ -94,4 +97,28 @@ fn created(state: &State, app: &App, app_id: &str, device_token: &[u8]) -> u32 {
 pub(crate) fn device(app: &App, app_id: &str, device_token: &[u8], created: Option<u32>) -> Option<Device> {
     let pushkey = app.own.provider.pushkey(device_token)?;
     Some(Device::relayed(app_id, pushkey, created.map(|minutes| i64::from(minutes) * 60)))
+}
+
+/// Whether the device with this token had a delivery since the gateway started.
+pub(crate) fn is_proven(state: &State, setup: &Setup, app_id: &str, device_token: &[u8]) -> bool {
+    let app = setup.apps.find(app_id);
+    let found = app.and_then(|app| Some((app, device(app, app_id, device_token, None)?)));
+    found.is_some_and(|(app, device)| state.proven_pushkeys.contains(keys(state, app, &device).pushkey))
+}
+
+/// Checks the rate limit of the device, which its delivery charges.
+///
+/// # Errors
+/// The time until the next push is allowed.
+pub(crate) fn check_rate(state: &State, setup: &Setup, app: &App, device: &Device) -> Result<(), Duration> {
+    let keys = keys(state, app, device);
+    let is_proven = state.proven_pushkeys.contains(keys.pushkey);
+    let buckets = if is_proven { &setup.per_pushkey } else { &setup.per_unproven_pushkey };
+    buckets.check(|| keys.limited, state.clock.now())
+}
+
+fn keys(state: &State, app: &App, device: &Device) -> Keys {
+    let pushkey = app.own.provider.canonical_pushkey(device);
+    let installation = app.own.provider.installation(&pushkey);
+    Keys::new(&state.device_keys, &[&app.pattern, &app.config_generation], &pushkey, installation)
 }

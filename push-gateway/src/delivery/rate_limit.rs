@@ -47,6 +47,18 @@ impl Buckets {
         self.charge_all(key, 1, now)
     }
 
+    /// Whether the next event of `key` is allowed; counts nothing.
+    ///
+    /// # Errors
+    /// The time until it is allowed.
+    pub(crate) fn check(&self, key: impl FnOnce() -> DeviceKey, now: Timestamp) -> Result<(), Duration> {
+        let Some(limit) = self.limit else { return Ok(()) };
+        match limit.charge_many(1, self.buckets.lock().find(key()), now) {
+            Charge::Allowed { .. } => Ok(()),
+            Charge::Refused { retry_after } => Err(retry_after),
+        }
+    }
+
     /// Counts `events` of `key` or, if they exceed the limit, none of them. More than the whole burst count as the burst:
     /// they would never be allowed otherwise.
     ///
@@ -87,7 +99,9 @@ mod tests {
         let now = Timestamp::from_millis(1_750_000_000_000);
         assert_eq!([1, 2].map(|_| junk.charge(|| key, now)), [Ok(()), Ok(())]);
         proven.take_over(&junk, key);
-        assert!(proven.charge(|| key, now).is_err());
+        assert!(proven.charge(|| key, now).is_err() && proven.check(|| key, now).is_err());
+        let other = numbered(&keys(), 2);
+        assert_eq!([1, 2, 3].map(|_| proven.check(|| other, now)), [Ok(()); 3]);
         proven.take_over(&limit(), key);
         assert!(proven.charge(|| key, now).is_err());
     }

@@ -52,12 +52,14 @@ impl<'a> Credentials<'a> {
             return None;
         }
         let (mut token, mut key) = (None, None);
-        for parameter in parameters.split(',').map(|parameter| parameter.trim_matches([' ', '\t'])) {
+        for parameter in elements(parameters).map(|parameter| parameter.trim_matches([' ', '\t'])) {
             // A list may have empty elements (RFC 9110, section 5.6.1).
             if parameter.is_empty() {
                 continue;
             }
             let (name, value) = parameter.split_once('=')?;
+            // White space around the sign is allowed (RFC 9110, section 11.2).
+            let (name, value) = (name.trim_matches([' ', '\t']), value.trim_matches([' ', '\t']));
             let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
             let slot = match name {
                 _ if name.eq_ignore_ascii_case("t") => &mut token,
@@ -113,6 +115,20 @@ impl<'a> Credentials<'a> {
         let is_of_request = of_request.is_some_and(|origin| audiences.contains(&origin));
         Err(if is_of_request { Refusal::WrongPublicUrl } else { Refusal::Invalid })
     }
+}
+
+/// The elements of a list, between the commas that are outside of quotes (RFC 9110, section 5.6).
+fn elements(list: &str) -> impl Iterator<Item = &str> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    list.split(move |c| {
+        let was_escaped = std::mem::take(&mut is_escaped);
+        match c {
+            '"' if !was_escaped => is_quoted = !is_quoted,
+            '\\' if is_quoted && !was_escaped => is_escaped = true,
+            _ => {}
+        }
+        c == ',' && !is_quoted
+    })
 }
 
 /// A key in base64url or base64, with or without padding.

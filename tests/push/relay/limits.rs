@@ -1,6 +1,9 @@
 //! Limits, abuse, reload, metrics, and what the log says.
 
+use std::time::Duration;
+
 use harness::application_server::ApplicationServer;
+use harness::raw::exchange;
 use harness::world::push::{DEADLINE, IOS};
 use serde_json::json;
 
@@ -39,6 +42,40 @@ async fn one_homeserver_may_have_a_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn homeservers_that_share_urls_for_every_key_have_limits_of_their_own() {
+    let relay = Relay::with(ONCE, ONCE, &format!("{RELAY}require_vapid = false\nper_key = \"1/min\"\n")).await;
+    let device = relay.world.iphone(IOS);
+    let url = relay.subscribe(IOS, json!({ "token": pushkey(&device) })).await.expect(201);
+    let path = url["url"].as_str().unwrap().strip_prefix(PUBLIC_URL).unwrap().to_owned();
+    let anonymous = |seed| {
+        let request = relay.bare(&path).header("ttl", "60").header("content-encoding", "aes128gcm");
+        request.body(body(120, seed)).send()
+    };
+    assert_status(&relay.push(&path, body(120, 1)).send().await, 201, "one homeserver");
+    assert_status(&relay.push(&path, body(120, 2)).send().await, 429, "the same again");
+    assert_status(&anonymous(3).await, 201, "one without a key, by its address");
+    assert_status(&anonymous(4).await, 429, "the same again");
+    let other = Relay { homeserver: ApplicationServer::new(), ..relay };
+    assert_status(&other.push(&path, body(120, 5)).send().await, 201, "another homeserver");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_limit_of_a_device_answers_before_the_body_is_read() {
+    let relay = Relay::with(ONCE, ONCE, &format!("{RELAY}[limits]\nper_pushkey = \"1/min\"\n")).await;
+    let (_, path) = relay.iphone().await;
+    assert_status(&relay.push(&path, body(120, 1)).send().await, 201, "within the limit");
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: x\r\nTTL: 60\r\nContent-Encoding: aes128gcm\r\nAuthorization: {}\r\n\
+         Content-Length: 120\r\n\r\n",
+        relay.authorization()
+    );
+    // The body never comes.
+    let answer =
+        exchange(relay.world.server.address(), head.as_bytes(), Duration::from_secs(5)).await.expect("an answer");
+    assert_eq!(answer.status, 429, "{}", answer.head);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_address_gets_so_many_urls() {
     let relay = Relay::with(ONCE, ONCE, &format!("{RELAY}subscribe_per_ip = \"2/min\"\n")).await;
     let body = json!({ "token": "ab".repeat(32), "vapid": relay.homeserver.key() });
@@ -62,6 +99,24 @@ async fn an_address_that_guesses_urls_is_blocked_for_a_minute() {
     let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
     assert!((50..=60).contains(&wait), "{wait}");
     assert_eq!(relay.upstream(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_urls_from_users_of_a_homeserver_stop_no_push_to_known_devices() {
+    let relay = Relay::start().await;
+    let (device, path) = relay.iphone().await;
+    assert_status(&relay.push(&path, body(120, 1)).send().await, 201, "the device is known from now on");
+    let wrong = format!("{}AAAA", &path[..path.len() - 4]);
+    for _ in 0..101 {
+        assert_status(&relay.push(&wrong, example()).send().await, 404, "wrong");
+    }
+    assert_status(&relay.push(&wrong, example()).send().await, 429, "blocked");
+    assert_status(&relay.push(&path, body(120, 2)).send().await, 201, "a known device");
+    let renewed = relay.path(&device, "").await;
+    assert_status(&relay.push(&renewed, body(120, 3)).send().await, 201, "another URL of a known device");
+    let (_, new) = relay.iphone().await;
+    assert_status(&relay.push(&new, example()).send().await, 429, "another device");
+    assert_eq!(relay.upstream(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -80,6 +80,12 @@ async fn a_wrong_request_for_a_url_is_refused() {
     let deep = format!("{{\"x\":{}{}}}", "[".repeat(1000), "]".repeat(1000));
     post(deep.into_bytes()).await.refused(400, "M_NOT_JSON");
     assert_status(&post(vec![b' '; 1 << 20]).await, 413, "1 MiB");
+    for (coding, status) in [("gzip", 415), ("aes128gcm", 415), ("aesgcm", 415), ("identity", 201), ("Identity", 201)] {
+        let request = relay.world.api.post("/wp/com.example.ios", with("chid", json!("")));
+        let answer = request.header("content-encoding", coding).send().await;
+        assert_eq!(answer.code(), status, "{coding}: {answer}");
+        assert_eq!(answer.header("accept-encoding"), (status == 415).then_some("identity"), "{coding}");
+    }
     let browser =
         relay.world.api.post("/wp/com.example.ios", with("chid", json!(""))).header("origin", "https://x.example");
     assert_status(&browser.send().await, 403, "a web page");

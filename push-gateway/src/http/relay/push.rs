@@ -4,10 +4,12 @@
 //! Invariant: the checks are in their order, and the first one that fails answers. A signature is verified only for a URL that
 //! the gateway has made, and for the key that it names.
 
+mod authorize;
+
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix_web::http::header::{AUTHORIZATION, HOST, HeaderName, LOCATION, ORIGIN};
+use actix_web::http::header::{HeaderName, LOCATION, ORIGIN};
 use actix_web::web::Bytes;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use shared::http::body::Body;
@@ -18,7 +20,7 @@ use super::refusal::{AFTER_MISTAKE, Refusal, check};
 use super::seen::Seen;
 use super::{BODY_TIMEOUT, UNKNOWN, content_length};
 use crate::apps::registry::App;
-use crate::delivery::push_resource::{device, device_token, is_app_id};
+use crate::delivery::push_resource::{check_rate, device, device_token, is_app_id, is_proven};
 use crate::delivery::relay::Relay;
 use crate::delivery::state::{Setup, State};
 use crate::delivery::{Caller, deliver};
@@ -29,8 +31,8 @@ use crate::providers::outcome::{Failure, Outcome};
 use crate::relay::app::AppRelay;
 use crate::relay::body::{LARGEST, is_message};
 use crate::relay::headers::{InvalidField, PushFields};
-use crate::relay::seal::{ANY_KEY, NotOpened, Sealed, digest};
-use crate::relay::vapid::{self, Credentials};
+use crate::relay::seal::{ANY_KEY, NotOpened, Sealed};
+use crate::relay::vapid;
 
 /// The longest token in a URL.
 const MAX_TOKEN: usize = 1024;
@@ -105,12 +107,12 @@ impl Exchange<'_> {
         let values = |name: &str| request.headers().get_all(name).map(|value| value.as_bytes()).collect();
         let fields = PushFields::read(length.is_some_and(|length| length > 0), values)?;
         let sealed = self.open()?;
-        let caller = Caller { site, peer: state.device_keys.application_server(&sealed.digest) };
         let Some(app) = setup.apps.find(self.app_id) else {
             // The guard against mass rejections decides whether the homeserver deletes the pusher.
             permit.add_devices(1, 0)?;
             let pushkey = sealed.device_token.iter().map(|byte| format!("{byte:02x}")).collect();
             let device = Device::relayed(self.app_id, pushkey, None);
+            let caller = Caller { site, peer: state.device_keys.application_server(&sealed.digest) };
             let notification = AppRelay::default().notification(&fields, sealed, Bytes::new());
             let outcome = deliver(state, setup, notification, vec![device], caller, permit).await.into_only();
             self.see(&outcome);
@@ -119,10 +121,16 @@ impl Exchange<'_> {
         let device = self.device(app, &sealed)?;
         self.seen.device = state.device_keys.log_name(&device.pushkey);
         self.check_age(&sealed)?;
-        self.authorize(&sealed)?;
-        let now = state.clock.now();
+        let homeserver = self.authorize(&sealed)?;
+        if let Some(digest) = &homeserver {
+            self.see_key(digest);
+        }
+        // A homeserver that does not identify itself counts by its address.
+        let peer = homeserver.map_or(site, |digest| state.device_keys.application_server(&digest));
+        let (caller, now) = (Caller { site, peer }, state.clock.now());
         setup.per_ip.charge(|| state.device_keys.client(&network(client, NETWORK)), now).map_err(Refusal::Limited)?;
-        self.relay.per_key.charge(|| caller.peer, now).map_err(Refusal::Limited)?;
+        self.relay.per_key.charge(|| peer, now).map_err(Refusal::Limited)?;
+        check_rate(state, setup, app, &device).map_err(Refusal::Limited)?;
         let received = body.read_within(LARGEST, BODY_TIMEOUT).await;
         let body = received.bytes()?.clone();
         if !fields.is_encrypted && !body.is_empty() {
@@ -159,15 +167,19 @@ impl Exchange<'_> {
     fn open(&mut self) -> Result<Sealed, Refusal> {
         let (state, now) = (self.state, self.state.clock.now());
         let client = state.device_keys.client(&network(client_address(self.request), NETWORK));
-        state.failed_opens.check(client, now).map_err(Refusal::Limited)?;
         let sealed = match self.clear_digest() {
             Some(digest) => self.clear(digest).ok_or(NotOpened::Invalid),
             None => self.relay.keys.open(self.app_id, self.token),
         };
+        if let Err(wait) = state.failed_opens.check(client, now) {
+            // Users of a homeserver register wrong URLs too, and must not stop the pushes to others. Its answer does not show
+            // whether another URL opens.
+            let is_known = |sealed: &Sealed| is_proven(state, self.setup, self.app_id, &sealed.device_token);
+            return sealed.ok().filter(is_known).ok_or(Refusal::Limited(wait));
+        }
         match sealed {
             Ok(sealed) => {
-                let digest = sealed.digest.iter().take(4).map(|byte| format!("{byte:02x}"));
-                self.seen.key = digest.collect();
+                self.see_key(&sealed.digest);
                 Ok(sealed)
             }
             Err(NotOpened::Invalid) => {
@@ -237,61 +249,8 @@ impl Exchange<'_> {
         if is_expired { Err(Refusal::Gone("The URL has expired: the app must ask for a new one")) } else { Ok(()) }
     }
 
-    /// Checks that the push comes from the application server of the URL.
-    fn authorize(&self, sealed: &Sealed) -> Result<(), Refusal> {
-        let (result, label) = self.identify(sealed);
-        metrics::counter!("push_relay_vapid_total", "result" => label).increment(1);
-        result
-    }
-
-    fn identify(&self, sealed: &Sealed) -> (Result<(), Refusal>, &'static str) {
-        let Self { state, relay, request, .. } = self;
-        let (keys, now) = (&state.device_keys, state.clock.now());
-        let is_open = sealed.is_for_any_key() && !relay.settings.require_vapid;
-        let mut values = request.headers().get_all(AUTHORIZATION);
-        let (value, second) = (values.next(), values.next());
-        if value.is_none() && is_open {
-            return (Ok(()), "none");
-        }
-        let missing =
-            || (Err(Refusal::Unauthorized("Authorization: expected vapid with t and k (RFC 8292)")), "missing");
-        let text = value.filter(|_| second.is_none()).and_then(|value| value.to_str().ok());
-        let Some(credentials) = text.and_then(Credentials::parse) else { return missing() };
-        let is_verified = relay.is_verified(&credentials, keys, now);
-        if !is_verified && !credentials.has_point() {
-            return missing();
-        }
-        if !is_open && !sealed.allows(&digest(&credentials.key)) {
-            return (Err(Refusal::OtherKey), "other_key");
-        }
-        if is_verified {
-            return (Ok(()), "known");
-        }
-        // Anyone can get a URL for a key of his own, and a signature costs most of all checks. The address alone would let a
-        // homeserver with a wrong token block the others behind it.
-        let digits: String = sealed.digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        let caller = keys.client(&format!("{} {digits}", network(client_address(request), NETWORK)));
-        if let Err(wait) = state.failed_opens.check(caller, now) {
-            return (Err(Refusal::Limited(wait)), "limited");
-        }
-        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-        match relay.verify(&credentials, keys, host, now) {
-            Ok(()) => (Ok(()), "valid"),
-            Err(vapid::Refusal::Invalid) => {
-                state.failed_opens.record(caller, now);
-                let text = "Authorization: the token is invalid, has expired, or is for another push service";
-                (Err(Refusal::Unauthorized(text)), "invalid")
-            }
-            Err(vapid::Refusal::WrongPublicUrl) => {
-                if relay.public_url_log.allow(now) {
-                    tracing::error!(
-                        "VAPID tokens are for the host of the request, which is not that of [relay] public_url: correct it, or \
-                         add the origin to extra_origins"
-                    );
-                }
-                (Err(Refusal::Unavailable("The gateway does not know its own URL", AFTER_MISTAKE)), "wrong_public_url")
-            }
-        }
+    fn see_key(&mut self, digest: &[u8; 32]) {
+        self.seen.key = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     }
 
     fn see(&mut self, outcome: &Outcome) {

@@ -16,6 +16,8 @@ use crate::notification::relayed::{CODING, TOO_LARGE};
 use crate::providers::outcome::{Cause, Certainty, Failure, Outcome, Rejection};
 use crate::relay::headers::InvalidField;
 
+/// The coding of a body that is not encoded.
+pub(super) const IDENTITY: &str = "identity";
 /// `Retry-After` after a mistake of the operator.
 pub(super) const AFTER_MISTAKE: Duration = Duration::from_secs(300);
 /// `Retry-After` without a known wait.
@@ -39,6 +41,9 @@ pub(super) enum Refusal {
     NoMessage,
     #[error("The body is not valid JSON")]
     NotJson,
+    /// A request for a URL whose body is not JSON as it is.
+    #[error("Content-Encoding: expected none")]
+    Compressed,
     #[error("{0}")]
     Subscription(NoUrl),
     #[error("{0}")]
@@ -113,7 +118,9 @@ impl Refusal {
             Self::Browser | Self::OtherKey => refuse(StatusCode::FORBIDDEN, "M_FORBIDDEN"),
             Self::NotFound(_) | Self::Subscription(NoUrl::UnknownApp) => refuse(StatusCode::NOT_FOUND, "M_NOT_FOUND"),
             Self::Gone(_) => refuse(StatusCode::GONE, "M_NOT_FOUND"),
-            Self::Field(InvalidField::ContentEncoding) => refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "M_INVALID_PARAM"),
+            Self::Field(InvalidField::ContentEncoding) | Self::Compressed => {
+                refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "M_INVALID_PARAM")
+            }
             Self::Field(
                 InvalidField::Ttl
                 | InvalidField::Urgency
@@ -144,6 +151,9 @@ impl Refusal {
             }
             Self::Field(InvalidField::ContentEncoding) => {
                 response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static(CODING));
+            }
+            Self::Compressed => {
+                response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static(IDENTITY));
             }
             // The rest of the body is not read.
             Self::TooLarge | Self::TimedOut => response.head_mut().set_connection_type(ConnectionType::Close),

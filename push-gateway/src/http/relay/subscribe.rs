@@ -2,14 +2,14 @@
 //!
 //! Invariant: it needs no authentication, because a URL is useless without the homeserver's private key.
 
-use actix_web::http::header::{LOCATION, ORIGIN};
+use actix_web::http::header::{CONTENT_ENCODING, HeaderValue, LOCATION, ORIGIN};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
 use shared::http::body::Body;
 use shared::http::client_address::client_address;
 use shared::http::observe::AlreadyLogged;
 
-use super::refusal::Refusal;
+use super::refusal::{IDENTITY, Refusal};
 use super::{BODY_TIMEOUT, UNKNOWN, content_length};
 use crate::delivery::push_resource::{self, NoUrl, Subscription, is_app_id};
 use crate::delivery::relay::Relay;
@@ -69,6 +69,10 @@ async fn url(
     }
     if content_length(request).is_some_and(|length| length > LARGEST as u64) {
         return Err(Refusal::TooLarge);
+    }
+    let mut codings = request.headers().get_all(CONTENT_ENCODING).map(HeaderValue::as_bytes);
+    if codings.any(|coding| !coding.trim_ascii().eq_ignore_ascii_case(IDENTITY.as_bytes())) {
+        return Err(Refusal::Compressed);
     }
     let network = || state.device_keys.client(&network(client, NETWORK));
     relay.subscribe_per_ip.charge(network, now).map_err(Refusal::Limited)?;

@@ -75,6 +75,9 @@ fn the_header_field_is_read_in_each_form_of_known_senders() {
         format!("Vapid t=\"{TOKEN}\", k=\"{KEY}\""),
         format!("vapid x=1,t={TOKEN},k={KEY}="),
         format!("vapid t={TOKEN},, k={KEY},"),
+        format!("vapid x=\"a,b\", t={TOKEN}, k={KEY}"),
+        format!(r#"vapid t={TOKEN}, x="a\"b,t=c\\", k={KEY}"#),
+        format!("vapid t = {TOKEN}, k =\"{KEY}\""),
     ] {
         assert_eq!(Credentials::parse(&value), Some(expected.clone()), "{value}");
     }
@@ -89,6 +92,8 @@ fn the_header_field_is_read_in_each_form_of_known_senders() {
         format!("vapid t={TOKEN},t={TOKEN},k={KEY}"),
         format!("vapid t={TOKEN},k={KEY},k={KEY}"),
         format!("vapid t={TOKEN},k={KEY},x={}", "x".repeat(2048)),
+        format!("vapid x=\"a, t={TOKEN}, k={KEY}"),
+        format!("vapid t=\"{TOKEN}, k={KEY}"),
     ] {
         assert_eq!(Credentials::parse(&value), None, "{value}");
     }
