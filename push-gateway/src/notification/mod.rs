@@ -140,6 +140,11 @@ impl Device {
 }
 
 impl Notification {
+    /// Whether it is about an event whose content the homeserver cannot read.
+    pub(crate) fn is_encrypted_event(&self) -> bool {
+        self.event_type.as_deref() == Some("m.room.encrypted")
+    }
+
     /// What a device shows of the notification: everything but the counts, which change between an attempt and its repetition.
     pub(crate) fn shown(&self) -> impl Hash + '_ {
         let Self {

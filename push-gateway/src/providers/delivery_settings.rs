@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use shared::config::{ConfigError, HumanDuration, OneOrMany};
 
+use super::UselessKeys;
 use super::app_table::read_table;
 use crate::notification::badge_update::BadgeUpdates;
 use crate::notification::call::CALL_TYPES;
@@ -125,6 +126,19 @@ impl DeliverySettings {
 }
 
 impl DeliverySettings {
+    /// The keys that have no effect beside the values of others.
+    pub(crate) fn useless_keys(&self) -> UselessKeys {
+        let nudges_some = self.badge_nudge && self.badge_updates != BadgeUpdates::Off;
+        let mut useless = UselessKeys::new();
+        if self.badge_nudge && !nudges_some {
+            useless.push((&["badge_nudge"], "with badge_updates = \"off\""));
+        }
+        if !nudges_some && self.badge_updates != BadgeUpdates::Nudge {
+            useless.push((&["nudge_interval"], "without badge_updates = \"nudge\" or badge_nudge = true"));
+        }
+        useless
+    }
+
     /// The same, with these waits by default.
     ///
     /// # Errors

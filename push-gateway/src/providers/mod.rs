@@ -120,6 +120,9 @@ pub(crate) trait Provider: Send + Sync {
     fn describe(&self) -> String;
 }
 
+/// Keys that have no effect, in groups with the reason, such as `without relay = true`.
+pub(crate) type UselessKeys = Vec<(&'static [&'static str], &'static str)>;
+
 /// Settings of any type; clones share them.
 pub(crate) type SharedSettings = Arc<dyn ProviderSettings>;
 
@@ -138,6 +141,11 @@ pub(crate) trait ProviderSettings: Any + Debug + Send + Sync {
     /// Warnings about values that work only in part, with their keys.
     fn notices(&self) -> Vec<(&'static str, String)> {
         Vec::new()
+    }
+
+    /// The keys that have no effect beside the values of others, with these values in words.
+    fn useless_keys(&self) -> UselessKeys {
+        UselessKeys::new()
     }
 
     /// Whether `other` has the same type and equal values.

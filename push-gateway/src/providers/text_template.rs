@@ -125,8 +125,10 @@ impl Texts {
         title.unwrap_or_else(|| self.title_fallback.clone())
     }
 
+    /// The text below the title; that of an encrypted event says nothing about it.
     pub(crate) fn body(&self, notification: &Notification) -> String {
-        self.body.text(notification).unwrap_or_else(|| self.body_fallback.clone())
+        let text = (!notification.is_encrypted_event()).then(|| self.body.text(notification)).flatten();
+        text.unwrap_or_else(|| self.body_fallback.clone())
     }
 }
 
@@ -227,6 +229,10 @@ mod tests {
         (direct.room_name, direct.room_alias) = (None, None);
         assert_eq!(texts.title(&direct), "Alice");
         assert_eq!([texts.title(&ids), texts.body(&ids)], ["New", "Open"]);
+        let mut encrypted = message();
+        encrypted["type"] = json!("m.room.encrypted");
+        let encrypted = notification(encrypted);
+        assert_eq!([texts.title(&encrypted), texts.body(&encrypted)], ["Alice (Room)", "Open"]);
     }
 
     #[test]

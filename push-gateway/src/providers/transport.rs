@@ -22,7 +22,7 @@ use shared::outbound::resolver::Resolver;
 use shared::outbound::settings::Outbound;
 use shared::outbound::stream::{HTTP_1, HTTP_2};
 use shared::outbound::tls::TlsError;
-use url::{Position, Url};
+use url::{Host, Position, Url};
 
 use super::connection_report::ConnectionReport;
 use crate::upstream::client::Client;
@@ -191,6 +191,17 @@ pub(crate) async fn exchange(client: &Origins, request: Request<Full<Bytes>>) ->
     let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
     let request = UpstreamRequest { method: head.method, path, headers: head.headers, body };
     client.send(&origin, &request, Instant::now() + TIMING.attempt).await
+}
+
+/// The warning about a URL of plain http, with its key; the gateway's own host is fine.
+pub(crate) fn unencrypted_notice(key: &'static str, text: &str) -> Option<(&'static str, String)> {
+    let url = Url::parse(text).ok().filter(|url| url.scheme() == "http")?;
+    let is_own = match url.host()? {
+        Host::Domain(name) => name == "localhost",
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
+    };
+    (!is_own).then(|| (key, String::from("is http: notifications and credentials travel unencrypted; use https")))
 }
 
 /// Reads an `https` or `http` URL without a query.

@@ -15,8 +15,8 @@ use crate::notification::relayed::{Layout, Oversize, Relayed};
 use crate::notification::{Notification, Priority};
 
 /// The names of the keys.
-pub(crate) const KEYS: [&str; 6] =
-    ["relay", "relay_layout", "relay_oversize", "relay_topic", "default_urgency", "background_urgencies"];
+pub(crate) const KEYS: &[&str] =
+    &["relay", "relay_layout", "relay_oversize", "relay_topic", "default_urgency", "background_urgencies"];
 
 /// The bytes of the hash in a collapse identifier; 32 characters.
 const COLLAPSE_ID: usize = 24;
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn the_keys_are_those_of_the_type() {
         for key in super::KEYS {
-            let error = serde_json::from_value::<AppRelay>(json!({ key: {} })).unwrap_err().to_string();
+            let error = serde_json::from_value::<AppRelay>(json!({ (*key): {} })).unwrap_err().to_string();
             assert!(!error.contains("unknown field"), "{error}");
         }
     }

@@ -65,7 +65,16 @@ pub(super) fn check_v3(request: &Request) -> Result<(), Violation> {
 /// Checks what the system shows; returns whether it is a badge alone.
 fn check_notification(notification: &Value) -> Result<bool, Violation> {
     let notification = object(Some(notification), "notification")?;
-    only(notification, &["category", "title", "body", "clickAction", "badge", "foregroundShow", "notifyId"])?;
+    let optional = ["badge", "foregroundShow", "notifyId", "appMessageId", "profileId"];
+    only(notification, &[&["category", "title", "body", "clickAction"], &optional[..]].concat())?;
+    if notification.get("notifyId").is_some_and(|id| id.as_u64().is_none_or(|id| id > i32::MAX.unsigned_abs().into())) {
+        return wrong("notifyId");
+    }
+    for key in ["appMessageId", "profileId"] {
+        if notification.get(key).is_some_and(|id| id.as_str().is_none_or(str::is_empty)) {
+            return wrong(key);
+        }
+    }
     if let Some(badge) = notification.get("badge") {
         only(object(Some(badge), "badge")?, &["setNum"])?;
         if badge["setNum"].as_u64().is_none() {

@@ -56,6 +56,25 @@ async fn asked_to_it_asks_the_push_services_and_says_what_they_say() {
     assert!(!line(&text, ANDROID).contains("FAILED"), "{text}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_without_effect_are_named() {
+    let check = async |apps: &str| {
+        let folder = new_folder();
+        std::fs::write(folder.path().join("config.toml"), apps).expect("an empty folder");
+        let output = run(harness::binary::push_gateway(), folder.path(), &["check-config"], &[]).await;
+        let (code, text) = result_of(&output);
+        (code, text + &String::from_utf8_lossy(&output.stderr))
+    };
+    let app = "[apps.'x']\ntype = 'fcm'\ncredentials = 'metadata'\nproject_id = 'p'\n";
+    let (code, text) = check(&format!("{app}relay_topic = 'collapse'\nbase_url = 'http://fcm.example'\n")).await;
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("[apps.\"x\"] relay_topic: has no effect without relay = true; remove it"), "{text}");
+    assert!(text.contains("[apps.\"x\"] base_url: is http: "), "{text}");
+    let (code, text) = check(&format!("{app}team_id = 'ABCDE12345'\n")).await;
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("[apps.\"x\"] team_id: has no effect for type \"fcm\"; remove it"), "{text}");
+}
+
 /// The result of `check-config` of both services for a listener with these files.
 async fn check_listener(chain: &str, key: &str) -> Vec<(Option<i32>, String)> {
     let app = "[apps.'com.example.app']\ntype = 'fcm'\ncredentials = 'metadata'\nproject_id = 'p'\n";

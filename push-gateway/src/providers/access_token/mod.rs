@@ -33,6 +33,9 @@ pub(crate) trait TokenSource: Send + Sync + 'static {
     /// The line for the log when there is no token: what is missing and what the operator has to check.
     const PROBLEM: &'static str;
 
+    /// The note on an app whose account has no token.
+    const NOTE: &'static str;
+
     /// Requests a token once.
     ///
     /// # Errors
@@ -104,9 +107,24 @@ impl<S: TokenSource> Account<S> {
         self.state.lock().project_id.clone()
     }
 
-    /// Whether the last request brought a token; `None` before the first response.
-    pub(crate) fn has_token(&self) -> Option<bool> {
-        self.state.lock().has_token
+    /// Whether the last request brought a token, as [`Provider::readiness`] says it.
+    ///
+    /// [`Provider::readiness`]: super::Provider::readiness
+    ///
+    /// # Errors
+    /// What is missing before the first response.
+    pub(crate) fn readiness(&self) -> Result<Option<&'static str>, &'static str> {
+        match self.state.lock().has_token {
+            Some(true) => Ok(None),
+            Some(false) => Ok(Some(S::NOTE)),
+            None => Err("has no access token yet"),
+        }
+    }
+
+    /// Why the last request brought no token.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let state = self.state.lock();
+        (state.has_token == Some(false)).then(|| state.last_failure.clone())
     }
 
     /// The reason of the last failed request, for a log.
@@ -131,6 +149,14 @@ impl<S: TokenSource> Account<S> {
             // The sender lives as long as `self`.
             let _ = completed.changed().await;
         }
+    }
+
+    /// Gets a token unless there is a valid one.
+    ///
+    /// # Errors
+    /// The wait before the next try.
+    pub(crate) async fn warm_up(self: &Arc<Self>, app: &Arc<str>) -> Result<(), Duration> {
+        self.token(app).await.map(drop).map_err(|NoToken { retry_after }| retry_after)
     }
 
     /// As [`Account::token`], for a delivery that ends at `deadline`.

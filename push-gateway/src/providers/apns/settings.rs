@@ -17,7 +17,9 @@ pub(crate) use self::push_type::PushType;
 use super::{Apns, identifiers};
 use crate::providers::app_table::read_table;
 use crate::providers::delivery_settings::DeliverySettings;
-use crate::providers::{Provider, ProviderContext, ProviderSettings, SetupError, SharedSettings, in_folder};
+use crate::providers::{
+    Provider, ProviderContext, ProviderSettings, SetupError, SharedSettings, UselessKeys, in_folder,
+};
 
 /// The table of an app of type `apns`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -251,6 +253,21 @@ impl ProviderSettings for Settings {
         let keys = ["key_file", "cert_file", "cert_password_file"];
         let files = [&self.key_file, &self.cert_file, &self.cert_password_file];
         keys.into_iter().zip(files).filter_map(|(key, file)| Some((key, file.as_deref()?))).collect()
+    }
+
+    fn useless_keys(&self) -> UselessKeys {
+        let mut useless = UselessKeys::new();
+        if self.push_type != Some(PushType::Voip) {
+            useless.push((&["voip_events"], "without push_type = \"voip\""));
+        }
+        if !self.sandbox_fallback {
+            useless.push((&["fallback_endpoint"], "without sandbox_fallback = true"));
+        }
+        useless.push(match self.cert_file {
+            Some(_) => (&["key_id", "team_id"], "with cert_file"),
+            None => (&["cert_password", "cert_password_file"], "without cert_file"),
+        });
+        useless
     }
 
     fn is_equal(&self, other: &dyn ProviderSettings) -> bool {

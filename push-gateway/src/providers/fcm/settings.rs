@@ -23,7 +23,10 @@ use super::Fcm;
 use crate::providers::app_table::read_table;
 use crate::providers::delivery_settings::DeliverySettings;
 use crate::providers::flat_data::{DataLayout, Flatten};
-use crate::providers::{Provider, ProviderContext, ProviderSettings, SetupError, SharedSettings, in_folder};
+use crate::providers::transport::unencrypted_notice;
+use crate::providers::{
+    Provider, ProviderContext, ProviderSettings, SetupError, SharedSettings, UselessKeys, in_folder,
+};
 
 /// The keys of an app of type `fcm`, without `type` itself.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -211,6 +214,21 @@ impl ProviderSettings for Settings {
         let default = self.default_credentials.as_ref().and_then(DefaultCredentials::file);
         let named = self.service_account_file.iter().map(|file| ("service_account_file", file.as_path()));
         named.chain(default.map(|file| ("credentials", file))).collect()
+    }
+
+    fn notices(&self) -> Vec<(&'static str, String)> {
+        unencrypted_notice("base_url", &self.base_url).into_iter().collect()
+    }
+
+    fn useless_keys(&self) -> UselessKeys {
+        let mut useless = UselessKeys::new();
+        if self.credentials != Credentials::Metadata {
+            useless.push((&["metadata_url"], "without credentials = \"metadata\""));
+        }
+        if self.data_layout == DataLayout::Json {
+            useless.push((&["flatten"], "with data_layout = \"json\""));
+        }
+        useless
     }
 
     fn is_equal(&self, other: &dyn ProviderSettings) -> bool {

@@ -19,6 +19,7 @@ use super::request::Headers;
 use crate::notification::badge_update::BadgeUpdates;
 use crate::providers::app_table::read_table;
 use crate::providers::delivery_settings::DeliverySettings;
+use crate::providers::transport::unencrypted_notice;
 use crate::providers::{Provider, ProviderContext, ProviderSettings, SetupError, SharedSettings, in_folder};
 
 /// The keys of an app of type `http`, without `type` itself and those of every type.
@@ -122,9 +123,7 @@ impl ProviderSettings for Settings {
     }
 
     fn notices(&self) -> Vec<(&'static str, String)> {
-        let is_open = self.url().is_ok_and(|url| url.scheme() == "http" && !is_loopback(&url));
-        let problem = "notifications travel unencrypted; use https";
-        is_open.then(|| ("url", problem.to_owned())).into_iter().collect()
+        unencrypted_notice("url", &self.url).into_iter().collect()
     }
 
     fn is_equal(&self, other: &dyn ProviderSettings) -> bool {
@@ -133,15 +132,6 @@ impl ProviderSettings for Settings {
 
     fn provider(&self, app: &str, context: &ProviderContext) -> Result<Box<dyn Provider>, SetupError> {
         Ok(Box::new(Bridge::new(app, self, context)?))
-    }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
     }
 }
 

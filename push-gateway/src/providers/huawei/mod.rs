@@ -27,7 +27,7 @@ use self::payload::{LIMIT, MessageTemplate};
 use self::request::{headers, is_token};
 use self::response::{Action, Answer, interpret};
 use self::settings::Version;
-use super::access_token::{NoToken, Token};
+use super::access_token::Token;
 use super::outcome::{Certainty, Failure, Outcome, Reason};
 use super::transport::{Route, Transport};
 use super::upstream_metrics::{UpstreamMetrics, network_reason};
@@ -218,9 +218,8 @@ impl Provider for Huawei {
         self.attempt(delivery).map(|result| result.unwrap_or_else(Outcome::from)).boxed()
     }
 
-    /// Gets an access token unless there is a valid one.
     fn warm_up(&self) -> BoxFuture<'_, Result<(), Duration>> {
-        async { self.account.token(&self.app).await.map(drop).map_err(|NoToken { retry_after }| retry_after) }.boxed()
+        self.account.warm_up(&self.app).boxed()
     }
 
     fn check_online(&self) -> BoxFuture<'_, Result<&'static str, String>> {
@@ -247,15 +246,11 @@ impl Provider for Huawei {
     }
 
     fn readiness(&self) -> Result<Option<&'static str>, &'static str> {
-        match self.account.has_token() {
-            Some(true) => Ok(None),
-            Some(false) => Ok(Some("Huawei gives its account no access token: nothing is delivered to this app")),
-            None => Err("has no access token yet"),
-        }
+        self.account.readiness()
     }
 
     fn credential_problem(&self) -> Option<String> {
-        (self.account.has_token() == Some(false)).then(|| self.account.last_failure())
+        self.account.problem()
     }
 
     fn credential_validity(&self) -> Option<Validity> {

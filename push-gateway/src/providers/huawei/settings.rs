@@ -3,26 +3,31 @@
 //! Invariant: a key that has no effect with the version or the push type is an error.
 
 mod check;
+mod digits;
+mod notify_id;
 
 use std::any::Any;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::de::{Unexpected, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::Value;
 use shared::config::{ConfigError, HumanDuration};
 use shared::secret::Secret;
-use shared::text_file::unquoted;
 use url::Url;
 
+use self::check::SHOWN;
+pub(crate) use self::digits::Digits;
+pub(crate) use self::notify_id::NotifyId;
 use super::Huawei;
 use super::request::send_url;
 use crate::notification::call::Occasion;
 use crate::providers::app_table::read_table;
 use crate::providers::delivery_settings::DeliverySettings;
-use crate::providers::{Provider, ProviderContext, ProviderSettings, SetupError, SharedSettings, in_folder};
+use crate::providers::transport::unencrypted_notice;
+use crate::providers::{
+    Provider, ProviderContext, ProviderSettings, SetupError, SharedSettings, UselessKeys, in_folder,
+};
 
 /// The keys of an app of type `huawei`, without `type` itself and those of every type.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -66,6 +71,12 @@ pub struct Settings {
     pub(crate) click_uri: Option<String>,
     /// Whether a notification shows while the app is in the foreground (version 3).
     pub(crate) foreground_show: Option<bool>,
+    /// Which notifications replace an earlier one on the device (version 3).
+    pub(crate) notify_id: Option<NotifyId>,
+    /// Whether messages carry their event's ID, by which a device shows each once (version 3).
+    pub(crate) app_message_id: Option<bool>,
+    /// The member of the pusher's `data` with `profileId`, the profile that sees the notification (version 3).
+    pub(crate) profile_id: Option<String>,
     /// How long Push Kit stores a message for an offline device.
     pub(crate) ttl: HumanDuration,
     /// The group of messages that replace each other; -1 for none.
@@ -100,10 +111,6 @@ pub(crate) enum PushType {
     Extension,
 }
 
-/// A number that Huawei assigns, as a number or as text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Digits(pub(crate) String);
-
 impl TryFrom<u8> for Version {
     type Error = &'static str;
 
@@ -122,34 +129,6 @@ impl Version {
             Self::V1 => 1,
             Self::V3 => 3,
         }
-    }
-}
-
-impl<'de> Deserialize<'de> for Digits {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct AnyDigits;
-        impl Visitor<'_> for AnyDigits {
-            type Value = Digits;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("digits")
-            }
-
-            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Digits, E> {
-                Ok(Digits(number.to_string()))
-            }
-
-            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Digits, E> {
-                u64::try_from(number)
-                    .map_err(|_| E::invalid_value(Unexpected::Signed(number), &self))
-                    .and_then(|number| self.visit_u64(number))
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Digits, E> {
-                Ok(Digits(unquoted(text.trim()).to_owned()))
-            }
-        }
-        deserializer.deserialize_any(AnyDigits)
     }
 }
 
@@ -177,6 +156,9 @@ impl Default for Settings {
             click_action: None,
             click_uri: None,
             foreground_show: None,
+            notify_id: None,
+            app_message_id: None,
+            profile_id: None,
             ttl: HumanDuration::from_secs(86_400),
             collapse_key: -1,
             delivery: DeliverySettings::default(),
@@ -277,7 +259,29 @@ impl ProviderSettings for Settings {
         let problem = "Push Kit delivers data messages of version 3 only to an app in the foreground, or when it starts next; \
                        use \"notification\" for chat";
         let is_useless = self.version == Version::V3 && self.push_type() == PushType::Data;
-        is_useless.then(|| ("push_type", problem.to_owned())).into_iter().collect()
+        let is_useless = is_useless.then(|| ("push_type", problem.to_owned()));
+        let base_url = unencrypted_notice("base_url", &self.base_url);
+        let token_url = self.token_url.as_deref().and_then(|url| unencrypted_notice("token_url", url));
+        is_useless.into_iter().chain(base_url).chain(token_url).collect()
+    }
+
+    fn useless_keys(&self) -> UselessKeys {
+        let mut useless = UselessKeys::new();
+        match self.push_type() {
+            PushType::Notification => {}
+            PushType::Data => useless.push((SHOWN, "with push_type = \"data\"")),
+            PushType::Voip => {
+                let badges: &[&str] = &["badge_updates", "badge_nudge", "ttl"];
+                useless.extend([(SHOWN, "with push_type = \"voip\""), (badges, "with push_type = \"voip\"")]);
+            }
+            PushType::Extension => {
+                useless.push((&["call_category", "missed_call_category"], "with push_type = \"extension\""));
+            }
+        }
+        if let (Version::V3, PushType::Data | PushType::Voip) = (self.version, self.push_type()) {
+            useless.push((&["collapse_key"], "with this push_type"));
+        }
+        useless
     }
 
     fn is_equal(&self, other: &dyn ProviderSettings) -> bool {

@@ -20,7 +20,7 @@ use super::WebPush;
 use super::credentials::VapidKey;
 use crate::providers::app_table::read_table;
 use crate::providers::delivery_settings::DeliverySettings;
-use crate::providers::{Provider, ProviderContext, ProviderSettings, SetupError, in_folder};
+use crate::providers::{Provider, ProviderContext, ProviderSettings, SetupError, UselessKeys, in_folder};
 
 /// How long a browser's push service keeps a message by default.
 const WEB_TTL: HumanDuration = HumanDuration::from_secs(900);
@@ -152,7 +152,7 @@ impl Settings {
         form: Form,
     ) -> Result<Self, ConfigError> {
         if form == Form::Url {
-            for key in ["unifiedpush", "up_ttl"].iter().chain(&declarative::KEYS) {
+            for key in ["unifiedpush", "up_ttl"].iter().chain(declarative::KEYS) {
                 if table.get(key).is_some() {
                     let problem = "has no use in an app of type \"unifiedpush\", whose pushkeys are URLs; remove it";
                     return Err(ConfigError::Invalid(format!("[{path}] {key}: {problem}")));
@@ -256,6 +256,25 @@ impl ProviderSettings for Settings {
         let problem =
             "Apple's push service refuses messages without the address of a public domain, or a URL there; add one";
         self.is_refused_by_apple().then(|| ("vapid_contact", problem.to_owned())).into_iter().collect()
+    }
+
+    fn useless_keys(&self) -> UselessKeys {
+        let mut useless = UselessKeys::new();
+        if !self.declarative {
+            // All but the key itself.
+            useless.push((&declarative::KEYS[1..], "without declarative = true"));
+        }
+        if !self.unifiedpush {
+            useless.push((&["up_ttl", "label_encrypted", "forward_device"], "with unifiedpush = false"));
+        }
+        if !self.has_key() {
+            useless.push((&["vapid_contact"], "without vapid_private_key"));
+        }
+        if !self.has_key() && !self.unifiedpush {
+            let reason = "with unifiedpush = false and without vapid_private_key";
+            useless.push((&["allowed_endpoints", "allow_http"], reason));
+        }
+        useless
     }
 
     fn is_equal(&self, other: &dyn ProviderSettings) -> bool {

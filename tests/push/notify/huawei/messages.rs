@@ -43,6 +43,22 @@ async fn harmony_shows_a_notification_with_its_texts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn harmony_hides_encrypted_events_and_names_what_replaces_what() {
+    let keys = "notify_id = \"room\"\napp_message_id = true\nprofile_id = \"account\"\n";
+    let world = World::serving("", "", &[huawei_app(3, HARMONY, keys)]).await;
+    let device = with(world.huawei_phone(HARMONY), json!({ "data": { "account": "wilma" } }));
+    let event = json!({ "type": "m.room.encrypted", "content": { "ciphertext": "x", "body": "Lunch?" } });
+    world.deliver(with(message(), event), &device).await;
+    let request = world.huawei_message(&device);
+    assert!(request.is_accepted);
+    let shown = &request.json()["payload"]["notification"];
+    assert_eq!([&shown["title"], &shown["body"]], ["New message", "Open the app to read it"]);
+    assert_eq!([&shown["appMessageId"], &shown["profileId"]], ["$slate", "wilma"]);
+    // The first 31 bits of SHA-256 of the room's ID.
+    assert_eq!(shown["notifyId"], 448_620_281);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn hms_gets_the_flat_data_as_text() {
     let world = world().await;
     let device = with(world.huawei_phone(HMS), json!({ "data": { "default_payload": { "cs": "mine" } } }));

@@ -46,6 +46,7 @@ struct Clients {
 impl TokenSource for Tokens {
     const PROBLEM: &'static str =
         "no access token for Google: check the service account, the clock and the connection to Google";
+    const NOTE: &'static str = "Google gives its account no access token: nothing is delivered to this app";
 
     async fn request(&self, now: Timestamp) -> Result<Grant, String> {
         self.source.request(&self.clients, now).await

@@ -140,6 +140,7 @@ impl Credential {
 impl TokenSource for Tokens {
     const PROBLEM: &'static str = "no access token for Huawei Push Kit: check the service account (version 3), or client_id, client_secret and the \
          connection to token_url (version 1)";
+    const NOTE: &'static str = "Huawei gives its account no access token: nothing is delivered to this app";
 
     async fn request(&self, now: Timestamp) -> Result<Grant, String> {
         match &self.credential {

@@ -144,7 +144,8 @@ impl MessageTemplate {
         // The token is between its quotes.
         let token = json_size(device.pushkey.as_str()) - 2;
         let room = limit.saturating_sub(json_size(&self.filled(draft, &none())) - token);
-        let texts = if is_reduced {
+        // No extension of an ordinary app decrypts on arrival, so the texts say nothing about an encrypted event.
+        let texts = if is_reduced || notification.is_encrypted_event() {
             [&self.texts.title_fallback, &self.texts.body_fallback].map(|text| Cow::Borrowed(text.as_str()))
         } else {
             [Cow::Owned(self.texts.title(notification)), Cow::Owned(self.texts.body(notification))]

@@ -128,6 +128,37 @@ fn version_3_shows_a_notification() {
 }
 
 #[test]
+fn version_3_names_what_replaces_what_and_who_sees_it() {
+    let settings = json!({ "notify_id": "room", "app_message_id": true, "profile_id": "account" });
+    let shown = |settings: &Value, data: Value| {
+        let template = template(settings.clone());
+        compose(&template, &event(), &data, Occasion::Ordinary, LIMIT).unwrap()["payload"]["notification"].take()
+    };
+    let members = |shown: &Value| ["notifyId", "appMessageId", "profileId"].map(|key| shown.get(key).cloned());
+    let named = shown(&settings, json!({ "account": "ann" }));
+    // The first 31 bits of SHA-256 of the room's ID.
+    assert_eq!(members(&named), [Some(json!(1_520_721_460)), Some(json!("$tea")), Some(json!("ann"))]);
+    for data in [json!({}), json!({ "account": 5 }), json!({ "account": "" })] {
+        assert_eq!(members(&shown(&settings, data.clone()))[2], None, "{data}");
+    }
+    assert_eq!(members(&shown(&json!({ "notify_id": 7 }), json!({}))), [Some(json!(7)), None, None]);
+    assert_eq!(members(&shown(&json!({}), json!({ "account": "ann" }))), [None, None, None]);
+}
+
+#[test]
+fn texts_say_nothing_about_an_encrypted_event() {
+    let mut event = event();
+    event["type"] = json!("m.room.encrypted");
+    for settings in [json!({}), json!({ "push_type": "extension" })] {
+        let shown = &ordinary(&template(settings), &event)["payload"]["notification"];
+        assert_eq!([&shown["title"], &shown["body"]], ["New message", "Open the app to read it"]);
+    }
+    let version_1 = template(json!({ "version": 1, "push_type": "notification" }));
+    let shown = &ordinary(&version_1, &event)["message"]["android"]["notification"];
+    assert_eq!([&shown["title"], &shown["body"]], ["New message", "Open the app to read it"]);
+}
+
+#[test]
 fn version_3_has_data_calls_and_an_extension() {
     let push_type = |template: &MessageTemplate, notification: &Value, occasion| {
         template.push_type(&request(notification, &json!({})).notification, occasion)

@@ -50,6 +50,21 @@ impl MessageTemplate {
         if let Some(is_shown) = self.settings.foreground_show {
             shown["foregroundShow"] = is_shown.into();
         }
+        let Draft { notification, device, .. } = draft;
+        // What Push Kit rejected may be one of these.
+        if draft.is_reduced {
+            return shown;
+        }
+        if let Some(number) = self.settings.notify_id.and_then(|id| id.of(notification)) {
+            shown["notifyId"] = number.into();
+        }
+        if let (Some(true), Some(id)) = (self.settings.app_message_id, &notification.event_id) {
+            shown["appMessageId"] = id.as_str().into();
+        }
+        let profile = self.settings.profile_id.as_ref().and_then(|member| device.data.get(member)?.as_str());
+        if let Some(profile) = profile.filter(|profile| !profile.is_empty()) {
+            shown["profileId"] = profile.into();
+        }
         shown
     }
 }

@@ -7,6 +7,25 @@ use crate::providers::transport::plain_url;
 /// The longest time that Push Kit stores a message, in seconds: 15 days.
 const MAX_TTL: u64 = 1_296_000;
 
+/// What a notification that Push Kit shows is made from.
+pub(super) const SHOWN: &[&str] = &[
+    "title_template",
+    "title_fallback",
+    "body_template",
+    "body_fallback",
+    "badge_class",
+    "class",
+    "category",
+    "call_category",
+    "missed_call_category",
+    "click_action",
+    "click_uri",
+    "foreground_show",
+    "notify_id",
+    "app_message_id",
+    "profile_id",
+];
+
 impl Settings {
     /// Checks everything that needs no file and no connection.
     ///
@@ -52,6 +71,9 @@ impl Settings {
             ("click_action", self.click_action.is_some()),
             ("click_uri", self.click_uri.is_some()),
             ("foreground_show", self.foreground_show.is_some()),
+            ("notify_id", self.notify_id.is_some()),
+            ("app_message_id", self.app_message_id.is_some()),
+            ("profile_id", self.profile_id.is_some()),
             ("category", self.category.is_some()),
             ("call_category", self.call_category.is_some()),
             ("missed_call_category", self.missed_call_category.is_some()),
@@ -153,6 +175,11 @@ mod tests {
             (with("title_template", json!("{title}")), "title_template: has something else"),
             (with("body_fallback", json!(" ")), "body_fallback: is empty"),
             (with("push_type", json!("alert")), "push_type: "),
+            (with("notify_id", json!("rooms")), "notify_id: "),
+            (with("notify_id", json!(-1)), "notify_id: "),
+            (with("app_message_id", json!("event")), "app_message_id: "),
+            (v1("notify_id", json!("room")), "notify_id: has no use with version = 1"),
+            (v1("profile_id", json!("x")), "profile_id: has no use with version = 1"),
             (with("max_concurrent", json!(0)), "max_concurrent: "),
             (with("nonsense", json!(0)), "nonsense: unknown key"),
             (v1("push_type", json!("voip")), "push_type: version = 1 has"),

@@ -6,7 +6,7 @@ use super::Settings;
 use crate::providers::text_template::{TextTemplate, Texts};
 
 /// The keys, which only apps of type `webpush` have.
-pub(super) const KEYS: [&str; 8] = [
+pub(super) const KEYS: &[&str] = &[
     "declarative",
     "navigate_template",
     "title_template",
