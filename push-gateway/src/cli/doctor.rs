@@ -9,9 +9,11 @@ use std::path::PathBuf;
 
 use shared::clock::{Clock, Timestamp};
 use shared::doctor::Report;
-use shared::doctor::public_url::{self, Prober, PublicUrl, json_of};
+use shared::doctor::prober::{Prober, json_of};
+use shared::doctor::public_url::{self, Part, PublicUrl};
 use shared::http::listen;
 use shared::http::settings::AdminAddress;
+use shared::outbound::client::Reply;
 use shared::random::Random;
 use url::Url;
 
@@ -24,6 +26,7 @@ const CONFIGURATION: &str = "configuration";
 const LISTENER: &str = "listener";
 const CLOCK: &str = "clock";
 const PATH: &str = "/_matrix/push/v1/notify";
+const VAPID: &str = "/_push/v1/vapid";
 
 /// A time at which this program did not exist: a machine without a clock starts at 1970.
 const EARLIEST: Timestamp = Timestamp::from_millis(1_767_225_600_000);
@@ -78,16 +81,18 @@ pub(crate) async fn examine(args: &DoctorArgs) -> Result<Report, Box<dyn Error>>
     let state = State::new(config, clock, Random)?;
     let setup = state.setup();
     for (pattern, result) in online(&setup).await {
-        let subject = format!("app {pattern}");
+        let subject = format!("app, {pattern}");
         match result {
             Ok(text) => report.good(&subject, text),
             Err(text) => report.failed(&subject, text, format!("see the keys of [apps.\"{pattern}\"]")),
         }
     }
     listener(&mut report, &prober, &setup.config).await;
-    match &args.public_url {
-        Some(base) => {
-            if public_url::check(&mut report, &prober, &described(&setup.config, base)).await {
+    let relay = setup.config.relay.as_ref().filter(|relay| relay.enabled).and_then(|relay| relay.public_url.as_deref());
+    match public_url(args.public_url.as_ref(), relay) {
+        Some((base, source)) => {
+            let public = described(&setup.config, &base, source, relay.is_some());
+            if public_url::check(&mut report, &prober, &public, state.clock.now()).await {
                 let url = format!("{}{PATH}", base.as_str().trim_end_matches('/'));
                 report.suggest("the URL of the pushers that your apps register:", url);
             }
@@ -97,11 +102,29 @@ pub(crate) async fn examine(args: &DoctorArgs) -> Result<Report, Box<dyn Error>>
     Ok(report)
 }
 
-/// GET is for UnifiedPush alone; without it the path has only POST.
-fn is_answer(status: http::StatusCode, body: &serde_json::Value) -> bool {
-    status.as_u16() == 200 && body.get("unifiedpush").is_some()
-        || status.as_u16() == 405 && body["errcode"] == "M_UNRECOGNIZED"
+/// The URL to check, and where it comes from. Operators also give the URL of their pushers.
+fn public_url(given: Option<&Url>, relay: Option<&str>) -> Option<(Url, &'static str)> {
+    let Some(url) = given else { return Some((Url::parse(relay?).ok()?, "[relay] public_url")) };
+    let text = url.as_str().trim_end_matches('/');
+    let base = text.strip_suffix(PATH).and_then(|base| Url::parse(base).ok());
+    Some((base.unwrap_or_else(|| url.clone()), "--public-url"))
 }
+
+/// GET is for UnifiedPush alone; without it the path has only POST.
+fn is_answer(reply: &Reply) -> bool {
+    reply.status.as_u16() == 200 && json_of(reply).get("unifiedpush").is_some() || is_not_allowed(reply)
+}
+
+fn is_not_allowed(reply: &Reply) -> bool {
+    reply.status.as_u16() == 405 && json_of(reply)["errcode"] == "M_UNRECOGNIZED"
+}
+
+/// What homeservers that send Web Push themselves reach.
+const RELAY: [Part; 1] = [Part {
+    path: "/wp/doctor/doctor",
+    is_answer: is_not_allowed,
+    purpose: "homeservers delete the pushers of the relay after such an answer",
+}];
 
 async fn listener(report: &mut Report, prober: &Prober, config: &Config) {
     let address = first_address(config);
@@ -110,13 +133,13 @@ async fn listener(report: &mut Report, prober: &Prober, config: &Config) {
     }
     let url = format!("http://{address}{}{PATH}", config.http.base_path.as_str());
     match prober.get(&url).await {
-        Ok(reply) if is_answer(reply.status, &json_of(&reply)) => {
+        Ok(reply) if is_answer(&reply) => {
             report.good(LISTENER, format!("the gateway answers on {address}"));
         }
         Ok(_) => report.failed(
             LISTENER,
-            format!("another program listens on {address}"),
-            "stop it, or set another [http] bind, and pass requests on to that",
+            format!("another program listens on {address}, or the gateway runs with another [http] base_path"),
+            "stop it, or set another [http] bind; after a change of [http] restart the gateway",
         ),
         Err(_) => report.failed(
             LISTENER,
@@ -141,7 +164,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-fn described<'a>(config: &Config, base: &'a Url) -> PublicUrl<'a> {
+fn described<'a>(config: &Config, base: &'a Url, source: &'a str, has_relay: bool) -> PublicUrl<'a> {
     let admin = match config.admin.bind {
         None => Some(ADMIN),
         Some(AdminAddress::Tcp(address)) => Some(address).filter(|address| address.port() != 0),
@@ -149,10 +172,13 @@ fn described<'a>(config: &Config, base: &'a Url) -> PublicUrl<'a> {
     };
     PublicUrl {
         base,
-        source: "--public-url",
+        source,
         path: PATH,
         is_answer,
+        parts: if has_relay { &RELAY } else { &[] },
+        passed_on: if has_relay { &[PATH, VAPID, "/wp/", "/wpm/"] } else { &[PATH, VAPID] },
         service: "the push gateway",
+        program: "push-gateway",
         listens_on: first_address(config),
         is_for_browsers: false,
         has_own_tls: config.http.tls_cert_file.is_some(),

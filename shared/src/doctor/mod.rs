@@ -2,6 +2,8 @@
 //!
 //! Invariant: every failure has a cause and a next step, and no text has a secret.
 
+pub mod prober;
+mod proxy_lines;
 pub mod public_url;
 
 use std::fmt;
@@ -27,7 +29,7 @@ pub enum Status {
 pub struct Finding {
     /// The result.
     pub status: Status,
-    /// What was checked, such as `database`.
+    /// What was checked, such as `database`; after a comma, which one of several.
     pub subject: String,
     /// What was found.
     pub text: String,
@@ -113,6 +115,7 @@ impl Report {
     pub fn to_json(&self) -> Value {
         let findings = self.findings.iter().map(|finding| {
             json!({
+                "check": finding.check(),
                 "status": finding.status.as_str().to_lowercase(),
                 "subject": finding.subject,
                 "text": finding.text,
@@ -125,6 +128,14 @@ impl Report {
             "findings": findings.collect::<Vec<_>>(),
             "snippets": snippets.collect::<Vec<_>>(),
         })
+    }
+}
+
+impl Finding {
+    /// The name of the check for a program: it stays the same, whatever was found.
+    fn check(&self) -> String {
+        let check = self.subject.split(", ").next().unwrap_or_default();
+        check.to_lowercase().replace([' ', '-'], "_")
     }
 }
 
@@ -180,6 +191,7 @@ mod tests {
         );
         let json = report.to_json();
         assert_eq!((json["failures"].as_u64(), json["findings"][1]["status"].as_str()), (Some(1), Some("failed")));
+        assert_eq!(json["findings"][1]["check"], "mail_relay");
         assert_eq!(json["snippets"].as_array().map(Vec::len), Some(1));
         assert!(report.has_failed("mail relay") && !report.has_failed("database"));
     }

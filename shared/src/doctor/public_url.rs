@@ -6,32 +6,38 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use http_body_util::Full;
 use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, LOCATION, ORIGIN};
-use hyper::{Method, Request, StatusCode};
-use serde_json::Value;
+use hyper::{Method, StatusCode};
 use url::Url;
 
-use super::{Report, milliseconds};
+use super::prober::{Prober, json_of};
+use super::{Report, milliseconds, proxy_lines};
+use crate::certificate_chain::Validity;
+use crate::clock::Timestamp;
 use crate::http::observe::DOCTOR_REQUEST_ID;
-use crate::outbound::client::{Client, Reply, pool};
-use crate::outbound::connector::{Connector, Target};
-use crate::outbound::failure::Failure;
-use crate::outbound::proxy::ProxyRule;
-use crate::outbound::resolver::Resolver;
-use crate::outbound::settings::Outbound;
+use crate::outbound::client::Reply;
+use crate::outbound::failure::{ConnectError, Failure};
 use crate::random::Random;
 
-/// The longest time for one connection or request.
-const TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest response that is read.
-const MAX_BODY: usize = 64 * 1024;
+/// A certificate that expires within this time is a note: what renews it should have done so.
+const EXPIRY_NOTICE: Duration = Duration::from_secs(14 * 86_400);
 
 /// The subjects of the findings.
 const CONNECTION: &str = "public URL";
 const PATH: &str = "reverse proxy";
 const CORS: &str = "cross-origin headers";
 const CLIENT: &str = "client address";
+
+/// A part of a service that an incomplete reverse proxy would not pass on.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// A path of it.
+    pub path: &'static str,
+    /// Whether a response to GET is the service's.
+    pub is_answer: fn(&Reply) -> bool,
+    /// What leads there, for the operator.
+    pub purpose: &'static str,
+}
 
 /// A public URL and what lies behind it.
 #[derive(Clone, Debug)]
@@ -42,10 +48,16 @@ pub struct PublicUrl<'a> {
     pub source: &'a str,
     /// A path below the URL.
     pub path: &'a str,
-    /// Whether a response to GET with this status and JSON is the service's.
-    pub is_answer: fn(StatusCode, &Value) -> bool,
+    /// Whether a response to GET is the service's.
+    pub is_answer: fn(&Reply) -> bool,
+    /// Other parts of the service.
+    pub parts: &'a [Part],
+    /// The beginnings of all paths that the reverse proxy has to pass on.
+    pub passed_on: &'a [&'a str],
     /// The name of the service, for the operator.
     pub service: &'a str,
+    /// The name of its program.
+    pub program: &'a str,
     /// The first address that the service listens on.
     pub listens_on: SocketAddr,
     /// Whether browsers of every origin must be able to read the responses.
@@ -56,74 +68,33 @@ pub struct PublicUrl<'a> {
     pub admin: Option<Url>,
 }
 
-/// A client for the requests of a doctor.
-#[derive(Debug)]
-pub struct Prober {
-    connector: Connector,
-    client: Client,
-}
-
-impl Prober {
-    /// Trusts the system's roots and those of `[outbound] extra_ca_file`; uses no proxy.
-    ///
-    /// # Errors
-    /// The problem with the roots.
-    pub fn new(outbound: &Outbound) -> Result<Self, String> {
-        let tls = outbound.tls().map_err(|error| error.to_string())?;
-        let connector = Connector::new(Resolver::System, ProxyRule::default(), tls, TIMEOUT);
-        Ok(Self { client: Client::new(connector.clone(), &pool(), TIMEOUT), connector })
+impl PublicUrl<'_> {
+    fn url_of(&self, path: &str) -> String {
+        format!("{}{path}", self.base.as_str().trim_end_matches('/'))
     }
-
-    /// Opens and closes a connection to the host of `url`; with TLS if the scheme is `https`.
-    ///
-    /// # Errors
-    /// The kind of the failure and its cause.
-    pub async fn connect(&self, url: &Url) -> Result<(), (Failure, String)> {
-        let host = url.host_str().unwrap_or_default();
-        let port = url.port_or_known_default().unwrap_or(443);
-        let target = if url.scheme() == "https" { Target::tls(host, port) } else { Target::tcp(host, port) };
-        let target = target.ok_or((Failure::Dns, "not a host name".to_owned()))?;
-        self.connector.connect(&target).await.map(drop).map_err(|error| (error.failure, error.to_string()))
-    }
-
-    /// Sends a request without a body.
-    ///
-    /// # Errors
-    /// [`Failure`]
-    pub async fn request(&self, method: Method, url: &str, headers: &[(&str, &str)]) -> Result<Reply, Failure> {
-        let mut request = Request::builder().method(method).uri(url);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Full::default()).map_err(|_| Failure::Other)?;
-        self.client.fetch(request, MAX_BODY).await
-    }
-
-    /// Sends GET.
-    ///
-    /// # Errors
-    /// [`Failure`]
-    pub async fn get(&self, url: &str) -> Result<Reply, Failure> {
-        self.request(Method::GET, url, &[]).await
-    }
-}
-
-/// The JSON object in a response, or null.
-pub fn json_of(reply: &Reply) -> Value {
-    serde_json::from_slice(&reply.body).unwrap_or_default()
 }
 
 /// Walks from the name to the service. False if requests do not reach it.
-pub async fn check(report: &mut Report, prober: &Prober, public: &PublicUrl<'_>) -> bool {
+pub async fn check(report: &mut Report, prober: &Prober, public: &PublicUrl<'_>, now: Timestamp) -> bool {
     let started = std::time::Instant::now();
-    if let Err((failure, cause)) = prober.connect(public.base).await {
-        report.failed(CONNECTION, format!("{}: {cause}", public.base), connection_advice(failure, public));
-        return false;
-    }
+    let stream = match prober.connect(public.base).await {
+        Ok(stream) => stream,
+        Err(error) => {
+            report.failed(CONNECTION, format!("{}: {error}", public.base), connection_advice(&error, public));
+            return false;
+        }
+    };
     let tls = if public.base.scheme() == "https" { "with a valid certificate " } else { "" };
     report.good(CONNECTION, format!("{} accepts connections {tls}({})", public.base, milliseconds(started.elapsed())));
+    let validity = stream.peer_certificate().and_then(Validity::of);
+    if let Some(problem) = validity.and_then(|validity| validity.problem(now, EXPIRY_NOTICE)) {
+        report.note(CONNECTION, format!("the certificate {problem}; check that its renewal works"));
+    }
     if !reaches_service(report, prober, public).await {
         return false;
+    }
+    for part in public.parts {
+        reaches_part(report, prober, public, part).await;
     }
     if public.is_for_browsers {
         cross_origin(report, prober, public).await;
@@ -132,10 +103,14 @@ pub async fn check(report: &mut Report, prober: &Prober, public: &PublicUrl<'_>)
     true
 }
 
-fn connection_advice(failure: Failure, public: &PublicUrl<'_>) -> String {
+fn connection_advice(error: &ConnectError, public: &PublicUrl<'_>) -> String {
     let source = public.source;
-    match failure {
+    match error.failure {
         Failure::Dns => format!("create a DNS record for the host, or correct {source}"),
+        // What rustls says of an answer that is no TLS at all.
+        Failure::Tls if error.to_string().contains("InvalidContentType") => {
+            format!("nothing speaks TLS on this port: let the reverse proxy do it (listen … ssl), or correct {source}")
+        }
         Failure::Tls => {
             "renew the certificate, or let the reverse proxy send the whole chain for this name; homeservers and clients refuse \
              it too"
@@ -149,7 +124,7 @@ fn connection_advice(failure: Failure, public: &PublicUrl<'_>) -> String {
 }
 
 async fn reaches_service(report: &mut Report, prober: &Prober, public: &PublicUrl<'_>) -> bool {
-    let (url, service) = (format!("{}{}", public.base.as_str().trim_end_matches('/'), public.path), public.service);
+    let url = public.url_of(public.path);
     let reply = match prober.get(&url).await {
         Ok(reply) => reply,
         Err(failure) => {
@@ -157,47 +132,87 @@ async fn reaches_service(report: &mut Report, prober: &Prober, public: &PublicUr
             return false;
         }
     };
-    let body = json_of(&reply);
-    if (public.is_answer)(reply.status, &body) {
-        report.good(PATH, format!("GET {url} is answered by {service}"));
+    if (public.is_answer)(&reply) {
+        report.good(PATH, format!("GET {url} is answered by {}", public.service));
         return true;
     }
-    let status = reply.status.as_u16();
-    let is_ours = body.get("errcode").is_some();
-    let (cause, next_step) = match status {
-        301 | 302 | 303 | 307 | 308 => {
-            let to = reply.headers.get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or("another URL");
-            (format!("redirects to {to}; clients do not follow redirects"), format!("correct {}", public.source))
-        }
-        502..=504 => (
-            format!("{status}: the reverse proxy does not reach {service}"),
-            format!("start {service}, and pass requests on to http://{}", public.listens_on),
-        ),
-        404 if is_ours => (
-            format!("404 {}: {service} gets another path than this one", body["errcode"]),
-            "let the reverse proxy pass the path on unchanged, or set [http] base_path to the prefix that it adds"
-                .to_owned(),
-        ),
-        401 | 403 => (
-            format!("{status}: the reverse proxy asks for a login"),
-            format!("let requests below {} through without one", public.path),
-        ),
-        200 => (
-            "200, but another program answers".to_owned(),
-            format!("pass requests below {} on to http://{}", public.path, public.listens_on),
-        ),
-        _ => (
-            format!("{status}: another program answers"),
-            format!("pass requests below {} on to http://{}", public.path, public.listens_on),
-        ),
-    };
+    let Wrong { cause, next_step, is_path } = Wrong::of(&reply, public);
     report.failed(PATH, format!("GET {url}: {cause}"), next_step);
-    suggest_proxy(report, public);
+    if is_path {
+        proxy_lines::suggest(report, public);
+    }
     false
 }
 
+async fn reaches_part(report: &mut Report, prober: &Prober, public: &PublicUrl<'_>, part: &Part) {
+    let url = public.url_of(part.path);
+    let found = match prober.get(&url).await {
+        Ok(reply) if (part.is_answer)(&reply) => {
+            return report.good(PATH, format!("GET {url} is answered by {}", public.service));
+        }
+        Ok(reply) => format!("{} of another program", reply.status.as_u16()),
+        Err(failure) => failure.to_string(),
+    };
+    report.failed(
+        PATH,
+        format!("GET {url}: {found}; {}", part.purpose),
+        format!("pass requests below {} on too", public.passed_on.join(", ")),
+    );
+    proxy_lines::suggest(report, public);
+}
+
+/// Why a response is not the service's.
+struct Wrong {
+    cause: String,
+    next_step: String,
+    /// Whether the paths that the reverse proxy passes on are at fault.
+    is_path: bool,
+}
+
+impl Wrong {
+    fn of(reply: &Reply, public: &PublicUrl<'_>) -> Self {
+        let (status, service, upstream) = (reply.status.as_u16(), public.service, public.listens_on);
+        let paths = public.passed_on.join(", ");
+        let body = json_of(reply);
+        let errcode = body["errcode"].as_str();
+        let wrong = |cause: String, next_step: String| Self { cause, next_step, is_path: true };
+        match (status, errcode) {
+            (301 | 302 | 303 | 307 | 308, _) => {
+                let to = reply.headers.get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or("another URL");
+                wrong(format!("redirects to {to}; clients do not follow redirects"), format!("correct {}", public.source))
+            }
+            (502..=504, _) => Self {
+                is_path: false,
+                ..wrong(
+                    format!("{status}: the reverse proxy does not reach {service}"),
+                    format!("start {service}, and let the reverse proxy pass requests on to http://{upstream}"),
+                )
+            },
+            (404, Some(errcode)) => wrong(
+                format!("404 {errcode}: {service} gets another path than this one, or another Matrix server answers"),
+                format!(
+                    "let the reverse proxy pass requests below {paths} on to http://{upstream} with the path unchanged, or set \
+                     [http] base_path to the prefix that it adds"
+                ),
+            ),
+            (401 | 403, _) => wrong(
+                format!("{status}: the reverse proxy asks for a login"),
+                format!("let requests below {paths} through without one"),
+            ),
+            (200, _) => wrong(
+                "200, but another program answers".to_owned(),
+                format!("pass requests below {paths} on to http://{upstream}"),
+            ),
+            _ => wrong(
+                format!("{status}: another program answers"),
+                format!("pass requests below {paths} on to http://{upstream}"),
+            ),
+        }
+    }
+}
+
 async fn cross_origin(report: &mut Report, prober: &Prober, public: &PublicUrl<'_>) {
-    let url = format!("{}{}", public.base.as_str().trim_end_matches('/'), public.path);
+    let url = public.url_of(public.path);
     let origin = [(ORIGIN.as_str(), "https://app.example.org")];
     let preflight = [origin[0], ("access-control-request-method", "POST")];
     for (method, headers) in [(Method::OPTIONS, &preflight[..]), (Method::GET, &origin)] {
@@ -233,7 +248,7 @@ async fn client_address(report: &mut Report, prober: &Prober, public: &PublicUrl
         return;
     };
     let id = format!("{DOCTOR_REQUEST_ID}{}", Random.base62(12));
-    let url = format!("{}{}", public.base.as_str().trim_end_matches('/'), public.path);
+    let url = public.url_of(public.path);
     let sent = prober.request(Method::GET, &url, &[("x-request-id", &id)]).await;
     let seen = match prober.get(&format!("{}doctor/{id}", admin)).await {
         Ok(reply) if reply.status == StatusCode::OK => json_of(&reply),
@@ -250,6 +265,11 @@ async fn client_address(report: &mut Report, prober: &Prober, public: &PublicUrl
     let text = |key: &str| seen[key].as_str().unwrap_or_default().to_owned();
     let (peer, client) = (text("peer"), text("client"));
     match (seen["is_forwarded"].as_bool().unwrap_or_default(), seen["is_trusted"].as_bool().unwrap_or_default()) {
+        (true, true) if peer == client => report.failed(
+            CLIENT,
+            format!("X-Forwarded-For of the reverse proxy at {peer} names no address: all clients share one limit"),
+            "let it send the address of the client, as $remote_addr in nginx",
+        ),
         (true, true) => report.good(CLIENT, format!("{client}, from X-Forwarded-For of the reverse proxy at {peer}")),
         (true, false) => report.failed(
             CLIENT,
@@ -263,25 +283,7 @@ async fn client_address(report: &mut Report, prober: &Prober, public: &PublicUrl
                 format!("the reverse proxy at {peer} sends no X-Forwarded-For: all clients share one limit"),
                 format!("let it send the header, and add \"{peer}\" to [http] trusted_proxies"),
             );
-            suggest_proxy(report, public);
+            proxy_lines::suggest(report, public);
         }
     }
-}
-
-/// The lines for the usual reverse proxies.
-fn suggest_proxy(report: &mut Report, public: &PublicUrl<'_>) {
-    let upstream = public.listens_on;
-    let host = public.base.host_str().unwrap_or("id.example.org");
-    let prefix = public.base.path().trim_end_matches('/');
-    report.suggest(
-        "nginx, in the server block of this host:",
-        format!(
-            "location {prefix}/_matrix/ {{\n    proxy_pass http://{upstream}/_matrix/;\n    proxy_set_header Host $host;\n    \
-             proxy_set_header X-Forwarded-For $remote_addr;\n    client_max_body_size 1m;\n}}"
-        ),
-    );
-    report.suggest(
-        "or Caddy:",
-        format!("{host} {{\n    handle_path {prefix}/* {{\n        reverse_proxy {upstream}\n    }}\n}}"),
-    );
 }

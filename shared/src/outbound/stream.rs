@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper_util::client::legacy::connect::{Connected, Connection};
+use rustls::pki_types::CertificateDer;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -69,6 +70,14 @@ impl Stream {
     /// A connection to a proxy that forwards requests for `http` URLs.
     pub(super) fn forward_proxy(stream: Hop) -> Self {
         Self { transport: Transport::Plain(stream), is_forward_proxy: true }
+    }
+
+    /// The server's certificate.
+    pub fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
+        match &self.transport {
+            Transport::Plain(_) => None,
+            Transport::Tls(stream) => stream.get_ref().1.peer_certificates()?.first(),
+        }
     }
 
     /// The protocol that the server chose by ALPN.

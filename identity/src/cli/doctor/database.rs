@@ -10,6 +10,7 @@ use shared::doctor::{Report, milliseconds};
 use super::super::database::open;
 use crate::config::Config;
 use crate::config::database::{Location, PreparedStatements};
+use crate::store::StoreError;
 use crate::store::diagnosis::{Diagnosis, diagnose};
 
 const SUBJECT: &str = "database";
@@ -36,13 +37,16 @@ pub(super) async fn check(report: &mut Report, config: &Config, now: Timestamp) 
     let started = Instant::now();
     let store = match open(config).await {
         Ok(store) => store,
-        Err(error) => return report.failed(SUBJECT, error.to_string(), next_step(config)),
+        Err(StoreError::Pending(_)) if config.database.migrate => {
+            return report.note(SUBJECT, "new, or of an older version; `identity serve` migrates it when it starts");
+        }
+        Err(error) => return report.failed(SUBJECT, error.to_string(), next_step(config, &error)),
     };
     let opened = started.elapsed();
     let asked_at = Clock::system().now();
     match store.read(async |conn| diagnose(conn).await).await {
         Ok(diagnosis) => describe(report, config, &diagnosis, opened, asked_at),
-        Err(error) => report.failed(SUBJECT, error.to_string(), next_step(config)),
+        Err(error) => report.failed(SUBJECT, error.to_string(), next_step(config, &error)),
     }
 }
 
@@ -69,9 +73,24 @@ fn describe(report: &mut Report, config: &Config, found: &Diagnosis, opened: Dur
     }
 }
 
-fn next_step(config: &Config) -> &'static str {
-    match config.database.location {
-        Location::Postgres(_) => "check [database] url, the server's log, and `identity migrate`",
-        Location::SqliteFile(_) | Location::SqliteMemory => "run doctor as the user of the server; see [database] url",
+fn next_step(config: &Config, error: &StoreError) -> &'static str {
+    match (&config.database.location, error) {
+        (_, StoreError::Pending(_) | StoreError::Newer(_) | StoreError::UnfinishedCopy) => "do as this says",
+        (Location::Postgres(_), StoreError::Connect(text)) if text.contains("authentication failed") => {
+            "correct the user or the password in [database] url or url_file"
+        }
+        (Location::Postgres(_), StoreError::Connect(text)) if text.contains("does not exist") => {
+            "create the role and the database (identity/README.md, PostgreSQL), or correct [database] url or url_file"
+        }
+        (Location::Postgres(_), StoreError::Connect(text)) if text.contains("TLS") => {
+            "let PostgreSQL serve TLS (ssl = on), or add ?sslmode=disable on a network that you trust"
+        }
+        (Location::Postgres(_), StoreError::Connect(_)) => {
+            "start PostgreSQL, open its port, or correct the host in [database] url or url_file"
+        }
+        (Location::Postgres(_), _) => "read the log of PostgreSQL",
+        (Location::SqliteFile(_) | Location::SqliteMemory, _) => {
+            "run doctor as the user of the server; see [database] url"
+        }
     }
 }

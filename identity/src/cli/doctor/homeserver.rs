@@ -2,9 +2,12 @@
 //!
 //! Invariant: sends no token of any user.
 
+use hyper::StatusCode;
+use hyper::header::ACCESS_CONTROL_ALLOW_ORIGIN;
+use serde_json::Value;
 use shared::clock::Clock;
 use shared::doctor::Report;
-use shared::doctor::public_url::{Prober, json_of};
+use shared::doctor::prober::Prober;
 use shared::random::Random;
 use shared::secret::Secret;
 
@@ -16,6 +19,7 @@ use crate::homeserver::openid::{self, OpenidError};
 const SUBJECT: &str = "homeserver";
 const OPENID: &str = "OpenID";
 const CLIENT_WELL_KNOWN: &str = "client well-known";
+const BACK: &str = "homeserver to identity server";
 const REGISTRATION: &str = "registration";
 
 pub(super) async fn check(report: &mut Report, prober: &Prober, config: &Config, name: &ServerName) {
@@ -25,7 +29,10 @@ pub(super) async fn check(report: &mut Report, prober: &Prober, config: &Config,
         report.failed(
             REGISTRATION,
             format!("[registration] allow_servers or deny_servers excludes {name}"),
-            format!("add \"{name}\" to [registration] allow_servers"),
+            format!(
+                "if {name} is what stands after the colon in the IDs of your users, add it to [registration] allow_servers; if it \
+                 is only the host of the homeserver, give --homeserver that name instead"
+            ),
         );
     }
     let client = HomeserverClient::new(&config.federation, &config.outbound, Clock::system(), Random);
@@ -39,19 +46,34 @@ pub(super) async fn check(report: &mut Report, prober: &Prober, config: &Config,
             Ok(text) => report.good(&subject, text),
             Err(text) if !step.is_decisive => report.note(&subject, text),
             Err(text) => {
-                report.failed(&subject, text, advice(name));
+                let next_step = if text.contains("not valid for name") { other_name(name) } else { advice(name) };
+                report.failed(&subject, text, next_step);
                 return;
             }
         }
     }
     open_id(report, &client, name).await;
     well_known(report, prober, config, name).await;
+    report.skipped(
+        BACK,
+        "not visible from here: if sharing an address or an invitation fails, the homeserver's log says why (see \
+         deploy/homeserver.md)",
+    );
 }
 
 fn advice(name: &ServerName) -> String {
     format!(
         "open the federation port of {name}, or correct its /.well-known/matrix/server; if it is only in your own network, set \
          [federation.overrides] \"{name}\" = \"address:port\", and [outbound] extra_ca_file for its authority"
+    )
+}
+
+/// The certificate is for another name, usually that of the homeserver's host.
+fn other_name(name: &ServerName) -> String {
+    format!(
+        "let https://{}/.well-known/matrix/server name the host of the certificate, and remove [federation.overrides] \"{name}\" \
+         (for a private address set [outbound] allow_cidrs); or get a certificate for {name}",
+        name.host()
     )
 }
 
@@ -62,6 +84,11 @@ async fn open_id(report: &mut Report, client: &HomeserverClient, name: &ServerNa
         Ok(_) | Err(OpenidError::Foreign) => {
             report.failed(OPENID, format!("{name} accepts an unknown token"), "check which program answers there");
         }
+        Err(OpenidError::Status(status @ 502..=504)) => report.failed(
+            OPENID,
+            format!("the reverse proxy of {name} answers {status}: the homeserver behind it does not"),
+            "start the homeserver, or correct the address in its reverse proxy",
+        ),
         Err(OpenidError::Status(status)) => report.failed(
             OPENID,
             format!("{name} answers /_matrix/federation/v1/openid/userinfo with {status}"),
@@ -71,32 +98,43 @@ async fn open_id(report: &mut Report, client: &HomeserverClient, name: &ServerNa
     }
 }
 
-/// The identity server that clients of this homeserver get.
+/// The identity server that clients of this homeserver get. Nothing here stops the identity server.
 async fn well_known(report: &mut Report, prober: &Prober, config: &Config, name: &ServerName) {
     let Some(ours) = config.server.public_url() else { return };
     let ours = ours.as_str().trim_end_matches('/');
     let url = format!("https://{}/.well-known/matrix/client", name.host());
-    let found = match prober.get(&url).await {
-        Ok(reply) => json_of(&reply)["m.identity_server"]["base_url"].as_str().map(str::to_owned),
-        Err(failure) => return report.note(CLIENT_WELL_KNOWN, format!("{url}: {failure}")),
+    let problem = match prober.get(&url).await {
+        Err(failure) => format!("cannot be fetched from here ({failure}); it should name {ours}"),
+        Ok(reply) if reply.status != StatusCode::OK => {
+            format!("is answered with {}; clients ask their users for an identity server", reply.status.as_u16())
+        }
+        Ok(reply) => match serde_json::from_slice::<Value>(&reply.body) {
+            Err(_) => "is not JSON; clients ignore it, and may refuse to log in".to_owned(),
+            Ok(content) => {
+                let found = content["m.identity_server"]["base_url"].as_str();
+                match found.map(|found| found.trim_end_matches('/')) {
+                    None => "names no identity server; clients ask their users for one".to_owned(),
+                    Some(found) if found != ours => format!("names {found} instead of {ours}; clients use that one"),
+                    Some(_) if !reply.headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) => {
+                        "has no Access-Control-Allow-Origin: *, so browsers cannot read it".to_owned()
+                    }
+                    Some(_) => return report.good(CLIENT_WELL_KNOWN, format!("{url} names {ours}")),
+                }
+            }
+        },
     };
-    match found.as_deref().map(|found| found.trim_end_matches('/')) {
-        Some(found) if found == ours => {
-            report.good(CLIENT_WELL_KNOWN, format!("{url} names {ours}"));
-        }
-        found => {
-            let names =
-                found.map_or_else(|| "no identity server".to_owned(), |found| format!("{found} instead of {ours}"));
-            report.note(CLIENT_WELL_KNOWN, format!("{url} names {names}; clients ask their users for one"));
-            suggest(report, ours, name);
-        }
-    }
+    report.note(CLIENT_WELL_KNOWN, format!("{url} {problem}"));
+    suggest(report, ours, name);
 }
 
 fn suggest(report: &mut Report, ours: &str, name: &ServerName) {
     report.suggest(
         &format!("{}/.well-known/matrix/client, beside m.homeserver:", name.host()),
         format!("\"m.identity_server\": {{ \"base_url\": \"{ours}\" }}"),
+    );
+    report.suggest(
+        "Its headers, in nginx:",
+        "default_type application/json;\nadd_header Access-Control-Allow-Origin *;",
     );
     report.suggest("Synapse, homeserver.yaml:", format!("default_identity_server: {ours}"));
     report.suggest(

@@ -12,7 +12,8 @@ use std::path::PathBuf;
 
 use shared::clock::Clock;
 use shared::doctor::Report;
-use shared::doctor::public_url::{self, Prober};
+use shared::doctor::prober::Prober;
+use shared::doctor::public_url;
 use url::Url;
 
 use super::check_config::checked;
@@ -34,7 +35,7 @@ pub(super) struct DoctorArgs {
     /// The server name of your homeserver, such as example.org: discovers it, connects, and asks for an unknown OpenID token.
     #[arg(long, value_name = "NAME", value_parser = |text: &str| ServerName::parse(text).map_err(|_| "expected a server name"))]
     homeserver: Option<ServerName>,
-    /// Send a mail to this address. Its link validates nothing.
+    /// Send a test mail to this address.
     #[arg(long, value_name = "ADDRESS")]
     to: Option<String>,
     /// Print JSON.
@@ -71,14 +72,16 @@ pub(super) async fn examine(args: &DoctorArgs) -> Result<Report, Box<dyn Error>>
     match server::public_url(&config, args.public_url.as_ref()) {
         Some((base, source)) => {
             let public = server::described(&config, &base, source);
-            if public_url::check(&mut report, &prober, &public).await {
+            if public_url::check(&mut report, &prober, &public, Clock::system().now()).await {
+                server::access_tokens(&mut report, &prober, &base).await;
                 server::keys(&mut report, &prober, &config, &base).await;
             }
         }
         None => report.skipped("public URL", "[server] public_base_url is not set; give --public-url"),
     }
     if !is_running {
-        report.suggest("to start the server:", "identity serve --config FILE");
+        let file = args.config.as_ref().map_or_else(|| "FILE".to_owned(), |file| file.display().to_string());
+        report.suggest("to start the server:", format!("identity serve --config {file}"));
     }
     match &args.homeserver {
         Some(name) => homeserver::check(&mut report, &prober, &config, name).await,

@@ -4,9 +4,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
-use hyper::StatusCode;
+use hyper::header::CONTENT_SECURITY_POLICY;
+use hyper::{Method, StatusCode};
 use shared::doctor::Report;
-use shared::doctor::public_url::{Prober, PublicUrl, json_of};
+use shared::doctor::prober::{Prober, json_of};
+use shared::doctor::public_url::{Part, PublicUrl};
 use shared::http::settings::AdminAddress;
 use url::Url;
 
@@ -15,6 +17,15 @@ use crate::signing_keys::SigningKeys;
 
 const LISTENER: &str = "listener";
 const KEYS: &str = "key validity";
+const AUTHORIZATION: &str = "access tokens";
+
+/// What the links in mails lead to, beside the API.
+const PARTS: [Part; 1] = [Part {
+    path: "/_identity/v1/invites/block",
+    // The page of a link without a token.
+    is_answer: |reply| reply.status == StatusCode::BAD_REQUEST && reply.headers.contains_key(CONTENT_SECURITY_POLICY),
+    purpose: "links in invitations lead there",
+}];
 
 /// Whether the server answers at its own address.
 pub(super) async fn listener(report: &mut Report, prober: &Prober, config: &Config) -> bool {
@@ -38,7 +49,7 @@ pub(super) async fn listener(report: &mut Report, prober: &Prober, config: &Conf
     }
     match prober.connect(&parsed).await {
         Err(_) => is_free(report, address),
-        Ok(()) => match prober.get(&url).await {
+        Ok(_) => match prober.get(&url).await {
             Ok(reply) if reply.status == StatusCode::OK && json_of(&reply).get("versions").is_some() => {
                 report.good(LISTENER, format!("the identity server answers on {address}"));
                 true
@@ -46,8 +57,8 @@ pub(super) async fn listener(report: &mut Report, prober: &Prober, config: &Conf
             _ => {
                 report.failed(
                     LISTENER,
-                    format!("another program listens on {address}"),
-                    "stop it, or set another [http] bind, and pass requests on to that",
+                    format!("another program listens on {address}, or the server runs with another [http] base_path"),
+                    "stop it, or set another [http] bind; after a change of [http] restart the server",
                 );
                 false
             }
@@ -101,12 +112,34 @@ pub(super) fn described<'a>(config: &Config, base: &'a Url, source: &'a str) -> 
         base,
         source,
         path: "/_matrix/identity/versions",
-        is_answer: |status, body| status == StatusCode::OK && body.get("versions").is_some(),
+        is_answer: |reply| reply.status == StatusCode::OK && json_of(reply).get("versions").is_some(),
+        parts: &PARTS,
+        passed_on: &["/_matrix/identity/", "/_identity/v1/"],
         service: "the identity server",
+        program: "identity",
         listens_on: reachable(first_address(config)),
         is_for_browsers: true,
         has_own_tls: config.http.tls_cert_file.is_some(),
         admin,
+    }
+}
+
+/// Whether the header with which clients and homeservers identify themselves arrives.
+pub(super) async fn access_tokens(report: &mut Report, prober: &Prober, base: &Url) {
+    let url = format!("{}/_matrix/identity/v2/account", base.as_str().trim_end_matches('/'));
+    let unknown = [("authorization", "Bearer doctor")];
+    match prober.request(Method::GET, &url, &unknown).await {
+        Ok(reply) if json_of(&reply)["errcode"] == "M_UNKNOWN_TOKEN" => {
+            report.good(AUTHORIZATION, "arrive, and an unknown one is rejected");
+        }
+        Ok(reply) => report.failed(
+            AUTHORIZATION,
+            format!("an unknown access token is answered with {}", reply.status),
+            "let the reverse proxy pass the header Authorization on unchanged",
+        ),
+        Err(failure) => {
+            report.failed(AUTHORIZATION, format!("GET {url}: {failure}"), "read the log of the reverse proxy");
+        }
     }
 }
 

@@ -98,6 +98,19 @@ impl Mailer {
     }
 }
 
+impl Mailer {
+    /// Composes a mail in plain text without a template, for a test of the relay.
+    ///
+    /// # Errors
+    /// [`ComposeError::ImpossibleAddress`]
+    pub fn compose_plain(&self, to: &str, subject: &str, text: &str) -> Result<OutgoingMail, ComposeError> {
+        let to = sendable(to).ok_or(ComposeError::ImpossibleAddress)?;
+        let stamp = Stamp::new(&self.sender, &to, self.clock.now(), self.random);
+        let message = build_message(text, subject, &stamp, false);
+        Ok(OutgoingMail { kind: MessageKind::Verification, from: self.sender.address().to_owned(), to, message })
+    }
+}
+
 /// The header values that the server sets in every mail, and the multipart boundary.
 struct Stamp {
     date: String,
