@@ -4,9 +4,9 @@ use harness::api::Api;
 use harness::binary;
 use harness::certificates::Authority;
 use harness::homeserver::Homeserver;
-use harness::mail::{Offer, Sink};
+use harness::mail::{Offer, Sink, Tls};
 use harness::process::{Server, new_folder};
-use harness::synapse::{Synapse, User, free_port};
+use harness::synapse::{PASSWORD, Synapse, User, free_port};
 use harness::wait::wait_for;
 use harness::world::identity::{DEADLINE, World, v2};
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use super::read;
 const NAME: &str = "matrix.example";
 
 /// The blocks of the page that belong into `file`, for this identity server and homeserver.
-fn blocks(file: &str, identity: &str, synapse: &str) -> String {
+fn blocks(file: &str, identity: &str, synapse: &str, relay: &str) -> String {
     let page = read("homeserver.md");
     let sections = page.split("```").skip(1).step_by(2);
     let of_file = sections.filter_map(|block| {
@@ -26,7 +26,8 @@ fn blocks(file: &str, identity: &str, synapse: &str) -> String {
     });
     let text: String = of_file.collect();
     let text = text.replace("https://id.example.org", &format!("https://{identity}"));
-    text.replace("10.0.0.5:8448", synapse).replace("\"example.org\"", &format!("{NAME:?}"))
+    let text = text.replace("10.0.0.5:8448", synapse).replace("\"example.org\"", &format!("{NAME:?}"));
+    text.replace("mail.example.org", "localhost").replace("587", relay)
 }
 
 /// An account at the identity server, by an OpenID token of the homeserver.
@@ -35,6 +36,29 @@ async fn account(world: &World, synapse: &Synapse, user: &User) -> String {
     let token = synapse.api.post(&path, json!({})).bearer(&user.token).send().await.expect(200);
     let answer = world.api.post(&v2("/account/register"), token).send().await;
     answer.expect(200)["token"].as_str().expect("a token").to_owned()
+}
+
+/// Adds `email` to the account, by the link in the homeserver's own mail.
+async fn add(synapse: &Synapse, relay: &Sink, user: &User, email: &str) {
+    let post = |path: &str, body: Value| synapse.api.post(path, body).bearer(&user.token);
+    let body = json!({ "client_secret": "s", "email": email, "send_attempt": 1 });
+    let answer = post("/_matrix/client/v3/account/3pid/email/requestToken", body).send().await.expect(200);
+    let mail = relay.wait_for(email, 1, DEADLINE).await;
+    let message = mail.message();
+    let text = message.text();
+    let link = text.split_once(&format!("https://{NAME}/")).map(|(_, rest)| rest.split_whitespace().next());
+    let path = format!("/{}", link.flatten().expect("a link"));
+    assert_eq!(synapse.api.get(&path).send().await.code(), 200);
+    let mut body = json!({ "client_secret": "s", "sid": answer["sid"] });
+    let asked = post("/_matrix/client/v3/account/3pid/add", body.clone()).send().await;
+    let session: Value = serde_json::from_str(&asked.text()).expect("JSON");
+    body["auth"] = json!({
+        "type": "m.login.password", "identifier": { "type": "m.id.user", "user": user.id }, "password": PASSWORD,
+        "session": session["session"],
+    });
+    post("/_matrix/client/v3/account/3pid/add", body).send().await.expect(200);
+    let known = synapse.api.get("/_matrix/client/v3/account/3pid").bearer(&user.token).send().await.expect(200);
+    assert_eq!(known["threepids"][0]["address"], email);
 }
 
 /// Proves `email` and shares it, through the homeserver.
@@ -51,9 +75,12 @@ async fn bind(world: &World, synapse: &Synapse, user: &User, account: &str, emai
 async fn synapse_binds_looks_up_and_invites_as_the_page_says() {
     let authority = Authority::new("the authority of both");
     let address = format!("127.0.0.1:{}", free_port());
-    let Some(synapse) = Synapse::start(NAME, &authority, &blocks("homeserver.yaml", &address, "")).await else {
-        return;
-    };
+    let credentials = Some(("synapse".to_owned(), "password".to_owned()));
+    let offer = Offer { tls: Tls::StartTls, credentials, ..Offer::default() };
+    let of_synapse = Sink::start_with(offer, &authority).await;
+    let relay = of_synapse.address().port().to_string();
+    let settings = blocks("homeserver.yaml", &address, "", &relay);
+    let Some(synapse) = Synapse::start(NAME, &authority, &settings).await else { return };
     let (folder, mail) = (new_folder(), Sink::start_with(Offer::default(), &authority).await);
     let (certificate, key) = authority.issue(&["127.0.0.1"]).write_pem(folder.path());
     let ca = authority.write_pem(folder.path());
@@ -62,7 +89,7 @@ async fn synapse_binds_looks_up_and_invites_as_the_page_says() {
          tls_cert_file = {certificate:?}\ntls_key_file = {key:?}\n[email]\nfrom = \"id@example.org\"\n{}\n\
          [outbound]\nextra_ca_file = {ca:?}\n{}",
         mail.config(),
-        blocks("identity.toml", &address, &synapse.address()),
+        blocks("identity.toml", &address, &synapse.address(), ""),
     );
     let server = Server::start_in(folder, binary::identity(), &config, &[]).await;
     let api = Api::trusting(&server.url(), &authority.pem());
@@ -70,6 +97,7 @@ async fn synapse_binds_looks_up_and_invites_as_the_page_says() {
 
     let (alice, bob) = (synapse.register("alice").await, synapse.register("bob").await);
     let (of_alice, of_bob) = (account(&world, &synapse, &alice).await, account(&world, &synapse, &bob).await);
+    add(&synapse, &of_synapse, &alice, "alice@example.com").await;
     bind(&world, &synapse, &alice, &of_alice, "alice@example.com").await;
     assert_eq!(world.look_up(&of_bob, "alice@example.com", "email").await.as_ref(), Some(&alice.id));
 
@@ -98,7 +126,7 @@ async fn users_of_other_homeservers_are_refused_as_the_page_says() {
     let config = format!(
         "[server]\ndata_dir = \"data\"\n[http]\nbind = \"127.0.0.1:0\"\n{}\n{}",
         homeserver.config(folder.path()),
-        blocks("identity.toml", "", "127.0.0.1:1").split("[federation").next().expect("the first table"),
+        blocks("identity.toml", "", "127.0.0.1:1", "").split("[federation").next().expect("the first table"),
     );
     let server = Server::start_in(folder, binary::identity(), &config, &[]).await;
     let answer =

@@ -34,9 +34,8 @@ fn find(name: &str, variable: &str) -> PathBuf {
     let mut build = Command::new(cargo);
     // From the workspace root without --package: the same features as `cargo test` there, so nothing is built twice.
     build.args(["build", "--bin", name, "--message-format=json-render-diagnostics"]);
-    if !cfg!(debug_assertions) {
-        build.arg("--release");
-    }
+    let own = std::env::current_exe().expect("a process has an executable");
+    build.args(["--profile", &profile(&own)]);
     let output = build
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .stdin(Stdio::null())
@@ -46,6 +45,16 @@ fn find(name: &str, variable: &str) -> PathBuf {
     assert!(output.status.success(), "cargo build --bin {name}: {}", output.status);
     executable(&String::from_utf8_lossy(&output.stdout), name)
         .unwrap_or_else(|| panic!("cargo built {name} but named no executable"))
+}
+
+/// The profile that cargo built the executable in, `<target>/<profile>/demo` or `<target>/<profile>/deps/e2e-…`. The folder of
+/// the profile `dev` is `debug`.
+fn profile(executable: &Path) -> String {
+    let folders = executable.ancestors().skip(1).filter_map(|folder| folder.file_name()?.to_str());
+    match folders.into_iter().find(|name| *name != "deps") {
+        Some("debug") | None => "dev".to_owned(),
+        Some(name) => name.to_owned(),
+    }
 }
 
 /// The executable of the binary target `name` in cargo's JSON messages, one a line.
@@ -65,8 +74,9 @@ fn environment(name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{executable, identity};
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
+
+    use super::{executable, identity, profile};
 
     #[test]
     fn the_binary_and_the_library_of_the_same_name_are_distinguished() {
@@ -81,6 +91,19 @@ mod tests {
         );
         assert_eq!(executable(messages, "identity"), Some(PathBuf::from("/t/identity")));
         assert_eq!(executable(messages, "push-gateway"), None);
+    }
+
+    #[test]
+    fn the_profile_is_that_of_the_own_executable() {
+        for (path, expected) in [
+            ("/t/debug/deps/e2e-1", "dev"),
+            ("/t/debug/demo", "dev"),
+            ("/t/release/load", "release"),
+            ("/t/demo/demo", "demo"),
+            ("/t/x86_64-unknown-linux-gnu/demo/demo", "demo"),
+        ] {
+            assert_eq!(profile(Path::new(path)), expected);
+        }
     }
 
     #[test]

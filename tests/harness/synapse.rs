@@ -18,6 +18,9 @@ use crate::{skipped, wait};
 /// How long it may take to start.
 const START: Duration = Duration::from_secs(60);
 
+/// The password of every user.
+pub const PASSWORD: &str = "correct horse";
+
 /// Settings of a homeserver for tests: SQLite, no federation keys of others, no limits.
 const SETTINGS: &str = "\
 report_stats: false
@@ -120,7 +123,7 @@ impl Synapse {
 
     /// Registers a user.
     pub async fn register(&self, name: &str) -> User {
-        let body = json!({ "username": name, "password": "correct horse", "auth": { "type": "m.login.dummy" } });
+        let body = json!({ "username": name, "password": PASSWORD, "auth": { "type": "m.login.dummy" } });
         let answer = self.api.post("/_matrix/client/v3/register", body).send().await.expect(200);
         let text = |key: &str| answer[key].as_str().expect("a string").to_owned();
         User { id: text("user_id"), token: text("access_token") }

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use shared::config::ConfigErrors;
+use shared::reload::check_not_empty;
 
 use super::{Config, RawConfig, legacy_v1::LegacyV1, rules::Lookup};
 
@@ -30,21 +31,22 @@ impl Config {
     /// Those of [`Config::load`].
     pub fn load_again(&self, watch: impl FnOnce(Vec<PathBuf>)) -> Result<Self, ConfigErrors> {
         let file = self.source.file.as_deref();
+        check_not_empty(file)?;
         let source = RawConfig::source(file)?;
-        watch(self.watched(&source.named_files()));
+        watch(self.watched(&source.named_files(), source.path("templates.dir").as_deref()));
         source.complete(|source| Self::of(file, source))
     }
 
     /// The files whose change is a reason to reload.
     pub fn watched_files(&self) -> Vec<PathBuf> {
-        self.watched(&self.source.named_files)
+        self.watched(&self.source.named_files, self.templates.dir.as_deref())
     }
 
-    fn watched(&self, named: &[(String, PathBuf)]) -> Vec<PathBuf> {
+    fn watched(&self, named: &[(String, PathBuf)], templates: Option<&Path>) -> Vec<PathBuf> {
         let named = named.iter().filter(|(key, _)| !NOT_WATCHED.contains(&key.as_str())).map(|(_, file)| file.clone());
         let mut files: Vec<PathBuf> =
             self.source.file.iter().cloned().chain(named).chain([self.keys.file.clone()]).collect();
-        if let Some(dir) = &self.templates.dir {
+        if let Some(dir) = templates {
             add_files(dir, TEMPLATE_DEPTH, &mut files);
         }
         files.sort_unstable();

@@ -22,7 +22,12 @@ impl HomeserverAccess {
     /// A pattern of `deny` matches the host on every port. A pattern of `allow` matches the whole name with its port, because
     /// another port of the same host is another homeserver.
     pub fn permits(&self, server_name: &str) -> bool {
-        !denies(&self.deny, server_name) && (self.allow.is_empty() || self.allow.matches(server_name))
+        !self.denies(server_name) && (self.allow.is_empty() || self.allow.matches(server_name))
+    }
+
+    /// Whether `deny` names the homeserver.
+    pub fn denies(&self, server_name: &str) -> bool {
+        denies(&self.deny, server_name)
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use crate::domain::backoff::mail_backoff;
 use crate::domain::lease::mail_lease;
 use crate::error::Error;
+use crate::mail_delivery::advice;
 use crate::notify::email::message::OutgoingMail;
 use crate::notify::email::{Refusal, SendError};
 use crate::queue_worker::{self, Attempt, Description, End, Queue};
@@ -68,7 +69,13 @@ impl Queue for MailQueue {
         let opened = state.keys.sealing().open(&queued.sealed_mail, queued.id.as_bytes());
         let mail = opened.map_err(|error| error.to_string());
         match mail.and_then(|bytes| OutgoingMail::from_bytes(&bytes).map_err(|error| error.to_string())) {
-            Ok(mail) => Ok((outcome(state.mailer.send(&mail).await), ())),
+            Ok(mail) => {
+                let sent = state.mailer.send(&mail).await;
+                if let Err(error) = &sent {
+                    log(&queued.id, &state.mailer.describe(), error);
+                }
+                Ok((outcome(sent), ()))
+            }
             // No later attempt can read it.
             Err(failure) => Ok((Attempt::Rejected { failure }, ())),
         }
@@ -94,6 +101,18 @@ impl Queue for MailQueue {
     }
 }
 
+fn log(id: &str, relay: &str, error: &SendError) {
+    let action = advice(error);
+    match error {
+        // About this mail alone.
+        SendError::Disabled | SendError::ImpossibleAddress | SendError::Refused(Refusal::Reply(_)) => {
+            tracing::warn!(id, relay, %error, action, "a queued mail was refused");
+        }
+        SendError::TryLater { .. } => tracing::warn!(id, relay, %error, action, "the relay deferred a queued mail"),
+        SendError::Refused(_) => tracing::error!(id, relay, %error, action, "mail relay unusable"),
+    }
+}
+
 /// The client has a success response, so only a rejection of this very mail drops it. A relay that is down, or rejects
 /// every mail, does not.
 fn outcome(sent: Result<(), SendError>) -> Attempt {
@@ -112,10 +131,7 @@ fn outcome(sent: Result<(), SendError>) -> Attempt {
                 | Refusal::Broken
                 | Refusal::File(_),
             ),
-        ) => {
-            tracing::error!(%error, "mail relay unusable");
-            Attempt::Failed { failure: error.to_string(), retry_after: None }
-        }
+        ) => Attempt::Failed { failure: error.to_string(), retry_after: None },
     }
 }
 

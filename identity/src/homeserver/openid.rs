@@ -6,9 +6,11 @@
 use hyper::{Method, StatusCode};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
+
+use shared::random::Random;
 use shared::secret::Secret;
 
-use super::client::{ContactError, FederationRequest, HomeserverClient, Purpose, count_error};
+use super::client::{ContactError, FederationReply, FederationRequest, HomeserverClient, Purpose, count_error};
 use crate::domain::mxid::UserId;
 use crate::domain::server_name::ServerName;
 
@@ -47,6 +49,20 @@ pub async fn userinfo(
     access_token: &Secret<String>,
     server: &ServerName,
 ) -> Result<UserId, OpenidError> {
+    let reply = ask(client, access_token, server).await?;
+    let user = judge(reply.status, &reply.body, server);
+    if let Err(error @ (OpenidError::NotJson | OpenidError::BadSub | OpenidError::Status(_))) = &user {
+        tracing::info!(%server, purpose = Purpose::Openid.label(), "homeserver's reply is unusable: {error}");
+        count_error(Purpose::Openid, "reply");
+    }
+    user
+}
+
+async fn ask(
+    client: &HomeserverClient,
+    access_token: &Secret<String>,
+    server: &ServerName,
+) -> Result<FederationReply, ContactError> {
     let token = utf8_percent_encode(access_token.expose(), NON_ALPHANUMERIC);
     let path = Secret::new(format!("/_matrix/federation/v1/openid/userinfo?access_token={token}"));
     let request = FederationRequest {
@@ -57,13 +73,20 @@ pub async fn userinfo(
         body: None,
         max_reply: MAX_REPLY,
     };
-    let reply = client.send(request).await?;
-    let user = judge(reply.status, &reply.body, server);
-    if let Err(error @ (OpenidError::NotJson | OpenidError::BadSub | OpenidError::Status(_))) = &user {
-        tracing::info!(%server, purpose = Purpose::Openid.label(), "homeserver's reply is unusable: {error}");
-        count_error(Purpose::Openid, "reply");
-    }
-    user
+    client.send(request).await
+}
+
+/// What `server` says to a token that it has not issued: the status, and the code of a Matrix error if it is one.
+///
+/// # Errors
+/// [`ContactError`]
+pub async fn answer_to_unknown_token(
+    client: &HomeserverClient,
+    server: &ServerName,
+) -> Result<(StatusCode, Option<String>), ContactError> {
+    let reply = ask(client, &Secret::new(Random.base62(32)), server).await?;
+    let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+    Ok((reply.status, body["errcode"].as_str().map(str::to_owned)))
 }
 
 fn judge(status: StatusCode, body: &[u8], server: &ServerName) -> Result<UserId, OpenidError> {

@@ -47,15 +47,16 @@ pub async fn send<C: MailContent>(state: &State, content: &C, job: MailJob<'_>) 
     match state.mailer.send(&mail).await {
         Ok(()) => Ok(Delivery::Sent),
         Err(error @ SendError::TryLater { .. }) => {
-            tracing::warn!(kind, id, %error, "the relay deferred a mail");
+            let (relay, action) = (state.mailer.describe(), advice(&error));
+            tracing::warn!(kind, id, relay, %error, action, "the relay deferred a mail");
             let backoff = mail_backoff(state.config.email.retry_after.get(), 1);
             queued(state, &mail, job, 1, backoff).map(Delivery::Deferred)
         }
         Err(SendError::ImpossibleAddress) => Err(Error::InvalidEmail),
         Err(error @ SendError::Refused(Refusal::Reply(_))) => {
             // A reply code concerns one recipient. Any other failure concerns every mail of this server.
-            let relay = state.mailer.describe();
-            tracing::warn!(kind, id, relay, %error, "a mail was refused");
+            let (relay, action) = (state.mailer.describe(), advice(&error));
+            tracing::warn!(kind, id, relay, %error, action, "a mail was refused");
             Err(Error::EmailSend)
         }
         Err(error @ (SendError::Disabled | SendError::Refused(_))) => {
@@ -69,6 +70,12 @@ pub async fn send<C: MailContent>(state: &State, content: &C, job: MailJob<'_>) 
 /// What an operator does about a mail that was not sent.
 pub fn advice(error: &SendError) -> &'static str {
     match error {
+        SendError::Refused(Refusal::Connect(cause)) if cause.contains("InvalidContentType") => {
+            "this port speaks no TLS at its beginning: set [email] tls to \"starttls\", or port to 465"
+        }
+        SendError::Refused(Refusal::Connect(cause)) if cause.contains("certificate") => {
+            "the relay's certificate has to be valid for [email] host; for an authority of your own set [outbound] extra_ca_file"
+        }
         SendError::Refused(Refusal::Connect(_)) => {
             "check [email] host, port and tls: 465 has \"tls\", 587 and 25 have \"starttls\"; a provider may block port 25"
         }
@@ -77,9 +84,17 @@ pub fn advice(error: &SendError) -> &'static str {
         SendError::Refused(Refusal::Token(_)) => "check [email] token_file or token_command",
         SendError::Refused(Refusal::File(_)) => "check [email] file_dir",
         SendError::Disabled => "set [email] enabled",
-        SendError::Refused(Refusal::Reply(_) | Refusal::Broken)
-        | SendError::TryLater { .. }
-        | SendError::ImpossibleAddress => "see the relay's log",
+        SendError::Refused(Refusal::Reply(reply)) if reply.code() == 530 => {
+            "the relay wants a login or TLS first: set [email] username and password, and tls"
+        }
+        SendError::Refused(Refusal::Reply(_)) => {
+            "let the relay accept [email] from and mail to other domains from this server (relaying); its log has the reason"
+        }
+        SendError::Refused(Refusal::Broken) => "the relay did not answer in time ([email] timeout); see its log",
+        SendError::TryLater { .. } => {
+            "try again in some minutes: the relay defers mail, as greylisting does; its log has the reason"
+        }
+        SendError::ImpossibleAddress => "the relay has to offer SMTPUTF8 for such an address",
     }
 }
 

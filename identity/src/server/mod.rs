@@ -13,6 +13,7 @@ use shared::http::listen::{self, AdminListener, ListenError, Listener, LoadedCer
 use shared::http::observe::{KnownSeries, Labels, Observer};
 use shared::http::operations::Operations;
 use shared::http::server::run;
+use shared::reload::LastReload;
 use shared::telemetry::{self, Recorder};
 
 use self::assemble::assemble;
@@ -59,11 +60,12 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     let _log = telemetry::log(config.log, &["identity", "shared"]);
     let metrics = telemetry::metrics().map_err(StartError::setup)?;
     // From here on: without a handler SIGHUP would end the process.
-    let reload = Reload::new(&config)?;
+    let mut reload = Reload::new(&config)?;
     let listeners = listen::listen(&config.http)?;
     let admin = config.admin.bind.as_ref().map(AdminListener::open).transpose()?;
     let listening = listeners.first().and_then(Listener::local_addr);
     let state = assemble(config, listening).await?;
+    reload.has_started();
 
     announce(&state, &listeners, admin.as_ref())?;
     let (store, memory, lookup_quota) = (state.store.clone(), state.memory.clone(), state.lookup_quota.clone());
@@ -75,6 +77,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     tokio::spawn(clean_up::run(current.clone()));
     tokio::spawn(send_queued_mail::run(current.clone()));
     tokio::spawn(send_onbind::run(current.clone()));
+    let last_reload = reload.last();
     tokio::spawn(reload.run(current.clone(), listening));
 
     let observer = Observer {
@@ -86,7 +89,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
         activity,
         known: KnownSeries::default(),
     };
-    let operations = operations(&current, metrics, LoadedCertificate::of(&listeners));
+    let operations = operations(&current, metrics, LoadedCertificate::of(&listeners), last_reload);
     let http = settings.http.clone();
     let configure = move |config: &mut actix_web::web::ServiceConfig| {
         config.app_data(Data::from(current.clone()));
@@ -126,12 +129,17 @@ fn announce(state: &State, listeners: &[Listener], admin: Option<&AdminListener>
     config.log.announce(&lines)
 }
 
-fn operations(current: &Arc<CurrentState>, metrics: Recorder, certificate: LoadedCertificate) -> Operations {
+fn operations(
+    current: &Arc<CurrentState>,
+    metrics: Recorder,
+    certificate: LoadedCertificate,
+    last_reload: LastReload,
+) -> Operations {
     let activity = current.load().activity.clone();
     let current = current.clone();
     let counted = current.clone();
     let ready = move || {
-        let (state, certificate) = (current.load(), certificate.clone());
+        let (state, certificate, last_reload) = (current.load(), certificate.clone(), last_reload.clone());
         async move {
             #[expect(clippy::cast_precision_loss, reason = "a handful of connections")]
             metrics::gauge!("identity_db_pool_in_use").set(state.store.connections_in_use() as f64);
@@ -139,7 +147,8 @@ fn operations(current: &Arc<CurrentState>, metrics: Recorder, certificate: Loade
                 error.log("the readiness check");
                 "the database does not answer".to_owned()
             })?;
-            Ok(certificate.notice(state.clock.now()).into_iter().collect())
+            metrics::gauge!("identity_config_reload_failed").set(last_reload.gauge());
+            Ok(certificate.notice(state.clock.now()).into_iter().chain(last_reload.notice()).collect())
         }
     };
     Operations::new(("identity", env!("CARGO_PKG_VERSION")), ready, metrics, activity)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use shared::config::{ConfigError, ConfigErrors};
 use shared::http::listen::{self, ListenError};
-use shared::reload::ReloadTrigger;
+use shared::reload::{LastReload, ReloadTrigger, check_not_empty};
 
 use super::legacy_names::AppTypes;
 use super::registry::{AppsError, warm_up};
@@ -24,6 +24,7 @@ pub(crate) struct Reload {
     /// The configuration at start: some sections apply until the process ends.
     initial: Config,
     trigger: ReloadTrigger,
+    last: LastReload,
 }
 
 /// Why a reload changed nothing.
@@ -48,18 +49,25 @@ impl Reload {
         let initial = state.setup().config.clone();
         let trigger = ReloadTrigger::new(initial.watched_files(file.as_deref()))?;
         types.set(app_types(&state.setup()));
-        Ok(Self { state, types, file, initial, trigger })
+        Ok(Self { state, types, file, initial, trigger, last: LastReload::default() })
+    }
+
+    /// The result of the last reload, now and later.
+    pub(crate) fn last(&self) -> LastReload {
+        self.last.clone()
     }
 
     /// Reloads on each signal and each change; never ends.
     pub(crate) async fn run(mut self) {
         while let Some(reason) = self.trigger.next().await {
-            self.reload(reason);
+            self.reload(&reason);
         }
     }
 
-    fn reload(&mut self, reason: &'static str) {
-        match self.try_reload() {
+    fn reload(&mut self, reason: &str) {
+        let result = self.try_reload();
+        self.last.set(result.is_err());
+        match result {
             Ok(changed) => {
                 let apps = self.state.setup().config.apps.len();
                 tracing::info!(reason, apps, changed, "the configuration was read again");
@@ -73,12 +81,14 @@ impl Reload {
     /// Returns the patterns of the changed apps.
     fn try_reload(&mut self) -> Result<String, ReloadError> {
         let mut config = Config::parse(self.file.as_deref())?;
+        check_not_empty(self.file.as_deref())?;
         // Before these files are read: the operator may repair one of them.
         self.trigger.watch(config.watched_files(self.file.as_deref()));
         config.read_secrets()?;
         listen::check(&config.http, self.state.clock.now())?;
         let fixed = fixed_sections(&self.initial, &config);
-        let notices = config.notices();
+        let known = self.state.setup().config.notices();
+        let notices: Vec<String> = config.notices().into_iter().filter(|notice| !known.contains(notice)).collect();
         let difference = self.state.replace_config(config)?;
 
         self.types.set(app_types(&self.state.setup()));

@@ -68,7 +68,7 @@ pub(crate) async fn examine(args: &DoctorArgs) -> Result<Report, Box<dyn Error>>
             return Ok(report);
         }
     };
-    report.good(CONFIGURATION, &config.source);
+    report.good(CONFIGURATION, config.source.trim_start_matches("configuration: "));
     let certificate = listen::check(&config.http, clock.now())?;
     for notice in config.notices().into_iter().chain(certificate) {
         report.note(CONFIGURATION, notice);
@@ -84,7 +84,10 @@ pub(crate) async fn examine(args: &DoctorArgs) -> Result<Report, Box<dyn Error>>
         let subject = format!("app, {pattern}");
         match result {
             Ok(text) => report.good(&subject, text),
-            Err(text) => report.failed(&subject, text, format!("see the keys of [apps.\"{pattern}\"]")),
+            Err(text) => {
+                let next_step = next_step(&pattern, &text);
+                report.failed(&subject, text, next_step);
+            }
         }
     }
     listener(&mut report, &prober, &setup.config).await;
@@ -100,6 +103,25 @@ pub(crate) async fn examine(args: &DoctorArgs) -> Result<Report, Box<dyn Error>>
         None => report.skipped("public URL", "give --public-url and the URL at which homeservers reach the gateway"),
     }
     Ok(report)
+}
+
+/// What to do about an app whose push service gives no access.
+fn next_step(pattern: &str, cause: &str) -> String {
+    let has = |words: &[&str]| words.iter().any(|word| cause.contains(word));
+    if has(&["invalid_grant", "unauthorized_client", "401", "403"]) {
+        format!(
+            "check the account in [apps.\"{pattern}\"] and the clock of this machine; make a new key if the old one was deleted"
+        )
+    } else if has(&["certificate", "TLS"]) {
+        "if a proxy on the way replaces certificates, name its authority in [outbound] extra_ca_file; check the clock"
+            .to_owned()
+    } else if has(&["refused", "resolve", "in time", "accepts no connection", "unreachable", "dns"]) {
+        format!(
+            "open the way to the push service: DNS, the firewall, [outbound] proxy; or correct the URL in [apps.\"{pattern}\"]"
+        )
+    } else {
+        format!("see the keys of [apps.\"{pattern}\"]")
+    }
 }
 
 /// The URL to check, and where it comes from. Operators also give the URL of their pushers.

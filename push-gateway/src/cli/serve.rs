@@ -15,6 +15,7 @@ use shared::http::operations::Operations;
 use shared::http::server::run;
 use shared::http::settings::AdminAddress;
 use shared::random::Random;
+use shared::reload::LastReload;
 use shared::telemetry::{self, MetricsError, Recorder};
 
 use crate::apps::legacy_names::{AppTypes, LegacyNames};
@@ -64,6 +65,7 @@ pub(crate) async fn serve(config: Config, file: Option<PathBuf>) -> Result<(), S
     for app in setup.apps.iter() {
         tokio::spawn(warm_up(Arc::downgrade(app)));
     }
+    let last_reload = reload.last();
     tokio::spawn(reload.run());
 
     let activity = state.activity.clone();
@@ -76,7 +78,7 @@ pub(crate) async fn serve(config: Config, file: Option<PathBuf>) -> Result<(), S
         activity: activity.clone(),
         known: KnownSeries::default(),
     };
-    let operations = operations(&state, metrics, activity, LoadedCertificate::of(&listeners));
+    let operations = operations(&state, metrics, activity, LoadedCertificate::of(&listeners), last_reload);
     let http = setup.config.http.clone();
     // A reload must be able to drop the apps of the start.
     drop(setup);
@@ -118,12 +120,15 @@ fn operations(
     metrics: Recorder,
     activity: Arc<Activity>,
     certificate: LoadedCertificate,
+    last_reload: LastReload,
 ) -> Operations {
     let (for_readiness, for_gauges, in_flight) = (state.clone(), state.clone(), activity.clone());
     let ready = move || {
         let notes = readiness(&for_readiness);
+        metrics::gauge!("push_config_reload_failed").set(last_reload.gauge());
+        let reload = last_reload.notice();
         let now = for_readiness.clock.now();
-        std::future::ready(notes.map(|notes| certificate.notice(now).into_iter().chain(notes).collect()))
+        std::future::ready(notes.map(|notes| certificate.notice(now).into_iter().chain(reload).chain(notes).collect()))
     };
     let gauges = move || {
         update_gauges(&for_gauges, &in_flight);

@@ -182,6 +182,15 @@ impl ConfigSource {
         found
     }
 
+    /// The path at a dotted key; a relative one starts at the folder of the configuration.
+    pub fn path(&self, key: &str) -> Option<PathBuf> {
+        let folder = self.file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+        match &self.value(&key::components(key))?.kind {
+            ValueKind::String(path) => Some(folder.join(path)),
+            _ => None,
+        }
+    }
+
     /// Where the configuration comes from, for the operator.
     pub fn describe(&self) -> String {
         let variables = match self.variables.number() {

@@ -2,6 +2,7 @@
 //!
 //! Invariant: every failure has a cause and a next step, and no text has a secret.
 
+pub mod clocks;
 pub mod prober;
 mod proxy_lines;
 pub mod public_url;

@@ -3,21 +3,21 @@
 //!
 //! Invariant: a check sends nothing that changes the service.
 
+mod client_address;
+mod cross_origin;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, LOCATION, ORIGIN};
-use hyper::{Method, StatusCode};
+use hyper::header::LOCATION;
 use url::Url;
 
 use super::prober::{Prober, json_of};
-use super::{Report, milliseconds, proxy_lines};
+use super::{Report, clocks, milliseconds, proxy_lines};
 use crate::certificate_chain::Validity;
 use crate::clock::Timestamp;
-use crate::http::observe::DOCTOR_REQUEST_ID;
 use crate::outbound::client::Reply;
 use crate::outbound::failure::{ConnectError, Failure};
-use crate::random::Random;
 
 /// A certificate that expires within this time is a note: what renews it should have done so.
 const EXPIRY_NOTICE: Duration = Duration::from_secs(14 * 86_400);
@@ -25,8 +25,6 @@ const EXPIRY_NOTICE: Duration = Duration::from_secs(14 * 86_400);
 /// The subjects of the findings.
 const CONNECTION: &str = "public URL";
 const PATH: &str = "reverse proxy";
-const CORS: &str = "cross-origin headers";
-const CLIENT: &str = "client address";
 
 /// A part of a service that an incomplete reverse proxy would not pass on.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +74,10 @@ impl PublicUrl<'_> {
 
 /// Walks from the name to the service. False if requests do not reach it.
 pub async fn check(report: &mut Report, prober: &Prober, public: &PublicUrl<'_>, now: Timestamp) -> bool {
+    if let Err(problem) = is_usable(public.base) {
+        report.failed(CONNECTION, format!("{}: {problem}", public.source), "give a URL such as https://id.example.org");
+        return false;
+    }
     let started = std::time::Instant::now();
     let stream = match prober.connect(public.base).await {
         Ok(stream) => stream,
@@ -90,16 +92,19 @@ pub async fn check(report: &mut Report, prober: &Prober, public: &PublicUrl<'_>,
     if let Some(problem) = validity.and_then(|validity| validity.problem(now, EXPIRY_NOTICE)) {
         report.note(CONNECTION, format!("the certificate {problem}; check that its renewal works"));
     }
-    if !reaches_service(report, prober, public).await {
+    if public.base.scheme() == "http" {
+        report.note(CONNECTION, "is http: clients and homeservers require https, and tokens can be read on the way");
+    }
+    if !reaches_service(report, prober, public, now).await {
         return false;
     }
     for part in public.parts {
         reaches_part(report, prober, public, part).await;
     }
     if public.is_for_browsers {
-        cross_origin(report, prober, public).await;
+        cross_origin::check(report, prober, public).await;
     }
-    client_address(report, prober, public).await;
+    client_address::check(report, prober, public).await;
     true
 }
 
@@ -107,23 +112,55 @@ fn connection_advice(error: &ConnectError, public: &PublicUrl<'_>) -> String {
     let source = public.source;
     match error.failure {
         Failure::Dns => format!("create a DNS record for the host, or correct {source}"),
-        // What rustls says of an answer that is no TLS at all.
-        Failure::Tls if error.to_string().contains("InvalidContentType") => {
-            format!("nothing speaks TLS on this port: let the reverse proxy do it (listen … ssl), or correct {source}")
-        }
-        Failure::Tls => {
-            "renew the certificate, or let the reverse proxy send the whole chain for this name; homeservers and clients refuse \
-             it too"
-                .to_owned()
-        }
-        Failure::Connect | Failure::ConnectTimeout => {
+        Failure::Tls => certificate_advice(&error.to_string()).map_or_else(
+            || {
+                format!(
+                    "nothing speaks TLS on this port: let the reverse proxy do it (listen … ssl), or correct {source}"
+                )
+            },
+            str::to_owned,
+        ),
+        Failure::Connect => {
             format!("start the reverse proxy on this port, open the port in the firewall, or correct {source}")
         }
+        Failure::ConnectTimeout => format!(
+            "open the port in the firewall, let the server on it speak TLS (a connection without an answer ends so too), or \
+             correct {source}"
+        ),
         Failure::Blocked | Failure::Timeout | Failure::TooLarge | Failure::Other => format!("correct {source}"),
     }
 }
 
-async fn reaches_service(report: &mut Report, prober: &Prober, public: &PublicUrl<'_>) -> bool {
+fn is_usable(url: &Url) -> Result<(), &'static str> {
+    match url {
+        _ if !matches!(url.scheme(), "http" | "https") => Err("the scheme is not http or https"),
+        _ if !url.username().is_empty() || url.password().is_some() => Err("has a user or a password"),
+        _ if url.query().is_some() || url.fragment().is_some() => Err("has a query or a fragment"),
+        _ => Ok(()),
+    }
+}
+
+/// The next step after a failure of TLS, from what the TLS library says; `None` if the other side speaks no TLS.
+pub fn certificate_advice(error: &str) -> Option<&'static str> {
+    let has = |text: &str| error.contains(text);
+    Some(if has("InvalidContentType") {
+        return None;
+    } else if has("not valid for name") || has("NotValidForName") {
+        "get a certificate for this name, or correct the name; homeservers and clients refuse this one too"
+    } else if has("not valid yet") || has("NotValidYet") {
+        "check the clock of this machine, and of the one that made the certificate"
+    } else if has("expired") || has("Expired") {
+        "renew the certificate, and let what renews it reload the server"
+    } else if has("UnknownIssuer") {
+        "let the server send the whole chain (fullchain.pem, not cert.pem); for an authority of your own set [outbound] \
+         extra_ca_file, and clients and homeservers must trust it too"
+    } else {
+        "renew the certificate, or let the reverse proxy send the whole chain for this name; homeservers and clients refuse it \
+         too"
+    })
+}
+
+async fn reaches_service(report: &mut Report, prober: &Prober, public: &PublicUrl<'_>, now: Timestamp) -> bool {
     let url = public.url_of(public.path);
     let reply = match prober.get(&url).await {
         Ok(reply) => reply,
@@ -132,6 +169,7 @@ async fn reaches_service(report: &mut Report, prober: &Prober, public: &PublicUr
             return false;
         }
     };
+    clocks::compare(report, public.base.host_str().unwrap_or_default(), &reply, now);
     if (public.is_answer)(&reply) {
         report.good(PATH, format!("GET {url} is answered by {}", public.service));
         return true;
@@ -179,7 +217,10 @@ impl Wrong {
         match (status, errcode) {
             (301 | 302 | 303 | 307 | 308, _) => {
                 let to = reply.headers.get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or("another URL");
-                wrong(format!("redirects to {to}; clients do not follow redirects"), format!("correct {}", public.source))
+                wrong(
+                    format!("redirects to {to}; clients do not follow redirects"),
+                    format!("correct {}", public.source),
+                )
             }
             (502..=504, _) => Self {
                 is_path: false,
@@ -207,83 +248,6 @@ impl Wrong {
                 format!("{status}: another program answers"),
                 format!("pass requests below {paths} on to http://{upstream}"),
             ),
-        }
-    }
-}
-
-async fn cross_origin(report: &mut Report, prober: &Prober, public: &PublicUrl<'_>) {
-    let url = public.url_of(public.path);
-    let origin = [(ORIGIN.as_str(), "https://app.example.org")];
-    let preflight = [origin[0], ("access-control-request-method", "POST")];
-    for (method, headers) in [(Method::OPTIONS, &preflight[..]), (Method::GET, &origin)] {
-        let found = match prober.request(method.clone(), &url, headers).await {
-            Ok(reply) => {
-                let values = reply.headers.get_all(ACCESS_CONTROL_ALLOW_ORIGIN);
-                values.iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect::<Vec<_>>()
-            }
-            Err(failure) => {
-                report.failed(CORS, format!("{method} {url}: {failure}"), "let the reverse proxy pass every method on");
-                return;
-            }
-        };
-        let (cause, next_step) = match found.as_slice() {
-            [one] if one == "*" => continue,
-            [] => ("has no Access-Control-Allow-Origin", "let the reverse proxy pass OPTIONS on and remove no header"),
-            [_] => ("has another Access-Control-Allow-Origin than \"*\"", "remove the header from the reverse proxy"),
-            _ => (
-                "has Access-Control-Allow-Origin twice, which browsers refuse",
-                "remove it from the reverse proxy: the service sends it itself",
-            ),
-        };
-        report.failed(CORS, format!("{method} {url} {cause}"), next_step);
-        return;
-    }
-    report.good(CORS, "browsers of every origin can read the responses");
-}
-
-/// Sends a marked request to the public URL, and reads from the admin listener which client it came from.
-async fn client_address(report: &mut Report, prober: &Prober, public: &PublicUrl<'_>) {
-    let Some(admin) = &public.admin else {
-        report.skipped(CLIENT, "the admin listener reports it; set [admin] bind to 127.0.0.1 and a port");
-        return;
-    };
-    let id = format!("{DOCTOR_REQUEST_ID}{}", Random.base62(12));
-    let url = public.url_of(public.path);
-    let sent = prober.request(Method::GET, &url, &[("x-request-id", &id)]).await;
-    let seen = match prober.get(&format!("{}doctor/{id}", admin)).await {
-        Ok(reply) if reply.status == StatusCode::OK => json_of(&reply),
-        Ok(reply) if reply.status == StatusCode::NOT_FOUND && sent.is_ok() => {
-            report.note(
-                CLIENT,
-                "not found out: the reverse proxy replaces X-Request-Id, or the admin listener belongs to another process",
-            );
-            return;
-        }
-        Ok(reply) => return report.skipped(CLIENT, format!("the admin listener answers {}", reply.status)),
-        Err(failure) => return report.skipped(CLIENT, format!("the admin listener at {admin}: {failure}")),
-    };
-    let text = |key: &str| seen[key].as_str().unwrap_or_default().to_owned();
-    let (peer, client) = (text("peer"), text("client"));
-    match (seen["is_forwarded"].as_bool().unwrap_or_default(), seen["is_trusted"].as_bool().unwrap_or_default()) {
-        (true, true) if peer == client => report.failed(
-            CLIENT,
-            format!("X-Forwarded-For of the reverse proxy at {peer} names no address: all clients share one limit"),
-            "let it send the address of the client, as $remote_addr in nginx",
-        ),
-        (true, true) => report.good(CLIENT, format!("{client}, from X-Forwarded-For of the reverse proxy at {peer}")),
-        (true, false) => report.failed(
-            CLIENT,
-            format!("X-Forwarded-For of {peer} is not trusted: all clients share one limit"),
-            format!("add \"{peer}\" to [http] trusted_proxies"),
-        ),
-        (false, _) if public.has_own_tls => report.good(CLIENT, format!("{client}, without a reverse proxy")),
-        (false, _) => {
-            report.failed(
-                CLIENT,
-                format!("the reverse proxy at {peer} sends no X-Forwarded-For: all clients share one limit"),
-                format!("let it send the header, and add \"{peer}\" to [http] trusted_proxies"),
-            );
-            proxy_lines::suggest(report, public);
         }
     }
 }

@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use zeroize::Zeroizing;
 
 use crate::certificate_chain::{Validity, certified_key};
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::config::{ConfigError, digest_of_files};
 use crate::pem;
 
@@ -76,6 +76,10 @@ impl Certificate {
             }
             known = digest;
             match read(&self.chain, &self.key) {
+                Ok(certificate) if has_expired(&certificate) && !has_expired(&self.current.0.load()) => {
+                    let file = self.chain.display();
+                    tracing::error!(%file, "the new certificate of the listener has expired; the loaded one stays");
+                }
                 Ok(certificate) => {
                     self.current.0.store(Arc::new(certificate));
                     tracing::info!(file = %self.chain.display(), "the certificate of the listener was read again");
@@ -91,6 +95,11 @@ impl Certificate {
     fn digest(&self) -> [u8; 32] {
         digest_of_files([self.chain.as_path(), &self.key])
     }
+}
+
+fn has_expired(certificate: &CertifiedKey) -> bool {
+    let validity = certificate.cert.first().and_then(Validity::of);
+    validity.is_some_and(|validity| validity.end < Clock::system().now())
 }
 
 fn read(chain: &Path, key: &Path) -> Result<CertifiedKey, ConfigError> {

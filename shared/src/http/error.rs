@@ -11,6 +11,10 @@ use serde_json::{Map, Value, json};
 
 use super::body::BodyError;
 
+/// The code and the text of an error response, in its extensions, for the log line of the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reason(pub(super) String);
+
 /// An error response.
 #[derive(Clone, Debug)]
 pub struct MatrixError {
@@ -71,6 +75,12 @@ impl MatrixError {
         self
     }
 
+    /// Code and text. The texts hold no values of the request.
+    fn reason(&self) -> Reason {
+        let member = |name: &str| self.members.get(name).and_then(Value::as_str).unwrap_or_default();
+        Reason(format!("{}: {}", member("errcode"), member("error")))
+    }
+
     /// Adds a member to the body.
     #[must_use]
     pub fn with(mut self, name: &str, value: Value) -> Self {
@@ -113,7 +123,9 @@ impl ResponseError for MatrixError {
         if let Some(allow) = &self.allow {
             response.insert_header((ALLOW, allow.as_ref()));
         }
-        response.json(&self.members)
+        let mut response = response.json(&self.members);
+        response.extensions_mut().insert(self.reason());
+        response
     }
 }
 

@@ -20,6 +20,7 @@ use tracing::{Instrument, info_span};
 
 use super::client_address::{client_address, is_trusted};
 use super::envelope::{Headers, envelop, request_id};
+use super::error::Reason;
 
 /// The names and labels of a service's request metrics.
 #[derive(Debug)]
@@ -210,12 +211,13 @@ pub async fn observe(
     let elapsed = started.elapsed();
     observer.count(&route, method, code, elapsed);
     let ms = milliseconds(elapsed);
+    let reason = response.response().extensions().get::<Reason>().map(|Reason(text)| text.clone());
     let is_logged = response.request().extensions().contains::<AlreadyLogged>();
     span.in_scope(|| {
         if is_logged {
             tracing::debug!(method, route, code, ms, %client, "answered");
         } else {
-            tracing::info!(method, route, path, code, ms, %client, "answered");
+            tracing::info!(method, route, path, code, reason, ms, %client, "answered");
         }
     });
     Ok(response)

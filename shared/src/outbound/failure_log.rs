@@ -37,7 +37,9 @@ impl FailureLog {
     /// the last host and port.
     pub fn homeserver(&self, server: &str, tried: &str, error: &ConnectError) {
         if self.is_due(server) {
-            tracing::warn!(server, tried, cause = cut(error), "homeserver is not reachable");
+            let action = "check its federation port and certificate; for a homeserver in your own network see \
+                          [federation.overrides], [outbound] allow_cidrs and extra_ca_file";
+            tracing::warn!(server, tried, cause = cut(error), action, "homeserver is not reachable");
         }
     }
 

@@ -33,6 +33,14 @@ enum Proxying {
     AnotherSite,
     /// It finds no upstream.
     WithoutUpstream,
+    /// It passes the API on, and not the pages.
+    WithoutPages,
+    /// It removes the access token.
+    WithoutAuthorization,
+    /// It removes the cross-origin headers but one.
+    StripsCors,
+    /// It names the client "unknown".
+    SendsUnknown,
 }
 
 /// A reverse proxy on a port of its own; one request for each connection.
@@ -61,6 +69,7 @@ async fn pass_on(mut client: TcpStream, upstream: SocketAddr, proxying: Proxying
         Proxying::AsksForLogin => Some("401 Unauthorized\r\nWWW-Authenticate: Basic"),
         Proxying::AnotherSite => Some("404 Not Found"),
         Proxying::WithoutUpstream => Some("502 Bad Gateway"),
+        Proxying::WithoutPages if head.contains(" /_identity/") => Some("404 Not Found"),
         Proxying::AnswersOptions if head.starts_with("OPTIONS") => Some("204 No Content"),
         _ => None,
     };
@@ -70,8 +79,13 @@ async fn pass_on(mut client: TcpStream, upstream: SocketAddr, proxying: Proxying
         return;
     }
     let mut head = head.replacen("\r\n", "\r\nConnection: close\r\n", 1);
-    if proxying != Proxying::WithoutForwardedFor {
-        head = head.replacen("\r\n", "\r\nX-Forwarded-For: 203.0.113.7\r\n", 1);
+    match proxying {
+        Proxying::WithoutForwardedFor => {}
+        Proxying::SendsUnknown => head = head.replacen("\r\n", "\r\nX-Forwarded-For: unknown\r\n", 1),
+        _ => head = head.replacen("\r\n", "\r\nX-Forwarded-For: 203.0.113.7\r\n", 1),
+    }
+    if proxying == Proxying::WithoutAuthorization {
+        head = head.replace("authorization:", "x-removed:");
     }
     if proxying == Proxying::WithPrefix {
         head = head.replacen(" /", " /prefix/", 1);
@@ -84,6 +98,9 @@ async fn pass_on(mut client: TcpStream, upstream: SocketAddr, proxying: Proxying
     let mut response = String::from_utf8_lossy(&response).into_owned();
     if proxying == Proxying::WithOwnCors {
         response = response.replacen("\r\n", "\r\nAccess-Control-Allow-Origin: *\r\n", 1);
+    }
+    if proxying == Proxying::StripsCors {
+        response = response.replace("access-control-allow-headers", "x-removed");
     }
     let _ = client.write_all(response.as_bytes()).await;
 }
@@ -155,6 +172,7 @@ async fn a_deployment_that_works_has_no_failure() {
         ("reverse proxy", "is answered by the identity server"),
         ("cross-origin headers", "browsers of every origin"),
         ("client address", "203.0.113.7, from X-Forwarded-For of the reverse proxy at 127.0.0.1"),
+        ("access tokens", "arrive"),
         ("key validity", "homeservers find ed25519:0 valid"),
         ("registration", "users of hs.example"),
         ("homeserver, discovery", "[federation.overrides] leads to 127.0.0.1:"),
@@ -166,7 +184,7 @@ async fn a_deployment_that_works_has_no_failure() {
     }
     assert!(output.ends_with("no check failed\n") && !output.contains("hunter2"), "{output}");
     let mail = deployment.mail.wait_for("admin@example.com", 1, DEADLINE).await;
-    assert!(mail.message().text().contains("/submitToken?token="), "{}", mail.message().text());
+    assert!(mail.message().text().contains("test mail of the identity server"), "{}", mail.message().text());
 
     let (code, json) = deployment.examine(&deployment.text, &["--json"]).await;
     let json: Value = serde_json::from_str(&json).expect("JSON");
@@ -179,21 +197,25 @@ async fn a_deployment_that_works_has_no_failure() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_reverse_proxy_does_wrong_is_named_with_the_lines_that_it_lacks() {
     use Proxying::{
-        AnotherSite, AnswersOptions, AsksForLogin, Redirects, WithOwnCors, WithPrefix, WithoutForwardedFor,
-        WithoutUpstream,
+        AnotherSite, AnswersOptions, AsksForLogin, Redirects, SendsUnknown, StripsCors, WithOwnCors, WithPrefix,
+        WithoutAuthorization, WithoutForwardedFor, WithoutPages, WithoutUpstream,
     };
     let deployment = Deployment::start().await;
     for (proxying, subject, cause, next_step) in [
         (Redirects, "reverse proxy", "redirects to https://www.example.org/", "correct --public-url"),
         (AsksForLogin, "reverse proxy", "401: the reverse proxy asks for a login", "without one"),
-        (AnotherSite, "reverse proxy", "404: another program answers", "pass requests below /_matrix/identity"),
-        (WithoutUpstream, "reverse proxy", "502: the reverse proxy does not reach", "start the identity server"),
         (
-            WithPrefix,
+            AnotherSite,
             "reverse proxy",
-            "404 \"M_UNRECOGNIZED\": the identity server gets another path",
-            "[http] base_path",
+            "404: another program answers",
+            "pass requests below /_matrix/identity/, /_identity/v1/",
         ),
+        (WithoutPages, "reverse proxy", "links in invitations lead there", "/_identity/v1/ on too"),
+        (WithoutAuthorization, "access tokens", "answered with 401", "Authorization on unchanged"),
+        (StripsCors, "cross-origin headers", "no Authorization in Access-Control-Allow-Headers", "change no header"),
+        (SendsUnknown, "client address", "names no address", "$remote_addr"),
+        (WithoutUpstream, "reverse proxy", "502: the reverse proxy does not reach", "start the identity server"),
+        (WithPrefix, "reverse proxy", "404 M_UNRECOGNIZED: the identity server gets another path", "[http] base_path"),
         (WithOwnCors, "cross-origin headers", "Access-Control-Allow-Origin twice", "remove it from the reverse proxy"),
         (AnswersOptions, "cross-origin headers", "OPTIONS", "pass OPTIONS on"),
         (WithoutForwardedFor, "client address", "sends no X-Forwarded-For", "[http] trusted_proxies"),
@@ -202,9 +224,10 @@ async fn what_a_reverse_proxy_does_wrong_is_named_with_the_lines_that_it_lacks()
         let (code, output) = deployment.examine(&deployment.text, &["--public-url", &url]).await;
         has(&output, "FAILED", subject, cause);
         assert!(code == Some(1) && output.contains("1 check failed") && output.contains(next_step), "{output}");
-        let has_snippet =
-            output.contains("proxy_set_header X-Forwarded-For") && output.contains("reverse_proxy 127.0.0.1:");
-        assert_eq!(has_snippet, subject != "cross-origin headers", "{output}");
+        let has_snippet = output.contains("proxy_set_header X-Forwarded-For")
+            && output.contains("reverse_proxy @identity 127.0.0.1:");
+        let is_at_fault = !matches!(proxying, WithoutUpstream | WithoutAuthorization);
+        assert_eq!(has_snippet, is_at_fault, "{output}");
     }
     // A proxy that the running server does not trust.
     let untrusted = deployment.text.replace("trusted_proxies = [\"127.0.0.1\"]", "");
@@ -229,6 +252,7 @@ async fn what_is_broken_behind_the_server_is_named_with_its_cause_and_next_step(
     let url = format!("http://{}", reverse_proxy(deployment.main, Proxying::Right).await);
     let no_tls = format!("https://localhost:{}", deployment.homeserver.address().port());
     let nothing = format!("http://127.0.0.1:{closed}");
+    let tls_on_plain = format!("https://{}", deployment.main);
     let other_homeserver = ["--homeserver", "localhost:1"];
     let hs = ["--homeserver", "hs.example"];
     for (from, to, arguments, subject, cause, next_step) in [
@@ -241,7 +265,7 @@ async fn what_is_broken_behind_the_server_is_named_with_its_cause_and_next_step(
             "[email] host",
         ),
         (&relay, &format!("port = {closed}"), &[], "mail relay", "Connection refused", "port 25"),
-        ("tls = \"starttls\"", "tls = \"tls\"", &[], "mail relay", "localhost:", "465 has \"tls\""),
+        ("tls = \"starttls\"", "tls = \"tls\"", &[], "mail relay", "localhost:", "\"starttls\", or port to 465"),
         ("hunter2", "hunter3", &[], "mail relay", "login failed", "[email] username and password"),
         (
             &homeserver,
@@ -264,8 +288,8 @@ async fn what_is_broken_behind_the_server_is_named_with_its_cause_and_next_step(
             "[registration]\nallow_servers = [\"other.example\"]\n[email]",
             &hs,
             "registration",
-            "excludes hs.example",
-            "add \"hs.example\" to [registration] allow_servers",
+            "allow_servers excludes hs.example",
+            "add it to [registration] allow_servers",
         ),
         (
             "[email]",
@@ -285,9 +309,28 @@ async fn what_is_broken_behind_the_server_is_named_with_its_cause_and_next_step(
             "start the reverse proxy",
         ),
         ("[email]", "[email]", &["--public-url", "https://nowhere.invalid"], "public URL", "", "create a DNS record"),
-        ("extra_ca_file", "#", &["--public-url", &no_tls], "public URL", "UnknownIssuer", "renew the certificate"),
+        ("extra_ca_file", "#", &["--public-url", &no_tls], "public URL", "UnknownIssuer", "fullchain.pem"),
+        ("[email]", "[email]", &["--public-url", "ftp://localhost"], "public URL", "not http or https", "give a URL"),
+        ("[email]", "[email]", &["--public-url", &tls_on_plain], "public URL", "InvalidContentType", "speaks TLS"),
+        (
+            "[email]",
+            "[registration]\ndeny_servers = [\"hs.*\"]\n[email]",
+            &hs,
+            "registration",
+            "deny_servers excludes",
+            "remove the pattern",
+        ),
+        ("[email]", "[email]", &["--to", "nobody"], "test mail", "nobody", "a mailbox"),
+        (
+            "[email]",
+            "[email]\nallow_domains = [\"a.example\"]",
+            &["--to", "x@b.example"],
+            "test mail",
+            "allow_domains",
+            "another domain",
+        ),
         ("[http]\nbind", "[http]\nkeep_alive", &[], "configuration", "[http] keep_alive", "correct it"),
-    ] as [(&str, &str, &[&str], &str, &str, &str); 13]
+    ] as [(&str, &str, &[&str], &str, &str, &str); 18]
     {
         let changed = text.replacen(from, to, 1);
         let (code, output) = deployment.examine(&changed, arguments).await;
@@ -295,9 +338,14 @@ async fn what_is_broken_behind_the_server_is_named_with_its_cause_and_next_step(
         assert!(code == Some(1) && output.contains(next_step) && !output.contains("hunter"), "{next_step}\n{output}");
     }
     // A homeserver that serves no OpenID there.
-    deployment.homeserver.fault("/_matrix/federation/v1/openid/userinfo", Fault::reply(404, ""));
-    let (_, output) = deployment.examine(text, &hs).await;
-    has(&output, "FAILED", "OpenID", "with 404");
+    let path = "/_matrix/federation/v1/openid/userinfo";
+    for (status, cause) in
+        [(404, "with 404"), (403, "before the homeserver"), (502, "the homeserver behind it does not")]
+    {
+        deployment.homeserver.fault(path, Fault::reply(status, "<html>"));
+        let (_, output) = deployment.examine(text, &hs).await;
+        has(&output, "FAILED", "OpenID", cause);
+    }
     // A certificate that is not trusted.
     deployment.homeserver.set_certificate(&Certificate::self_signed(&["hs.example"]));
     let (_, output) = deployment.examine(text, &hs).await;

@@ -28,11 +28,11 @@ async fn each_app_and_the_way_to_the_gateway_are_examined() {
     })
     .await;
     let url = world.server.url();
-    let (code, output) = examine(&world, &["--public-url", &url]).await;
+    let (code, output) = examine(&world, &["--public-url", &format!("{url}/_matrix/push/v1/notify")]).await;
     assert_eq!(code, Some(0), "{output}");
     has(&output, "ok", "configuration", "config.toml");
-    has(&output, "ok", &format!("app {IOS}"), "connected");
-    has(&output, "ok", &format!("app {ANDROID}"), "access token");
+    has(&output, "ok", &format!("app, {IOS}"), "connected");
+    has(&output, "ok", &format!("app, {ANDROID}"), "access token");
     has(&output, "ok", "public URL", "accepts connections");
     has(&output, "ok", "reverse proxy", "is answered by the push gateway");
     assert!(
@@ -42,7 +42,7 @@ async fn each_app_and_the_way_to_the_gateway_are_examined() {
     assert_eq!((world.google.messages().len(), world.apple.requests().len()), (0, 0), "nothing is sent");
 
     let (code, output) = examine(&world, &["--public-url", &format!("{url}/push")]).await;
-    has(&output, "FAILED", "reverse proxy", "404 \"M_UNRECOGNIZED\": the push gateway gets another path");
+    has(&output, "FAILED", "reverse proxy", "404 M_UNRECOGNIZED: the push gateway gets another path");
     assert!(code == Some(1) && output.contains("set [http] base_path"), "{output}");
 
     world.google.token_fault(Fault::json(400, json!({ "error": "invalid_grant" })));
@@ -52,7 +52,7 @@ async fn each_app_and_the_way_to_the_gateway_are_examined() {
     assert_eq!((code, report["failures"].as_u64()), (Some(1), Some(2)), "{report}");
     for (app, cause) in [(ANDROID, "invalid_grant"), (IOS, "extra_ca_file")] {
         let findings = report["findings"].as_array().expect("a list");
-        let of_app = findings.iter().find(|finding| finding["subject"] == format!("app {app}")).expect("a finding");
+        let of_app = findings.iter().find(|finding| finding["subject"] == format!("app, {app}")).expect("a finding");
         let text = of_app["text"].as_str().unwrap_or_default();
         assert!(of_app["status"] == "failed" && text.contains(cause) && of_app["next_step"].is_string(), "{of_app}");
     }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{measured, ready, value};
 
 /// Every metric that operators may count on, with its labels.
-const METRICS: [(&str, &[&str]); 18] = [
+const METRICS: [(&str, &[&str]); 19] = [
     ("push_requests_total", &["code"]),
     ("push_request_seconds_count", &["code"]),
     ("push_deliveries_total", &["app", "outcome", "reason", "type"]),
@@ -31,6 +31,7 @@ const METRICS: [(&str, &[&str]); 18] = [
     ("push_credential_expiry_seconds", &["app"]),
     ("push_apns_connections", &["app"]),
     ("push_config_error_total", &["app", "reason"]),
+    ("push_config_reload_failed", &[]),
 ];
 
 /// The names of the series, each with the names of its labels.

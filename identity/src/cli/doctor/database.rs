@@ -51,6 +51,10 @@ pub(super) async fn check(report: &mut Report, config: &Config, now: Timestamp) 
 }
 
 fn describe(report: &mut Report, config: &Config, found: &Diagnosis, opened: Duration, asked_at: Timestamp) {
+    if found.is_read_only {
+        let next_step = "name the primary in [database] url; or set default_transaction_read_only = off for the role";
+        return report.failed(SUBJECT, format!("{} is read-only, as a standby is", found.version), next_step);
+    }
     let pooler = match found.is_pooled {
         Some(true) => ", through a pooler",
         Some(false) => ", without a pooler",

@@ -7,14 +7,15 @@ use hyper::header::ACCESS_CONTROL_ALLOW_ORIGIN;
 use serde_json::Value;
 use shared::clock::Clock;
 use shared::doctor::Report;
+use shared::doctor::clocks;
 use shared::doctor::prober::Prober;
+use shared::doctor::public_url::certificate_advice;
 use shared::random::Random;
-use shared::secret::Secret;
 
 use crate::config::Config;
 use crate::domain::server_name::ServerName;
 use crate::homeserver::client::HomeserverClient;
-use crate::homeserver::openid::{self, OpenidError};
+use crate::homeserver::openid;
 
 const SUBJECT: &str = "homeserver";
 const OPENID: &str = "OpenID";
@@ -23,12 +24,18 @@ const BACK: &str = "homeserver to identity server";
 const REGISTRATION: &str = "registration";
 
 pub(super) async fn check(report: &mut Report, prober: &Prober, config: &Config, name: &ServerName) {
-    if config.registration.access().permits(name.as_str()) {
+    if config.registration.access().denies(name.as_str()) {
+        report.failed(
+            REGISTRATION,
+            format!("[registration] deny_servers excludes {name}"),
+            format!("remove the pattern that matches {name}"),
+        );
+    } else if config.registration.access().permits(name.as_str()) {
         report.good(REGISTRATION, format!("[registration] lets users of {name} register"));
     } else {
         report.failed(
             REGISTRATION,
-            format!("[registration] allow_servers or deny_servers excludes {name}"),
+            format!("[registration] allow_servers excludes {name}"),
             format!(
                 "if {name} is what stands after the colon in the IDs of your users, add it to [registration] allow_servers; if it \
                  is only the host of the homeserver, give --homeserver that name instead"
@@ -46,7 +53,7 @@ pub(super) async fn check(report: &mut Report, prober: &Prober, config: &Config,
             Ok(text) => report.good(&subject, text),
             Err(text) if !step.is_decisive => report.note(&subject, text),
             Err(text) => {
-                let next_step = if text.contains("not valid for name") { other_name(name) } else { advice(name) };
+                let next_step = next_step(name, &text);
                 report.failed(&subject, text, next_step);
                 return;
             }
@@ -59,6 +66,22 @@ pub(super) async fn check(report: &mut Report, prober: &Prober, config: &Config,
         "not visible from here: if sharing an address or an invitation fails, the homeserver's log says why (see \
          deploy/homeserver.md)",
     );
+}
+
+/// The next step after a failed connection.
+fn next_step(name: &ServerName, cause: &str) -> String {
+    if cause.contains("not valid for name") || cause.contains("NotValidForName") {
+        return other_name(name);
+    }
+    if ["certificate", "TLS", "InvalidContentType"].iter().any(|word| cause.contains(word)) {
+        return match certificate_advice(cause) {
+            Some(advice) => format!("on the homeserver: {advice}"),
+            None => {
+                format!("nothing speaks TLS there: correct the well-known file or [federation.overrides] of {name}")
+            }
+        };
+    }
+    advice(name)
 }
 
 fn advice(name: &ServerName) -> String {
@@ -77,24 +100,33 @@ fn other_name(name: &ServerName) -> String {
     )
 }
 
-/// An unknown token: a homeserver that serves OpenID rejects it.
+/// An unknown token: a homeserver that serves OpenID rejects it with a Matrix error.
 async fn open_id(report: &mut Report, client: &HomeserverClient, name: &ServerName) {
-    match openid::userinfo(client, &Secret::new(Random.base62(32)), name).await {
-        Err(OpenidError::Refused) => report.good(OPENID, format!("{name} answers, and rejects an unknown token")),
-        Ok(_) | Err(OpenidError::Foreign) => {
-            report.failed(OPENID, format!("{name} accepts an unknown token"), "check which program answers there");
-        }
-        Err(OpenidError::Status(status @ 502..=504)) => report.failed(
+    const RESOURCE: &str = "let the homeserver serve the resource openid or federation on this port, and its reverse proxy pass the path on";
+    let path = "/_matrix/federation/v1/openid/userinfo";
+    let (status, errcode) = match openid::answer_to_unknown_token(client, name).await {
+        Ok((status, errcode)) => (status.as_u16(), errcode),
+        Err(error) => return report.failed(OPENID, error.to_string(), advice(name)),
+    };
+    match (status, errcode) {
+        (401 | 403, Some(_)) => report.good(OPENID, format!("{name} answers, and rejects an unknown token")),
+        (401 | 403, None) => report.failed(
+            OPENID,
+            format!("{path} is answered with {status} by something before the homeserver: a firewall or a login"),
+            "let requests of the identity server through to the homeserver",
+        ),
+        (200, _) => report.failed(
+            OPENID,
+            format!("{name} answers an unknown token with 200"),
+            "check which program answers there: the homeserver would reject it",
+        ),
+        (502..=504, _) => report.failed(
             OPENID,
             format!("the reverse proxy of {name} answers {status}: the homeserver behind it does not"),
             "start the homeserver, or correct the address in its reverse proxy",
         ),
-        Err(OpenidError::Status(status)) => report.failed(
-            OPENID,
-            format!("{name} answers /_matrix/federation/v1/openid/userinfo with {status}"),
-            "let the homeserver serve the resource openid or federation on this port, and its reverse proxy pass the path on",
-        ),
-        Err(error) => report.failed(OPENID, error.to_string(), advice(name)),
+        (429, _) => report.note(OPENID, format!("{name} answers 429: it limits this server; try again later")),
+        _ => report.failed(OPENID, format!("{name} answers {path} with {status}"), RESOURCE),
     }
 }
 
@@ -103,7 +135,11 @@ async fn well_known(report: &mut Report, prober: &Prober, config: &Config, name:
     let Some(ours) = config.server.public_url() else { return };
     let ours = ours.as_str().trim_end_matches('/');
     let url = format!("https://{}/.well-known/matrix/client", name.host());
-    let problem = match prober.get(&url).await {
+    let reply = prober.get(&url).await;
+    if let Ok(reply) = &reply {
+        clocks::compare(report, name.host(), reply, Clock::system().now());
+    }
+    let problem = match reply {
         Err(failure) => format!("cannot be fetched from here ({failure}); it should name {ours}"),
         Ok(reply) if reply.status != StatusCode::OK => {
             format!("is answered with {}; clients ask their users for an identity server", reply.status.as_u16())
@@ -132,10 +168,8 @@ fn suggest(report: &mut Report, ours: &str, name: &ServerName) {
         &format!("{}/.well-known/matrix/client, beside m.homeserver:", name.host()),
         format!("\"m.identity_server\": {{ \"base_url\": \"{ours}\" }}"),
     );
-    report.suggest(
-        "Its headers, in nginx:",
-        "default_type application/json;\nadd_header Access-Control-Allow-Origin *;",
-    );
+    report
+        .suggest("Its headers, in nginx:", "default_type application/json;\nadd_header Access-Control-Allow-Origin *;");
     report.suggest("Synapse, homeserver.yaml:", format!("default_identity_server: {ours}"));
     report.suggest(
         "Element, config.json:",

@@ -47,18 +47,20 @@ pub(super) async fn relay(report: &mut Report, config: &Config, to: Option<&str>
     };
     match send(config, &mailer, to).await {
         Ok(()) => report.good(MAIL, format!("the relay accepted a mail to {to}")),
-        Err(error) => report.failed(
-            MAIL,
-            error,
-            "set [email] from to a sender that the relay accepts, and username if it wants a login; its log has the reason",
-        ),
+        Err((cause, next_step)) => report.failed(MAIL, cause, next_step),
     }
 }
 
-async fn send(config: &Config, mailer: &Mailer, to: &str) -> Result<(), String> {
-    let address = ThreePid::canonical(Medium::Email, to).map_err(|error| format!("{to}: {error}"))?;
+/// Sends the test mail.
+///
+/// # Errors
+/// The cause, and the next step.
+async fn send(config: &Config, mailer: &Mailer, to: &str) -> Result<(), (String, &'static str)> {
+    const ADDRESS: &str = "give --to the address of a mailbox, such as you@example.org";
+    let address = ThreePid::canonical(Medium::Email, to).map_err(|error| (format!("{to}: {error}"), ADDRESS))?;
     if !config.email.permits(address.recipient()) {
-        return Err(format!("[email] allow_domains or deny_domains excludes {to}: users with it get M_INVALID_EMAIL"));
+        let cause = format!("[email] allow_domains or deny_domains excludes {to}: users with it get M_INVALID_EMAIL");
+        return Err((cause, "give --to an address of another domain, or change these keys"));
     }
     let identity = config.server.identity(None);
     let text = format!(
@@ -67,7 +69,8 @@ async fn send(config: &Config, mailer: &Mailer, to: &str) -> Result<(), String> 
         identity.base_url
     );
     let mail = mailer.compose_plain(address.recipient(), "Test mail of the identity server", &text);
-    mailer.send(&mail.map_err(|error| error.to_string())?).await.map_err(|error| format!("{error}; {}", advice(&error)))
+    let mail = mail.map_err(|error| (error.to_string(), ADDRESS))?;
+    mailer.send(&mail).await.map_err(|error| (error.to_string(), advice(&error)))
 }
 
 pub(super) async fn sms(report: &mut Report, config: &Config) {
@@ -83,7 +86,15 @@ pub(super) async fn sms(report: &mut Report, config: &Config) {
         match result {
             Some(Ok(())) => report.good(&subject, "the provider accepts the credential"),
             Some(Err(cause)) => {
-                report.failed(&subject, cause, format!("check the keys of [sms.{}]", provider.as_str()));
+                let next_step = if ["401", "403", "404"].iter().any(|status| cause.contains(status)) {
+                    format!("check the keys of [sms.{}]", provider.as_str())
+                } else {
+                    format!(
+                        "check [sms.{}] url, the way to it ([sms] proxy, a firewall), and the provider's page about outages",
+                        provider.as_str()
+                    )
+                };
+                report.failed(&subject, cause, next_step);
             }
             None => report.skipped(&subject, "its credential shows only with an SMS: identity test-sms --to NUMBER"),
         }

@@ -62,7 +62,7 @@ pub(super) async fn examine(args: &DoctorArgs) -> Result<Report, Box<dyn Error>>
             return Ok(report);
         }
     };
-    report.good("configuration", config.describe_source());
+    report.good("configuration", config.describe_source().trim_start_matches("configuration: "));
     for notice in notices {
         report.note("configuration", notice);
     }

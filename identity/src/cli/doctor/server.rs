@@ -1,6 +1,6 @@
 //! The listener, the public URL, and the keys as homeservers see them.
 //!
-//! Invariant: sends GET and OPTIONS only.
+//! Invariant: no request changes the server.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
@@ -10,6 +10,7 @@ use shared::doctor::Report;
 use shared::doctor::prober::{Prober, json_of};
 use shared::doctor::public_url::{Part, PublicUrl};
 use shared::http::settings::AdminAddress;
+use shared::outbound::client::Reply;
 use url::Url;
 
 use crate::config::Config;
@@ -50,7 +51,7 @@ pub(super) async fn listener(report: &mut Report, prober: &Prober, config: &Conf
     match prober.connect(&parsed).await {
         Err(_) => is_free(report, address),
         Ok(_) => match prober.get(&url).await {
-            Ok(reply) if reply.status == StatusCode::OK && json_of(&reply).get("versions").is_some() => {
+            Ok(reply) if is_answer(&reply) => {
                 report.good(LISTENER, format!("the identity server answers on {address}"));
                 true
             }
@@ -100,6 +101,13 @@ pub(super) fn public_url(config: &Config, given: Option<&Url>) -> Option<(Url, &
     }
 }
 
+/// Whether this is an answer to `versions` of an identity server of this kind: others know no "v1.…".
+fn is_answer(reply: &Reply) -> bool {
+    let body = json_of(reply);
+    let mut versions = body["versions"].as_array().into_iter().flatten().filter_map(serde_json::Value::as_str);
+    reply.status == StatusCode::OK && versions.any(|version| version.starts_with("v1."))
+}
+
 /// What lies behind the public URL.
 pub(super) fn described<'a>(config: &Config, base: &'a Url, source: &'a str) -> PublicUrl<'a> {
     let admin = match config.admin.bind {
@@ -112,7 +120,7 @@ pub(super) fn described<'a>(config: &Config, base: &'a Url, source: &'a str) -> 
         base,
         source,
         path: "/_matrix/identity/versions",
-        is_answer: |reply| reply.status == StatusCode::OK && json_of(reply).get("versions").is_some(),
+        is_answer,
         parts: &PARTS,
         passed_on: &["/_matrix/identity/", "/_identity/v1/"],
         service: "the identity server",
@@ -124,11 +132,12 @@ pub(super) fn described<'a>(config: &Config, base: &'a Url, source: &'a str) -> 
     }
 }
 
-/// Whether the header with which clients and homeservers identify themselves arrives.
+/// Whether the header with which clients identify themselves arrives. Logging out with an unknown token changes nothing, and is
+/// the one request whose answer distinguishes it from none.
 pub(super) async fn access_tokens(report: &mut Report, prober: &Prober, base: &Url) {
-    let url = format!("{}/_matrix/identity/v2/account", base.as_str().trim_end_matches('/'));
+    let url = format!("{}/_matrix/identity/v2/account/logout", base.as_str().trim_end_matches('/'));
     let unknown = [("authorization", "Bearer doctor")];
-    match prober.request(Method::GET, &url, &unknown).await {
+    match prober.request(Method::POST, &url, &unknown).await {
         Ok(reply) if json_of(&reply)["errcode"] == "M_UNKNOWN_TOKEN" => {
             report.good(AUTHORIZATION, "arrive, and an unknown one is rejected");
         }
@@ -138,7 +147,7 @@ pub(super) async fn access_tokens(report: &mut Report, prober: &Prober, base: &U
             "let the reverse proxy pass the header Authorization on unchanged",
         ),
         Err(failure) => {
-            report.failed(AUTHORIZATION, format!("GET {url}: {failure}"), "read the log of the reverse proxy");
+            report.failed(AUTHORIZATION, format!("POST {url}: {failure}"), "read the log of the reverse proxy");
         }
     }
 }

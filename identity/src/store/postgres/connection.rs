@@ -29,6 +29,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::direct;
 use super::failure;
 use super::row::PostgresRow;
 use super::statement::{Statement, Value};
@@ -94,9 +95,10 @@ impl PostgresConnection {
         &self.client
     }
 
-    /// Whether statements are named, as they are on connections that lead to the server itself.
-    pub(in crate::store) fn is_direct(&self) -> bool {
-        self.link.has_named_statements
+    /// Whether the server itself is at the other end, as far as it can be found out; asks it.
+    pub(in crate::store) fn leads_to_server(&self) -> impl Future<Output = bool> + Send {
+        // Without `self`, which is not `Sync`.
+        direct::is_direct(self.client())
     }
 
     /// Names statements from now on: the connection leads to the server itself.

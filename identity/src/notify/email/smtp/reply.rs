@@ -25,7 +25,7 @@ impl ReplyCode {
     }
 
     /// The three digits.
-    pub(super) fn code(self) -> u16 {
+    pub fn code(self) -> u16 {
         self.code
     }
 
