@@ -6,6 +6,7 @@
 
 mod connection;
 mod core;
+mod fault;
 mod faults;
 mod frame;
 mod http1;
@@ -18,6 +19,7 @@ mod wire;
 
 pub(crate) use self::core::Recorded;
 pub(crate) use connection::Connection;
+pub use fault::Fault;
 pub(crate) use faults::Faults;
 pub use reply::Reply;
 pub use request::Request;

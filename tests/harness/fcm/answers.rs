@@ -9,26 +9,15 @@ use super::fault::{self, Fault};
 use super::federation::{self, EXCHANGE_PATH, IMPERSONATION_PATH, SUBJECT_PATH};
 use super::state::{Target, World};
 use super::{METADATA_PATH, PROJECT_PATH, Request, TOKEN_PATH, message, token};
-use crate::fake::{INTERNAL_ERROR, Reaction, Recorded, Reply, Service};
+use crate::fake::{Reaction, Recorded, Reply, Service};
 
 impl Service for World {
     async fn react(&self, request: Recorded<'_>) -> Reaction {
         let lost = match self.fault(&request) {
-            Some(Fault::Reply(reply)) => {
-                if reply.status < 300 {
-                    request.accept();
-                }
-                return Reaction::Reply(reply);
-            }
-            Some(Fault::Silence) => return Reaction::Silence,
-            Some(Fault::Reset) => return Reaction::ResetStream(INTERNAL_ERROR),
-            Some(Fault::GoAway) => return Reaction::GoAway,
-            Some(Fault::Close) => return Reaction::Close,
-            Some(Fault::Lose(loss)) => Some(loss),
-            Some(Fault::Delay(time)) => {
-                tokio::time::sleep(time).await;
-                None
-            }
+            Some(fault) => match fault.meet(&request).await {
+                Ok(lost) => lost,
+                Err(reaction) => return reaction,
+            },
             None => None,
         };
         let reply = answer(self, &request);

@@ -1,39 +1,12 @@
-//! Wrong, slow and missing responses of FCM or of a proxy before it.
+//! Wrong responses of FCM or of a proxy before it.
 //!
 //! Invariant: the errors are those that Google documents, in their documented form; nothing is random.
 
-use std::time::Duration;
-
-use hyper::body::Bytes;
 use serde_json::{Value, json};
 
-use crate::fake::{Loss, Reply};
-
-/// What happens to a request instead of the right response.
-#[derive(Clone, Debug)]
-pub enum Fault {
-    /// A response of the test; built by the functions of [`Fault`].
-    Reply(Reply),
-    /// The right response, after this time.
-    Delay(Duration),
-    /// No response, on a connection that stays open.
-    Silence,
-    /// The stream is reset (`INTERNAL_ERROR`).
-    Reset,
-    /// The stream is refused (`REFUSED_STREAM`), and the connection takes no more of them (GOAWAY).
-    GoAway,
-    /// The connection closes when the client has received everything that was written before.
-    Close,
-    /// A valid message is accepted, then its response gets lost.
-    Lose(Loss),
-}
+pub use crate::fake::Fault;
 
 impl Fault {
-    /// This status and body.
-    pub fn reply(status: u16, body: impl Into<Bytes>) -> Self {
-        Self::Reply(Reply::new(status, body))
-    }
-
     /// This status and JSON body.
     #[expect(clippy::needless_pass_by_value, reason = "tests write json!(…) in place")]
     pub fn json(status: u16, body: Value) -> Self {
@@ -96,25 +69,6 @@ impl Fault {
     /// 500 `INTERNAL`.
     pub fn internal() -> Self {
         Self::json(500, error(500, "INTERNAL", "Internal error encountered.", &[fcm_code("INTERNAL")]))
-    }
-
-    /// The same with a further header; unchanged without a response.
-    #[must_use]
-    pub fn with_header(self, name: &str, value: &str) -> Self {
-        self.map(|reply| reply.with_header(name, value))
-    }
-
-    /// The same, but the stream is reset where the body should end; unchanged without a response.
-    #[must_use]
-    pub fn cut_off(self) -> Self {
-        self.map(Reply::cut_off)
-    }
-
-    fn map(self, change: impl FnOnce(Reply) -> Reply) -> Self {
-        match self {
-            Self::Reply(reply) => Self::Reply(change(reply)),
-            other => other,
-        }
     }
 }
 

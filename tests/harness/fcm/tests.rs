@@ -102,7 +102,7 @@ async fn it_knows_what_it_accepted_and_which_answers_were_lost() {
         (Fault::html(200), true, true),
         (Fault::html(200).cut_off(), true, true),
         (Fault::unavailable(), false, true),
-        (Fault::Reset, false, false),
+        (Fault::Reset(2), false, false),
         (Fault::Close, false, false),
         (Fault::Lose(Loss::Reset(2)), true, false),
         (Fault::Lose(Loss::Cut), true, false),

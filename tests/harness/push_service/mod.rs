@@ -6,7 +6,6 @@
 
 mod checks;
 mod decrypt;
-mod fault;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -22,8 +21,7 @@ use crate::fake::{Faults, HttpServer, Reaction, Recorded, Service, Socket};
 
 pub use decrypt::Receiver;
 
-pub use crate::fake::{Loss, Reply, Request};
-pub use fault::Fault;
+pub use crate::fake::{Fault, Loss, Reply, Request};
 
 /// The settings with the VAPID key of RFC 8291's sender.
 pub const VAPID: &str =
@@ -210,21 +208,10 @@ impl Service for World {
         let path = request.path().to_owned();
         let fault = self.faults().next_or_direct(&request, |to| *to == path);
         let lost = match fault {
-            Some(Fault::Reply(reply)) => {
-                if reply.status < 300 {
-                    request.accept();
-                }
-                return Reaction::Reply(reply);
-            }
-            Some(Fault::Silence) => return Reaction::Silence,
-            Some(Fault::Reset(code)) => return Reaction::ResetStream(code),
-            Some(Fault::GoAway) => return Reaction::GoAway,
-            Some(Fault::Close) => return Reaction::Close,
-            Some(Fault::Lose(loss)) => Some(loss),
-            Some(Fault::Delay(time)) => {
-                tokio::time::sleep(time).await;
-                None
-            }
+            Some(fault) => match fault.meet(&request).await {
+                Ok(lost) => lost,
+                Err(reaction) => return reaction,
+            },
             None => None,
         };
         match self.check(&request) {

@@ -70,7 +70,7 @@ async fn live(world: &World) {
     let words = json!({ "error": { "status": "PERMISSION_DENIED", "message": format!("{echo} is\nnot for you") } });
     world.google.fault_times_for(echo, 1, fcm::Fault::json(403, words));
     notify("$e1", json!([android_device(echo)])).await.refused(502, "M_UNKNOWN");
-    for fault in [fcm::Fault::html(400), fcm::Fault::internal(), fcm::Fault::quota_exceeded(), fcm::Fault::Reset] {
+    for fault in [fcm::Fault::html(400), fcm::Fault::internal(), fcm::Fault::quota_exceeded(), fcm::Fault::Reset(2)] {
         world.google.fault_times_for(busy, 1, fault);
         notify("$e2", json!([android_device(busy)])).await;
     }

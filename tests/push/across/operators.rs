@@ -52,6 +52,7 @@ async fn the_reason_of_a_goaway_is_in_the_log() {
     let reason = "BadCertificateEnvironment";
     world.apple.fault(&token('a'), apns::Fault::GoAway { reason, two_phase: false });
     world.notify_message("$event", json!([ios_device(&token('a'))])).await.refused(502, "M_UNKNOWN");
+    world.server.wait_for_log(reason, DEADLINE).await;
     let logs = world.server.logs();
     assert!(logs.lines().any(|line| line.contains("WARN") && line.contains(reason) && line.contains(IOS)), "{logs}");
 }

@@ -141,7 +141,7 @@ fn google_rows() -> Vec<Row<fcm::Fault>> {
         ("503, come back in 2015", later("Wed, 21 Oct 2015 07:28:00 GMT"), ALWAYS, Owed, 3),
         ("302", reply(302).with_header("location", "https://127.0.0.1:1/"), ALWAYS, Owed, 1),
         ("409", error(409, "ABORTED"), ALWAYS, Owed, 1),
-        ("a stream reset", fcm::Fault::Reset, ALWAYS, Owed, 3),
+        ("a stream reset", fcm::Fault::Reset(2), ALWAYS, Owed, 3),
         ("a stream refused", fcm::Fault::GoAway, 1, Done, 2),
         ("a connection cut", fcm::Fault::Close, 1, Done, 2),
         ("an answer lost", fcm::Fault::Lose(fcm::Loss::Reset(2)), 1, Done, 2),

@@ -64,7 +64,7 @@ pub(super) const GOOGLE: &[Kind<fcm::Fault>] = &[
     common("503 Retry-After", 3, |_| fcm::Fault::unavailable().with_header("retry-after", "1")),
     common("502 HTML", 5, |_| fcm::Fault::html(502)),
     common("500", 5, |_| fcm::Fault::internal()),
-    common("reset", 15, |_| fcm::Fault::Reset),
+    common("reset", 15, |_| fcm::Fault::Reset(2)),
     common("accepted, then reset", 20, |_| fcm::Fault::Lose(fcm::Loss::Reset(2))),
     common("accepted, body broken", 5, |_| fcm::Fault::reply(200, "{\"na").cut_off()),
     common("accepted, HTML", 5, |_| fcm::Fault::html(200)),

@@ -71,7 +71,7 @@ async fn failures_of_the_token_endpoint_back_off() {
         Fault::reply(200, "{}"),
         Fault::json(200, json!({"access_token": "a\nb", "expires_in": 3599})),
         Fault::json(200, json!({"access_token": "x", "expires_in": 0})),
-        Fault::Reset,
+        Fault::Reset(2),
         Fault::reply(302, "").with_header("location", "https://127.0.0.1:1/"),
         Fault::html(503),
     ];

@@ -38,7 +38,7 @@ async fn every_answer_has_its_outcome() {
         ("cut-200", Fault::reply(200, "{\"na").cut_off(), Outcome::Delivered),
         ("cut-404", Fault::unregistered().cut_off(), rejected("UNREGISTERED", Certain)),
         ("204", Fault::reply(204, ""), Outcome::Delivered),
-        ("reset", Fault::Reset, outage("connection_lost", None)),
+        ("reset", Fault::Reset(2), outage("connection_lost", None)),
     ] {
         world.google.fault_for(name, fault);
         assert_eq!(deliver(&app, name).await, expected, "{name}");

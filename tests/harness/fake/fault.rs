@@ -1,13 +1,17 @@
-//! What a push service does instead of the right answer.
+//! What a fake push service does instead of the right response.
+//!
+//! Invariant: nothing is random.
 
 use std::time::Duration;
 
-use crate::fake::{Loss, Reply};
+use hyper::body::Bytes;
+
+use super::{Loss, Reaction, Recorded, Reply};
 
 /// What happens to a request.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// A response of the test.
+    /// A response of the test; built by the functions of [`Fault`].
     Reply(Reply),
     /// The right response, after this time.
     Delay(Duration),
@@ -19,13 +23,13 @@ pub enum Fault {
     GoAway,
     /// The connection closes when the client has received everything that was written before.
     Close,
-    /// A valid message is taken, then its response gets lost.
+    /// A valid message is accepted, then its response gets lost.
     Lose(Loss),
 }
 
 impl Fault {
     /// This status and body.
-    pub fn reply(status: u16, body: &'static str) -> Self {
+    pub fn reply(status: u16, body: impl Into<Bytes>) -> Self {
         Self::Reply(Reply::new(status, body))
     }
 
@@ -46,5 +50,26 @@ impl Fault {
             Self::Reply(reply) => Self::Reply(change(reply)),
             other => other,
         }
+    }
+
+    /// Carries it out; `Ok` if the right response follows, with how it gets lost.
+    pub(crate) async fn meet(self, request: &Recorded<'_>) -> Result<Option<Loss>, Reaction> {
+        Err(match self {
+            Self::Reply(reply) => {
+                if reply.status < 300 {
+                    request.accept();
+                }
+                Reaction::Reply(reply)
+            }
+            Self::Silence => Reaction::Silence,
+            Self::Reset(code) => Reaction::ResetStream(code),
+            Self::GoAway => Reaction::GoAway,
+            Self::Close => Reaction::Close,
+            Self::Lose(loss) => return Ok(Some(loss)),
+            Self::Delay(time) => {
+                tokio::time::sleep(time).await;
+                return Ok(None);
+            }
+        })
     }
 }
