@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::header::{HeaderMap, RETRY_AFTER};
 use serde_json::Value;
 
 use crate::providers::log_throttle::escaped;
@@ -92,6 +92,11 @@ pub(super) fn network_failure(missing: NoResponse) -> Failure {
 }
 
 fn pause(answer: &Answer, reason: Reason) -> (Outcome, Action) {
+    let asks_for_none = answer.headers.get(RETRY_AFTER).is_some_and(|value| value.as_bytes().trim_ascii() == b"0");
+    if asks_for_none {
+        let failure = Failure { is_rate_refused: true, retry_in_request: true, ..Failure::upstream(reason, None) };
+        return (failure.into(), Action::Pause(Duration::ZERO));
+    }
     let pause = answer.retry_after.unwrap_or(DEFAULT_PAUSE).min(MAX_PAUSE);
     (Failure::pause(reason, pause).into(), Action::Pause(pause))
 }
@@ -218,6 +223,11 @@ mod tests {
             [pause(None), pause(Some(120)), pause(Some(5)), pause(Some(99_999))],
             [(30, false), (120, false), (5, true), (3600, false)]
         );
+        let mut headers = HeaderMap::new();
+        headers.insert("retry-after", "0".parse().unwrap());
+        let (outcome, action) = interpret(&Answer { headers, ..answer(429, "") }, "x.example");
+        let Outcome::Failed(Failure { retry_after, retry_in_request, .. }) = outcome else { panic!() };
+        assert_eq!((retry_after, retry_in_request, action), (None, true, Action::Pause(Duration::ZERO)));
     }
 
     #[test]
