@@ -56,7 +56,7 @@ fn known_keys<T: DeserializeOwned>(nonsense: Value) -> Vec<String> {
 /// The keys of Push Kit that only one version has.
 const HUAWEI_1: [&str; 7] =
     ["version", "app_id_number", "client_id", "client_secret", "client_secret_file", "token_url", "badge_class"];
-const HUAWEI_3: [&str; 8] = [
+const HUAWEI_3: [&str; 11] = [
     "service_account_file",
     "service_account",
     "category",
@@ -65,6 +65,9 @@ const HUAWEI_3: [&str; 8] = [
     "click_action",
     "click_uri",
     "foreground_show",
+    "notify_id",
+    "app_message_id",
+    "profile_id",
 ];
 
 /// The keys of Web Push that browsers alone have.
@@ -135,7 +138,15 @@ fn shown(toml: &str) -> Vec<String> {
     let file = folder.path().join("push-gateway.toml");
     std::fs::write(&file, toml).unwrap();
     let config = Config::load(Some(&file)).unwrap_or_else(|error| panic!("{error}"));
-    format!("{config:#?}").replace(&folder.path().display().to_string(), "").lines().map(str::to_owned).collect()
+    let text = format!("{config:#?}").replace(&folder.path().display().to_string(), "");
+    // Which keys have no effect depends on the others.
+    let mut is_about_effects = false;
+    let lines = text.lines().filter(|line| {
+        let is_first = line.trim_start().starts_with("useless: [");
+        is_about_effects = (is_first && !line.ends_with("],")) || (is_about_effects && line.trim() != "],");
+        !is_first && !is_about_effects
+    });
+    lines.filter(|line| line.trim() != "],").map(str::to_owned).collect()
 }
 
 /// The example, in which the line of that number is `text`.

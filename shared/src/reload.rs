@@ -126,7 +126,7 @@ pub fn check_not_empty(file: Option<&Path>) -> Result<(), ConfigError> {
         Ok(content) if content.trim_ascii().is_empty() => {
             Err(ConfigError::Invalid(format!("{}: is empty; restart to use defaults for all settings", file.display())))
         }
-        // Whoever reads the configuration reports what is wrong with the file.
+        // Reading the configuration reports what is wrong with the file.
         _ => Ok(()),
     }
 }

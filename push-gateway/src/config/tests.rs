@@ -25,7 +25,7 @@ fn load_in(folder: &Path, toml: &str) -> Result<Config, ConfigErrors> {
     Config::load(Some(&path))
 }
 
-/// The notices about settings; the variables of whoever runs the tests may add others.
+/// The notices about settings; other variables of the environment may add some.
 fn notices(config: &Config) -> Vec<String> {
     config.notices().into_iter().filter(|notice| !notice.starts_with("environment variable ")).collect()
 }

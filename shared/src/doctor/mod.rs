@@ -4,7 +4,6 @@
 
 pub mod clocks;
 pub mod prober;
-mod proxy_lines;
 pub mod public_url;
 
 use std::fmt;

@@ -5,6 +5,7 @@
 
 mod client_address;
 mod cross_origin;
+mod proxy_lines;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use hyper::header::LOCATION;
 use url::Url;
 
 use super::prober::{Prober, json_of};
-use super::{Report, clocks, milliseconds, proxy_lines};
+use super::{Report, clocks, milliseconds};
 use crate::certificate_chain::Validity;
 use crate::clock::Timestamp;
 use crate::outbound::client::Reply;

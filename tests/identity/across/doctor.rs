@@ -320,7 +320,7 @@ async fn what_is_broken_behind_the_server_is_named_with_its_cause_and_next_step(
             "deny_servers excludes",
             "remove the pattern",
         ),
-        ("[email]", "[email]", &["--to", "nobody"], "test mail", "nobody", "a mailbox"),
+        ("[email]", "[email]", &["--to", "no-address"], "test mail", "no-address", "a mailbox"),
         (
             "[email]",
             "[email]\nallow_domains = [\"a.example\"]",

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use hyper::{Method, StatusCode};
 
-use super::PublicUrl;
+use super::{PublicUrl, proxy_lines};
+use crate::doctor::Report;
 use crate::doctor::prober::{Prober, json_of};
-use crate::doctor::{Report, proxy_lines};
 use crate::http::observe::DOCTOR_REQUEST_ID;
 use crate::random::Random;
 

@@ -3,9 +3,9 @@
 use hyper::Method;
 use hyper::header::{ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_ORIGIN, HeaderName, ORIGIN};
 
-use super::PublicUrl;
+use super::{PublicUrl, proxy_lines};
+use crate::doctor::Report;
 use crate::doctor::prober::Prober;
-use crate::doctor::{Report, proxy_lines};
 use crate::outbound::client::Reply;
 
 const CORS: &str = "cross-origin headers";

@@ -1,7 +1,7 @@
 //! The lines that a reverse proxy lacks, as in `deploy/reverse-proxy/`.
 
-use super::Report;
-use super::public_url::PublicUrl;
+use super::PublicUrl;
+use crate::doctor::Report;
 
 /// Suggests them for nginx and Caddy.
 pub(super) fn suggest(report: &mut Report, public: &PublicUrl<'_>) {
