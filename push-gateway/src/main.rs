@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use mimalloc::MiMalloc;
 
 /// A delivery allocates some dozens of small pieces on one thread and frees them on another, which the system's
-/// allocator makes a quarter of its price.
+/// allocator makes a quarter of its price. It does not ask for huge pages (`no_thp`): in them the process takes twice
+/// the memory, and a delivery costs as much.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
