@@ -166,7 +166,7 @@ fn settings_are_equal_only_with_the_same_type_and_values() {
     let apns = "type = 'apns'\ntopic = 'a'\nkey = 'one'";
     assert!(app(fcm).is_equal(&app(fcm)) && app(apns).is_equal(&app(apns)));
     // A key with its default value changes nothing.
-    assert!(app(fcm).is_equal(&app(&format!("{fcm}\nmax_concurrent = 2048"))));
+    assert!(app(fcm).is_equal(&app(&format!("{fcm}\nmax_concurrent = 4096"))));
     assert!(!app(fcm).is_equal(&app(&format!("{fcm}\nttl = '1h'"))));
     assert!(!app(apns).is_equal(&app(&apns.replace("one", "two"))), "secrets are compared");
     assert!(!app(apns).is_equal(&app(fcm)));

@@ -67,7 +67,7 @@ impl Default for DeliveryKeys {
     fn default() -> Self {
         Self {
             send_badge_counts: true,
-            max_concurrent: 2048,
+            max_concurrent: 4096,
             retry_waits: vec![HumanDuration::from_millis(500), HumanDuration::from_secs(3)].into(),
             call_types: CALL_TYPES.map(str::to_owned).to_vec().into(),
             call_concurrent: 64,

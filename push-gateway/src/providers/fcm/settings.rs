@@ -268,7 +268,7 @@ mod tests {
         assert_eq!(settings.base_url, "https://fcm.googleapis.com");
         assert_eq!(
             (settings.delivery.max_concurrent, settings.delivery.send_badge_counts, settings.ttl),
-            (2048, true, None)
+            (4096, true, None)
         );
         assert_eq!(
             (settings.flatten, settings.data_layout, settings.target, settings.collapse),
