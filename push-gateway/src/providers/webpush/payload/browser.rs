@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::super::settings::declarative::Declarative;
 use super::declarative::add_members;
-use super::{Draft, Fitted};
+use super::{Draft, Fitted, whole};
 use crate::notification::{Device, Kind, Notification};
 use crate::providers::outcome::Reason;
 use crate::providers::text_template::Texts;
@@ -29,25 +29,7 @@ pub(in super::super) fn payload(
     if takes_events_only(device) && notification.event_id.is_none() {
         return Err("events_only");
     }
-    let mut ids = Map::new();
-    let add = |name: &str, text: &Option<String>, to: &mut Map<String, Value>| {
-        if let Some(text) = text {
-            to.insert(name.to_owned(), text.clone().into());
-        }
-    };
-    if matches!(notification.kind, Kind::Full | Kind::Ids) {
-        add("room_id", &notification.room_id, &mut ids);
-        add("event_id", &notification.event_id, &mut ids);
-    }
-    if let Some(counts) = notification.counts_for(device) {
-        for (name, count) in [("unread", counts.unread), ("missed_calls", counts.missed_calls)] {
-            if let Some(count) = count {
-                ids.insert(name.to_owned(), count.into());
-            }
-        }
-    }
-    let bare = ids.clone();
-    let mut object = ids;
+    let mut object = identifiers(notification, device);
     if notification.kind == Kind::Full {
         add("room_name", &notification.room_name, &mut object);
         add("room_alias", &notification.room_alias, &mut object);
@@ -68,19 +50,48 @@ pub(in super::super) fn payload(
         add("ephemeral", &encrypted.ephemeral, &mut object);
         add("mac", &encrypted.mac, &mut object);
     }
-    let mut bare = if notification.kind == Kind::Encrypted { object.clone() } else { bare };
+    let encrypted = (notification.kind == Kind::Encrypted).then(|| object.clone());
     // A badge update has no title, so it has no declarative form.
     let declarative = declarative.filter(|_| notification.kind != Kind::Badge);
     if let Some(declarative) = declarative {
-        let Texts { title_fallback, body_fallback, .. } = &declarative.texts;
-        add_members(&mut bare, declarative, notification, device, title_fallback, body_fallback);
         let (title, body) = (declarative.texts.title(notification), declarative.texts.body(notification));
         add_members(&mut object, declarative, notification, device, &title, &body);
+    }
+    if let Some(whole) = whole(&object, device.default_payload(), None, limit) {
+        return Ok(whole);
+    }
+    let mut bare = encrypted.unwrap_or_else(|| identifiers(notification, device));
+    if let Some(declarative) = declarative {
+        let Texts { title_fallback, body_fallback, .. } = &declarative.texts;
+        add_members(&mut bare, declarative, notification, device, title_fallback, body_fallback);
     }
     let mut defaults = device.default_payload().cloned().unwrap_or_default();
     defaults.retain(|key, _| !object.contains_key(key));
     let is_declarative = declarative.is_some();
     Draft { content_kept: &["body", "msgtype"], object, defaults, bare, is_declarative, envelope: None }.fitted(limit)
+}
+
+/// The identifiers of the event, and the counts.
+fn identifiers(notification: &Notification, device: &Device) -> Map<String, Value> {
+    let mut object = Map::new();
+    if matches!(notification.kind, Kind::Full | Kind::Ids) {
+        add("room_id", &notification.room_id, &mut object);
+        add("event_id", &notification.event_id, &mut object);
+    }
+    if let Some(counts) = notification.counts_for(device) {
+        for (name, count) in [("unread", counts.unread), ("missed_calls", counts.missed_calls)] {
+            if let Some(count) = count {
+                object.insert(name.to_owned(), count.into());
+            }
+        }
+    }
+    object
+}
+
+fn add(name: &str, text: &Option<String>, to: &mut Map<String, Value>) {
+    if let Some(text) = text {
+        to.insert(name.to_owned(), text.clone().into());
+    }
 }
 
 /// The payload that asks the app to count its messages itself.

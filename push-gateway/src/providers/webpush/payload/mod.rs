@@ -9,6 +9,8 @@ pub(super) mod encryption;
 mod size;
 pub(super) mod unified;
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use crate::notification::fit::{Parts, Plan, fit};
@@ -27,6 +29,22 @@ pub(super) struct Fitted {
     pub(super) json: Vec<u8>,
     /// Whether something was dropped or cut.
     pub(super) is_shortened: bool,
+}
+
+/// The whole object, with the members of `defaults` that it lacks, if that fits: nearly every payload does. `None` if it
+/// has to be cut.
+fn whole(
+    object: &Map<String, Value>,
+    defaults: Option<&Map<String, Value>>,
+    envelope: Option<&str>,
+    limit: usize,
+) -> Option<Fitted> {
+    let members: BTreeMap<_, _> = defaults.into_iter().flatten().chain(object).collect();
+    let json = match envelope {
+        Some(name) => serde_json::to_vec(&BTreeMap::from([(name, members)])),
+        None => serde_json::to_vec(&members),
+    };
+    json.ok().filter(|json| json.len() <= limit).map(|json| Fitted { json, is_shortened: false })
 }
 
 /// An object that may have to be cut.

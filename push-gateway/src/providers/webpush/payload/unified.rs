@@ -2,14 +2,18 @@
 //!
 //! Invariant: no member names another device, and none contains a pushkey or a key of the receiver.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
-use super::{Draft, Fitted};
+use super::{Draft, Fitted, whole};
 use crate::notification::{Counts, Device, Kind, Notification};
 use crate::providers::outcome::Reason;
 
 /// What stays when nothing else fits.
 const BARE: [&str; 5] = ["event_id", "room_id", "counts", "prio", "devices"];
+/// Wraps the members.
+const ENVELOPE: Option<&str> = Some("notification");
 /// The members of `data` that are not for the app.
 const OWN_DATA: [&str; 5] = ["default_payload", "p256dh", "auth", "keys", "endpoint"];
 
@@ -23,12 +27,12 @@ pub(in super::super) fn payload(
     forward_device: bool,
     limit: usize,
 ) -> Result<Fitted, Reason> {
-    let mut object = notification.received.clone().unwrap_or_default();
+    let mut object = notification.received.as_ref().map_or_else(Cow::default, Cow::Borrowed);
     if device.counts_disabled {
-        object.remove("counts");
+        object.to_mut().remove("counts");
     } else if notification.kind == Kind::Badge && notification.counts.is_none_or(|counts| counts == Counts::default()) {
         // A badge update without counts clears the badge.
-        object.insert("counts".to_owned(), json!({ "unread": 0 }));
+        object.to_mut().insert("counts".to_owned(), json!({ "unread": 0 }));
     }
     if forward_device {
         let mut data = device.data.clone();
@@ -37,8 +41,12 @@ pub(in super::super) fn payload(
         if let Some(seconds) = device.pushkey_ts {
             member["pushkey_ts"] = seconds.into();
         }
-        object.insert("devices".to_owned(), json!([member]));
+        object.to_mut().insert("devices".to_owned(), json!([member]));
     }
+    if let Some(whole) = whole(&object, None, ENVELOPE, limit) {
+        return Ok(whole);
+    }
+    let object = object.into_owned();
     let bare: Map<String, Value> = match notification.kind {
         // A part of a ciphertext is useless.
         Kind::Encrypted => object.clone(),
@@ -47,8 +55,8 @@ pub(in super::super) fn payload(
         }
     };
     let content_kept = &["body", "msgtype"];
-    let (defaults, envelope) = (Map::new(), Some("notification"));
-    let draft = Draft { content_kept, object, defaults, bare, is_declarative: false, envelope };
+    let defaults = Map::new();
+    let draft = Draft { content_kept, object, defaults, bare, is_declarative: false, envelope: ENVELOPE };
     draft.fitted(limit)
 }
 
