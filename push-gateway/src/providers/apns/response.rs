@@ -54,7 +54,9 @@ impl ApnsResponse {
             reason: Option<Value>,
             timestamp: Option<Value>,
         }
-        let body: Body = serde_json::from_slice(body).unwrap_or_default();
+        // A 200 has no body, and the parser would allocate an error for it.
+        let body = if body.is_empty() { None } else { serde_json::from_slice(body).ok() };
+        let body: Body = body.unwrap_or_default();
         let reason = match body.reason {
             Some(Value::String(reason)) if !reason.is_empty() => Some(reason),
             _ => None,

@@ -3,6 +3,7 @@
 //!
 //! Invariant: the length of a member is exactly what it adds to the text, so that fitting counts without writing.
 
+use std::borrow::Cow;
 use std::io;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -16,7 +17,7 @@ pub(super) struct Object(Vec<Member>);
 /// One member of an [`Object`].
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Member {
-    pub(super) key: String,
+    pub(super) key: Cow<'static, str>,
     pub(super) value: Node,
     /// Whether it came from a default payload.
     pub(super) given: bool,
@@ -31,17 +32,17 @@ pub(super) enum Node {
 
 impl Object {
     /// Sets a member of the gateway; replaces a member with the same key in place.
-    pub(super) fn set(&mut self, key: &str, value: impl Into<Node>) {
-        let (value, given) = (value.into(), false);
+    pub(super) fn set(&mut self, key: impl Into<Cow<'static, str>>, value: impl Into<Node>) {
+        let (key, value, given) = (key.into(), value.into(), false);
         match self.0.iter_mut().find(|member| member.key == key) {
             Some(member) => (member.value, member.given) = (value, given),
-            None => self.0.push(Member { key: key.to_owned(), value, given }),
+            None => self.0.push(Member { key, value, given }),
         }
     }
 
     /// Adds a member of a default payload; the key must be new.
     pub(super) fn give(&mut self, key: String, value: impl Into<Node>) {
-        self.0.push(Member { key, value: value.into(), given: true });
+        self.0.push(Member { key: Cow::Owned(key), value: value.into(), given: true });
     }
 
     pub(super) fn node(&self, key: &str) -> Option<&Node> {
@@ -58,7 +59,7 @@ impl Object {
     }
 
     /// The object under `key`; replaces any other value.
-    pub(super) fn object_mut(&mut self, key: &str) -> &mut Self {
+    pub(super) fn object_mut(&mut self, key: &'static str) -> &mut Self {
         if !matches!(self.node(key), Some(Node::Object(_))) {
             self.set(key, Self::default());
         }
@@ -75,7 +76,7 @@ impl Object {
     /// The members without the objects.
     pub(super) fn values_mut(&mut self) -> impl Iterator<Item = (&str, &mut Value)> {
         self.0.iter_mut().filter_map(|member| match &mut member.value {
-            Node::Value(value) => Some((member.key.as_str(), value)),
+            Node::Value(value) => Some((&*member.key, value)),
             Node::Object(_) => None,
         })
     }
@@ -240,7 +241,7 @@ mod tests {
         fn a_length_is_the_length_of_the_written_text(text in any::<String>(), key in any::<String>()) {
             assert_eq!(length(&text), text.chars().map(letter_length).sum::<usize>() + 2);
             let mut object = Object::default();
-            object.set(&key, text);
+            object.set(key, text);
             assert_eq!(object.length(), object.to_bytes().len());
             assert_eq!(object.members()[0].length() + 2, object.length());
         }

@@ -37,8 +37,8 @@ fn object(relayed: &Relayed, base: &Object, carried: Carried) -> Object {
         Layout::Toot => ("p", "x"),
     };
     for member in base.members() {
-        if !["aps", "con", "oversize", body, chid].contains(&member.key.as_str()) {
-            object.set(&member.key, member.value.clone());
+        if !["aps", "con", "oversize", body, chid].contains(&&*member.key) {
+            object.set(member.key.clone(), member.value.clone());
         }
     }
     let has_body = !relayed.body.is_empty();
@@ -89,8 +89,8 @@ fn aps(relayed: &Relayed, base: &Object) -> Object {
 
 /// Copies the members of `from` except these.
 fn copy(from: &Object, to: &mut Object, except: &[&str]) {
-    for member in from.members().iter().filter(|member| !except.contains(&member.key.as_str())) {
-        to.set(&member.key, member.value.clone());
+    for member in from.members().iter().filter(|member| !except.contains(&&*member.key)) {
+        to.set(member.key.clone(), member.value.clone());
     }
 }
 

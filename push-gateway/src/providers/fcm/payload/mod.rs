@@ -175,12 +175,13 @@ impl MessageTemplate {
             android.insert("ttl".to_owned(), Value::String(format!("{seconds}s")));
         }
         // Several accounts of one app have the same pushkey; a message of one never replaces another one's.
-        let account = device.default_payload().map(|defaults| Value::Object(defaults.clone()).to_string());
+        let account =
+            || device.default_payload().and_then(|defaults| serde_json::to_string(defaults).ok()).unwrap_or_default();
         let call = notification.call_collapse_id(occasion);
         let collapse_key = match (self.collapse, &notification.room_id) {
             _ if is_badge => Some("badge".to_owned()),
             _ if call.is_some() => call,
-            (Collapse::Room, Some(room_id)) => Some(hash([room_id.as_str(), account.as_deref().unwrap_or_default()])),
+            (Collapse::Room, Some(room_id)) => Some(hash([room_id.as_str(), &account()])),
             (Collapse::Room, None) | (Collapse::None, _) => None,
         };
         if let Some(key) = collapse_key {
