@@ -176,6 +176,11 @@ impl App {
         sender.ok_or(Rejection { reason, certainty: Certainty::Suspect })
     }
 
+    /// What separates its devices in caches from those of other apps and configurations.
+    pub(crate) fn scope(&self) -> [&str; 2] {
+        [&self.pattern, &self.config_generation]
+    }
+
     /// All its push services, its own first.
     pub(crate) fn senders(&self) -> impl Iterator<Item = &Sender> {
         std::iter::once(&self.own).chain(&self.unifiedpush).chain(&self.webpush)

@@ -8,7 +8,6 @@ use std::sync::OnceLock;
 use metrics::Counter;
 
 use super::metrics::delivery_counter;
-use crate::notification::Device;
 use crate::providers::{DeliverySettings, Provider, ProviderContext, ProviderSettings, SetupError};
 
 /// A push service as an app uses it.
@@ -47,9 +46,9 @@ impl Sender {
         })
     }
 
-    /// The circuit of this device.
-    pub(crate) fn circuit_of(&self, device: &Device) -> Cow<'_, str> {
-        self.provider.circuit_of(device).map_or(Cow::Borrowed(&self.circuit_key), Cow::Owned)
+    /// The circuit of the device with this canonical pushkey.
+    pub(crate) fn circuit_of(&self, pushkey: &str) -> Cow<'_, str> {
+        self.provider.circuit_of(pushkey).map_or(Cow::Borrowed(&self.circuit_key), Cow::Owned)
     }
 
     /// Counts a delivery by its outcome.

@@ -11,7 +11,7 @@ use crate::providers::device_key::DeviceKey;
 /// How long a relayed message is known: application servers retry for a shorter time.
 const RELAYED_FOR: Duration = Duration::from_secs(10 * 60);
 
-impl DeviceDelivery {
+impl DeviceDelivery<'_> {
     /// The claim on the delivery; `None` if it is never deduplicated.
     pub(super) fn claim(&self, device_key: DeviceKey) -> Option<Claim<'_>> {
         let Self { state, notification, device, .. } = self;

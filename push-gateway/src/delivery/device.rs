@@ -2,7 +2,6 @@
 //!
 //! Invariant: the task that makes the attempts also records their outcome, so a disconnected homeserver loses no result.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use tracing::field::Empty;
@@ -12,13 +11,12 @@ use super::Caller;
 use super::admission::{Applicant, admit};
 use super::circuit_breaker::Change;
 use super::dedup::Claim;
-use super::keys::Keys;
 use super::mass_rejection::Withheld;
 use super::retry::with_retries;
 use super::state::{Setup, State};
+use super::target::Target;
 use crate::apps::metrics::delivery_counter;
 use crate::apps::registry::{App, UNKNOWN_APP};
-use crate::apps::sender::Sender;
 use crate::config::rules::UnknownApp;
 use crate::notification::badge_update::BadgeAction;
 use crate::notification::{Device, Notification};
@@ -34,18 +32,18 @@ const UNKNOWN: &str = "unknown";
 const CIRCUIT_OPEN: Reason = "circuit_open";
 
 /// The delivery of one notification to one device.
-pub(super) struct DeviceDelivery {
-    pub(super) state: Arc<State>,
-    pub(super) setup: Arc<Setup>,
-    pub(super) notification: Arc<Notification>,
-    pub(super) device: Device,
+pub(super) struct DeviceDelivery<'a> {
+    pub(super) state: &'a State,
+    pub(super) setup: &'a Setup,
+    pub(super) notification: &'a Notification,
+    pub(super) device: &'a Device,
     /// The digest of what the notification shows.
     pub(super) shown: Digest,
     pub(super) caller: Caller,
     pub(super) deadline: Instant,
 }
 
-impl DeviceDelivery {
+impl DeviceDelivery<'_> {
     pub(super) async fn run(self) -> Outcome {
         let Self { state, setup, notification, device, .. } = &self;
         let app = setup.apps.serving(device);
@@ -76,17 +74,15 @@ impl DeviceDelivery {
 
     /// Delivers by the push service that the form of the pushkey leads to.
     async fn by_route(&self, app: &App) -> Outcome {
-        let (keys_of_process, scope) = (&self.state.device_keys, [&*app.pattern, &app.config_generation]);
-        let (sender, outcome) = match app.sender(&self.device) {
+        let keys = &self.state.device_keys;
+        let (sender, outcome) = match app.sender(self.device) {
             Ok(sender) => {
-                let pushkey = sender.provider.canonical_pushkey(&self.device);
-                let installation = sender.provider.installation(&pushkey);
-                let keys = Keys::new(keys_of_process, &scope, &pushkey, installation);
-                (sender, self.deduplicate(app, sender, keys).await)
+                let target = Target::new(app, sender, self.device, keys);
+                (sender, self.deduplicate(&target).await)
             }
             Err(rejection) => {
-                let pushkey = keys_of_process.pushkey(&self.device.pushkey);
-                let device = keys_of_process.device(&scope, &self.device.pushkey);
+                let pushkey = keys.pushkey(&self.device.pushkey);
+                let device = keys.device(&app.scope(), &self.device.pushkey);
                 (&app.own, self.reject(&app.own.guard_name, device, pushkey, rejection))
             }
         };
@@ -121,7 +117,8 @@ impl DeviceDelivery {
     }
 
     /// Skips the provider for pushkeys that were rejected, and for events that are delivered or in delivery.
-    async fn deduplicate(&self, app: &App, sender: &Sender, keys: Keys) -> Outcome {
+    async fn deduplicate(&self, target: &Target<'_>) -> Outcome {
+        let Target { app, keys, .. } = target;
         let Self { state, notification, device, .. } = self;
         if let Some(rejection) = state.rejected_pushkeys.find(keys.device, device.pushkey_ts) {
             metrics::counter!("push_rejected_memory_hits_total").increment(1);
@@ -129,11 +126,11 @@ impl DeviceDelivery {
         }
         match app.own.delivery.badge_updates.action(app.own.delivery.badge_nudge, notification, device) {
             BadgeAction::Send => {}
-            BadgeAction::Nudge => return self.nudge(app, sender, keys).await,
+            BadgeAction::Nudge => return self.nudge(target).await,
             BadgeAction::Drop(reason) => return Outcome::Dropped(reason),
         }
         let Some(claim) = self.claim(keys.device) else {
-            return self.with_concurrency_limit(app, sender, keys, false).await;
+            return self.with_concurrency_limit(target, false).await;
         };
         match claim {
             Claim::Delivered => {
@@ -150,7 +147,7 @@ impl DeviceDelivery {
                 }
             }
             Claim::Acquired(guard) => {
-                let outcome = self.with_concurrency_limit(app, sender, keys, false).await;
+                let outcome = self.with_concurrency_limit(target, false).await;
                 guard.finish(&outcome);
                 outcome
             }
@@ -158,12 +155,12 @@ impl DeviceDelivery {
     }
 
     /// Asks the device to count its messages itself, once in an interval: events make it count too.
-    async fn nudge(&self, app: &App, sender: &Sender, keys: Keys) -> Outcome {
-        let nudges = &self.state.nudges;
+    async fn nudge(&self, target: &Target<'_>) -> Outcome {
+        let (nudges, Target { app, keys, .. }) = (&self.state.nudges, target);
         if !nudges.allow(keys.device, app.own.delivery.nudge_interval) {
             return Outcome::Dropped("nudge_throttled");
         }
-        let outcome = self.with_concurrency_limit(app, sender, keys, true).await;
+        let outcome = self.with_concurrency_limit(target, true).await;
         if outcome != Outcome::Delivered {
             nudges.forget(keys.device);
         }
@@ -171,7 +168,8 @@ impl DeviceDelivery {
     }
 
     /// Waits for a permit of the app, so that an app that hangs takes no capacity from others.
-    async fn with_concurrency_limit(&self, app: &App, sender: &Sender, keys: Keys, is_nudge: bool) -> Outcome {
+    async fn with_concurrency_limit(&self, target: &Target<'_>, is_nudge: bool) -> Outcome {
+        let Target { app, keys, .. } = target;
         let Self { state, setup, notification, device, caller, deadline, .. } = self;
         let now = state.clock.now();
         let applicant = Applicant {
@@ -195,15 +193,16 @@ impl DeviceDelivery {
         delivery.is_nudge = is_nudge;
         let outcome = {
             let _in_flight = app.metrics.in_flight();
-            let attempt = || self.attempt(app, sender, &delivery);
+            let attempt = || self.attempt(target, &delivery);
             with_retries(&app.own.delivery.retry_waits, *deadline, state.random, attempt).await
         };
         drop(permit);
-        self.record(app, sender, keys, outcome)
+        self.record(target, outcome)
     }
 
-    async fn attempt(&self, app: &App, sender: &Sender, delivery: &Delivery<'_>) -> Outcome {
-        let (circuits, circuit) = (&self.state.circuits, &*sender.circuit_of(delivery.device));
+    async fn attempt(&self, target: &Target<'_>, delivery: &Delivery<'_>) -> Outcome {
+        let (Target { app, sender, .. }, circuits) = (target, &self.state.circuits);
+        let circuit = &*target.circuit;
         let pass = match circuits.enter(circuit, Instant::now()) {
             Ok(pass) => pass,
             Err(retry_after) => return Failure::upstream(CIRCUIT_OPEN, Some(retry_after)).into(),
@@ -227,7 +226,8 @@ impl DeviceDelivery {
     }
 
     /// Records the outcome of the last attempt.
-    fn record(&self, app: &App, sender: &Sender, keys: Keys, outcome: Outcome) -> Outcome {
+    fn record(&self, target: &Target<'_>, outcome: Outcome) -> Outcome {
+        let Target { app, sender, circuit, keys } = target;
         match &outcome {
             Outcome::Rejected(rejection) => {
                 return self.reject(&sender.guard_name, keys.device, keys.pushkey, *rejection);
@@ -252,7 +252,7 @@ impl DeviceDelivery {
             }
             Outcome::Failed(Failure { reason, cause: Cause::Upstream { is_outage: true }, .. }) => {
                 if app.outage_log.allow(self.state.clock.now()) {
-                    let (app, push_service) = (&app.pattern, &*sender.circuit_of(&self.device));
+                    let (app, push_service) = (&app.pattern, &**circuit);
                     tracing::warn!(app, push_service, reason, "events are undelivered: the push service fails");
                 }
             }

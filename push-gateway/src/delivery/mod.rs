@@ -39,6 +39,7 @@ pub(crate) mod rejected_pushkeys;
 pub(crate) mod relay;
 mod retry;
 pub(crate) mod state;
+mod target;
 
 use std::collections::{HashMap, HashSet};
 use std::mem::discriminant;
@@ -89,24 +90,23 @@ pub(crate) async fn deliver(
     let deadline = began + setup.config.limits.request_deadline.get();
     let pushkeys = devices.iter().map(|device| device.pushkey.clone()).collect();
     let shown = state.device_keys.digest(&notification.shown());
-    let notification = Arc::new(notification);
     let (positions, devices) = deduplicate_devices(devices);
-    let slots = Slots::new(devices.len());
     // A response after the end of a call is of no use to the caller.
-    let mut last_deadline = began;
-    let deliveries = devices.into_iter().map(|device| {
-        let (state, setup, notification) = (state.clone(), setup.clone(), notification.clone());
-        let deadline =
-            deadline_of(&setup, &notification, &device, now, began).map_or(deadline, |end| end.min(deadline));
-        last_deadline = last_deadline.max(deadline);
-        // Boxed from the start: the future is large and moves several times before it runs.
-        Box::pin(DeviceDelivery { state, setup, notification, device, shown, caller, deadline }.run())
-    });
-    let deliveries = deliveries.collect();
-    let all = slots.clone().fill(deliveries);
+    let end_of = |device: &Device| {
+        let end = deadline_of(setup, &notification, device, now, began);
+        end.map_or(deadline, |end| end.min(deadline))
+    };
+    let devices: Vec<_> = devices.into_iter().map(|device| (end_of(&device), device)).collect();
+    let last_deadline = devices.iter().map(|(deadline, _)| *deadline).max().unwrap_or(began);
+    let slots = Slots::new(devices.len());
     let outlasting = InFlight::enter_outlasting(&state.activity);
+    let (filled, state_of_task, setup) = (slots.clone(), state.clone(), setup.clone());
     let task = async move {
-        all.await;
+        let (state, setup, notification) = (&*state_of_task, &*setup, &notification);
+        let deliveries = devices.iter().map(|(deadline, device)| {
+            DeviceDelivery { state, setup, notification, device, shown, caller, deadline: *deadline }.run()
+        });
+        filled.fill(deliveries).await;
         drop((permit, outlasting));
     };
     // One task for all devices: it wakes the handler once, and continues by itself after a disconnect.
@@ -192,8 +192,9 @@ fn deadline_exceeded() -> Failure {
 
 /// The distinct devices, and for each device of the request its position among them.
 fn deduplicate_devices(devices: Vec<Device>) -> (Vec<usize>, Vec<Device>) {
-    if devices.len() == 1 {
-        return (vec![0], devices);
+    let pushkeys: HashSet<&String> = devices.iter().map(|device| &device.pushkey).collect();
+    if pushkeys.len() == devices.len() {
+        return ((0..devices.len()).collect(), devices);
     }
     let mut seen = HashMap::with_capacity(devices.len());
     let (mut positions, mut is_new) = (Vec::with_capacity(devices.len()), Vec::with_capacity(devices.len()));
@@ -217,7 +218,7 @@ impl Slots {
     }
 
     /// Runs all `deliveries` concurrently. A panic in one of them affects no other.
-    async fn fill<F: Future<Output = Outcome>>(self, deliveries: Vec<F>) {
+    async fn fill<F: Future<Output = Outcome>>(self, deliveries: impl IntoIterator<Item = F>) {
         let deliveries = deliveries.into_iter().enumerate().map(|(slot, delivery)| async move {
             // The locks that a panic leaves behind are free of poison.
             (slot, AssertUnwindSafe(delivery).catch_unwind().await)

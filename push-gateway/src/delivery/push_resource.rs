@@ -87,7 +87,7 @@ fn created(state: &State, app: &App, app_id: &str, device_token: &[u8]) -> u32 {
     let minute = u32::try_from(state.clock.now().as_millis() / 60_000).unwrap_or_default();
     let is_rejected = device(app, app_id, device_token, Some(minute)).is_some_and(|device| {
         let pushkey = app.own.provider.canonical_pushkey(&device);
-        let key = state.device_keys.device(&[&app.pattern, &app.config_generation], &pushkey);
+        let key = state.device_keys.device(&app.scope(), &pushkey);
         state.rejected_pushkeys.find(key, device.pushkey_ts).is_some()
     });
     minute.saturating_add(u32::from(is_rejected))

@@ -42,6 +42,7 @@ use futures_util::future::BoxFuture;
 use shared::certificate_chain::Validity;
 use shared::clock::{Clock, Timestamp};
 use shared::outbound::settings::Outbound;
+use tracing::{Level, Span};
 
 pub(crate) use self::delivery_settings::DeliverySettings;
 use self::device_key::DeviceKey;
@@ -106,8 +107,8 @@ pub(crate) trait Provider: Send + Sync {
     /// The name of the circuit: apps with the same credential at the same push service share one. Appears in logs.
     fn circuit_key(&self) -> String;
 
-    /// The circuit of this device, if its pushkey names the push service.
-    fn circuit_of(&self, _device: &Device) -> Option<String> {
+    /// The circuit of the device with this canonical pushkey, if it names the push service.
+    fn circuit_of(&self, _pushkey: &str) -> Option<String> {
         None
     }
 
@@ -250,6 +251,13 @@ impl<'a> Delivery<'a> {
 /// Counts a relayed message whose body did not fit into a payload.
 pub(crate) fn count_oversize(app: &str) {
     metrics::counter!("push_relay_oversize_total", "app" => app.to_owned()).increment(1);
+}
+
+/// Adds the answer of the push service to the log lines of the delivery, which exist at level debug.
+pub(crate) fn note_answer(status: u16, reason: Option<&str>) {
+    if tracing::enabled!(Level::DEBUG) {
+        Span::current().record("upstream_status", status).record("upstream_reason", reason);
+    }
 }
 
 /// Makes a relative path relative to the folder of the configuration file.

@@ -37,7 +37,7 @@ use self::response::{Action, ApnsResponse};
 use super::device_key::DeviceKey;
 use super::outcome::{Certainty, Failure, Outcome, Reason};
 use super::pause::Pause;
-use super::{Delivery, Payload, Provider, ProviderContext, SetupError, count_oversize};
+use super::{Delivery, Payload, Provider, ProviderContext, SetupError, count_oversize, note_answer};
 use crate::notification::Device;
 use crate::notification::call::Occasion;
 use crate::upstream::client::Client;
@@ -183,10 +183,11 @@ impl Apns {
         }
         let answer = result.map_err(|missing| Failure::outage(missing.reason(), missing.retry_after()))?;
         let response = ApnsResponse::read(answer.status, &answer.body, answer.retry_after(self.clock.now()));
-        tracing::Span::current().record("upstream_status", answer.status);
-        if answer.status != 200 {
+        if answer.status == 200 {
+            note_answer(answer.status, None);
+        } else {
             let reason = response.escaped_reason();
-            tracing::Span::current().record("upstream_reason", reason.as_str());
+            note_answer(answer.status, Some(&reason));
             tracing::debug!(app = self.app, status = answer.status, reason, "APNs refused a push");
         }
         Ok((answer, response))
@@ -258,10 +259,7 @@ impl Provider for Apns {
     }
 
     fn canonical_pushkey<'a>(&self, device: &'a Device) -> Cow<'a, str> {
-        match DeviceToken::parse(&device.pushkey, self.settings.token_encoding) {
-            Some(token) => Cow::Owned(token.hex().to_owned()),
-            None => Cow::Borrowed(&device.pushkey),
-        }
+        self.settings.token_encoding.digits(&device.pushkey).unwrap_or(Cow::Borrowed(&device.pushkey))
     }
 
     fn device_token(&self, text: &str) -> Option<Vec<u8>> {

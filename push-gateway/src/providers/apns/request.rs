@@ -3,6 +3,8 @@
 //! Invariant: a pushkey or an event reaches the path or a field only as hexadecimal digits or as the base64url of a hash, so
 //! that outsiders cannot forge a request.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::alphabet::{Alphabet, STANDARD, URL_SAFE};
 use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD};
@@ -39,12 +41,7 @@ pub(super) struct DeviceToken(PathAndQuery);
 impl DeviceToken {
     /// Reads a pushkey; `None` for an invalid token.
     pub(super) fn parse(pushkey: &str, encoding: TokenEncoding) -> Option<Self> {
-        let hex = match encoding {
-            TokenEncoding::Hex => from_hex(pushkey)?,
-            TokenEncoding::Base64 => from_base64(pushkey)?,
-            TokenEncoding::Auto => from_hex(pushkey).or_else(|| from_base64(pushkey))?,
-        };
-        format!("{DEVICE}{hex}").parse().ok().map(Self)
+        [DEVICE, &encoding.digits(pushkey)?].concat().try_into().ok().map(Self)
     }
 
     /// The token itself.
@@ -55,7 +52,7 @@ impl DeviceToken {
     }
 
     /// The token in lower-case hexadecimal digits.
-    pub(super) fn hex(&self) -> &str {
+    fn hex(&self) -> &str {
         self.0.path().trim_start_matches(DEVICE)
     }
 }
@@ -70,6 +67,15 @@ impl TokenEncoding {
         }
     }
 
+    /// The token in lower-case hexadecimal digits; `None` for an invalid one.
+    pub(super) fn digits(self, pushkey: &str) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Hex => from_hex(pushkey),
+            Self::Base64 => from_base64(pushkey),
+            Self::Auto => from_hex(pushkey).or_else(|| from_base64(pushkey)),
+        }
+    }
+
     /// The pushkey of a device with this token.
     pub(super) fn encode(self, token: &[u8]) -> String {
         match self {
@@ -79,14 +85,15 @@ impl TokenEncoding {
     }
 }
 
-fn from_hex(pushkey: &str) -> Option<String> {
+fn from_hex(pushkey: &str) -> Option<Cow<'_, str>> {
     let right = (64..=200).contains(&pushkey.len())
         && pushkey.len().is_multiple_of(2)
         && pushkey.bytes().all(|c| c.is_ascii_hexdigit());
-    right.then(|| pushkey.to_ascii_lowercase())
+    let is_canonical = !pushkey.bytes().any(|c| c.is_ascii_uppercase());
+    right.then(|| if is_canonical { Cow::Borrowed(pushkey) } else { Cow::Owned(pushkey.to_ascii_lowercase()) })
 }
 
-fn from_base64(pushkey: &str) -> Option<String> {
+fn from_base64<'a>(pushkey: &str) -> Option<Cow<'a, str>> {
     /// 100 bytes in padded base64.
     const LONGEST: usize = 136;
     if pushkey.len() > LONGEST {
@@ -96,7 +103,7 @@ fn from_base64(pushkey: &str) -> Option<String> {
     let length =
         LENIENT.decode_slice(pushkey, &mut bytes).or_else(|_| LENIENT_URL_SAFE.decode_slice(pushkey, &mut bytes));
     let bytes = &bytes[..length.ok()?];
-    (32..=100).contains(&bytes.len()).then(|| hex(bytes))
+    (32..=100).contains(&bytes.len()).then(|| Cow::Owned(hex(bytes)))
 }
 
 static LENIENT: GeneralPurpose = lenient(&STANDARD);

@@ -33,7 +33,7 @@ use super::access_token::Token;
 use super::outcome::{Failure, Outcome, Reason};
 use super::transport::{Route, Transport};
 use super::upstream_metrics::{UpstreamMetrics, network_reason};
-use super::{Delivery, Payload, Provider, ProviderContext, SetupError, count_oversize};
+use super::{Delivery, Payload, Provider, ProviderContext, SetupError, count_oversize, note_answer};
 use crate::notification::call::Occasion;
 use crate::upstream::response::UpstreamResponse;
 
@@ -138,7 +138,7 @@ impl Fcm {
             let (outcome, action) =
                 interpret(answer.status, &error, answer.retry_after(self.context.clock.now()), &device.pushkey);
             tracing::debug!(app = &*self.app, status = answer.status, code = error.label(), "FCM answered");
-            tracing::Span::current().record("upstream_status", answer.status).record("upstream_reason", error.label());
+            note_answer(answer.status, Some(error.label()));
             if action != Action::RenewToken {
                 self.account.accept(&token);
             }

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use metrics::Histogram;
+use metrics::{Counter, Histogram};
 use shared::certificate_chain::Validity;
 use shared::clock::Clock;
 use shared::random::Random;
@@ -42,7 +42,7 @@ use self::settings::declarative::Declarative;
 use self::subscription::{InvalidSubscription, Keys, Subscription};
 use super::log_throttle::LogOncePerText;
 use super::outcome::{Certainty, Failure, Outcome, Reason};
-use super::{Delivery, Payload, Provider, ProviderContext, SetupError};
+use super::{Delivery, Payload, Provider, ProviderContext, SetupError, note_answer};
 use crate::notification::Device;
 
 /// A resend within an attempt needs this much time.
@@ -61,8 +61,12 @@ pub(crate) struct WebPush {
     pauses: Arc<Pauses>,
     clock: Clock,
     seconds: OnceLock<Histogram>,
+    accepted: OnceLock<Counter>,
     refused_hosts: LogOncePerText,
 }
+
+/// Stands for the receiver in the canonical pushkey of an endpoint with wrong keys.
+const INVALID: &str = "invalid";
 
 /// The name of the circuit of an endpoint's host.
 const CIRCUIT: &str = "webpush ";
@@ -91,6 +95,7 @@ impl WebPush {
             pauses: context.endpoints.pauses(),
             clock: context.clock.clone(),
             seconds: OnceLock::new(),
+            accepted: OnceLock::new(),
             refused_hosts: LogOncePerText::default(),
             settings: settings.clone(),
         })
@@ -118,14 +123,12 @@ impl WebPush {
             Err(reason) => return Ok(Outcome::Dropped(reason)),
         };
         self.pauses.enter(delivery.key, &host).map_err(|wait| Failure::pause("paused", wait))?;
-        let mut json = payload.body.clone();
-        let mut is_small = false;
+        let (mut json, mut is_small) = (payload.body.clone(), false);
         loop {
             let answer = self.send(delivery, &endpoint, &host, subscription.keys.as_ref(), json).await?;
             let (outcome, action) = interpret(&answer, &host);
             tracing::debug!(app = &*self.app, host, status = answer.status, "push service answered");
-            let detail = if answer.status < 300 { String::new() } else { answer.detail() };
-            tracing::Span::current().record("upstream_status", answer.status).record("upstream_reason", &detail);
+            note_answer(answer.status, (answer.status >= 300).then(|| answer.detail()).as_deref());
             match action {
                 Action::Pause(pause) => self.pauses.refused(delivery.key, &host, pause),
                 Action::NoSubscriber if self.pauses.is_inactive(delivery.key) => {
@@ -218,8 +221,12 @@ impl WebPush {
         let (app, type_name) = (|| Arc::clone(&self.app), super::ProviderSettings::type_name(&self.settings));
         let seconds = || metrics::histogram!("push_upstream_seconds", "app" => app(), "type" => type_name);
         self.seconds.get_or_init(seconds).record(started.elapsed());
-        let code = answer.as_ref().map_or_else(|missing| missing.reason().into(), |answer| answer.status.to_string());
-        metrics::counter!("push_upstream_status_total", "app" => app(), "code" => code).increment(1);
+        let counter = |code: String| metrics::counter!("push_upstream_status_total", "app" => app(), "code" => code);
+        match &answer {
+            Ok(Answer { status: 201, .. }) => self.accepted.get_or_init(|| counter("201".to_owned())).increment(1),
+            Ok(answer) => counter(answer.status.to_string()).increment(1),
+            Err(missing) => counter(missing.reason().to_owned()).increment(1),
+        }
         answer.map_err(network_failure)
     }
 }
@@ -261,7 +268,7 @@ impl Provider for WebPush {
                 Cow::Owned(if receiver.is_empty() { endpoint } else { format!("{endpoint} {receiver}") })
             }
             // The rejection of wrong keys concerns no other device with this endpoint.
-            (Err(InvalidSubscription), Form::Url) => Cow::Owned(format!("{} invalid", canonical(&device.pushkey))),
+            (Err(InvalidSubscription), Form::Url) => Cow::Owned(format!("{} {INVALID}", canonical(&device.pushkey))),
             (Err(InvalidSubscription), Form::Subscription) => Cow::Borrowed(&device.pushkey),
         }
     }
@@ -275,9 +282,9 @@ impl Provider for WebPush {
         String::from("webpush")
     }
 
-    fn circuit_of(&self, device: &Device) -> Option<String> {
-        let subscription = self.subscription(device).ok()?;
-        host_of(&subscription.endpoint).map(|host| format!("{CIRCUIT}{host}"))
+    fn circuit_of(&self, pushkey: &str) -> Option<String> {
+        let (endpoint, receiver) = pushkey.split_once(' ').unwrap_or((pushkey, ""));
+        host_of(endpoint).filter(|_| receiver != INVALID).map(|host| format!("{CIRCUIT}{host}"))
     }
 
     fn describe(&self) -> String {

@@ -27,10 +27,10 @@ pub(super) struct Subscription<'a> {
 }
 
 /// The keys of a receiver.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Keys {
-    /// The uncompressed public key.
-    pub(super) public: [u8; PUBLIC_KEY],
+    /// The public key; as bytes it is uncompressed.
+    pub(super) public: ParsedPublicKey,
     /// The authentication secret.
     pub(super) secret: [u8; SECRET],
 }
@@ -88,15 +88,16 @@ impl<'a> Subscription<'a> {
 
     /// The receiver in one spelling, beside the canonical endpoint.
     pub(super) fn receiver(&self) -> String {
-        self.keys.as_ref().map(|keys| encode(digest(&SHA256, &keys.public).as_ref())).unwrap_or_default()
+        self.keys.as_ref().map(|keys| encode(digest(&SHA256, keys.public.as_ref()).as_ref())).unwrap_or_default()
     }
 }
 
 impl Keys {
-    fn parse(public: &str, secret: &str) -> Result<Self, InvalidSubscription> {
+    pub(super) fn parse(public: &str, secret: &str) -> Result<Self, InvalidSubscription> {
         let public = public_key(public).ok_or(InvalidSubscription)?;
         // Checks that the point is on the curve.
-        ParsedPublicKey::try_from(&UnparsedPublicKey::new(&ECDH_P256, &public[..])).map_err(|_| InvalidSubscription)?;
+        let public = ParsedPublicKey::try_from(UnparsedPublicKey::new(&ECDH_P256, public));
+        let public = public.map_err(|_| InvalidSubscription)?;
         let secret = decode(secret).and_then(|bytes| bytes.try_into().ok()).ok_or(InvalidSubscription)?;
         Ok(Self { public, secret })
     }
@@ -122,18 +123,20 @@ mod tests {
 
     #[test]
     fn both_forms_of_a_browser_lead_to_the_same_keys() {
-        let keys = Keys::parse(PUBLIC, SECRET).unwrap();
+        let parts = |keys: &Keys| (keys.public.as_ref().to_vec(), keys.secret);
+        let keys = parts(&Keys::parse(PUBLIC, SECRET).unwrap());
         let padded = format!("{}=", PUBLIC.replace('-', "+").replace('_', "/"));
         let given = data(&json!({ "endpoint": "https://push.example.net/x", "auth": format!("{SECRET}==") }));
         for pushkey in [PUBLIC, &padded] {
             assert!(is_public_key(pushkey));
             let found = Subscription::of_browser(pushkey, &given).unwrap();
-            assert_eq!((found.keys.as_ref(), &*found.endpoint), (Some(&keys), "https://push.example.net/x"));
+            assert_eq!(found.keys.as_ref().map(parts).as_ref(), Some(&keys));
+            assert_eq!(found.endpoint, "https://push.example.net/x");
         }
         let whole = json!({ "endpoint": "https://push.example.net/x", "keys": { "p256dh": PUBLIC, "auth": SECRET } });
         let none = Map::new();
         let found = Subscription::of_browser(&whole.to_string(), &none).unwrap();
-        assert_eq!((found.keys, &*found.endpoint), (Some(keys), "https://push.example.net/x"));
+        assert_eq!((found.keys.as_ref().map(parts), &*found.endpoint), (Some(keys), "https://push.example.net/x"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Invariant: a key pair and a salt encrypt one message.
 
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use aws_lc_rs::agreement::{self, ECDH_P256, PrivateKey, UnparsedPublicKey};
+use aws_lc_rs::agreement::{self, ECDH_P256, PrivateKey};
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 
@@ -53,12 +53,12 @@ impl Ephemeral {
 /// The body of a request that carries `plaintext` to the receiver with these keys.
 ///
 /// # Errors
-/// [`Unspecified`] if the receiver's key is no point on the curve.
+/// [`Unspecified`] if the library fails.
 pub(in super::super) fn encrypt(plaintext: &[u8], to: &Keys, ephemeral: &Ephemeral) -> Result<Vec<u8>, Unspecified> {
     let public = ephemeral.private.compute_public_key()?;
     let public: &[u8] = public.as_ref();
-    let peer = UnparsedPublicKey::new(&ECDH_P256, &to.public[..]);
-    let ikm = agreement::agree(&ephemeral.private, peer, Unspecified, |shared| input_key(shared, to, public))?;
+    let receiver = to.public.clone();
+    let ikm = agreement::agree(&ephemeral.private, receiver, Unspecified, |shared| input_key(shared, to, public))?;
     let keys = message_keys(&ikm, &ephemeral.salt)?;
     let mut body = Vec::with_capacity(plaintext.len() + OVERHEAD);
     body.extend_from_slice(&ephemeral.salt);
@@ -77,7 +77,7 @@ pub(in super::super) fn encrypt(plaintext: &[u8], to: &Keys, ephemeral: &Ephemer
 /// The input keying material: binds the shared secret to both public keys and to the authentication secret.
 fn input_key(shared: &[u8], to: &Keys, sender: &[u8]) -> Result<[u8; 32], Unspecified> {
     let prk = Salt::new(HKDF_SHA256, &to.secret).extract(shared);
-    expand(&prk, &[b"WebPush: info\0", &to.public, sender])
+    expand(&prk, &[b"WebPush: info\0", to.public.as_ref(), sender])
 }
 
 fn message_keys(ikm: &[u8; 32], salt: &[u8; 16]) -> Result<MessageKeys, Unspecified> {
@@ -122,7 +122,7 @@ mod tests {
     }
 
     fn receiver() -> Keys {
-        Keys { public: bytes(RECEIVER), secret: bytes(SECRET) }
+        Keys::parse(RECEIVER, SECRET).unwrap()
     }
 
     #[test]
