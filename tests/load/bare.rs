@@ -27,14 +27,22 @@ impl Bare {
         self.0.id()
     }
 
-    /// Its address, once it serves. Its first line.
+    /// Its address, once it serves.
     ///
     /// # Errors
     /// If it does not serve.
     pub(crate) fn address(&mut self) -> io::Result<SocketAddr> {
+        self.line()?.parse().map_err(io::Error::other)
+    }
+
+    /// Its first line.
+    ///
+    /// # Errors
+    /// If it prints none.
+    pub(crate) fn line(&mut self) -> io::Result<String> {
         let mut line = String::new();
         BufReader::new(self.0.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?).read_line(&mut line)?;
-        line.trim().parse().map_err(io::Error::other)
+        Ok(line.trim().to_owned())
     }
 }
 

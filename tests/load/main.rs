@@ -33,6 +33,7 @@ fn main() -> ExitCode {
                 None => refuse(),
             },
             [push::BARE_CLIENT, rest @ ..] => push::bare_client(rest),
+            [push::BARE_CRYPTOGRAPHY, rest @ ..] => push::bare_cryptography(rest),
             [push::BARE_HANDLER] => push::bare_handler(),
             [identity::BARE_LOOKUP, rest @ ..] => identity::bare_lookup(rest),
             _ => match Options::read(rest) {

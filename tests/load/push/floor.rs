@@ -3,18 +3,19 @@
 //!
 //! Invariant: each is its own process, so that its cost is measured like the gateway's.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::{HttpResponse, web};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use h2::client::SendRequest;
+use harness::application_server::encrypt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -24,6 +25,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::providers::Specimen;
+use super::requests::{RECEIVER, RECEIVER_SECRET};
 use super::table::Row;
 use super::world::World;
 use super::{WARM_UP, specimen};
@@ -33,8 +35,14 @@ use crate::{engine, process};
 /// The argument that makes this program the bare client.
 pub(crate) const BARE_CLIENT: &str = "bare-client";
 
+/// The argument that makes this program the bare cryptography.
+pub(crate) const BARE_CRYPTOGRAPHY: &str = "bare-cryptography";
+
 /// The argument that makes this program the bare handler.
 pub(crate) const BARE_HANDLER: &str = "bare-handler";
+
+/// The bytes of a message for a browser before its encryption.
+const PLAINTEXT: usize = 420;
 
 /// The cost of the floor, in CPU microseconds.
 #[derive(Clone, Debug)]
@@ -43,6 +51,8 @@ pub(super) struct Floor {
     pub(super) client: f64,
     /// The bare handler, for one request.
     pub(super) handler: f64,
+    /// The bare cryptography, for one notification; `None` where nothing is encrypted.
+    pub(super) cryptography: Option<f64>,
 }
 
 /// The bare client's cost of one notification, with the number of concurrent pushes of `row`.
@@ -76,6 +86,33 @@ pub(super) fn price_of_handler(measure: impl FnOnce(SocketAddr, u32) -> f64) -> 
     Ok(measure(handler.address()?, handler.pid()))
 }
 
+/// The cost of the encryption of one message.
+///
+/// # Errors
+/// If it does not start.
+pub(super) fn price_of_cryptography(duration: Duration) -> io::Result<f64> {
+    Bare::start(&[BARE_CRYPTOGRAPHY, &duration.as_millis().to_string()])?.line()?.parse().map_err(io::Error::other)
+}
+
+/// The bare cryptography: `MILLISECONDS`. Encrypts messages of the usual size for so long, on one thread, and prints how
+/// many CPU microseconds each took. A signature of VAPID is made once for a push service, so it costs nothing.
+///
+/// # Errors
+/// If the argument is wrong.
+pub(crate) fn bare_cryptography(arguments: &[&str]) -> io::Result<bool> {
+    let [milliseconds] = arguments else { return Err(io::ErrorKind::InvalidInput.into()) };
+    let end = Instant::now() + Duration::from_millis(milliseconds.parse().map_err(io::Error::other)?);
+    let cpu = || process::cpu_time(std::process::id()).ok_or_else(|| io::Error::other("no /proc"));
+    let (receiver, secret, plaintext) = (RECEIVER, RECEIVER_SECRET, [b'x'; PLAINTEXT]);
+    let (before, mut messages) = (cpu()?, 0_u32);
+    while Instant::now() < end {
+        std::hint::black_box(encrypt(receiver, secret, &plaintext));
+        messages += 1;
+    }
+    writeln!(io::stdout(), "{}", (cpu()? - before).as_secs_f64() * 1e6 / f64::from(messages.max(1)))?;
+    Ok(true)
+}
+
 /// The bare handler: prints its address, then responds to every request as the gateway does, without parsing it.
 ///
 /// # Errors
@@ -84,8 +121,12 @@ pub(crate) fn bare_handler() -> io::Result<bool> {
     async fn notify(_body: Bytes) -> HttpResponse {
         HttpResponse::Ok().content_type("application/json").body(r#"{"rejected":[]}"#)
     }
+    async fn relay(_body: Bytes) -> HttpResponse {
+        HttpResponse::Created().insert_header(("ttl", 3600)).finish()
+    }
     bare::serve(|config| {
         config.route("/_matrix/push/v1/notify", web::post().to(notify));
+        config.route("/wp/{app}/{token}", web::post().to(relay));
     })
 }
 

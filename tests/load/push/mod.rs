@@ -15,7 +15,9 @@ use std::path::Path;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-pub(crate) use self::floor::{BARE_CLIENT, BARE_HANDLER, bare_client, bare_handler};
+pub(crate) use self::floor::{
+    BARE_CLIENT, BARE_CRYPTOGRAPHY, BARE_HANDLER, bare_client, bare_cryptography, bare_handler,
+};
 
 use self::floor::Floor;
 use self::providers::Provider;
@@ -55,16 +57,23 @@ pub(crate) fn run(options: &Options) -> io::Result<Tally> {
 
 fn rows(options: &Options) -> Vec<Row> {
     let mut rows = Vec::new();
-    for (provider, one, ten) in
-        [(Provider::Apns, 30, 12), (Provider::Fcm, 45, 20), (Provider::WebPush, 130, 0), (Provider::UnifiedPush, 45, 0)]
-    {
-        for (devices, at_most) in [(1, one), (10, ten)] {
+    for (provider, one, ten) in [
+        (Provider::Apns, 30, 12),
+        (Provider::Fcm, 45, 20),
+        (Provider::WebPush, 130, 0),
+        (Provider::UnifiedPush, 45, 0),
+        (Provider::Huawei, 0, 0),
+        (Provider::Relay, 60, 0),
+    ] {
+        for &devices in provider.devices() {
+            let at_most = if devices == 1 { one } else { ten };
             let row = |&connections: &usize| Row { provider, devices, connections, at_most, distant: false };
             rows.extend(options.connections.iter().map(row));
         }
     }
     for provider in Provider::ALL {
-        for (devices, connections) in [(1, DISTANT_CONNECTIONS), (10, 1), (10, DISTANT_CONNECTIONS)] {
+        let all = [(1, DISTANT_CONNECTIONS), (10, 1), (10, DISTANT_CONNECTIONS)];
+        for (devices, connections) in all.into_iter().filter(|(devices, _)| provider.devices().contains(devices)) {
             rows.push(Row { provider, devices, connections, at_most: 0, distant: true });
         }
     }
@@ -87,6 +96,10 @@ fn measure(world: &World, row: &Row, duration: Duration) -> io::Result<Run> {
             handler: floor::price_of_handler(|address, pid| {
                 engine::run(&load(address, pid), |_| world.pushes(row)).cpu_micros()
             })?,
+            cryptography: match row.provider {
+                Provider::WebPush => Some(floor::price_of_cryptography(duration)?),
+                _ => None,
+            },
         }),
     };
     Ok(Run { figures, peak, floor })
@@ -101,7 +114,8 @@ fn introduction(options: &Options, world: &World) -> io::Result<String> {
          Each row: {} s after {} s of warm-up, {} times; the one with the median price is shown, with the ends.\n\
          CPU: user and system time of the process for a notification. Beside it, with the same bodies and as many at the\n\
          same time: a program that only posts them to the same push services, a program that only takes the\n\
-         homeservers' requests and answers them, and how many times what both take together the gateway takes.\n\
+         homeservers' requests and answers them, for Web Push one that only encrypts, and how many times what these\n\
+         take together the gateway takes.\n\
          Resident memory at rest {:.1} MiB.\n\n{}\n",
         world.pid(),
         available_parallelism()?,

@@ -16,6 +16,8 @@ use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
+use crate::connection::Reply;
+
 /// The concurrent streams that both allow on one connection, as Apple does.
 const MAX_STREAMS: u32 = 1000;
 
@@ -33,6 +35,10 @@ pub(super) enum Provider {
     WebPush,
     /// A UnifiedPush distributor's.
     UnifiedPush,
+    /// Huawei Push Kit.
+    Huawei,
+    /// APNs, behind the relay of Web Push.
+    Relay,
 }
 
 /// A push service that runs until the process exits.
@@ -58,7 +64,8 @@ struct Seen {
 }
 
 impl Provider {
-    pub(super) const ALL: [Self; 4] = [Self::Apns, Self::Fcm, Self::WebPush, Self::UnifiedPush];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Apns, Self::Fcm, Self::WebPush, Self::UnifiedPush, Self::Huawei, Self::Relay];
 
     /// Its name in the table.
     pub(super) fn title(self) -> &'static str {
@@ -67,6 +74,8 @@ impl Provider {
             Self::Fcm => "FCM",
             Self::WebPush => "Web Push",
             Self::UnifiedPush => "UnifiedPush",
+            Self::Huawei => "Huawei",
+            Self::Relay => "relay to APNs",
         }
     }
 
@@ -77,6 +86,21 @@ impl Provider {
             Self::Fcm => "fcm",
             Self::WebPush => "webpush",
             Self::UnifiedPush => "unifiedpush",
+            Self::Huawei => "huawei",
+            Self::Relay => "relay",
+        }
+    }
+
+    /// The numbers of devices in one request.
+    pub(super) fn devices(self) -> &'static [usize] {
+        if self == Self::Relay { &[1] } else { &[1, 10] }
+    }
+
+    /// Whether the gateway reports that everything was delivered.
+    pub(super) fn is_delivered(self, reply: &Reply<'_>) -> bool {
+        match self {
+            Self::Relay => reply.status == 201,
+            _ => reply.status == 200 && reply.body == br#"{"rejected":[]}"#,
         }
     }
 }
@@ -158,13 +182,18 @@ impl Answers {
             tokio::time::sleep(self.delay).await;
         }
         let taken = match self.provider {
-            Provider::Apns => {
+            Provider::Apns | Provider::Relay => {
                 let response = Response::builder().header("apns-id", head.headers.get("apns-id")?);
                 respond.send_response(response.body(()).ok()?, true).ok().map(drop)
             }
             Provider::Fcm => {
                 let sent = respond.send_response(google(), false).ok()?.send_data(Bytes::from_static(NAME), true);
                 sent.ok()
+            }
+            Provider::Huawei => {
+                let response = Response::builder().header("content-type", "application/json");
+                let mut sent = respond.send_response(response.body(()).ok()?, false).ok()?;
+                sent.send_data(Bytes::from_static(SUCCESS), true).ok()
             }
             Provider::WebPush | Provider::UnifiedPush => {
                 let response = Response::builder().status(201).header("ttl", head.headers.get("ttl")?);
@@ -178,6 +207,9 @@ impl Answers {
 
 /// The body of FCM's success response.
 const NAME: &[u8] = b"{\n  \"name\": \"projects/demo-project/messages/0:1500415314455276%31bd1c9631bd1c96\"\n}\n";
+
+/// The body of Huawei's success response.
+const SUCCESS: &[u8] = br#"{"code":"80000000","msg":"Success","requestId":"157440955549500001002006"}"#;
 
 /// The head of FCM's responses.
 fn google() -> Response<()> {

@@ -1,7 +1,7 @@
 //! The homeservers' requests: a message in a room, for one or several devices, as Synapse writes it.
 //!
 //! Invariant: no event and no pushkey is sent twice, so that no cache and no limit responds in place of the push
-//! service.
+//! service. The relay's push resources recur, less often than a limit permits.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,7 +19,17 @@ const DIGITS: usize = 16;
 const PLACE: &str = "@@@@@@@@@@@@@@@@";
 
 /// The browser's public key of RFC 8291, Appendix A.
-const RECEIVER: &str = "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4";
+pub(super) const RECEIVER: &str =
+    "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4";
+
+/// The browser's secret.
+pub(super) const RECEIVER_SECRET: &str = "BTBZMqHH6r4Tts7J_aSIgg";
+
+/// The bytes of an encrypted message: as many as a text message takes.
+const RELAYED: usize = 600;
+
+/// What is before the path of a push resource.
+const RELAY_METHOD: &str = "POST ";
 
 /// Requests of one form, each with its own numbers.
 #[derive(Clone, Debug)]
@@ -28,6 +38,8 @@ pub(super) struct Requests {
     /// The positions of the event's number, then of the pushkeys' numbers.
     places: Vec<usize>,
     next: Arc<AtomicU64>,
+    /// The paths of push resources of one length, which the requests take in turn; empty for one path.
+    paths: Arc<Vec<String>>,
 }
 
 impl Requests {
@@ -45,11 +57,13 @@ impl Requests {
             Provider::Fcm => format!("{PLACE}2Wm1Q3:APA91b{}", "HPRgkF3JUikC4ENAHEeMrd41Zxv3hVZjC9KtT8".repeat(3)),
             Provider::WebPush => RECEIVER.to_owned(),
             Provider::UnifiedPush => format!("https://{address}/up{PLACE}?up=1"),
+            Provider::Huawei => format!("IQAAAACy0{PLACE}{}", "AgAXJdfXYp2Wm1Q3HPRgkF3JUikC4ENA".repeat(3)),
+            Provider::Relay => unreachable!("its requests have no pushkeys"),
         };
         let mut data = json!({ "default_payload": { "aps": { "mutable-content": 1 }, "cs": "Xz4fK2mT9qLw" } });
         if provider == Provider::WebPush {
             data["endpoint"] = json!(format!("https://{address}/push/{PLACE}"));
-            data["auth"] = json!("BTBZMqHH6r4Tts7J_aSIgg");
+            data["auth"] = json!(RECEIVER_SECRET);
         }
         let device = json!({
             "app_id": app_id, "pushkey": pushkey, "pushkey_ts": 1_735_689_600, "data": data,
@@ -69,12 +83,34 @@ impl Requests {
         }});
         let bytes = connection::request("POST", "/_matrix/push/v1/notify", None, &body.to_string());
         let places = places(&bytes);
-        Self { bytes, places, next }
+        Self { bytes, places, next, paths: Arc::default() }
+    }
+
+    /// Encrypted messages of a homeserver that sends Web Push, to push resources with these paths.
+    ///
+    /// # Panics
+    /// Without any path.
+    pub(super) fn relayed(authorization: &str, paths: Arc<Vec<String>>, next: Arc<AtomicU64>) -> Self {
+        // Salt, record size, the size of the key and its first byte; nothing decrypts the rest.
+        let mut body = [PLACE.as_bytes(), &4096_u32.to_be_bytes(), &[65, 4]].concat();
+        body.resize(RELAYED, 0x11);
+        let path = paths.first().expect("a push resource");
+        let head = format!(
+            "{RELAY_METHOD}{path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {authorization}\r\nTTL: 3600\r\n\
+             Urgency: high\r\nContent-Encoding: aes128gcm\r\nContent-Length: {RELAYED}\r\n\r\n"
+        );
+        let bytes = [head.as_bytes(), &body].concat();
+        Self { places: places(&bytes), bytes, next, paths }
     }
 
     /// A request that differs from all earlier ones.
     pub(super) fn next(&mut self) -> &[u8] {
-        let number = format!("{:0DIGITS$x}", self.next.fetch_add(1, Ordering::Relaxed));
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        if !self.paths.is_empty() {
+            let path = &self.paths[usize::try_from(number).unwrap_or_default() % self.paths.len()];
+            self.bytes[RELAY_METHOD.len()..RELAY_METHOD.len() + path.len()].copy_from_slice(path.as_bytes());
+        }
+        let number = format!("{number:0DIGITS$x}");
         for (i, place) in self.places.iter().enumerate() {
             let digits = &mut self.bytes[*place..place + DIGITS];
             digits.copy_from_slice(number.as_bytes());
@@ -128,5 +164,15 @@ mod tests {
             }
         }
         assert_eq!((events.len(), seen.len()), (40, 400));
+    }
+
+    #[test]
+    fn relayed_messages_differ_and_take_the_push_resources_in_turn() {
+        let paths = Arc::new(vec!["/wp/ios/a".to_owned(), "/wp/ios/b".to_owned()]);
+        let mut requests = Requests::relayed("vapid t=x, k=y", paths, Arc::default());
+        let seen: HashSet<_> = (0..4).map(|_| requests.next().to_vec()).collect();
+        assert_eq!(seen.len(), 4);
+        let to = |head: &str| seen.iter().filter(|request| request.starts_with(head.as_bytes())).count();
+        assert_eq!((to("POST /wp/ios/a "), to("POST /wp/ios/b ")), (2, 2));
     }
 }

@@ -11,8 +11,8 @@ use crate::table::mebibytes;
 /// The head of the table with the lines of [`line()`].
 pub(super) const HEAD: &str = "\
 | deliveries | connections | requests/s | p50 ms | p99 ms | CPU µs/notification | ours at most | bare client | \
-bare handler | times both | peak MiB | failed |
-|---|---|---|---|---|---|---|---|---|---|---|---|";
+bare handler | encryption | times these | peak MiB | failed |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|";
 
 /// A row of the table.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +60,9 @@ impl Run {
 
     /// The gateway's cost of one notification as a multiple of the floor's.
     fn times_floor(&self, row: &Row) -> Option<f64> {
-        self.floor.as_ref().map(|floor| self.price(row) / (floor.client + floor.handler / devices(row)))
+        self.floor.as_ref().map(|floor| {
+            self.price(row) / (floor.client + floor.handler / devices(row) + floor.cryptography.unwrap_or_default())
+        })
     }
 }
 
@@ -79,11 +81,12 @@ pub(super) fn line(row: &Row, mut runs: Vec<Run>) -> String {
     let at_most = if row.at_most > 0 { row.at_most.to_string() } else { NONE.to_owned() };
     let client = of(&|run| run.floor.as_ref().map(|floor| floor.client), 1);
     let handler = of(&|run| run.floor.as_ref().map(|floor| floor.handler), 1);
+    let cryptography = of(&|run| run.floor.as_ref()?.cryptography, 1);
     let (times, peak) = (of(&|run| run.times_floor(row), 2), mebibytes(run.peak));
     let failed: usize = runs.iter().map(|run| run.figures.failed).sum();
     format!(
         "| {name} | {connections} | {rate:.0} | {p50:.2} | {p99:.2} | {price} | {at_most} | {client} | {handler} | \
-         {times} | {peak:.1} | {failed} |"
+         {cryptography} | {times} | {peak:.1} | {failed} |"
     )
 }
 
@@ -134,16 +137,16 @@ mod tests {
 
     #[test]
     fn a_line_has_the_columns_of_the_head() {
-        let one = line(&row(10), vec![run(200, Some(Floor { client: 8.0, handler: 20.0 }))]);
-        assert_eq!(one, "| APNs, 10 devices | 16 | 500 | 1.50 | 20.00 | 20.0 | 12 | 8.0 | 20.0 | 2.00 | 1.5 | 0 |");
+        let one = line(&row(10), vec![run(200, Some(Floor { client: 8.0, handler: 20.0, cryptography: None }))]);
+        assert_eq!(one, "| APNs, 10 devices | 16 | 500 | 1.50 | 20.00 | 20.0 | 12 | 8.0 | 20.0 | – | 2.00 | 1.5 | 0 |");
         assert_eq!(HEAD.lines().next().unwrap().matches('|').count(), one.matches('|').count());
     }
 
     #[test]
     fn of_several_runs_the_middle_one_is_shown_with_the_ends() {
-        let floor = || Some(Floor { client: 5.0, handler: 5.0 });
+        let floor = || Some(Floor { client: 4.0, handler: 4.0, cryptography: Some(2.0) });
         let three = line(&row(1), vec![run(30, floor()), run(10, floor()), run(20, floor())]);
-        assert!(three.contains("| 20.0 (10.0 to 30.0) | 12 | 5.0 (5.0 to 5.0) |"), "{three}");
+        assert!(three.contains("| 20.0 (10.0 to 30.0) | 12 | 4.0 (4.0 to 4.0) |"), "{three}");
         assert!(three.contains("| 2.00 (1.00 to 3.00) |"), "{three}");
     }
 
@@ -151,6 +154,9 @@ mod tests {
     fn where_only_times_count_there_are_no_prices_to_compare() {
         let far = Row { distant: true, at_most: 0, provider: Provider::Fcm, ..row(1) };
         let line = line(&far, vec![run(30, None)]);
-        assert!(line.starts_with("| FCM, 1 device, 50 ms away | 16 |") && line.contains("| – | – | – | – |"), "{line}");
+        assert!(
+            line.starts_with("| FCM, 1 device, 50 ms away | 16 |") && line.contains("| – | – | – | – | – |"),
+            "{line}"
+        );
     }
 }
