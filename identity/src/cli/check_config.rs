@@ -36,32 +36,37 @@ pub(super) fn check(file: Option<&Path>) -> Result<Vec<String>, ConfigErrors> {
 /// # Errors
 /// As [`check`].
 pub(super) fn checked(file: Option<&Path>) -> Result<(Config, Vec<String>), ConfigErrors> {
-    let config = Config::load_and(file, |config| parts(config).map(drop))?;
-    let found = parts(&config)?;
+    let config = Config::load_and(file, |config| parts(config).1)?;
+    let (found, _) = parts(&config);
     let notices = config.notices().into_iter().chain(found).collect();
     Ok((config, notices))
 }
 
-/// What an operator should know of the parts.
-fn parts(config: &Config) -> Result<Vec<String>, ConfigError> {
+/// What an operator should know of the parts, and the errors of those that do not accept their settings.
+fn parts(config: &Config) -> (Vec<String>, Vec<ConfigError>) {
+    let (mut notices, mut errors) = (Vec::new(), Vec::new());
     let identity = config.server.identity(None);
-    config.terms.read().map_err(ConfigError::Invalid)?;
-    let certificate = listen::check(&config.http, Clock::system().now()).map_err(invalid)?;
-    config.email.check_token_source()?;
-    Store::check(&config.database).map_err(invalid)?;
     let extra_ca = config.outbound.extra_ca_file.as_deref();
-    Mailer::new(&config.email, &identity.name, extra_ca, Clock::system(), Random).map_err(invalid)?;
-    SmsSender::new(&config.sms, extra_ca, Clock::system()).map_err(invalid)?;
-    let templates = Templates::load(&config.templates, &config.sms, &identity.base_url).map_err(invalid)?;
+    let mut check = |result: Result<(), String>| errors.extend(result.err().map(ConfigError::Invalid));
+    check(config.terms.read().map(drop));
+    check(listen::check(&config.http, Clock::system().now()).map(|found| notices.extend(found)).map_err(text));
+    check(config.email.check_token_source().map_err(text));
+    check(Store::check(&config.database).map_err(text));
+    // These three read the same file of certificates.
+    check(Mailer::new(&config.email, &identity.name, extra_ca, Clock::system(), Random).map(drop).map_err(text));
+    check(SmsSender::new(&config.sms, extra_ca, Clock::system()).map(drop).map_err(text));
+    check(HomeserverClient::new(&config.federation, &config.outbound, Clock::system(), Random).map(drop).map_err(text));
+    let (templates, mistakes) = Templates::load_all(&config.templates, &config.sms, &identity.base_url);
+    notices.splice(0..0, templates.notices());
+    mistakes.iter().for_each(|mistake| check(Err(mistake.to_string())));
     let keys = &config.keys;
     // `serve` creates a missing file.
     if keys.file.exists() {
-        SigningKeys::read(&keys.file, &keys.revoked, keys.sign_as(&identity)).map_err(invalid)?;
+        check(SigningKeys::read(&keys.file, &keys.revoked, keys.sign_as(&identity)).map(drop).map_err(text));
     }
-    HomeserverClient::new(&config.federation, &config.outbound, Clock::system(), Random).map_err(invalid)?;
-    Ok(templates.notices().into_iter().chain(certificate).collect())
+    (notices, errors)
 }
 
-fn invalid(error: impl std::fmt::Display) -> ConfigError {
-    ConfigError::Invalid(error.to_string())
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
 }

@@ -195,6 +195,11 @@ impl ConfigSource {
         Ok(Config::load(self.config.as_deref())?)
     }
 
+    /// The settings that templates use.
+    fn load_templates(&self) -> Result<Config, Box<dyn Error>> {
+        Ok(Config::load_templates(self.config.as_deref())?)
+    }
+
     /// The settings of the database and the signing keys alone.
     fn load_stored(&self) -> Result<Config, Box<dyn Error>> {
         Ok(Config::load_stored(self.config.as_deref())?)
@@ -228,7 +233,10 @@ async fn execute(command: Command) -> Result<ExitCode, Box<dyn Error>> {
 
 async fn run_command(command: Command) -> Result<(), Box<dyn Error>> {
     match command {
-        Command::Serve { source } => Ok(server::serve(source.load()?).await?),
+        Command::Serve { source } => {
+            let (config, _) = check_config::checked(source.config.as_deref())?;
+            Ok(server::serve(config).await?)
+        }
         Command::CheckConfig { source } => print(check_config::check(source.config.as_deref())?),
         // Has a result of its own, above.
         Command::Doctor(_) => Ok(()),
@@ -237,10 +245,15 @@ async fn run_command(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Backup(args) => print(backup::back_up(&args).await?),
         Command::GenerateKey { id } => Ok(writeln!(io::stdout(), "{}", *signing_keys::new_line(&id, Random)?)?),
         Command::RotateKey { source, id } => {
-            let config = source.load_stored()?;
-            let used = rotate_key::used_ids(&config).await;
+            let config = Config::load_keys(source.config.as_deref())?;
+            let used = match source.load_stored() {
+                Ok(stored) => rotate_key::used_ids(&stored).await,
+                // As without the database: the server checks the id.
+                Err(_) => config.keys.revoked.clone(),
+            };
             let id = signing_keys::rotate(&config.keys.file, id.as_deref(), &used, Random)?;
-            print([format!("{id} is the signing key now; send SIGHUP to running servers")])
+            let file = config.keys.file.display();
+            print([format!("{id} is the signing key now, on the first line of {file}; send SIGHUP to running servers")])
         }
         Command::RotatePepper { source } => {
             let print_line = |line| print([line]);

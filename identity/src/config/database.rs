@@ -2,6 +2,8 @@
 //!
 //! Invariant: every wait for the database is bounded.
 
+mod url;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,10 +14,6 @@ use shared::text_file;
 
 /// The forms of the URL.
 pub const EXPECTED: &str = "expected sqlite:///path, sqlite::memory: or postgres://user@host/name";
-
-/// The advice for a password that is written into the URL as it is.
-const UNESCAPED: &str = "the user or the password has a character that must be percent-encoded in a URL: @ is %40, / is %2F, \
-                         # is %23, ? is %3F, % is %25, a space is %20";
 
 /// The section `[database]` as written.
 #[derive(Clone, Debug, Deserialize)]
@@ -149,9 +147,9 @@ impl RawDatabase {
         };
         let url_file = self.url_file.map(|file| base.join(file));
         let url = read("database.url", self.url.as_ref(), url_file.as_deref())?;
-        if url.as_ref().is_some_and(|url| has_unescaped(url.expose())) {
+        if let Some(problem) = url.as_ref().and_then(|url| url::problem(url.expose())) {
             let key = if url_file.is_some() { "database.url_file" } else { "database.url" };
-            return Err(ConfigError::invalid(key, UNESCAPED));
+            return Err(ConfigError::invalid(key, problem));
         }
         let location = match url {
             Some(url) => Location::parse(url.expose(), base).map_err(|error| match &url_file {
@@ -164,8 +162,9 @@ impl RawDatabase {
         };
         let migrate_url_file = self.migrate_url_file.map(|file| base.join(file));
         let migrate_url = read("database.migrate_url", self.migrate_url.as_ref(), migrate_url_file.as_deref())?;
-        if migrate_url.as_ref().is_some_and(|url| has_unescaped(url.expose())) {
-            return Err(ConfigError::invalid("database.migrate_url", UNESCAPED));
+        if let Some(problem) = migrate_url.as_ref().and_then(|url| url::problem(url.expose())) {
+            let key = if migrate_url_file.is_some() { "database.migrate_url_file" } else { "database.migrate_url" };
+            return Err(ConfigError::invalid(key, problem));
         }
         if migrate_url.is_some() && !matches!(location, Location::Postgres(_)) {
             let problem = "only PostgreSQL has another URL for migrations; remove it";
@@ -186,20 +185,16 @@ impl RawDatabase {
     }
 }
 
-/// Whether the user or the password in a PostgreSQL URL has a character that ends this part of a URL. The driver would look
-/// for a wrong host or log in with a wrong password.
-fn has_unescaped(url: &str) -> bool {
-    let Some(rest) = ["postgres://", "postgresql://"].iter().find_map(|scheme| url.strip_prefix(scheme)) else {
-        return false;
-    };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let before_options = rest.split('?').next().unwrap_or_default();
-    let is_encoded = |part: &str| part.get(..2).is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()));
-    let login = authority.rsplit_once('@').map_or("", |(login, _)| login);
-    !authority.contains('@') && before_options.contains('@')
-        || authority.matches('@').count() > 1
-        || rest.contains(['#', ' '])
-        || !login.split('%').skip(1).all(is_encoded)
+impl Database {
+    /// What an operator should know of the way to the database.
+    pub(super) fn notice(&self) -> Option<String> {
+        let Location::Postgres(url) = &self.location else { return None };
+        url::is_plain_beyond_this_machine(url.expose()).then(|| {
+            "INSECURE: [database] the URL has sslmode=disable, so the password and all data go through the network as plain \
+             text; remove it unless you trust the network"
+                .to_owned()
+        })
+    }
 }
 
 /// The driver has no modes `verify-ca` and `verify-full`: with TLS this server verifies issuer and name anyway.
@@ -210,6 +205,11 @@ fn with_known_ssl_mode(url: &str) -> String {
         other => other,
     });
     format!("{place}?{}", options.collect::<Vec<_>>().join("&"))
+}
+
+/// Whether the path can be that of a file: not of a folder, and without options.
+fn is_file_name(path: &str) -> bool {
+    !path.is_empty() && !path.ends_with('/')
 }
 
 #[cfg(test)]
@@ -230,7 +230,7 @@ impl Location {
     pub fn parse(url: &str, base: &Path) -> Result<Self, ConfigError> {
         if url == "sqlite::memory:" {
             Ok(Self::SqliteMemory)
-        } else if let Some(path) = url.strip_prefix("sqlite://").filter(|path| !path.is_empty()) {
+        } else if let Some(path) = url.strip_prefix("sqlite://").filter(|path| is_file_name(path)) {
             Ok(Self::SqliteFile(base.join(path)))
         } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             Ok(Self::Postgres(Secret::new(with_known_ssl_mode(url))))
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn an_invalid_url_is_rejected_and_not_quoted() {
-        for url in ["mysql://root:hunter2@h/d", "sqlite://", ""] {
+        for url in ["mysql://root:hunter2@h/d", "sqlite://", "sqlite:///", "sqlite://data/", ""] {
             let error = location(url).unwrap_err();
             assert!(error.starts_with("[database] url: expected sqlite:///path"), "{error}");
             assert!(!error.contains("hunter2"), "{error}");
@@ -286,7 +286,12 @@ mod tests {
             let raw = RawDatabase { url: Some(shared::secret::Secret::new(url.to_owned())), ..RawDatabase::default() };
             raw.complete(Path::new(""), Path::new("")).map(drop).map_err(|error| error.to_string())
         };
-        for url in ["postgres://u:p@h/d", "postgres://u:p%40ss@h:5432/d?a=b@c", "postgres://h/d", "sqlite://a#b@c.db"] {
+        for url in [
+            "postgres://u:p@h/d",
+            "postgres://u:p%40ss@h:5432/d?application_name=b@c",
+            "postgres://h/d",
+            "sqlite://a#b@c.db",
+        ] {
             assert_eq!(complete(url), Ok(()), "{url}");
         }
         for password in ["hunter@2", "hunter/2", "hunter#2", "hunter%2", "hunter 2", "hunter%zz", "h/u@2"] {

@@ -123,6 +123,9 @@ impl RawEmail {
         if self.retry_after < HumanDuration::from_secs(1) {
             return Err(ConfigError::invalid("email.retry_after", "expected at least \"1s\""));
         }
+        if self.timeout.get().is_zero() {
+            return Err(ConfigError::invalid("email.timeout", "expected more than 0, such as \"10s\""));
+        }
         let password_file = self.password_file.take().map(|file| base.join(file));
         let password = secret("email.password", self.password.as_ref(), password_file.as_deref())?;
         let kind =

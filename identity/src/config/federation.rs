@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
-use shared::config::{Globs, HumanDuration, OneOrMany};
+use shared::config::{ConfigError, Globs, HumanDuration, OneOrMany};
 
 use crate::domain::access::{HomeserverAccess, denies};
 use crate::domain::mxid::UserId;
@@ -46,6 +46,20 @@ pub struct Registration {
     pub deny_users: Globs,
 }
 
+impl Federation {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        for (key, limit) in [("connect_timeout", self.connect_timeout), ("timeout", self.timeout)] {
+            if limit.get().is_zero() {
+                return Err(ConfigError::invalid(
+                    &format!("federation.{key}"),
+                    "expected more than 0, such as \"10s\"",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Registration {
     /// The rule from both lists.
     pub fn access(&self) -> HomeserverAccess {
@@ -59,11 +73,24 @@ impl Registration {
 
     /// What is open to the world.
     pub(super) fn notice(&self) -> Option<String> {
-        self.allow_servers.is_empty().then(|| {
-            "[registration] allow_servers is empty: users of every homeserver may register, look up addresses and send mail; \
+        if self.deny_servers.match_everything() {
+            return Some(
+                "[registration] deny_servers has a pattern that matches every homeserver: no one may register; list single \
+                 homeservers"
+                    .to_owned(),
+            );
+        }
+        let state = if self.allow_servers.is_empty() {
+            "is empty"
+        } else if self.allow_servers.match_everything() {
+            "has a pattern that matches every name"
+        } else {
+            return None;
+        };
+        Some(format!(
+            "[registration] allow_servers {state}: users of every homeserver may register, look up addresses and send mail; \
              list your homeserver, such as [\"example.org\"]"
-                .to_owned()
-        })
+        ))
     }
 }
 
@@ -127,7 +154,30 @@ mod tests {
 
     use serde::Deserialize;
 
-    use super::{Endpoint, Federation};
+    use super::{Endpoint, Federation, Registration};
+
+    #[test]
+    fn a_registration_that_is_open_to_the_world_is_a_notice() {
+        let notice = |allow: &[&str], deny: &[&str]| {
+            let globs = |patterns: &[&str]| serde_json::from_value(serde_json::json!(patterns)).unwrap();
+            let section =
+                Registration { allow_servers: globs(allow), deny_servers: globs(deny), ..Registration::default() };
+            section.notice()
+        };
+        for (allow, deny, expected) in [
+            (&[][..], &[][..], Some("allow_servers is empty")),
+            (&["*"], &[], Some("matches every name")),
+            (&["hs.example", "?*"], &[], Some("matches every name")),
+            (&["hs.example", "*.example"], &[], None),
+            (&[], &["*.evil"], Some("allow_servers is empty")),
+            (&[], &["*"], Some("no one may register")),
+            (&["hs.example"], &["*"], Some("no one may register")),
+        ] {
+            let found = notice(allow, deny);
+            assert_eq!(found.is_some(), expected.is_some(), "{allow:?} {deny:?}");
+            assert!(found.is_none_or(|text| text.contains(expected.unwrap_or_default())));
+        }
+    }
     use crate::domain::server_name::ServerName;
 
     #[derive(Debug, Deserialize)]

@@ -110,6 +110,12 @@ impl Invites {
         })
     }
 
+    /// An empty word would be in every text, so it is ignored.
+    pub(super) fn keyword_notice(&self) -> Option<String> {
+        let has_empty = self.blocked_keywords.as_slice().iter().any(|word| word.trim().is_empty());
+        has_empty.then(|| "[invites] blocked_keywords: an empty word blocks nothing; remove it".to_owned())
+    }
+
     pub(super) fn check(&self, allow_http: bool) -> Result<(), ConfigError> {
         let url = Url::parse(&self.web_client).ok();
         let is_link = url.is_some_and(|url| {
@@ -121,8 +127,11 @@ impl Invites {
             let problem = "expected an https URL such as \"https://app.element.io\"";
             return Err(ConfigError::invalid("invites.web_client", problem));
         }
-        if let Some(entry) =
-            self.web_client_allowlist.as_slice().iter().find(|entry| bare_https_origin(entry).is_none())
+        if let Some(entry) = self
+            .web_client_allowlist
+            .as_slice()
+            .iter()
+            .find(|entry| bare_https_origin(entry).is_none() || entry.contains('*'))
         {
             let problem = format!("expected origins such as \"https://chat.example.org\", found \"{entry}\"");
             return Err(ConfigError::invalid("invites.web_client_allowlist", problem));
@@ -174,6 +183,7 @@ mod tests {
             ("https://app.element.io/#/", &[], true, Some("[invites] web_client: ")),
             (good, &["http://a.example"], true, Some("[invites] web_client_allowlist: ")),
             (good, &["https://a.example", "https://b.example/x"], true, Some("found \"https://b.example/x\"")),
+            (good, &["https://*.example"], true, Some("found \"https://*.example\"")),
             (good, &["*.example"], true, Some("[invites] web_client_allowlist: ")),
         ] {
             let result = check(web_client, listed, allow_http);

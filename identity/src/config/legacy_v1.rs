@@ -49,6 +49,18 @@ impl TryFrom<String> for Profile {
     }
 }
 
+/// Networks of this machine and of private networks, in which reverse proxies are.
+const LOCAL: [&str; 8] = [
+    "127.0.0.0/8",
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "169.254.0.0/16",
+    "::1/128",
+    "fc00::/7",
+    "fe80::/10",
+];
+
 /// The versions of the removed API. Only profile `full` serves all of it.
 const LEGACY_VERSIONS: [&str; 4] = ["r0.1.0", "r0.2.0", "r0.2.1", "r0.3.0"];
 
@@ -92,6 +104,31 @@ impl LegacyV1 {
             _ => return Ok(()),
         };
         Err(ConfigError::invalid(key, problem))
+    }
+
+    /// What an operator should know of the addresses of `delegate`. Without `trusted_proxies` every request through a reverse
+    /// proxy has the address of the proxy.
+    pub(super) fn delegate_notice(&self, may_be_behind_proxy: bool) -> Option<String> {
+        if self.profile != Profile::Delegate {
+            return None;
+        }
+        let listed = self.delegate_allow_ips.as_slice();
+        if let Some(network) = listed.iter().find(|network| network.is_most_of_the_internet()) {
+            return Some(format!(
+                "INSECURE: [legacy_v1] delegate_allow_ips: every client in {network:?} can send SMS without an account; list \
+                 only the addresses of your homeservers"
+            ));
+        }
+        let near = listed
+            .iter()
+            .find(|network| LOCAL.iter().filter_map(|local| local.parse().ok()).any(|local| network.is_within(&local)));
+        near.filter(|_| may_be_behind_proxy).map(|network| {
+            format!(
+                "[legacy_v1] delegate_allow_ips has {network:?}, and [http] trusted_proxies is empty: the requests of all \
+                 clients behind a reverse proxy with such an address count as your homeserver's, so that everyone can send \
+                 SMS; set trusted_proxies to the address of the proxy"
+            )
+        })
     }
 
     pub(super) fn notice(&self) -> Option<String> {
@@ -147,6 +184,23 @@ mod tests {
             let has_notice = settings.notice().is_some();
             let has_no_effect = !allowed.is_empty() && matches!(profile, Profile::Off | Profile::Invites);
             assert_eq!(has_notice, has_no_effect || profile == Profile::Full, "{settings:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_in_which_a_reverse_proxy_or_everyone_may_be_is_a_notice() {
+        for (profile, allowed, may_be_behind_proxy, expected) in [
+            (Profile::Delegate, &["127.0.0.1"][..], true, Some("trusted_proxies is empty")),
+            (Profile::Delegate, &["203.0.113.9", "10.0.0.5"], true, Some("10.0.0.5")),
+            (Profile::Delegate, &["::1"], true, Some("trusted_proxies is empty")),
+            (Profile::Delegate, &["127.0.0.1"], false, None),
+            (Profile::Delegate, &["203.0.113.9"], true, None),
+            (Profile::Delegate, &["0.0.0.0/0", "::/0"], false, Some("INSECURE")),
+            (Profile::Invites, &["127.0.0.1"], true, None),
+        ] {
+            let notice = settings(profile, allowed).delegate_notice(may_be_behind_proxy);
+            assert_eq!(notice.is_some(), expected.is_some(), "{allowed:?}");
+            assert!(notice.is_none_or(|text| text.contains(expected.unwrap_or_default())));
         }
     }
 

@@ -18,6 +18,7 @@ pub mod sms;
 pub mod templates;
 pub mod terms;
 
+mod notices;
 mod patterns;
 mod placeholders;
 mod raw;
@@ -25,7 +26,7 @@ mod reload;
 
 use std::path::{Path, PathBuf};
 
-use shared::config::{ConfigError, ConfigErrors, ConfigSource, exposure_notice};
+use shared::config::{ConfigError, ConfigErrors, ConfigSource};
 use shared::http::settings::{self as http, Admin, Http};
 use shared::outbound::settings::Outbound;
 use shared::telemetry::Log;
@@ -46,10 +47,6 @@ use self::sms::SmsConfig;
 use self::templates::TemplatesConfig;
 use self::terms::TermsSource;
 use crate::domain::next_link::NextLinkRule;
-
-/// The keys of files without a secret, or with notices of their own.
-const PUBLIC_FILES: [&str; 6] =
-    ["http.tls_cert_file", "http.tls_key_file", "outbound.extra_ca_file", "terms.file", "keys.file", "sms.log.file"];
 
 /// The complete configuration.
 #[derive(Clone, Debug)]
@@ -98,21 +95,18 @@ impl Config {
     /// # Errors
     /// [`ConfigErrors`] names every wrong key with its place.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigErrors> {
-        Self::load_and(file, |_| Ok(()))
+        Self::load_and(file, |_| Vec::new())
     }
 
     /// As [`Config::load`]; the errors of `check` count too.
     ///
     /// # Errors
     /// Those of [`Config::load`] and of `check`.
-    pub fn load_and(
-        file: Option<&Path>,
-        check: impl Fn(&Self) -> Result<(), ConfigError>,
-    ) -> Result<Self, ConfigErrors> {
+    pub fn load_and(file: Option<&Path>, check: impl Fn(&Self) -> Vec<ConfigError>) -> Result<Self, ConfigErrors> {
         RawConfig::source(file)?.complete(|source| {
-            let config = Self::of(file, source)?;
-            check(&config)?;
-            Ok(config)
+            let config = Self::of(file, source).map_err(|error| vec![error])?;
+            let errors = check(&config);
+            if errors.is_empty() { Ok(config) } else { Err(errors) }
         })
     }
 
@@ -123,7 +117,36 @@ impl Config {
     /// Those of [`Config::load`].
     pub fn load_stored(file: Option<&Path>) -> Result<Self, ConfigErrors> {
         const PATHS: [&str; 5] = ["server.data_dir", "database", "keys", "log", "outbound.extra_ca_file"];
-        RawConfig::source(file)?.only(&PATHS).complete(|source| Self::of(file, source))
+        let source = RawConfig::source(file)?.only(&PATHS);
+        source.complete(|source| Self::of(file, source).map_err(|error| vec![error]))
+    }
+
+    /// As [`Config::load_stored`], with the signing keys alone.
+    ///
+    /// # Errors
+    /// Those of [`Config::load`].
+    pub fn load_keys(file: Option<&Path>) -> Result<Self, ConfigErrors> {
+        let source = RawConfig::source(file)?.only(&["server.data_dir", "keys"]);
+        source.complete(|source| Self::of(file, source).map_err(|error| vec![error]))
+    }
+
+    /// As [`Config::load_stored`], with the settings that templates use.
+    ///
+    /// # Errors
+    /// Those of [`Config::load`].
+    pub fn load_templates(file: Option<&Path>) -> Result<Self, ConfigErrors> {
+        const PATHS: [&str; 8] = [
+            "server",
+            "templates",
+            "invites",
+            "sessions",
+            "sms.body_template",
+            "sms.token_digits",
+            "email.from",
+            "log",
+        ];
+        let source = RawConfig::source(file)?.only(&PATHS);
+        source.complete(|source| Self::of(file, source).map_err(|error| vec![error]))
     }
 
     fn of(file: Option<&Path>, source: &ConfigSource) -> Result<Self, ConfigError> {
@@ -149,10 +172,13 @@ impl Config {
         raw.auth.check()?;
         raw.lookup.check()?;
         raw.bind.check()?;
+        raw.sessions.check()?;
+        raw.federation.check()?;
         let data_dir = &server.data_dir;
         let mut outbound = raw.outbound;
         outbound.resolve(base);
         outbound.read_proxy()?;
+        outbound.check_extra_ca()?;
         Ok(Self {
             http: complete_http(raw.http, base)?,
             admin: raw.admin,
@@ -187,66 +213,6 @@ impl Config {
         &self.source.description
     }
 
-    /// What an operator should know of this configuration before users depend on it; one line each.
-    pub fn notices(&self) -> Vec<String> {
-        let mut notices = self.source.notices.clone();
-        notices.extend(self.server.notices());
-        // Profile "full" has a notice of its own, and no registration.
-        if self.legacy_v1.profile != Profile::Full {
-            notices.extend(self.registration.notice());
-        }
-        notices.extend(self.lookup.notice());
-        let public_host = self.server.public_host().filter(|_| !self.server.allow_http_base_url);
-        notices.extend(self.invites.notice(public_host.as_deref()));
-        notices.extend(self.admin.notices());
-        notices.extend(self.proxy_notice());
-        notices.extend(self.email.notices());
-        notices.extend(self.sms.notices());
-        if self.sms.sends() && self.sms.timeout >= self.http.shutdown_timeout {
-            notices.push(
-                "[sms] timeout is not shorter than [http] shutdown_timeout: a stop may interrupt an SMS, whose result is \
-                 unknown then; shorten it"
-                    .to_owned(),
-            );
-        }
-        if self.sessions.next_link_hosts.matches("any.example") {
-            notices.push(
-                "every https site is allowed as next_link; set [sessions] next_link_hosts to the hosts of your clients"
-                    .to_owned(),
-            );
-        }
-        if !self.federation.tls_verify {
-            notices.push(
-                "INSECURE: [federation] tls_verify is off: anyone on the network path can impersonate any homeserver"
-                    .to_owned(),
-            );
-        }
-        if !self.limits.enabled {
-            notices.push("INSECURE: [limits] enabled is off: clients can send mail and SMS without limit".to_owned());
-        }
-        notices.extend(self.legacy_v1.notice());
-        notices.extend(exposure_notice("keys.file", &self.keys.file));
-        for (key, file) in &self.source.named_files {
-            if !PUBLIC_FILES.contains(&key.as_str()) {
-                notices.extend(exposure_notice(key, file));
-            }
-        }
-        notices.extend(self.http.notices());
-        notices
-    }
-
-    /// A listener on this machine alone is reached through a reverse proxy, unless the server is tried on one machine.
-    fn proxy_notice(&self) -> Option<String> {
-        let http = &self.http;
-        let is_behind_proxy = http.bind.as_slice().iter().all(|address| address.ip().is_loopback());
-        let is_public = self.server.public_host().is_some() && !self.server.allow_http_base_url;
-        (is_behind_proxy && is_public && http.trusted_proxies.is_empty()).then(|| {
-            "[http] trusted_proxies is empty: all clients behind your reverse proxy share one limit; set it to the address \
-             of the proxy, such as [\"127.0.0.1\"]"
-                .to_owned()
-        })
-    }
-
     /// Whether v2 `sign-ed25519` needs no account. Without the v1 routes the links in mails lead to v2, and the browsers
     /// that follow them have no account.
     pub fn signs_without_account(&self) -> bool {
@@ -270,6 +236,7 @@ fn check_patterns(raw: &RawConfig) -> Result<(), ConfigError> {
         ("bind.allow_servers", &raw.bind.allow_servers, Names::Servers),
         ("invites.allow_senders", &raw.invites.allow_senders, Names::Users),
         ("invites.blocked_homeservers", &raw.invites.blocked_homeservers, Names::Servers),
+        ("invites.blocked_rooms", &raw.invites.blocked_rooms, Names::Rooms),
         ("limits.large_homeservers", &raw.limits.large_homeservers, Names::Servers),
         ("sessions.next_link_hosts", &raw.sessions.next_link_hosts, Names::Hosts),
         ("email.allow_domains", &raw.email.allow_domains, Names::Hosts),
@@ -281,15 +248,7 @@ fn check_patterns(raw: &RawConfig) -> Result<(), ConfigError> {
 }
 
 fn complete_http(mut http: Http, base: &Path) -> Result<Http, ConfigError> {
-    for (is_valid, key, problem) in [
-        (!http.bind.is_empty(), "http.bind", "expected at least one address"),
-        (http.max_connections > 0, "http.max_connections", "expected at least 1"),
-        (http.workers != Some(0), "http.workers", "expected at least 1; remove the key for one worker per core"),
-    ] {
-        if !is_valid {
-            return Err(ConfigError::invalid(key, problem));
-        }
-    }
+    http.check()?;
     for file in [&mut http.tls_cert_file, &mut http.tls_key_file] {
         *file = file.take().map(|file| base.join(file));
     }

@@ -13,6 +13,8 @@ pub(super) enum Names {
     Hosts,
     /// `@alice:hs.example`.
     Users,
+    /// `!room:hs.example`.
+    Rooms,
 }
 
 /// # Errors
@@ -25,6 +27,7 @@ pub(super) fn check(key: &str, patterns: &Globs, names: Names) -> Result<(), Con
         Names::Hosts => {
             (can_be_host, "host names such as \"example.org\" or \"*.example.org\", without a scheme, port or path")
         }
+        Names::Rooms => (can_be_room, "room IDs such as \"!room:example.org\" or \"!spam*\", not aliases or links"),
         Names::Users => (can_be_user, "Matrix IDs such as \"@alice:example.org\" or \"@*:example.org\""),
     };
     match patterns.patterns().iter().find(|pattern| !can_match(pattern)) {
@@ -34,12 +37,35 @@ pub(super) fn check(key: &str, patterns: &Globs, names: Names) -> Result<(), Con
 }
 
 fn can_be_server(pattern: &str) -> bool {
-    let is_part = |c: char| !c.is_whitespace() && !c.is_control() && !"/@#\\,;\"'".contains(c);
-    !pattern.is_empty() && pattern.chars().all(is_part)
+    let (host, port) = match pattern.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (pattern, None),
+    };
+    let is_wildcard = |c: char| "*?".contains(c);
+    let can_be_port = |port: &str| {
+        let is_one = port.parse::<u16>().is_ok() && port.bytes().all(|b| b.is_ascii_digit());
+        is_one || port.contains(is_wildcard) && port.chars().all(|c| c.is_ascii_digit() || is_wildcard(c))
+    };
+    // "*:8448" and "*:*"; a pattern such as "*1:2*" may match an IPv6 address.
+    let can_be_address =
+        || pattern.contains('*') && pattern.chars().all(|c| "[]:.*?".contains(c) || c.is_ascii_hexdigit());
+    can_be_host(host) && port.is_none_or(can_be_port) || can_be_address()
 }
 
 fn can_be_host(pattern: &str) -> bool {
-    can_be_server(pattern) && (!pattern.contains(':') || pattern.starts_with('['))
+    let is_of_address = |c: char| c.is_ascii_hexdigit() || ":.*?".contains(c);
+    if let Some(address) = pattern.strip_prefix('[') {
+        return address
+            .strip_suffix(']')
+            .is_some_and(|address| !address.is_empty() && address.chars().all(is_of_address));
+    }
+    let is_part = |c: char| c.is_alphanumeric() || !c.is_ascii() && !c.is_whitespace() || "-._*?".contains(c);
+    !pattern.is_empty() && pattern.chars().all(is_part)
+}
+
+fn can_be_room(pattern: &str) -> bool {
+    let is_part = |c: char| !c.is_whitespace() && !c.is_control();
+    !pattern.is_empty() && !pattern.starts_with(['#', '@']) && !pattern.contains("://") && pattern.chars().all(is_part)
 }
 
 fn can_be_user(pattern: &str) -> bool {
@@ -57,13 +83,40 @@ mod tests {
         for (names, good, bad) in [
             (
                 Names::Servers,
-                &["hs.example", "*.example:8448", "[::1]:8448", "*", "bücher.example"][..],
-                &["https://hs.example", "hs.example/", "@a:hs", "a b", "", "a;b"][..],
+                &[
+                    "hs.example",
+                    "*.example:8448",
+                    "[::1]:8448",
+                    "[::1]",
+                    "*",
+                    "*:*",
+                    "hs:84?8",
+                    "bücher.example",
+                    "hs_1",
+                ][..],
+                &[
+                    "https://hs.example",
+                    "https:hs.example",
+                    "hs.example/",
+                    "@a:hs",
+                    "!r:hs",
+                    "a b",
+                    "",
+                    "a;b",
+                    "hs.example:99999",
+                    "hs.example:",
+                    "com.[ab]",
+                ][..],
             ),
             (
                 Names::Hosts,
                 &["example.org", "*.example.org", "[::1]"],
                 &["http://x", "example.org:443", "a@example.org"],
+            ),
+            (
+                Names::Rooms,
+                &["!r:hs", "!spam*", "*:evil.example"],
+                &["#r:hs", "https://matrix.to/#/!r:hs", "", "!r hs"],
             ),
             (Names::Users, &["@a:hs", "*", "@*:hs", "*:hs", "?a:hs"], &["alice", "hs.example", "a:hs", "@alice", ""]),
         ] {

@@ -34,7 +34,7 @@ impl Config {
         check_not_empty(file)?;
         let source = RawConfig::source(file)?;
         watch(self.watched(&source.named_files(), source.path("templates.dir").as_deref()));
-        source.complete(|source| Self::of(file, source))
+        source.complete(|source| Self::of(file, source).map_err(|error| vec![error]))
     }
 
     /// The files whose change is a reason to reload.

@@ -70,6 +70,20 @@ impl Default for Sessions {
 }
 
 impl Sessions {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        if self.lifetime.get().is_zero() {
+            return Err(ConfigError::invalid("sessions.lifetime", "expected more than 0, such as \"24h\""));
+        }
+        for (key, wrong) in
+            [("sessions.email_max_wrong", self.email_max_wrong), ("sessions.sms_max_wrong", self.sms_max_wrong)]
+        {
+            if wrong == 0 {
+                return Err(ConfigError::invalid(key, "expected at least 1"));
+            }
+        }
+        Ok(())
+    }
+
     pub fn rules(&self) -> SessionRules {
         SessionRules {
             lifetime: self.lifetime.get(),
@@ -128,6 +142,9 @@ impl Lookup {
         if !self.algorithms.as_slice().contains(&Algorithm::Sha256) {
             let problem = "expected \"sha256\" in the list, because every client uses it; add it";
             return Err(ConfigError::invalid("lookup.algorithms", problem));
+        }
+        if self.max_addresses == 0 {
+            return Err(ConfigError::invalid("lookup.max_addresses", "expected at least 1"));
         }
         // Memory answers for 10 seconds after the last reading.
         if self.poll_interval.get().is_zero() || self.poll_interval > HumanDuration::from_secs(5) {
@@ -238,6 +255,9 @@ impl Default for Bind {
 
 impl Bind {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
+        if self.validity.get().is_zero() {
+            return Err(ConfigError::invalid("bind.validity", "expected more than 0, such as \"36500d\""));
+        }
         // Canonical JSON has no integers for later timestamps.
         if self.validity > HumanDuration::from_secs(73_000_000 * 86_400) {
             return Err(ConfigError::invalid("bind.validity", "expected at most \"73000000d\""));

@@ -149,7 +149,22 @@ impl Server {
         if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() || url.password().is_some() {
             return invalid("expected a URL without user, query and fragment");
         }
+        if url.host_str().is_none_or(|host| host.contains('*')) {
+            return invalid("expected the name of one host, without *");
+        }
         Ok(())
+    }
+
+    /// A path that is added to the URL anyway. `base_path` is that of `[http]`.
+    pub(super) fn path_notice(&self, base_path: &str) -> Option<String> {
+        let url = self.public_base_url.as_deref()?;
+        let path = Url::parse(url).ok()?.path().trim_end_matches('/').to_owned();
+        (path.contains("/_matrix") && path != base_path).then(|| {
+            format!(
+                "[server] public_base_url has the path {path}, and the links of this server add /_matrix/identity to it; \
+                 remove the path unless your reverse proxy removes it"
+            )
+        })
     }
 
     pub(super) fn notices(&self) -> Vec<String> {
@@ -252,7 +267,9 @@ mod tests {
     #[test]
     fn a_base_url_without_https_is_rejected_unless_http_is_allowed() {
         assert!(complete(raw("https://id.example.org")).is_ok());
-        for url in ["http://id.example.org", "ftp://x", "id.example.org", "https://u@h", "https://h/?q", ""] {
+        for url in
+            ["http://id.example.org", "ftp://x", "id.example.org", "https://u@h", "https://h/?q", "https://*.h", ""]
+        {
             let error = complete(raw(url)).unwrap_err();
             assert!(error.starts_with("[server] public_base_url: expected"), "{url}: {error}");
         }
@@ -303,6 +320,13 @@ mod tests {
         let named =
             |name: &str| complete(RawServer { name: Some(name.to_owned()), ..raw("https://id.example.org") }).unwrap();
         assert!(named("id.example.org").notices().is_empty());
+        let path =
+            |path: &str, base| complete(raw(&format!("https://id.example.org{path}"))).unwrap().path_notice(base);
+        assert!(path("/_matrix/identity", "").is_some_and(|notice| notice.contains("/_matrix/identity")));
+        assert_eq!(
+            [path("/_matrix/identity/", "/_matrix/identity"), path("/id", ""), path("", "")],
+            [None, None, None]
+        );
         assert_eq!(named("example.org").notices().len(), 1);
     }
 }

@@ -165,7 +165,11 @@ async fn reach(connector: &Connector, limit: Duration) -> Result<PostgresConn, S
         if !failure.is_transient || Instant::now() + pause > deadline {
             return Err(StoreError::Connect(failure.text));
         }
-        tracing::warn!(error = failure.text, "the database is not reachable yet; the start is retried");
+        tracing::warn!(
+            servers = connector.servers(),
+            error = failure.text,
+            "the database is not reachable yet; the start is retried"
+        );
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(5));
     }

@@ -17,7 +17,7 @@ pub(super) struct Patterns<T> {
 
 /// Two patterns match the same app ids, and neither is more specific.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("apps.\"{0}\" and apps.\"{1}\" match the same app ids and neither is more specific: change one of them")]
+#[error("[apps.\"{1}\"]: matches the same app ids as [apps.\"{0}\"], and neither is more specific; change one of them")]
 pub(crate) struct Ambiguous(pub(crate) String, pub(crate) String);
 
 #[derive(Debug)]

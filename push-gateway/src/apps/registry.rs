@@ -55,8 +55,14 @@ pub(crate) enum AppsError {
     #[error(transparent)]
     Ambiguous(#[from] Ambiguous),
     /// The provider cannot be made; the source names the key or file.
-    #[error("[apps.\"{pattern}\"] {source}")]
+    #[error("{}", of_app(pattern, source))]
     Provider { pattern: String, source: SetupError },
+}
+
+/// The error with the section of the app, unless it has a section of its own.
+fn of_app(pattern: &str, error: &SetupError) -> String {
+    let text = error.to_string();
+    if text.starts_with('[') { text } else { format!("[apps.\"{pattern}\"] {text}") }
 }
 
 /// All apps.

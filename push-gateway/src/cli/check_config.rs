@@ -71,8 +71,13 @@ pub(crate) async fn check(file: Option<&Path>, is_online: bool) -> Result<Findin
 /// [`ConfigErrors`] with all problems of the settings and their files.
 pub(super) fn checked(file: Option<&Path>, clock: &Clock) -> Result<Config, ConfigErrors> {
     Config::load_and(file, |config| {
-        listen::check(&config.http, clock.now()).map_err(invalid)?;
-        Apps::new(config, ProviderContext::new(clock.clone())).map(drop).map_err(invalid)
+        let listener = listen::check(&config.http, clock.now()).map(drop).map_err(invalid);
+        // The apps use these certificates.
+        let apps = config
+            .outbound
+            .check_extra_ca()
+            .and_then(|()| Apps::new(config, ProviderContext::new(clock.clone())).map(drop).map_err(invalid));
+        [listener, apps].into_iter().filter_map(Result::err).collect()
     })
 }
 

@@ -27,7 +27,7 @@ use crate::delivery::state::{Setup, State};
 use crate::http::notify;
 
 /// The default address of the admin listener.
-pub(super) const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9000);
+pub(super) const ADMIN: SocketAddr = crate::config::DEFAULT_ADMIN;
 
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]

@@ -8,12 +8,13 @@ pub(crate) mod relay;
 pub(crate) mod rules;
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use shared::config::{ConfigError, ConfigErrors, ConfigSource, SpecialKeys, exposure_notice};
-use shared::http::settings::{Admin, Http, check_addresses};
+use shared::http::settings::{Admin, AdminAddress, Http, check_addresses};
 use shared::outbound::settings::Outbound;
 use shared::rate_limit::Limit;
 use shared::telemetry::Log;
@@ -29,6 +30,9 @@ const ENVIRONMENT_PREFIX: &str = "PUSH_GATEWAY";
 
 /// The defaults that differ from the identity server's. Serde fills a present section with the defaults of its type.
 const DEFAULTS: [(&str, &str); 2] = [("http.bind", "127.0.0.1:5000"), ("http.max_body", "512KiB")];
+
+/// The address of the admin listener, unless the configuration has one.
+pub(crate) const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9000);
 
 /// The error for a configuration without apps.
 const NO_APPS: &str = "\
@@ -82,7 +86,7 @@ impl Config {
     /// # Errors
     /// [`ConfigErrors`] names every wrong key with its place.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigErrors> {
-        Self::load_and(file, |_| Ok(()))
+        Self::load_and(file, |_| Vec::new())
     }
 
     /// As [`Config::load`]; the errors of `check` count too.
@@ -91,13 +95,13 @@ impl Config {
     /// Those of [`Config::load`] and of `check`.
     pub(crate) fn load_and(
         file: Option<&Path>,
-        check: impl Fn(&Self) -> Result<(), ConfigError>,
+        check: impl Fn(&Self) -> Vec<ConfigError>,
     ) -> Result<Self, ConfigErrors> {
         source(file)?.complete(|source| {
-            let mut config = Self::of(file, source)?;
-            config.read_secrets()?;
-            check(&config)?;
-            Ok(config)
+            let mut config = Self::of(file, source).map_err(|error| vec![error])?;
+            config.read_secrets().map_err(|error| vec![error])?;
+            let errors = check(&config);
+            if errors.is_empty() { Ok(config) } else { Err(errors) }
         })
     }
 
@@ -106,7 +110,7 @@ impl Config {
     /// # Errors
     /// [`ConfigErrors`] names every wrong key with its place.
     pub(crate) fn parse(file: Option<&Path>) -> Result<Self, ConfigErrors> {
-        source(file)?.complete(|source| Self::of(file, source))
+        source(file)?.complete(|source| Self::of(file, source).map_err(|error| vec![error]))
     }
 
     fn of(file: Option<&Path>, source: &ConfigSource) -> Result<Self, ConfigError> {
@@ -135,12 +139,28 @@ impl Config {
             );
         }
         notices.extend(self.http.notices());
+        notices.extend(self.outbound.notices());
+        if self.admin.bind.is_none() {
+            let default = Admin { bind: Some(AdminAddress::Tcp(DEFAULT_ADMIN)) };
+            notices.extend(check_addresses(&self.http, &default).err().map(|_| {
+                format!(
+                    "[http] bind: has the port of {DEFAULT_ADMIN}, the default of [admin] bind, so there is no admin listener; \
+                     set [admin] bind to another port"
+                )
+            }));
+        }
         if let Some(relay) = &self.relay {
             notices.extend(relay.notices(self.http.base_path.as_str()));
             notices.extend(relay.file().and_then(|file| exposure_notice("relay.seal_keys_file", file)));
         }
         notices.extend(self.admin.notices());
         for (pattern, app) in &self.apps {
+            if pattern.contains("://") || pattern.contains(|c: char| "[]{}/|^$\\".contains(c) || c.is_whitespace()) {
+                notices.push(format!(
+                    "[apps.\"{pattern}\"]: no app_id is likely to match: only * and ? have a meaning in a pattern; write the \
+                     app_id with which the app registers"
+                ));
+            }
             for (key, file) in app.secret_files() {
                 notices.extend(exposure_notice(&format!("apps.\"{pattern}\".{key}"), file));
             }
@@ -182,10 +202,7 @@ impl Config {
     }
 
     fn check(&mut self) -> Result<(), ConfigError> {
-        let wrong = |text: &str| Err(ConfigError::Invalid(text.to_owned()));
-        if self.http.bind.is_empty() {
-            return wrong("[http] bind: expected at least one address");
-        }
+        self.http.check()?;
         check_addresses(&self.http, &self.admin)?;
         self.limits.check()?;
         self.relay.as_mut().map_or(Ok(()), Relay::check)?;

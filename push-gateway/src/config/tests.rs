@@ -100,7 +100,7 @@ fn wrong_values_name_their_key() {
         ("[outbound]\nproxy = 'user:secret@host'", "[outbound] proxy: "),
         ("[apps.'x']", "[apps.\"x\"] type: missing"),
         ("[apps.'']\ntype = 'apns'", "[apps.\"\"]: "),
-        ("[apps.'x']\ntype = 'apns'\nplatform = 'prod'", "[apps.\"x\"] platform: "),
+        ("[apps.'x']\ntype = 'apns'\ntopic = 'a.b'\nplatform = 'prod'", "[apps.\"x\"] platform: "),
         ("[apps.'x']\ntype = 'fcm'\nttl = 'long'", "[apps.\"x\"] ttl: "),
     ] {
         let error = refused(toml);

@@ -25,7 +25,9 @@ pub(crate) fn read_table<T: DeserializeOwned>(path: &str, mut table: Value) -> R
         let wrong = members.into_iter().find_map(|(key, value)| {
             let written = value.as_str()?;
             let problem = format!("[{path}] {key}: found {written:?}; expected ");
-            let is_typed = text.strip_prefix(&problem).is_some_and(|expected| TYPED.contains(&expected));
+            let is_typed = text
+                .strip_prefix(&problem)
+                .is_some_and(|expected| TYPED.iter().any(|typed| expected.starts_with(typed)));
             let typed = typed(written).filter(|_| is_typed)?;
             Some((value, typed))
         });

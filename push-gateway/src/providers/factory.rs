@@ -114,6 +114,10 @@ pub(crate) fn read_settings(pattern: &str, table: Value, folder: &Path) -> Resul
     let Value::Object(mut table) = table else {
         return Err(ConfigError::Invalid(format!("[{path}]: expected a table")));
     };
+    if !table.is_empty() && !pattern.contains('.') && table.values().all(Value::is_object) {
+        let problem = "expected the app_id in quotes, such as [apps.\"com.example.app\"]";
+        return Err(ConfigError::Invalid(format!("[{path}]: {problem}")));
+    }
     let type_name = table.remove("type");
     let type_name = type_name.as_ref().and_then(Value::as_str);
     match TYPES.iter().find(|(name, _)| Some(*name) == type_name) {

@@ -1,27 +1,23 @@
 //! Environment variables as settings: `<PREFIX>__SECTION__KEY`.
 //!
-//! The configuration library reads a dot as the separator of sections, but app_ids and server names contain dots:
-//! `PUSH_GATEWAY__APPS__com.example.app__KEY`.
+//! A part with a dot, such as an app_id or a server name, stays as it is written: `PUSH_GATEWAY__APPS__com.example.app__KEY`.
 //!
 //! Invariant: no other variable is a setting. One that looks like a setting and is none gives a notice.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write;
-
-use config::Environment;
+use std::collections::BTreeMap;
 
 /// Variables that the command line reads itself.
 const OF_THE_COMMAND_LINE: [&str; 1] = ["CONFIG"];
+
+/// Sections whose names have an underscore.
+const SECTIONS_OF_TWO_WORDS: [&str; 2] = ["LEGACY_V1", "REJECTION_BREAKER"];
 
 /// The variables of a service.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Variables {
     prefix: String,
-    plain: HashMap<String, String>,
-    /// Those with a dot in their name, as TOML.
-    pub(super) dotted: String,
-    /// The name of each variable, by the path of its key.
-    names: BTreeMap<Vec<String>, String>,
+    /// The name and the value of each variable, by the path of its key.
+    settings: BTreeMap<Vec<String>, (String, String)>,
     /// Names that look like settings and are none.
     ignored: Vec<String>,
 }
@@ -47,47 +43,52 @@ impl Variables {
             if value.is_empty() {
                 continue;
             }
-            if name.contains('.') {
-                let keys: Vec<String> = path.iter().map(|part| quoted(part)).collect();
-                // Writing to a string never fails.
-                let _ = writeln!(read.dotted, "{} = {}", keys.join("."), quoted(&value));
-            } else {
-                read.plain.insert(name.clone(), value);
-            }
-            read.names.insert(path, name);
+            read.settings.insert(path, (name, value));
         }
         read.ignored.sort_unstable();
         read
     }
 
-    /// The variables without a dot.
-    pub(super) fn plain(&self) -> Environment {
-        Environment::with_prefix(&self.prefix).source(Some(self.plain.clone()))
+    /// The path and the value of each variable.
+    pub(super) fn settings(&self) -> impl Iterator<Item = (&[String], &str)> {
+        self.settings.iter().map(|(path, (_, value))| (path.as_slice(), value.as_str()))
     }
 
-    /// The variable that sets the key, or a part of it.
-    pub(super) fn name_of(&self, path: &[String]) -> Option<&str> {
-        let is_part = |known: &Vec<String>| known == path || (known.starts_with(path) && path.len() > 1);
-        self.names.iter().find(|(known, _)| is_part(known)).map(|(_, name)| name.as_str())
+    /// The variable that sets the key.
+    pub(super) fn exact(&self, path: &[String]) -> Option<&str> {
+        self.settings.get(path).map(|(name, _)| name.as_str())
+    }
+
+    /// A variable that sets a key below this path.
+    pub(super) fn below(&self, path: &[String]) -> Option<&str> {
+        self.settings.iter().find(|(known, _)| known.starts_with(path)).map(|(_, (name, _))| name.as_str())
     }
 
     /// The number of variables that are settings.
     pub(super) fn number(&self) -> usize {
-        self.names.len()
+        self.settings.len()
     }
 
     /// Variables that look like settings and are none.
     pub(super) fn notices(&self) -> Vec<String> {
         let prefix = self.prefix.to_uppercase();
         let notice = |name: &String| {
-            let rest = name.strip_prefix(&format!("{prefix}_")).unwrap_or_default();
-            let meant = match rest.split_once('_') {
-                Some((section, key)) if !name.contains("__") => format!("{prefix}__{section}__{key}"),
-                _ => format!("{prefix}__SECTION__KEY"),
+            let rest = after_prefix(name, &prefix).unwrap_or_default();
+            if rest.starts_with("CONFIG_") || rest.starts_with("CONFIG__") {
+                return format!(
+                    "environment variable {name} is not read: {prefix}_CONFIG names the configuration file; write that, or \
+                     remove it"
+                );
+            }
+            let section = SECTIONS_OF_TWO_WORDS.iter().find(|section| rest.starts_with(**section));
+            let (section, key) = match (rest.split_once("__"), section) {
+                (Some(parts), _) => parts,
+                (None, Some(section)) => (*section, rest[section.len()..].trim_start_matches('_')),
+                (None, None) => rest.split_once('_').unwrap_or((rest.as_str(), "KEY")),
             };
             format!(
                 "environment variable {name} is not read: settings are {prefix}__SECTION__KEY, with two underscores between \
-                 the parts; write {meant}, or remove it"
+                 the parts; write {prefix}__{section}__{key}, or remove it"
             )
         };
         self.ignored.iter().map(notice).collect()
@@ -104,13 +105,32 @@ fn path(name: &str, prefix: &str) -> Option<Vec<String>> {
     Some(name[prefix.len()..].split("__").map(part).collect())
 }
 
-/// Whether a variable that is no setting looks like one: with single underscores, or with a misspelt prefix.
+/// Whether a variable that is no setting looks like one: with other separators, or with a misspelt prefix.
 fn is_near(name: &str, value: &str, prefix: &str) -> bool {
     if let Some(rest) = name.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('_')) {
         return !OF_THE_COMMAND_LINE.contains(&rest) && !is_of_kubernetes(rest, value);
     }
-    name.split_once("__")
-        .is_some_and(|(start, _)| start != prefix && strsim::damerau_levenshtein(&start.to_uppercase(), prefix) <= 2)
+    after_prefix(name, prefix).is_some()
+}
+
+/// What follows a prefix that is written with other separators or, before two underscores, misspelt.
+fn after_prefix(name: &str, prefix: &str) -> Option<String> {
+    let plain: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
+    let wanted = prefix.replace('_', "");
+    let number = prefix.split('_').count();
+    // Of as many words, or of one.
+    let after = |words: usize| {
+        let (mut rest, mut start) = (plain.as_str(), String::new());
+        for _ in 0..words {
+            let (word, below) = rest.split_once('_')?;
+            start.push_str(word);
+            rest = below.trim_start_matches('_');
+        }
+        let is_misspelt = || name.contains("__") && strsim::damerau_levenshtein(&start, &wanted) <= 2;
+        (!rest.is_empty() && (start == wanted || is_misspelt())).then(|| rest.to_owned())
+    };
+    after(number).or_else(|| after(1))
 }
 
 /// Kubernetes sets such variables in every container for each service, which may be named as we are.
@@ -120,11 +140,6 @@ fn is_of_kubernetes(rest: &str, value: &str) -> bool {
         || rest.contains("SERVICE_HOST")
         || rest.contains("SERVICE_PORT")
         || rest.split_once("PORT_").is_some_and(|(_, number)| of_port(number))
-}
-
-/// A basic string of TOML. JSON escapes the same characters in the same way.
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007f")
 }
 
 #[cfg(test)]
@@ -143,11 +158,16 @@ mod tests {
             ("PUSH_GATEWAY__HTTP__BIND", "127.0.0.1:1"),
             ("OTHER__a.b", "x"),
         ]);
-        assert_eq!(variables.dotted, "\"apps\".\"com.Example.ios\".\"key\" = \"line 1\\nline \\\"2\\\"\"\n");
-        let name = |path: &[&str]| variables.name_of(&path.iter().map(|&part| part.to_owned()).collect::<Vec<_>>());
-        assert_eq!(name(&["http", "bind"]), Some("PUSH_GATEWAY__HTTP__BIND"));
-        assert_eq!(name(&["apps", "com.Example.ios"]), Some("PUSH_GATEWAY__APPS__com.Example.ios__KEY"));
-        assert_eq!(name(&["http", "workers"]), None);
+        let path = |path: &[&str]| path.iter().map(|&part| part.to_owned()).collect::<Vec<_>>();
+        let key = path(&["apps", "com.Example.ios", "key"]);
+        let values: Vec<_> = variables.settings().filter(|(path, _)| *path == key).map(|(_, value)| value).collect();
+        assert_eq!(values, ["line 1\nline \"2\""]);
+        assert_eq!(variables.exact(&path(&["http", "bind"])), Some("PUSH_GATEWAY__HTTP__BIND"));
+        assert_eq!(
+            variables.below(&path(&["apps", "com.Example.ios"])),
+            Some("PUSH_GATEWAY__APPS__com.Example.ios__KEY")
+        );
+        assert_eq!(variables.exact(&path(&["http", "workers"])), None);
     }
 
     #[test]
@@ -155,9 +175,21 @@ mod tests {
         let ignored = |name: &str, value: &str| read(&[(name, value)]).notices().pop();
         let notice = ignored("PUSH_GATEWAY_HTTP_BIND", "x").unwrap();
         assert!(notice.contains("PUSH_GATEWAY__HTTP__BIND"), "{notice}");
-        for name in ["PUSH_GATWAY__HTTP__BIND", "PUSHGATEWAY__HTTP__BIND", "PUSH_GATEWAY_HTTP__BIND"] {
-            assert!(ignored(name, "x").is_some(), "{name}");
+        for name in [
+            "PUSH_GATWAY__HTTP__BIND",
+            "PUSHGATEWAY__HTTP__BIND",
+            "PUSH_GATEWAY_HTTP__BIND",
+            "PUSH_GATEWAY.HTTP.BIND",
+            "PUSH-GATEWAY-HTTP-BIND",
+            "PUSH__GATEWAY__HTTP__BIND",
+        ] {
+            let notice = ignored(name, "x").unwrap_or_else(|| panic!("{name}"));
+            assert!(notice.contains("write PUSH_GATEWAY__HTTP__BIND,"), "{notice}");
         }
+        let notice = ignored("PUSH_GATEWAY_REJECTION_BREAKER_ENABLED", "x").unwrap();
+        assert!(notice.contains("PUSH_GATEWAY__REJECTION_BREAKER__ENABLED"), "{notice}");
+        let notice = ignored("PUSH_GATEWAY_CONFIG_FILE", "x").unwrap();
+        assert!(notice.contains("PUSH_GATEWAY_CONFIG names the configuration file"), "{notice}");
         for (name, value) in [
             ("PUSH_GATEWAY_CONFIG", "/etc/x.toml"),
             ("PUSH_GATEWAY__HTTP__BIND", "x"),

@@ -67,7 +67,8 @@ pub(super) fn named_in(message: &str) -> Option<Vec<String>> {
     Some(path)
 }
 
-fn unquoted(part: &str) -> String {
+/// The part without the quotes of TOML.
+pub(super) fn unquoted(part: &str) -> String {
     if part.starts_with('"') { serde_json::from_str(part).unwrap_or_else(|_| part.to_owned()) } else { part.to_owned() }
 }
 

@@ -6,14 +6,18 @@
 //! Environment keys are `<PREFIX>__SECTION__KEY`, lower-cased; lists are separated by commas. A part with a dot, such as an
 //! app_id, stays as it is written.
 
+mod consequences;
 mod environment;
 mod error;
 mod explain;
 mod files;
 mod foreign;
+mod globs;
 mod key;
 mod lines;
+mod secrets;
 mod source;
+mod value;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -23,9 +27,10 @@ use zeroize::Zeroizing;
 
 pub use error::{ConfigError, ConfigErrors};
 pub use files::{digest_of_files, exposure_notice};
+pub use globs::{Globs, glob_matches};
 pub use key::key_name;
 pub use source::ConfigSource;
-pub use values::{ByteSize, Cidr, Globs, HumanDuration, OneOrMany, glob_matches, optional_word, word};
+pub use values::{ByteSize, Cidr, HumanDuration, OneOrMany, optional_word, word};
 
 use self::explain::{explain, unknown_field};
 use crate::secret::Secret;
@@ -48,7 +53,8 @@ pub struct SpecialKeys<'a> {
 /// [`ConfigError`] for the first error, with the key, the expected value and, for an unknown key, the nearest known key.
 pub fn load<T: DeserializeOwned>(file: Option<&Path>, prefix: &str) -> Result<T, ConfigError> {
     let source = ConfigSource::read(SpecialKeys::default(), file, prefix);
-    source.map_err(|errors| ConfigError::Invalid(errors.to_string()))?.parse()
+    let invalid = |errors: ConfigErrors| ConfigError::Invalid(errors.to_string());
+    source.map_err(invalid)?.parse()
 }
 
 /// Reads `T` from a table that was first loaded as a plain value, because one of its keys decides which keys it has.

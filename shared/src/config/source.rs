@@ -4,14 +4,14 @@
 
 use std::path::{Path, PathBuf};
 
-use config::{File, FileFormat, Map, Source, Value, ValueKind};
 use serde::de::DeserializeOwned;
 
 use super::environment::Variables;
 use super::error::{ConfigError, ConfigErrors};
 use super::explain::{explain, with_found};
 use super::lines::Lines;
-use super::{SpecialKeys, files, foreign, key};
+use super::value::{Table, Value};
+use super::{SpecialKeys, consequences, files, foreign, key, secrets};
 use crate::text_file::{self, TextError};
 
 /// After this many errors the rest is not reported.
@@ -23,72 +23,95 @@ pub struct ConfigSource {
     file: Option<PathBuf>,
     lines: Lines,
     variables: Variables,
-    table: Map<String, Value>,
+    table: Table,
+    /// Errors of keys that are removed from the table.
+    mistakes: Vec<String>,
 }
 
 impl ConfigSource {
     /// Reads the TOML `file`, if given, then environment variables that start with `prefix`.
     ///
     /// # Errors
-    /// [`ConfigErrors`] for a file that cannot be read or is not TOML, and for moved and removed keys.
+    /// [`ConfigErrors`] for a file that cannot be read or is not TOML.
     pub fn read(keys: SpecialKeys<'_>, file: Option<&Path>, prefix: &str) -> Result<Self, ConfigErrors> {
-        Self::read_with(keys, file, Variables::read(prefix))
+        Self::read_with(keys, file, prefix, Variables::read(prefix))
     }
 
     pub(super) fn read_with(
         keys: SpecialKeys<'_>,
         file: Option<&Path>,
+        prefix: &str,
         variables: Variables,
     ) -> Result<Self, ConfigErrors> {
         let text = file.map(text_of).transpose()?.unwrap_or_default();
-        let in_file = |message: &str| match file {
-            Some(path) => ConfigError::Invalid(format!("{}: {message}", path.display())),
-            None => ConfigError::Invalid(message.to_owned()),
-        };
-        if let Some(advice) = foreign::recognise(&text) {
-            return Err(in_file(advice).into());
+        let place = file.map(|path| format!("{}:", path.display())).unwrap_or_default();
+        if let Some(advice) = foreign::recognise(&text, prefix) {
+            return Err(ConfigError::Invalid(format!("{place} {advice}")).into());
         }
-        let invalid = |error: config::ConfigError| in_file(&without_excerpt(&error.to_string()));
-        let mut builder = config::Config::builder();
+        let (mut table, lines) = Lines::parse(&text).map_err(|errors| {
+            let form = foreign::expected_form(file);
+            ConfigErrors::new(errors.into_iter().map(|(line, text)| format!("{place}{line}: {text}{form}")).collect())
+        })?;
+        for (path, value) in variables.settings() {
+            Value::insert(&mut table, path, Value::Text(value.to_owned()));
+        }
         for (key, value) in keys.defaults {
-            builder = builder.set_default(*key, *value).map_err(invalid)?;
+            let path = key::components(key);
+            if Value::at(&table, &path).is_none() {
+                Value::insert(&mut table, &path, Value::Text((*value).to_owned()));
+            }
         }
-        let settings = builder
-            .add_source(File::from_str(&text, FileFormat::Toml))
-            .add_source(File::from_str(&variables.dotted, FileFormat::Toml))
-            .add_source(variables.plain().prefix_separator("__").separator("__").ignore_empty(true))
-            .build()
-            .map_err(|error| {
-                let message = without_excerpt(&error.to_string());
-                in_file(&format!("{message}{}", foreign::expected_form(file)))
-            })?;
-        let table = settings.collect().map_err(invalid)?;
         let table = files::without_empty_paths(table);
-        let source = Self { file: file.map(Path::to_path_buf), lines: Lines::of(&text), variables, table };
-        let mut errors = Vec::new();
-        for (old, new) in keys.moved {
-            if source.value(&key::components(old)).is_some() {
-                errors.push(ConfigError::invalid(old, format!("moved; write {}", key::key_name(new))));
+        let mut source = Self { file: file.map(Path::to_path_buf), lines, variables, table, mistakes: Vec::new() };
+        let moved = keys.moved.iter().map(|(old, new)| (*old, format!("moved; write {}", key::key_name(new))));
+        let removed = keys.removed.iter().map(|(key, action)| (*key, format!("removed; {action}")));
+        for (key, problem) in moved.chain(removed) {
+            source.refuse(&key::components(key), key, &problem);
+        }
+        for (key, file) in source.named_files() {
+            let path: Vec<String> = key::components(&key).iter().map(|part| key::unquoted(part)).collect();
+            let mut in_place = path.clone();
+            if let Some(last) = in_place.last_mut() {
+                *last = last.trim_end_matches("_file").to_owned();
+            }
+            if in_place != path && Value::at(&source.table, &in_place).is_some() {
+                // Set twice, which is an error of its own.
+                continue;
+            }
+            if let Some(Value::Text(written)) = Value::at(&source.table, &path)
+                && let Some(problem) = files::not_a_name(&key, written, &file)
+            {
+                // The names of apps are always in quotes.
+                let is_app = |index: usize| index == 1 && path[0] == "apps";
+                let parts = path.iter().enumerate();
+                let shown = parts.map(|(i, part)| if is_app(i) { format!("{part:?}") } else { key::quoted(part) });
+                let shown = shown.collect::<Vec<_>>().join(".");
+                source.refuse(&path, &shown, &problem);
             }
         }
-        for (key, action) in keys.removed {
-            if source.value(&key::components(key)).is_some() {
-                errors.push(ConfigError::invalid(key, format!("removed; {action}")));
-            }
+        Ok(source)
+    }
+
+    /// Removes a key that cannot be used, and remembers the problem.
+    fn refuse(&mut self, path: &[String], key: &str, problem: &str) {
+        if Value::remove(&mut self.table, path) {
+            self.mistakes.push(ConfigError::invalid(key, problem).to_string());
         }
-        if errors.is_empty() { Ok(source) } else { Err(source.located(&errors)) }
     }
 
     /// The configuration without all keys but those at or below these dotted paths: for a command that needs no others.
     #[must_use]
     pub fn only(mut self, paths: &[&str]) -> Self {
-        let mut kept = Map::new();
-        for path in paths.iter().map(|path| key::components(path)) {
-            if let Some(value) = self.value(&path) {
-                insert(&mut kept, &path, value.clone());
+        let mut kept = Table::new();
+        let paths: Vec<Vec<String>> = paths.iter().map(|path| key::components(path)).collect();
+        for path in &paths {
+            if let Some(value) = Value::at(&self.table, path) {
+                Value::insert(&mut kept, path, value.clone());
             }
         }
         self.table = kept;
+        self.mistakes
+            .retain(|text| key::named_in(text).is_none_or(|named| paths.iter().any(|path| named.starts_with(path))));
         self
     }
 
@@ -97,7 +120,10 @@ impl ConfigSource {
     /// # Errors
     /// [`ConfigError`] for the first wrong key.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
-        let table = Value::new(None, ValueKind::Table(self.table.clone()));
+        if let Some(mistake) = self.mistakes.first() {
+            return Err(ConfigError::Invalid(mistake.clone()));
+        }
+        let table = Value::Table(self.table.clone());
         serde_path_to_error::deserialize(table).map_err(|error| {
             let keys = key::of_path(error.path());
             let message = explain(keys, &error.into_inner().to_string());
@@ -105,45 +131,45 @@ impl ConfigSource {
         })
     }
 
-    /// The result of `attempt`. After an error `attempt` is repeated without the key of the error, to find further errors.
+    /// The result of `attempt`. After errors `attempt` is repeated without the keys of these, to find further errors.
     ///
     /// # Errors
     /// [`ConfigErrors`] with every error, in the order of the file.
-    pub fn complete<T>(&self, attempt: impl Fn(&Self) -> Result<T, ConfigError>) -> Result<T, ConfigErrors> {
-        let mut rest = self.clone();
-        let (mut errors, mut shortened) = (Vec::new(), Vec::<Vec<String>>::new());
+    pub fn complete<T>(&self, attempt: impl Fn(&Self) -> Result<T, Vec<ConfigError>>) -> Result<T, ConfigErrors> {
+        let mut rest = Self { mistakes: Vec::new(), ..self.clone() };
+        let mut errors: Vec<ConfigError> = self.mistakes.iter().cloned().map(ConfigError::Invalid).collect();
+        let mut removed: Vec<Vec<String>> = errors.iter().filter_map(|e| key::named_in(&e.to_string())).collect();
         loop {
-            let error = match attempt(&rest) {
+            let found = match attempt(&rest) {
                 Ok(complete) if errors.is_empty() => return Ok(complete),
                 Ok(_) => break,
-                Err(error) => error,
+                Err(found) => found,
             };
-            let Some(path) = key::named_in(&error.to_string()) else {
-                // After another error it may be its consequence.
-                if errors.is_empty() {
+            let (before, table) = (removed.clone(), rest.table.clone());
+            let mut is_shorter = false;
+            for error in found {
+                let text = error.to_string();
+                let Some(path) = key::named_in(&text) else {
+                    // After another error it may be its consequence.
+                    if before.is_empty() {
+                        errors.push(error);
+                    }
+                    continue;
+                };
+                let is_set = Value::at(&table, &path).is_some();
+                let is_missing_after = || !is_set && errors.iter().any(|e| consequences::names(&e.to_string(), &path));
+                let is_consequence = consequences::is_one(&text, &path, is_set, &before) || is_missing_after();
+                for key in consequences::keys_to_remove(&text, &path, &table, is_consequence) {
+                    if Value::remove(&mut rest.table, &key) {
+                        is_shorter = true;
+                        removed.push(key);
+                    }
+                }
+                if !is_consequence {
                     errors.push(error);
                 }
-                break;
-            };
-            let section = path[..path.len().saturating_sub(1).max(1)].to_vec();
-            if remove(&mut rest.table, &path) {
-                if let ConfigError::GivenTwice(_) = error {
-                    let file = path.last().map(|key| format!("{key}_file"));
-                    remove(&mut rest.table, &section.iter().cloned().chain(file).collect::<Vec<_>>());
-                }
-                errors.push(error);
-                shortened.push(section);
-            } else {
-                // A key that is not set; perhaps because it was removed above, or one that it goes with.
-                if !shortened.contains(&section) {
-                    errors.push(error);
-                }
-                if !remove(&mut rest.table, &section) {
-                    break;
-                }
-                shortened.push(section);
             }
-            if errors.len() >= MAX_ERRORS {
+            if !is_shorter || errors.len() >= MAX_ERRORS {
                 break;
             }
         }
@@ -156,14 +182,13 @@ impl ConfigSource {
             .iter()
             .map(|error| {
                 let text = error.to_string();
-                let Some(path) = key::named_in(&text) else { return (0, text) };
-                let text = with_found(&text, self.value(&path), path.last().map_or("", String::as_str));
-                if let Some(name) = self.variables.name_of(&path) {
-                    return (usize::MAX, format!("environment variable {name}: {text}"));
-                }
-                match (&self.file, self.lines.of_key(&path)) {
-                    (Some(file), Some(line)) => (line, format!("{}:{line}: {text}", file.display())),
-                    (Some(file), None) => (usize::MAX - 1, format!("{}: {text}", file.display())),
+                let Some(path) = key::named_in(&text) else { return (0, secrets::hidden(&text, None)) };
+                let value = Value::at(&self.table, &path);
+                let text = secrets::hidden(&with_found(&text, value, path.last().map_or("", String::as_str)), value);
+                match (&self.file, self.place_of(&path)) {
+                    (_, Place::Variable(name)) => (usize::MAX, format!("environment variable {name}: {text}")),
+                    (Some(file), Place::Line(line)) => (line, format!("{}:{line}: {text}", file.display())),
+                    (Some(file), Place::Unknown) => (usize::MAX - 1, format!("{}: {text}", file.display())),
                     (None, _) => (usize::MAX - 1, text),
                 }
             })
@@ -171,6 +196,23 @@ impl ConfigSource {
         lines.sort();
         lines.dedup();
         ConfigErrors::new(lines.into_iter().map(|(_, text)| text).collect())
+    }
+
+    /// Where the key is set; of one that is not set, its section.
+    fn place_of(&self, path: &[String]) -> Place<'_> {
+        for length in (1..=path.len()).rev() {
+            let path = &path[..length];
+            if let Some(name) = self.variables.exact(path) {
+                return Place::Variable(name);
+            }
+            if let Some(line) = self.lines.of(path) {
+                return Place::Line(line);
+            }
+            if let Some(name) = self.variables.below(path) {
+                return Place::Variable(name);
+            }
+        }
+        Place::Unknown
     }
 
     /// The files that the configuration names, with the dotted paths of their keys. Relative paths start at the folder of
@@ -185,8 +227,8 @@ impl ConfigSource {
     /// The path at a dotted key; a relative one starts at the folder of the configuration.
     pub fn path(&self, key: &str) -> Option<PathBuf> {
         let folder = self.file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
-        match &self.value(&key::components(key))?.kind {
-            ValueKind::String(path) => Some(folder.join(path)),
+        match Value::at(&self.table, &key::components(key))? {
+            Value::Text(path) => Some(folder.join(path)),
             _ => None,
         }
     }
@@ -209,44 +251,13 @@ impl ConfigSource {
     pub fn notices(&self) -> Vec<String> {
         self.variables.notices()
     }
-
-    fn value(&self, path: &[String]) -> Option<&Value> {
-        let (last, sections) = path.split_last()?;
-        let mut table = &self.table;
-        for section in sections {
-            table = match &table.get(section)?.kind {
-                ValueKind::Table(below) => below,
-                _ => return None,
-            };
-        }
-        table.get(last)
-    }
 }
 
-/// Sets the key, in a section that is made if it is missing.
-fn insert(table: &mut Map<String, Value>, path: &[String], value: Value) {
-    match path {
-        [] => {}
-        [key] => drop(table.insert(key.clone(), value)),
-        [section, rest @ ..] => {
-            let below = table.entry(section.clone()).or_insert_with(|| Value::new(None, ValueKind::Table(Map::new())));
-            if let ValueKind::Table(below) = &mut below.kind {
-                insert(below, rest, value);
-            }
-        }
-    }
-}
-
-/// Removes the key; false if it is not set.
-fn remove(table: &mut Map<String, Value>, path: &[String]) -> bool {
-    match path {
-        [] => false,
-        [key] => table.remove(key).is_some(),
-        [section, rest @ ..] => match table.get_mut(section).map(|value| &mut value.kind) {
-            Some(ValueKind::Table(below)) => remove(below, rest),
-            _ => false,
-        },
-    }
+/// Where an error is.
+enum Place<'a> {
+    Line(usize),
+    Variable(&'a str),
+    Unknown,
 }
 
 /// The text of the configuration file; an empty file is valid.
@@ -258,10 +269,4 @@ fn text_of(path: &Path) -> Result<String, ConfigError> {
         Err(TextError::Empty) => Ok(String::new()),
         Err(error) => Err(ConfigError::Invalid(format!("{} {error}", path.display()))),
     }
-}
-
-/// A syntax error of TOML quotes the line, and the line may hold a password.
-fn without_excerpt(message: &str) -> String {
-    let excerpt = |line: &&str| line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit()).starts_with('|');
-    message.lines().filter(|line| !excerpt(line)).collect::<Vec<_>>().join(": ")
 }

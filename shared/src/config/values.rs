@@ -1,6 +1,7 @@
 //! Types for configuration values: durations, sizes, networks, lists and patterns.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
@@ -100,6 +101,12 @@ impl Cidr {
         other.0.contains(&self.0)
     }
 
+    /// Whether the network has so many addresses that most of the Internet may be in it.
+    pub fn is_most_of_the_internet(&self) -> bool {
+        // 10.0.0.0/8 and fc00::/7 are the largest private networks.
+        self.0.prefix_len() < if matches!(self.0, IpNet::V4(_)) { 8 } else { 7 }
+    }
+
     /// Whether the network contains the address.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address)
@@ -131,7 +138,42 @@ macro_rules! deserialize_from_str {
         }
     )*};
 }
-deserialize_from_str!(HumanDuration, ByteSize, Cidr);
+deserialize_from_str!(Cidr);
+
+/// A number is written with a unit, which is a text, or without one.
+struct WithUnit<T>(&'static str, PhantomData<T>);
+
+impl<T: FromStr<Err = String>> Visitor<'_> for WithUnit<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<T, E> {
+        self.visit_str(&number.to_string())
+    }
+}
+
+impl<'de> Deserialize<'de> for HumanDuration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(WithUnit("a duration such as \"10s\"", PhantomData))
+    }
+}
+
+impl<'de> Deserialize<'de> for ByteSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(WithUnit("a size such as \"1MiB\"", PhantomData))
+    }
+}
 
 /// For `deserialize_with`: one of several words; the error for any other value lists them.
 ///
@@ -183,7 +225,7 @@ where
     T::Err: fmt::Display,
 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Values<T>(std::marker::PhantomData<T>);
+        struct Values<T>(PhantomData<T>);
 
         impl<'de, T> Visitor<'de> for Values<T>
         where
@@ -197,6 +239,9 @@ where
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                if text.starts_with("[\"") || text.starts_with("['") {
+                    return Err(E::custom("expected a list separated by commas, without brackets and quotes"));
+                }
                 let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
                 parts.map(|part| part.parse().map_err(E::custom)).collect::<Result<_, _>>().map(OneOrMany)
             }
@@ -206,81 +251,15 @@ where
             }
         }
 
-        deserializer.deserialize_any(Values(std::marker::PhantomData))
+        deserializer.deserialize_any(Values(PhantomData))
     }
-}
-
-/// Patterns with `*` for any sequence of characters and `?` for one; ASCII case does not matter.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Globs(OneOrMany<String>);
-
-impl Globs {
-    /// Whether a pattern matches the whole `text`.
-    pub fn matches(&self, text: &str) -> bool {
-        let text: Vec<char> = text.to_ascii_lowercase().chars().collect();
-        self.0.as_slice().iter().any(|pattern| {
-            let pattern: Vec<char> = pattern.to_ascii_lowercase().chars().collect();
-            glob_matches(&pattern, &text)
-        })
-    }
-
-    /// Whether there is no pattern.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Adds patterns.
-    pub fn extend(&mut self, patterns: impl IntoIterator<Item = String>) {
-        self.0 = self.0.as_slice().iter().cloned().chain(patterns).collect::<Vec<_>>().into();
-    }
-
-    /// The patterns as configured.
-    pub fn patterns(&self) -> &[String] {
-        self.0.as_slice()
-    }
-}
-
-impl<const N: usize> From<[&str; N]> for Globs {
-    fn from(patterns: [&str; N]) -> Self {
-        Self(patterns.map(str::to_owned).to_vec().into())
-    }
-}
-
-impl<'de> Deserialize<'de> for Globs {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        OneOrMany::deserialize(deserializer).map(Self)
-    }
-}
-
-/// Whether `pattern`, with `*` for any sequence of characters and `?` for one, matches the whole `text`.
-///
-/// Backtracks to the last `*` only, so the cost is at most the pattern's length times the text's.
-pub fn glob_matches(pattern: &[char], text: &[char]) -> bool {
-    let (mut p, mut t) = (0, 0);
-    let mut retry: Option<(usize, usize)> = None;
-    while t < text.len() {
-        if p < pattern.len() && pattern[p] == '*' {
-            retry = Some((p, t));
-            p += 1;
-        } else if p < pattern.len() && (pattern[p] == '?' || pattern[p] == text[t]) {
-            p += 1;
-            t += 1;
-        } else if let Some((star, from)) = retry {
-            retry = Some((star, from + 1));
-            p = star + 1;
-            t = from + 1;
-        } else {
-            return false;
-        }
-    }
-    pattern[p..].iter().all(|&c| c == '*')
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{ByteSize, Cidr, Globs, HumanDuration};
+    use super::{ByteSize, Cidr, HumanDuration};
 
     #[test]
     fn durations_and_sizes_are_parsed() {
@@ -309,18 +288,5 @@ mod tests {
         assert!(!"10.0.0.0/8".parse::<Cidr>().unwrap().contains("11.0.0.1".parse().unwrap()));
         assert!("10.0.0.0/33".parse::<Cidr>().is_err());
         assert!("hs.example".parse::<Cidr>().is_err());
-    }
-
-    #[test]
-    fn globs_match_the_whole_text() {
-        let matches = |pattern, text| Globs::from([pattern]).matches(text);
-        assert!(matches("*.example.org", "HS.example.org"));
-        assert!(!matches("*.example.org", "example.org"));
-        assert!(matches("*", "anything"));
-        assert!(matches("a?c*", "abc"));
-        assert!(!matches("a?c", "abcd"));
-        assert!(!matches("", "x"));
-        assert!(matches("*a*b*", "xxaxxbxx"));
-        assert!(!matches(&"*a".repeat(40), &"a".repeat(39)));
     }
 }

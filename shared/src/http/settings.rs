@@ -62,6 +62,38 @@ impl Http {
     }
 }
 
+impl Http {
+    /// Checks the values of single keys.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for a value with which no request can be answered.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        for (is_valid, key, problem) in [
+            (!self.bind.is_empty(), "http.bind", "expected at least one address"),
+            (self.max_body.get() > 0, "http.max_body", "expected at least \"1\""),
+            (self.max_connections > 0, "http.max_connections", "expected at least 1"),
+            (
+                self.workers.is_none_or(|workers| workers > 0),
+                "http.workers",
+                "expected at least 1; remove the key for one worker per core",
+            ),
+            (
+                self.workers.is_none_or(|workers| workers <= MAX_WORKERS),
+                "http.workers",
+                "expected at most 1024; remove the key for one worker per core",
+            ),
+        ] {
+            if !is_valid {
+                return Err(ConfigError::invalid(key, problem));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// More threads than any machine has cores for.
+const MAX_WORKERS: usize = 1024;
+
 /// The networks of examples (RFC 5737, RFC 3849).
 const EXAMPLES: [&str; 4] = ["192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32"];
 
@@ -76,8 +108,15 @@ impl Http {
                 "[http] trusted_proxies: {network:?} is a range of examples; name the addresses of your reverse proxies"
             )
         });
+        let wide = self.trusted_proxies.as_slice().iter().filter(|network| network.is_most_of_the_internet());
+        let wide = wide.map(|network| {
+            format!(
+                "INSECURE: [http] trusted_proxies: every client in {network:?} can name any address as its own in \
+                 X-Forwarded-For; list only the addresses of your reverse proxies"
+            )
+        });
         let tls_key = self.tls_key_file.as_deref();
-        examples.chain(tls_key.and_then(|file| exposure_notice("http.tls_key_file", file))).collect()
+        examples.chain(wide).chain(tls_key.and_then(|file| exposure_notice("http.tls_key_file", file))).collect()
     }
 }
 
@@ -233,7 +272,14 @@ mod tests {
             let http = Http { trusted_proxies: vec![network.parse().unwrap()].into(), ..Http::default() };
             http.notices().len()
         };
-        for (network, number) in [("192.0.2.7", 1), ("2001:db8:1::/48", 1), ("10.42.0.0/24", 0), ("0.0.0.0/0", 0)] {
+        for (network, number) in [
+            ("192.0.2.7", 1),
+            ("2001:db8:1::/48", 1),
+            ("10.42.0.0/24", 0),
+            ("10.0.0.0/8", 0),
+            ("0.0.0.0/0", 1),
+            ("::/0", 1),
+        ] {
             assert_eq!(notices(network), number, "{network}");
         }
     }

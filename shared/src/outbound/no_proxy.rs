@@ -31,7 +31,11 @@ impl Exemption {
         if let Ok(network) = bare.trim_end_matches('.').parse() {
             return Some(Self { hosts: Hosts::Network(network), port: None });
         }
-        let entry = entry.split('/').next().unwrap_or(entry);
+        let (entry, length) = entry.split_once('/').unwrap_or((entry, ""));
+        // A network whose length is none, such as 10.0.0.0/99.
+        if !length.is_empty() && entry.parse::<IpAddr>().is_ok() {
+            return None;
+        }
         let (host, port) = match entry.rsplit_once(':') {
             Some((host, port)) => (host, Some(port.parse().ok()?)),
             None => (entry, None),
@@ -127,7 +131,7 @@ mod tests {
         ] {
             assert_eq!(is_exempt(&[entry.to_owned()], host, 443), expected, "{entry}: {host}");
         }
-        for entry in ["", ":443", "a:b"] {
+        for entry in ["", ":443", "a:b", "10.0.0.0/99", "fd00::/129", "10.0.0.0/x"] {
             assert_eq!(Exemption::parse(entry), None, "{entry}");
         }
     }

@@ -109,6 +109,29 @@ impl Outbound {
         Ok(())
     }
 
+    /// Checks the file of certificates.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the file is unusable.
+    pub fn check_extra_ca(&self) -> Result<(), ConfigError> {
+        match self.extra_ca_file {
+            Some(_) => self.tls().map(drop).map_err(|error| ConfigError::Invalid(error.to_string())),
+            None => Ok(()),
+        }
+    }
+
+    /// What an operator should know of the section.
+    pub fn notices(&self) -> Vec<String> {
+        let wide = self.allow_cidrs.as_slice().iter().filter(|network| network.is_most_of_the_internet());
+        let notice = |network: &Cidr| {
+            format!(
+                "INSECURE: [outbound] allow_cidrs: {network:?} permits private addresses too, so users can make this server \
+                 connect to your own network; list only the networks that are needed"
+            )
+        };
+        wide.map(notice).collect()
+    }
+
     /// The proxy in use and where it is configured, for the operator.
     pub fn describe_proxy(&self) -> Option<String> {
         self.proxy.as_ref().map(|proxy| format!("proxy: {proxy} (from {})", self.proxy_source))

@@ -76,3 +76,29 @@ async fn another_programs_file_and_a_misspelt_variable_are_named() {
     let note = "note: [admin] bind: everyone who reaches 0.0.0.0:9000 can read the metrics";
     assert!(code == Some(0) && lines.iter().any(|line| line.starts_with(note)), "{lines:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_an_app_that_the_environment_makes_is_named_by_its_variable() {
+    let folder = new_folder();
+    let (code, lines) = check(&folder, APP, &[("PUSH_GATEWAY__APPS__com.example.app.ios__TYPE", "apns")]).await;
+    let expected =
+        "environment variable PUSH_GATEWAY__APPS__com.example.app.ios__TYPE: [apps.\"com.example.app.ios\"] topic";
+    assert!(code == Some(1) && lines[0].contains(expected), "{lines:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_no_effect_or_is_open_is_noted() {
+    let folder = new_folder();
+    for (toml, note) in [
+        ("[http]\nbind = '127.0.0.1:9000'\n", "note: [http] bind: has the port of 127.0.0.1:9000"),
+        ("[http]\nbind = '0.0.0.0:9000'\n", "note: [http] bind: has the port of 127.0.0.1:9000"),
+        ("[outbound]\nallow_cidrs = ['0.0.0.0/0']\n", "note: INSECURE: [outbound] allow_cidrs: 0.0.0.0/0"),
+        ("[http]\ntrusted_proxies = ['::/0']\n", "note: INSECURE: [http] trusted_proxies: every client in ::/0"),
+        ("[apps.'com.[ab]']\ntype = 'unifiedpush'\n", "note: [apps.\"com.[ab]\"]: no app_id is likely to match"),
+        ("[apps.'https://x']\ntype = 'unifiedpush'\n", "note: [apps.\"https://x\"]: no app_id is likely to match"),
+    ] {
+        let (code, lines) = check(&folder, &format!("{toml}{APP}"), &[]).await;
+        let notes: Vec<_> = lines.iter().filter(|line| line.starts_with("note: ")).collect();
+        assert!(code == Some(0) && notes.len() == 1 && notes[0].starts_with(note), "{lines:?}");
+    }
+}

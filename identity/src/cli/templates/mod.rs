@@ -77,12 +77,12 @@ pub(super) enum TemplatesCommand {
 /// Those of the configuration and of the command.
 pub(super) fn run(command: TemplatesCommand) -> Result<Vec<String>, Box<dyn std::error::Error>> {
     Ok(match command {
-        TemplatesCommand::List { source } => list(&source.load()?)?,
-        TemplatesCommand::Export { source, dir, brand } => export(&source.load()?, &dir, brand.as_deref())?,
-        TemplatesCommand::Check { source } => check(&source.load()?)?,
+        TemplatesCommand::List { source } => list(&source.load_templates()?)?,
+        TemplatesCommand::Export { source, dir, brand } => export(&source.load_templates()?, &dir, brand.as_deref())?,
+        TemplatesCommand::Check { source } => check(&source.load_templates()?)?,
         TemplatesCommand::Preview { source, name, brand, lang, out } => {
             let audience = Audience { brand: brand.as_deref(), lang: lang.as_deref(), ..Audience::default() };
-            preview(&source.load()?, name.as_deref(), out.as_deref(), &audience)?
+            preview(&source.load_templates()?, name.as_deref(), out.as_deref(), &audience)?
         }
     })
 }
@@ -128,8 +128,9 @@ fn export(config: &Config, dir: &Path, brand: Option<&str>) -> Result<Vec<String
 /// # Errors
 /// [`TemplatesCommandError::Mistakes`]: whatever the start would note, and whatever would fail the start.
 fn check(config: &Config) -> Result<Vec<String>, TemplatesCommandError> {
-    let templates = load(config)?;
-    let mistakes = templates.notices();
+    let base_url = config.server.identity(None).base_url;
+    let (templates, mistakes) = Templates::load_all(&config.templates, &config.sms, &base_url);
+    let mistakes: Vec<String> = mistakes.iter().map(ToString::to_string).chain(templates.notices()).collect();
     if !mistakes.is_empty() {
         return Err(TemplatesCommandError::Mistakes(mistakes));
     }

@@ -186,17 +186,29 @@ impl RawEmail {
 }
 
 impl Relay {
-    /// Combinations of port and TLS that servers do not use.
+    /// A login that others can read, and combinations of port and TLS that servers do not use.
     pub(super) fn notices(&self) -> Vec<String> {
+        let is_local = self.host.eq_ignore_ascii_case("localhost")
+            || self.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
+        let is_readable = self.tls == TlsMode::None && self.login.is_some() && !is_local;
+        let readable = is_readable.then(|| {
+            "INSECURE: [email] tls is \"none\", so the password and all mails go through the network as plain text; set \
+             tls = \"starttls\" or \"tls\""
+                .to_owned()
+        });
+        readable.into_iter().chain(self.port_notice()).collect()
+    }
+
+    fn port_notice(&self) -> Option<String> {
         let expected = match (self.port, self.tls) {
             (465, TlsMode::Starttls | TlsMode::None) => "465 expects TLS from the first byte; set tls = \"tls\"",
             (25 | 587 | 2525, TlsMode::Tls) => {
                 "25, 587 and 2525 expect plain text before STARTTLS; set tls = \"starttls\", or port = 465"
             }
             (80 | 110 | 143 | 443 | 993 | 995, _) => "is not a port of SMTP; relays use 465, 587 or 25",
-            _ => return Vec::new(),
+            _ => return None,
         };
-        vec![format!("[email] port: {} with tls = \"{}\" cannot work: {expected}", self.port, self.tls.word())]
+        Some(format!("[email] port: {} with tls = \"{}\" cannot work: {expected}", self.port, self.tls.word()))
     }
 }
 
@@ -287,6 +299,19 @@ mod tests {
                 is_named,
                 "{port} {tls}"
             );
+        }
+    }
+
+    #[test]
+    fn a_login_in_plain_text_beyond_this_machine_is_a_notice() {
+        for (keys, is_named) in [
+            ("host = 'mx.example'\nusername = 'u'\npassword = 'p'", true),
+            ("host = 'mx.example'", false),
+            ("host = 'localhost'\nusername = 'u'\npassword = 'p'", false),
+            ("host = '[::1]'\nusername = 'u'\npassword = 'p'", false),
+        ] {
+            let notices = load(&format!("{keys}\ntls = 'none'")).unwrap().notices();
+            assert_eq!(notices.iter().any(|line| line.starts_with("INSECURE: [email] tls")), is_named, "{keys}");
         }
     }
 

@@ -92,6 +92,17 @@ impl Engine {
         }
     }
 
+    /// The parts of values that a template uses, such as `mxid.localpart`: a value is a text and has none.
+    pub(super) fn parts(&self, syntax: Syntax, source: &str) -> Vec<String> {
+        let template = match syntax {
+            Syntax::Jinja | Syntax::JinjaText => self.jinja.template_from_str(source).ok(),
+            Syntax::Percent | Syntax::PercentHtml => None,
+        };
+        let names = template.map(|template| template.undeclared_variables(true)).unwrap_or_default();
+        let parts: BTreeSet<String> = names.into_iter().filter(|name| name.contains('.')).collect();
+        parts.into_iter().collect()
+    }
+
     fn render_jinja(
         &self,
         name: &str,
@@ -124,6 +135,10 @@ fn text_of(value: &Value) -> String {
 fn mistake(error: &minijinja::Error) -> String {
     let problem = match (error.kind(), error.detail()) {
         (ErrorKind::UnknownFunction, Some(detail)) => detail.to_owned(),
+        // These are about the text of the template.
+        (kind @ (ErrorKind::SyntaxError | ErrorKind::UnknownFilter | ErrorKind::UnknownTest), Some(detail)) => {
+            format!("{kind}: {detail}")
+        }
         (kind, _) => kind.to_string(),
     };
     match error.line() {

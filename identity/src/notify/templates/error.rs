@@ -27,7 +27,7 @@ pub enum TemplatesError {
         tag: String,
     },
     /// A template does not parse or render.
-    #[error("{path}: {mistake}")]
+    #[error("[templates] dir: {path}: {mistake}")]
     Mistake {
         /// The template's file.
         path: PathBuf,

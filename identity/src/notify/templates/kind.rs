@@ -78,6 +78,17 @@ pub(super) const ROWS: [Row; 5] = [
 ];
 
 impl TemplateKind {
+    /// Values of which a template needs at least one.
+    pub(super) fn purpose(self) -> &'static [&'static str] {
+        match self {
+            Self::VerificationMail => &["link", "token"],
+            Self::InviteMail => &["link", "signurl", "ephemeral_private_key"],
+            Self::Page => &["message"],
+            // An SMS without its token is an error.
+            Self::MigrationMail | Self::Sms => &[],
+        }
+    }
+
     /// Every kind.
     pub const ALL: [Self; 5] = [Self::VerificationMail, Self::InviteMail, Self::MigrationMail, Self::Sms, Self::Page];
 

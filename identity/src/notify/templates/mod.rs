@@ -95,6 +95,17 @@ impl Templates {
     /// # Errors
     /// [`TemplatesError`] for the first file that cannot be used.
     pub fn load(config: &TemplatesConfig, sms: &SmsConfig, base_url: &str) -> Result<Self, TemplatesError> {
+        let (templates, mistakes) = Self::load_all(config, sms, base_url);
+        mistakes.into_iter().next().map_or(Ok(templates), Err)
+    }
+
+    /// As [`Templates::load`], with the mistakes in all files.
+    pub fn load_all(config: &TemplatesConfig, sms: &SmsConfig, base_url: &str) -> (Self, Vec<TemplatesError>) {
+        let mut mistakes = Vec::new();
+        let default_language = default_language(config).unwrap_or_else(|mistake| {
+            mistakes.push(mistake);
+            Locale::english()
+        });
         let mut templates = Self {
             engine: Engine::new(),
             default_brand: config.default_brand.clone(),
@@ -104,26 +115,38 @@ impl Templates {
             found: HashMap::new(),
             brands: Vec::new(),
             service: Service::new(&config.operator, base_url),
-            default_language: default_language(config)?,
+            default_language,
             notices: Vec::new(),
         };
-        for (brand, folder) in config.dir.as_deref().map_or(Ok(Vec::new()), folders)? {
+        let files = ROWS.each_ref().map(|row: &Row| row.files).concat();
+        let below = |folder: &Path, mistakes: &mut Vec<TemplatesError>| {
+            folders(folder).unwrap_or_else(|mistake| {
+                mistakes.push(mistake);
+                Vec::new()
+            })
+        };
+        for (brand, folder) in config.dir.as_deref().map_or_else(Vec::new, |dir| below(dir, &mut mistakes)) {
             if !is_brand(&brand) {
+                templates.notices.push(notices::of_impossible_brand(&folder));
                 continue;
             }
-            templates.read_folder(&folder, &brand, None)?;
-            for (name, folder) in folders(&folder)? {
+            templates.read_folder(&folder, &brand, None, &mut mistakes);
+            for (name, folder) in below(&folder, &mut mistakes) {
                 if let Some(language) = language_name(&name) {
-                    templates.read_folder(&folder, &brand, Some(&language))?;
+                    templates.read_folder(&folder, &brand, Some(&language), &mut mistakes);
                 }
+                templates.notices.extend(notices::of_language(&folder, &name, &files));
             }
             templates.brands.push(brand);
         }
         if let Some(dir) = &config.dir {
             let known = notices::of_folder(dir, &templates.default_brand, &templates.brands);
             templates.notices.extend(known);
+            templates.notices.extend(notices::of_files_without_brand(dir, &files));
+        } else if config.default_brand != TemplatesConfig::default().default_brand {
+            templates.notices.push("[templates] default_brand: has no effect without dir; set dir".to_owned());
         }
-        Ok(templates)
+        (templates, mistakes)
     }
 
     /// The operator's templates, ordered by file.
@@ -207,7 +230,7 @@ impl Templates {
         languages.chain([None]).find_map(|language| self.found.get(&(brand.clone(), language, kind)))
     }
 
-    fn read_folder(&mut self, folder: &Path, brand: &str, language: Option<&str>) -> Result<(), TemplatesError> {
+    fn read_folder(&mut self, folder: &Path, brand: &str, language: Option<&str>, mistakes: &mut Vec<TemplatesError>) {
         self.notices.extend(notices::of_files(folder, &ROWS.each_ref().map(|row: &Row| row.files).concat()));
         for row in &ROWS {
             for (name, syntax) in row.files {
@@ -215,27 +238,35 @@ impl Templates {
                 let text = match std::fs::read_to_string(&path) {
                     Ok(text) => text,
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                    Err(source) => return Err(TemplatesError::Unreadable { path, source }),
+                    Err(source) => {
+                        mistakes.push(TemplatesError::Unreadable { path, source });
+                        break;
+                    }
                 };
                 // Some editors write a byte order mark, which would hide a header block.
                 let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
                 let (text, foreign) = own_links::with_own_links(text, &self.service.base_url);
                 let source = Source { syntax: *syntax, text, path: path.clone() };
-                let mistake = |mistake| TemplatesError::Mistake { path: path.clone(), mistake };
-                self.check(row.kind, &source).map_err(mistake)?;
-                self.notices.extend(notices::of_template(
-                    &self.engine,
-                    &path,
-                    row.kind,
-                    &source,
-                    &foreign,
-                    &self.service.base_url,
-                ));
+                if let Err(mistake) = self.check(row.kind, &source) {
+                    mistakes.push(TemplatesError::Mistake { path, mistake });
+                    break;
+                }
+                self.notices.extend(notices::of_links(&path, &foreign, &self.service.base_url));
+                let shows_purpose = self.shows_purpose(row.kind, &source);
+                self.notices.extend(notices::of_template(&self.engine, &path, row.kind, &source, shows_purpose));
                 self.found.insert((brand.to_owned(), language.map(str::to_owned), row.kind), source);
                 break;
             }
         }
-        Ok(())
+    }
+
+    /// Whether the rendered template has a value without which it serves no purpose, such as the link of a validation.
+    fn shows_purpose(&self, kind: TemplateKind, source: &Source) -> bool {
+        const MARK: &str = "SampleOfThePurpose";
+        let mut sample = Variables::sample(kind);
+        kind.purpose().iter().for_each(|name| sample.set(name, MARK));
+        let rendered = self.engine.render(source.syntax, &source.text, &sample, self.default_language);
+        kind.purpose().is_empty() || rendered.is_ok_and(|text| text.contains(MARK))
     }
 
     /// Renders a template with sample values, so that a mistake fails the start.

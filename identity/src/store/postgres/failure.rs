@@ -66,8 +66,9 @@ pub(super) fn with_causes(error: &Error) -> String {
     }
     if text.contains("TLS handshake") || text.contains("server does not support TLS") {
         text.push_str(
-            " (beyond this machine TLS is required; for a certificate of your own authority set [outbound] extra_ca_file; \
-             without TLS, on a network that you trust, add ?sslmode=disable to the URL)",
+            " (TLS is required, because the server is not on this machine or the URL has sslmode=require; for a certificate of \
+             your own authority set [outbound] extra_ca_file; without TLS, on this machine or a network that you trust, write \
+             sslmode=disable into the URL)",
         );
     }
     text

@@ -109,6 +109,23 @@ impl Connector {
         Ok(Self { target, prepared_statements: settings.prepared_statements, link })
     }
 
+    /// The hosts and ports, for the log.
+    pub(super) fn servers(&self) -> String {
+        let ports = self.target.get_ports();
+        let port = |index: usize| ports.get(index).or(ports.first()).copied().unwrap_or(5432);
+        let name = |host: &Host| match host {
+            Host::Tcp(name) => name.clone(),
+            Host::Unix(path) => path.display().to_string(),
+        };
+        let names: Vec<String> = if self.target.get_hosts().is_empty() {
+            self.target.get_hostaddrs().iter().map(ToString::to_string).collect()
+        } else {
+            self.target.get_hosts().iter().map(name).collect()
+        };
+        let servers = names.iter().enumerate().map(|(index, name)| format!("{name}:{}", port(index)));
+        servers.collect::<Vec<_>>().join(",")
+    }
+
     /// The same for migrations: without names, and each statement may take any time.
     pub(super) fn for_migrations(mut self) -> Self {
         self.prepared_statements = PreparedStatements::Unnamed;

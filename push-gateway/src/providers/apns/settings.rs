@@ -236,6 +236,9 @@ pub(in super::super) fn read(path: &str, table: Value, folder: &Path) -> Result<
     }
     identifiers::check(&mut settings.key_id, &mut settings.team_id, &mut settings.topic)
         .map_err(|problem| ConfigError::Invalid(format!("[{path}] {problem}")))?;
+    if settings.max_connections == 0 {
+        return Err(ConfigError::Invalid(format!("[{path}] max_connections: expected at least 1")));
+    }
     settings.key.take_if(|key| key.expose().trim().is_empty());
     Ok(Arc::new(settings))
 }
@@ -253,6 +256,13 @@ impl ProviderSettings for Settings {
         let keys = ["key_file", "cert_file", "cert_password_file"];
         let files = [&self.key_file, &self.cert_file, &self.cert_password_file];
         keys.into_iter().zip(files).filter_map(|(key, file)| Some((key, file.as_deref()?))).collect()
+    }
+
+    fn notices(&self) -> Vec<(&'static str, String)> {
+        let is_same = self.key_id.is_some() && self.key_id == self.team_id;
+        let problem =
+            "is the same as key_id; copy the ID of the team from the membership page of Apple's developer account";
+        is_same.then(|| ("team_id", problem.to_owned())).into_iter().collect()
     }
 
     fn useless_keys(&self) -> UselessKeys {
@@ -320,6 +330,16 @@ mod tests {
         for wrong in [json!({"push_type": "Alert"}), json!({"platform": "prod"}), json!({"topik": "x"})] {
             assert!(read(wrong.clone()).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn no_connection_is_refused_and_a_team_with_the_id_of_the_key_is_a_notice() {
+        let read = |table| super::read("apps.\"x\"", table, std::path::Path::new(""));
+        let table = |connections: usize, team: &str| json!({"topic": "a.b", "key_id": "ABC1234567", "team_id": team, "max_connections": connections});
+        let error = read(table(0, "DEF1234567")).err().map(|error| error.to_string());
+        assert_eq!(error.as_deref(), Some("[apps.\"x\"] max_connections: expected at least 1"));
+        let notices = |team: &str| read(table(1, team)).unwrap().notices().len();
+        assert_eq!([notices("DEF1234567"), notices("ABC1234567")], [0, 1]);
     }
 
     #[test]

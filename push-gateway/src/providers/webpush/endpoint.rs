@@ -149,6 +149,23 @@ fn is_public_name(name: &str) -> bool {
     name.contains('.') && !LOCAL.iter().any(is_below)
 }
 
+/// Whether an entry of `allowed_endpoints` can match a host with its port.
+pub(super) fn is_entry(entry: &str) -> bool {
+    let entry = entry.trim();
+    let (host, port) = match entry.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (entry, None),
+    };
+    let can_be_port = |port: &str| {
+        port.parse::<u16>().is_ok()
+            || port.contains('*') && port.chars().all(|c| c.is_ascii_digit() || "*?".contains(c))
+    };
+    !host.is_empty()
+        && !host.contains(|c: char| c.is_whitespace() || c.is_control() || "/@#\\,;\"'".contains(c))
+        && (!host.contains(':') || host.starts_with('['))
+        && port.is_none_or(can_be_port)
+}
+
 /// An entry of `allowed_endpoints` with its port.
 fn with_port(entry: &str) -> String {
     let entry = entry.trim();

@@ -18,6 +18,7 @@ use shared::text_file;
 
 use super::WebPush;
 use super::credentials::VapidKey;
+use super::endpoint::is_entry;
 use crate::providers::app_table::read_table;
 use crate::providers::delivery_settings::DeliverySettings;
 use crate::providers::{Provider, ProviderContext, ProviderSettings, SetupError, UselessKeys, in_folder};
@@ -227,6 +228,12 @@ impl Settings {
         if self.up_ttl.get() < Duration::from_secs(1) {
             return wrong("up_ttl: expected at least 1s; push services refuse messages that they may not keep");
         }
+        if let Some(entry) = self.allowed_endpoints.as_slice().iter().find(|entry| !is_entry(entry)) {
+            return Err(SettingsError(format!(
+                "allowed_endpoints: expected hosts such as \"ntfy.sh\", \"*.example.org\" or \"host:8443\", without a scheme \
+                 or path, found \"{entry}\""
+            )));
+        }
         self.declarative().map(drop).map_err(SettingsError)
     }
 
@@ -309,6 +316,13 @@ mod tests {
             (json!({}), Form::Subscription, "vapid_private_key_file: missing"),
             (json!({ "vapid_private_key": "x", "vapid_private_key_file": "y" }), Form::Url, "also in"),
             (json!({ "ttl": "0s" }), Form::Url, "ttl: expected at least 1s"),
+            (
+                json!({ "allowed_endpoints": ["ntfy.sh", "https://a.b"] }),
+                Form::Url,
+                "allowed_endpoints: expected hosts",
+            ),
+            (json!({ "allowed_endpoints": ["a.b/c"] }), Form::Url, "found \"a.b/c\""),
+            (json!({ "allowed_endpoints": [""] }), Form::Url, "allowed_endpoints: expected hosts"),
             (json!({ "up_ttl": "1s" }), Form::Url, "up_ttl: has no use"),
             (json!({ "unifiedpush": false }), Form::Url, "unifiedpush: has no use"),
             (json!({ "declarative": true }), Form::Url, "declarative: has no use"),
