@@ -126,6 +126,11 @@ impl DeliverySettings {
 }
 
 impl DeliverySettings {
+    /// The most deliveries in flight, calls included.
+    pub(crate) fn most_in_flight(&self) -> usize {
+        self.max_concurrent.saturating_add(self.call_concurrent)
+    }
+
     /// The keys that have no effect beside the values of others.
     pub(crate) fn useless_keys(&self) -> UselessKeys {
         let nudges_some = self.badge_nudge && self.badge_updates != BadgeUpdates::Off;

@@ -41,6 +41,8 @@ pub(crate) const MAX_TOKEN_BODY: usize = 64 * 1024;
 const STREAMS: usize = 100;
 /// The maximum number of connections for one app.
 const MAX_CONNECTIONS: usize = 16;
+/// The same over HTTP/1.1.
+const MAX_HTTP1_CONNECTIONS: usize = 512;
 
 /// Idle connections are closed, because networks drop them silently; a ping tests one without a response.
 const TIMING: Timing = Timing {
@@ -60,6 +62,7 @@ const MAX_TOKEN_ORIGINS: u64 = 8;
 const TOKEN_OPTIONS: Options = Options {
     protocols: Protocols::Any,
     max_connections: 1,
+    max_http1_connections: 1,
     max_body: MAX_TOKEN_BODY,
     timing: Timing { backoff: Backoff::new(Duration::ZERO, Duration::ZERO), ..TIMING },
 };
@@ -148,6 +151,7 @@ impl Route {
         let options = Options {
             protocols: Protocols::Any,
             max_connections: concurrent.div_ceil(STREAMS).clamp(1, MAX_CONNECTIONS),
+            max_http1_connections: concurrent.min(MAX_HTTP1_CONNECTIONS),
             max_body: MAX_BODY,
             timing: TIMING,
         };

@@ -35,9 +35,9 @@ impl Client {
         report: Arc<dyn Report>,
         open_connections: Gauge,
     ) -> Option<Self> {
-        let Options { protocols, max_connections, max_body, timing } = options;
+        let Options { protocols, max_body, timing, .. } = options;
         let connector = OriginConnector::new(origin, connector, protocols)?;
-        let pool = Pool::new(report, open_connections, connector, max_connections, timing);
+        let pool = Pool::new(report, open_connections, connector, &options);
         Some(Self { pool, attempt: timing.attempt, max_body })
     }
 

@@ -29,6 +29,8 @@ pub(crate) struct Timing {
 pub(crate) struct Options {
     pub(crate) protocols: Protocols,
     pub(crate) max_connections: usize,
+    /// The same for a server that speaks HTTP/1.1, where a request that hangs takes a connection.
+    pub(crate) max_http1_connections: usize,
     /// The most that is read of a body, in bytes.
     pub(crate) max_body: usize,
     pub(crate) timing: Timing,

@@ -37,6 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const QUICK: Options = Options {
     protocols: Protocols::Any,
     max_connections: 3,
+    max_http1_connections: 3,
     max_body: 16,
     timing: Timing {
         connect: PATIENCE,
@@ -168,6 +169,21 @@ async fn http1_connections_are_kept_and_each_takes_one_request_at_a_time() {
     }
     assert!(all.join_all().await.iter().all(|result| *result == ok()));
     assert_eq!((server.requests(), server.connections()), (32, 3));
+}
+
+#[tokio::test]
+async fn requests_that_hang_over_http1_stop_no_others() {
+    let server = Server::start().await;
+    let client = server.client(Options { max_connections: 1, max_http1_connections: 4, ..QUICK });
+    let hanging: Vec<_> = (0..3)
+        .map(|_| {
+            let client = Arc::clone(&client);
+            tokio::spawn(async move { send(&client, "/silent").await })
+        })
+        .collect();
+    wait_until("three requests", PATIENCE, || server.requests() == 3).await;
+    assert_eq!((send(&client, "/a").await, server.connections()), (ok(), 4));
+    hanging.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 #[tokio::test]

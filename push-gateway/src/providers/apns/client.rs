@@ -68,6 +68,7 @@ impl Clients {
         let options = Options {
             protocols: Protocols::Http2,
             max_connections: settings.max_connections,
+            max_http1_connections: 0,
             max_body: MAX_BODY,
             timing,
         };

@@ -95,7 +95,7 @@ impl Fcm {
         Ok(Project {
             transport: self
                 .route
-                .to(&url, SERVICE, &self.app, self.settings.delivery.max_concurrent, clock.clone())
+                .to(&url, SERVICE, &self.app, self.settings.delivery.most_in_flight(), clock.clone())
                 .map_err(|error| format!("base_url: {error}"))?,
             pauses: self.context.fcm_accounts.pauses(url.as_str(), clock),
         })

@@ -48,7 +48,7 @@ impl Bridge {
         let route = Route::new(&context.outbound)?;
         Ok(Self {
             transport: route
-                .to(&url, SERVICE, &app, settings.delivery.max_concurrent, clock)
+                .to(&url, SERVICE, &app, settings.delivery.most_in_flight(), clock)
                 .map_err(|error| format!("url: {error}"))?,
             headers: Headers::new(&settings.headers)?,
             signer: Signer::load(settings)?,

@@ -67,7 +67,7 @@ impl Huawei {
         let credential = Credential::load(settings)?;
         let url = settings.send_url(credential.id())?;
         let route = Route::new(&context.outbound)?;
-        let (clock, concurrent) = (&context.clock, settings.delivery.max_concurrent);
+        let (clock, concurrent) = (&context.clock, settings.delivery.most_in_flight());
         let app: Arc<str> = Arc::from(app);
         Ok(Self {
             transport: route

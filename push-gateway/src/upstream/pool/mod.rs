@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 pub(super) use self::ticket::Ticket;
 use super::connection::{Connection, Owner};
 use super::no_response::NoResponse;
-use super::options::Timing;
+use super::options::{Options, Timing};
 use super::origin::{Origin, OriginConnector};
 use super::report::Report;
 
@@ -32,6 +32,7 @@ pub(super) struct Pool {
     report: Arc<dyn Report>,
     connector: OriginConnector,
     max_connections: usize,
+    max_http1_connections: usize,
     timing: Timing,
     state: Mutex<State>,
     /// Changed by increments: an app may have several pools, for each environment and after each reload.
@@ -58,15 +59,15 @@ impl Pool {
         report: Arc<dyn Report>,
         open_connections: Gauge,
         connector: OriginConnector,
-        max_connections: usize,
-        timing: Timing,
+        options: &Options,
     ) -> Arc<Self> {
         Arc::new(Self {
             open_connections,
             report,
             connector,
-            max_connections: max_connections.max(1),
-            timing,
+            max_connections: options.max_connections.max(1),
+            max_http1_connections: options.max_http1_connections.max(1),
+            timing: options.timing,
             state: Mutex::default(),
         })
     }
@@ -99,9 +100,7 @@ impl Pool {
             state.waiting.retain(|waiting| !waiting.is_closed());
             let (sender, receiver) = oneshot::channel();
             state.waiting.push_back(sender);
-            if state.is_http1 && state.opening < state.waiting.len() && self.has_room(&state) {
-                self.open_or_fail(&mut state);
-            }
+            self.open_for_waiting(&mut state);
             receiver
         };
         loop {
@@ -126,18 +125,34 @@ impl Pool {
         }
     }
 
-    /// Opens another connection if requests wait although every connection has proven that it works.
+    /// Opens another connection if requests wait although every connection has proven that it works. Over HTTP/1.1 one that
+    /// hangs proves nothing, and must not stop the other requests.
     fn grow(self: &Arc<Self>) {
         let mut state = self.state.lock();
-        let all_proven = state.connections.iter().all(|connection| connection.proven.load(Relaxed));
+        let all_proven = || state.connections.iter().all(|connection| connection.proven.load(Relaxed));
         let is_wanted = state.waiting.iter().any(|waiting| !waiting.is_closed());
-        if is_wanted && all_proven && state.opening == 0 && self.has_room(&state) {
-            self.open_or_fail(&mut state);
+        let is_due =
+            if state.is_http1 { state.opening < state.waiting.len() } else { state.opening == 0 && all_proven() };
+        if is_wanted && is_due && self.has_room(&state) {
+            match self.open(&mut state) {
+                // The connections that there are serve the waiting requests.
+                Err(_) if state.is_http1 && !state.connections.is_empty() => {}
+                Err(failure) => fail_all(&mut state, failure),
+                Ok(()) => {}
+            }
         }
     }
 
+    /// Over HTTP/1.1, opens a connection for each waiting request; only requests that wait for longer open more than
+    /// `max_connections`.
+    fn open_for_waiting(self: &Arc<Self>, state: &mut State) {
+        let has_room = |state: &State| state.connections.len() + state.opening < self.max_connections;
+        while state.is_http1 && state.opening < state.waiting.len() && has_room(state) && self.open(state).is_ok() {}
+    }
+
     fn has_room(&self, state: &State) -> bool {
-        state.connections.len() + state.opening < self.max_connections
+        let limit = if state.is_http1 { self.max_http1_connections } else { self.max_connections };
+        state.connections.len() + state.opening < limit
     }
 
     fn open_or_fail(self: &Arc<Self>, state: &mut State) {

@@ -72,6 +72,7 @@ impl Pool {
                 state.connections.push(Arc::clone(&connection));
                 self.open_connections.increment(1);
                 self.serve_waiting(&mut state);
+                self.open_for_waiting(&mut state);
                 Some((connection, opened))
             }
             Err(Unreachable { failure, detail }) => {

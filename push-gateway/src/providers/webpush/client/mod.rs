@@ -37,10 +37,11 @@ use crate::upstream::request::UpstreamRequest;
 /// The most push services with open connections.
 const MAX_ORIGINS: u64 = 1000;
 
-/// The limits for each push service. Over HTTP/1.1 there is one request at a time on a connection.
+/// The limits for each push service.
 const OPTIONS: Options = Options {
     protocols: Protocols::Any,
     max_connections: 32,
+    max_http1_connections: 64,
     max_body: 4096,
     timing: Timing {
         connect: Duration::from_secs(5),
