@@ -14,6 +14,7 @@ mod files;
 mod foreign;
 mod globs;
 mod key;
+mod layers;
 mod lines;
 mod secrets;
 mod source;

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use super::environment::Variables;
 use super::error::{ConfigError, ConfigErrors};
 use super::explain::{explain, with_found};
+use super::layers::laid_over;
 use super::lines::Lines;
 use super::value::{Table, Value};
 use super::{SpecialKeys, consequences, files, foreign, key, secrets};
@@ -48,19 +49,19 @@ impl ConfigSource {
         if let Some(advice) = foreign::recognise(&text, prefix) {
             return Err(ConfigError::Invalid(format!("{place} {advice}")).into());
         }
-        let (mut table, lines) = Lines::parse(&text).map_err(|errors| {
+        let (in_file, lines) = Lines::parse(&text).map_err(|errors| {
             let form = foreign::expected_form(file);
             ConfigErrors::new(errors.into_iter().map(|(line, text)| format!("{place}{line}: {text}{form}")).collect())
         })?;
-        for (path, value) in variables.settings() {
-            Value::insert(&mut table, path, Value::Text(value.to_owned()));
-        }
+        let (mut defaults, mut in_environment) = (Table::new(), Table::new());
         for (key, value) in keys.defaults {
-            let path = key::components(key);
-            if Value::at(&table, &path).is_none() {
-                Value::insert(&mut table, &path, Value::Text((*value).to_owned()));
-            }
+            Value::insert(&mut defaults, &key::components(key), Value::Text((*value).to_owned()));
         }
+        for (path, value) in variables.settings() {
+            Value::insert(&mut in_environment, path, Value::Text(value.to_owned()));
+        }
+        let table = laid_over([defaults, in_file, in_environment]);
+        let table = table.map_err(|error| ConfigError::Invalid(format!("{place} {error}")))?;
         let table = files::without_empty_paths(table);
         let mut source = Self { file: file.map(Path::to_path_buf), lines, variables, table, mistakes: Vec::new() };
         let moved = keys.moved.iter().map(|(old, new)| (*old, format!("moved; write {}", key::key_name(new))));

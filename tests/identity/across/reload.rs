@@ -171,6 +171,69 @@ async fn a_change_of_a_file_is_seen_without_a_signal() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_named_later_is_watched_too_and_no_change_is_missed() {
+    let configured = Configured::start("").await;
+    let world = &configured.world;
+    let folder = world.server.folder();
+    assert!(!world.server.logs().contains("has changed"), "the key that the start has written is no change");
+    // A folder of templates that a reload has brought: a broken one, and its repair.
+    std::fs::create_dir_all(folder.join("templates/matrix-org")).expect("a folder");
+    configured.hang_up_with(&format!("{}\n[templates]\ndir = \"templates\"\n", configured.text), READ).await;
+    let mail = folder.join("templates/matrix-org/verification_template.eml.j2");
+    for (text, result) in [("{% if %}", KEPT), ("OURS {{ link }}", READ)] {
+        let before = configured.times(result);
+        std::fs::write(&mail, text).expect("a file");
+        configured.once_more(result, before).await;
+        assert!(configured.last(result).contains("templates/matrix-org"), "{}", configured.last(result));
+    }
+    // A copy of the same length and age in its place.
+    let file = folder.join("config.toml");
+    let text = std::fs::read_to_string(&file).expect("the configuration").replace("templates\"\n", "templatez\"\n");
+    let modified = file.metadata().and_then(|data| data.modified()).expect("a file");
+    std::fs::write(folder.join("next.toml"), text).expect("a file");
+    let next = std::fs::File::options().write(true).open(folder.join("next.toml")).expect("a file");
+    next.set_modified(modified).expect("a file of ours");
+    let before = configured.times(KEPT);
+    std::fs::rename(folder.join("next.toml"), &file).expect("a file");
+    configured.once_more(KEPT, before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emptied_file_changes_nothing_and_readiness_notes_it_until_it_is_repaired() {
+    let configured = Configured::start("").await;
+    let world = &configured.world;
+    let admin = Api::new(&world.server.admin_url());
+    let named = format!("{}\n[registration]\nallow_servers = [\"other.example\"]\n", configured.text);
+    configured.hang_up_with(&named, READ).await;
+    for (text, result, failed) in [("", KEPT, 1), (" \n", KEPT, 1), (&named, READ, 0)] {
+        configured.hang_up_with(text, result).await;
+        let body = world.homeserver.open_id_token(ALICE);
+        world.api.post(&v2("/account/register"), body).send().await.refused(403, "M_UNAUTHORIZED");
+        let ready = admin.get("/ready").send().await;
+        let has_note = ready.text().contains("is unusable since its last change");
+        assert!(ready.code() == 200 && has_note == (failed == 1), "{ready}");
+        let metrics = admin.get("/metrics").send().await;
+        assert!(metrics.text().contains(&format!("identity_config_reload_failed {failed}\n")), "{metrics}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_name_is_in_pages_and_in_the_log() {
+    let configured = Configured::start("").await;
+    let world = &configured.world;
+    let named = configured.text.replace("[server]\n", "[server]\noperator = \"Quarry\"\nname = \"new.example\"\n");
+    configured.hang_up_with(&named, READ).await;
+    let page = world.api.get(&v2("/validate/email/submitToken")).send().await;
+    assert!(page.text().contains("Quarry"), "{}", page.text());
+    let line = configured.last("the name in signatures has changed");
+    assert!(line.contains("WARN") && line.contains("new.example"), "{line}");
+    // Notes that were known before are not repeated.
+    let notes = configured.times("allow_servers is empty");
+    configured.hang_up_with(&named, READ).await;
+    assert_eq!(configured.times("allow_servers is empty"), notes);
+}
+
 /// Clients that send requests until `is_over`; each request must succeed.
 async fn load(api: Arc<Api>, token: String, is_over: Arc<AtomicBool>) -> usize {
     let mut requests = 0;
