@@ -126,7 +126,7 @@ pub(crate) fn bare_handler() -> io::Result<bool> {
     }
     bare::serve(|config| {
         config.route("/_matrix/push/v1/notify", web::post().to(notify));
-        config.route("/wp/{app}/{token}", web::post().to(relay));
+        config.service(web::scope("/wp").default_service(web::to(relay)));
     })
 }
 

@@ -37,7 +37,8 @@ const UNKNOWN: &str = "unknown";
 /// Registers the paths.
 pub(super) fn configure(config: &mut ServiceConfig) {
     config
-        .service(web::resource("/wp/{resource:.*}").guard(fn_guard(has_relay)).default_service(web::to(resource)))
+        // A pattern is matched as a regular expression, which for a token costs as much as its delivery.
+        .service(web::scope("/wp").guard(fn_guard(has_relay)).default_service(web::to(resource)))
         .service(web::resource("/wpm/{id}").guard(fn_guard(has_relay)).default_service(web::to(message)));
 }
 
@@ -54,7 +55,9 @@ async fn resource(state: Data<State>, request: HttpRequest, method: Method, body
         RelayState::Disabled => return Refusal::Unavailable("The relay is disabled", WHILE_DISABLED).response(),
         RelayState::Absent => return not_found(method).await,
     };
-    let path = request.match_info().query("resource").to_owned();
+    let Some(path) = request.match_info().unprocessed().strip_prefix('/').map(str::to_owned) else {
+        return not_found(method).await;
+    };
     let (app_id, token) = match path.split_once('/') {
         None => (path.as_str(), None),
         Some((_, token)) if token.contains('/') => return not_found(method).await,
