@@ -50,16 +50,7 @@ impl TryFrom<String> for Profile {
 }
 
 /// Networks of this machine and of private networks, in which reverse proxies are.
-const LOCAL: [&str; 8] = [
-    "127.0.0.0/8",
-    "10.0.0.0/8",
-    "172.16.0.0/12",
-    "192.168.0.0/16",
-    "169.254.0.0/16",
-    "::1/128",
-    "fc00::/7",
-    "fe80::/10",
-];
+const LOCAL: [&str; 2] = ["127.0.0.0/8", "::1/128"];
 
 /// The versions of the removed API. Only profile `full` serves all of it.
 const LEGACY_VERSIONS: [&str; 4] = ["r0.1.0", "r0.2.0", "r0.2.1", "r0.3.0"];

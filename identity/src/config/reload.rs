@@ -11,14 +11,7 @@ use shared::reload::check_not_empty;
 use super::{Config, RawConfig, legacy_v1::LegacyV1, rules::Lookup};
 
 /// Keys of files whose change has no effect on a running server, or that the server writes itself.
-const NOT_WATCHED: [&str; 6] = [
-    "http.tls_cert_file",
-    "http.tls_key_file",
-    "database.url_file",
-    "database.migrate_url_file",
-    "sms.log.file",
-    "keys.file",
-];
+const NOT_WATCHED: [&str; 4] = ["http.tls_cert_file", "http.tls_key_file", "sms.log.file", "keys.file"];
 
 /// How deep the folder of templates is searched: brand, language, file.
 const TEMPLATE_DEPTH: usize = 3;

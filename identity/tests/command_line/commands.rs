@@ -136,7 +136,7 @@ fn each_error_is_one_line_that_names_its_key() {
     write("empty.pem", "");
     for (toml, expected) in [
         ("[http]\nbnid = 'x'", "[http] bnid: unknown key; did you mean bind?"),
-        ("[http\nbind = 'x'", "identity.toml: "),
+        ("[http\nbind = 'x'", "identity.toml:1: "),
         ("[http]\nbind = []", "[http] bind: expected at least one address"),
         ("[http]\nworkers = 0", "[http] workers: expected at least 1"),
         ("[http]\ntls_cert_file = 'x'", "[http] tls_cert_file: needs tls_key_file"),

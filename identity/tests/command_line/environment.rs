@@ -31,7 +31,11 @@ fn a_value_that_cannot_be_parsed_is_an_error_with_its_key() {
     let folder = tempfile::tempdir().unwrap();
     for (variable, value, expected) in [
         ("IDENTITY__SERVER__ALLOW_HTTP_BASE_URL", "perhaps", "[server] allow_http_base_url: "),
-        ("IDENTITY__SERVER__PUBLIC_BASE_URL", "http://id.example.org", "[server] public_base_url: expected https"),
+        (
+            "IDENTITY__SERVER__PUBLIC_BASE_URL",
+            "http://id.example.org",
+            "[server] public_base_url: found \"http://id.example.org\"; expected https",
+        ),
         ("IDENTITY__HTTP__BIND", "127.0.0.1:8090, here", "[http] bind: "),
         ("IDENTITY__HTTP__MAX_BODY", "1MB", "[http] max_body: found \"1MB\"; expected a size such as"),
         (

@@ -179,6 +179,9 @@ fn a_base_url_without_tls_is_refused() {
     let home = tempfile::tempdir().unwrap();
     let url = ("IDENTITY__SERVER__PUBLIC_BASE_URL", "http://id.example.org");
     let said = refusal(home.path(), &[url]);
-    assert!(said.contains("[server] public_base_url: expected https; or set [server] allow_http_base_url"), "{said}");
+    assert!(
+        said.contains("[server] public_base_url: found \"http://id.example.org\"; expected https; or set"),
+        "{said}"
+    );
     assert!(!home.path().join(".local").exists(), "nothing is made");
 }

@@ -142,11 +142,18 @@ fn is_not_allowed(reply: &Reply) -> bool {
 }
 
 /// What homeservers that send Web Push themselves reach.
-const RELAY: [Part; 1] = [Part {
-    path: "/wp/doctor/doctor",
-    is_answer: is_not_allowed,
-    purpose: "homeservers delete the pushers of the relay after such an answer",
-}];
+const RELAY: [Part; 2] = [
+    Part {
+        path: "/wp/doctor/doctor",
+        is_answer: is_not_allowed,
+        purpose: "homeservers delete the pushers of the relay after such an answer",
+    },
+    Part {
+        path: "/wpm/doctor",
+        is_answer: |reply| json_of(reply)["errcode"] == "M_NOT_FOUND",
+        purpose: "the Location of each push of the relay leads there",
+    },
+];
 
 async fn listener(report: &mut Report, prober: &Prober, config: &Config) {
     let address = first_address(config);

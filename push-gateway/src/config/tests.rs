@@ -101,7 +101,7 @@ fn wrong_values_name_their_key() {
         ("[apps.'x']", "[apps.\"x\"] type: missing"),
         ("[apps.'']\ntype = 'apns'", "[apps.\"\"]: "),
         ("[apps.'x']\ntype = 'apns'\ntopic = 'a.b'\nplatform = 'prod'", "[apps.\"x\"] platform: "),
-        ("[apps.'x']\ntype = 'fcm'\nttl = 'long'", "[apps.\"x\"] ttl: "),
+        ("[apps.'x']\ntype = 'fcm'\ncredentials = 'adc'\nttl = 'long'", "[apps.\"x\"] ttl: "),
     ] {
         let error = refused(toml);
         assert!(error.starts_with(start) && !error.contains("secret"), "{toml}: {error}");

@@ -54,8 +54,8 @@ pub(super) fn not_a_name(key: &str, written: &str, file: &Path) -> Option<String
     let is_secret = may_hold_secret(written) || written.contains("://") || is_key;
     (is_secret || !PUBLIC.contains(&key) && !has_form_of_name).then(|| {
         format!(
-            "cannot read the file: {error}; the value looks like the secret itself, not the name of a file, so it is not \
-             shown; write the name of a file that holds the secret"
+            "cannot read the file: {error}; write the name of a file that holds the secret (the value is not shown, because it \
+             could be the secret itself)"
         )
     })
 }

@@ -97,7 +97,8 @@ mod tests {
         let table = |toml: &str| Value::table(DeTable::parse(toml).unwrap().get_ref());
         let first = "[a]\nx = 1\ny = 'text'\n['b.c']\nd = 2024-01-01\n";
         let second = "[a]\nx = 99999999999999999999\nz = [1, { u = true }]\n[apps.'com.example']\nt = 1.5\n[e]\n";
-        let both = "[a]\nx = 99999999999999999999\ny = 'text'\nz = [1, { u = true }]\n[apps.'com.example']\nt = 1.5\n[e]\n";
+        let both =
+            "[a]\nx = 99999999999999999999\ny = 'text'\nz = [1, { u = true }]\n[apps.'com.example']\nt = 1.5\n[e]\n";
         let laid = laid_over([table(first), table(second)]).unwrap();
         for key in ["a", "apps", "e"] {
             assert!(laid.get(key) == table(both).get(key), "{key}");

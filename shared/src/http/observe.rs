@@ -4,7 +4,7 @@
 //! Of a path without a route the log has the parts that can be neither.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -83,6 +83,8 @@ pub(super) struct Seen {
     pub(super) client: IpAddr,
     /// Whether it has `X-Forwarded-For`.
     pub(super) is_forwarded: bool,
+    /// Whether it has an address there.
+    pub(super) names_address: bool,
     /// Whether `[http] trusted_proxies` lists the peer.
     pub(super) is_trusted: bool,
 }
@@ -114,11 +116,14 @@ impl Activity {
             return;
         }
         let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
+        let forwarded = request.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok());
+        let mut entries = forwarded.flat_map(|value| value.split(',')).map(str::trim);
         let seen = Seen {
             id: id.to_owned(),
             peer,
             client,
             is_forwarded: request.headers().contains_key("x-forwarded-for"),
+            names_address: entries.any(|entry| entry.parse::<IpAddr>().is_ok() || entry.parse::<SocketAddr>().is_ok()),
             is_trusted: peer.is_some_and(|peer| is_trusted(request, peer)),
         };
         let mut kept = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

@@ -101,6 +101,7 @@ async fn seen(operations: Data<Operations>, id: web::Path<String>) -> HttpRespon
             "peer": seen.peer.map(|peer| peer.to_string()),
             "client": seen.client.to_string(),
             "is_forwarded": seen.is_forwarded,
+            "names_address": seen.names_address,
             "is_trusted": seen.is_trusted,
         })),
         None => MatrixError::unrecognized().error_response(),

@@ -41,6 +41,8 @@ enum Proxying {
     StripsCors,
     /// It names the client "unknown".
     SendsUnknown,
+    /// It names a client that is a reverse proxy, as doctor is on the same machine.
+    NamesItself,
 }
 
 /// A reverse proxy on a port of its own; one request for each connection.
@@ -81,6 +83,7 @@ async fn pass_on(mut client: TcpStream, upstream: SocketAddr, proxying: Proxying
     let mut head = head.replacen("\r\n", "\r\nConnection: close\r\n", 1);
     match proxying {
         Proxying::WithoutForwardedFor => {}
+        Proxying::NamesItself => head = head.replacen("\r\n", "\r\nX-Forwarded-For: 127.0.0.1\r\n", 1),
         Proxying::SendsUnknown => head = head.replacen("\r\n", "\r\nX-Forwarded-For: unknown\r\n", 1),
         _ => head = head.replacen("\r\n", "\r\nX-Forwarded-For: 203.0.113.7\r\n", 1),
     }
@@ -229,6 +232,11 @@ async fn what_a_reverse_proxy_does_wrong_is_named_with_the_lines_that_it_lacks()
         let is_at_fault = !matches!(proxying, WithoutUpstream | WithoutAuthorization);
         assert_eq!(has_snippet, is_at_fault, "{output}");
     }
+    // Nothing can be told of a client that is trusted itself.
+    let url = format!("http://{}", reverse_proxy(deployment.main, Proxying::NamesItself).await);
+    let (code, output) = deployment.examine(&deployment.text, &["--public-url", &url]).await;
+    has(&output, "note", "client address", "cannot be told from here");
+    assert_eq!(code, Some(0), "{output}");
     // A proxy that the running server does not trust.
     let untrusted = deployment.text.replace("trusted_proxies = [\"127.0.0.1\"]", "");
     let mut deployment = deployment;
@@ -281,7 +289,7 @@ async fn what_is_broken_behind_the_server_is_named_with_its_cause_and_next_step(
             &other_homeserver,
             "homeserver, connection to localhost:1",
             "[outbound] allow_cidrs",
-            "[federation.overrides]",
+            "add the network of this address to [outbound] allow_cidrs",
         ),
         (
             "[email]",

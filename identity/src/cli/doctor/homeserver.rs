@@ -63,13 +63,16 @@ pub(super) async fn check(report: &mut Report, prober: &Prober, config: &Config,
     well_known(report, prober, config, name).await;
     report.skipped(
         BACK,
-        "not visible from here: if sharing an address or an invitation fails, the homeserver's log says why (see \
-         deploy/homeserver.md)",
+        "not visible from here: if sharing an address or an invitation fails, the homeserver's log says why, and for \
+         invitations `identity outbox list` (see deploy/homeserver.md)",
     );
 }
 
 /// The next step after a failed connection.
 fn next_step(name: &ServerName, cause: &str) -> String {
+    if cause.contains("[outbound] allow_cidrs") {
+        return format!("if {name} is your own homeserver, add the network of this address to [outbound] allow_cidrs");
+    }
     if cause.contains("not valid for name") || cause.contains("NotValidForName") {
         return other_name(name);
     }

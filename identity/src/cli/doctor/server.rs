@@ -141,9 +141,12 @@ pub(super) async fn access_tokens(report: &mut Report, prober: &Prober, base: &U
         Ok(reply) if json_of(&reply)["errcode"] == "M_UNKNOWN_TOKEN" => {
             report.good(AUTHORIZATION, "arrive, and an unknown one is rejected");
         }
+        Ok(reply) if reply.status == StatusCode::SERVICE_UNAVAILABLE => {
+            report.skipped(AUTHORIZATION, "the server is unavailable; see the database above, and its log");
+        }
         Ok(reply) => report.failed(
             AUTHORIZATION,
-            format!("an unknown access token is answered with {}", reply.status),
+            format!("an unknown access token is answered with {} instead of M_UNKNOWN_TOKEN", reply.status),
             "let the reverse proxy pass the header Authorization on unchanged",
         ),
         Err(failure) => {

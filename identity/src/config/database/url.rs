@@ -126,10 +126,14 @@ fn wrong_option(key: &str, value: &str) -> Option<String> {
         }
         "ssl" | "tls" => Some(format!("there is no option {key}; write sslmode=require or sslmode=disable")),
         key if TEXTS.contains(&key) => None,
-        key => {
+        // Not named: it may be a part of a password.
+        _ => {
             let words = WORDS.iter().map(|(known, _)| *known);
             let known: Vec<&str> = TEXTS.into_iter().chain(NUMBERS).chain(words).chain(["hostaddr"]).collect();
-            Some(format!("there is no option {key:?}; expected {}", known.join(", ")))
+            Some(format!(
+                "has an option that does not exist; expected {}; a ? in a password must be percent-encoded: %3F",
+                known.join(", ")
+            ))
         }
     }
 }
@@ -232,7 +236,7 @@ mod tests {
             ("postgres://u:hunter2@h/d?sslmode=foo", "the option sslmode is not one of disable, prefer, require"),
             ("postgres://u:hunter2@h/d?ssl=true", "write sslmode=require"),
             ("postgres://u:hunter2@h/d?sslrootcert=x", "extra_ca_file"),
-            ("postgres://u:hunter2@h/d?pool_max=3", "there is no option \"pool_max\""),
+            ("postgres://u:hunter2@h/d?pool_max=3", "an option that does not exist"),
             ("postgres://u:hunter2@h/d?connect_timeout=5s", "connect_timeout is not a whole number"),
             ("postgres:///d", "has no host"),
             ("postgres://h1,h2:5/d?port=1", "more ports than hosts"),

@@ -108,11 +108,11 @@ fn a_text_longer_than_one_sms_is_rejected() {
 #[test]
 fn relative_paths_are_resolved_and_secrets_are_read_from_their_files() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("secret"), "hunter2\n").unwrap();
+    std::fs::write(folder.path().join("secret.key"), "hunter2\n").unwrap();
     let config = load_in(
         folder.path(),
-        "twilio.auth_token_file = 'secret'\nvonage.api_secret_file = 'secret'\nopenmarket.password_file = 'secret'\n\
-         infobip.api_key_file = 'secret'\nsns.secret_access_key_file = 'secret'\nhttp.secret_file = 'secret'\n\
+        "twilio.auth_token_file = 'secret.key'\nvonage.api_secret_file = 'secret.key'\nopenmarket.password_file = 'secret.key'\n\
+         infobip.api_key_file = 'secret.key'\nsns.secret_access_key_file = 'secret.key'\nhttp.secret_file = 'secret.key'\n\
          exec.command = './send'",
     )
     .unwrap();
@@ -132,6 +132,6 @@ fn relative_paths_are_resolved_and_secrets_are_read_from_their_files() {
     let config = load("exec.command = 'send'\nlog.file = 'x.log'").unwrap();
     assert_eq!(config.exec.unwrap().command.unwrap(), Path::new("send"), "the system looks it up in PATH");
     assert_eq!(config.log_file, Path::new("/etc/x.log"));
-    let error = load_in(folder.path(), "twilio = { auth_token = 'x', auth_token_file = 'secret' }").unwrap_err();
+    let error = load_in(folder.path(), "twilio = { auth_token = 'x', auth_token_file = 'secret.key' }").unwrap_err();
     assert!(error.contains("[sms.twilio] auth_token"), "{error}");
 }

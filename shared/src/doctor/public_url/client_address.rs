@@ -36,6 +36,13 @@ pub(super) async fn check(report: &mut Report, prober: &Prober, public: &PublicU
     let text = |key: &str| seen[key].as_str().unwrap_or_default().to_owned();
     let (peer, client) = (text("peer"), text("client"));
     match (seen["is_forwarded"].as_bool().unwrap_or_default(), seen["is_trusted"].as_bool().unwrap_or_default()) {
+        (true, true) if peer == client && seen["names_address"] == true => report.note(
+            CLIENT,
+            format!(
+                "cannot be told from here: X-Forwarded-For of {peer} names this machine, which is in [http] trusted_proxies; run \
+                 doctor with a name that leads to an outer address"
+            ),
+        ),
         (true, true) if peer == client => {
             report.failed(
                 CLIENT,
@@ -58,12 +65,13 @@ pub(super) async fn check(report: &mut Report, prober: &Prober, public: &PublicU
             format!("add \"{peer}\" to [http] trusted_proxies"),
         ),
         (false, _) if public.has_own_tls => report.good(CLIENT, format!("{client}, without a reverse proxy")),
-        (false, _) => {
-            report.failed(
-                CLIENT,
-                format!("the reverse proxy at {peer} sends no X-Forwarded-For: all clients share one limit"),
-                format!("let it send the header, and add \"{peer}\" to [http] trusted_proxies"),
-            );
+        (false, is_trusted) => {
+            let next_step = match is_trusted {
+                true => "let it send the header".to_owned(),
+                false => format!("let it send the header, and add \"{peer}\" to [http] trusted_proxies"),
+            };
+            let cause = format!("the reverse proxy at {peer} sends no X-Forwarded-For: all clients share one limit");
+            report.failed(CLIENT, cause, next_step);
             proxy_lines::suggest(report, public);
         }
     }
