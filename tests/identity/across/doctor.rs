@@ -232,10 +232,10 @@ async fn what_a_reverse_proxy_does_wrong_is_named_with_the_lines_that_it_lacks()
         let is_at_fault = !matches!(proxying, WithoutUpstream | WithoutAuthorization);
         assert_eq!(has_snippet, is_at_fault, "{output}");
     }
-    // Nothing can be told of a client that is trusted itself.
+    // A client that is trusted itself shows nothing.
     let url = format!("http://{}", reverse_proxy(deployment.main, Proxying::NamesItself).await);
     let (code, output) = deployment.examine(&deployment.text, &["--public-url", &url]).await;
-    has(&output, "note", "client address", "cannot be told from here");
+    has(&output, "note", "client address", "not visible from here");
     assert_eq!(code, Some(0), "{output}");
     // A proxy that the running server does not trust.
     let untrusted = deployment.text.replace("trusted_proxies = [\"127.0.0.1\"]", "");

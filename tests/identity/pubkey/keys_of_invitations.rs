@@ -12,6 +12,12 @@ use crate::identity::store_invite::{
 };
 use harness::world::identity::{DEADLINE, Settings, World, v2};
 
+/// What `rotate-key` says of the new key.
+fn rotated(world: &World, id: &str) -> String {
+    let file = key_file(world);
+    format!("{id} is the signing key now, on the first line of {}; send SIGHUP to running servers\n", file.display())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ephemeral_key_is_recognised_in_every_way_to_write_it() {
     let (world, alice) = world_with(NO_LIMITS).await;
@@ -77,10 +83,7 @@ async fn a_running_server_takes_a_new_key_and_keeps_the_old_one() {
     // Something sealed with the old key, to be opened with the new one.
     let session = world.request_token(&alice, "alice@example.com").await;
 
-    assert_eq!(
-        rotate(&world, &[]).await,
-        (true, "ed25519:1 is the signing key now; send SIGHUP to running servers\n".to_owned())
-    );
+    assert_eq!(rotate(&world, &[]).await, (true, rotated(&world, "ed25519:1")));
     assert_eq!(mode(&key_file(&world)), 0o600);
     assert_eq!(store(&world, &alice, invitation(BOB)).await.expect(200)["public_key"], old, "not before SIGHUP");
     world.api.get(&v2("/pubkey/ed25519:1")).send().await.refused(404, "M_NOT_FOUND");
@@ -131,10 +134,7 @@ async fn a_key_file_that_cannot_be_used_changes_nothing_and_none_is_made() {
         let (success, output) = rotate(&world, &["--id", id]).await;
         assert!(!success && output.contains(said), "{output}");
     }
-    assert_eq!(
-        rotate(&world, &["--id", "b_2"]).await.1,
-        "ed25519:b_2 is the signing key now; send SIGHUP to running servers\n"
-    );
+    assert_eq!(rotate(&world, &["--id", "b_2"]).await.1, rotated(&world, "ed25519:b_2"));
     world.restart().await;
     assert_eq!(public(&world, "ed25519:0").await, old);
     assert_ne!(public(&world, "ed25519:b_2").await, old);
@@ -144,7 +144,7 @@ async fn a_key_file_that_cannot_be_used_changes_nothing_and_none_is_made() {
 async fn a_revoked_key_is_valid_no_more_and_its_id_is_never_given_again() {
     let tables = "[keys]\nrevoked = [\"ed25519:3\"]\n";
     let world = World::with(Settings { tables, ..Settings::default() }).await;
-    assert_eq!(rotate(&world, &[]).await.1, "ed25519:4 is the signing key now; send SIGHUP to running servers\n");
+    assert_eq!(rotate(&world, &[]).await.1, rotated(&world, "ed25519:4"));
     hang_up(&world, TAKEN).await;
     let old = public(&world, "ed25519:0").await;
     let config = std::fs::read_to_string(world.server.folder().join("config.toml")).unwrap();

@@ -135,9 +135,7 @@ async fn no_error_contains_the_password() {
     drop(listener);
     for (url, expected) in [
         (format!("postgres://u:{PASSWORD}@{closed}/x"), "refused"),
-        (format!("postgres://u:{PASSWORD}@{closed}/x?{PASSWORD}=1"), "percent-encoded"),
-        (format!("postgres://u:a@{PASSWORD}?{PASSWORD}@{closed}/x"), "percent-encoded"),
-        (format!("postgres://u:{PASSWORD}@{closed}/x?sslrootcert=/{PASSWORD}"), "extra_ca_file"),
+        (format!("postgres://u:{PASSWORD}@{closed}/{PASSWORD}"), "refused"),
     ] {
         let error = refusal(&Database::at(&url)).await;
         assert!(error.contains(expected), "{url}: {error}");

@@ -39,7 +39,7 @@ pub(super) async fn check(report: &mut Report, prober: &Prober, public: &PublicU
         (true, true) if peer == client && seen["names_address"] == true => report.note(
             CLIENT,
             format!(
-                "cannot be told from here: X-Forwarded-For of {peer} names this machine, which is in [http] trusted_proxies; run \
+                "not visible from here: X-Forwarded-For of {peer} names this machine, which is in [http] trusted_proxies; run \
                  doctor with a name that leads to an outer address"
             ),
         ),
