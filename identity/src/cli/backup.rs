@@ -66,8 +66,9 @@ pub(super) async fn back_up(BackupArgs { source, file }: &BackupArgs) -> Result<
     if file.symlink_metadata().is_ok() {
         return Err(BackupError::Exists(file.clone()).into());
     }
-    let unfinished = Unfinished::create(file)?;
+    // Before there is a file that a signal would leave.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let unfinished = Unfinished::create(file)?;
     let copied = tokio::select! {
         copied = backup::copy(source, &unfinished.path) => copied,
         _ = terminate.recv() => stop(unfinished),
