@@ -67,7 +67,7 @@ pub(super) async fn check(report: &mut Report, prober: &Prober, public: &PublicU
         (false, _) if public.has_own_tls => report.good(CLIENT, format!("{client}, without a reverse proxy")),
         (false, is_trusted) => {
             let next_step = match is_trusted {
-                true => "let it send the header".to_owned(),
+                true => "let it send the header; [http] trusted_proxies lists it already".to_owned(),
                 false => format!("let it send the header, and add \"{peer}\" to [http] trusted_proxies"),
             };
             let cause = format!("the reverse proxy at {peer} sends no X-Forwarded-For: all clients share one limit");
