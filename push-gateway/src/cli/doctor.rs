@@ -4,13 +4,13 @@
 //! Invariant: sends no push.
 
 use std::error::Error;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use shared::clock::{Clock, Timestamp};
 use shared::doctor::Report;
 use shared::doctor::prober::{Prober, json_of};
-use shared::doctor::public_url::{self, Part, PublicUrl};
+use shared::doctor::public_url::{self, Part, PublicUrl, reachable};
 use shared::http::listen;
 use shared::http::settings::AdminAddress;
 use shared::outbound::client::Reply;
@@ -181,16 +181,6 @@ async fn listener(report: &mut Report, prober: &Prober, config: &Config) {
 fn first_address(config: &Config) -> SocketAddr {
     let address = config.http.bind.as_slice().first().copied();
     reachable(address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 5000))))
-}
-
-/// An address of this machine for a listener on all addresses.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
 }
 
 fn described<'a>(config: &Config, base: &'a Url, source: &'a str, has_relay: bool) -> PublicUrl<'a> {

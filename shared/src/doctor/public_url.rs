@@ -7,7 +7,7 @@ mod client_address;
 mod cross_origin;
 mod proxy_lines;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use hyper::header::LOCATION;
@@ -65,6 +65,16 @@ pub struct PublicUrl<'a> {
     pub has_own_tls: bool,
     /// The URL of the admin listener, if it is TCP.
     pub admin: Option<Url>,
+}
+
+/// An address of this machine for a listener on all addresses.
+pub fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
 }
 
 impl PublicUrl<'_> {

@@ -75,10 +75,16 @@ impl MatrixError {
         self
     }
 
-    /// Code and text. The texts hold no values of the request.
+    /// Code and text. A text about the form of a request may quote it, such as the name of a field that is an address, so
+    /// these have the code alone.
     fn reason(&self) -> Reason {
+        const ABOUT_FORM: [&str; 3] = ["M_BAD_JSON", "M_INVALID_PARAM", "M_NOT_JSON"];
         let member = |name: &str| self.members.get(name).and_then(Value::as_str).unwrap_or_default();
-        Reason(format!("{}: {}", member("errcode"), member("error")))
+        let errcode = member("errcode");
+        Reason(match ABOUT_FORM.contains(&errcode) {
+            true => errcode.to_owned(),
+            false => format!("{errcode}: {}", member("error")),
+        })
     }
 
     /// Adds a member to the body.
@@ -135,7 +141,22 @@ mod tests {
 
     use actix_web::ResponseError;
 
-    use super::MatrixError;
+    use actix_web::http::StatusCode;
+
+    use super::{MatrixError, Reason};
+
+    #[test]
+    fn the_log_gets_no_text_that_may_quote_the_request() {
+        for (errcode, text, expected) in [
+            ("M_UNAUTHORIZED", "This user cannot use this server", "M_UNAUTHORIZED: This user cannot use this server"),
+            ("M_INVALID_PARAM", "Invalid parameter alice@example.com: expected to be given once", "M_INVALID_PARAM"),
+            ("M_BAD_JSON", "invalid type: string \"a pushkey\"", "M_BAD_JSON"),
+            ("M_NOT_JSON", "a pushkey", "M_NOT_JSON"),
+        ] {
+            let response = MatrixError::new(StatusCode::BAD_REQUEST, errcode, text).error_response();
+            assert_eq!(response.extensions().get::<Reason>(), Some(&Reason(expected.to_owned())));
+        }
+    }
 
     #[test]
     fn the_delay_is_sent_in_milliseconds_and_in_seconds_rounded_up() {

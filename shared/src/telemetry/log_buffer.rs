@@ -148,8 +148,8 @@ impl Shared {
     }
 }
 
-/// Writes all lines. A full pipe blocks, or says that it would: other programs with the same pipe may have made it so. Any other error is dropped: a
-/// closed standard error leaves no place to report it.
+/// Writes all lines. A full pipe blocks, or says that it would: other programs with the same pipe may have made it so. Any
+/// other error is dropped: a closed standard error leaves no place to report it.
 fn write_all(output: &mut dyn Write, mut lines: &[u8]) {
     while !lines.is_empty() {
         match output.write(lines) {

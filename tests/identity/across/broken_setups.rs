@@ -4,20 +4,14 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use harness::binary;
 use harness::process::{new_folder, run};
+use harness::{binary, broken_setups};
 use tempfile::TempDir;
 
 const PUBLIC: &str = "[server]\npublic_base_url = \"https://id.example.org\"\ndata_dir = \"data\"\n";
 
-/// The exit code, and the lines of both streams without the path of the folder.
 async fn check(folder: &TempDir, toml: &str, environment: &[(&str, &str)]) -> (Option<i32>, Vec<String>) {
-    std::fs::write(folder.path().join("config.toml"), toml).expect("a folder");
-    let environment: Vec<_> = environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-    let output = run(binary::identity(), folder.path(), &["check-config"], &environment).await;
-    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    let text = text.replace(&format!("{}/", folder.path().display()), "");
-    (output.status.code(), text.lines().map(|line| line.trim().to_owned()).collect())
+    broken_setups::check(binary::identity(), folder, toml, environment).await
 }
 
 fn write(folder: &Path, name: &str, text: &str, mode: u32) {
@@ -29,24 +23,9 @@ fn write(folder: &Path, name: &str, text: &str, mode: u32) {
 /// Configurations with one error each, and the line that reports it: after [`PUBLIC`], so that the section begins in line 4.
 const ERRORS: &str = include_str!("broken_setups.txt");
 
-/// The rows of [`ERRORS`]: lines of a configuration, and one that begins with `=> `.
-fn errors() -> impl Iterator<Item = (&'static str, &'static str)> {
-    ERRORS.trim().split("\n\n").map(|row| row.split_once("\n=> ").expect("a row has an expected line"))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_error_is_named_with_its_line_what_was_found_and_what_is_expected() {
-    let folder = new_folder();
-    let mut wrong = Vec::new();
-    for (toml, expected) in errors() {
-        let (code, lines) = check(&folder, &format!("{PUBLIC}{toml}\n"), &[]).await;
-        let text = lines.join("\n");
-        let is_named = code == Some(1) && lines.len() == 1 && text.contains(expected) && !text.contains("hunter");
-        if !is_named {
-            wrong.push(format!("{toml}\nexpected: {expected}\nfound: {text}"));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    broken_setups::assert_each_is_named(binary::identity(), PUBLIC, ERRORS).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use harness::binary;
 use harness::certificates::{Authority, Certificate};
+use harness::doctor::has;
 use harness::homeserver::{Fault, Homeserver};
 use harness::mail::{Offer, Sink, Tls};
 use harness::process::{Server, new_folder, run};
@@ -149,14 +150,6 @@ impl Deployment {
         let output = run(binary::identity(), &folder.join("other"), &[&["doctor"], arguments].concat(), &[]).await;
         (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
     }
-}
-
-/// Asserts that the finding about `subject` has this status and text.
-#[track_caller]
-fn has(output: &str, status: &str, subject: &str, text: &str) {
-    let start = format!("{status:<8}{subject}: ");
-    let found = output.lines().any(|line| line.starts_with(&start) && line.contains(text));
-    assert!(found, "no line {start}{text}\n{output}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

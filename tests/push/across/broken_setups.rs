@@ -1,44 +1,23 @@
 //! Broken set-ups of the push gateway, as `check-config` reports them: each line with its place, the value that was found and
 //! what is expected.
 
-use harness::binary;
-use harness::process::{new_folder, run};
+use harness::process::new_folder;
+use harness::{binary, broken_setups};
 use tempfile::TempDir;
 
 /// An app that is served without a file.
 const APP: &str = "[apps.'com.example.app']\ntype = 'fcm'\ncredentials = 'metadata'\nproject_id = 'p'\n";
 
-/// The exit code, and the lines of both streams without the path of the folder.
 async fn check(folder: &TempDir, toml: &str, environment: &[(&str, &str)]) -> (Option<i32>, Vec<String>) {
-    std::fs::write(folder.path().join("config.toml"), toml).expect("a folder");
-    let environment: Vec<_> = environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-    let output = run(binary::push_gateway(), folder.path(), &["check-config"], &environment).await;
-    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    let text = text.replace(&format!("{}/", folder.path().display()), "");
-    (output.status.code(), text.lines().map(|line| line.trim().to_owned()).collect())
+    broken_setups::check(binary::push_gateway(), folder, toml, environment).await
 }
 
 /// Configurations with one error each, and the line that reports it: after [`APP`], so that the section begins in line 5.
 const ERRORS: &str = include_str!("broken_setups.txt");
 
-/// The rows of [`ERRORS`]: lines of a configuration, and one that begins with `=> `.
-fn errors() -> impl Iterator<Item = (&'static str, &'static str)> {
-    ERRORS.trim().split("\n\n").map(|row| row.split_once("\n=> ").expect("a row has an expected line"))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_error_is_named_with_its_line_what_was_found_and_what_is_expected() {
-    let folder = new_folder();
-    let mut wrong = Vec::new();
-    for (toml, expected) in errors() {
-        let (code, lines) = check(&folder, &format!("{APP}{toml}\n"), &[]).await;
-        let text = lines.join("\n");
-        let is_named = code == Some(1) && lines.len() == 1 && text.contains(expected) && !text.contains("hunter");
-        if !is_named {
-            wrong.push(format!("{toml}\nexpected: {expected}\nfound: {text}"));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    broken_setups::assert_each_is_named(binary::push_gateway(), APP, ERRORS).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! `push-gateway doctor`: from a homeserver to the push services.
 
 use harness::certificates::Certificate;
+use harness::doctor::has;
 use harness::fcm::Fault;
 use harness::process::{new_folder, run};
 use harness::world::push::{ANDROID, DEADLINE, IOS, World};
@@ -10,14 +11,6 @@ use serde_json::{Value, json};
 async fn examine(world: &World, arguments: &[&str]) -> (Option<i32>, String) {
     let output = world.server.run(&[&["doctor"], arguments].concat()).await;
     (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
-}
-
-/// Asserts that the finding about `subject` has this status and text.
-#[track_caller]
-fn has(output: &str, status: &str, subject: &str, text: &str) {
-    let start = format!("{status:<8}{subject}: ");
-    let found = output.lines().any(|line| line.starts_with(&start) && line.contains(text));
-    assert!(found, "no line {start}{text}\n{output}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,13 +2,13 @@
 //!
 //! Invariant: no request changes the server.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 
 use hyper::header::CONTENT_SECURITY_POLICY;
 use hyper::{Method, StatusCode};
 use shared::doctor::Report;
 use shared::doctor::prober::{Prober, json_of};
-use shared::doctor::public_url::{Part, PublicUrl};
+use shared::doctor::public_url::{Part, PublicUrl, reachable};
 use shared::http::settings::AdminAddress;
 use shared::outbound::client::Reply;
 use url::Url;
@@ -81,16 +81,6 @@ fn is_free(report: &mut Report, address: SocketAddr) -> bool {
 
 fn first_address(config: &Config) -> SocketAddr {
     config.http.bind.as_slice().first().copied().unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8090)))
-}
-
-/// An address of this machine for a listener on all addresses.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
 }
 
 /// The URL to check, and where it comes from.
